@@ -1,0 +1,45 @@
+/* What a backend is: a table of functions on its own context and plan states. The core has validated and resolved
+   everything before a backend sees it: problems have their defaults filled, tensors have explicit strides. */
+#ifndef ATTEND_HOST_BACKEND_H
+#define ATTEND_HOST_BACKEND_H
+
+#include "problem.h"
+#include "status.h"
+#include "tensor.h"
+
+struct attend_context {
+    const struct attend_backend *backend;
+    void *state;    /* the backend's */
+    char name[128]; /* for people; the backend fills it */
+};
+
+struct attend_plan {
+    attend_context *context;
+    attend_operation operation;
+    attend_problem problem;       /* resolved */
+    attend_layer_weights weights; /* resolved; of a layer */
+    void *state;                  /* the backend's */
+    attend_plan_memory memory;    /* the backend fills these two */
+    char kernel[128];
+};
+
+typedef struct attend_backend {
+    attend_device device;
+    /* Sets context->state and name. On failure leaves nothing behind. */
+    attend_status (*context_create)(const attend_context_options *options, attend_context *context);
+    void (*context_destroy)(attend_context *context);
+    attend_status (*synchronize)(attend_context *context);
+    /* Reserves all that running needs; sets state, memory and kernel. */
+    attend_status (*plan_create)(attend_plan *plan);
+    void (*plan_destroy)(attend_plan *plan);
+    attend_status (*attention_forward)(attend_plan *plan, const attend_attention_args *args);
+    attend_status (*layer_forward)(attend_plan *plan, const attend_layer_args *args);
+    /* The backend's rows of the kernel table; false past the last. */
+    bool (*kernel)(size_t index, attend_kernel_info *info);
+} attend_backend;
+
+extern const attend_backend attend_reference_backend; /* host/reference/ */
+extern const attend_backend attend_cpu_backend;       /* host/cpu/ */
+extern const attend_backend attend_gpu_backend;       /* host/gpu/; in a build without CUDA: absent */
+
+#endif

@@ -1,0 +1,29 @@
+/* A problem with every default filled in and every field checked: what backends, kernels and the reference read.
+   Below this line no code asks "is it zero?". */
+#ifndef ATTEND_HOST_PROBLEM_H
+#define ATTEND_HOST_PROBLEM_H
+
+#include <attend/attend.h>
+
+typedef enum attend_operation { ATTEND_ATTENTION, ATTEND_LAYER } attend_operation;
+
+/* Reads a caller's struct of `bytes` bytes (older callers: shorter), fills the defaults and checks every field. */
+attend_status attend_problem_resolve(const attend_problem *problem, size_t bytes, attend_operation operation,
+                                     attend_problem *resolved);
+
+/* Check a caller's tensors against a resolved problem; the copies returned have explicit strides and, for the absent
+   ones, data NULL. Lengths are not looked at: only a backend knows where they lie. */
+attend_status attend_attention_args_resolve(const attend_problem *problem, const attend_attention_args *args,
+                                            size_t bytes, attend_attention_args *resolved);
+attend_status attend_layer_args_resolve(const attend_problem *problem, const attend_layer_args *args, size_t bytes,
+                                        attend_layer_args *resolved);
+attend_status attend_layer_weights_resolve(const attend_problem *problem, const attend_layer_weights *weights,
+                                           size_t bytes, attend_layer_weights *resolved);
+
+/* Lengths on the host: each in [0, seqlen]; `name` is the argument's. NULL is fine. */
+attend_status attend_lengths_check(const char *name, const int64_t *lengths, int64_t batch, int64_t seqlen);
+
+/* Whether K and V come from a context tensor. */
+static inline bool attend_problem_is_cross(const attend_problem *problem) { return problem->context_hidden_size != 0; }
+
+#endif

@@ -1,0 +1,376 @@
+/* attend: multi-head attention on NVIDIA GPUs and on CPUs.
+ *
+ * A problem (plain numbers) on a context (where to run) becomes a plan once; the plan runs many times.
+ *
+ *     attend_context *ctx;
+ *     attend_plan *plan;
+ *     attend_problem problem = {.batch = 1, .seqlen_q = 4096, .seqlen_k = 4096, .num_heads = 8, .head_dim = 64};
+ *     attend_context_create(&(attend_context_options){.device = ATTEND_AUTO}, &ctx);
+ *     attend_attention_plan(ctx, &problem, &plan);
+ *     attend_attention_forward(plan, &(attend_attention_args){.q = q, .k = k, .v = v, .out = out});
+ *     attend_synchronize(ctx);
+ *
+ * Rules that hold everywhere:
+ * - Every call that can fail returns an attend_status; attend_error_message() is then a sentence that names the
+ *   argument and the limit. A call that fails changes nothing that it was given.
+ * - A field that is zero means "the usual". Structs may grow at their end: every call passes the size that its
+ *   caller was compiled with, so older programs keep working.
+ * - Sizes, strides and lengths are int64_t and count elements; fields in bytes say so.
+ * - A context and its plans serve one thread at a time. Different contexts are independent.
+ * - Results are deterministic: a row's bits do not depend on threads, batch size or timing.
+ */
+#ifndef ATTEND_ATTEND_H
+#define ATTEND_ATTEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define ATTEND_API __attribute__((visibility("default")))
+
+#define ATTEND_VERSION_MAJOR 0
+#define ATTEND_VERSION_MINOR 1
+#define ATTEND_VERSION_PATCH 0
+
+/* ---- status -------------------------------------------------------------------------------------------------- */
+
+typedef enum attend_status {
+    ATTEND_OK = 0,
+    ATTEND_INVALID_ARGUMENT, /* a value that no backend can accept; the message names it */
+    ATTEND_UNSUPPORTED,      /* a valid problem that this backend or build does not do */
+    ATTEND_OUT_OF_MEMORY,    /* on the host or on the device */
+    ATTEND_NO_DEVICE,        /* no CUDA driver, no device of that index, or a build without CUDA */
+    ATTEND_DEVICE_ERROR,     /* CUDA or cuBLAS failed; the message has the call and CUDA's name for the error */
+    ATTEND_BAD_FILE,         /* a file whose content is not what its format promises */
+    ATTEND_IO_ERROR          /* the system refused to open, read or write */
+} attend_status;
+
+/* "ATTEND_INVALID_ARGUMENT" and so on; never NULL. */
+ATTEND_API const char *attend_status_name(attend_status status);
+
+/* The sentence of the last failure in the calling thread; "" before the first. Valid until that thread's next failure. */
+ATTEND_API const char *attend_error_message(void);
+
+/* The library's own version, "0.1.0". */
+ATTEND_API const char *attend_version(void);
+
+/* ---- tensors ------------------------------------------------------------------------------------------------- */
+
+typedef enum attend_dtype { ATTEND_F32 = 0, ATTEND_F16, ATTEND_BF16 } attend_dtype;
+
+/* Bytes of one element. */
+ATTEND_API size_t attend_dtype_bytes(attend_dtype dtype);
+/* "f32", "f16", "bf16". */
+ATTEND_API const char *attend_dtype_name(attend_dtype dtype);
+
+#define ATTEND_MAX_RANK 4
+
+/* A view of memory that the caller owns, on the host or on the device. Element (i, j, …) lies at
+ * data + i·stride[0] + j·stride[1] + …; strides count elements. All strides zero means row-major without gaps.
+ * A stride of 0 along one axis broadcasts an input; outputs must not overlap themselves or any input. */
+typedef struct attend_tensor {
+    void *data; /* NULL: absent. Inputs are never written through it. */
+    attend_dtype dtype;
+    int rank;
+    int64_t shape[ATTEND_MAX_RANK];
+    int64_t stride[ATTEND_MAX_RANK];
+} attend_tensor;
+
+/* Row-major views without gaps. Activations of attention are [batch, seqlen, heads, head_dim]: permute the strides
+ * where memory holds [batch, heads, seqlen, head_dim], offset `data` into packed QKV. */
+static inline attend_tensor attend_tensor_4d(void *data, attend_dtype dtype, int64_t n0, int64_t n1, int64_t n2, int64_t n3)
+{
+    attend_tensor t = {data, dtype, 4, {n0, n1, n2, n3}, {0, 0, 0, 0}};
+    return t;
+}
+static inline attend_tensor attend_tensor_3d(void *data, attend_dtype dtype, int64_t n0, int64_t n1, int64_t n2)
+{
+    attend_tensor t = {data, dtype, 3, {n0, n1, n2, 0}, {0, 0, 0, 0}};
+    return t;
+}
+static inline attend_tensor attend_tensor_2d(void *data, attend_dtype dtype, int64_t n0, int64_t n1)
+{
+    attend_tensor t = {data, dtype, 2, {n0, n1, 0, 0}, {0, 0, 0, 0}};
+    return t;
+}
+static inline attend_tensor attend_tensor_1d(void *data, attend_dtype dtype, int64_t n0)
+{
+    attend_tensor t = {data, dtype, 1, {n0, 0, 0, 0}, {0, 0, 0, 0}};
+    return t;
+}
+
+/* ---- problems ------------------------------------------------------------------------------------------------ */
+
+/* Which keys query i sees. With seqlen_q = seqlen_k both alignments are the same; with per-batch lengths, the lengths
+ * of that batch entry count. */
+typedef enum attend_causal {
+    ATTEND_CAUSAL_NONE = 0,
+    ATTEND_CAUSAL_TOP_LEFT,    /* j <= i */
+    ATTEND_CAUSAL_BOTTOM_RIGHT /* j <= i + seqlen_k - seqlen_q: the last query sees all (decoding with a cache) */
+} attend_causal;
+
+/* One attention problem: out_i = Σ_j softmax_j(scale·q_i·k_j) v_j over the keys j that query i may see. Query head h
+ * reads KV head h / (num_heads / num_kv_heads). A query that sees no key gives zeros and an LSE of -infinity.
+ * batch, seqlen_q and seqlen_k may be 0; head counts and dims are at least 1. */
+typedef struct attend_problem {
+    int64_t batch;
+    int64_t seqlen_q, seqlen_k; /* the longest in the batch; a self-attention layer may leave seqlen_k 0: seqlen_q */
+    int64_t num_heads;
+    int64_t num_kv_heads;  /* divides num_heads; 0: num_heads */
+    int64_t head_dim;      /* of Q and K */
+    int64_t head_dim_v;    /* of V and the output; 0: head_dim */
+    attend_dtype dtype;    /* how tensors are stored; arithmetic is fp32 or better */
+    attend_causal causal;
+    float softmax_scale;   /* 0: 1/sqrt(head_dim) */
+
+    /* For a layer only; 0 in an attention problem. */
+    int64_t hidden_size;         /* width of x */
+    int64_t context_hidden_size; /* width of the context tensor of cross-attention; 0: K and V come from x */
+    int64_t output_size;         /* width of the layer's output; 0: hidden_size */
+} attend_problem;
+
+/* ---- contexts ------------------------------------------------------------------------------------------------ */
+
+typedef enum attend_device {
+    ATTEND_AUTO = 0, /* CUDA where a device can be used, else the CPU */
+    ATTEND_CPU,
+    ATTEND_CUDA,
+    ATTEND_REFERENCE /* naive fp64 on the CPU: the definition of correct, slow */
+} attend_device;
+
+typedef struct attend_context_options {
+    attend_device device;
+    int device_index;         /* which CUDA device */
+    int threads;              /* CPU threads; 0: as many as the process may use */
+    bool device_tensors_only; /* CUDA: plans reserve no staging for host tensors, and refuse them */
+} attend_context_options;
+
+typedef struct attend_context attend_context;
+
+/* attend_context_create() for bindings, which pass the size of their struct themselves. */
+ATTEND_API attend_status attend_context_create_sized(const attend_context_options *options, size_t options_bytes,
+                                                     attend_context **context);
+
+/* Makes a context; options may be NULL. Errors: INVALID_ARGUMENT, NO_DEVICE, OUT_OF_MEMORY, DEVICE_ERROR; *context is
+ * NULL then. The caller destroys it, after its plans. */
+static inline attend_status attend_context_create(const attend_context_options *options, attend_context **context)
+{
+    return attend_context_create_sized(options, sizeof *options, context);
+}
+
+/* Waits for the work in flight, then frees the context. NULL is allowed. */
+ATTEND_API void attend_context_destroy(attend_context *context);
+
+/* The device that ATTEND_AUTO chose, or the one asked for. */
+ATTEND_API attend_device attend_context_device(const attend_context *context);
+
+/* A name for people: "NVIDIA H100 80GB HBM3 (sm_90)", "CPU, 2 threads, avx512". Lives as long as the context. */
+ATTEND_API const char *attend_context_device_name(const attend_context *context);
+
+/* Waits until all that was enqueued on the context is done; returns the first error that happened on the way. */
+ATTEND_API attend_status attend_synchronize(attend_context *context);
+
+/* ---- plans --------------------------------------------------------------------------------------------------- */
+
+typedef struct attend_plan attend_plan;
+
+/* What a plan holds while it lives, beside the caller's tensors. Linear in seqlen. */
+typedef struct attend_plan_memory {
+    size_t host_bytes;
+    size_t device_workspace_bytes; /* projected Q, K and V, partial results, tables */
+    size_t device_staging_bytes;   /* copies of host tensors */
+} attend_plan_memory;
+
+ATTEND_API attend_status attend_plan_memory_usage_sized(const attend_plan *plan, attend_plan_memory *memory,
+                                                        size_t memory_bytes);
+static inline attend_status attend_plan_memory_usage(const attend_plan *plan, attend_plan_memory *memory)
+{
+    return attend_plan_memory_usage_sized(plan, memory, sizeof *memory);
+}
+
+/* The kernel and tiles chosen, in words. Lives as long as the plan. */
+ATTEND_API const char *attend_plan_kernel(const attend_plan *plan);
+
+/* Waits for the work in flight on its context, then frees the plan. NULL is allowed. */
+ATTEND_API void attend_plan_destroy(attend_plan *plan);
+
+/* ---- attention ----------------------------------------------------------------------------------------------- */
+
+ATTEND_API attend_status attend_attention_plan_sized(attend_context *context, const attend_problem *problem,
+                                                     size_t problem_bytes, attend_plan **plan);
+
+/* Plans out = attention(q, k, v). Validates every field; all memory is reserved here and none at run time.
+ * Errors: INVALID_ARGUMENT, UNSUPPORTED, OUT_OF_MEMORY, DEVICE_ERROR; *plan is NULL then. */
+static inline attend_status attend_attention_plan(attend_context *context, const attend_problem *problem,
+                                                  attend_plan **plan)
+{
+    return attend_attention_plan_sized(context, problem, sizeof *problem, plan);
+}
+
+typedef struct attend_attention_args {
+    attend_tensor q;   /* [batch, seqlen_q, num_heads, head_dim]; the last stride of all four is 1 */
+    attend_tensor k;   /* [batch, seqlen_k, num_kv_heads, head_dim] */
+    attend_tensor v;   /* [batch, seqlen_k, num_kv_heads, head_dim_v] */
+    attend_tensor out; /* [batch, seqlen_q, num_heads, head_dim_v] */
+    attend_tensor lse; /* optional, f32 [batch, num_heads, seqlen_q]: natural logarithm of Σ_j exp(score) */
+    /* Optional lengths [batch], each in [0, seqlen]. Rows of out past a query length become 0, their LSE -infinity;
+     * q, k and v past the lengths are not read. Host arrays are checked and read before the call returns; device
+     * arrays are read by the kernel, which clamps them to the range. */
+    const int64_t *seqlens_q;
+    const int64_t *seqlens_k;
+} attend_attention_args;
+
+ATTEND_API attend_status attend_attention_forward_sized(attend_plan *plan, const attend_attention_args *args,
+                                                        size_t args_bytes);
+
+/* Enqueues the plan on its context. On a CPU it returns when the result is there. On CUDA it returns at once if all
+ * tensors lie on the device (and may be captured in a CUDA graph); host tensors are copied in and out on the stream,
+ * and belong to the context until attend_synchronize(). Errors: INVALID_ARGUMENT (shapes, dtypes, strides, overlaps,
+ * lengths), DEVICE_ERROR. */
+static inline attend_status attend_attention_forward(attend_plan *plan, const attend_attention_args *args)
+{
+    return attend_attention_forward_sized(plan, args, sizeof *args);
+}
+
+/* ---- layer --------------------------------------------------------------------------------------------------- */
+
+/* Weights as they multiply: y = W·x + b with W of shape [out, in]. Strides give the orientation (torch's Linear is
+ * row-major [out, in]; GPT-2's Conv1D is the same shape with strides {1, out}) and the place inside fused tensors.
+ * One of a matrix's two strides must be 1. */
+typedef struct attend_layer_weights {
+    attend_tensor wq;             /* [num_heads·head_dim, hidden_size] */
+    attend_tensor wk;             /* [num_kv_heads·head_dim, context_hidden_size or hidden_size] */
+    attend_tensor wv;             /* [num_kv_heads·head_dim_v, the same] */
+    attend_tensor wo;             /* [output_size, num_heads·head_dim_v] */
+    attend_tensor bq, bk, bv, bo; /* optional biases, one element a row of their matrix */
+} attend_layer_weights;
+
+ATTEND_API attend_status attend_layer_plan_sized(attend_context *context, const attend_problem *problem,
+                                                 size_t problem_bytes, const attend_layer_weights *weights,
+                                                 size_t weights_bytes, attend_plan **plan);
+
+/* Plans out = Wo·attention(Wq·x + bq, Wk·c + bk, Wv·c + bv) + bo, where c is x or the context tensor. The weights must
+ * stay valid and unchanged while the plan lives; the plan may keep a rearranged copy of its own. Errors as for
+ * attention. */
+static inline attend_status attend_layer_plan(attend_context *context, const attend_problem *problem,
+                                              const attend_layer_weights *weights, attend_plan **plan)
+{
+    return attend_layer_plan_sized(context, problem, sizeof *problem, weights, sizeof *weights, plan);
+}
+
+typedef struct attend_layer_args {
+    attend_tensor x;       /* [batch, seqlen_q, hidden_size]; the last stride is 1 */
+    attend_tensor context; /* cross-attention: [batch, seqlen_k, context_hidden_size] */
+    attend_tensor out;     /* [batch, seqlen_q, output_size] */
+    attend_tensor lse;     /* optional, as in attention */
+    const int64_t *seqlens_q;
+    const int64_t *seqlens_k;
+    /* Optional outputs for those who look inside: the projected Q, K and V, and the heads' output before Wo, shaped as
+     * q, k, v and out of attend_attention_args. */
+    attend_tensor q, k, v, heads;
+} attend_layer_args;
+
+ATTEND_API attend_status attend_layer_forward_sized(attend_plan *plan, const attend_layer_args *args,
+                                                    size_t args_bytes);
+
+/* Runs a layer plan; everything said of attend_attention_forward() holds. */
+static inline attend_status attend_layer_forward(attend_plan *plan, const attend_layer_args *args)
+{
+    return attend_layer_forward_sized(plan, args, sizeof *args);
+}
+
+/* ---- comparing ----------------------------------------------------------------------------------------------- */
+
+/* One element of a result [batch, seqlen, head, column]; column is -1 in an LSE, head is -1 in a layer's output. */
+typedef struct attend_element {
+    int64_t batch, head, row, column;
+    double actual, expected;
+    double bound; /* the largest error that rule 1 allows here */
+} attend_element;
+
+/* The two rules of docs/numerics.md: every element within its bound; and every tensor, head and tile of rows no worse
+ * in the mean square than its storage dtype forces. A ratio above 1 breaks its rule. */
+typedef struct attend_comparison {
+    bool passed;
+    int64_t elements;
+    double bound_ratio;          /* rule 1 on out: the worst |actual - expected| / bound */
+    double quality_ratio;        /* rule 2 on out: the worst of the tensor, its heads and its tiles of 64 rows */
+    double lse_bound_ratio;      /* rule 1 on lse; 0 without one */
+    double max_error, rms_error; /* of out */
+    attend_element worst;        /* where bound_ratio was reached */
+    attend_element worst_lse;
+} attend_comparison;
+
+ATTEND_API attend_status attend_compare_sized(const attend_problem *problem, size_t problem_bytes,
+                                              const attend_attention_args *args, size_t args_bytes, int threads,
+                                              attend_comparison *comparison, size_t comparison_bytes);
+
+/* Holds args->out (and lse if given), wherever they were computed, against the fp64 reference of the same stored
+ * inputs. All tensors on the host; O(seqlen_q·seqlen_k) time on `threads` CPU threads (0: all), O(seqlen) memory.
+ * Errors: INVALID_ARGUMENT, also where the reference itself is not finite; breaking a rule is ATTEND_OK with
+ * passed = false. */
+static inline attend_status attend_compare(const attend_problem *problem, const attend_attention_args *args, int threads,
+                                           attend_comparison *comparison)
+{
+    return attend_compare_sized(problem, sizeof *problem, args, sizeof *args, threads, comparison, sizeof *comparison);
+}
+
+/* A layer stage by stage, each given what the stage before it really produced, and rule 2 from end to end. */
+typedef struct attend_layer_comparison {
+    bool passed;
+    double projection_ratio[3];  /* rule 1 of Q, K and V: the dot product's bound */
+    attend_comparison attention; /* of heads, given q, k and v */
+    double output_ratio;         /* rule 1 of the output projection */
+    double quality_ratio;        /* rule 2 of out, end to end */
+    double max_error, rms_error; /* of out, end to end */
+    attend_element worst;        /* of the output projection */
+} attend_layer_comparison;
+
+ATTEND_API attend_status attend_layer_compare_sized(const attend_problem *problem, size_t problem_bytes,
+                                                    const attend_layer_weights *weights, size_t weights_bytes,
+                                                    const attend_layer_args *args, size_t args_bytes, int threads,
+                                                    attend_layer_comparison *comparison, size_t comparison_bytes);
+
+/* args holds out and the intermediate q, k, v and heads of one run. All tensors on the host. Errors as
+ * attend_compare(). */
+static inline attend_status attend_layer_compare(const attend_problem *problem, const attend_layer_weights *weights,
+                                                 const attend_layer_args *args, int threads,
+                                                 attend_layer_comparison *comparison)
+{
+    return attend_layer_compare_sized(problem, sizeof *problem, weights, sizeof *weights, args, sizeof *args, threads,
+                                      comparison, sizeof *comparison);
+}
+
+/* ---- what is there ------------------------------------------------------------------------------------------- */
+
+/* CUDA devices that can be used; 0 without a driver or in a build without CUDA. */
+ATTEND_API int attend_cuda_device_count(void);
+
+/* One row of the kernel table. */
+typedef struct attend_kernel_info {
+    const char *name;
+    attend_device device;
+    attend_dtype dtype;
+    int64_t head_dim_max, head_dim_v_max;
+    int architecture_min; /* 80 for sm_80; 0 on the CPU */
+    int tile_q, tile_k, threads;
+    int64_t shared_bytes;
+} attend_kernel_info;
+
+ATTEND_API bool attend_kernel_sized(size_t index, attend_kernel_info *info, size_t info_bytes);
+
+/* Row `index` of the table of all backends in this build; false past the last. */
+static inline bool attend_kernel(size_t index, attend_kernel_info *info)
+{
+    return attend_kernel_sized(index, info, sizeof *info);
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
