@@ -76,7 +76,14 @@ typedef struct sg_function sg_function;
 sg_module *sg_module_load(const char *ptx, size_t bytes, char *error, size_t error_bytes);
 int sg_module_target(const sg_module *module); /* 80 for .target sm_80 */
 const sg_function *sg_module_function(const sg_module *module, const char *name);
-/* The instance of a module variable on a device, allocated and initialised at first use; false if there is none. */
+/* What ptxas assigned (found in the embedded cubin by the runtime), for sg_function_describe, limits and occupancy. */
+typedef struct sg_resources {
+    int registers;
+    int64_t static_shared_bytes, stack_bytes, spill_store_bytes, spill_load_bytes; /* spills: -1 where unknown */
+} sg_resources;
+void sg_module_resources(sg_module *module, const char *function, const sg_resources *resources);
+/* The instance of a module variable on a device, allocated and initialised at first use; false if there is none. A
+   .managed one has a single instance, SG_MEMORY_MANAGED, for all devices. */
 bool sg_module_variable(sg_module *module, sg_device *device, const char *name, uint64_t *address, int64_t *bytes);
 void sg_module_unload(sg_module *module);
 
@@ -114,6 +121,8 @@ sg_status sg_launch_check(const sg_device *device, const sg_function *function, 
                           char *reason, size_t reason_bytes);
 /* Runs the whole grid to its end, on as many host threads as configured. */
 sg_status sg_execute(sg_device *device, const sg_function *function, const sg_launch *launch);
+/* The modelled time of all launches executed on the device so far, for event timing; 0 where not modelled. */
+double sg_modelled_seconds(const sg_device *device);
 /* Blocks of a kernel that fit on one multiprocessor at once. */
 int sg_occupancy(const sg_device *device, const sg_function *function, int threads, int64_t dynamic_shared_bytes);
 
@@ -134,6 +143,8 @@ void sg_configure(const sg_options *options);
 /* One check that fired. Reported once per place (kind + source line); later ones only count. */
 void sg_finding(const char *kind, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int64_t sg_findings(void);
+/* Adds one figure ("calls.alloc", 12) to the report; kept until sg_report. */
+void sg_report_figure(const char *name, int64_t value);
 /* Writes the report, the coverage file and the findings; returns the number of findings. Called once, at exit. */
 int64_t sg_report(void);
 
