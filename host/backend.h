@@ -42,4 +42,7 @@ extern const attend_backend attend_reference_backend; /* host/reference/ */
 extern const attend_backend attend_cpu_backend;       /* host/cpu/ */
 extern const attend_backend attend_gpu_backend;       /* host/gpu/; in a build without CUDA: absent */
 
+/* The backend that serves a device, from the list in backend.c; NULL if this build has none. */
+const attend_backend *attend_backend_for(attend_device device);
+
 #endif

@@ -19,10 +19,13 @@ bool attend_tensor_extent(const attend_tensor *tensor, uintptr_t *begin, uintptr
 typedef enum attend_tensor_role { ATTEND_INPUT, ATTEND_OUTPUT } attend_tensor_role;
 
 /* Checks one argument called `name` against what the problem asks for, and returns it with explicit strides. Requires
-   dtype, rank, shape, natural alignment, last stride 1 where its extent exceeds 1, no negative stride, addresses that
-   fit, and of outputs that no two elements share memory. */
+   dtype, rank, shape, natural alignment, no negative stride, addresses that fit, and of outputs that no two elements
+   share memory. */
 attend_status attend_tensor_resolve(const char *name, const attend_tensor *tensor, attend_tensor_role role,
                                     attend_dtype dtype, int rank, const int64_t *shape, attend_tensor *resolved);
+
+/* Fails unless the elements of the last axis are neighbours. */
+attend_status attend_tensor_check_rows(const char *name, const attend_tensor *tensor);
 
 /* Fails if an output shares a byte with any other tensor of the list. Absent tensors (data NULL) are skipped. */
 typedef struct attend_named_tensor {

@@ -1,0 +1,195 @@
+/* Tensor views checked: what every argument must satisfy, in one place, with one wording. */
+#include "tensor.h"
+#include "status.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+size_t attend_dtype_bytes(attend_dtype dtype) { return dtype == ATTEND_F32 ? 4 : 2; }
+
+const char *attend_dtype_name(attend_dtype dtype)
+{
+    switch (dtype) {
+    case ATTEND_F32: return "f32";
+    case ATTEND_F16: return "f16";
+    case ATTEND_BF16: return "bf16";
+    }
+    return "unknown dtype";
+}
+
+int64_t attend_tensor_elements(const attend_tensor *tensor)
+{
+    int64_t elements = 1;
+    for (int axis = 0; axis < tensor->rank; axis++) elements *= tensor->shape[axis];
+    return elements;
+}
+
+static bool is_empty(const attend_tensor *tensor)
+{
+    for (int axis = 0; axis < tensor->rank; axis++)
+        if (tensor->shape[axis] == 0) return true;
+    return false;
+}
+
+bool attend_tensor_extent(const attend_tensor *tensor, uintptr_t *begin, uintptr_t *end)
+{
+    *begin = *end = (uintptr_t)tensor->data;
+    if (is_empty(tensor)) return true;
+    int64_t last = 0, bytes;
+    for (int axis = 0; axis < tensor->rank; axis++) {
+        int64_t step;
+        if (!attend_multiply(tensor->shape[axis] - 1, tensor->stride[axis], &step)) return false;
+        if (__builtin_add_overflow(last, step, &last)) return false;
+    }
+    if (__builtin_add_overflow(last, 1, &last)) return false;
+    if (!attend_multiply(last, (int64_t)attend_dtype_bytes(tensor->dtype), &bytes)) return false;
+    return !__builtin_add_overflow(*begin, (uintptr_t)bytes, end);
+}
+
+/* "[2, 128, 8, 64]" */
+static const char *shape_text(char text[96], int rank, const int64_t *shape)
+{
+    int length = snprintf(text, 96, "[");
+    for (int axis = 0; axis < rank; axis++)
+        length += snprintf(text + length, 96 - (size_t)length, "%s%" PRId64, axis ? ", " : "", shape[axis]);
+    snprintf(text + length, 96 - (size_t)length, "]");
+    return text;
+}
+
+static attend_status check_shape(const char *name, const attend_tensor *tensor, int rank, const int64_t *shape)
+{
+    if (tensor->rank != rank)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s has rank %d, expected %d", name, tensor->rank, rank);
+    for (int axis = 0; axis < rank; axis++) {
+        if (tensor->shape[axis] == shape[axis]) continue;
+        char actual[96], expected[96];
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s has shape %s, expected %s", name,
+                           shape_text(actual, rank, tensor->shape), shape_text(expected, rank, shape));
+    }
+    return ATTEND_OK;
+}
+
+/* Replaces all-zero strides by the row-major ones. */
+static attend_status fill_strides(const char *name, attend_tensor *tensor)
+{
+    bool given = false;
+    for (int axis = 0; axis < tensor->rank; axis++) given |= tensor->stride[axis] != 0;
+    if (given) return ATTEND_OK;
+    int64_t stride = 1;
+    for (int axis = tensor->rank - 1; axis >= 0; axis--) {
+        tensor->stride[axis] = stride;
+        if (!attend_multiply(stride, tensor->shape[axis] > 0 ? tensor->shape[axis] : 1, &stride))
+            return attend_fail(ATTEND_INVALID_ARGUMENT, "%s has more elements than 64 bits can count", name);
+    }
+    return ATTEND_OK;
+}
+
+/* Sorted by stride, each axis of an output must step over everything that the smaller ones span. */
+static attend_status check_not_folded(const char *name, const attend_tensor *tensor)
+{
+    int order[ATTEND_MAX_RANK], count = 0;
+    for (int axis = 0; axis < tensor->rank; axis++) {
+        if (tensor->shape[axis] <= 1) continue;
+        int place = count++;
+        for (; place > 0 && tensor->stride[order[place - 1]] > tensor->stride[axis]; place--)
+            order[place] = order[place - 1];
+        order[place] = axis;
+    }
+    int64_t span = 1;
+    for (int i = 0; i < count; i++) {
+        int64_t stride = tensor->stride[order[i]];
+        if (stride < span)
+            return attend_fail(ATTEND_INVALID_ARGUMENT,
+                               "%s overlaps itself: stride[%d] is %" PRId64 ", but the axes inside span %" PRId64 " elements",
+                               name, order[i], stride, span);
+        span += stride * (tensor->shape[order[i]] - 1);
+    }
+    return ATTEND_OK;
+}
+
+static attend_status check_strides(const char *name, const attend_tensor *tensor, attend_tensor_role role)
+{
+    for (int axis = 0; axis < tensor->rank; axis++)
+        if (tensor->stride[axis] < 0)
+            return attend_fail(ATTEND_INVALID_ARGUMENT, "%s has a negative stride[%d] (%" PRId64 ")", name, axis,
+                               tensor->stride[axis]);
+    uintptr_t begin, end;
+    if (!attend_tensor_extent(tensor, &begin, &end))
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s reaches beyond the address space: check its shape and strides", name);
+    return role == ATTEND_OUTPUT && !is_empty(tensor) ? check_not_folded(name, tensor) : ATTEND_OK;
+}
+
+attend_status attend_tensor_resolve(const char *name, const attend_tensor *tensor, attend_tensor_role role,
+                                    attend_dtype dtype, int rank, const int64_t *shape, attend_tensor *resolved)
+{
+    *resolved = *tensor;
+    ATTEND_TRY(check_shape(name, tensor, rank, shape));
+    if (tensor->dtype != dtype)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is %s, expected %s", name, attend_dtype_name(tensor->dtype),
+                           attend_dtype_name(dtype));
+    if (!tensor->data && !is_empty(tensor)) return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is NULL", name);
+    if ((uintptr_t)tensor->data % attend_dtype_bytes(dtype))
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is not aligned to its %zu-byte elements", name,
+                           attend_dtype_bytes(dtype));
+    ATTEND_TRY(fill_strides(name, resolved));
+    return check_strides(name, resolved, role);
+}
+
+attend_status attend_tensor_check_rows(const char *name, const attend_tensor *tensor)
+{
+    int last = tensor->rank - 1;
+    if (tensor->shape[last] > 1 && tensor->stride[last] != 1)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s has last stride %" PRId64 ", but rows must be contiguous (stride 1)",
+                           name, tensor->stride[last]);
+    return ATTEND_OK;
+}
+
+/* Bytes that the axes stepping less than `period` span; 0 if a larger step is no multiple of the period. */
+static uintptr_t span_within(const attend_tensor *tensor, uintptr_t period)
+{
+    uintptr_t element = attend_dtype_bytes(tensor->dtype), span = element;
+    for (int axis = 0; axis < tensor->rank; axis++) {
+        uintptr_t step = (uintptr_t)tensor->stride[axis] * element;
+        if (tensor->shape[axis] <= 1) continue;
+        if (step < period)
+            span += step * (uintptr_t)(tensor->shape[axis] - 1);
+        else if (step % period)
+            return 0;
+    }
+    return span;
+}
+
+/* Whether two tensors interleave without touching, as Q, K and V do in packed QKV: both repeat with one period, and
+   within it they occupy different bytes. */
+static bool interleave(const attend_tensor *a, const attend_tensor *b)
+{
+    for (int axis = 0; axis < a->rank; axis++) {
+        uintptr_t period = (uintptr_t)a->stride[axis] * attend_dtype_bytes(a->dtype);
+        if (a->shape[axis] <= 1 || period == 0) continue;
+        uintptr_t span_a = span_within(a, period), span_b = span_within(b, period);
+        uintptr_t from_a = (uintptr_t)b->data >= (uintptr_t)a->data
+                               ? ((uintptr_t)b->data - (uintptr_t)a->data) % period
+                               : period - 1 - ((uintptr_t)a->data - (uintptr_t)b->data - 1) % period;
+        if (span_a && span_b && from_a >= span_a && span_b <= period && from_a <= period - span_b) return true;
+    }
+    return false;
+}
+
+static bool overlap(const attend_tensor *a, const attend_tensor *b)
+{
+    uintptr_t a_begin, a_end, b_begin, b_end;
+    attend_tensor_extent(a, &a_begin, &a_end);
+    attend_tensor_extent(b, &b_begin, &b_end);
+    return a_begin < b_end && b_begin < a_end && !interleave(a, b);
+}
+
+attend_status attend_tensors_disjoint(const attend_named_tensor *tensors, int count)
+{
+    for (int i = 0; i < count; i++) {
+        if (tensors[i].role != ATTEND_OUTPUT || !tensors[i].tensor->data) continue;
+        for (int j = 0; j < count; j++)
+            if (j != i && tensors[j].tensor->data && overlap(tensors[i].tensor, tensors[j].tensor))
+                return attend_fail(ATTEND_INVALID_ARGUMENT, "%s overlaps %s in memory", tensors[i].name, tensors[j].name);
+    }
+    return ATTEND_OK;
+}
