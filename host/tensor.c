@@ -123,6 +123,7 @@ attend_status attend_tensor_resolve(const char *name, const attend_tensor *tenso
                                     attend_dtype dtype, int rank, const int64_t *shape, attend_tensor *resolved)
 {
     *resolved = *tensor;
+    if (!tensor->data && tensor->rank == 0) return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is missing", name);
     ATTEND_TRY(check_shape(name, tensor, rank, shape));
     if (tensor->dtype != dtype)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is %s, expected %s", name, attend_dtype_name(tensor->dtype),

@@ -1,0 +1,293 @@
+/* Bad input gets a sentence that names the argument and the limit: problems, tensors, weights and lengths. */
+#include "problem.h"
+#include "tensor.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#define HUGE_SIZE ((int64_t)1 << 40)
+
+static float memory[4096];
+
+static void expect_failure(attend_status status, attend_status wanted, const char *sentence)
+{
+    if (status != wanted || !strstr(attend_error_message(), sentence))
+        fail_msg("got %s: \"%s\", expected %s: \"…%s…\"", attend_status_name(status), attend_error_message(),
+                 attend_status_name(wanted), sentence);
+}
+
+static attend_problem small_problem(void)
+{
+    return (attend_problem){.batch = 2, .seqlen_q = 3, .seqlen_k = 5, .num_heads = 4, .num_kv_heads = 2, .head_dim = 8};
+}
+
+static attend_problem small_layer(void)
+{
+    return (attend_problem){.batch = 2, .seqlen_q = 3, .num_heads = 4, .num_kv_heads = 2, .head_dim = 8, .hidden_size = 16};
+}
+
+static void defaults_are_filled(void **state)
+{
+    (void)state;
+    attend_problem p = small_layer(), r;
+    p.num_kv_heads = 0;
+    assert_int_equal(attend_problem_resolve(&p, sizeof p, ATTEND_LAYER, &r), ATTEND_OK);
+    assert_int_equal(r.num_kv_heads, 4);
+    assert_int_equal(r.head_dim_v, 8);
+    assert_int_equal(r.seqlen_k, 3);
+    assert_int_equal(r.output_size, 16);
+    assert_float_equal(r.softmax_scale, 1 / sqrtf(8), 1e-7f);
+}
+
+static void bad_problems_are_named(void **state)
+{
+    (void)state;
+    const struct {
+        const char *sentence;
+        attend_operation operation;
+        attend_problem change; /* fields that are not 0 replace those of the small problem */
+    } cases[] = {
+        {"batch is -1, expected at least 0", ATTEND_ATTENTION, {.batch = -1}},
+        {"seqlen_q is -7, expected at least 0", ATTEND_ATTENTION, {.seqlen_q = -7}},
+        {"seqlen_k is -7, expected at least 0", ATTEND_ATTENTION, {.seqlen_k = -7}},
+        {"num_heads is -4, expected at least 1", ATTEND_ATTENTION, {.num_heads = -4}},
+        {"num_heads (5) is not a multiple of num_kv_heads (2)", ATTEND_ATTENTION, {.num_heads = 5}},
+        {"num_kv_heads is -2, expected at least 0", ATTEND_ATTENTION, {.num_kv_heads = -2}},
+        {"head_dim is -8, expected at least 1", ATTEND_ATTENTION, {.head_dim = -8}},
+        {"head_dim_v is -8, expected at least 0", ATTEND_ATTENTION, {.head_dim_v = -8}},
+        {"dtype is 9", ATTEND_ATTENTION, {.dtype = (attend_dtype)9}},
+        {"causal is 3", ATTEND_ATTENTION, {.causal = (attend_causal)3}},
+        {"softmax_scale is not finite", ATTEND_ATTENTION, {.softmax_scale = NAN}},
+        {"softmax_scale is not finite", ATTEND_ATTENTION, {.softmax_scale = -INFINITY}},
+        {"belong to layers", ATTEND_ATTENTION, {.hidden_size = 16}},
+        {"hidden_size is 0, expected at least 1", ATTEND_LAYER, {.batch = 2}},
+        {"context_hidden_size is -1", ATTEND_LAYER, {.hidden_size = 16, .context_hidden_size = -1}},
+        {"output_size is -1", ATTEND_LAYER, {.hidden_size = 16, .output_size = -1}},
+        {"seqlen_k (5) differs from seqlen_q (3) in self-attention", ATTEND_LAYER, {.hidden_size = 16}},
+        {"more bytes than 63 bits", ATTEND_ATTENTION, {.batch = HUGE_SIZE, .seqlen_k = HUGE_SIZE}},
+        {"the layer's tensors have more bytes", ATTEND_LAYER, {.seqlen_k = 3, .hidden_size = INT64_MAX / 4}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        attend_problem p = small_problem(), r;
+        const attend_problem *c = &cases[i].change;
+        if (c->batch) p.batch = c->batch;
+        if (c->seqlen_q) p.seqlen_q = c->seqlen_q;
+        if (c->seqlen_k) p.seqlen_k = c->seqlen_k;
+        if (c->num_heads) p.num_heads = c->num_heads;
+        if (c->num_kv_heads) p.num_kv_heads = c->num_kv_heads;
+        if (c->head_dim) p.head_dim = c->head_dim;
+        p.head_dim_v = c->head_dim_v;
+        p.dtype = c->dtype;
+        p.causal = c->causal;
+        p.softmax_scale = c->softmax_scale;
+        p.hidden_size = c->hidden_size;
+        p.context_hidden_size = c->context_hidden_size;
+        p.output_size = c->output_size;
+        expect_failure(attend_problem_resolve(&p, sizeof p, cases[i].operation, &r), ATTEND_INVALID_ARGUMENT,
+                       cases[i].sentence);
+    }
+}
+
+static void structs_of_other_versions(void **state)
+{
+    (void)state;
+    attend_problem p = small_problem(), r;
+    p.hidden_size = 99; /* beyond what the older caller knows: must not be read */
+    assert_int_equal(attend_problem_resolve(&p, offsetof(attend_problem, hidden_size), ATTEND_ATTENTION, &r), ATTEND_OK);
+    assert_int_equal(r.hidden_size, 0);
+    expect_failure(attend_problem_resolve(&p, sizeof p + 8, ATTEND_ATTENTION, &r), ATTEND_INVALID_ARGUMENT, "newer attend");
+    expect_failure(attend_problem_resolve(NULL, sizeof p, ATTEND_ATTENTION, &r), ATTEND_INVALID_ARGUMENT, "problem is NULL");
+}
+
+/* q 192 elements, k and v 160 each, out 192, lse 24, all apart. */
+static attend_attention_args small_args(void)
+{
+    return (attend_attention_args){
+        .q = attend_tensor_4d(memory, ATTEND_F32, 2, 3, 4, 8),
+        .k = attend_tensor_4d(memory + 512, ATTEND_F32, 2, 5, 2, 8),
+        .v = attend_tensor_4d(memory + 1024, ATTEND_F32, 2, 5, 2, 8),
+        .out = attend_tensor_4d(memory + 1536, ATTEND_F32, 2, 3, 4, 8),
+        .lse = attend_tensor_3d(memory + 2048, ATTEND_F32, 2, 4, 3),
+    };
+}
+
+static attend_status resolve_args(const attend_attention_args *args, attend_attention_args *resolved)
+{
+    attend_problem p = small_problem(), r;
+    assert_int_equal(attend_problem_resolve(&p, sizeof p, ATTEND_ATTENTION, &r), ATTEND_OK);
+    return attend_attention_args_resolve(&r, args, sizeof *args, resolved);
+}
+
+static void expect_bad_args(const attend_attention_args *args, const char *sentence)
+{
+    attend_attention_args resolved;
+    expect_failure(resolve_args(args, &resolved), ATTEND_INVALID_ARGUMENT, sentence);
+}
+
+static void good_tensors_get_strides(void **state)
+{
+    (void)state;
+    attend_attention_args args = small_args(), r;
+    assert_int_equal(resolve_args(&args, &r), ATTEND_OK);
+    assert_int_equal(r.q.stride[0], 96);
+    assert_int_equal(r.q.stride[1], 32);
+    assert_int_equal(r.q.stride[3], 1);
+    args.lse.data = NULL;
+    assert_int_equal(resolve_args(&args, &r), ATTEND_OK);
+}
+
+static void bad_tensors_are_named(void **state)
+{
+    (void)state;
+    attend_attention_args a;
+    a = small_args(), a.q.data = NULL, expect_bad_args(&a, "q is NULL");
+    a = small_args(), a.k.rank = 3, expect_bad_args(&a, "k has rank 3, expected 4");
+    a = small_args(), a.v.shape[1] = 6, expect_bad_args(&a, "v has shape [2, 6, 2, 8], expected [2, 5, 2, 8]");
+    a = small_args(), a.q.dtype = ATTEND_F16, expect_bad_args(&a, "q is f16, expected f32");
+    a = small_args(), a.q.data = (char *)memory + 2, expect_bad_args(&a, "q is not aligned to its 4-byte elements");
+    a = small_args(), a.lse.dtype = ATTEND_BF16, expect_bad_args(&a, "lse is bf16, expected f32");
+    a = small_args(), memcpy(a.k.stride, (int64_t[]){80, -16, 8, 1}, 32), expect_bad_args(&a, "k has a negative stride[1]");
+    a = small_args(), memcpy(a.v.stride, (int64_t[]){80, 1, 40, 5}, 32), expect_bad_args(&a, "v has last stride 5");
+    a = small_args(), memcpy(a.v.stride, (int64_t[]){INT64_MAX / 2, INT64_MAX / 2, 8, 1}, 32),
+    expect_bad_args(&a, "v reaches beyond the address space");
+    a = small_args(), memcpy(a.out.stride, (int64_t[]){0, 32, 8, 1}, 32), expect_bad_args(&a, "out overlaps itself");
+    a = small_args(), memcpy(a.out.stride, (int64_t[]){96, 32, 7, 1}, 32), expect_bad_args(&a, "out overlaps itself: stride[2] is 7");
+}
+
+static void broadcast_inputs_are_fine(void **state)
+{
+    (void)state;
+    attend_attention_args args = small_args(), r;
+    memcpy(args.k.stride, (int64_t[]){0, 16, 8, 1}, 32);
+    memcpy(args.v.stride, (int64_t[]){0, 16, 0, 1}, 32);
+    assert_int_equal(resolve_args(&args, &r), ATTEND_OK);
+}
+
+static void overlaps_are_told_from_interleaving(void **state)
+{
+    (void)state;
+    attend_attention_args a = small_args(), r;
+    a.out.data = memory + 191;
+    expect_bad_args(&a, "out overlaps q in memory");
+    a.out.data = memory + 192;
+    assert_int_equal(resolve_args(&a, &r), ATTEND_OK);
+    /* q and out side by side in rows of 64: [b, s, 2, h, d], both ways round */
+    for (int swap = 0; swap < 2; swap++) {
+        a = small_args();
+        a.q.data = memory + (swap ? 32 : 0);
+        a.out.data = memory + (swap ? 0 : 32);
+        memcpy(a.q.stride, (int64_t[]){192, 64, 8, 1}, 32);
+        memcpy(a.out.stride, (int64_t[]){192, 64, 8, 1}, 32);
+        assert_int_equal(resolve_args(&a, &r), ATTEND_OK);
+        a.out.data = memory + (swap ? 1 : 31);
+        expect_bad_args(&a, "out overlaps q in memory");
+    }
+    a = small_args(), a.lse.data = memory + 1536, expect_bad_args(&a, "overlaps");
+}
+
+static void bad_lengths_are_named(void **state)
+{
+    (void)state;
+    const int64_t negative[] = {3, -1}, long_one[] = {6, 0}, good[] = {5, 0};
+    expect_failure(attend_lengths_check("seqlens_k", negative, 2, 5), ATTEND_INVALID_ARGUMENT,
+                   "seqlens_k[1] is -1, expected 0 to 5");
+    expect_failure(attend_lengths_check("seqlens_k", long_one, 2, 5), ATTEND_INVALID_ARGUMENT,
+                   "seqlens_k[0] is 6, expected 0 to 5");
+    assert_int_equal(attend_lengths_check("seqlens_k", good, 2, 5), ATTEND_OK);
+    assert_int_equal(attend_lengths_check("seqlens_k", NULL, 2, 5), ATTEND_OK);
+}
+
+static attend_layer_weights small_weights(void)
+{
+    return (attend_layer_weights){
+        .wq = attend_tensor_2d(memory, ATTEND_F32, 32, 16),
+        .wk = attend_tensor_2d(memory, ATTEND_F32, 16, 16),
+        .wv = attend_tensor_2d(memory, ATTEND_F32, 16, 16),
+        .wo = attend_tensor_2d(memory, ATTEND_F32, 16, 32),
+    };
+}
+
+static attend_status resolve_weights(const attend_layer_weights *weights)
+{
+    attend_problem p = small_layer(), r;
+    attend_layer_weights resolved;
+    assert_int_equal(attend_problem_resolve(&p, sizeof p, ATTEND_LAYER, &r), ATTEND_OK);
+    return attend_layer_weights_resolve(&r, weights, sizeof *weights, &resolved);
+}
+
+static void weights_in_either_orientation(void **state)
+{
+    (void)state;
+    attend_layer_weights w = small_weights();
+    assert_int_equal(resolve_weights(&w), ATTEND_OK);
+    memcpy(w.wq.stride, (int64_t[]){1, 96}, 16); /* a slice of a fused Conv1D matrix */
+    assert_int_equal(resolve_weights(&w), ATTEND_OK);
+    memcpy(w.wq.stride, (int64_t[]){16, 2}, 16);
+    expect_failure(resolve_weights(&w), ATTEND_INVALID_ARGUMENT, "wq has strides [16, 2]: one must be 1");
+    w = small_weights(), w.wk.shape[0] = 32;
+    expect_failure(resolve_weights(&w), ATTEND_INVALID_ARGUMENT, "wk has shape [32, 16], expected [16, 16]");
+    w = small_weights(), w.bo = attend_tensor_1d(memory, ATTEND_F32, 15);
+    expect_failure(resolve_weights(&w), ATTEND_INVALID_ARGUMENT, "bo has shape [15], expected [16]");
+    w = small_weights(), w.wo.data = NULL;
+    expect_failure(resolve_weights(&w), ATTEND_INVALID_ARGUMENT, "wo is NULL");
+}
+
+static void context_only_where_the_problem_has_one(void **state)
+{
+    (void)state;
+    attend_problem p = small_layer(), r;
+    attend_layer_args args = {.x = attend_tensor_3d(memory, ATTEND_F32, 2, 3, 16),
+                              .out = attend_tensor_3d(memory + 512, ATTEND_F32, 2, 3, 16),
+                              .context = attend_tensor_3d(memory, ATTEND_F32, 2, 3, 16)},
+                      resolved;
+    assert_int_equal(attend_problem_resolve(&p, sizeof p, ATTEND_LAYER, &r), ATTEND_OK);
+    expect_failure(attend_layer_args_resolve(&r, &args, sizeof args, &resolved), ATTEND_INVALID_ARGUMENT,
+                   "context is given, but the problem's context_hidden_size is 0");
+    r.context_hidden_size = 16, args.context = (attend_tensor){0};
+    expect_failure(attend_layer_args_resolve(&r, &args, sizeof args, &resolved), ATTEND_INVALID_ARGUMENT,
+                   "context is missing");
+}
+
+static void calls_refuse_null(void **state)
+{
+    (void)state;
+    attend_problem p = small_problem();
+    attend_plan *plan = (attend_plan *)memory;
+    attend_plan_memory usage;
+    attend_attention_args args = small_args();
+    attend_context_options options = {.threads = -1};
+    attend_context *context = (attend_context *)memory;
+    expect_failure(attend_attention_plan(NULL, &p, &plan), ATTEND_INVALID_ARGUMENT, "context is NULL");
+    assert_null(plan);
+    expect_failure(attend_attention_plan(NULL, &p, NULL), ATTEND_INVALID_ARGUMENT, "plan is NULL");
+    expect_failure(attend_attention_forward(NULL, &args), ATTEND_INVALID_ARGUMENT, "plan is NULL");
+    expect_failure(attend_plan_memory_usage(NULL, &usage), ATTEND_INVALID_ARGUMENT, "plan is NULL");
+    expect_failure(attend_synchronize(NULL), ATTEND_INVALID_ARGUMENT, "context is NULL");
+    expect_failure(attend_context_create(&options, &context), ATTEND_INVALID_ARGUMENT, "threads is -1");
+    assert_null(context);
+    expect_failure(attend_context_create(NULL, NULL), ATTEND_INVALID_ARGUMENT, "context is NULL");
+    attend_plan_destroy(NULL);
+    attend_context_destroy(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults_are_filled),
+        cmocka_unit_test(bad_problems_are_named),
+        cmocka_unit_test(structs_of_other_versions),
+        cmocka_unit_test(good_tensors_get_strides),
+        cmocka_unit_test(bad_tensors_are_named),
+        cmocka_unit_test(broadcast_inputs_are_fine),
+        cmocka_unit_test(overlaps_are_told_from_interleaving),
+        cmocka_unit_test(bad_lengths_are_named),
+        cmocka_unit_test(weights_in_either_orientation),
+        cmocka_unit_test(context_only_where_the_problem_has_one),
+        cmocka_unit_test(calls_refuse_null),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
