@@ -57,11 +57,6 @@ uint32_t sg_encode_stochastic(const sg_format *format, float value, uint32_t ran
 float sg_ue8m0_to_float(uint8_t bits);
 uint8_t sg_ue8m0_from_float(float value, sg_round round);
 
-/* a*b + c and a + b in double, rounded to odd: rounding the result once more to at most 51 bits is then correct rounding of
-   the exact value, in any mode (Boldo and Melquiond 2008). The product must be exact, as for float and narrower inputs. */
-double sg_fma_odd(float a, float b, float c);
-double sg_add_odd(double a, double b);
-
 static inline uint32_t sg_float_bits(float value) {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
@@ -114,6 +109,28 @@ static inline uint16_t sg_bf16_from_float(float value) {
 /* What tensor cores see of a 32-bit register given as tf32: the low 13 bits are dropped. */
 static inline float sg_tf32_to_float(uint32_t bits) { return sg_canonical(sg_bits_float(bits & 0xffffe000u)); }
 
+/* a + b and a*b + c in double, and a double in fp32, rounded to odd: where the last bit is even and the result inexact, its
+   odd neighbour on the exact value's side. Rounding that once more, to two bits less or fewer, is then correct rounding
+   of the exact value in any mode (Boldo and Melquiond 2008). */
+static inline double sg_add_odd(double a, double b) {
+    double sum = a + b, b_part = sum - a; /* Knuth's exact error of a sum */
+    double error = (a - (sum - b_part)) + (b - b_part);
+    uint64_t bits;
+    memcpy(&bits, &sum, sizeof bits);
+    uint64_t odd = (bits & 1) ? bits : (error > 0) == (sum > 0) ? bits + 1 : bits - 1;
+    bits = (error < 0 || error > 0) ? odd : bits; /* NaN, from an infinite sum: as it is */
+    memcpy(&sum, &bits, sizeof sum);
+    return sum;
+}
+static inline double sg_fma_odd(float a, float b, float c) { return sg_add_odd((double)a * (double)b, (double)c); }
+static inline float sg_float_odd(double value) {
+    float nearest = (float)value;
+    uint32_t bits = sg_float_bits(nearest);
+    double error = value - (double)nearest;
+    uint32_t odd = (bits & 1) ? bits : (error > 0) == (nearest > 0) ? bits + 1 : bits - 1;
+    return sg_bits_float((error < 0 || error > 0) && (bits & 0x7fffffffu) ? odd : bits);
+}
+
 /* The fp16 and bf16 arithmetic of PTX, each rounded once to nearest even. Sums and products of 11-bit significands
    survive the detour through fp32 (24 >= 2*11 + 2); the fused forms go through a double rounded to odd. */
 static inline uint16_t sg_f16_add(uint16_t a, uint16_t b) {
@@ -128,7 +145,13 @@ static inline uint16_t sg_bf16_add(uint16_t a, uint16_t b) {
 static inline uint16_t sg_bf16_mul(uint16_t a, uint16_t b) {
     return sg_bf16_from_float(sg_bf16_to_float(a) * sg_bf16_to_float(b));
 }
-uint16_t sg_f16_fma(uint16_t a, uint16_t b, uint16_t c);
-uint16_t sg_bf16_fma(uint16_t a, uint16_t b, uint16_t c);
+static inline uint16_t sg_f16_fma(uint16_t a, uint16_t b, uint16_t c) {
+    double exact = sg_fma_odd(sg_f16_to_float(a), sg_f16_to_float(b), sg_f16_to_float(c));
+    return sg_f16_from_float(sg_float_odd(exact));
+}
+static inline uint16_t sg_bf16_fma(uint16_t a, uint16_t b, uint16_t c) {
+    double exact = sg_fma_odd(sg_bf16_to_float(a), sg_bf16_to_float(b), sg_bf16_to_float(c));
+    return sg_bf16_from_float(sg_float_odd(exact));
+}
 
 #endif
