@@ -1,0 +1,163 @@
+/* Holds results against the fp64 reference by the two rules of docs/numerics.md. Rows arrive from the reference one by one and
+   are folded into sums a tile, a head and the tensor; nothing of the size of the scores is kept. */
+#include "compare.h"
+#include "backend.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TILE_ROWS = 64 };
+
+/* Squares summed over a group of rows. */
+typedef struct group_sums {
+    double error, baseline, expected; /* of z - o, baseline - o, o */
+    int64_t elements, rows;
+} group_sums;
+
+double attend_quality_ratio(double error, double baseline, double expected, int64_t elements, int64_t rows,
+                            attend_dtype dtype)
+{
+    if (elements == 0) return 0;
+    double n = (double)elements, u = attend_unit_roundoff(dtype);
+    double slack = 1 + 4 / sqrt((double)rows);
+    double limit = (dtype == ATTEND_F32 ? 1.5 : 1) * sqrt(baseline / n) * slack + 0.1 * u * sqrt(expected / n) * slack +
+                   attend_half_least(dtype);
+    double rms = sqrt(error / n);
+    return isnan(rms) ? INFINITY : rms / limit;
+}
+
+static void add(group_sums *to, const group_sums *from)
+{
+    to->error += from->error, to->baseline += from->baseline, to->expected += from->expected;
+    to->elements += from->elements, to->rows += from->rows;
+}
+
+static double ratio_of(const group_sums *sums, attend_dtype dtype)
+{
+    return attend_quality_ratio(sums->error, sums->baseline, sums->expected, sums->elements, sums->rows, dtype);
+}
+
+typedef struct comparing {
+    const attend_problem *problem;
+    const attend_attention_args *args;
+    attend_comparison *result;
+    group_sums *tiles; /* [batch][num_heads][tiles a head] */
+    int64_t tiles_a_head;
+    bool reference_finite;
+} comparing;
+
+void attend_note_worst(double ratio, attend_element element, double *worst_ratio, attend_element *worst)
+{
+    if (isnan(ratio)) ratio = INFINITY;
+    if (ratio < *worst_ratio || (ratio == *worst_ratio && *worst_ratio > 0)) return;
+    *worst_ratio = ratio;
+    *worst = element;
+}
+
+static void compare_lse(comparing *c, int64_t b, int64_t h, int64_t i, const attend_reference_row *row)
+{
+    const attend_tensor *lse = &c->args->lse;
+    if (!lse->data) return;
+    double actual = attend_load(lse, b * lse->stride[0] + h * lse->stride[1] + i * lse->stride[2]);
+    double error = actual == row->lse ? 0 : fabs(actual - row->lse); /* -infinity equals itself */
+    attend_element element = {b, h, i, -1, actual, row->lse, row->lse_bound};
+    attend_note_worst(error == 0 ? 0 : error / row->lse_bound, element, &c->result->lse_bound_ratio, &c->result->worst_lse);
+}
+
+static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_reference_row *row)
+{
+    comparing *c = job;
+    const attend_tensor *out = &c->args->out;
+    group_sums sums = {.rows = 1};
+    double worst_ratio = -1, max_error = 0;
+    attend_element worst = {0};
+    bool finite = true;
+    for (int64_t column = 0; column < c->problem->head_dim_v; column++) {
+        double expected = row->out[column];
+        double actual = attend_load(out, b * out->stride[0] + i * out->stride[1] + h * out->stride[2] + column);
+        double error = fabs(actual - expected), bound = row->bound[column];
+        finite &= isfinite(expected) != 0;
+        attend_note_worst(error == 0 ? 0 : error / bound, (attend_element){b, h, i, column, actual, expected, bound},
+                          &worst_ratio, &worst);
+        max_error = isnan(error) ? INFINITY : fmax(max_error, error);
+        sums.error += error * error;
+        sums.baseline += (row->baseline[column] - expected) * (row->baseline[column] - expected);
+        sums.expected += expected * expected;
+        sums.elements++;
+    }
+#pragma omp critical(attend_compare)
+    {
+        attend_note_worst(worst_ratio, worst, &c->result->bound_ratio, &c->result->worst);
+        c->result->max_error = fmax(c->result->max_error, max_error);
+        c->reference_finite &= finite;
+        add(&c->tiles[(b * c->problem->num_heads + h) * c->tiles_a_head + i / TILE_ROWS], &sums);
+        compare_lse(c, b, h, i, row);
+    }
+}
+
+/* Rule 2 over tiles, heads and the tensor. */
+static void judge_quality(comparing *c)
+{
+    group_sums tensor = {0};
+    attend_comparison *r = c->result;
+    for (int64_t head = 0; head < c->problem->batch * c->problem->num_heads; head++) {
+        group_sums whole = {0};
+        for (int64_t t = 0; t < c->tiles_a_head; t++) {
+            const group_sums *tile = &c->tiles[head * c->tiles_a_head + t];
+            r->quality_ratio = fmax(r->quality_ratio, ratio_of(tile, c->problem->dtype));
+            add(&whole, tile);
+        }
+        r->quality_ratio = fmax(r->quality_ratio, ratio_of(&whole, c->problem->dtype));
+        add(&tensor, &whole);
+    }
+    r->quality_ratio = fmax(r->quality_ratio, ratio_of(&tensor, c->problem->dtype));
+    r->elements = tensor.elements;
+    r->rms_error = tensor.elements ? sqrt(tensor.error / (double)tensor.elements) : 0;
+}
+
+attend_status attend_compare_resolved(const attend_problem *problem, const attend_attention_args *args, int threads,
+                                      attend_comparison *result)
+{
+    comparing c = {.problem = problem, .args = args, .result = result, .reference_finite = true};
+    memset(result, 0, sizeof *result);
+    ATTEND_TRY(attend_lengths_check("seqlens_q", args->seqlens_q, problem->batch, problem->seqlen_q));
+    ATTEND_TRY(attend_lengths_check("seqlens_k", args->seqlens_k, problem->batch, problem->seqlen_k));
+    c.tiles_a_head = (problem->seqlen_q + TILE_ROWS - 1) / TILE_ROWS;
+    c.tiles = calloc((size_t)(problem->batch * problem->num_heads * c.tiles_a_head) + 1, sizeof *c.tiles);
+    bool complete = c.tiles && attend_reference_attention(problem, args, threads, take_row, &c);
+    if (complete) judge_quality(&c);
+    free(c.tiles);
+    if (!complete) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's copy of K and V");
+    if (!c.reference_finite)
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "the reference itself is not finite: q, k or v hold NaN, infinity or values that overflow fp64");
+    result->passed = result->bound_ratio <= 1 && result->quality_ratio <= 1 && result->lse_bound_ratio <= 1;
+    return ATTEND_OK;
+}
+
+attend_status attend_compare_threads(int threads, int *resolved)
+{
+    if (threads < 0) return attend_fail(ATTEND_INVALID_ARGUMENT, "threads is %d, expected 0 or more", threads);
+    *resolved = threads ? threads : omp_get_num_procs();
+    return ATTEND_OK;
+}
+
+attend_status attend_compare_sized(const attend_problem *problem, size_t problem_bytes, const attend_attention_args *args,
+                                   size_t args_bytes, int threads, attend_comparison *comparison, size_t comparison_bytes)
+{
+    attend_problem p;
+    attend_attention_args resolved;
+    attend_comparison result;
+    if (!comparison) return attend_fail(ATTEND_INVALID_ARGUMENT, "comparison is NULL");
+    if (comparison_bytes > sizeof result)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "comparison has %zu bytes, this library (%s) knows %zu", comparison_bytes,
+                           attend_version(), sizeof result);
+    ATTEND_TRY(attend_compare_threads(threads, &threads));
+    ATTEND_TRY(attend_problem_resolve(problem, problem_bytes, ATTEND_ATTENTION, &p));
+    ATTEND_TRY(attend_attention_args_resolve(&p, args, args_bytes, &resolved));
+    ATTEND_TRY(attend_compare_resolved(&p, &resolved, threads, &result));
+    memcpy(comparison, &result, comparison_bytes);
+    return ATTEND_OK;
+}

@@ -1,0 +1,62 @@
+/* The definition of correct, in fp64 and without any trick: attention row by row, projections element by element, with the
+   error bound and the quality baseline of docs/numerics.md beside each result. Depends on nothing but attend.h. */
+#ifndef ATTEND_REFERENCE_H
+#define ATTEND_REFERENCE_H
+
+#include <attend/attend.h>
+
+/* Unit roundoff of a storage dtype, and half its least subnormal. */
+double attend_unit_roundoff(attend_dtype dtype);
+double attend_half_least(attend_dtype dtype);
+/* The nearest value that the dtype can store, ties to even. */
+double attend_round(double value, attend_dtype dtype);
+double attend_load(const attend_tensor *tensor, int64_t element_offset);
+void attend_store(const attend_tensor *tensor, int64_t element_offset, double value);
+
+/* Keys and values of one KV head of one batch entry. K lies transposed, so that the plain loop over the head dim, done for
+   all keys at once, sums in its plain order. */
+typedef struct attend_reference_keys {
+    const attend_problem *problem;
+    int64_t seqlen_q, seqlen_k; /* of this batch entry */
+    double *k;                  /* [head_dim][seqlen_k] */
+    double *v;                  /* [seqlen_k][head_dim_v] */
+    float *k32, *v32;           /* the same, for the naive fp32 baseline */
+} attend_reference_keys;
+
+/* False where memory lacks. k and v: resolved tensors of the problem's shapes. */
+bool attend_reference_keys_load(attend_reference_keys *keys, const attend_problem *problem, const attend_tensor *k,
+                                const attend_tensor *v, int64_t batch, int64_t kv_head, int64_t seqlen_q, int64_t seqlen_k);
+void attend_reference_keys_free(attend_reference_keys *keys);
+
+/* One query's results; the caller provides the arrays, each [head_dim_v]. */
+typedef struct attend_reference_row {
+    double *out;
+    double *bound;    /* rule 1 */
+    double *baseline; /* rule 2: rounded only where the dtype forces it; fp32: the naive fp32 algorithm */
+    double lse, lse_bound;
+} attend_reference_row;
+
+/* Doubles of scratch that a row needs. */
+int64_t attend_reference_scratch(const attend_problem *problem, int64_t seqlen_k);
+/* q: the query's head_dim elements, as doubles. */
+void attend_reference_attend(const attend_reference_keys *keys, int64_t query, const double *q, double *scratch,
+                             attend_reference_row *row);
+
+/* Rows of a whole problem, computed by `threads` threads and handed to take() as they are done, from those threads, one call
+   a row. Rows past a query length come as zeros. args: resolved, lengths on the host. False where memory lacks. */
+typedef void attend_reference_take(void *job, int64_t batch, int64_t head, int64_t query, const attend_reference_row *row);
+bool attend_reference_attention(const attend_problem *problem, const attend_attention_args *args, int threads,
+                                attend_reference_take *take, void *job);
+
+/* Storage that only the reference has: intermediate results in fp64. */
+#define ATTEND_REFERENCE_F64 ((attend_dtype)64)
+
+/* y = W·x + b for all rows of x [batch, seqlen, n]: exact values, rule-1 bounds, and baselines (rounded to the dtype; fp32:
+   the plain fp32 loop), each [batch][seqlen][rows of W] or NULL. bias may be absent. */
+typedef struct attend_reference_projection {
+    double *exact, *bound, *baseline;
+} attend_reference_projection;
+void attend_reference_project(const attend_tensor *x, const attend_tensor *weight, const attend_tensor *bias,
+                              attend_dtype dtype, int threads, const attend_reference_projection *y);
+
+#endif

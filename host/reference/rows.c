@@ -1,0 +1,57 @@
+/* Walks all rows of an attention problem: keys loaded once per KV head, queries spread over threads. */
+#include "reference.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int64_t length(const int64_t *lengths, int64_t batch, int64_t longest) { return lengths ? lengths[batch] : longest; }
+
+/* One thread's memory: a query, scratch, and the three arrays of a row. */
+static double *worker_memory(const attend_problem *p)
+{
+    int64_t doubles = p->head_dim + attend_reference_scratch(p, p->seqlen_k) + 3 * p->head_dim_v;
+    return malloc((size_t)doubles * sizeof(double));
+}
+
+static void one_row(const attend_reference_keys *keys, const attend_tensor *q, int64_t b, int64_t h, int64_t i,
+                    double *memory, attend_reference_take *take, void *job)
+{
+    const attend_problem *p = keys->problem;
+    double *scratch = memory + p->head_dim, *arrays = scratch + attend_reference_scratch(p, p->seqlen_k);
+    attend_reference_row row = {.out = arrays, .bound = arrays + p->head_dim_v, .baseline = arrays + 2 * p->head_dim_v};
+    for (int64_t c = 0; c < p->head_dim && i < keys->seqlen_q; c++) /* q past its length is never read */
+        memory[c] = attend_load(q, b * q->stride[0] + i * q->stride[1] + h * q->stride[2] + c * q->stride[3]);
+    attend_reference_attend(keys, i, memory, scratch, &row);
+    take(job, b, h, i, &row);
+}
+
+static bool one_kv_head(const attend_problem *p, const attend_attention_args *args, int64_t b, int64_t kv_head, int threads,
+                        attend_reference_take *take, void *job)
+{
+    attend_reference_keys keys;
+    int64_t group = p->num_heads / p->num_kv_heads, rows = group * p->seqlen_q;
+    bool complete = true;
+    if (!attend_reference_keys_load(&keys, p, &args->k, &args->v, b, kv_head, length(args->seqlens_q, b, p->seqlen_q),
+                                    length(args->seqlens_k, b, p->seqlen_k)))
+        return false;
+#pragma omp parallel num_threads(threads) reduction(&& : complete)
+    {
+        double *memory = worker_memory(p);
+        complete = memory != NULL;
+#pragma omp for schedule(dynamic, 8)
+        for (int64_t r = 0; r < rows; r++)
+            if (memory) one_row(&keys, &args->q, b, kv_head * group + r / p->seqlen_q, r % p->seqlen_q, memory, take, job);
+        free(memory);
+    }
+    attend_reference_keys_free(&keys);
+    return complete;
+}
+
+bool attend_reference_attention(const attend_problem *p, const attend_attention_args *args, int threads,
+                                attend_reference_take *take, void *job)
+{
+    for (int64_t b = 0; b < p->batch; b++)
+        for (int64_t kv_head = 0; kv_head < p->num_kv_heads; kv_head++)
+            if (!one_kv_head(p, args, b, kv_head, threads, take, job)) return false;
+    return true;
+}
