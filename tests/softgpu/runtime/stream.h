@@ -1,0 +1,73 @@
+/* Streams hold queues of tasks that run as late as the program's synchronisation allows; events are places in those
+   queues. A wait runs what it needs and nothing else, in an order drawn from the seed where streams are independent. */
+#ifndef SOFTGPU_STREAM_H
+#define SOFTGPU_STREAM_H
+
+#include "capture.h"
+#include "task.h"
+
+typedef struct place { /* complete when the stream has finished its number-th entry */
+    stream *stream;
+    uint64_t number;
+} place;
+
+typedef struct entry {
+    struct entry *next;
+    task *task;
+    place *after; /* in other streams */
+    int after_count;
+    cudaEvent_t event; /* recorded when the entry is done; NULL mostly */
+} entry;
+
+struct CUstream_st {
+    uint32_t magic;
+    stream *next; /* in its context */
+    context *context;
+    unsigned flags;
+    int priority;
+    uint64_t id;
+    uint64_t queued, finished; /* numbers of entries */
+    entry *first, *last;
+    bool running, destroyed;
+    double clock; /* modelled seconds */
+    uint64_t visited; /* scheduler's mark */
+    capture_state capture;
+    cudaLaunchAttributeValue attributes[cudaLaunchAttributeMemSyncDomain + 1]; /* cudaStreamSetAttribute keeps them */
+};
+
+struct CUevent_st {
+    uint32_t magic;
+    struct CUevent_st *next; /* all events there ever were: a handle is never reused */
+    context *context;
+    unsigned flags;
+    place at;        /* stream NULL: never recorded, which counts as complete */
+    double seconds;  /* the stream's clock there */
+    capture *capture; /* recorded in a capturing stream */
+    node_list captured;
+};
+
+stream *stream_create(context *c, unsigned flags, int priority);
+/* The stream that a handle means to the calling thread; NULL and an error where there is none. */
+cudaError_t stream_of(cudaStream_t handle, stream **s);
+/* Takes a destroyed stream whose work is done out of its context; its handle stays invalid for ever. */
+void stream_bury(stream *s);
+void streams_forget(context *c); /* at reset: handles become invalid */
+
+/* Appends a task (whose reference passes to the queue), or adds it to the graph that the stream captures. */
+cudaError_t stream_append(stream *s, task *t);
+/* The same, never captured and with a wait for other places. */
+cudaError_t queue_append(stream *s, task *t, const place *after, int after_count, cudaEvent_t event);
+
+/* Run what the host must wait for, the lock held at start and end; the sticky error if the device died of it. */
+cudaError_t wait_place(place target);
+cudaError_t wait_stream(stream *s);
+cudaError_t wait_context(context *c);
+/* One step towards a place, for queries: cudaErrorNotReady unless it was complete already. */
+cudaError_t query_place(place target);
+void drain_devices(void);
+void skip_host_functions(void); /* the process is ending: their data may be gone */
+
+cudaError_t event_of(cudaEvent_t handle);
+cudaError_t event_record(cudaEvent_t event, stream *s, unsigned flags);
+
+#endif
