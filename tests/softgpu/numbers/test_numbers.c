@@ -185,8 +185,10 @@ static void fused_multiply_add_rounds_once(void **state)
         if (isfinite(x) && isfinite(y) && isfinite(z))
             expect_nearest(&sg_bf16, sg_bf16_fma(a, b, c), (__float128)x * (__float128)y + (__float128)z, "bf16 fma");
     }
-    /* 1 + 2^-11 + 2^-40 in fp16: rounded to fp32 first, it would be a tie and go down. */
-    assert_int_equal(sg_f16_fma(0x0200 /* 2^-15 */, 0x0008 /* 2^-21 */, 0x3c00), 0x3c00);
+    /* 1.5 + 2^-7 + 2^-8 is a tie; 2^-100 below it, which no double holds, it is none. */
+    assert_int_equal(sg_bf16_fma(0x3f81, 0x3fc0, 0x0000), 0x3fc2);
+    assert_int_equal(sg_bf16_fma(0x3f81, 0x3fc0, 0x8d80), 0x3fc1);
+    /* 1 + 2^-9 + 2^-20 + 2^-24: the last term alone lies beyond fp32. */
     assert_int_equal(sg_f16_fma(0x3c01, 0x3c01, 0x0001), 0x3c02);
 }
 
