@@ -4,6 +4,7 @@
 #include <string.h>
 
 static const attend_backend *const backends[] = {
+    &attend_cpu_backend,
     &attend_reference_backend,
     NULL,
 };

@@ -1,0 +1,32 @@
+/* Which build of the kernel this machine runs. */
+#include "cpu.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const attend_cpu_kernel *const kernels[] = {
+#if defined(__x86_64__)
+    &attend_cpu_kernel_avx512,
+    &attend_cpu_kernel_avx2,
+#endif
+    &attend_cpu_kernel_portable,
+};
+
+attend_status attend_cpu_kernel_choose(const attend_cpu_kernel **kernel)
+{
+    const char *forced = getenv("ATTEND_CPU_ISA");
+    for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
+        if (forced && strcmp(forced, kernels[i]->name)) continue;
+        if (kernels[i]->runs_here()) {
+            *kernel = kernels[i];
+            return ATTEND_OK;
+        }
+        if (forced) return attend_fail(ATTEND_UNSUPPORTED, "ATTEND_CPU_ISA=%s: this processor lacks it", forced);
+    }
+    return attend_fail(ATTEND_INVALID_ARGUMENT, "ATTEND_CPU_ISA=%s is not one of avx512, avx2, portable", forced);
+}
+
+const attend_cpu_kernel *attend_cpu_kernel_row(size_t index)
+{
+    return index < sizeof kernels / sizeof *kernels ? kernels[index] : NULL;
+}
