@@ -10,40 +10,27 @@
 
 enum { TILE_ROWS = 64 };
 
-/* Squares summed over a group of rows. */
-typedef struct group_sums {
-    double error, baseline, expected; /* of z - o, baseline - o, o */
-    int64_t elements, rows;
-} group_sums;
-
-double attend_quality_ratio(double error, double baseline, double expected, int64_t elements, int64_t rows,
-                            attend_dtype dtype)
+double attend_quality_ratio(const attend_group *g, attend_dtype dtype)
 {
-    if (elements == 0) return 0;
-    double n = (double)elements, u = attend_unit_roundoff(dtype);
-    double slack = 1 + 4 / sqrt((double)rows);
-    double limit = (dtype == ATTEND_F32 ? 1.5 : 1) * sqrt(baseline / n) * slack + 0.1 * u * sqrt(expected / n) * slack +
-                   attend_half_least(dtype);
-    double rms = sqrt(error / n);
-    return isnan(rms) ? INFINITY : rms / limit;
+    if (g->elements == 0) return 0;
+    double n = (double)g->elements, u = attend_unit_roundoff(dtype), chance = 1 + 4 / sqrt((double)g->rows);
+    double forced = (dtype == ATTEND_F32 ? 1.5 : 1) * sqrt(g->baseline / n) + 0.1 * u * sqrt(g->expected / n);
+    double fp32 = 0x1p-24 * sqrt(g->magnitude / n);
+    double rms = sqrt(g->error / n);
+    return isnan(rms) ? INFINITY : rms / (chance * (forced + fp32) + attend_half_least(dtype));
 }
 
-static void add(group_sums *to, const group_sums *from)
+void attend_group_add(attend_group *to, const attend_group *from)
 {
-    to->error += from->error, to->baseline += from->baseline, to->expected += from->expected;
+    to->error += from->error, to->baseline += from->baseline, to->expected += from->expected, to->magnitude += from->magnitude;
     to->elements += from->elements, to->rows += from->rows;
-}
-
-static double ratio_of(const group_sums *sums, attend_dtype dtype)
-{
-    return attend_quality_ratio(sums->error, sums->baseline, sums->expected, sums->elements, sums->rows, dtype);
 }
 
 typedef struct comparing {
     const attend_problem *problem;
     const attend_attention_args *args;
     attend_comparison *result;
-    group_sums *tiles; /* [batch][num_heads][tiles a head] */
+    attend_group *tiles; /* [batch][num_heads][tiles a head] */
     int64_t tiles_a_head;
     bool reference_finite;
 } comparing;
@@ -70,7 +57,7 @@ static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_re
 {
     comparing *c = job;
     const attend_tensor *out = &c->args->out;
-    group_sums sums = {.rows = 1};
+    attend_group sums = {.rows = 1};
     double worst_ratio = -1, max_error = 0;
     attend_element worst = {0};
     bool finite = true;
@@ -85,6 +72,7 @@ static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_re
         sums.error += error * error;
         sums.baseline += (row->baseline[column] - expected) * (row->baseline[column] - expected);
         sums.expected += expected * expected;
+        sums.magnitude += row->magnitude[column] * row->magnitude[column];
         sums.elements++;
     }
 #pragma omp critical(attend_compare)
@@ -92,7 +80,7 @@ static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_re
         attend_note_worst(worst_ratio, worst, &c->result->bound_ratio, &c->result->worst);
         c->result->max_error = fmax(c->result->max_error, max_error);
         c->reference_finite &= finite;
-        add(&c->tiles[(b * c->problem->num_heads + h) * c->tiles_a_head + i / TILE_ROWS], &sums);
+        attend_group_add(&c->tiles[(b * c->problem->num_heads + h) * c->tiles_a_head + i / TILE_ROWS], &sums);
         compare_lse(c, b, h, i, row);
     }
 }
@@ -100,19 +88,19 @@ static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_re
 /* Rule 2 over tiles, heads and the tensor. */
 static void judge_quality(comparing *c)
 {
-    group_sums tensor = {0};
+    attend_group tensor = {0};
     attend_comparison *r = c->result;
     for (int64_t head = 0; head < c->problem->batch * c->problem->num_heads; head++) {
-        group_sums whole = {0};
+        attend_group whole = {0};
         for (int64_t t = 0; t < c->tiles_a_head; t++) {
-            const group_sums *tile = &c->tiles[head * c->tiles_a_head + t];
-            r->quality_ratio = fmax(r->quality_ratio, ratio_of(tile, c->problem->dtype));
-            add(&whole, tile);
+            const attend_group *tile = &c->tiles[head * c->tiles_a_head + t];
+            r->quality_ratio = fmax(r->quality_ratio, attend_quality_ratio(tile, c->problem->dtype));
+            attend_group_add(&whole, tile);
         }
-        r->quality_ratio = fmax(r->quality_ratio, ratio_of(&whole, c->problem->dtype));
-        add(&tensor, &whole);
+        r->quality_ratio = fmax(r->quality_ratio, attend_quality_ratio(&whole, c->problem->dtype));
+        attend_group_add(&tensor, &whole);
     }
-    r->quality_ratio = fmax(r->quality_ratio, ratio_of(&tensor, c->problem->dtype));
+    r->quality_ratio = fmax(r->quality_ratio, attend_quality_ratio(&tensor, c->problem->dtype));
     r->elements = tensor.elements;
     r->rms_error = tensor.elements ? sqrt(tensor.error / (double)tensor.elements) : 0;
 }

@@ -4,11 +4,19 @@
 
 #include "reference/reference.h"
 
-/* Rule 2 for a group of elements: rms(error) over what it may be; arguments are sums of squares. Small groups have room for
-   chance: the rms of n independent errors scatters by about 1/sqrt(n), four of that are allowed, with n the number of rows
-   because the elements of a row share the errors of their weights. */
-double attend_quality_ratio(double error, double baseline, double expected, int64_t elements, int64_t rows,
-                            attend_dtype dtype);
+/* Sums of squares over a group of elements, for rule 2. */
+typedef struct attend_group {
+    double error, baseline, expected; /* z - o, baseline - o, o */
+    double magnitude;                 /* Σ_j p_ij |v_jc| */
+    int64_t elements, rows;
+} attend_group;
+
+void attend_group_add(attend_group *to, const attend_group *from);
+
+/* Rule 2: rms(error) over what it may be: what the dtype forces, and one fp32 rounding at the size of what is summed, without which
+   values that cancel exactly in fp64 would allow nothing. Small groups have room for chance: the rms of n independent errors
+   scatters by about 1/sqrt(n), four of that are allowed, n being the rows because a row's elements share its weights' errors. */
+double attend_quality_ratio(const attend_group *group, attend_dtype dtype);
 
 /* Keeps the largest ratio seen, and its element; the first among equals, a NaN as infinity. */
 void attend_note_worst(double ratio, attend_element element, double *worst_ratio, attend_element *worst);

@@ -94,7 +94,7 @@ static void bound_row(const attend_reference_keys *keys, const row_work *w, doub
     const attend_problem *p = keys->problem;
     double u = attend_unit_roundoff(p->dtype), m = (double)w->count, weighted_eta = 0, largest_eta = 0, largest_p = 0;
     double accumulation = 2 * epsilon * (ceil(m / 16) + m / 64 + 8);
-    for (int64_t c = 0; c < p->head_dim_v; c++) row->bound[c] = absolute_v[c] = 0;
+    for (int64_t c = 0; c < p->head_dim_v; c++) row->bound[c] = row->magnitude[c] = absolute_v[c] = 0;
     for (int64_t j = 0; j < keys->seqlen_k; j++) {
         if (!w->sees[j]) continue;
         double weight = w->p[j] / w->sum;
@@ -106,6 +106,7 @@ static void bound_row(const attend_reference_keys *keys, const row_work *w, doub
         for (int64_t c = 0; c < p->head_dim_v; c++) {
             double v = fabs(keys->v[j * p->head_dim_v + c]);
             row->bound[c] += weight * (eta + u + accumulation) * v;
+            row->magnitude[c] += weight * v;
             absolute_v[c] += v;
         }
     }
@@ -161,7 +162,7 @@ void attend_reference_attend(const attend_reference_keys *keys, int64_t query, c
     row_work w = {.p = scratch, .magnitude = scratch + n, .sees = (bool *)(scratch + 2 * n)};
     double *spare = scratch + 3 * n;
     score(keys, query, q, &w);
-    for (int64_t c = 0; c < dv; c++) row->out[c] = row->bound[c] = row->baseline[c] = 0;
+    for (int64_t c = 0; c < dv; c++) row->out[c] = row->bound[c] = row->baseline[c] = row->magnitude[c] = 0;
     row->lse = -INFINITY, row->lse_bound = 0;
     if (w.count == 0) return; /* nothing is seen: zeros */
     for (int64_t j = 0; j < n; j++)

@@ -31,8 +31,9 @@ void attend_reference_keys_free(attend_reference_keys *keys);
 /* One query's results; the caller provides the arrays, each [head_dim_v]. */
 typedef struct attend_reference_row {
     double *out;
-    double *bound;    /* rule 1 */
-    double *baseline; /* rule 2: rounded only where the dtype forces it; fp32: the naive fp32 algorithm */
+    double *bound;     /* rule 1 */
+    double *baseline;  /* rule 2: rounded only where the dtype forces it; fp32: the naive fp32 algorithm */
+    double *magnitude; /* Σ_j p_ij |v_jc|: the size of what is summed */
     double lse, lse_bound;
 } attend_reference_row;
 

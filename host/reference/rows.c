@@ -6,10 +6,10 @@
 
 static int64_t length(const int64_t *lengths, int64_t batch, int64_t longest) { return lengths ? lengths[batch] : longest; }
 
-/* One thread's memory: a query, scratch, and the three arrays of a row. */
+/* One thread's memory: a query, scratch, and the four arrays of a row. */
 static double *worker_memory(const attend_problem *p)
 {
-    int64_t doubles = p->head_dim + attend_reference_scratch(p, p->seqlen_k) + 3 * p->head_dim_v;
+    int64_t doubles = p->head_dim + attend_reference_scratch(p, p->seqlen_k) + 4 * p->head_dim_v;
     return malloc((size_t)doubles * sizeof(double));
 }
 
@@ -18,7 +18,8 @@ static void one_row(const attend_reference_keys *keys, const attend_tensor *q, i
 {
     const attend_problem *p = keys->problem;
     double *scratch = memory + p->head_dim, *arrays = scratch + attend_reference_scratch(p, p->seqlen_k);
-    attend_reference_row row = {.out = arrays, .bound = arrays + p->head_dim_v, .baseline = arrays + 2 * p->head_dim_v};
+    int64_t dv = p->head_dim_v;
+    attend_reference_row row = {.out = arrays, .bound = arrays + dv, .baseline = arrays + 2 * dv, .magnitude = arrays + 3 * dv};
     for (int64_t c = 0; c < p->head_dim && i < keys->seqlen_q; c++) /* q past its length is never read */
         memory[c] = attend_load(q, b * q->stride[0] + i * q->stride[1] + h * q->stride[2] + c * q->stride[3]);
     attend_reference_attend(keys, i, memory, scratch, &row);

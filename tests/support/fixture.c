@@ -1,0 +1,158 @@
+/* Builds, runs and checks one case; see fixture.h. */
+#include "fixture.h"
+#include "compare.h"
+#include "problem.h"
+#include "tensor.h"
+
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+static void expect_ok(attend_status status, const test_case *c)
+{
+    char text[160];
+    if (status) fail_msg("%s: %s: %s", test_case_text(c, text), attend_status_name(status), attend_error_message());
+}
+
+static void set_strides(attend_tensor *t, test_layout layout, bool input)
+{
+    int64_t s = t->shape[1], h = t->shape[2], d = t->shape[3], row;
+    switch (layout) {
+    case LAYOUT_BHSD: memcpy(t->stride, (int64_t[]){h * s * d, d, s * d, 1}, sizeof t->stride); return;
+    case LAYOUT_PADDED:
+        row = h * (d + 3) + 5;
+        memcpy(t->stride, (int64_t[]){s * row + 7, row, d + 3, 1}, sizeof t->stride);
+        return;
+    case LAYOUT_PACKED: memcpy(t->stride, (int64_t[]){3 * s * h * d, 3 * h * d, d, 1}, sizeof t->stride); return;
+    default: memcpy(t->stride, (int64_t[]){s * h * d, h * d, d, 1}, sizeof t->stride);
+    }
+    if (layout == LAYOUT_BROADCAST && input) t->stride[0] = 0;
+}
+
+/* All bytes 0xff: a NaN in every dtype. */
+static void allocate(test_memory *m, attend_tensor t, bool input, test_layout layout)
+{
+    uintptr_t begin, end;
+    size_t element = attend_dtype_bytes(t.dtype), lead = 64;
+    if (t.rank == 4) set_strides(&t, layout, input);
+    if (t.rank == 3) memcpy(t.stride, (int64_t[]){t.shape[1] * t.shape[2], t.shape[2], 1, 0}, sizeof t.stride);
+    if (layout == LAYOUT_PACKED && t.rank == 4) lead += (size_t)(t.shape[2] * t.shape[3]) * element;
+    t.data = (void *)64; /* any address, to measure */
+    assert_true(attend_tensor_extent(&t, &begin, &end));
+    m->size = (end - begin) + 2 * lead;
+    m->bytes = aligned_alloc(64, (m->size + 63) / 64 * 64);
+    m->before = NULL;
+    assert_non_null(m->bytes);
+    memset(m->bytes, 0xff, m->size);
+    t.data = m->bytes + lead;
+    m->tensor = t;
+}
+
+static void forget_rows(const attend_tensor *t, const int64_t *lengths)
+{
+    for (int64_t b = 0; b < t->shape[0]; b++)
+        for (int64_t i = lengths[b]; i < t->shape[1]; i++)
+            for (int64_t h = 0; h < t->shape[2]; h++)
+                memset((char *)t->data + (size_t)(b * t->stride[0] + i * t->stride[1] + h * t->stride[2]) * attend_dtype_bytes(t->dtype),
+                       0xff, (size_t)t->shape[3] * attend_dtype_bytes(t->dtype));
+}
+
+static int64_t *draw_lengths(int64_t batch, int64_t longest, uint64_t seed)
+{
+    int64_t *lengths = malloc((size_t)(batch + 1) * sizeof *lengths);
+    for (int64_t b = 0; b < batch; b++) lengths[b] = (int64_t)((seed * 2654435761u + (uint64_t)b * 40503u) % (uint64_t)(longest + 1));
+    return lengths;
+}
+
+void test_fixture_make(test_fixture *f, const test_case *c)
+{
+    memset(f, 0, sizeof *f);
+    f->c = *c;
+    expect_ok(attend_problem_resolve(&c->problem, sizeof c->problem, ATTEND_ATTENTION, &f->problem), c);
+    const attend_problem *p = &f->problem;
+    allocate(&f->q, attend_tensor_4d(NULL, p->dtype, p->batch, p->seqlen_q, p->num_heads, p->head_dim), true, c->layout);
+    allocate(&f->k, attend_tensor_4d(NULL, p->dtype, p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim), true, c->layout);
+    allocate(&f->v, attend_tensor_4d(NULL, p->dtype, p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim_v), true, c->layout);
+    allocate(&f->out, attend_tensor_4d(NULL, p->dtype, p->batch, p->seqlen_q, p->num_heads, p->head_dim_v), false, c->layout);
+    allocate(&f->lse, attend_tensor_3d(NULL, ATTEND_F32, p->batch, p->num_heads, p->seqlen_q), false, c->layout);
+    attend_values_fill(c->values, c->seed, p, &f->q.tensor, &f->k.tensor, &f->v.tensor);
+    if (c->lengths) {
+        f->seqlens_q = draw_lengths(p->batch, p->seqlen_q, c->seed);
+        f->seqlens_k = draw_lengths(p->batch, p->seqlen_k, c->seed + 1);
+        if (c->layout != LAYOUT_BROADCAST) {
+            forget_rows(&f->q.tensor, f->seqlens_q);
+            forget_rows(&f->k.tensor, f->seqlens_k);
+            forget_rows(&f->v.tensor, f->seqlens_k);
+        }
+    }
+    f->args = (attend_attention_args){.q = f->q.tensor, .k = f->k.tensor, .v = f->v.tensor, .out = f->out.tensor,
+                                      .lse = f->lse.tensor, .seqlens_q = f->seqlens_q, .seqlens_k = f->seqlens_k};
+}
+
+void test_fixture_free(test_fixture *f)
+{
+    test_memory *all[] = {&f->q, &f->k, &f->v, &f->out, &f->lse};
+    for (int i = 0; i < 5; i++) free(all[i]->bytes), free(all[i]->before);
+    free(f->seqlens_q), free(f->seqlens_k);
+}
+
+attend_context *test_context(void)
+{
+    const char *name = getenv("ATTEND_TEST_DEVICE");
+    attend_context_options options = {.device = ATTEND_CPU};
+    if (name && !strcmp(name, "cuda")) options.device = ATTEND_CUDA;
+    if (name && !strcmp(name, "reference")) options.device = ATTEND_REFERENCE;
+    attend_context *context;
+    if (attend_context_create(&options, &context)) fail_msg("%s", attend_error_message());
+    return context;
+}
+
+void test_fixture_run(test_fixture *f, attend_context *context)
+{
+    attend_plan *plan;
+    expect_ok(attend_attention_plan(context, &f->c.problem, &plan), &f->c);
+    expect_ok(attend_attention_forward(plan, &f->args), &f->c);
+    expect_ok(attend_synchronize(context), &f->c);
+    attend_plan_destroy(plan);
+}
+
+/* Bytes of the output's memory that belong to no element must still be 0xff. */
+static void expect_padding_untouched(const test_fixture *f)
+{
+    const attend_tensor *t = &f->out.tensor;
+    size_t element = attend_dtype_bytes(t->dtype);
+    unsigned char *copy = malloc(f->out.size);
+    memcpy(copy, f->out.bytes, f->out.size);
+    size_t lead = (size_t)((unsigned char *)t->data - f->out.bytes);
+    for (int64_t b = 0; b < t->shape[0]; b++)
+        for (int64_t i = 0; i < t->shape[1]; i++)
+            for (int64_t h = 0; h < t->shape[2]; h++)
+                memset(copy + lead + (size_t)(b * t->stride[0] + i * t->stride[1] + h * t->stride[2]) * element, 0xff,
+                       (size_t)t->shape[3] * element);
+    size_t i = 0;
+    while (i < f->out.size && copy[i] == 0xff) i++;
+    free(copy);
+    if (i < f->out.size) {
+        char text[160];
+        fail_msg("%s: wrote outside of out, at byte %td from its start", test_case_text(&f->c, text), (ptrdiff_t)i - (ptrdiff_t)lead);
+    }
+}
+
+attend_comparison test_fixture_check(const test_fixture *f)
+{
+    char text[160];
+    attend_comparison r;
+    expect_ok(attend_compare(&f->c.problem, &f->args, 0, &r), &f->c);
+    expect_padding_untouched(f);
+    const attend_element *e = r.lse_bound_ratio > 1 ? &r.worst_lse : &r.worst;
+    if (!r.passed)
+        fail_msg("%s: bound %.3g, quality %.3g, lse %.3g; worst at [b %" PRId64 ", h %" PRId64 ", row %" PRId64 ", column %" PRId64
+                 "]: %.9g, expected %.9g, bound %.3g",
+                 test_case_text(&f->c, text), r.bound_ratio, r.quality_ratio, r.lse_bound_ratio, e->batch, e->head, e->row,
+                 e->column, e->actual, e->expected, e->bound);
+    return r;
+}

@@ -1,0 +1,34 @@
+/* One case made real: tensors in their layout, every byte that may not be read set to NaN, every byte that may not be written
+   remembered; run on a device; held against the reference. */
+#ifndef ATTEND_TEST_FIXTURE_H
+#define ATTEND_TEST_FIXTURE_H
+
+#include "cases.h"
+
+typedef struct test_memory {
+    unsigned char *bytes, *before;
+    size_t size;
+    attend_tensor tensor;
+} test_memory;
+
+typedef struct test_fixture {
+    test_case c;
+    attend_problem problem; /* resolved */
+    attend_attention_args args;
+    int64_t *seqlens_q, *seqlens_k;
+    test_memory q, k, v, out, lse;
+} test_fixture;
+
+void test_fixture_make(test_fixture *fixture, const test_case *c);
+void test_fixture_free(test_fixture *fixture);
+
+/* The device under test: ATTEND_TEST_DEVICE (cpu, cuda, reference), cpu by default. */
+attend_context *test_context(void);
+
+/* Plans and runs; fails the test with the library's sentence if that does not work. */
+void test_fixture_run(test_fixture *fixture, attend_context *context);
+
+/* Fails the test, with the worst element, unless both rules hold and nothing else was written. */
+attend_comparison test_fixture_check(const test_fixture *fixture);
+
+#endif
