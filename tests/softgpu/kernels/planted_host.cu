@@ -1,0 +1,107 @@
+/* Mistakes of the host: leaks, launches beyond the device's limits, copies beyond an allocation or of what was never written,
+   results used before they are there, cuBLAS told the wrong size. Findings here have no line of device code. */
+#include "planted.h"
+
+#include <cublas_v2.h>
+#include <cstring>
+
+__global__ void set_all(float *x, int n, float value)
+{
+    for (int i = threadIdx.x; i < n; i += blockDim.x) x[i] = value;
+}
+
+__global__ void use_dynamic_shared(float *out)
+{
+    extern __shared__ float memory[];
+    memory[threadIdx.x] = 1;
+    out[threadIdx.x] = memory[threadIdx.x];
+}
+
+static void leak(int planted)
+{
+    float *x = device_array(10, 1.0f);
+    set_all<<<1, 32>>>(x, 10, 2);
+    finish();
+    if (!planted) CHECK(cudaFree(x));
+}
+
+static void too_many_threads(int planted)
+{
+    float *x = device_array(10, 1.0f);
+    set_all<<<1, planted ? 1056 : 1024>>>(x, 10, 2);
+    (void)cudaGetLastError();
+    finish();
+    CHECK(cudaFree(x));
+}
+
+static void too_much_shared(int planted)
+{
+    float *x = device_array(32, 1.0f);
+    int bytes = 64 * 1024;
+    if (!planted) CHECK(cudaFuncSetAttribute(use_dynamic_shared, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+    use_dynamic_shared<<<1, 32, bytes>>>(x);
+    (void)cudaGetLastError();
+    finish();
+    CHECK(cudaFree(x));
+}
+
+static void copy_too_long(int planted)
+{
+    float host[33], *x = device_array(32, 1.0f);
+    (void)cudaMemcpy(host, x, (32 + planted) * sizeof *x, cudaMemcpyDeviceToHost);
+    CHECK(cudaFree(x));
+}
+
+static void copy_of_unwritten(int planted)
+{
+    float host[32], sum = 0, *x;
+    CHECK(cudaMalloc(&x, sizeof host));
+    if (!planted) CHECK(cudaMemset(x, 0, sizeof host));
+    CHECK(cudaMemcpy(host, x, sizeof host, cudaMemcpyDeviceToHost));
+    for (float value : host) sum += value;
+    if (sum == 12345) std::puts("unlikely");
+    CHECK(cudaFree(x));
+}
+
+/* Managed memory: the host may look only after it has waited. */
+static void host_reads_early(int planted)
+{
+    float *x;
+    CHECK(cudaMallocManaged(&x, 32 * sizeof *x));
+    std::memset(x, 0, 32 * sizeof *x);
+    set_all<<<1, 32>>>(x, 32, 2);
+    if (!planted) CHECK(cudaDeviceSynchronize());
+    if (x[5] == 12345) std::puts("unlikely");
+    CHECK(cudaDeviceSynchronize());
+    CHECK(cudaFree(x));
+}
+
+static void gemm(int planted, int n, bool written)
+{
+    cublasHandle_t handle;
+    float one = 1, zero = 0, *c = device_array(16 * 16, 0.0f), *a;
+    CHECK(cudaMalloc(&a, 16 * 16 * sizeof *a));
+    if (written) CHECK(cudaMemset(a, 0, 16 * 16 * sizeof *a));
+    if (cublasCreate(&handle) != CUBLAS_STATUS_SUCCESS) std::exit(3);
+    (void)cublasSgemm(handle, CUBLAS_OP_N, CUBLAS_OP_N, 16, 16, n, &one, a, 16, a, 17 > n ? 16 : n, &zero, c, 16);
+    (void)planted;
+    finish();
+    if (cublasDestroy(handle) != CUBLAS_STATUS_SUCCESS) std::exit(3);
+    CHECK(cudaFree(a));
+    CHECK(cudaFree(c));
+}
+
+static void gemm_too_deep(int planted) { gemm(planted, 16 + planted, true); }
+static void gemm_of_unwritten(int planted) { gemm(planted, 16, !planted); }
+
+const planted_case planted_host[] = {
+    {"leak", leak},
+    {"too_many_threads", too_many_threads},
+    {"too_much_shared", too_much_shared},
+    {"copy_too_long", copy_too_long},
+    {"copy_of_unwritten", copy_of_unwritten},
+    {"host_reads_early", host_reads_early},
+    {"gemm_too_deep", gemm_too_deep},
+    {"gemm_of_unwritten", gemm_of_unwritten},
+    {NULL, NULL},
+};

@@ -1,0 +1,127 @@
+/* Every planted bug is reported with its kind and its source line, and its correct twin is silent. The expectations are the PLANTED
+   comments in the sources, and the table below for mistakes of the host, which have no line. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <cmocka.h>
+
+enum { FINDINGS_STATUS = 86 };
+
+static const struct {
+    const char *name, *kind;
+} host_cases[] = {
+    {"leak", "leak"},
+    {"too_many_threads", "launch limits"},
+    {"too_much_shared", "launch limits"},
+    {"copy_too_long", "out of bounds"},
+    {"copy_of_unwritten", "uninitialised"},
+    {"host_reads_early", "host read"},
+    {"gemm_too_deep", "out of bounds"},
+    {"gemm_of_unwritten", "uninitialised"},
+};
+
+static const char *const sources[] = {"planted_memory.cu", "planted_races.cu", "planted_barriers.cu", "planted_copies.cu"};
+
+typedef struct expectation {
+    char name[64], kind[64], place[96]; /* place: "file.cu:12", empty for the host's */
+} expectation;
+
+static expectation expectations[128];
+static int count;
+
+static void add(const char *name, const char *kind, const char *file, int line)
+{
+    expectation *e = &expectations[count++];
+    snprintf(e->name, sizeof e->name, "%s", name);
+    snprintf(e->kind, sizeof e->kind, "%s", kind);
+    if (file) snprintf(e->place, sizeof e->place, "%s:%d", file, line);
+}
+
+static void read_markers(const char *file)
+{
+    char path[1024], text[1024], name[64], kind[64];
+    snprintf(path, sizeof path, "%s/%s", SOURCE_FOLDER, file);
+    FILE *source = fopen(path, "r");
+    assert_non_null(source);
+    for (int line = 1; fgets(text, sizeof text, source); line++)
+        for (const char *at = text; (at = strstr(at, "PLANTED(")); at++)
+            if (sscanf(at, "PLANTED(%63[^:]: %63[^)])", name, kind) == 2) add(name, kind, file, line);
+    fclose(source);
+}
+
+/* Runs one case on the software device; its standard error in `text`. */
+static int run(const char *name, const char *variant, const char *seed, char *text, size_t size)
+{
+    char command[2048];
+    snprintf(command, sizeof command, "'%s' --seed %s '%s' %s %s 2>&1 </dev/null", SOFTGPU, seed, PLANTED, name, variant);
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    size_t length = fread(text, 1, size - 1, pipe);
+    text[length] = 0;
+    int status = pclose(pipe);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* "file.cu:12" not followed by another digit. */
+static bool names_place(const char *text, const char *place)
+{
+    for (const char *at = text; (at = strstr(at, place)); at++) {
+        char next = at[strlen(place)];
+        if (next < '0' || next > '9') return true;
+    }
+    return false;
+}
+
+static const char *const seeds[] = {"1", "2", "3"};
+enum { SEEDS = sizeof seeds / sizeof *seeds };
+
+static void bugs_are_reported(void **state)
+{
+    (void)state;
+    static char text[65536];
+    int missed = 0;
+    for (int i = 0; i < count; i++)
+        for (int s = 0; s < SEEDS; s++) {
+            const expectation *e = &expectations[i];
+            int status = run(e->name, "bug", seeds[s], text, sizeof text);
+            bool found = status == FINDINGS_STATUS && strstr(text, e->kind) && (!*e->place || names_place(text, e->place));
+            if (found) continue;
+            print_error("%s, seed %s: exit status %d, expected \"%s\" at %s; it said:\n%s\n", e->name, seeds[s], status, e->kind,
+                        e->place, text);
+            missed++;
+            break;
+        }
+    if (missed) fail_msg("%d of %d planted bugs missed", missed, count);
+}
+
+static void correct_twins_are_silent(void **state)
+{
+    (void)state;
+    static char text[65536];
+    int reported = 0;
+    for (int i = 0; i < count; i++)
+        for (int s = 0; s < SEEDS; s++) {
+            int status = run(expectations[i].name, "twin", seeds[s], text, sizeof text);
+            if (!status && !*text) continue;
+            print_error("%s, seed %s: exit status %d; it said:\n%s\n", expectations[i].name, seeds[s], status, text);
+            reported++;
+            break;
+        }
+    if (reported) fail_msg("%d of %d correct twins reported", reported, count);
+}
+
+int main(void)
+{
+    for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) read_markers(sources[i]);
+    for (size_t i = 0; i < sizeof host_cases / sizeof *host_cases; i++) add(host_cases[i].name, host_cases[i].kind, NULL, 0);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bugs_are_reported),
+        cmocka_unit_test(correct_twins_are_silent),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
