@@ -1,0 +1,290 @@
+/* Accesses against what each 4 bytes remember; copies in flight. */
+#include "race_state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { GRANULE = 4 };
+
+/* ---- launches and blocks ---------------------------------------------------------------------------------------------------- */
+
+static uint32_t launch_serials, block_serials;
+
+race_launch *race_launch_begin(race_report *report, void *context)
+{
+    race_launch *launch = malloc(sizeof *launch);
+    if (!launch) return NULL;
+    *launch = (race_launch){__atomic_add_fetch(&launch_serials, 1, __ATOMIC_RELAXED), report, context};
+    race_clocks_forget();
+    return launch;
+}
+
+void race_launch_end(race_launch *launch) { free(launch); }
+
+race_block *race_block_create(void) { return calloc(1, sizeof(race_block)); }
+
+bool race_block_begin(race_block *block, race_launch *launch, uint32_t id, int warps, int64_t shared_bytes)
+{
+    int64_t granules = (shared_bytes + GRANULE - 1) / GRANULE;
+    if (granules > block->shared_granules) {
+        free(block->shared);
+        block->shared = calloc((size_t)granules, sizeof *block->shared);
+        block->shared_granules = block->shared ? granules : 0;
+        if (!block->shared) return false;
+    }
+    block->launch = launch;
+    block->id = id;
+    block->warps = warps;
+    block->serial = __atomic_add_fetch(&block_serials, 1, __ATOMIC_RELAXED); /* empties the granules */
+    block->pending_count = 0;
+    memset(block->group, 0, sizeof block->group);
+    race_clocks_begin(block);
+    return true;
+}
+
+void race_block_destroy(race_block *block)
+{
+    if (!block) return;
+    race_clocks_free(block);
+    free(block->shared);
+    free(block->pending);
+    free(block);
+}
+
+/* ---- one lane's access to one granule ---------------------------------------------------------------------------------- */
+
+typedef struct visit {
+    race_block *block;
+    const race_access *access;
+    struct race_stamp stamp;
+    bool writes, reads, strong, shared;
+} visit;
+
+static bool ordered(const visit *v, const struct race_stamp *earlier)
+{
+    const struct race_stamp *now = &v->stamp;
+    if (earlier->block != now->block)
+        return earlier->clock <= race_seen_of(v->block, now->warp, earlier->block, earlier->warp);
+    if (earlier->warp != now->warp) return earlier->clock <= v->block->now[now->warp][earlier->warp];
+    return earlier->lane == now->lane || earlier->clock < now->clock || earlier->step == now->step;
+}
+
+static race_point point(const struct race_stamp *stamp, bool write)
+{
+    return (race_point){stamp->block, stamp->place, stamp->warp, stamp->lane, write};
+}
+
+static void report(const visit *v, const char *kind, uint64_t address, const struct race_stamp *earlier, bool write)
+{
+    race_point first = point(earlier, write), now = point(&v->stamp, v->writes);
+    v->block->launch->report(v->block->launch->context, kind, v->shared, address, &first, &now);
+}
+
+static void remember_read(race_granule *g, const struct race_stamp *stamp, uint8_t mask, bool strong)
+{
+    struct race_stamp *last = &g->reads[0];
+    bool same_warp = last->block == stamp->block && last->warp == stamp->warp;
+    if (g->read_mask[0] && same_warp && last->clock == stamp->clock) {
+        if (last->lane != stamp->lane) last->lane = SEVERAL_LANES;
+        g->read_mask[0] |= mask;
+        g->read_strong[0] &= strong;
+        last->place = stamp->place;
+        last->step = stamp->step;
+        return;
+    }
+    if (g->read_mask[0] && !same_warp) {
+        g->reads[1] = g->reads[0];
+        g->read_mask[1] = g->read_mask[0];
+        g->read_strong[1] = g->read_strong[0];
+    }
+    g->reads[0] = *stamp;
+    g->read_mask[0] = mask;
+    g->read_strong[0] = strong;
+}
+
+static void visit_granule(const visit *v, race_granule *g, uint32_t serial, uint8_t mask, uint64_t address)
+{
+    if (g->launch != serial) {
+        uint8_t busy = g->busy;
+        *g = (race_granule){.launch = serial, .busy = busy};
+    }
+    bool told = g->pending;
+    if (g->pending) {
+        report(v, "async copy", address, &g->write, true);
+        g->pending = 0;
+    } else if ((g->write_mask & mask) && !(v->strong && g->write_strong) && !ordered(v, &g->write)) {
+        report(v, "race", address, &g->write, true);
+        told = true;
+    }
+    for (int r = 0; v->writes && !told && r < 2; r++)
+        if ((g->read_mask[r] & mask) && !(v->strong && g->read_strong[r]) && !ordered(v, &g->reads[r])) {
+            report(v, "race", address, &g->reads[r], false);
+            told = true;
+        }
+    if (v->reads) remember_read(g, &v->stamp, mask, v->strong);
+    if (v->writes) {
+        g->write = v->stamp;
+        g->write_mask = mask;
+        g->write_strong = v->strong;
+    }
+}
+
+/* The bytes of a granule that an access covers. */
+static uint8_t bytes_mask(uint64_t granule_start, uint64_t from, uint64_t to)
+{
+    unsigned first = from > granule_start ? (unsigned)(from - granule_start) : 0;
+    unsigned last = to < granule_start + GRANULE ? (unsigned)(to - granule_start) : GRANULE;
+    return (uint8_t)((1u << last) - (1u << first));
+}
+
+static visit begin_visit(race_block *block, const race_access *access, bool shared)
+{
+    int w = access->warp;
+    bool writes = access->kind == RACE_WRITE || access->kind == RACE_STRONG_WRITE || access->kind == RACE_ATOMIC;
+    bool reads = access->kind == RACE_READ || access->kind == RACE_STRONG_READ || access->kind == RACE_ATOMIC;
+    return (visit){.block = block, .access = access, .writes = writes, .reads = reads, .shared = shared,
+                   .strong = access->kind >= RACE_STRONG_READ,
+                   .stamp = {.block = block->id, .clock = block->now[w][w], .place = access->place, .step = ++block->step[w],
+                             .warp = (uint8_t)w}};
+}
+
+/* Keys of shared memory's strong accesses: no device address is that small. */
+static uint64_t carrier_key(const race_block *block, bool shared, uint64_t address)
+{
+    return shared ? (uint64_t)(block->id + 1) << 20 | address : address;
+}
+
+static void carry_order(const visit *v, uint64_t address)
+{
+    uint64_t key = carrier_key(v->block, v->shared, address);
+    if (!v->strong) return;
+    if (v->reads) race_strong_read(v->block, v->access->warp, key);
+    if (v->writes) race_strong_write(v->block, v->access->warp, key);
+}
+
+void race_shared(race_block *block, const race_access *access)
+{
+    visit v = begin_visit(block, access, true);
+    for (uint32_t rest = access->lanes; rest; rest &= rest - 1) {
+        int lane = __builtin_ctz(rest);
+        uint64_t from = access->addresses[lane], to = from + (uint64_t)access->bytes;
+        v.stamp.lane = (uint8_t)lane;
+        if (to > (uint64_t)block->shared_granules * GRANULE) continue; /* out of bounds: another check's */
+        for (uint64_t g = from / GRANULE; g * GRANULE < to; g++)
+            visit_granule(&v, &block->shared[g], block->serial, bytes_mask(g * GRANULE, from, to), from);
+        carry_order(&v, from);
+    }
+}
+
+/* ---- global memory ------------------------------------------------------------------------------------------------------------ */
+
+static race_granule *global_granules(sg_region *region)
+{
+    race_granule *granules = __atomic_load_n((race_granule **)&region->shadow, __ATOMIC_ACQUIRE);
+    if (granules) return granules;
+    race_granule *made = calloc((size_t)(region->bytes / GRANULE + 2), sizeof *made);
+    if (!made) return NULL;
+    void *expected = NULL;
+    if (__atomic_compare_exchange_n(&region->shadow, &expected, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) return made;
+    free(made);
+    return expected;
+}
+
+static void lock_granule(race_granule *g)
+{
+    while (__atomic_test_and_set(&g->busy, __ATOMIC_ACQUIRE)) __builtin_ia32_pause();
+}
+
+static void unlock_granule(race_granule *g) { __atomic_clear(&g->busy, __ATOMIC_RELEASE); }
+
+/* A write to what a copy in flight still reads. */
+static void check_sources(const visit *v, uint64_t from, uint64_t to)
+{
+    for (int i = 0; i < v->block->pending_count; i++) {
+        const race_pending *p = &v->block->pending[i];
+        if (p->source >= to || p->source + (uint64_t)p->bytes <= from) continue;
+        struct race_stamp issuer = {.block = v->block->id, .place = p->place, .warp = p->warp, .lane = p->lane};
+        report(v, "async copy", from, &issuer, false);
+        return;
+    }
+}
+
+void race_global(race_block *block, sg_region *region, const race_access *access)
+{
+    visit v = begin_visit(block, access, false);
+    race_granule *granules = global_granules(region);
+    uint32_t serial = block->launch->serial;
+    for (uint32_t rest = granules ? access->lanes : 0; rest; rest &= rest - 1) {
+        int lane = __builtin_ctz(rest);
+        uint64_t address = access->addresses[lane], from = address - region->address, to = from + (uint64_t)access->bytes;
+        v.stamp.lane = (uint8_t)lane;
+        for (uint64_t g = from / GRANULE; g * GRANULE < to; g++) {
+            lock_granule(&granules[g]);
+            visit_granule(&v, &granules[g], serial, bytes_mask(g * GRANULE, from, to), address);
+            unlock_granule(&granules[g]);
+        }
+        if (v.writes && block->pending_count) check_sources(&v, address, address + (uint64_t)access->bytes);
+        carry_order(&v, address);
+    }
+}
+
+/* ---- cp.async ------------------------------------------------------------------------------------------------------------------ */
+
+static void remember_copy(race_block *block, race_pending copy)
+{
+    if (block->pending_count == block->pending_capacity) {
+        int capacity = block->pending_capacity ? 2 * block->pending_capacity : 256;
+        race_pending *grown = realloc(block->pending, (size_t)capacity * sizeof *grown);
+        if (!grown) return;
+        block->pending = grown;
+        block->pending_capacity = capacity;
+    }
+    block->pending[block->pending_count++] = copy;
+}
+
+static void set_pending(race_block *block, uint32_t offset, int bytes, bool pending, const struct race_stamp *stamp)
+{
+    for (uint64_t g = offset / GRANULE; g * GRANULE < (uint64_t)offset + (uint64_t)bytes; g++) {
+        race_granule *granule = &block->shared[g];
+        if (stamp && granule->pending) granule->write = *stamp;
+        granule->pending = pending;
+    }
+}
+
+void race_copy(race_block *block, const race_access *access, const uint64_t *sources)
+{
+    race_access write = *access;
+    write.kind = RACE_WRITE;
+    race_shared(block, &write);
+    for (uint32_t rest = access->lanes; rest; rest &= rest - 1) {
+        int lane = __builtin_ctz(rest);
+        uint64_t offset = access->addresses[lane];
+        if (offset + (uint64_t)access->bytes > (uint64_t)block->shared_granules * GRANULE) continue;
+        set_pending(block, (uint32_t)offset, access->bytes, true, NULL);
+        remember_copy(block, (race_pending){(uint32_t)offset, access->place, sources[lane], access->bytes,
+                                            block->group[access->warp][lane], (uint8_t)access->warp, (uint8_t)lane});
+    }
+}
+
+void race_copy_commit(race_block *block, int warp, uint32_t lanes)
+{
+    for (uint32_t rest = lanes; rest; rest &= rest - 1) block->group[warp][__builtin_ctz(rest)]++;
+}
+
+/* Copies that a wait completes become plain writes of the waiting thread, at its present time. */
+void race_copy_wait(race_block *block, int warp, uint32_t lanes, int groups_left)
+{
+    int kept = 0;
+    for (int i = 0; i < block->pending_count; i++) {
+        race_pending *p = &block->pending[i];
+        bool mine = p->warp == warp && (lanes >> p->lane & 1);
+        if (!mine || p->group >= block->group[warp][p->lane] - groups_left) {
+            block->pending[kept++] = *p;
+            continue;
+        }
+        struct race_stamp stamp = {.block = block->id, .clock = block->now[warp][warp], .place = p->place,
+                                   .step = block->step[warp], .warp = (uint8_t)warp, .lane = p->lane};
+        set_pending(block, p->offset, p->bytes, false, &stamp);
+    }
+    block->pending_count = kept;
+}

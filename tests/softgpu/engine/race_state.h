@@ -1,0 +1,81 @@
+/* Between race.c (accesses) and race_clock.c (order). */
+#ifndef SOFTGPU_RACE_STATE_H
+#define SOFTGPU_RACE_STATE_H
+
+#include "race.h"
+
+enum { WARPS = 32, SEVERAL_LANES = 255, RECENT = 4, BARRIERS = 64 };
+
+typedef uint32_t race_clocks[WARPS];
+
+/* What is known of blocks: the clocks of their warps up to which all has been seen. */
+typedef struct race_known {
+    int count, capacity;
+    struct race_seen {
+        uint32_t block;
+        race_clocks clocks;
+    } *blocks;
+} race_known;
+
+/* 4 bytes of memory. Entries of another launch count as empty. */
+typedef struct race_granule {
+    uint32_t launch;
+    uint8_t busy;              /* a lock, for global memory */
+    uint8_t write_mask;        /* bytes of the last write */
+    uint8_t write_strong, pending;
+    struct race_stamp {
+        uint32_t block, clock, place;
+        uint16_t step;         /* accesses of one instruction share it */
+        uint8_t warp, lane;
+    } write, reads[2];
+    uint8_t read_mask[2], read_strong[2];
+} race_granule;
+
+typedef struct race_mbarrier {
+    uint64_t key;
+    race_clocks arriving, complete;
+} race_mbarrier;
+
+typedef struct race_pending {
+    uint32_t offset, place;
+    uint64_t source;
+    int32_t bytes, group;
+    uint8_t warp, lane;
+} race_pending;
+
+struct race_block {
+    race_launch *launch;
+    uint32_t id, serial;
+    int warps;
+    race_clocks now[WARPS];              /* now[w]: what warp w has seen of each warp; now[w][w]: its own time */
+    race_known known[WARPS];
+    race_clocks fenced[WARPS];           /* as now, at the warp's last fence */
+    race_known fenced_known[WARPS];
+    uint64_t strong_reads[WARPS][RECENT]; /* addresses whose writers a fence would order before us */
+    int strong_count[WARPS];
+    uint16_t step[WARPS];
+    race_mbarrier barriers[BARRIERS];
+    int barrier_count;
+    race_granule *shared;
+    int64_t shared_granules;
+    race_pending *pending;
+    int pending_count, pending_capacity;
+    int32_t group[WARPS][32];            /* the cp.async group that each thread fills */
+};
+
+struct race_launch {
+    uint32_t serial;
+    race_report *report;
+    void *context;
+};
+
+/* Strong accesses carry order: a write takes the writer's last fence along, a read is picked up by the reader's next one. */
+void race_strong_write(race_block *block, int warp, uint64_t key);
+void race_strong_read(race_block *block, int warp, uint64_t key);
+/* The clock of another block's warp that `warp` has seen; 0: nothing. */
+uint32_t race_seen_of(const race_block *block, int warp, uint32_t other, int other_warp);
+void race_clocks_begin(race_block *block);
+void race_clocks_free(race_block *block);
+void race_clocks_forget(void); /* strong accesses of launches that are over */
+
+#endif
