@@ -1,0 +1,66 @@
+/* Rates by compute capability: results a clock and multiprocessor, from the CUDA C++ Programming Guide, "Throughput of Native Arithmetic
+   Instructions"; tensor rates from the architecture papers' dense fp16 peak. Clocks and bandwidths: boost clock and L2 read rate. */
+#include "model.h"
+
+#include <stddef.h>
+
+typedef struct rates {
+    int major, minor;
+    double clock_hz;
+    double tensor_flops;              /* a clock and multiprocessor, fp16 with fp32 accumulation, through mma.sync */
+    double fma, alu, half, fp64, mufu, convert, shuffle; /* lanes a clock and multiprocessor */
+    double l2_bytes;                  /* a clock, whole device */
+} rates;
+
+static const rates table[] = {
+    {7, 0, 1.53e9, 1024, 64, 64, 128, 32, 16, 16, 32, 2048},   {7, 5, 1.59e9, 1024, 64, 64, 128, 2, 16, 16, 32, 1280},
+    {8, 0, 1.41e9, 2048, 64, 64, 256, 32, 16, 16, 32, 5120},   {8, 6, 1.70e9, 512, 128, 64, 128, 2, 16, 16, 32, 2560},
+    {8, 9, 2.52e9, 512, 128, 64, 128, 2, 16, 16, 32, 5120},    {9, 0, 1.755e9, 4096, 128, 64, 256, 64, 16, 64, 32, 5632},
+    {10, 0, 1.85e9, 8192, 128, 64, 256, 64, 16, 64, 32, 10240}, {12, 0, 2.41e9, 512, 128, 64, 128, 2, 16, 64, 32, 8192},
+};
+
+const char *pipe_name(pipe p)
+{
+    static const char *const names[PIPES] = {"tensor", "FMA", "ALU", "half", "FP64", "MUFU", "convert", "shared", "global", "local", "async",
+                                             "atomic", "shuffle", "barrier", "control"};
+    return names[p];
+}
+
+static const rates *rates_of(const sg_properties *device)
+{
+    const rates *best = table;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (table[i].major * 10 + table[i].minor <= device->compute_major * 10 + device->compute_minor) best = &table[i];
+    return best;
+}
+
+static void limit(model_bound *bound, double cycles, const char *by)
+{
+    if (cycles > bound->seconds) *bound = (model_bound){cycles, by};
+}
+
+model_bound model_time(const counted_kernel *kernel, const counts *totals)
+{
+    const rates *r = rates_of(&kernel->device);
+    const double lanes[PIPES] = {[PIPE_FMA] = r->fma, [PIPE_ALU] = r->alu, [PIPE_HALF] = r->half, [PIPE_FP64] = r->fp64, [PIPE_MUFU] = r->mufu,
+                                 [PIPE_CONVERT] = r->convert, [PIPE_SHUFFLE] = r->shuffle};
+    double cycles[PIPES] = {0}, issued = 0, wavefronts = 0, sectors = 0;
+    for (int i = 0; i < kernel->instructions; i++) {
+        pipe p = kernel->insns[i].pipe;
+        issued += (double)totals[i].warps;
+        wavefronts += (double)totals[i].wavefronts;
+        sectors += (double)totals[i].sectors;
+        if (p == PIPE_TENSOR) cycles[p] += (double)(totals[i].warps * kernel->insns[i].tensor_flops) / r->tensor_flops;
+        if (lanes[p] > 0) cycles[p] += (double)totals[i].warps * 32 / lanes[p];
+    }
+    /* No more multiprocessors work than there are blocks. */
+    int64_t per_launch = kernel->launches ? (kernel->blocks + kernel->launches - 1) / kernel->launches : 0;
+    double sms = per_launch < kernel->device.multiprocessors ? (double)(per_launch > 0 ? per_launch : 1) : kernel->device.multiprocessors;
+    model_bound bound = {0, "nothing"};
+    for (pipe p = 0; p < PIPES; p++) limit(&bound, cycles[p] / sms, pipe_name(p));
+    limit(&bound, issued / 4 / sms, "issue"); /* four schedulers */
+    limit(&bound, wavefronts / sms, "shared memory");
+    limit(&bound, sectors * 32 / r->l2_bytes, "L2");
+    bound.seconds /= r->clock_hz;
+    return bound;
+}
