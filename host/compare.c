@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TILE_ROWS = 64 };
-
 double attend_quality_ratio(const attend_group *g, attend_dtype dtype)
 {
     if (g->elements == 0) return 0;
@@ -18,6 +16,15 @@ double attend_quality_ratio(const attend_group *g, attend_dtype dtype)
     double fp32 = 0x1p-24 * sqrt(g->magnitude / n);
     double rms = sqrt(g->error / n);
     return isnan(rms) ? INFINITY : rms / (chance * (forced + fp32) + attend_half_least(dtype));
+}
+
+void attend_group_element(attend_group *g, double error, double baseline, double expected, double magnitude)
+{
+    g->error += error * error;
+    g->baseline += (baseline - expected) * (baseline - expected);
+    g->expected += expected * expected;
+    g->magnitude += magnitude * magnitude;
+    g->elements++;
 }
 
 void attend_group_add(attend_group *to, const attend_group *from)
@@ -69,18 +76,14 @@ static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_re
         attend_note_worst(error == 0 ? 0 : error / bound, (attend_element){b, h, i, column, actual, expected, bound},
                           &worst_ratio, &worst);
         max_error = isnan(error) ? INFINITY : fmax(max_error, error);
-        sums.error += error * error;
-        sums.baseline += (row->baseline[column] - expected) * (row->baseline[column] - expected);
-        sums.expected += expected * expected;
-        sums.magnitude += row->magnitude[column] * row->magnitude[column];
-        sums.elements++;
+        attend_group_element(&sums, error, row->baseline[column], expected, row->magnitude[column]);
     }
 #pragma omp critical(attend_compare)
     {
         attend_note_worst(worst_ratio, worst, &c->result->bound_ratio, &c->result->worst);
         c->result->max_error = fmax(c->result->max_error, max_error);
         c->reference_finite &= finite;
-        attend_group_add(&c->tiles[(b * c->problem->num_heads + h) * c->tiles_a_head + i / TILE_ROWS], &sums);
+        attend_group_add(&c->tiles[(b * c->problem->num_heads + h) * c->tiles_a_head + i / ATTEND_TILE_ROWS], &sums);
         compare_lse(c, b, h, i, row);
     }
 }
@@ -112,7 +115,7 @@ attend_status attend_compare_resolved(const attend_problem *problem, const atten
     memset(result, 0, sizeof *result);
     ATTEND_TRY(attend_lengths_check("seqlens_q", args->seqlens_q, problem->batch, problem->seqlen_q));
     ATTEND_TRY(attend_lengths_check("seqlens_k", args->seqlens_k, problem->batch, problem->seqlen_k));
-    c.tiles_a_head = (problem->seqlen_q + TILE_ROWS - 1) / TILE_ROWS;
+    c.tiles_a_head = (problem->seqlen_q + ATTEND_TILE_ROWS - 1) / ATTEND_TILE_ROWS;
     c.tiles = calloc((size_t)(problem->batch * problem->num_heads * c.tiles_a_head) + 1, sizeof *c.tiles);
     bool complete = c.tiles && attend_reference_attention(problem, args, threads, take_row, &c);
     if (complete) judge_quality(&c);
@@ -122,6 +125,15 @@ attend_status attend_compare_resolved(const attend_problem *problem, const atten
         return attend_fail(ATTEND_INVALID_ARGUMENT,
                            "the reference itself is not finite: q, k or v hold NaN, infinity or values that overflow fp64");
     result->passed = result->bound_ratio <= 1 && result->quality_ratio <= 1 && result->lse_bound_ratio <= 1;
+    return ATTEND_OK;
+}
+
+attend_status attend_compare_check(const void *comparison, size_t bytes, size_t known)
+{
+    if (!comparison) return attend_fail(ATTEND_INVALID_ARGUMENT, "comparison is NULL");
+    if (bytes > known)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "comparison has %zu bytes, this library (%s) knows %zu", bytes,
+                           attend_version(), known);
     return ATTEND_OK;
 }
 
@@ -138,10 +150,7 @@ attend_status attend_compare_sized(const attend_problem *problem, size_t problem
     attend_problem p;
     attend_attention_args resolved;
     attend_comparison result;
-    if (!comparison) return attend_fail(ATTEND_INVALID_ARGUMENT, "comparison is NULL");
-    if (comparison_bytes > sizeof result)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "comparison has %zu bytes, this library (%s) knows %zu", comparison_bytes,
-                           attend_version(), sizeof result);
+    ATTEND_TRY(attend_compare_check(comparison, comparison_bytes, sizeof result));
     ATTEND_TRY(attend_compare_threads(threads, &threads));
     ATTEND_TRY(attend_problem_resolve(problem, problem_bytes, ATTEND_ATTENTION, &p));
     ATTEND_TRY(attend_attention_args_resolve(&p, args, args_bytes, &resolved));

@@ -11,6 +11,10 @@ typedef struct attend_group {
     int64_t elements, rows;
 } attend_group;
 
+/* Rows of a tile, over which rule 2 is taken besides heads and tensors. */
+enum { ATTEND_TILE_ROWS = 64 };
+
+void attend_group_element(attend_group *group, double error, double baseline, double expected, double magnitude);
 void attend_group_add(attend_group *to, const attend_group *from);
 
 /* Rule 2: rms(error) over what it may be: what the dtype forces, and one fp32 rounding at the size of what is summed, without which
@@ -20,6 +24,9 @@ double attend_quality_ratio(const attend_group *group, attend_dtype dtype);
 
 /* Keeps the largest ratio seen, and its element; the first among equals, a NaN as infinity. */
 void attend_note_worst(double ratio, attend_element element, double *worst_ratio, attend_element *worst);
+
+/* The caller's struct for the result: not NULL, not larger than this library's. */
+attend_status attend_compare_check(const void *comparison, size_t bytes, size_t known);
 
 /* 0 becomes as many threads as there are processors. */
 attend_status attend_compare_threads(int threads, int *resolved);

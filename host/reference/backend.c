@@ -54,28 +54,15 @@ static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_re
     store_row(attention->args, attention->problem, b, h, i, row);
 }
 
-static attend_status run_attention(const attend_problem *problem, const attend_attention_args *args, int threads)
-{
-    attention_job job = {args, problem};
-    if (!attend_reference_attention(problem, args, threads, take_row, &job))
-        return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's copy of K and V");
-    return ATTEND_OK;
-}
-
 static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args)
 {
     const attend_problem *p = &plan->problem;
+    attention_job job = {args, p};
     ATTEND_TRY(attend_lengths_check("seqlens_q", args->seqlens_q, p->batch, p->seqlen_q));
     ATTEND_TRY(attend_lengths_check("seqlens_k", args->seqlens_k, p->batch, p->seqlen_k));
-    return run_attention(p, args, threads_of(plan));
-}
-
-/* A view of fp64 memory in the layout [batch, seqlen, heads, dim]. */
-static attend_tensor heads_view(double *data, const attend_problem *p, int64_t seqlen, int64_t heads, int64_t dim)
-{
-    attend_tensor t = attend_tensor_4d(data, ATTEND_REFERENCE_F64, p->batch, seqlen, heads, dim);
-    memcpy(t.stride, (int64_t[]){seqlen * heads * dim, heads * dim, dim, 1}, sizeof t.stride);
-    return t;
+    if (!attend_reference_attention(p, args, threads_of(plan), take_row, &job))
+        return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's copy of K and V");
+    return ATTEND_OK;
 }
 
 static void copy_out(const attend_tensor *from, const attend_tensor *to)
@@ -91,47 +78,22 @@ static void copy_out(const attend_tensor *from, const attend_tensor *to)
 static attend_status layer_forward(attend_plan *plan, const attend_layer_args *args)
 {
     const attend_problem *p = &plan->problem;
-    const attend_layer_weights *w = &plan->weights;
-    const attend_tensor *source = attend_problem_is_cross(p) ? &args->context : &args->x;
-    int threads = threads_of(plan);
+    attend_reference_layer layer;
     ATTEND_TRY(attend_lengths_check("seqlens_q", args->seqlens_q, p->batch, p->seqlen_q));
     ATTEND_TRY(attend_lengths_check("seqlens_k", args->seqlens_k, p->batch, p->seqlen_k));
-    int64_t queries = p->batch * p->seqlen_q, keys = p->batch * p->seqlen_k;
-    double *q = malloc((size_t)(queries * p->num_heads * p->head_dim + 1) * sizeof(double));
-    double *k = malloc((size_t)(keys * p->num_kv_heads * p->head_dim + 1) * sizeof(double));
-    double *v = malloc((size_t)(keys * p->num_kv_heads * p->head_dim_v + 1) * sizeof(double));
-    double *heads = malloc((size_t)(queries * p->num_heads * p->head_dim_v + 1) * sizeof(double));
-    double *out = malloc((size_t)(queries * p->output_size + 1) * sizeof(double));
-    attend_status status = ATTEND_OK;
-    if (!q || !k || !v || !heads || !out) {
-        status = attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's fp64 intermediates");
-        goto done;
+    bool complete = attend_reference_run_layer(p, &plan->weights, args, false, threads_of(plan), &layer);
+    if (complete) {
+        attend_tensor out = args->out;
+        out.rank = 4, out.shape[2] = 1, out.shape[3] = p->output_size, out.stride[2] = 0, out.stride[3] = 1;
+        copy_out(&layer.out, &out);
+        copy_out(&layer.q, &args->q);
+        copy_out(&layer.k, &args->k);
+        copy_out(&layer.v, &args->v);
+        copy_out(&layer.heads, &args->heads);
     }
-    attend_attention_args attention = {
-        .q = heads_view(q, p, p->seqlen_q, p->num_heads, p->head_dim),
-        .k = heads_view(k, p, p->seqlen_k, p->num_kv_heads, p->head_dim),
-        .v = heads_view(v, p, p->seqlen_k, p->num_kv_heads, p->head_dim_v),
-        .out = heads_view(heads, p, p->seqlen_q, p->num_heads, p->head_dim_v),
-        .lse = args->lse, .seqlens_q = args->seqlens_q, .seqlens_k = args->seqlens_k,
-    };
-    attend_tensor joined = attend_tensor_3d(heads, ATTEND_REFERENCE_F64, p->batch, p->seqlen_q, p->num_heads * p->head_dim_v);
-    memcpy(joined.stride, (int64_t[]){p->seqlen_q * joined.shape[2], joined.shape[2], 1, 0}, sizeof joined.stride);
-    attend_reference_project(&args->x, &w->wq, &w->bq, p->dtype, threads, &(attend_reference_projection){.exact = q});
-    attend_reference_project(source, &w->wk, &w->bk, p->dtype, threads, &(attend_reference_projection){.exact = k});
-    attend_reference_project(source, &w->wv, &w->bv, p->dtype, threads, &(attend_reference_projection){.exact = v});
-    status = run_attention(p, &attention, threads);
-    if (status) goto done;
-    attend_reference_project(&joined, &w->wo, &w->bo, p->dtype, threads, &(attend_reference_projection){.exact = out});
-    attend_tensor result = heads_view(out, p, p->seqlen_q, 1, p->output_size), target = args->out;
-    target.rank = 4, target.shape[2] = 1, target.shape[3] = p->output_size, target.stride[2] = 0, target.stride[3] = 1;
-    copy_out(&result, &target);
-    copy_out(&attention.q, &args->q);
-    copy_out(&attention.k, &args->k);
-    copy_out(&attention.v, &args->v);
-    copy_out(&attention.out, &args->heads);
-done:
-    free(q), free(k), free(v), free(heads), free(out);
-    return status;
+    attend_reference_free_layer(&layer);
+    if (!complete) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's fp64 intermediates");
+    return ATTEND_OK;
 }
 
 static bool kernel(size_t index, attend_kernel_info *info)

@@ -1,46 +1,77 @@
-/* The layer's projections in fp64, element by element, with the dot product's bound: 2(n+2)ε Σ|x||w| + u|y|. */
+/* The layer's projections in fp64, with the dot product's bound: 2(n+2)ε Σ|x||w| + u|y|. All outputs of a token are summed side
+   by side, each in its plain order. */
 #include "reference.h"
 
 #include <math.h>
+#include <stdlib.h>
 
-typedef struct value {
-    double exact, bound, baseline;
-} value;
+/* W as doubles, transposed: [in][out], and its bias. */
+typedef struct matrix {
+    int64_t in, out;
+    double *w, *bias;
+} matrix;
 
-static value dot(const attend_tensor *weight, const attend_tensor *bias, int64_t row, const attend_tensor *x, int64_t x_row,
-                 attend_dtype dtype)
+static bool load_matrix(matrix *m, const attend_tensor *weight, const attend_tensor *bias)
 {
-    int64_t n = x->shape[2];
-    double y = 0, magnitude = 0;
-    float naive = 0;
-    for (int64_t c = 0; c < n; c++) {
-        double w = attend_load(weight, row * weight->stride[0] + c * weight->stride[1]);
-        double v = attend_load(x, x_row + c * x->stride[2]);
-        y += w * v;
-        magnitude += fabs(w * v);
-        naive += (float)w * (float)v;
+    m->out = weight->shape[0], m->in = weight->shape[1];
+    m->w = malloc((size_t)(m->in * m->out + 1) * sizeof(double));
+    m->bias = malloc((size_t)(m->out + 1) * sizeof(double));
+    if (!m->w || !m->bias) return false;
+    for (int64_t r = 0; r < m->out; r++) {
+        m->bias[r] = bias->data ? attend_load(bias, r * bias->stride[0]) : 0;
+        for (int64_t c = 0; c < m->in; c++)
+            m->w[c * m->out + r] = attend_load(weight, r * weight->stride[0] + c * weight->stride[1]);
     }
-    if (bias->data) {
-        double b = attend_load(bias, row * bias->stride[0]);
-        y += b, magnitude += fabs(b), naive += (float)b;
-    }
-    return (value){
-        .exact = y,
-        .bound = 2 * ((double)n + 2) * 0x1p-24 * magnitude + attend_unit_roundoff(dtype) * fabs(y) + attend_half_least(dtype),
-        .baseline = dtype == ATTEND_F32 ? naive : attend_round(y, dtype),
-    };
+    return true;
 }
 
-void attend_reference_project(const attend_tensor *x, const attend_tensor *weight, const attend_tensor *bias,
+/* Sums of one token: exact, of absolute values, and in plain fp32. */
+static void sum_token(const matrix *m, const attend_tensor *x, int64_t x_row, double *y, double *magnitude, float *naive)
+{
+    for (int64_t r = 0; r < m->out; r++) y[r] = magnitude[r] = 0, naive[r] = 0;
+    for (int64_t c = 0; c < m->in; c++) {
+        double value = attend_load(x, x_row + c * x->stride[2]);
+        const double *w = m->w + c * m->out;
+        for (int64_t r = 0; r < m->out; r++) {
+            y[r] += w[r] * value;
+            magnitude[r] += fabs(w[r] * value);
+            naive[r] += (float)w[r] * (float)value;
+        }
+    }
+    for (int64_t r = 0; r < m->out; r++) y[r] += m->bias[r], magnitude[r] += fabs(m->bias[r]), naive[r] += (float)m->bias[r];
+}
+
+static void one_token(const matrix *m, const attend_tensor *x, int64_t token, attend_dtype dtype, double *memory,
+                      const attend_reference_projection *to)
+{
+    int64_t seqlen = x->shape[1], first = token * m->out;
+    double *y = memory, *magnitude = memory + m->out, factor = 2 * ((double)m->in + 2) * 0x1p-24;
+    float *naive = (float *)(memory + 2 * m->out);
+    sum_token(m, x, token / seqlen * x->stride[0] + token % seqlen * x->stride[1], y, magnitude, naive);
+    for (int64_t r = 0; r < m->out; r++) {
+        if (to->exact) to->exact[first + r] = y[r];
+        if (to->magnitude) to->magnitude[first + r] = magnitude[r];
+        if (to->bound)
+            to->bound[first + r] = factor * magnitude[r] + attend_unit_roundoff(dtype) * fabs(y[r]) + attend_half_least(dtype);
+        if (to->baseline) to->baseline[first + r] = dtype == ATTEND_F32 ? naive[r] : attend_round(y[r], dtype);
+    }
+}
+
+bool attend_reference_project(const attend_tensor *x, const attend_tensor *weight, const attend_tensor *bias,
                               attend_dtype dtype, int threads, const attend_reference_projection *y)
 {
-    int64_t seqlen = x->shape[1], rows = weight->shape[0];
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t t = 0; t < x->shape[0] * seqlen; t++)
-        for (int64_t r = 0; r < rows; r++) {
-            value v = dot(weight, bias, r, x, t / seqlen * x->stride[0] + t % seqlen * x->stride[1], dtype);
-            if (y->exact) y->exact[t * rows + r] = v.exact;
-            if (y->bound) y->bound[t * rows + r] = v.bound;
-            if (y->baseline) y->baseline[t * rows + r] = v.baseline;
-        }
+    matrix m;
+    bool complete = load_matrix(&m, weight, bias);
+    int64_t tokens = complete ? x->shape[0] * x->shape[1] : 0;
+#pragma omp parallel num_threads(threads) reduction(&& : complete)
+    {
+        double *memory = malloc((size_t)(3 * m.out) * sizeof(double));
+        complete = complete && memory;
+#pragma omp for schedule(static)
+        for (int64_t t = 0; t < tokens; t++)
+            if (memory) one_token(&m, x, t, dtype, memory, y);
+        free(memory);
+    }
+    free(m.w), free(m.bias);
+    return complete;
 }

@@ -52,12 +52,27 @@ bool attend_reference_attention(const attend_problem *problem, const attend_atte
 /* Storage that only the reference has: intermediate results in fp64. */
 #define ATTEND_REFERENCE_F64 ((attend_dtype)64)
 
-/* y = W·x + b for all rows of x [batch, seqlen, n]: exact values, rule-1 bounds, and baselines (rounded to the dtype; fp32:
-   the plain fp32 loop), each [batch][seqlen][rows of W] or NULL. bias may be absent. */
+/* y = W·x + b for all tokens of x [batch, seqlen, n]: exact values, rule-1 bounds, baselines (rounded to the dtype; fp32: the
+   plain fp32 loop) and Σ|w||x|, each [batch][seqlen][rows of W] or NULL. bias may be absent. False where memory lacks. */
 typedef struct attend_reference_projection {
-    double *exact, *bound, *baseline;
+    double *exact, *bound, *baseline, *magnitude;
 } attend_reference_projection;
-void attend_reference_project(const attend_tensor *x, const attend_tensor *weight, const attend_tensor *bias,
+bool attend_reference_project(const attend_tensor *x, const attend_tensor *weight, const attend_tensor *bias,
                               attend_dtype dtype, int threads, const attend_reference_projection *y);
+
+/* A layer's stages in fp64 memory without gaps, [batch, seqlen, heads, dim]; out has one head of output_size. */
+typedef struct attend_reference_layer {
+    attend_tensor q, k, v, heads, out;
+    attend_tensor magnitude; /* Σ|wo||heads| + |bo|, shaped as out */
+    attend_tensor lse;       /* the caller's, written if it is there */
+} attend_reference_layer;
+/* Exact, or with Q, K, V, P, heads and result rounded to the dtype (fp32: the naive algorithm). args: resolved. False where
+   memory lacks; free the layer either way. */
+bool attend_reference_run_layer(const attend_problem *problem, const attend_layer_weights *weights,
+                                const attend_layer_args *args, bool rounded, int threads, attend_reference_layer *layer);
+void attend_reference_free_layer(attend_reference_layer *layer);
+
+/* fp64 memory without gaps as a tensor. */
+attend_tensor attend_reference_view(double *data, int64_t batch, int64_t seqlen, int64_t heads, int64_t dim);
 
 #endif

@@ -1,0 +1,79 @@
+/* A whole layer by its definition: three projections, attention, one more projection. Either exact, nothing rounded between the
+   stages, or as the baseline of rule 2, which rounds wherever the storage dtype forces it. */
+#include "reference.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+attend_tensor attend_reference_view(double *data, int64_t batch, int64_t seqlen, int64_t heads, int64_t dim)
+{
+    attend_tensor t = attend_tensor_4d(data, ATTEND_REFERENCE_F64, batch, seqlen, heads, dim);
+    memcpy(t.stride, (int64_t[]){seqlen * heads * dim, heads * dim, dim, 1}, sizeof t.stride);
+    return t;
+}
+
+/* Heads side by side: [batch, seqlen, heads·dim]. */
+static attend_tensor join(const attend_tensor *t)
+{
+    attend_tensor rows = attend_tensor_3d(t->data, t->dtype, t->shape[0], t->shape[1], t->shape[2] * t->shape[3]);
+    memcpy(rows.stride, (int64_t[]){t->stride[0], t->stride[1], 1, 0}, sizeof rows.stride);
+    return rows;
+}
+
+static bool allocate(attend_tensor *t, int64_t batch, int64_t seqlen, int64_t heads, int64_t dim)
+{
+    double *data = malloc((size_t)(batch * seqlen * heads * dim + 1) * sizeof(double));
+    *t = attend_reference_view(data, batch, seqlen, heads, dim);
+    return data != NULL;
+}
+
+typedef struct attention_job {
+    const attend_reference_layer *layer;
+    bool rounded;
+    int64_t columns;
+} attention_job;
+
+static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_reference_row *row)
+{
+    const attention_job *j = job;
+    const attend_tensor *heads = &j->layer->heads, *lse = &j->layer->lse;
+    int64_t at = b * heads->stride[0] + i * heads->stride[1] + h * heads->stride[2];
+    memcpy((double *)heads->data + at, j->rounded ? row->baseline : row->out, (size_t)j->columns * sizeof(double));
+    if (lse->data) attend_store(lse, b * lse->stride[0] + h * lse->stride[1] + i * lse->stride[2], row->lse);
+}
+
+static bool project(const attend_tensor *x, const attend_tensor *weight, const attend_tensor *bias, const attend_problem *p,
+                    bool rounded, int threads, const attend_tensor *y, double *magnitude)
+{
+    attend_reference_projection to = {
+        .exact = rounded ? NULL : y->data, .baseline = rounded ? y->data : NULL, .magnitude = magnitude};
+    return attend_reference_project(x, weight, bias, p->dtype, threads, &to);
+}
+
+bool attend_reference_run_layer(const attend_problem *p, const attend_layer_weights *w, const attend_layer_args *args,
+                                bool rounded, int threads, attend_reference_layer *r)
+{
+    const attend_tensor *source = p->context_hidden_size ? &args->context : &args->x;
+    memset(r, 0, sizeof *r);
+    r->lse = args->lse;
+    if (!allocate(&r->q, p->batch, p->seqlen_q, p->num_heads, p->head_dim) ||
+        !allocate(&r->k, p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim) ||
+        !allocate(&r->v, p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim_v) ||
+        !allocate(&r->heads, p->batch, p->seqlen_q, p->num_heads, p->head_dim_v) ||
+        !allocate(&r->out, p->batch, p->seqlen_q, 1, p->output_size) ||
+        !allocate(&r->magnitude, p->batch, p->seqlen_q, 1, p->output_size))
+        return false;
+    attend_attention_args attention = {.q = r->q, .k = r->k, .v = r->v, .seqlens_q = args->seqlens_q, .seqlens_k = args->seqlens_k};
+    attend_tensor joined = join(&r->heads);
+    attention_job job = {r, rounded, p->head_dim_v};
+    return project(&args->x, &w->wq, &w->bq, p, rounded, threads, &r->q, NULL) &&
+           project(source, &w->wk, &w->bk, p, rounded, threads, &r->k, NULL) &&
+           project(source, &w->wv, &w->bv, p, rounded, threads, &r->v, NULL) &&
+           attend_reference_attention(p, &attention, threads, take_row, &job) &&
+           project(&joined, &w->wo, &w->bo, p, rounded, threads, &r->out, r->magnitude.data);
+}
+
+void attend_reference_free_layer(attend_reference_layer *r)
+{
+    free(r->q.data), free(r->k.data), free(r->v.data), free(r->heads.data), free(r->out.data), free(r->magnitude.data);
+}

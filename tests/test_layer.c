@@ -1,0 +1,283 @@
+/* A whole layer on the device under test: each stage within its bound, the whole within rule 2, for both orientations of weights,
+   fused weights, biases, grouped heads, cross-attention and lengths; and that the comparison sees what is wrong. */
+#include "support/fixture.h"
+#include "problem.h"
+#include "reference/reference.h"
+#include "tensor.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+typedef struct layer_case {
+    const char *name;
+    attend_problem problem;
+    bool conv1d; /* weights by columns, as GPT-2 stores them */
+    bool fused;  /* Wq, Wk and Wv in one matrix */
+    bool biases;
+    bool lengths;
+} layer_case;
+
+static const layer_case cases[] = {
+    {"plain", {.batch = 2, .seqlen_q = 65, .num_heads = 4, .head_dim = 16, .hidden_size = 48}, false, false, false, false},
+    {"one head, one token", {.batch = 1, .seqlen_q = 1, .num_heads = 1, .head_dim = 1, .hidden_size = 1}, false, false, true, false},
+    {"BERT-like", {.batch = 3, .seqlen_q = 40, .num_heads = 6, .head_dim = 32, .hidden_size = 192}, false, false, true, true},
+    {"GPT-2-like", {.batch = 1, .seqlen_q = 130, .num_heads = 3, .head_dim = 64, .hidden_size = 192, .causal = ATTEND_CAUSAL_TOP_LEFT}, true, true, true, false},
+    {"torch MHA", {.batch = 2, .seqlen_q = 33, .num_heads = 2, .head_dim = 40, .hidden_size = 80}, false, true, true, false},
+    {"grouped, bf16", {.batch = 2, .seqlen_q = 70, .num_heads = 8, .num_kv_heads = 2, .head_dim = 24, .hidden_size = 64, .dtype = ATTEND_BF16, .causal = ATTEND_CAUSAL_BOTTOM_RIGHT}, false, false, false, false},
+    {"multi-query, f16, lengths", {.batch = 3, .seqlen_q = 50, .num_heads = 4, .num_kv_heads = 1, .head_dim = 32, .head_dim_v = 16, .hidden_size = 72, .output_size = 30, .dtype = ATTEND_F16}, true, false, true, true},
+    {"cross-attention", {.batch = 2, .seqlen_q = 20, .seqlen_k = 90, .num_heads = 3, .head_dim = 16, .head_dim_v = 24, .hidden_size = 50, .context_hidden_size = 70}, false, false, true, true},
+    {"cross-attention, f16", {.batch = 1, .seqlen_q = 66, .seqlen_k = 7, .num_heads = 4, .num_kv_heads = 2, .head_dim = 8, .hidden_size = 32, .context_hidden_size = 16, .dtype = ATTEND_F16}, true, false, false, false},
+    {"no keys", {.batch = 2, .seqlen_q = 5, .num_heads = 2, .head_dim = 8, .hidden_size = 16, .context_hidden_size = 16}, false, false, true, false},
+    {"no batch", {.batch = 0, .seqlen_q = 5, .num_heads = 2, .head_dim = 8, .hidden_size = 16}, false, false, true, false},
+    {"no queries", {.batch = 2, .seqlen_q = 0, .num_heads = 2, .head_dim = 8, .hidden_size = 16}, false, false, true, false},
+};
+enum { CASES = sizeof cases / sizeof *cases, MAX_BLOCKS = 24 };
+
+/* A layer with all its memory. */
+typedef struct layer {
+    const layer_case *c;
+    attend_problem p; /* resolved */
+    attend_layer_weights weights;
+    attend_layer_args args;
+    int64_t lengths_q[4], lengths_k[4];
+    void *blocks[MAX_BLOCKS];
+    int block_count;
+    uint64_t seed;
+} layer;
+
+static void *block(layer *l, int64_t elements)
+{
+    size_t bytes = (size_t)(elements + 16) * 4;
+    assert_true(l->block_count < MAX_BLOCKS);
+    void *data = l->blocks[l->block_count++] = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    assert_non_null(data);
+    memset(data, 0xff, bytes);
+    return data;
+}
+
+static attend_tensor activations(layer *l, int64_t seqlen, int64_t width, bool filled)
+{
+    attend_tensor t = attend_tensor_3d(block(l, l->p.batch * seqlen * width), l->p.dtype, l->p.batch, seqlen, width);
+    memcpy(t.stride, (int64_t[]){seqlen * width, width, 1, 0}, sizeof t.stride);
+    if (filled) attend_values_gauss(l->seed++, 1, &t);
+    return t;
+}
+
+static attend_tensor heads(layer *l, int64_t seqlen, int64_t count, int64_t dim)
+{
+    return attend_tensor_4d(block(l, l->p.batch * seqlen * count * dim), l->p.dtype, l->p.batch, seqlen, count, dim);
+}
+
+/* A matrix [out, in] at column or row `first` of memory that holds `total` output rows. */
+static attend_tensor matrix(layer *l, void *data, int64_t first, int64_t total, int64_t out, int64_t in)
+{
+    size_t bytes = attend_dtype_bytes(l->p.dtype);
+    attend_tensor t = attend_tensor_2d((char *)data + (size_t)(l->c->conv1d ? first : first * in) * bytes, l->p.dtype, out, in);
+    memcpy(t.stride, l->c->conv1d ? (int64_t[]){1, total} : (int64_t[]){in, 1}, 2 * sizeof(int64_t));
+    attend_values_gauss(l->seed++, (float)(1.2 / sqrt((double)in)), &t);
+    return t;
+}
+
+static attend_tensor bias(layer *l, int64_t out)
+{
+    attend_tensor t = attend_tensor_1d(NULL, l->p.dtype, out);
+    if (!l->c->biases) return (attend_tensor){0};
+    t.data = block(l, out), t.stride[0] = 1;
+    attend_values_gauss(l->seed++, 0.3f, &t);
+    return t;
+}
+
+static void make_weights(layer *l)
+{
+    const attend_problem *p = &l->p;
+    int64_t source = p->context_hidden_size ? p->context_hidden_size : p->hidden_size;
+    int64_t q = p->num_heads * p->head_dim, k = p->num_kv_heads * p->head_dim, v = p->num_kv_heads * p->head_dim_v;
+    int64_t total = q + k + v;
+    attend_layer_weights *w = &l->weights;
+    if (l->c->fused) {
+        void *data = block(l, total * source);
+        w->wq = matrix(l, data, 0, total, q, source);
+        w->wk = matrix(l, data, q, total, k, source);
+        w->wv = matrix(l, data, q + k, total, v, source);
+    } else {
+        w->wq = matrix(l, block(l, q * p->hidden_size), 0, q, q, p->hidden_size);
+        w->wk = matrix(l, block(l, k * source), 0, k, k, source);
+        w->wv = matrix(l, block(l, v * source), 0, v, v, source);
+    }
+    int64_t joined = p->num_heads * p->head_dim_v;
+    w->wo = matrix(l, block(l, p->output_size * joined), 0, p->output_size, p->output_size, joined);
+    w->bq = bias(l, q), w->bk = bias(l, k), w->bv = bias(l, v), w->bo = bias(l, p->output_size);
+}
+
+static void make(layer *l, const layer_case *c)
+{
+    *l = (layer){.c = c, .seed = 1000 * (uint64_t)(c - cases + 1)};
+    if (attend_problem_resolve(&c->problem, sizeof c->problem, ATTEND_LAYER, &l->p)) fail_msg("%s", attend_error_message());
+    const attend_problem *p = &l->p;
+    make_weights(l);
+    l->args = (attend_layer_args){
+        .x = activations(l, p->seqlen_q, p->hidden_size, true),
+        .out = activations(l, p->seqlen_q, p->output_size, false),
+        .lse = attend_tensor_3d(block(l, p->batch * p->num_heads * p->seqlen_q), ATTEND_F32, p->batch, p->num_heads, p->seqlen_q),
+        .q = heads(l, p->seqlen_q, p->num_heads, p->head_dim),
+        .k = heads(l, p->seqlen_k, p->num_kv_heads, p->head_dim),
+        .v = heads(l, p->seqlen_k, p->num_kv_heads, p->head_dim_v),
+        .heads = heads(l, p->seqlen_q, p->num_heads, p->head_dim_v),
+    };
+    if (p->context_hidden_size) l->args.context = activations(l, p->seqlen_k, p->context_hidden_size, true);
+    if (!c->lengths) return;
+    for (int64_t b = 0; b < p->batch; b++) {
+        l->lengths_q[b] = b == 1 ? 0 : p->seqlen_q - b;
+        l->lengths_k[b] = p->seqlen_k - 3 * b;
+    }
+    l->args.seqlens_q = l->lengths_q, l->args.seqlens_k = l->lengths_k;
+}
+
+static void release(layer *l)
+{
+    for (int i = 0; i < l->block_count; i++) free(l->blocks[i]);
+}
+
+static void run(layer *l, attend_context *context)
+{
+    attend_plan *plan;
+    if (attend_layer_plan(context, &l->c->problem, &l->weights, &plan) || attend_layer_forward(plan, &l->args) ||
+        attend_synchronize(context))
+        fail_msg("%s: %s", l->c->name, attend_error_message());
+    attend_plan_destroy(plan);
+}
+
+static attend_layer_comparison compare(const layer *l)
+{
+    attend_layer_comparison r;
+    if (attend_layer_compare(&l->c->problem, &l->weights, &l->args, 0, &r)) fail_msg("%s: %s", l->c->name, attend_error_message());
+    return r;
+}
+
+/* The reference rounds nothing between its stages, so with 16-bit storage what it shows of them is not what it used. */
+static bool is_within(const layer *l, attend_context *context, const attend_layer_comparison *r)
+{
+    if (attend_context_device(context) == ATTEND_REFERENCE && l->p.dtype != ATTEND_F32) return r->quality_ratio <= 1;
+    return r->passed;
+}
+
+static void expect_passed(const layer *l, attend_context *context, const attend_layer_comparison *r)
+{
+    const attend_element *e = &r->worst, *a = &r->attention.worst;
+    if (is_within(l, context, r)) return;
+    fail_msg("%s: q %.3g, k %.3g, v %.3g, attention %.3g / %.3g / lse %.3g at [%" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64
+             "] %.9g not %.9g, output %.3g at [%" PRId64 ", %" PRId64 ", %" PRId64 "] %.9g not %.9g, end to end %.3g",
+             l->c->name, r->projection_ratio[0], r->projection_ratio[1], r->projection_ratio[2], r->attention.bound_ratio,
+             r->attention.quality_ratio, r->attention.lse_bound_ratio, a->batch, a->head, a->row, a->column, a->actual, a->expected,
+             r->output_ratio, e->batch, e->row, e->column, e->actual, e->expected, r->quality_ratio);
+}
+
+static void every_stage_is_within_its_bound(void **state)
+{
+    (void)state;
+    attend_context *context = test_context();
+    double projection = 0, attention = 0, output = 0, whole = 0;
+    for (int i = 0; i < CASES; i++) {
+        layer l;
+        make(&l, &cases[i]);
+        run(&l, context);
+        attend_layer_comparison r = compare(&l);
+        expect_passed(&l, context, &r);
+        for (int j = 0; j < 3; j++) projection = fmax(projection, r.projection_ratio[j]);
+        attention = fmax(attention, r.attention.bound_ratio), output = fmax(output, r.output_ratio), whole = fmax(whole, r.quality_ratio);
+        release(&l);
+    }
+    print_message("%s: %d layers, worst rule-1 ratio of projections %.3f, attention %.3f, output %.3f; worst rule 2 end to end %.3f\n",
+                  attend_context_device_name(context), CASES, projection, attention, output, whole);
+    attend_context_destroy(context);
+}
+
+static double element(const attend_tensor *t, int64_t at) { return attend_load(t, at); }
+
+/* The same numbers in both orientations give the same result, whether q, k, v and heads are asked for or not. */
+static void orientation_and_inner_outputs_change_nothing(void **state)
+{
+    (void)state;
+    attend_context *context = test_context();
+    layer l;
+    make(&l, &cases[3]);
+    run(&l, context);
+    int64_t n = attend_tensor_elements(&l.args.out);
+    attend_layer_weights given = l.weights;
+    attend_tensor *matrices[] = {&l.weights.wq, &l.weights.wk, &l.weights.wv, &l.weights.wo}, first = l.args.out;
+    for (int m = 0; m < 4; m++) { /* transpose the memory, not the meaning */
+        attend_tensor *w = matrices[m], t = *w;
+        t.data = block(&l, w->shape[0] * w->shape[1]);
+        t.stride[0] = t.shape[1], t.stride[1] = 1;
+        for (int64_t r = 0; r < t.shape[0]; r++)
+            for (int64_t c = 0; c < t.shape[1]; c++)
+                attend_store(&t, r * t.stride[0] + c, element(w, r * w->stride[0] + c * w->stride[1]));
+        *w = t;
+    }
+    assert_ptr_not_equal(given.wq.data, l.weights.wq.data);
+    l.args.out = activations(&l, l.p.seqlen_q, l.p.output_size, false);
+    l.args.q.data = l.args.k.data = l.args.v.data = l.args.heads.data = l.args.lse.data = NULL;
+    run(&l, context);
+    for (int64_t i = 0; i < n; i++)
+        if (element(&first, i) != element(&l.args.out, i)) fail_msg("element %" PRId64 ": %.9g, transposed %.9g", i, element(&first, i), element(&l.args.out, i));
+    release(&l);
+    attend_context_destroy(context);
+}
+
+/* One wrong element in each stage is seen by that stage's rule. */
+static void each_stage_sees_its_own_error(void **state)
+{
+    (void)state;
+    attend_context *context = test_context();
+    for (int stage = 0; stage < 5; stage++) {
+        layer l;
+        make(&l, &cases[2]);
+        run(&l, context);
+        attend_tensor *tensors[] = {&l.args.q, &l.args.k, &l.args.v, &l.args.heads, &l.args.out};
+        attend_store(tensors[stage], 5, element(tensors[stage], 5) + 0.5);
+        attend_layer_comparison r = compare(&l);
+        assert_false(r.passed);
+        if (stage < 3) assert_true(r.projection_ratio[stage] > 10);
+        if (stage == 3) assert_true(r.attention.bound_ratio > 10 && r.attention.worst.column == 5);
+        if (stage == 4) assert_true(r.output_ratio > 10 && r.quality_ratio > 1 && r.worst.column == 5 && r.worst.head == -1);
+        release(&l);
+    }
+    attend_context_destroy(context);
+}
+
+static void comparing_needs_every_stage_and_finite_input(void **state)
+{
+    (void)state;
+    attend_context *context = test_context();
+    attend_layer_comparison r;
+    layer l;
+    make(&l, &cases[0]);
+    run(&l, context);
+    attend_layer_args args = l.args;
+    args.heads.data = NULL;
+    assert_int_equal(attend_layer_compare(&l.c->problem, &l.weights, &args, 0, &r), ATTEND_INVALID_ARGUMENT);
+    assert_non_null(strstr(attend_error_message(), "heads is missing"));
+    attend_store(&l.args.x, 0, NAN);
+    assert_int_equal(attend_layer_compare(&l.c->problem, &l.weights, &l.args, 0, &r), ATTEND_INVALID_ARGUMENT);
+    assert_non_null(strstr(attend_error_message(), "not finite"));
+    assert_int_equal(attend_layer_compare(&l.c->problem, &l.weights, &l.args, 0, NULL), ATTEND_INVALID_ARGUMENT);
+    release(&l);
+    attend_context_destroy(context);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_stage_is_within_its_bound),
+        cmocka_unit_test(orientation_and_inner_outputs_change_nothing),
+        cmocka_unit_test(each_stage_sees_its_own_error),
+        cmocka_unit_test(comparing_needs_every_stage_and_finite_input),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
