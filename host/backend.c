@@ -4,6 +4,9 @@
 #include <string.h>
 
 static const attend_backend *const backends[] = {
+#ifdef ATTEND_HAVE_CUDA
+    &attend_gpu_backend,
+#endif
     &attend_cpu_backend,
     &attend_reference_backend,
     NULL,

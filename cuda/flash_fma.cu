@@ -1,0 +1,248 @@
+// Attention on the CUDA cores in fp32, for tensors of any dtype and alignment: FlashAttention's algorithm (arXiv:2307.08691).
+// For a tile of queries Q and, one after the other, the tiles K, V of keys:
+//     S = Q·Kᵀ;  m' = max(m, rowmax S);  P = 2^(c·(S - m'));  l = l·2^(c·(m - m')) + rowsum P;  O = O·2^(c·(m - m')) + P·V
+// and in the end out = O / l, lse = ln 2·c·m + ln l, where c = scale·log2 e. No score leaves the multiprocessor.
+//
+// A block has 16 threads across and tile_q/4 down; thread (x, y) owns the rows 4y..4y+3, of S the columns x + 16j, of O
+// the columns 2x + 32j. Q, K, V and P lie in shared memory as fp32, rows of Q, K and P four floats apart from a multiple of 32
+// banks, so that every access is free of conflicts. K of the next tile is fetched during P·V, V during Q·Kᵀ.
+#include "kernels.h"
+#include "order.cuh"
+#include "ptx.cuh"
+#include "softmax.cuh"
+#include "visibility.h"
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+namespace attend {
+namespace {
+
+constexpr int across = 16, rows = 4; // threads across a tile; rows of a thread
+
+template <int dim> struct fma_tile {
+    static constexpr int q = dim <= 128 ? 64 : 32, k = dim <= 96 ? 64 : dim <= 192 ? 32 : 16;
+    static constexpr int threads = q / rows * across;
+    static constexpr int pitch = dim + 4, pitch_p = k + 4, pitch_v = dim;
+    static constexpr int floats_q = q * pitch, floats_k = k * pitch, floats_v = k * pitch_v, floats_p = q * pitch_p;
+    static constexpr int shared_bytes = (floats_q + floats_k + floats_v + floats_p) * 4;
+    static_assert(dim % 32 == 0 && k % across == 0);
+    static_assert(shared_bytes <= 99 * 1024, "the least that a card since Ampere gives a block");
+};
+
+// Copies rows [0, valid) of a tile into shared memory as fp32; zeros beyond, and from column dim_used on.
+template <typename T, int tile_rows, int dim, int pitch, int threads>
+__device__ void load_tile(float *tile, const T *from, int64_t stride, int64_t valid, int dim_used, bool aligned)
+{
+    for (int chunk = threadIdx.x; chunk < tile_rows * (dim / 4); chunk += threads) {
+        int row = chunk / (dim / 4), column = chunk % (dim / 4) * 4;
+        int elements = row < valid ? max(0, min(4, dim_used - column)) : 0;
+        const T *source = elements ? from + row * stride + column : from;
+        float *target = tile + row * pitch + column;
+        if (sizeof(T) == 4 && aligned) {
+            cp_async(shared_address(target), source, elements * 4);
+            continue;
+        }
+        float values[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++) values[i] = i < elements ? static_cast<float>(source[i]) : 0;
+        *reinterpret_cast<float4 *>(target) = {values[0], values[1], values[2], values[3]};
+    }
+    cp_async_commit();
+}
+
+__device__ inline float dot4(float4 a, float4 b, float sum)
+{
+    return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, sum))));
+}
+
+// Over the threads that share a row: 16 neighbours of a warp.
+__device__ inline float row_max(float x)
+{
+#pragma unroll
+    for (int lane = across / 2; lane; lane /= 2) x = fmaxf(x, __shfl_xor_sync(~0u, x, lane));
+    return x;
+}
+__device__ inline float row_sum(float x)
+{
+#pragma unroll
+    for (int lane = across / 2; lane; lane /= 2) x += __shfl_xor_sync(~0u, x, lane);
+    return x;
+}
+
+// O += P·V. In a tile on the border, a row leaves out the keys from its limit on, whatever their values are.
+template <typename tile, int columns, bool border>
+__device__ void aggregate(float2 (&o)[rows][columns], const float *p, const float *v, const int (&limit)[rows])
+{
+#pragma unroll 2
+    for (int key = 0; key < tile::k; key += 4) {
+        float weight[rows][4];
+#pragma unroll
+        for (int i = 0; i < rows; i++)
+            *reinterpret_cast<float4 *>(weight[i]) = *reinterpret_cast<const float4 *>(p + i * tile::pitch_p + key);
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+#pragma unroll
+            for (int c = 0; c < columns; c++) {
+                float2 value = *reinterpret_cast<const float2 *>(v + (key + j) * tile::pitch_v + 32 * c);
+#pragma unroll
+                for (int i = 0; i < rows; i++) {
+                    if (border && key + j >= limit[i]) continue;
+                    o[i][c].x = fmaf(weight[i][j], value.x, o[i][c].x);
+                    o[i][c].y = fmaf(weight[i][j], value.y, o[i][c].y);
+                }
+            }
+    }
+}
+
+template <typename T, int dim>
+__global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
+    flash_fma(const __grid_constant__ attend_kernel_args args, const __grid_constant__ block_order order)
+{
+    using tile = fma_tile<dim>;
+    constexpr int keys = tile::k / across, columns = dim / 32;
+    extern __shared__ float4 shared[];
+    float *const q_tile = reinterpret_cast<float *>(shared), *const k_tile = q_tile + tile::floats_q;
+    float *const v_tile = k_tile + tile::floats_k, *const p_tile = v_tile + tile::floats_v;
+
+    const attend_problem &problem = args.problem;
+    const block_place place = place_block(order, blockIdx.x);
+    const int64_t seqlen_q = attend_length(args.seqlens_q, place.batch, problem.seqlen_q);
+    const int64_t seqlen_k = attend_length(args.seqlens_k, place.batch, problem.seqlen_k);
+    const int64_t row0 = place.tile * tile::q, head_kv = place.head / (problem.num_heads / problem.num_kv_heads);
+    const T *q = static_cast<const T *>(args.q.data) + place.batch * args.q.batch + place.head * args.q.head + row0 * args.q.seqlen;
+    const T *k = static_cast<const T *>(args.k.data) + place.batch * args.k.batch + head_kv * args.k.head;
+    const T *v = static_cast<const T *>(args.v.data) + place.batch * args.v.batch + head_kv * args.v.head;
+
+    const int x = threadIdx.x % across, y = threadIdx.x / across * rows;
+    const float sign = problem.softmax_scale < 0 ? -1 : 1, scale = fabsf(problem.softmax_scale) * log2e;
+    const int64_t last = min(row0 + tile::q, seqlen_q) - 1; // the row that sees most; row0 sees least
+    const int64_t end = last < row0 ? 0 : attend_visible_end(&problem, last, seqlen_q, seqlen_k);
+    const int64_t end_of_all = attend_visible_end(&problem, row0, seqlen_q, seqlen_k);
+
+    const auto load_k = [&](int64_t key) {
+        load_tile<T, tile::k, dim, tile::pitch, tile::threads>(k_tile, k + key * args.k.seqlen, args.k.seqlen, seqlen_k - key,
+                                                               static_cast<int>(problem.head_dim), args.aligned);
+    };
+    const auto load_v = [&](int64_t key) {
+        load_tile<T, tile::k, dim, tile::pitch_v, tile::threads>(v_tile, v + key * args.v.seqlen, args.v.seqlen, seqlen_k - key,
+                                                                 static_cast<int>(problem.head_dim_v), args.aligned);
+    };
+    if (end > 0) {
+        load_tile<T, tile::q, dim, tile::pitch, tile::threads>(q_tile, q, args.q.seqlen, seqlen_q - row0,
+                                                               static_cast<int>(problem.head_dim), args.aligned);
+        load_k(0);
+    }
+
+    softmax_row state[rows];
+    float2 o[rows][columns] = {};
+    for (int64_t key = 0; key < end; key += tile::k) {
+        const bool border = key + tile::k > end_of_all;
+        int limit[rows]; // of keys in this tile that the row sees; those before it
+#pragma unroll
+        for (int i = 0; i < rows; i++) limit[i] = tile::k;
+        if (border)
+#pragma unroll
+            for (int i = 0; i < rows; i++)
+                limit[i] = row0 + y + i > last ? 0
+                                               : static_cast<int>(max(int64_t(0), min(int64_t(tile::k), attend_visible_end(&problem, row0 + y + i, seqlen_q, seqlen_k) - key)));
+        cp_async_wait<0>();
+        __syncthreads(); // K is here, and nobody reads V or P any more
+        load_v(key);
+
+        float s[rows][keys] = {};
+#pragma unroll 2
+        for (int c = 0; c < dim; c += 4) {
+            float4 a[rows], b[keys];
+#pragma unroll
+            for (int i = 0; i < rows; i++) a[i] = *reinterpret_cast<const float4 *>(q_tile + (y + i) * tile::pitch + c);
+#pragma unroll
+            for (int j = 0; j < keys; j++) b[j] = *reinterpret_cast<const float4 *>(k_tile + (x + across * j) * tile::pitch + c);
+#pragma unroll
+            for (int i = 0; i < rows; i++)
+#pragma unroll
+                for (int j = 0; j < keys; j++) s[i][j] = dot4(a[i], b[j], s[i][j]);
+        }
+
+#pragma unroll
+        for (int i = 0; i < rows; i++) {
+            float tile_max = -INFINITY;
+#pragma unroll
+            for (int j = 0; j < keys; j++) {
+                s[i][j] = x + across * j < limit[i] ? s[i][j] * sign : -INFINITY;
+                tile_max = fmaxf(tile_max, s[i][j]);
+            }
+            const float shrink = state[i].fold(row_max(tile_max), scale);
+#pragma unroll
+            for (int c = 0; c < columns; c++) o[i][c].x *= shrink, o[i][c].y *= shrink;
+#pragma unroll
+            for (int j = 0; j < keys; j++) {
+                const float weight = state[i].weight(s[i][j], scale);
+                state[i].sum += weight;
+                p_tile[(y + i) * tile::pitch_p + x + across * j] = weight;
+            }
+        }
+        cp_async_wait<0>();
+        __syncthreads(); // V and P are here, and nobody reads K any more
+        if (key + tile::k < end) load_k(key + tile::k);
+        if (border)
+            aggregate<tile, columns, true>(o, p_tile + y * tile::pitch_p, v_tile + 2 * x, limit);
+        else
+            aggregate<tile, columns, false>(o, p_tile + y * tile::pitch_p, v_tile + 2 * x, limit);
+    }
+
+#pragma unroll
+    for (int i = 0; i < rows; i++) {
+        const int64_t row = row0 + y + i;
+        state[i].sum = row_sum(state[i].sum);
+        if (row >= problem.seqlen_q) continue;
+        const float normaliser = state[i].normaliser();
+        T *out = static_cast<T *>(args.out.data) + place.batch * args.out.batch + row * args.out.seqlen + place.head * args.out.head;
+#pragma unroll
+        for (int c = 0; c < columns; c++) {
+            const int column = 2 * x + 32 * c;
+            if (column < problem.head_dim_v) out[column] = static_cast<T>(o[i][c].x * normaliser);
+            if (column + 1 < problem.head_dim_v) out[column + 1] = static_cast<T>(o[i][c].y * normaliser);
+        }
+        if (args.lse.data && x == 0)
+            static_cast<float *>(args.lse.data)[place.batch * args.lse.batch + place.head * args.lse.head + row * args.lse.seqlen] =
+                state[i].lse();
+    }
+}
+
+template <typename T, int dim> cudaError_t prepare()
+{
+    return cudaFuncSetAttribute(reinterpret_cast<const void *>(&flash_fma<T, dim>), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                fma_tile<dim>::shared_bytes);
+}
+
+template <typename T, int dim> cudaError_t launch(const attend_kernel_args *args, cudaStream_t stream)
+{
+    using tile = fma_tile<dim>;
+    block_order order;
+    if (!order_blocks(*args, args->problem.num_heads, (args->problem.seqlen_q + tile::q - 1) / tile::q, &order))
+        return cudaErrorInvalidConfiguration;
+    if (order.pairs * order.tiles == 0) return cudaSuccess;
+    void *parameters[] = {const_cast<attend_kernel_args *>(args), &order};
+    return cudaLaunchKernel(reinterpret_cast<const void *>(&flash_fma<T, dim>), order.pairs * order.tiles, tile::threads, parameters,
+                            tile::shared_bytes, stream);
+}
+
+template <typename T, int dim> constexpr attend_kernel_row row(const char *name, attend_dtype dtype)
+{
+    using tile = fma_tile<dim>;
+    return {{name, ATTEND_CUDA, dtype, dim, dim, 80, tile::q, tile::k, tile::threads, tile::shared_bytes}, true, prepare<T, dim>, launch<T, dim>};
+}
+
+} // namespace
+} // namespace attend
+
+// The 16-bit rows are there for tensors whose rows are not aligned, and round only where they store: two sizes will do.
+const attend_kernel_row attend_flash_fma_rows[] = {
+    attend::row<float, 32>("flash_fma_f32_d32", ATTEND_F32),       attend::row<float, 64>("flash_fma_f32_d64", ATTEND_F32),
+    attend::row<float, 96>("flash_fma_f32_d96", ATTEND_F32),       attend::row<float, 128>("flash_fma_f32_d128", ATTEND_F32),
+    attend::row<float, 192>("flash_fma_f32_d192", ATTEND_F32),     attend::row<float, 256>("flash_fma_f32_d256", ATTEND_F32),
+    attend::row<__half, 128>("flash_fma_f16_d128", ATTEND_F16),    attend::row<__half, 256>("flash_fma_f16_d256", ATTEND_F16),
+    attend::row<__nv_bfloat16, 128>("flash_fma_bf16_d128", ATTEND_BF16), attend::row<__nv_bfloat16, 256>("flash_fma_bf16_d256", ATTEND_BF16),
+};
+const int attend_flash_fma_row_count = sizeof attend_flash_fma_rows / sizeof *attend_flash_fma_rows;

@@ -1,0 +1,65 @@
+/* The only door between host/ and the device code: rows of the kernel table, what a launch needs, and the few small
+   kernels that a layer uses beside attention. Plain C. */
+#ifndef ATTEND_CUDA_KERNELS_H
+#define ATTEND_CUDA_KERNELS_H
+
+#include <attend/attend.h>
+#include <cuda_runtime_api.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Where a tensor lies on the device: [batch, seqlen, head, dim], strides in elements, the last one is 1. */
+typedef struct attend_view {
+    void *data;
+    int64_t batch, seqlen, head;
+} attend_view;
+
+/* One launch of attention, passed to the kernel by value. */
+typedef struct attend_kernel_args {
+    attend_problem problem;                 /* resolved */
+    attend_view q, k, v, out;
+    attend_view lse;                        /* fp32 with one element a row; data NULL: not wanted */
+    const int64_t *seqlens_q, *seqlens_k;   /* on the device; NULL: the longest */
+    int64_t l2_bytes;                       /* blocks are ordered so that their K and V stay in a cache of this size */
+    bool aligned;                           /* every row of q, k and v starts at a multiple of 16 bytes */
+    bool out_aligned;                       /* every row of out does */
+} attend_kernel_args;
+
+typedef struct attend_kernel_row {
+    attend_kernel_info info;
+    bool any_alignment;           /* also takes tensors whose rows are not aligned to 16 bytes */
+    cudaError_t (*prepare)(void); /* for the current device, before the first launch */
+    cudaError_t (*launch)(const attend_kernel_args *args, cudaStream_t stream);
+} attend_kernel_row;
+
+/* Fastest first among those that fit a problem: selection takes the first. */
+extern const attend_kernel_row attend_flash_fma_rows[];
+extern const int attend_flash_fma_row_count;
+
+/* y[b, i, h, :] = bias[h, :] for every row i: what a projection with a bias adds to. */
+cudaError_t attend_fill_bias(attend_dtype dtype, const attend_view *y, const void *bias, int64_t batch, int64_t seqlen,
+                             int64_t heads, int64_t dim, cudaStream_t stream);
+
+/* Pointers of a batched projection, one product a (batch, head), as cuBLAS reads them. */
+typedef struct attend_projection_pointers {
+    const void **weight, **x;
+    void **y;
+} attend_projection_pointers;
+
+/* Writes the pointers of batch·heads products from index `first` on: rows `dim` of the weight a head (weight_step
+   elements apart), x by batch (x_step), y as a view. */
+cudaError_t attend_list_projections(const attend_projection_pointers *pointers, int64_t first, size_t element_bytes,
+                                    const void *weight, int64_t weight_step, const void *x, int64_t x_step,
+                                    const attend_view *y, int64_t batch, int64_t heads, cudaStream_t stream);
+
+/* Copies `count` lengths from the host into device memory as kernel parameters: read before the call returns, in the
+   order of the stream, and fit for graph capture. */
+cudaError_t attend_set_lengths(int64_t *device_lengths, const int64_t *host_lengths, int64_t count, cudaStream_t stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

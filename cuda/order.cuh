@@ -1,0 +1,47 @@
+// Which tile of queries, head and batch entry a block works on. One grid axis holds them all; the order keeps the keys and
+// values of neighbouring blocks in L2 and starts the longest causal rows first. No result depends on it.
+#pragma once
+
+#include "kernels.h"
+
+#include <algorithm>
+#include <climits>
+
+namespace attend {
+
+struct block_order {
+    uint32_t tiles;   // of queries, in one head
+    uint32_t heads;
+    uint32_t pairs;   // of (batch, head), heads running fastest
+    uint32_t section; // pairs that run side by side because their K and V fit in L2 together
+};
+
+struct block_place {
+    int64_t tile, head, batch;
+};
+
+__device__ inline block_place place_block(const block_order &order, uint32_t block)
+{
+    uint32_t section = block / (order.tiles * order.section);
+    uint32_t first = section * order.section, width = min(order.section, order.pairs - first);
+    uint32_t within = block - first * order.tiles;
+    uint32_t pair = first + within % width;
+    return {order.tiles - 1 - within / width, pair % order.heads, pair / order.heads};
+}
+
+// False where the problem has more blocks than a grid can hold.
+inline bool order_blocks(const attend_kernel_args &args, int64_t heads, int64_t tiles, block_order *order)
+{
+    const attend_problem &p = args.problem;
+    int64_t bytes = p.seqlen_k * (p.head_dim + p.head_dim_v) * (p.dtype == ATTEND_F32 ? 4 : 2);
+    int64_t group = heads / p.num_kv_heads, fit = args.l2_bytes / 2 / std::max<int64_t>(bytes, 1);
+    int64_t pairs = 0, blocks = 0;
+    if (__builtin_mul_overflow(p.batch, heads, &pairs) || __builtin_mul_overflow(pairs, tiles, &blocks) || blocks > INT_MAX)
+        return false;
+    int64_t section = std::min(pairs, std::max<int64_t>(fit, 1) * group);
+    *order = {static_cast<uint32_t>(tiles), static_cast<uint32_t>(heads), static_cast<uint32_t>(pairs),
+              static_cast<uint32_t>(section)};
+    return true;
+}
+
+} // namespace attend

@@ -1,0 +1,53 @@
+/* Attention on the device: which row of the table runs, on tensors that may have to be brought there first. */
+#include "gpu.h"
+#include "range.h"
+
+static attend_view view_of(const attend_tensor *t)
+{
+    return (attend_view){t->data, t->stride[0], t->stride[1], t->stride[2]};
+}
+
+static bool is_aligned(const attend_tensor *t)
+{
+    int64_t chunk = 16 / (int64_t)attend_dtype_bytes(t->dtype);
+    bool aligned = (uintptr_t)t->data % 16 == 0;
+    for (int axis = 0; axis < 3; axis++) aligned &= t->shape[axis] <= 1 || t->stride[axis] % chunk == 0;
+    return aligned;
+}
+
+attend_status attend_gpu_attention(const attend_plan *plan, const attend_attention_args *args)
+{
+    const attend_gpu_plan *gpu_plan = plan->state;
+    const attend_gpu_context *gpu = gpu_plan->gpu;
+    bool aligned = is_aligned(&args->q) && is_aligned(&args->k) && is_aligned(&args->v);
+    const attend_kernel_row *row = aligned ? gpu_plan->row : gpu_plan->row_any;
+    attend_kernel_args kernel = {
+        .problem = plan->problem,
+        .q = view_of(&args->q), .k = view_of(&args->k), .v = view_of(&args->v), .out = view_of(&args->out),
+        .lse = {args->lse.data, args->lse.stride[0], args->lse.stride[2], args->lse.stride[1]},
+        .seqlens_q = args->seqlens_q, .seqlens_k = args->seqlens_k,
+        .l2_bytes = gpu->l2_bytes, .aligned = aligned, .out_aligned = is_aligned(&args->out),
+    };
+    attend_range_begin(row->info.name);
+    attend_status status = attend_gpu_check(row->launch(&kernel, gpu->stream), row->info.name);
+    attend_range_end();
+    return status;
+}
+
+attend_status attend_gpu_attention_forward(attend_plan *plan, const attend_attention_args *args)
+{
+    attend_gpu_plan *own = plan->state;
+    const attend_gpu_context *gpu = own->gpu;
+    const attend_problem *p = &plan->problem;
+    attend_attention_args use = *args;
+    ATTEND_TRY(attend_gpu_take_lengths(gpu, "seqlens_q", args->seqlens_q, p->batch, p->seqlen_q, own->seqlens_q, &use.seqlens_q));
+    ATTEND_TRY(attend_gpu_take_lengths(gpu, "seqlens_k", args->seqlens_k, p->batch, p->seqlen_k, own->seqlens_k, &use.seqlens_k));
+    ATTEND_TRY(attend_gpu_take_output(gpu, "out", &args->out, &own->out, &use.out));
+    ATTEND_TRY(attend_gpu_take_output(gpu, "lse", &args->lse, &own->lse, &use.lse));
+    ATTEND_TRY(attend_gpu_take_input(gpu, "q", &args->q, &own->q, &use.q));
+    ATTEND_TRY(attend_gpu_take_input(gpu, "k", &args->k, &own->k, &use.k));
+    ATTEND_TRY(attend_gpu_take_input(gpu, "v", &args->v, &own->v, &use.v));
+    ATTEND_TRY(attend_gpu_attention(plan, &use));
+    ATTEND_TRY(attend_gpu_give_output(gpu, &args->out, &use.out));
+    return attend_gpu_give_output(gpu, &args->lse, &use.lse);
+}

@@ -1,0 +1,146 @@
+/* A CUDA context: one device, one stream, one cuBLAS handle with a workspace of its own. */
+#include "gpu.h"
+
+#include <attend/attend_cuda.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { LEAST_ARCHITECTURE = 80 };
+
+int attend_cuda_device_count(void)
+{
+    int count = 0;
+    if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
+    cudaGetLastError();
+    return 0;
+}
+
+static attend_status find_device(int index)
+{
+    int count = 0;
+    cudaError_t error = cudaGetDeviceCount(&count);
+    if (error != cudaSuccess) {
+        cudaGetLastError();
+        return attend_fail(error == cudaErrorMemoryAllocation ? ATTEND_OUT_OF_MEMORY : ATTEND_NO_DEVICE,
+                           "no CUDA device can be used: cudaGetDeviceCount failed: %s (%s)", cudaGetErrorName(error),
+                           cudaGetErrorString(error));
+    }
+    if (index >= count)
+        return attend_fail(ATTEND_NO_DEVICE, "device_index is %d, but there %s %d CUDA device%s", index, count == 1 ? "is" : "are",
+                           count, count == 1 ? "" : "s");
+    return ATTEND_OK;
+}
+
+static attend_status read_properties(attend_gpu_context *gpu, attend_context *context)
+{
+    struct cudaDeviceProp properties;
+    ATTEND_TRY(attend_gpu_check(cudaGetDeviceProperties(&properties, gpu->device), "cudaGetDeviceProperties"));
+    gpu->architecture = 10 * properties.major + properties.minor;
+    gpu->l2_bytes = properties.l2CacheSize;
+    gpu->shared_bytes = (int64_t)properties.sharedMemPerBlockOptin;
+    snprintf(context->name, sizeof context->name, "%.100s (sm_%d)", properties.name, gpu->architecture);
+    if (gpu->architecture < LEAST_ARCHITECTURE)
+        return attend_fail(ATTEND_NO_DEVICE, "%s is too old: attend needs sm_%d or later", context->name, LEAST_ARCHITECTURE);
+    return ATTEND_OK;
+}
+
+/* cuBLAS forgets its workspace with every change of stream. */
+static attend_status use_stream(attend_gpu_context *gpu, cudaStream_t stream)
+{
+    ATTEND_TRY(attend_gpu_check_blas(cublasSetStream(gpu->blas, stream), "cublasSetStream"));
+    ATTEND_TRY(attend_gpu_check_blas(cublasSetWorkspace(gpu->blas, gpu->blas_workspace, gpu->blas_workspace_bytes),
+                                     "cublasSetWorkspace"));
+    gpu->stream = stream;
+    return ATTEND_OK;
+}
+
+static attend_status open_device(const attend_context_options *options, attend_gpu_context *gpu, attend_context *context)
+{
+    ATTEND_TRY(read_properties(gpu, context));
+    gpu->device_tensors_only = options->device_tensors_only;
+    gpu->blas_workspace_bytes = (size_t)(gpu->architecture >= 90 ? 32 : 4) << 20; /* what cuBLAS would take itself */
+    ATTEND_TRY(attend_gpu_check(cudaStreamCreateWithFlags(&gpu->own_stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags"));
+    ATTEND_TRY(attend_gpu_check(cudaMalloc(&gpu->blas_workspace, gpu->blas_workspace_bytes), "cudaMalloc of cuBLAS's workspace"));
+    ATTEND_TRY(attend_gpu_check_blas(cublasCreate(&gpu->blas), "cublasCreate"));
+    /* fp32 stays fp32: TF32 is never implied. */
+    ATTEND_TRY(attend_gpu_check_blas(cublasSetMathMode(gpu->blas, CUBLAS_DEFAULT_MATH), "cublasSetMathMode"));
+    return use_stream(gpu, gpu->own_stream);
+}
+
+static void close_device(attend_gpu_context *gpu)
+{
+    if (gpu->own_stream) cudaStreamSynchronize(gpu->stream);
+    if (gpu->blas) cublasDestroy(gpu->blas);
+    if (gpu->blas_workspace) cudaFree(gpu->blas_workspace);
+    if (gpu->own_stream) cudaStreamDestroy(gpu->own_stream);
+    free(gpu);
+}
+
+attend_status attend_gpu_context_create(const attend_context_options *options, attend_context *context)
+{
+    int previous;
+    ATTEND_TRY(find_device(options->device_index));
+    attend_gpu_context *gpu = calloc(1, sizeof *gpu);
+    if (!gpu) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a context");
+    gpu->device = options->device_index;
+    attend_status status = attend_gpu_enter(gpu, &previous);
+    if (status) {
+        free(gpu);
+        return status;
+    }
+    status = open_device(options, gpu, context);
+    if (status)
+        close_device(gpu);
+    else
+        context->state = gpu;
+    attend_gpu_leave(previous);
+    return status;
+}
+
+void attend_gpu_context_destroy(attend_context *context)
+{
+    attend_gpu_context *gpu = context->state;
+    int previous;
+    bool entered = attend_gpu_enter(gpu, &previous) == ATTEND_OK;
+    close_device(gpu);
+    if (entered) attend_gpu_leave(previous);
+}
+
+attend_status attend_gpu_synchronize(attend_context *context)
+{
+    const attend_gpu_context *gpu = context->state;
+    int previous;
+    ATTEND_TRY(attend_gpu_enter(gpu, &previous));
+    attend_status status = attend_gpu_check(cudaStreamSynchronize(gpu->stream), "cudaStreamSynchronize");
+    attend_gpu_leave(previous);
+    return status;
+}
+
+static attend_status check_is_cuda(const attend_context *context)
+{
+    if (!context) return attend_fail(ATTEND_INVALID_ARGUMENT, "context is NULL");
+    if (context->backend->device != ATTEND_CUDA) return attend_fail(ATTEND_INVALID_ARGUMENT, "the context is not on CUDA");
+    return ATTEND_OK;
+}
+
+attend_status attend_context_set_stream(attend_context *context, cudaStream_t stream)
+{
+    ATTEND_TRY(check_is_cuda(context));
+    attend_gpu_context *gpu = context->state;
+    int previous;
+    ATTEND_TRY(attend_gpu_enter(gpu, &previous));
+    cudaStream_t before = gpu->stream;
+    attend_status status = use_stream(gpu, stream);
+    if (status && cublasSetStream(gpu->blas, before) == CUBLAS_STATUS_SUCCESS)
+        cublasSetWorkspace(gpu->blas, gpu->blas_workspace, gpu->blas_workspace_bytes);
+    attend_gpu_leave(previous);
+    return status;
+}
+
+attend_status attend_context_stream(const attend_context *context, cudaStream_t *stream)
+{
+    ATTEND_TRY(check_is_cuda(context));
+    if (!stream) return attend_fail(ATTEND_INVALID_ARGUMENT, "stream is NULL");
+    *stream = ((const attend_gpu_context *)context->state)->stream;
+    return ATTEND_OK;
+}

@@ -1,0 +1,125 @@
+/* What the files of the CUDA backend share: its context, its plans, and how failures of CUDA become statuses. */
+#ifndef ATTEND_GPU_H
+#define ATTEND_GPU_H
+
+#include "backend.h"
+#include "kernels.h"
+
+#include <cublas_v2.h>
+
+typedef struct attend_gpu_context {
+    int device, architecture;
+    int64_t l2_bytes, shared_bytes; /* shared memory that a block may ask for */
+    bool device_tensors_only;
+    cudaStream_t own_stream, stream;
+    cublasHandle_t blas;
+    void *blas_workspace; /* cuBLAS allocates nothing itself, so its calls can be captured in graphs */
+    size_t blas_workspace_bytes;
+} attend_gpu_context;
+
+/* The backend's functions on contexts. */
+attend_status attend_gpu_context_create(const attend_context_options *options, attend_context *context);
+void attend_gpu_context_destroy(attend_context *context);
+attend_status attend_gpu_synchronize(attend_context *context);
+
+/* ---- failures ---- */
+
+/* OK, or the status for this error with a sentence that has the call and CUDA's name of the error. */
+attend_status attend_gpu_check(cudaError_t error, const char *call);
+attend_status attend_gpu_check_blas(cublasStatus_t status, const char *call);
+
+/* Makes the context's device the thread's current one; `previous` goes to attend_gpu_leave(). */
+attend_status attend_gpu_enter(const attend_gpu_context *gpu, int *previous);
+void attend_gpu_leave(int previous);
+
+/* ---- memory of a plan: sizes first, then one allocation ---- */
+
+enum { ATTEND_GPU_SLOTS = 24 };
+
+typedef struct attend_gpu_arena {
+    size_t bytes;
+    bool overflow;
+    int count;
+    void **slots[ATTEND_GPU_SLOTS]; /* where each address goes */
+    size_t offsets[ATTEND_GPU_SLOTS];
+} attend_gpu_arena;
+
+/* Room for `elements` of `bytes` each; *slot gets its address from attend_gpu_arena_allocate(). */
+void attend_gpu_reserve(attend_gpu_arena *arena, void **slot, int64_t elements, size_t bytes);
+/* The same for a tensor without gaps but those that align its rows to 16 bytes; sets its shape and strides. */
+void attend_gpu_reserve_tensor(attend_gpu_arena *arena, attend_tensor *tensor, attend_dtype dtype, int rank,
+                               const int64_t *shape);
+attend_status attend_gpu_arena_allocate(attend_gpu_arena *arena, void **memory);
+
+/* ---- tensors wherever they lie ---- */
+
+/* Whether memory is on the host. Fails for memory of another device. */
+attend_status attend_gpu_is_on_host(const attend_gpu_context *gpu, const char *name, const void *data, bool *on_host);
+
+/* Copies all elements between two views of one shape, in stream order; never touches what lies between rows. */
+attend_status attend_gpu_copy(const attend_gpu_context *gpu, const attend_tensor *to, const attend_tensor *from,
+                              enum cudaMemcpyKind kind);
+
+/* The tensor to compute on in place of the caller's: itself on the device, else `staging`, filled for inputs. */
+attend_status attend_gpu_take_input(const attend_gpu_context *gpu, const char *name, const attend_tensor *given,
+                                    const attend_tensor *staging, attend_tensor *use);
+attend_status attend_gpu_take_output(const attend_gpu_context *gpu, const char *name, const attend_tensor *given,
+                                     const attend_tensor *staging, attend_tensor *use);
+/* Brings a result to the caller if it was computed elsewhere. */
+attend_status attend_gpu_give_output(const attend_gpu_context *gpu, const attend_tensor *given, const attend_tensor *used);
+
+/* Lengths as the kernels read them: the caller's on the device, or `staging` filled from the host's. */
+attend_status attend_gpu_take_lengths(const attend_gpu_context *gpu, const char *name, const int64_t *given, int64_t batch,
+                                      int64_t seqlen, int64_t *staging, const int64_t **use);
+
+/* ---- kernels ---- */
+
+/* The first row that fits; aligned: q, k and v have rows at multiples of 16 bytes. NULL with ATTEND_OK never happens. */
+attend_status attend_gpu_select_kernel(const attend_gpu_context *gpu, const attend_problem *problem, bool aligned,
+                                       const attend_kernel_row **row);
+const attend_kernel_row *attend_gpu_kernel_row(size_t index); /* NULL past the last */
+
+/* ---- plans ---- */
+
+/* Y = X·Wᵀ + b for consecutive heads of Q, K or V, or for the whole output. */
+typedef struct attend_gpu_projection {
+    cublasOperation_t operation; /* on W as cuBLAS sees it, by columns */
+    int64_t ld;
+    void *weight, *bias; /* on the device; bias NULL: none */
+    int64_t heads, dim, in, step; /* step: elements of W from one head to the next */
+} attend_gpu_projection;
+
+enum { ATTEND_GPU_Q, ATTEND_GPU_K, ATTEND_GPU_V, ATTEND_GPU_O, ATTEND_GPU_PROJECTIONS };
+
+typedef struct attend_gpu_layer {
+    attend_gpu_projection projections[ATTEND_GPU_PROJECTIONS];
+    int group_end[ATTEND_GPU_O]; /* projections [j, group_end[j]) go into one call */
+    attend_projection_pointers pointers;
+    void *zeros;                                  /* the bias of a projection without one, in a call with biases */
+    attend_tensor x, context, out;                /* staging */
+    attend_tensor weights[4], biases[4];          /* device copies of those that the caller keeps on the host */
+} attend_gpu_layer;
+
+typedef struct attend_gpu_plan {
+    attend_gpu_context *gpu;
+    const attend_kernel_row *row, *row_any; /* for aligned tensors, for others */
+    void *workspace, *staging;
+    attend_tensor q, k, v, out, lse; /* of attention: staging; of a layer: the projected Q, K, V and the heads' output */
+    int64_t *seqlens_q, *seqlens_k;  /* lengths given on the host */
+    attend_gpu_layer layer;
+} attend_gpu_plan;
+
+/* Runs attention on device tensors; lengths are the caller's. */
+attend_status attend_gpu_attention(const attend_plan *plan, const attend_attention_args *on_device);
+attend_status attend_gpu_attention_forward(attend_plan *plan, const attend_attention_args *args);
+
+/* Adds a layer's part to the two arenas of a plan; then, once they are allocated, uploads and wires it. */
+attend_status attend_gpu_layer_reserve(attend_plan *plan, attend_gpu_arena *workspace, attend_gpu_arena *staging);
+attend_status attend_gpu_layer_create(attend_plan *plan);
+attend_status attend_gpu_layer_forward(attend_plan *plan, const attend_layer_args *args);
+
+/* The projections of a layer plan, from device tensors to device tensors. */
+attend_status attend_gpu_project_heads(const attend_plan *plan, const attend_tensor *x, const attend_tensor *context);
+attend_status attend_gpu_project_output(const attend_plan *plan, const attend_tensor *heads, const attend_tensor *out);
+
+#endif

@@ -1,0 +1,225 @@
+/* A layer on the device: weights brought there with the plan, Q, K and V projected into its workspace in the layout that the
+   attention kernels read, attention, the output projection. */
+#include "gpu.h"
+
+#include <stdlib.h>
+
+/* ---- planning ---- */
+
+static const attend_tensor *weight_of(const attend_layer_weights *w, int j) { return &(&w->wq)[j]; }
+static const attend_tensor *bias_of(const attend_layer_weights *w, int j) { return &(&w->bq)[j]; }
+
+static const char *const weight_names[] = {"wq", "wk", "wv", "wo"}, *const bias_names[] = {"bq", "bk", "bv", "bo"};
+
+static bool is_row_major(const attend_tensor *w)
+{
+    return (w->stride[1] == 1 || w->shape[1] == 1) && (w->stride[0] >= w->shape[1] || w->shape[0] == 1);
+}
+
+/* Q, K and V lie side by side, rows of one matrix, where they have one length and one width: then one call writes them. */
+static void reserve_heads(attend_plan *plan, attend_gpu_arena *workspace)
+{
+    attend_gpu_plan *own = plan->state;
+    const attend_problem *p = &plan->problem;
+    int64_t h = p->num_heads, h_kv = p->num_kv_heads;
+    bool kv_together = p->head_dim == p->head_dim_v, all_together = kv_together && !attend_problem_is_cross(p);
+    attend_tensor *const first[] = {&own->q, all_together ? NULL : &own->k, kv_together ? NULL : &own->v};
+    const int64_t heads[] = {all_together ? h + 2 * h_kv : h, kv_together ? 2 * h_kv : h_kv, h_kv};
+    const int64_t seqlen[] = {p->seqlen_q, p->seqlen_k, p->seqlen_k}, dim[] = {p->head_dim, p->head_dim, p->head_dim_v};
+    for (int j = 0; j < 3; j++)
+        if (first[j]) attend_gpu_reserve_tensor(workspace, first[j], p->dtype, 4, (int64_t[]){p->batch, seqlen[j], heads[j], dim[j]});
+    attend_gpu_reserve(workspace, &own->out.data, p->batch * p->seqlen_q * h * p->head_dim_v, attend_dtype_bytes(p->dtype));
+}
+
+/* The copy keeps the orientation; matrices of one width stay apart by the same stride, so one call can take them. */
+static void reserve_weights(attend_plan *plan, const bool *on_host, attend_gpu_arena *workspace)
+{
+    attend_gpu_layer *layer = &((attend_gpu_plan *)plan->state)->layer;
+    int64_t most = 1;
+    for (int j = 0; j < 4; j++) {
+        const attend_tensor *w = weight_of(&plan->weights, j), *b = bias_of(&plan->weights, j);
+        bool by_rows = is_row_major(w);
+        if (w->shape[0] > most) most = w->shape[0];
+        layer->weights[j] = *w;
+        layer->weights[j].stride[0] = by_rows ? w->shape[1] : 1;
+        layer->weights[j].stride[1] = by_rows ? 1 : w->shape[0];
+        layer->biases[j] = *b;
+        layer->biases[j].stride[0] = 1;
+        if (on_host[j]) attend_gpu_reserve(workspace, &layer->weights[j].data, w->shape[0] * w->shape[1], attend_dtype_bytes(w->dtype));
+        if (b->data && on_host[4 + j]) attend_gpu_reserve(workspace, &layer->biases[j].data, b->shape[0], attend_dtype_bytes(b->dtype));
+    }
+    attend_gpu_reserve(workspace, &layer->zeros, most, sizeof(float));
+}
+
+static attend_status find_weights(const attend_plan *plan, bool *on_host)
+{
+    const attend_gpu_plan *own = plan->state;
+    for (int j = 0; j < 4; j++) {
+        ATTEND_TRY(attend_gpu_is_on_host(own->gpu, weight_names[j], weight_of(&plan->weights, j)->data, &on_host[j]));
+        ATTEND_TRY(attend_gpu_is_on_host(own->gpu, bias_names[j], bias_of(&plan->weights, j)->data, &on_host[4 + j]));
+    }
+    return ATTEND_OK;
+}
+
+attend_status attend_gpu_layer_reserve(attend_plan *plan, attend_gpu_arena *workspace, attend_gpu_arena *staging)
+{
+    attend_gpu_plan *own = plan->state;
+    attend_gpu_layer *layer = &own->layer;
+    const attend_problem *p = &plan->problem;
+    bool on_host[8];
+    ATTEND_TRY(find_weights(plan, on_host));
+    reserve_heads(plan, workspace);
+    reserve_weights(plan, on_host, workspace);
+    int64_t products = p->batch * (p->num_heads + 2 * p->num_kv_heads);
+    attend_gpu_reserve(workspace, (void **)&layer->pointers.weight, products, sizeof(void *));
+    attend_gpu_reserve(workspace, (void **)&layer->pointers.x, products, sizeof(void *));
+    attend_gpu_reserve(workspace, (void **)&layer->pointers.y, products, sizeof(void *));
+    attend_gpu_reserve_tensor(staging, &layer->x, p->dtype, 3, (int64_t[]){p->batch, p->seqlen_q, p->hidden_size});
+    if (attend_problem_is_cross(p))
+        attend_gpu_reserve_tensor(staging, &layer->context, p->dtype, 3, (int64_t[]){p->batch, p->seqlen_k, p->context_hidden_size});
+    attend_gpu_reserve_tensor(staging, &layer->out, p->dtype, 3, (int64_t[]){p->batch, p->seqlen_q, p->output_size});
+    return ATTEND_OK;
+}
+
+/* ---- wiring, once memory is there ---- */
+
+/* [batch, seqlen, heads, dim] from head `first` on of a wider tensor. */
+static attend_tensor slice_heads(const attend_tensor *from, int64_t first, int64_t heads)
+{
+    attend_tensor t = *from;
+    t.data = (char *)t.data + (size_t)(first * t.stride[2]) * attend_dtype_bytes(t.dtype);
+    t.shape[2] = heads;
+    return t;
+}
+
+static void place_heads(attend_plan *plan)
+{
+    attend_gpu_plan *own = plan->state;
+    const attend_problem *p = &plan->problem;
+    int64_t h = p->num_heads, h_kv = p->num_kv_heads, row = h * p->head_dim_v;
+    if (p->head_dim == p->head_dim_v && !attend_problem_is_cross(p)) own->k = slice_heads(&own->q, h, 2 * h_kv);
+    if (p->head_dim == p->head_dim_v) own->v = slice_heads(&own->k, h_kv, h_kv);
+    own->q.shape[2] = h;
+    own->k.shape[2] = h_kv;
+    own->out = attend_tensor_4d(own->out.data, p->dtype, p->batch, p->seqlen_q, h, p->head_dim_v);
+    own->out.stride[0] = p->seqlen_q * row, own->out.stride[1] = row, own->out.stride[2] = p->head_dim_v, own->out.stride[3] = 1;
+}
+
+/* A matrix by columns is the transpose of one by rows; then its long lines are the last axis, as copies want them. */
+static attend_tensor long_lines(const attend_tensor *w)
+{
+    attend_tensor t = *w;
+    if (is_row_major(w)) return t;
+    t.shape[0] = w->shape[1], t.shape[1] = w->shape[0];
+    t.stride[0] = w->stride[1], t.stride[1] = w->stride[0];
+    return t;
+}
+
+static attend_status upload(const attend_gpu_context *gpu, attend_tensor *copy, const attend_tensor *given)
+{
+    if (copy->data == given->data) {
+        *copy = *given;
+        return ATTEND_OK;
+    }
+    attend_tensor to = given->rank == 2 ? long_lines(copy) : *copy, from = given->rank == 2 ? long_lines(given) : *given;
+    return attend_gpu_copy(gpu, &to, &from, cudaMemcpyHostToDevice);
+}
+
+static attend_gpu_projection describe(const attend_tensor *w, void *bias, int64_t heads)
+{
+    bool by_rows = is_row_major(w);
+    int64_t ld = w->stride[by_rows ? 0 : 1], width = w->shape[by_rows ? 1 : 0], dim = w->shape[0] / heads;
+    return (attend_gpu_projection){
+        .operation = by_rows ? CUBLAS_OP_T : CUBLAS_OP_N, .ld = ld > width ? ld : width, .weight = w->data, .bias = bias,
+        .heads = heads, .dim = dim, .in = w->shape[1], .step = dim * w->stride[0],
+    };
+}
+
+/* Neighbours go into one call if one description fits both and they write rows of one matrix. */
+static bool go_together(const attend_plan *plan, int j)
+{
+    const attend_gpu_plan *own = plan->state;
+    const attend_gpu_projection *a = &own->layer.projections[j], *b = a + 1;
+    const attend_tensor *y[] = {&own->q, &own->k, &own->v};
+    bool one_source = j != ATTEND_GPU_Q || !attend_problem_is_cross(&plan->problem);
+    return one_source && a->operation == b->operation && a->ld == b->ld && a->dim == b->dim && y[j]->stride[1] == y[j + 1]->stride[1];
+}
+
+static void group(attend_plan *plan)
+{
+    attend_gpu_layer *layer = &((attend_gpu_plan *)plan->state)->layer;
+    for (int j = ATTEND_GPU_V; j >= ATTEND_GPU_Q; j--)
+        layer->group_end[j] = j < ATTEND_GPU_V && go_together(plan, j) ? layer->group_end[j + 1] : j + 1;
+    for (int j = 0; j < ATTEND_GPU_O; j = layer->group_end[j]) {
+        bool biased = false;
+        for (int i = j; i < layer->group_end[j]; i++) biased |= layer->projections[i].bias != NULL;
+        for (int i = j; i < layer->group_end[j] && biased; i++)
+            if (!layer->projections[i].bias) layer->projections[i].bias = layer->zeros;
+    }
+}
+
+attend_status attend_gpu_layer_create(attend_plan *plan)
+{
+    attend_gpu_plan *own = plan->state;
+    const attend_gpu_context *gpu = own->gpu;
+    const attend_problem *p = &plan->problem;
+    attend_gpu_layer *layer = &own->layer;
+    const int64_t heads[] = {p->num_heads, p->num_kv_heads, p->num_kv_heads, 1};
+    int64_t zeros = 1;
+    place_heads(plan);
+    for (int j = 0; j < 4; j++) {
+        ATTEND_TRY(upload(gpu, &layer->weights[j], weight_of(&plan->weights, j)));
+        if (layer->biases[j].data) ATTEND_TRY(upload(gpu, &layer->biases[j], bias_of(&plan->weights, j)));
+        layer->projections[j] = describe(&layer->weights[j], layer->biases[j].data, heads[j]);
+        if (layer->weights[j].shape[0] > zeros) zeros = layer->weights[j].shape[0];
+    }
+    ATTEND_TRY(attend_gpu_check(cudaMemsetAsync(layer->zeros, 0, (size_t)zeros * sizeof(float), gpu->stream), "cudaMemsetAsync"));
+    group(plan);
+    /* The caller may free host weights' pages or go on writing once the plan is there. */
+    return attend_gpu_check(cudaStreamSynchronize(gpu->stream), "cudaStreamSynchronize");
+}
+
+/* ---- running ---- */
+
+/* cuBLAS needs rows that do not overlap; an input may broadcast one row to all. */
+static attend_status take_rows(const attend_gpu_context *gpu, const char *name, const attend_tensor *given,
+                               const attend_tensor *staging, attend_tensor *use)
+{
+    ATTEND_TRY(attend_gpu_take_input(gpu, name, given, staging, use));
+    if (use->stride[1] >= use->shape[2] || use->shape[1] <= 1) return ATTEND_OK;
+    if (!staging->data)
+        return attend_fail(ATTEND_UNSUPPORTED, "%s has overlapping rows, which needs the staging that device_tensors_only leaves out", name);
+    *use = *staging;
+    return attend_gpu_copy(gpu, staging, given, cudaMemcpyDefault);
+}
+
+static attend_status give_intermediates(const attend_gpu_plan *own, const attend_layer_args *args)
+{
+    ATTEND_TRY(attend_gpu_give_output(own->gpu, &args->q, &own->q));
+    ATTEND_TRY(attend_gpu_give_output(own->gpu, &args->k, &own->k));
+    ATTEND_TRY(attend_gpu_give_output(own->gpu, &args->v, &own->v));
+    return attend_gpu_give_output(own->gpu, &args->heads, &own->out);
+}
+
+attend_status attend_gpu_layer_forward(attend_plan *plan, const attend_layer_args *args)
+{
+    const attend_gpu_plan *own = plan->state;
+    const attend_gpu_layer *layer = &own->layer;
+    const attend_gpu_context *gpu = own->gpu;
+    const attend_problem *p = &plan->problem;
+    attend_tensor x, context, out;
+    attend_attention_args attention = {.q = own->q, .k = own->k, .v = own->v, .out = own->out};
+    ATTEND_TRY(attend_gpu_take_lengths(gpu, "seqlens_q", args->seqlens_q, p->batch, p->seqlen_q, own->seqlens_q, &attention.seqlens_q));
+    ATTEND_TRY(attend_gpu_take_lengths(gpu, "seqlens_k", args->seqlens_k, p->batch, p->seqlen_k, own->seqlens_k, &attention.seqlens_k));
+    ATTEND_TRY(attend_gpu_take_output(gpu, "out", &args->out, &layer->out, &out));
+    ATTEND_TRY(attend_gpu_take_output(gpu, "lse", &args->lse, &own->lse, &attention.lse));
+    ATTEND_TRY(take_rows(gpu, "x", &args->x, &layer->x, &x));
+    context = x;
+    if (attend_problem_is_cross(p)) ATTEND_TRY(take_rows(gpu, "context", &args->context, &layer->context, &context));
+    ATTEND_TRY(attend_gpu_project_heads(plan, &x, &context));
+    ATTEND_TRY(attend_gpu_attention(plan, &attention));
+    ATTEND_TRY(attend_gpu_project_output(plan, &own->out, &out));
+    ATTEND_TRY(attend_gpu_give_output(gpu, &args->out, &out));
+    ATTEND_TRY(attend_gpu_give_output(gpu, &args->lse, &attention.lse));
+    return give_intermediates(own, args);
+}

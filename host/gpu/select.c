@@ -1,0 +1,31 @@
+/* The kernel table of the CUDA backend, and the choice of a row. Nobody else asks "which kernel?". */
+#include "gpu.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+const attend_kernel_row *attend_gpu_kernel_row(size_t index)
+{
+    return index < (size_t)attend_flash_fma_row_count ? &attend_flash_fma_rows[index] : NULL;
+}
+
+static bool fits(const attend_gpu_context *gpu, const attend_problem *p, bool aligned, const attend_kernel_row *row)
+{
+    const attend_kernel_info *info = &row->info;
+    return info->dtype == p->dtype && p->head_dim <= info->head_dim_max && p->head_dim_v <= info->head_dim_v_max &&
+           info->architecture_min <= gpu->architecture && info->shared_bytes <= gpu->shared_bytes && (aligned || row->any_alignment);
+}
+
+attend_status attend_gpu_select_kernel(const attend_gpu_context *gpu, const attend_problem *p, bool aligned,
+                                       const attend_kernel_row **row)
+{
+    const char *forced = getenv("ATTEND_KERNEL");
+    for (size_t i = 0; (*row = attend_gpu_kernel_row(i)); i++)
+        if (fits(gpu, p, aligned, *row) && (!forced || !strcmp(forced, (*row)->info.name))) return ATTEND_OK;
+    if (forced)
+        return attend_fail(ATTEND_UNSUPPORTED, "ATTEND_KERNEL is %s, which does not fit this problem or does not exist", forced);
+    return attend_fail(ATTEND_UNSUPPORTED,
+                       "no CUDA kernel for %s with head_dim %" PRId64 " and head_dim_v %" PRId64 ": both may be at most 256",
+                       attend_dtype_name(p->dtype), p->head_dim, p->head_dim_v);
+}

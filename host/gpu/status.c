@@ -1,0 +1,43 @@
+/* Failures of CUDA and cuBLAS as statuses with a sentence, and the thread's current device around every call. */
+#include "gpu.h"
+
+static attend_status status_of(cudaError_t error)
+{
+    switch (error) {
+    case cudaErrorMemoryAllocation: return ATTEND_OUT_OF_MEMORY;
+    case cudaErrorNoDevice:
+    case cudaErrorInsufficientDriver:
+    case cudaErrorInvalidDevice:
+    case cudaErrorStubLibrary:
+    case cudaErrorSystemDriverMismatch: return ATTEND_NO_DEVICE;
+    default: return ATTEND_DEVICE_ERROR;
+    }
+}
+
+attend_status attend_gpu_check(cudaError_t error, const char *call)
+{
+    if (error == cudaSuccess) return ATTEND_OK;
+    cudaGetLastError(); /* so that the caller's next check does not meet this one again */
+    return attend_fail(status_of(error), "%s failed: %s (%s)", call, cudaGetErrorName(error), cudaGetErrorString(error));
+}
+
+attend_status attend_gpu_check_blas(cublasStatus_t status, const char *call)
+{
+    if (status == CUBLAS_STATUS_SUCCESS) return ATTEND_OK;
+    cudaGetLastError();
+    return attend_fail(status == CUBLAS_STATUS_ALLOC_FAILED ? ATTEND_OUT_OF_MEMORY : ATTEND_DEVICE_ERROR, "%s failed: %s (%s)", call,
+                       cublasGetStatusName(status), cublasGetStatusString(status));
+}
+
+attend_status attend_gpu_enter(const attend_gpu_context *gpu, int *previous)
+{
+    ATTEND_TRY(attend_gpu_check(cudaGetDevice(previous), "cudaGetDevice"));
+    if (*previous == gpu->device) return ATTEND_OK;
+    return attend_gpu_check(cudaSetDevice(gpu->device), "cudaSetDevice");
+}
+
+void attend_gpu_leave(int previous)
+{
+    int current;
+    if (cudaGetDevice(&current) == cudaSuccess && current != previous) cudaSetDevice(previous);
+}
