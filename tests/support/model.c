@@ -1,0 +1,184 @@
+/* One query at a time over tiles of 64 keys: S = Q·Kᵀ in steps of 16 products, online softmax with base-2 exponentials, P rounded
+   to storage, O += P·V in steps of 16 keys. 16-bit dtypes: each step is added to its fp32 accumulator by truncation, as tensor cores
+   do; fp32: by fused multiply-adds. The exponential is off by up to 2^-22, as ex2.approx may be. */
+#include "model.h"
+#include "reference/reference.h"
+#include "visibility.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TILE = 64, STEP = 16 };
+
+static const char *const names[MODEL_DEFECTS] = {
+    "correct",           "narrow accumulation", "output not rescaled", "sum not rescaled",    "key skipped",
+    "phantom keys",      "causal one more",     "causal one less",     "causal other corner", "wrong KV head",
+    "LSE in base 2",     "LSE of unscaled",     "scale missing",       "length ignored",      "TF32 scores"};
+
+const char *model_defect_name(model_defect defect) { return names[defect]; }
+
+bool model_defect_applies(model_defect defect, const attend_problem *p, const attend_attention_args *args)
+{
+    if (p->batch == 0 || p->seqlen_q == 0 || p->seqlen_k == 0) return false;
+    switch (defect) {
+    case MODEL_NARROW_ACCUMULATION: return p->dtype != ATTEND_F32;
+    case MODEL_TF32_SCORES: return p->dtype == ATTEND_F32;
+    case MODEL_OUTPUT_NOT_RESCALED:
+    case MODEL_SUM_NOT_RESCALED:
+    case MODEL_KEY_SKIPPED: return p->seqlen_k > TILE;
+    case MODEL_PHANTOM_KEYS: return p->seqlen_k % TILE != 0;
+    case MODEL_CAUSAL_ONE_MORE:
+    case MODEL_CAUSAL_ONE_LESS: return p->causal != ATTEND_CAUSAL_NONE;
+    case MODEL_CAUSAL_OTHER_CORNER: return p->causal != ATTEND_CAUSAL_NONE && p->seqlen_q != p->seqlen_k;
+    case MODEL_WRONG_KV_HEAD: return p->num_kv_heads > 1 && p->num_heads > p->num_kv_heads;
+    case MODEL_SCALE_MISSING: return p->softmax_scale != 1;
+    case MODEL_LENGTH_IGNORED: return args->seqlens_k != NULL;
+    default: return true;
+    }
+}
+
+static float cut(double x, int bits) /* towards zero, to `bits` fraction bits of a float */
+{
+    float f = (float)x;
+    uint32_t u;
+    if (!isfinite(f)) return f;
+    memcpy(&u, &f, sizeof u);
+    if (fabs((double)f) > fabs(x)) u--;
+    u &= ~0u << (23 - bits);
+    memcpy(&f, &u, sizeof u);
+    return f;
+}
+
+/* One step into an accumulator. */
+static float add(float sum, double products, attend_dtype dtype)
+{
+    return dtype == ATTEND_F32 ? (float)(sum + products) : cut(sum + products, 23);
+}
+
+/* Σ a·b, a and b `a_stride` and `b_stride` apart, added to sum in steps. */
+static float multiply(float sum, const float *a, const float *b, int64_t b_stride, int64_t n, attend_dtype dtype)
+{
+    int64_t step = dtype == ATTEND_F32 ? 1 : STEP;
+    for (int64_t c = 0; c < n; c += step) {
+        double products = 0;
+        for (int64_t k = c; k < n && k < c + step; k++) products += (double)a[k] * b[k * b_stride];
+        sum = add(sum, products, dtype);
+    }
+    return sum;
+}
+
+/* 2^x as the special function unit gives it: the error depends on the argument alone. */
+static float exp2_approx(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    double error = ((double)(bits * 2654435761u >> 8) * 0x1p-24 - 0.5) * 0x1p-21;
+    return (float)(exp2((double)x) * (1 + error));
+}
+
+/* One KV head of one batch entry as floats. */
+typedef struct keys {
+    const attend_problem *p;
+    model_defect defect;
+    int64_t seqlen_q, seqlen_k;
+    float *k, *v;
+} keys;
+
+static float *load_head(const attend_tensor *t, int64_t b, int64_t h, int64_t n)
+{
+    int64_t d = t->shape[3];
+    float *rows = malloc((size_t)(n * d + 1) * sizeof *rows);
+    for (int64_t j = 0; j < n; j++)
+        for (int64_t c = 0; c < d; c++)
+            rows[j * d + c] = (float)attend_load(t, b * t->stride[0] + j * t->stride[1] + h * t->stride[2] + c);
+    return rows;
+}
+
+static int64_t visible_end(const keys *x, int64_t i)
+{
+    attend_problem p = *x->p;
+    if (x->defect == MODEL_CAUSAL_OTHER_CORNER && p.causal) p.causal = ATTEND_CAUSAL_TOP_LEFT + ATTEND_CAUSAL_BOTTOM_RIGHT - p.causal;
+    int64_t end = attend_visible_end(&p, i, x->seqlen_q, x->seqlen_k);
+    if (x->defect == MODEL_CAUSAL_ONE_MORE && p.causal) end++;
+    if (x->defect == MODEL_CAUSAL_ONE_LESS && p.causal) end--;
+    return end < 0 ? 0 : end > x->seqlen_k ? x->seqlen_k : end;
+}
+
+/* A query's state: maximum, in units of the exponential's argument, sum, and output. */
+typedef struct state {
+    float m, l, *o;
+} state;
+
+static void rescale(const keys *x, state *s, float m)
+{
+    float alpha = s->m == -INFINITY ? 0 : exp2_approx(s->m - m);
+    if (x->defect != MODEL_SUM_NOT_RESCALED) s->l *= alpha;
+    for (int64_t c = 0; c < x->p->head_dim_v && x->defect != MODEL_OUTPUT_NOT_RESCALED; c++) s->o[c] *= alpha;
+    s->m = m;
+}
+
+static void fold_tile(const keys *x, const float *q, float factor, int64_t first, int64_t end, state *s)
+{
+    const attend_problem *p = x->p;
+    int64_t count = end - first < TILE ? end - first : TILE, phantom = 0;
+    float score[TILE], weight[TILE], m = s->m;
+    for (int64_t j = 0; j < count; j++) {
+        score[j] = multiply(0, q, x->k + (first + j) * p->head_dim, 1, p->head_dim, p->dtype) * factor;
+        if (x->defect == MODEL_KEY_SKIPPED && first == TILE && j == TILE - 1) score[j] = -INFINITY;
+        m = fmaxf(m, score[j]);
+    }
+    if (x->defect == MODEL_PHANTOM_KEYS && end == x->seqlen_k) phantom = TILE - count;
+    if (phantom) m = fmaxf(m, 0);
+    if (m > s->m) rescale(x, s, m);
+    for (int64_t j = 0; j < count; j++) {
+        weight[j] = exp2_approx(score[j] - s->m);
+        s->l += weight[j];
+        if (p->dtype != ATTEND_F32) weight[j] = (float)attend_round(weight[j], p->dtype);
+    }
+    s->l += (float)phantom * exp2_approx(0 - s->m);
+    for (int64_t c = 0; c < p->head_dim_v; c++) {
+        s->o[c] = multiply(s->o[c], weight, x->v + first * p->head_dim_v + c, p->head_dim_v, count, p->dtype);
+        if (x->defect == MODEL_NARROW_ACCUMULATION) s->o[c] = (float)attend_round(s->o[c], p->dtype);
+    }
+}
+
+static void one_query(const keys *x, const attend_attention_args *args, int64_t b, int64_t h, int64_t i)
+{
+    const attend_problem *p = x->p;
+    const attend_tensor *q = &args->q, *out = &args->out, *lse = &args->lse;
+    int64_t end = i < x->seqlen_q ? visible_end(x, i) : 0;
+    float *memory = calloc((size_t)(p->head_dim + p->head_dim_v), sizeof *memory), *row = memory + p->head_dim_v;
+    float scale = x->defect == MODEL_SCALE_MISSING && h == p->num_heads - 1 ? 1 : p->softmax_scale;
+    state s = {-INFINITY, 0, memory};
+    for (int64_t c = 0; c < p->head_dim && end > 0; c++) {
+        row[c] = (float)attend_load(q, b * q->stride[0] + i * q->stride[1] + h * q->stride[2] + c);
+        if (x->defect == MODEL_TF32_SCORES) row[c] = cut(row[c], 10);
+    }
+    for (int64_t first = 0; first < end; first += TILE) fold_tile(x, row, scale * 1.44269504f, first, end, &s);
+    for (int64_t c = 0; c < p->head_dim_v; c++)
+        attend_store(out, b * out->stride[0] + i * out->stride[1] + h * out->stride[2] + c, end ? s.o[c] / s.l : 0);
+    float log_sum = s.m * 0.693147181f + logf(s.l);
+    if (x->defect == MODEL_LSE_BASE_2) log_sum = s.m + log2f(s.l);
+    if (x->defect == MODEL_LSE_UNSCALED) log_sum = s.m * 0.693147181f / scale + logf(s.l);
+    attend_store(lse, b * lse->stride[0] + h * lse->stride[1] + i * lse->stride[2], end ? log_sum : -INFINITY);
+    free(memory);
+}
+
+void model_run(model_defect defect, const attend_problem *p, const attend_attention_args *args)
+{
+    for (int64_t b = 0; b < p->batch; b++)
+        for (int64_t h = 0; h < p->num_heads; h++) {
+            keys x = {.p = p, .defect = defect, .seqlen_q = attend_length(args->seqlens_q, b, p->seqlen_q),
+                      .seqlen_k = attend_length(args->seqlens_k, b, p->seqlen_k)};
+            int64_t kv_head = h / (p->num_heads / p->num_kv_heads);
+            if (defect == MODEL_WRONG_KV_HEAD) kv_head = h % p->num_kv_heads;
+            if (defect == MODEL_LENGTH_IGNORED) x.seqlen_k = p->seqlen_k;
+            x.k = load_head(&args->k, b, kv_head, x.seqlen_k);
+            x.v = load_head(&args->v, b, kv_head, x.seqlen_k);
+            for (int64_t j = 0; defect == MODEL_TF32_SCORES && j < x.seqlen_k * p->head_dim; j++) x.k[j] = cut(x.k[j], 10);
+#pragma omp parallel for schedule(dynamic, 8)
+            for (int64_t i = 0; i < p->seqlen_q; i++) one_query(&x, args, b, h, i);
+            free(x.k), free(x.v);
+        }
+}
