@@ -19,6 +19,7 @@ namespace attend {
 namespace {
 
 constexpr int across = 16, rows = 4; // threads across a tile; rows of a thread
+constexpr int summand = 16;          // dims of a dot product that are summed before they join the total
 
 template <int dim> struct fma_tile {
     static constexpr int q = dim <= 128 ? 64 : 32, k = dim <= 96 ? 64 : dim <= 192 ? 32 : 16;
@@ -63,16 +64,34 @@ __device__ inline float row_max(float x)
     for (int lane = across / 2; lane; lane /= 2) x = fmaxf(x, __shfl_xor_sync(~0u, x, lane));
     return x;
 }
-__device__ inline float row_sum(float x)
+
+// S += Q·Kᵀ over `summand` dims, which are summed apart first: that keeps the rounding errors of long dot products small.
+template <typename tile, int keys> __device__ void score(float (&s)[rows][keys], const float *q, const float *k)
 {
+    float part[rows][keys] = {};
 #pragma unroll
-    for (int lane = across / 2; lane; lane /= 2) x += __shfl_xor_sync(~0u, x, lane);
-    return x;
+    for (int c = 0; c < summand; c += 4) {
+        float4 a[rows], b[keys];
+#pragma unroll
+        for (int i = 0; i < rows; i++) a[i] = *reinterpret_cast<const float4 *>(q + i * tile::pitch + c);
+#pragma unroll
+        for (int j = 0; j < keys; j++) b[j] = *reinterpret_cast<const float4 *>(k + across * j * tile::pitch + c);
+#pragma unroll
+        for (int i = 0; i < rows; i++)
+#pragma unroll
+            for (int j = 0; j < keys; j++) part[i][j] = dot4(a[i], b[j], part[i][j]);
+    }
+#pragma unroll
+    for (int i = 0; i < rows; i++)
+#pragma unroll
+        for (int j = 0; j < keys; j++) s[i][j] += part[i][j];
 }
 
-// O += P·V. In a tile on the border, a row leaves out the keys from its limit on, whatever their values are.
+// O += P·V and l += rowsum P, both key by key, so that their rounding errors are alike and divide out. In a tile on the border, a
+// row leaves out the keys from its limit on, whatever their values are.
 template <typename tile, int columns, bool border>
-__device__ void aggregate(float2 (&o)[rows][columns], const float *p, const float *v, const int (&limit)[rows])
+__device__ void aggregate(float2 (&o)[rows][columns], softmax_row (&state)[rows], const float *p, const float *v,
+                          const int (&limit)[rows])
 {
 #pragma unroll 2
     for (int key = 0; key < tile::k; key += 4) {
@@ -81,7 +100,9 @@ __device__ void aggregate(float2 (&o)[rows][columns], const float *p, const floa
         for (int i = 0; i < rows; i++)
             *reinterpret_cast<float4 *>(weight[i]) = *reinterpret_cast<const float4 *>(p + i * tile::pitch_p + key);
 #pragma unroll
-        for (int j = 0; j < 4; j++)
+        for (int j = 0; j < 4; j++) {
+#pragma unroll
+            for (int i = 0; i < rows; i++) state[i].sum += weight[i][j];
 #pragma unroll
             for (int c = 0; c < columns; c++) {
                 float2 value = *reinterpret_cast<const float2 *>(v + (key + j) * tile::pitch_v + 32 * c);
@@ -92,6 +113,7 @@ __device__ void aggregate(float2 (&o)[rows][columns], const float *p, const floa
                     o[i][c].y = fmaf(weight[i][j], value.y, o[i][c].y);
                 }
             }
+        }
     }
 }
 
@@ -144,25 +166,13 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
         if (border)
 #pragma unroll
             for (int i = 0; i < rows; i++)
-                limit[i] = row0 + y + i > last ? 0
-                                               : static_cast<int>(max(int64_t(0), min(int64_t(tile::k), attend_visible_end(&problem, row0 + y + i, seqlen_q, seqlen_k) - key)));
+                limit[i] = clamp_keys(attend_visible_end(&problem, row0 + y + i, seqlen_q, seqlen_k) - key, tile::k);
         cp_async_wait<0>();
         __syncthreads(); // K is here, and nobody reads V or P any more
         load_v(key);
 
         float s[rows][keys] = {};
-#pragma unroll 2
-        for (int c = 0; c < dim; c += 4) {
-            float4 a[rows], b[keys];
-#pragma unroll
-            for (int i = 0; i < rows; i++) a[i] = *reinterpret_cast<const float4 *>(q_tile + (y + i) * tile::pitch + c);
-#pragma unroll
-            for (int j = 0; j < keys; j++) b[j] = *reinterpret_cast<const float4 *>(k_tile + (x + across * j) * tile::pitch + c);
-#pragma unroll
-            for (int i = 0; i < rows; i++)
-#pragma unroll
-                for (int j = 0; j < keys; j++) s[i][j] = dot4(a[i], b[j], s[i][j]);
-        }
+        for (int c = 0; c < dim; c += summand) score<tile>(s, q_tile + y * tile::pitch + c, k_tile + x * tile::pitch + c);
 
 #pragma unroll
         for (int i = 0; i < rows; i++) {
@@ -176,37 +186,34 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
 #pragma unroll
             for (int c = 0; c < columns; c++) o[i][c].x *= shrink, o[i][c].y *= shrink;
 #pragma unroll
-            for (int j = 0; j < keys; j++) {
-                const float weight = state[i].weight(s[i][j], scale);
-                state[i].sum += weight;
-                p_tile[(y + i) * tile::pitch_p + x + across * j] = weight;
-            }
+            for (int j = 0; j < keys; j++)
+                p_tile[(y + i) * tile::pitch_p + x + across * j] = state[i].weight(s[i][j], scale);
         }
         cp_async_wait<0>();
         __syncthreads(); // V and P are here, and nobody reads K any more
         if (key + tile::k < end) load_k(key + tile::k);
         if (border)
-            aggregate<tile, columns, true>(o, p_tile + y * tile::pitch_p, v_tile + 2 * x, limit);
+            aggregate<tile, columns, true>(o, state, p_tile + y * tile::pitch_p, v_tile + 2 * x, limit);
         else
-            aggregate<tile, columns, false>(o, p_tile + y * tile::pitch_p, v_tile + 2 * x, limit);
+            aggregate<tile, columns, false>(o, state, p_tile + y * tile::pitch_p, v_tile + 2 * x, limit);
     }
 
 #pragma unroll
     for (int i = 0; i < rows; i++) {
         const int64_t row = row0 + y + i;
-        state[i].sum = row_sum(state[i].sum);
         if (row >= problem.seqlen_q) continue;
+        if (row > last) state[i].sum = 0; // rows past the length have scored zeros
         const float normaliser = state[i].normaliser();
         T *out = static_cast<T *>(args.out.data) + place.batch * args.out.batch + row * args.out.seqlen + place.head * args.out.head;
 #pragma unroll
         for (int c = 0; c < columns; c++) {
             const int column = 2 * x + 32 * c;
-            if (column < problem.head_dim_v) out[column] = static_cast<T>(o[i][c].x * normaliser);
-            if (column + 1 < problem.head_dim_v) out[column + 1] = static_cast<T>(o[i][c].y * normaliser);
+            if (column < problem.head_dim_v) out[column] = static_cast<T>(state[i].finish(o[i][c].x, normaliser));
+            if (column + 1 < problem.head_dim_v) out[column + 1] = static_cast<T>(state[i].finish(o[i][c].y, normaliser));
         }
         if (args.lse.data && x == 0)
             static_cast<float *>(args.lse.data)[place.batch * args.lse.batch + place.head * args.lse.head + row * args.lse.seqlen] =
-                state[i].lse();
+                state[i].lse(scale);
     }
 }
 

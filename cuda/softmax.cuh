@@ -12,29 +12,32 @@ constexpr float ln2 = 0.693147180559945309f, log2e = 1.44269504088896341f;
 
 struct softmax_row {
     float max = -INFINITY; // of the dot products that the weights refer to
-    float base = 0;        // max·scale, or 0 before the first visible key
-    float sum = 0;         // this lane's share of Σ weight
+    float base = 0;        // max, or 0 before the first visible key: never -inf, so that -inf - base is -inf
+    float sum = 0;         // Σ weight, or this lane's share of it
 
-    // Takes the maximum of a tile's row; returns by how much all that was summed before must shrink. The maximum stays
-    // where it is until a score exceeds it by `slack` (in powers of two): the quotient in the end is the same, and the
-    // rule looks at this row alone, so its bits do not depend on its neighbours.
-    __device__ float fold(float tile_max, float scale, float slack = 0)
+    // Takes the maximum of a tile's row; returns by how much all that was summed before must shrink.
+    __device__ float fold(float tile_max, float scale)
     {
-        float exponent = tile_max * scale;
-        bool first = max == -INFINITY;
-        if (!(tile_max > max) || (!first && exponent <= base + slack)) return 1;
-        float shrink = first ? 0 : ex2(base - exponent);
-        max = tile_max;
-        base = exponent;
+        if (!(tile_max > max)) return 1;
+        const float shrink = ex2((max - tile_max) * scale);
+        max = base = tile_max;
         sum *= shrink;
         return shrink;
     }
 
-    __device__ float weight(float score, float scale) const { return ex2(fmaf(score, scale, -base)); }
+    // Exactly 1 for every key that ties with the largest, as in the textbook's three loops.
+    __device__ float weight(float score, float scale) const { return ex2((score - base) * scale); }
 
     // Once `sum` is the whole row's. A row that saw no key gives zeros and an LSE of -inf.
-    __device__ float normaliser() const { return sum == 0 ? 0 : 1 / sum; }
-    __device__ float lse() const { return sum == 0 ? -INFINITY : fmaf(base, ln2, logf(sum)); }
+    __device__ float normaliser() const { return 1 / sum; }
+    __device__ float finish(float o, float normaliser) const { return sum == 0 ? 0 : o * normaliser; }
+    __device__ float lse(float scale) const { return sum == 0 ? -INFINITY : fmaf(base * scale, ln2, logf(sum)); }
 };
+
+// How many of a tile's keys lie before a limit that is `left` keys from its first.
+__device__ inline int clamp_keys(int64_t left, int tile_keys)
+{
+    return static_cast<int>(max(int64_t(0), min(int64_t(tile_keys), left)));
+}
 
 } // namespace attend
