@@ -2,6 +2,17 @@
 
 set(ATTEND_HAVE_CUDA OFF)
 if(NOT ATTEND_CUDA STREQUAL "OFF")
+  # On the path, where toolkits are usually installed, or the wheels; looked for again if there was none last time.
+  if(NOT CMAKE_CUDA_COMPILER)
+    unset(CMAKE_CUDA_COMPILER CACHE)
+    if(NOT DEFINED ENV{CUDACXX})
+      find_program(attend_nvcc nvcc HINTS ${CUDAToolkit_ROOT} ENV CUDAToolkit_ROOT
+        PATHS /usr/local/cuda ${PROJECT_SOURCE_DIR}/build/cuda PATH_SUFFIXES bin NO_CACHE)
+      if(attend_nvcc)
+        set(ENV{CUDACXX} ${attend_nvcc})
+      endif()
+    endif()
+  endif()
   include(CheckLanguage)
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
@@ -13,6 +24,8 @@ if(NOT ATTEND_CUDA STREQUAL "OFF")
     set(CMAKE_CUDA_STANDARD 17)
     find_package(CUDAToolkit 12.0 REQUIRED)
     set(ATTEND_HAVE_CUDA ON)
+    # CMake takes nvcc's own folders for ones that the loader searches; it does not search the wheels'.
+    list(APPEND CMAKE_BUILD_RPATH ${CUDAToolkit_LIBRARY_DIR})
   elseif(ATTEND_CUDA STREQUAL "ON")
     message(FATAL_ERROR "ATTEND_CUDA=ON, but no nvcc was found; set CUDACXX or run scripts/bootstrap")
   else()
