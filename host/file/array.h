@@ -1,0 +1,34 @@
+/* An array as a file holds it: element type, shape, and a row-major copy of its data in memory of its own. */
+#ifndef ATTEND_FILE_ARRAY_H
+#define ATTEND_FILE_ARRAY_H
+
+#include <attend/attend.h>
+
+enum { ATTEND_ARRAY_MAX_RANK = 8 };
+
+typedef enum attend_array_type {
+    ATTEND_ARRAY_F32,
+    ATTEND_ARRAY_F16,
+    ATTEND_ARRAY_BF16,
+    ATTEND_ARRAY_I32,
+    ATTEND_ARRAY_I64,
+    ATTEND_ARRAY_OTHER /* a type that attend has no use for; only its size is known */
+} attend_array_type;
+
+typedef struct attend_array {
+    attend_array_type type;
+    int rank;
+    int64_t shape[ATTEND_ARRAY_MAX_RANK];
+    void *data; /* little-endian, aligned to 64 bytes; never NULL after a successful read */
+} attend_array;
+
+/* Bytes of one element; 0 for ATTEND_ARRAY_OTHER. */
+size_t attend_array_type_bytes(attend_array_type type);
+int64_t attend_array_elements(const attend_array *array);
+
+/* Memory for `bytes` bytes, at least one element; ATTEND_OUT_OF_MEMORY names `path`. */
+attend_status attend_array_allocate(const char *path, int64_t bytes, attend_array *array);
+/* Frees data and clears the array; fine on a cleared one. */
+void attend_array_free(attend_array *array);
+
+#endif

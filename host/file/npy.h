@@ -1,0 +1,18 @@
+/* numpy's .npy format, versions 1 to 3:
+   https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html float32, float16, int32 and int64,
+   little-endian, C order; anything else is ATTEND_BAD_FILE with a sentence that says what it is. The file
+   must have exactly the bytes that its header promises. */
+#ifndef ATTEND_FILE_NPY_H
+#define ATTEND_FILE_NPY_H
+
+#include "array.h"
+#include "output.h"
+
+/* Reads a whole file; the caller frees the array. On failure the array is cleared. */
+attend_status attend_npy_read(const char *path, attend_array *array);
+
+/* Writes header and data of a row-major tensor of f32 or f16 elements. */
+attend_status attend_npy_write(attend_output *output, attend_dtype dtype, int rank, const int64_t *shape,
+                               const void *data);
+
+#endif

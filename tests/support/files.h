@@ -1,0 +1,18 @@
+/* Small files of given bytes in a folder of this process, for tests that read and write files. */
+#ifndef ATTEND_TEST_FILES_H
+#define ATTEND_TEST_FILES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* A fresh folder, removed with all that is in it at exit. The same one for the whole process. */
+const char *test_folder(void);
+/* "FOLDER/name"; valid for the next seven calls. */
+const char *test_path(const char *name);
+void test_write_file(const char *path, const void *bytes, size_t size);
+/* The whole file with a NUL behind it; free() it. Fails the test where it cannot be read. */
+char *test_read_file(const char *path, size_t *size);
+/* Files in the folder, also those that begin with a dot. */
+int test_count_files(void);
+
+#endif
