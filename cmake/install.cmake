@@ -23,7 +23,7 @@ install(FILES ${PROJECT_BINARY_DIR}/attend-config.cmake ${PROJECT_BINARY_DIR}/at
 
 set(pc_libs_private "-fopenmp -lm")
 if(ATTEND_HAVE_CUDA)
-  string(APPEND pc_libs_private " -L${CUDAToolkit_LIBRARY_DIR} -lcudart -lcublas -lstdc++")
+  string(APPEND pc_libs_private " -L${CUDAToolkit_LIBRARY_DIR} -Wl,-rpath,${CUDAToolkit_LIBRARY_DIR} -lcudart -lcublas -lstdc++")
 endif()
 configure_file(cmake/attend.pc.in ${PROJECT_BINARY_DIR}/attend.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/attend.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
