@@ -7,6 +7,7 @@
 
 typedef float floats __attribute__((vector_size(32)));
 typedef int32_t ints __attribute__((vector_size(32)));
+typedef uint32_t uints __attribute__((vector_size(32)));
 typedef double doubles __attribute__((vector_size(64)));
 typedef int64_t longs __attribute__((vector_size(64)));
 typedef int64_t longs_4 __attribute__((vector_size(32)));
@@ -41,7 +42,7 @@ static int leading(term t) {
 
 static int64_t cut(term t, int unit) {
     int shift = unit - t.exponent;
-    if (shift >= 63) return 0;
+    if (t.significand == 0 || shift >= 63) return 0;
     return shift >= 0 ? t.significand / (INT64_C(1) << shift) : t.significand * (INT64_C(1) << -shift);
 }
 
@@ -101,11 +102,11 @@ static inline __attribute__((always_inline)) void fold_cut(const float *a, const
     ints odd = (largest >= INFINITE) | ((largest < SMALLEST) & (largest != 0));
     ints exponent = largest & INFINITE;
     exponent = SELECT(exponent < SMALLEST, (ints){0} + SMALLEST, exponent);
-    floats scale = (floats)(((2 * 127 + fraction_bits) << MANTISSA) - exponent);
-    ints total = __builtin_convertvector(before * scale, ints); /* towards zero */
-    for (int k = 0; k < count; k++) total += __builtin_convertvector(products[k] * scale, ints);
+    floats scale = (floats)(((2 * 127u + (unsigned)fraction_bits) << MANTISSA) - (uints)exponent);
+    uints total = (uints)__builtin_convertvector(before * scale, ints); /* towards zero; odd lanes may overflow */
+    for (int k = 0; k < count; k++) total += (uints)__builtin_convertvector(products[k] * scale, ints);
     floats unit = (floats)(exponent - (fraction_bits << MANTISSA));
-    doubles wide = __builtin_convertvector(total, doubles) * __builtin_convertvector(unit, doubles);
+    doubles wide = __builtin_convertvector((ints)total, doubles) * __builtin_convertvector(unit, doubles);
     wide = (doubles)((longs)wide & ~((INT64_C(1) << (52 - MANTISSA)) - 1));
     floats after = __builtin_convertvector(wide, floats);
     memcpy(sum, &after, sizeof after);
