@@ -23,6 +23,8 @@ size_t attend_array_type_bytes(attend_array_type type) {
 
 int64_t attend_array_elements(const attend_array *array) {
     int64_t elements = 1;
+    for (int axis = 0; axis < array->rank; axis++)
+        if (array->shape[axis] == 0) return 0; /* whatever the others are: their product may not fit */
     for (int axis = 0; axis < array->rank; axis++) elements *= array->shape[axis];
     return elements;
 }

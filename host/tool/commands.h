@@ -1,0 +1,14 @@
+/* The commands. Each fills a report; what it returns besides is a status with its sentence. */
+#ifndef ATTEND_TOOL_COMMANDS_H
+#define ATTEND_TOOL_COMMANDS_H
+
+#include "report.h"
+
+/* attend run and attend attention: compute and write. */
+attend_status command_compute(const options *options, report *report);
+/* *passed: both rules hold. */
+attend_status command_compare(const options *options, report *report, bool *passed);
+attend_status command_bench(const options *options, report *report);
+attend_status command_info(const options *options, report *report);
+
+#endif

@@ -1,0 +1,20 @@
+/* What a config.json beside the weights says about the model's attention. */
+#ifndef ATTEND_TOOL_CONFIG_H
+#define ATTEND_TOOL_CONFIG_H
+
+#include <attend/attend.h>
+
+typedef struct model_config {
+    bool found;
+    char path[512];
+    int64_t heads, kv_heads, head_dim; /* 0: not said */
+    int64_t sliding_window;            /* 0: none */
+    float scale;                       /* 0: the usual */
+    bool rotary;                       /* it gives parameters of a rotary embedding */
+} model_config;
+
+/* Reads config.json in the folder of `weights`; found is false where there is none. Fails where it is not a
+   model's config, and where it asks for what attend run does not apply. */
+attend_status config_load(const char *weights, model_config *config);
+
+#endif

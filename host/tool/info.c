@@ -1,0 +1,99 @@
+/* attend info: version, build, devices and, with --kernels, the kernel table. */
+#include "commands.h"
+#include "job.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#if defined(__clang__)
+#define COMPILER "clang " __clang_version__
+#else
+#define COMPILER "gcc " __VERSION__
+#endif
+
+/* A device's line, or the library's sentence on why it cannot be used. */
+static void report_device(report *r, cJSON *devices, const char *label,
+                          const attend_context_options *options) {
+    attend_context *context = NULL;
+    cJSON *device = cJSON_CreateObject();
+    bool usable = attend_context_create(options, &context) == ATTEND_OK;
+    const char *text = usable ? attend_context_device_name(context) : attend_error_message();
+    cJSON_AddItemToArray(devices, device);
+    cJSON_AddStringToObject(device, "device", label);
+    cJSON_AddBoolToObject(device, "usable", usable);
+    cJSON_AddStringToObject(device, usable ? "name" : "reason", text);
+    report_text(r, label, label, text, "%s", text);
+    cJSON_DeleteItemFromObjectCaseSensitive(r->object, label); /* in JSON the list has it */
+    attend_context_destroy(context);
+}
+
+static void report_devices(const options *o, report *r) {
+    cJSON *devices = cJSON_CreateArray();
+    attend_context *chosen = NULL;
+    int count = attend_cuda_device_count();
+    report_device(r, devices, "cpu", &(attend_context_options){.device = ATTEND_CPU, .threads = o->threads});
+    report_device(r, devices, "cuda", &(attend_context_options){.device = ATTEND_CUDA});
+    for (int i = 1; i < count; i++)
+        report_device(r, devices, "cuda",
+                      &(attend_context_options){.device = ATTEND_CUDA, .device_index = i});
+    cJSON_AddItemToObject(r->object, "devices", devices);
+    const attend_context_options options = {.device = o->device, .threads = o->threads};
+    if (attend_context_create(&options, &chosen) == ATTEND_OK)
+        report_text(r, "chosen", "chosen", attend_context_device_name(chosen), "%s",
+                    attend_context_device_name(chosen));
+    attend_context_destroy(chosen);
+}
+
+static const char *device_name(attend_device device) {
+    return device == ATTEND_CUDA ? "cuda" : device == ATTEND_CPU ? "cpu" : "reference";
+}
+
+static void cell_or_dash(report *r, int64_t value) {
+    if (value > 0 && value < INT64_MAX)
+        report_cell(r, "%" PRId64, value);
+    else
+        report_cell(r, value > 0 ? "any" : "–");
+}
+
+static void report_kernels(report *r) {
+    static const char *const heads[] = {"kernel", "device", "dtype",  "head_dim", "head_dim_v",
+                                        "sm",     "tile_q", "tile_k", "threads",  "shared"};
+    cJSON *kernels = cJSON_AddArrayToObject(r->object, "kernels");
+    attend_kernel_info k;
+    report_table(r, "lllrrrrrrr");
+    for (int i = 0; i < 10; i++) report_cell(r, "%s", heads[i]);
+    for (size_t index = 0; attend_kernel(index, &k); index++) {
+        const struct {
+            const char *key;
+            int64_t value;
+        } numbers[] = {{"head_dim_max", k.head_dim_max},
+                       {"head_dim_v_max", k.head_dim_v_max},
+                       {"architecture_min", k.architecture_min},
+                       {"tile_q", k.tile_q},
+                       {"tile_k", k.tile_k},
+                       {"threads", k.threads},
+                       {"shared_bytes", k.shared_bytes}};
+        cJSON *kernel = cJSON_CreateObject();
+        cJSON_AddItemToArray(kernels, kernel);
+        cJSON_AddStringToObject(kernel, "name", k.name);
+        cJSON_AddStringToObject(kernel, "device", device_name(k.device));
+        cJSON_AddStringToObject(kernel, "dtype", attend_dtype_name(k.dtype));
+        report_cell(r, "%s", k.name);
+        report_cell(r, "%s", device_name(k.device));
+        report_cell(r, "%s", attend_dtype_name(k.dtype));
+        for (int i = 0; i < 7; i++) {
+            if (numbers[i].value < INT64_MAX)
+                cJSON_AddNumberToObject(kernel, numbers[i].key, (double)numbers[i].value);
+            cell_or_dash(r, numbers[i].value);
+        }
+    }
+}
+
+attend_status command_info(const options *o, report *r) {
+    report_text(r, "version", "attend", attend_version(), "%s", attend_version());
+    report_text(r, "compiler", "compiler", COMPILER, "%s", COMPILER);
+    report_text(r, "build", "build", ATTEND_BUILD, "%s", ATTEND_BUILD);
+    report_devices(o, r);
+    if (o->kernels) report_kernels(r);
+    return ATTEND_OK;
+}

@@ -1,0 +1,104 @@
+/* attend: the command. Reads the command line, runs one command, prints its report, and turns its status into
+ * an exit code. */
+#include "commands.h"
+#include "progress.h"
+#include "file/fail.h"
+#include "file/output.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Bad input, or an input that this build or device cannot do, is the caller's to change; the rest is the
+ * machine's. */
+static int exit_code(attend_status status) {
+    switch (status) {
+    case ATTEND_OK: return EXIT_DONE;
+    case ATTEND_INVALID_ARGUMENT:
+    case ATTEND_UNSUPPORTED:
+    case ATTEND_BAD_FILE: return EXIT_USAGE;
+    default: return EXIT_FAILED;
+    }
+}
+
+/* A half-written file goes with the process that wrote it. */
+static void on_signal(int signal) {
+    attend_output_remove_all();
+    raise(signal); /* SA_RESETHAND: now it ends the process */
+}
+
+static void catch_signals(void) {
+    const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND | SA_NODEFER};
+    sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) sigaction(signals[i], &action, NULL);
+    signal(SIGPIPE, SIG_IGN); /* writing to a closed pipe is an error like any other */
+    signal(SIGXFSZ, SIG_IGN); /* so is a file that grows beyond a limit */
+}
+
+static attend_status run(const options *options, report *report, bool *passed) {
+    *passed = true;
+    switch (options->command) {
+    case COMMAND_RUN:
+    case COMMAND_ATTENTION: return command_compute(options, report);
+    case COMMAND_COMPARE: return command_compare(options, report, passed);
+    case COMMAND_BENCH: return command_bench(options, report);
+    case COMMAND_INFO: return command_info(options, report);
+    }
+    return ATTEND_OK;
+}
+
+/* The sentence on stderr, and with --json also as the object on stdout. */
+static int report_failure(const options *options, attend_status status) {
+    const char *name = options->name ? options->name : "";
+    fprintf(stderr, "attend%s%s: %s\n", *name ? " " : "", name, attend_file_message());
+    if (options->json) {
+        report report = {0};
+        report_begin(&report, options);
+        report_text(&report, "status", NULL, attend_status_name(status), " ");
+        report_text(&report, "error", NULL, attend_file_message(), " ");
+        report_print(&report);
+        report_end(&report);
+    }
+    return exit_code(status);
+}
+
+static int run_command(const options *options) {
+    report report;
+    bool passed;
+    report_begin(&report, options);
+    progress_start(!options->quiet);
+    attend_status status = run(options, &report, &passed);
+    progress_stop();
+    if (status == ATTEND_OK) status = report_print(&report);
+    report_end(&report);
+    if (status != ATTEND_OK) return report_failure(options, status);
+    return passed ? EXIT_DONE : EXIT_OUTSIDE;
+}
+
+static int print_and_check(void) { return fflush(stdout) || ferror(stdout) ? EXIT_FAILED : EXIT_DONE; }
+
+int main(int argc, char **argv) {
+    options options;
+    catch_signals();
+    if (argc < 2) {
+        fputs("attend: no command; attend --help lists them\n", stderr);
+        return EXIT_USAGE;
+    }
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {
+        options_print_usage();
+        return print_and_check();
+    }
+    if (!strcmp(argv[1], "--version")) {
+        printf("attend %s\n", attend_version());
+        return print_and_check();
+    }
+    attend_status status = options_read(argc - 1, argv + 1, &options);
+    if (status != ATTEND_OK) return report_failure(&options, status);
+    if (options.help) {
+        options_print_help(&options);
+        return print_and_check();
+    }
+    return run_command(&options);
+}

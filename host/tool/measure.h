@@ -1,0 +1,21 @@
+/* Clock, memory and units, as this process sees them. */
+#ifndef ATTEND_TOOL_MEASURE_H
+#define ATTEND_TOOL_MEASURE_H
+
+#include <stdint.h>
+
+double seconds_now(void);
+
+/* "1.24 ms", "3.5 GB": three digits and a fitting unit; valid for the next seven calls. */
+const char *time_text(double seconds);
+const char *bytes_text(double bytes);
+
+/* The process's peak of resident memory since the last memory_peak_reset(), or since its start where the
+ * system has no reset. */
+void memory_peak_reset(void);
+int64_t memory_peak_bytes(void);
+int64_t memory_now_bytes(void);
+/* What the system can still give; INT64_MAX where it does not say. */
+int64_t memory_available_bytes(void);
+
+#endif

@@ -1,0 +1,78 @@
+/* The command line, read once into one struct. Everything that can be wrong with it is found here, before any
+ * file is opened. */
+#ifndef ATTEND_TOOL_OPTIONS_H
+#define ATTEND_TOOL_OPTIONS_H
+
+#include "values/values.h"
+
+enum {
+    EXIT_DONE = 0,    /* done, or within bounds */
+    EXIT_FAILED = 1,  /* memory, device, disk */
+    EXIT_USAGE = 2,   /* bad usage or bad input */
+    EXIT_OUTSIDE = 3, /* compared, and outside the bounds */
+};
+
+typedef enum command {
+    COMMAND_RUN = 1,
+    COMMAND_ATTENTION = 2,
+    COMMAND_COMPARE = 4,
+    COMMAND_BENCH = 8,
+    COMMAND_INFO = 16
+} command;
+
+typedef enum layout { LAYOUT_AUTO, LAYOUT_BERT, LAYOUT_GPT2, LAYOUT_LLAMA, LAYOUT_TORCH } layout;
+
+typedef enum causal_choice {
+    CAUSAL_UNSAID,
+    CAUSAL_BARE, /* --causal: fine where both alignments agree */
+    CAUSAL_NAMED /* --causal=…: options.causal */
+} causal_choice;
+
+/* What --random makes; -1: not said. */
+typedef struct random_shape {
+    int64_t batch, heads, kv_heads, seqlen_q, seqlen_k, head_dim, head_dim_v;
+} random_shape;
+
+/* Texts point into argv; NULL: not given. */
+typedef struct options {
+    command command;
+    const char *name; /* the command's */
+
+    const char *weights, *input, *prefix; /* a layer */
+    int64_t layer;                        /* -1: not said */
+    layout layout;
+    int64_t heads, kv_heads; /* 0: not said */
+    bool without_rotary;
+
+    const char *q, *k, *v, *seqlens_k; /* attention on tensors */
+    float scale;                       /* 0: not said */
+
+    bool random; /* attention on made-up tensors */
+    random_shape shape;
+    attend_values values;
+    uint64_t seed;
+
+    causal_choice causal_choice;
+    attend_causal causal;
+    const char *output, *lse;
+    const char *result, *result_lse; /* compare: what somebody else computed */
+    attend_device against;
+    bool kernels;
+
+    attend_device device;
+    bool dtype_given;
+    attend_dtype dtype;
+    int threads;
+    bool json, quiet;
+    bool help;
+} options;
+
+/* Fails with ATTEND_INVALID_ARGUMENT. argv[0] is the command's name. `json` is set also when the rest is
+ * wrong. */
+attend_status options_read(int argc, char **argv, options *options);
+
+/* All commands, or the options of one. */
+void options_print_usage(void);
+void options_print_help(const options *options);
+
+#endif

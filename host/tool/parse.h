@@ -1,0 +1,19 @@
+/* Texts of the command line as values, without a character left over. Each fails with a sentence that names
+ * the option. */
+#ifndef ATTEND_TOOL_PARSE_H
+#define ATTEND_TOOL_PARSE_H
+
+#include "options.h"
+
+attend_status parse_whole(const char *option, const char *text, int64_t least, int64_t most, int64_t *value);
+attend_status parse_seed(const char *option, const char *text, uint64_t *value);
+/* Finite as a float, and not 0. */
+attend_status parse_scale(const char *option, const char *text, float *value);
+
+/* One of `names` (NULL-terminated); *index is its place. */
+attend_status parse_choice(const char *option, const char *text, const char *const *names, int *index);
+
+/* key=value,key=value: each key of random_shape at most once. */
+attend_status parse_random(const char *option, const char *text, random_shape *shape);
+
+#endif

@@ -1,0 +1,68 @@
+/* A thread that shows the stage and the seconds while the command works. */
+#include "progress.h"
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+static struct {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool running, stop;
+    char stage[128];
+} progress = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+
+enum { TICK_MS = 200, QUIET_TICKS = 3 };
+
+/* Called with the lock held: waits a tick, or until there is reason to look. */
+static void wait_tick(void) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += TICK_MS * 1000000L;
+    if (until.tv_nsec >= 1000000000L) until.tv_nsec -= 1000000000L, until.tv_sec++;
+    pthread_cond_timedwait(&progress.wake, &progress.lock, &until);
+}
+
+static void *show(void *unused) {
+    struct timespec begin, now;
+    (void)unused;
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    pthread_mutex_lock(&progress.lock);
+    for (int tick = 0; !progress.stop; tick++) {
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        if (tick >= QUIET_TICKS)
+            fprintf(stderr, "\r\033[K%s, %ld s", progress.stage, (long)(now.tv_sec - begin.tv_sec));
+        wait_tick();
+    }
+    pthread_mutex_unlock(&progress.lock);
+    fputs("\r\033[K", stderr);
+    return NULL;
+}
+
+void progress_start(bool wanted) {
+    if (!wanted || progress.running || !isatty(STDERR_FILENO)) return;
+    progress.stop = false;
+    progress.running = !pthread_create(&progress.thread, NULL, show, NULL);
+}
+
+void progress_stage(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    pthread_mutex_lock(&progress.lock);
+    vsnprintf(progress.stage, sizeof progress.stage, format, arguments);
+    pthread_mutex_unlock(&progress.lock);
+    va_end(arguments);
+}
+
+void progress_stop(void) {
+    if (!progress.running) return;
+    pthread_mutex_lock(&progress.lock);
+    progress.stop = true;
+    pthread_cond_signal(&progress.wake);
+    pthread_mutex_unlock(&progress.lock);
+    pthread_join(progress.thread, NULL);
+    progress.running = false;
+}
