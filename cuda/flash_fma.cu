@@ -10,7 +10,6 @@
 #include "order.cuh"
 #include "ptx.cuh"
 #include "softmax.cuh"
-#include "visibility.h"
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -129,8 +128,8 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
 
     const attend_problem &problem = args.problem;
     const block_place place = place_block(order, blockIdx.x);
-    const int64_t seqlen_q = attend_length(args.seqlens_q, place.batch, problem.seqlen_q);
-    const int64_t seqlen_k = attend_length(args.seqlens_k, place.batch, problem.seqlen_k);
+    const attend_sequence sequence = attend_sequence_of(&problem, &args.lists, place.batch);
+    const int64_t seqlen_q = sequence.seqlen_q, seqlen_k = sequence.seqlen_k;
     const int64_t row0 = place.tile * tile::q, head_kv = place.head / (problem.num_heads / problem.num_kv_heads);
     const T *q = static_cast<const T *>(args.q.data) + place.batch * args.q.batch + place.head * args.q.head + row0 * args.q.seqlen;
     const T *k = static_cast<const T *>(args.k.data) + place.batch * args.k.batch + head_kv * args.k.head;
@@ -139,8 +138,8 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     const int x = threadIdx.x % across, y = threadIdx.x / across * rows;
     const float sign = problem.softmax_scale < 0 ? -1 : 1, scale = fabsf(problem.softmax_scale) * log2e;
     const int64_t last = min(row0 + tile::q, seqlen_q) - 1; // the row that sees most; row0 sees least
-    const int64_t end = last < row0 ? 0 : attend_visible_end(&problem, last, seqlen_q, seqlen_k);
-    const int64_t end_of_all = attend_visible_end(&problem, row0, seqlen_q, seqlen_k);
+    const int64_t end = last < row0 ? 0 : attend_visible_end(&problem, &sequence, last);
+    const int64_t end_of_all = attend_visible_end(&problem, &sequence, row0);
 
     const auto load_k = [&](int64_t key) {
         load_tile<T, tile::k, dim, tile::pitch, tile::threads>(k_tile, k + key * args.k.seqlen, args.k.seqlen, seqlen_k - key,
@@ -166,7 +165,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
         if (border)
 #pragma unroll
             for (int i = 0; i < rows; i++)
-                limit[i] = clamp_keys(attend_visible_end(&problem, row0 + y + i, seqlen_q, seqlen_k) - key, tile::k);
+                limit[i] = clamp_keys(attend_visible_end(&problem, &sequence, row0 + y + i) - key, tile::k);
         cp_async_wait<0>();
         __syncthreads(); // K is here, and nobody reads V or P any more
         load_v(key);
@@ -238,7 +237,7 @@ template <typename T, int dim> cudaError_t launch(const attend_kernel_args *args
 template <typename T, int dim> constexpr attend_kernel_row row(const char *name, attend_dtype dtype)
 {
     using tile = fma_tile<dim>;
-    return {{name, ATTEND_CUDA, dtype, dim, dim, 80, tile::q, tile::k, tile::threads, tile::shared_bytes}, true, prepare<T, dim>, launch<T, dim>};
+    return {{name, ATTEND_CUDA, dtype, dim, dim, 80, tile::q, tile::k, tile::threads, tile::shared_bytes, ATTEND_FEATURE_CAUSAL}, true, prepare<T, dim>, launch<T, dim>};
 }
 
 } // namespace

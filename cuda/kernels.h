@@ -3,7 +3,7 @@
 #ifndef ATTEND_CUDA_KERNELS_H
 #define ATTEND_CUDA_KERNELS_H
 
-#include <attend/attend.h>
+#include "score.h"
 #include <cuda_runtime_api.h>
 
 #ifdef __cplusplus
@@ -21,7 +21,8 @@ typedef struct attend_kernel_args {
     attend_problem problem;                 /* resolved */
     attend_view q, k, v, out;
     attend_view lse;                        /* fp32 with one element a row; data NULL: not wanted */
-    const int64_t *seqlens_q, *seqlens_k;   /* on the device; NULL: the longest */
+    attend_lists lists;                     /* on the device */
+    attend_terms terms;                     /* on the device */
     int64_t l2_bytes;                       /* blocks are ordered so that their K and V stay in a cache of this size */
     bool aligned;                           /* every row of q, k and v starts at a multiple of 16 bytes */
     bool out_aligned;                       /* every row of out does */

@@ -1,6 +1,7 @@
 /* Holds results against the fp64 reference by the two rules of docs/numerics.md. Rows arrive from the reference one by one and
    are folded into sums a tile, a head and the tensor; nothing of the size of the scores is kept. */
 #include "compare.h"
+#include "arguments.h"
 #include "backend.h"
 
 #include <math.h>
@@ -93,7 +94,7 @@ static void judge_quality(comparing *c)
 {
     attend_group tensor = {0};
     attend_comparison *r = c->result;
-    for (int64_t head = 0; head < c->problem->batch * c->problem->num_heads; head++) {
+    for (int64_t head = 0; head < attend_tensor_batch(c->problem) * c->problem->num_heads; head++) {
         attend_group whole = {0};
         for (int64_t t = 0; t < c->tiles_a_head; t++) {
             const attend_group *tile = &c->tiles[head * c->tiles_a_head + t];
@@ -113,10 +114,9 @@ attend_status attend_compare_resolved(const attend_problem *problem, const atten
 {
     comparing c = {.problem = problem, .args = args, .result = result, .reference_finite = true};
     memset(result, 0, sizeof *result);
-    ATTEND_TRY(attend_lengths_check("seqlens_q", args->seqlens_q, problem->batch, problem->seqlen_q));
-    ATTEND_TRY(attend_lengths_check("seqlens_k", args->seqlens_k, problem->batch, problem->seqlen_k));
-    c.tiles_a_head = (problem->seqlen_q + ATTEND_TILE_ROWS - 1) / ATTEND_TILE_ROWS;
-    c.tiles = calloc((size_t)(problem->batch * problem->num_heads * c.tiles_a_head) + 1, sizeof *c.tiles);
+    ATTEND_TRY(attend_lists_check(problem, args));
+    c.tiles_a_head = (attend_rows_q(problem) + ATTEND_TILE_ROWS - 1) / ATTEND_TILE_ROWS;
+    c.tiles = calloc((size_t)(attend_tensor_batch(problem) * problem->num_heads * c.tiles_a_head) + 1, sizeof *c.tiles);
     bool complete = c.tiles && attend_reference_attention(problem, args, threads, take_row, &c);
     if (complete) judge_quality(&c);
     free(c.tiles);

@@ -1,6 +1,7 @@
 /* Holds a layer against the fp64 reference: each stage given what the stage before it really produced, by rule 1, and the whole by
    rule 2, whose baseline rounds Q, K, V, P, heads and result to the storage dtype. */
 #include "compare.h"
+#include "arguments.h"
 #include "backend.h"
 
 #include <math.h>
@@ -89,8 +90,8 @@ static attend_status compare_stages(const attend_problem *p, const attend_layer_
     attend_element ignored;
     for (int i = 0; i < 3; i++) ATTEND_TRY(compare_projection(&projections[i], threads, &result->projection_ratio[i], &ignored));
     ATTEND_TRY(compare_output(p, w, args, threads, result));
-    const attend_attention_args attention = {.q = args->q, .k = args->k, .v = args->v, .out = args->heads, .lse = args->lse,
-                                             .seqlens_q = args->seqlens_q, .seqlens_k = args->seqlens_k};
+    attend_attention_args attention = {.q = args->q, .k = args->k, .v = args->v, .out = args->heads, .lse = args->lse};
+    attend_side_copy(&attention, args);
     return attend_compare_resolved(p, &attention, threads, &result->attention);
 }
 
@@ -100,18 +101,19 @@ static bool judge_end_to_end(const attend_problem *p, const attend_tensor *actua
 {
     attend_group tensor = {0}, tile = {0};
     bool finite = true;
-    for (int64_t t = 0; t < p->batch * p->seqlen_q; t++) {
+    int64_t rows = attend_rows_q(p);
+    for (int64_t t = 0; t < attend_tensor_batch(p) * rows; t++) {
         attend_group row = {.rows = 1};
         for (int64_t c = 0; c < p->output_size; c++) {
             int64_t at = t * p->output_size + c;
             double expected = ((double *)exact->out.data)[at], baseline = ((double *)rounded->out.data)[at];
-            double error = fabs(actual_at(actual, t / p->seqlen_q, t % p->seqlen_q, c) - expected);
+            double error = fabs(actual_at(actual, t / rows, t % rows, c) - expected);
             attend_group_element(&row, error, baseline, expected, ((double *)exact->magnitude.data)[at]);
             result->max_error = isnan(error) ? INFINITY : fmax(result->max_error, error);
             finite &= isfinite(expected) != 0;
         }
         attend_group_add(&tile, &row);
-        if ((t + 1) % p->seqlen_q % ATTEND_TILE_ROWS && (t + 1) % p->seqlen_q) continue;
+        if ((t + 1) % rows % ATTEND_TILE_ROWS && (t + 1) % rows) continue;
         result->quality_ratio = fmax(result->quality_ratio, attend_quality_ratio(&tile, p->dtype));
         attend_group_add(&tensor, &tile);
         tile = (attend_group){0};
@@ -124,7 +126,8 @@ static bool judge_end_to_end(const attend_problem *p, const attend_tensor *actua
 static attend_status compare_end_to_end(const attend_problem *p, const attend_layer_weights *w, const attend_layer_args *args,
                                         int threads, attend_layer_comparison *result)
 {
-    attend_layer_args inputs = {.x = args->x, .context = args->context, .seqlens_q = args->seqlens_q, .seqlens_k = args->seqlens_k};
+    attend_layer_args inputs = *args;
+    inputs.lse = (attend_tensor){0};
     attend_reference_layer exact, rounded = {0};
     attend_tensor actual = one_head(&args->out);
     bool complete = attend_reference_run_layer(p, w, &inputs, false, threads, &exact) &&
@@ -166,8 +169,9 @@ attend_status attend_layer_compare_sized(const attend_problem *problem, size_t p
     ATTEND_TRY(attend_layer_weights_resolve(&p, weights, weights_bytes, &w));
     ATTEND_TRY(attend_layer_args_resolve(&p, args, args_bytes, &a));
     ATTEND_TRY(check_stages_given(&a));
-    ATTEND_TRY(attend_lengths_check("seqlens_q", a.seqlens_q, p.batch, p.seqlen_q));
-    ATTEND_TRY(attend_lengths_check("seqlens_k", a.seqlens_k, p.batch, p.seqlen_k));
+    attend_attention_args lists = {0};
+    attend_side_copy(&lists, &a);
+    ATTEND_TRY(attend_lists_check(&p, &lists));
     ATTEND_TRY(compare_end_to_end(&p, &w, &a, threads, &result));
     ATTEND_TRY(compare_stages(&p, &w, &a, threads, &result));
     result.passed = result.attention.passed && result.output_ratio <= 1 && result.quality_ratio <= 1;

@@ -1,5 +1,6 @@
 /* Validation: turns what callers pass into resolved problems, arguments and weights, or a sentence that says why not. */
 #include "problem.h"
+#include "arguments.h"
 #include "status.h"
 #include "tensor.h"
 
@@ -41,11 +42,75 @@ static attend_status check_layer_fields(attend_problem *p, attend_operation oper
     if (p->output_size == 0) p->output_size = p->hidden_size;
     if (attend_problem_is_cross(p)) return ATTEND_OK;
     if (p->seqlen_k == 0) p->seqlen_k = p->seqlen_q;
+    if (p->total_k == 0) p->total_k = p->total_q;
     if (p->seqlen_k != p->seqlen_q)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
                            "seqlen_k (%" PRId64 ") differs from seqlen_q (%" PRId64
                            ") in self-attention; give context_hidden_size for cross-attention",
                            p->seqlen_k, p->seqlen_q);
+    if (p->total_k != p->total_q)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "total_k (%" PRId64 ") differs from total_q (%" PRId64 ") in self-attention",
+                           p->total_k, p->total_q);
+    return ATTEND_OK;
+}
+
+/* Limits no window, chunk or prefix needs to exceed: positions plus these never overflow. */
+static void clip(const attend_problem *p, int64_t *value)
+{
+    int64_t all = p->seqlen_q > INT64_MAX / 4 || p->seqlen_k > INT64_MAX / 4 ? INT64_MAX / 2 : p->seqlen_q + p->seqlen_k + 1;
+    if (*value > all) *value = all;
+}
+
+static attend_status check_visibility(attend_problem *p)
+{
+    if (p->causal == ATTEND_CAUSAL_TOP_LEFT && p->align_bottom_right)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "causal is ATTEND_CAUSAL_TOP_LEFT, but align_bottom_right is set");
+    if (p->causal == ATTEND_CAUSAL_BOTTOM_RIGHT) p->align_bottom_right = true;
+    if (!p->windowed && (p->window_left || p->window_right))
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "window_left and window_right count only with windowed; leave them 0 without it");
+    if (!p->windowed) p->window_left = p->window_right = -1;
+    ATTEND_TRY(check_range("window_left", p->window_left, -1));
+    ATTEND_TRY(check_range("window_right", p->window_right, -1));
+    ATTEND_TRY(check_range("chunk", p->chunk, 0));
+    ATTEND_TRY(check_range("prefix", p->prefix, 0));
+    clip(p, &p->window_left), clip(p, &p->window_right), clip(p, &p->chunk), clip(p, &p->prefix);
+    ATTEND_TRY(check_range("block_q", p->block_q, 0));
+    ATTEND_TRY(check_range("block_k", p->block_k, 0));
+    if ((p->block_q == 0) != (p->block_k == 0))
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "block_q (%" PRId64 ") and block_k (%" PRId64 ") are given both or neither",
+                           p->block_q, p->block_k);
+    if (p->block_axes & ~(p->block_q ? ATTEND_PER_BATCH | ATTEND_PER_HEAD : 0))
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "block_axes is %d, expected ATTEND_PER_BATCH and ATTEND_PER_HEAD, with block_q and block_k",
+                           p->block_axes);
+    if (p->mask_axes & ~15) return attend_fail(ATTEND_INVALID_ARGUMENT, "mask_axes is %d, expected a sum of attend_axes", p->mask_axes);
+    return ATTEND_OK;
+}
+
+static attend_status check_packed(const attend_problem *p)
+{
+    ATTEND_TRY(check_range("total_q", p->total_q, 0));
+    ATTEND_TRY(check_range("total_k", p->total_k, 0));
+    if (!p->packed && (p->total_q || p->total_k))
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "total_q and total_k count only with packed; leave them 0 without it");
+    if (p->packed && p->left_padded)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "packed and left_padded exclude each other: packed sequences have no padding");
+    if (p->packed && p->batch == 0 && (p->total_q || p->total_k))
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "batch is 0, but total_q or total_k is not");
+    return ATTEND_OK;
+}
+
+static attend_status check_score(const attend_problem *p)
+{
+    int least = p->relative_bidirectional ? 4 : 2, exact = p->relative_buckets / (p->relative_bidirectional ? 4 : 2);
+    if (!isfinite(p->softcap) || p->softcap < 0) return attend_fail(ATTEND_INVALID_ARGUMENT, "softcap is %g, expected 0 or more", (double)p->softcap);
+    if ((unsigned)p->alibi > ATTEND_ALIBI_CAUSAL) return attend_fail(ATTEND_INVALID_ARGUMENT, "alibi is %d, expected one of attend_alibi", (int)p->alibi);
+    if (p->bias_axes & ~15) return attend_fail(ATTEND_INVALID_ARGUMENT, "bias_axes is %d, expected a sum of attend_axes", p->bias_axes);
+    if (p->relative_buckets == 0) return ATTEND_OK;
+    if (p->relative_buckets < least || p->relative_buckets > 1 << 24 || (p->relative_bidirectional && p->relative_buckets % 2))
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "relative_buckets is %d, expected %s%d to 16777216", p->relative_buckets,
+                           p->relative_bidirectional ? "an even number from " : "", least);
+    if (p->relative_max_distance <= exact || p->relative_max_distance > 1 << 24)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "relative_max_distance is %d, expected %d to 16777216", p->relative_max_distance, exact + 1);
     return ATTEND_OK;
 }
 
@@ -64,9 +129,10 @@ static attend_status check_products(const attend_problem *p)
     int64_t seqlen = p->seqlen_q > p->seqlen_k ? p->seqlen_q : p->seqlen_k;
     int64_t width = p->hidden_size > p->output_size ? p->hidden_size : p->output_size;
     if (p->context_hidden_size > width) width = p->context_hidden_size;
-    if (!fits((int64_t[]){p->batch, seqlen, p->num_heads, dim}, 4))
+    int64_t total = p->total_q > p->total_k ? p->total_q : p->total_k;
+    if (!fits((int64_t[]){p->batch, seqlen, p->num_heads, dim}, 4) || !fits((int64_t[]){total, p->num_heads, dim}, 3))
         return attend_fail(ATTEND_INVALID_ARGUMENT, "batch·seqlen·num_heads·head_dim has more bytes than 63 bits can count");
-    if (!fits((int64_t[]){p->batch, seqlen, width}, 3) || !fits((int64_t[]){width, p->num_heads, dim}, 3))
+    if (!fits((int64_t[]){p->batch, seqlen, width}, 3) || !fits((int64_t[]){total, width}, 2) || !fits((int64_t[]){width, p->num_heads, dim}, 3))
         return attend_fail(ATTEND_INVALID_ARGUMENT, "the layer's tensors have more bytes than 63 bits can count");
     return ATTEND_OK;
 }
@@ -93,6 +159,9 @@ attend_status attend_problem_resolve(const attend_problem *problem, size_t bytes
         return attend_fail(ATTEND_INVALID_ARGUMENT, "causal is %d, expected one of attend_causal", (int)p->causal);
     if (!isfinite(p->softmax_scale)) return attend_fail(ATTEND_INVALID_ARGUMENT, "softmax_scale is not finite");
     if (p->softmax_scale == 0) p->softmax_scale = (float)(1 / sqrt((double)p->head_dim));
+    ATTEND_TRY(check_visibility(p));
+    ATTEND_TRY(check_packed(p));
+    ATTEND_TRY(check_score(p));
     ATTEND_TRY(check_layer_fields(p, operation));
     return check_products(p);
 }
@@ -108,11 +177,13 @@ typedef struct expected {
     int64_t shape[ATTEND_MAX_RANK];
 } expected;
 
-enum { MAX_ARGUMENTS = 8 };
+enum { MAX_ARGUMENTS = 8 + ATTEND_SIDE_TENSORS };
 
-static attend_status resolve_all(const expected *arguments, int count)
+/* side: already resolved; outputs must not overlap those either. NULL: none. */
+static attend_status resolve_all(const expected *arguments, int count, const attend_side_args *side)
 {
     attend_named_tensor named[MAX_ARGUMENTS];
+    int all = count;
     for (int i = 0; i < count; i++) {
         const expected *e = &arguments[i];
         attend_tensor given = *e->tensor;
@@ -120,7 +191,9 @@ static attend_status resolve_all(const expected *arguments, int count)
         if (e->optional && !given.data) continue;
         ATTEND_TRY(attend_tensor_resolve(e->name, &given, e->role, e->dtype, e->rank, e->shape, e->tensor));
     }
-    return attend_tensors_disjoint(named, count);
+    for (int i = 0; side && i < ATTEND_SIDE_TENSORS; i++)
+        named[all++] = (attend_named_tensor){attend_side_name((attend_side)i), side->tensors[i], ATTEND_INPUT};
+    return attend_tensors_disjoint(named, all);
 }
 
 static attend_status check_rows(const expected *arguments, int count)
@@ -134,14 +207,17 @@ attend_status attend_attention_args_resolve(const attend_problem *p, const atten
                                             attend_attention_args *r)
 {
     ATTEND_TRY(read_struct("args", r, sizeof *r, args, bytes));
+    int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
     const expected arguments[] = {
-        {"q", &r->q, ATTEND_INPUT, false, p->dtype, 4, {p->batch, p->seqlen_q, p->num_heads, p->head_dim}},
-        {"k", &r->k, ATTEND_INPUT, false, p->dtype, 4, {p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim}},
-        {"v", &r->v, ATTEND_INPUT, false, p->dtype, 4, {p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim_v}},
-        {"out", &r->out, ATTEND_OUTPUT, false, p->dtype, 4, {p->batch, p->seqlen_q, p->num_heads, p->head_dim_v}},
-        {"lse", &r->lse, ATTEND_OUTPUT, true, ATTEND_F32, 3, {p->batch, p->num_heads, p->seqlen_q}},
+        {"q", &r->q, ATTEND_INPUT, false, p->dtype, 4, {batch, rows_q, p->num_heads, p->head_dim}},
+        {"k", &r->k, ATTEND_INPUT, false, p->dtype, 4, {batch, rows_k, p->num_kv_heads, p->head_dim}},
+        {"v", &r->v, ATTEND_INPUT, false, p->dtype, 4, {batch, rows_k, p->num_kv_heads, p->head_dim_v}},
+        {"out", &r->out, ATTEND_OUTPUT, false, p->dtype, 4, {batch, rows_q, p->num_heads, p->head_dim_v}},
+        {"lse", &r->lse, ATTEND_OUTPUT, true, ATTEND_F32, 3, {batch, p->num_heads, rows_q}},
     };
-    ATTEND_TRY(resolve_all(arguments, 5));
+    attend_side_args side = attend_side_of_attention(r);
+    ATTEND_TRY(attend_side_resolve(p, &side));
+    ATTEND_TRY(resolve_all(arguments, 5, &side));
     return check_rows(arguments, 4);
 }
 
@@ -152,17 +228,21 @@ attend_status attend_layer_args_resolve(const attend_problem *p, const attend_la
     bool cross = attend_problem_is_cross(p);
     if (!cross && r->context.data)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "context is given, but the problem's context_hidden_size is 0");
+    if (!cross && !r->cu_seqlens_k) r->cu_seqlens_k = r->cu_seqlens_q;
+    int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
     const expected arguments[] = {
-        {"x", &r->x, ATTEND_INPUT, false, p->dtype, 3, {p->batch, p->seqlen_q, p->hidden_size}},
-        {"context", &r->context, ATTEND_INPUT, !cross, p->dtype, 3, {p->batch, p->seqlen_k, p->context_hidden_size}},
-        {"out", &r->out, ATTEND_OUTPUT, false, p->dtype, 3, {p->batch, p->seqlen_q, p->output_size}},
-        {"q", &r->q, ATTEND_OUTPUT, true, p->dtype, 4, {p->batch, p->seqlen_q, p->num_heads, p->head_dim}},
-        {"k", &r->k, ATTEND_OUTPUT, true, p->dtype, 4, {p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim}},
-        {"v", &r->v, ATTEND_OUTPUT, true, p->dtype, 4, {p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim_v}},
-        {"heads", &r->heads, ATTEND_OUTPUT, true, p->dtype, 4, {p->batch, p->seqlen_q, p->num_heads, p->head_dim_v}},
-        {"lse", &r->lse, ATTEND_OUTPUT, true, ATTEND_F32, 3, {p->batch, p->num_heads, p->seqlen_q}},
+        {"x", &r->x, ATTEND_INPUT, false, p->dtype, 3, {batch, rows_q, p->hidden_size}},
+        {"context", &r->context, ATTEND_INPUT, !cross, p->dtype, 3, {batch, rows_k, p->context_hidden_size}},
+        {"out", &r->out, ATTEND_OUTPUT, false, p->dtype, 3, {batch, rows_q, p->output_size}},
+        {"q", &r->q, ATTEND_OUTPUT, true, p->dtype, 4, {batch, rows_q, p->num_heads, p->head_dim}},
+        {"k", &r->k, ATTEND_OUTPUT, true, p->dtype, 4, {batch, rows_k, p->num_kv_heads, p->head_dim}},
+        {"v", &r->v, ATTEND_OUTPUT, true, p->dtype, 4, {batch, rows_k, p->num_kv_heads, p->head_dim_v}},
+        {"heads", &r->heads, ATTEND_OUTPUT, true, p->dtype, 4, {batch, rows_q, p->num_heads, p->head_dim_v}},
+        {"lse", &r->lse, ATTEND_OUTPUT, true, ATTEND_F32, 3, {batch, p->num_heads, rows_q}},
     };
-    ATTEND_TRY(resolve_all(arguments, 8));
+    attend_side_args side = attend_side_of_layer(r);
+    ATTEND_TRY(attend_side_resolve(p, &side));
+    ATTEND_TRY(resolve_all(arguments, 8, &side));
     return check_rows(arguments, 7);
 }
 
@@ -194,18 +274,9 @@ attend_status attend_layer_weights_resolve(const attend_problem *p, const attend
         {"bv", &r->bv, ATTEND_INPUT, true, p->dtype, 1, {v}},
         {"bo", &r->bo, ATTEND_INPUT, true, p->dtype, 1, {p->output_size}},
     };
-    ATTEND_TRY(resolve_all(arguments, 8));
+    ATTEND_TRY(resolve_all(arguments, 8, NULL));
     for (int i = 0; i < 4; i++) ATTEND_TRY(check_matrix(arguments[i].name, arguments[i].tensor));
     for (int i = 4; i < 8; i++)
         if (arguments[i].tensor->data) ATTEND_TRY(attend_tensor_check_rows(arguments[i].name, arguments[i].tensor));
-    return ATTEND_OK;
-}
-
-attend_status attend_lengths_check(const char *name, const int64_t *lengths, int64_t batch, int64_t seqlen)
-{
-    for (int64_t b = 0; lengths && b < batch; b++)
-        if (lengths[b] < 0 || lengths[b] > seqlen)
-            return attend_fail(ATTEND_INVALID_ARGUMENT, "%s[%" PRId64 "] is %" PRId64 ", expected 0 to %" PRId64, name, b,
-                               lengths[b], seqlen);
     return ATTEND_OK;
 }

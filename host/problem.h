@@ -20,8 +20,10 @@ attend_status attend_layer_args_resolve(const attend_problem *problem, const att
 attend_status attend_layer_weights_resolve(const attend_problem *problem, const attend_layer_weights *weights,
                                            size_t bytes, attend_layer_weights *resolved);
 
-/* Lengths on the host: each in [0, seqlen]; `name` is the argument's. NULL is fine. */
-attend_status attend_lengths_check(const char *name, const int64_t *lengths, int64_t batch, int64_t seqlen);
+/* The first two extents of q, k, v and out: packed sequences lie end to end in one batch entry. */
+static inline int64_t attend_tensor_batch(const attend_problem *p) { return p->packed ? 1 : p->batch; }
+static inline int64_t attend_rows_q(const attend_problem *p) { return p->packed ? p->total_q : p->seqlen_q; }
+static inline int64_t attend_rows_k(const attend_problem *p) { return p->packed ? p->total_k : p->seqlen_k; }
 
 /* Whether K and V come from a context tensor. */
 static inline bool attend_problem_is_cross(const attend_problem *problem) { return problem->context_hidden_size != 0; }

@@ -5,7 +5,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-size_t attend_dtype_bytes(attend_dtype dtype) { return dtype == ATTEND_F32 ? 4 : 2; }
+size_t attend_dtype_bytes(attend_dtype dtype)
+{
+    return dtype == ATTEND_U8 ? 1 : dtype == ATTEND_F16 || dtype == ATTEND_BF16 ? 2 : 4;
+}
 
 const char *attend_dtype_name(attend_dtype dtype)
 {
@@ -13,6 +16,8 @@ const char *attend_dtype_name(attend_dtype dtype)
     case ATTEND_F32: return "f32";
     case ATTEND_F16: return "f16";
     case ATTEND_BF16: return "bf16";
+    case ATTEND_U8: return "u8";
+    case ATTEND_I32: return "i32";
     }
     return "unknown dtype";
 }

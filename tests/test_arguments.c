@@ -1,4 +1,5 @@
 /* Bad input gets a sentence that names the argument and the limit: problems, tensors, weights and lengths. */
+#include "arguments.h"
 #include "problem.h"
 #include "tensor.h"
 
@@ -68,25 +69,40 @@ static void bad_problems_are_named(void **state)
         {"context_hidden_size is -1", ATTEND_LAYER, {.hidden_size = 16, .context_hidden_size = -1}},
         {"output_size is -1", ATTEND_LAYER, {.hidden_size = 16, .output_size = -1}},
         {"seqlen_k (5) differs from seqlen_q (3) in self-attention", ATTEND_LAYER, {.hidden_size = 16}},
+        {"align_bottom_right is set", ATTEND_ATTENTION, {.causal = ATTEND_CAUSAL_TOP_LEFT, .align_bottom_right = true}},
+        {"count only with windowed", ATTEND_ATTENTION, {.window_left = 4}},
+        {"window_left is -2, expected at least -1", ATTEND_ATTENTION, {.windowed = true, .window_left = -2}},
+        {"window_right is -5, expected at least -1", ATTEND_ATTENTION, {.windowed = true, .window_right = -5}},
+        {"chunk is -1, expected at least 0", ATTEND_ATTENTION, {.chunk = -1}},
+        {"prefix is -1, expected at least 0", ATTEND_ATTENTION, {.prefix = -1}},
+        {"mask_axes is 16", ATTEND_ATTENTION, {.mask_axes = 16}},
+        {"bias_axes is -1", ATTEND_ATTENTION, {.bias_axes = -1}},
+        {"block_q (64) and block_k (0) are given both or neither", ATTEND_ATTENTION, {.block_q = 64}},
+        {"block_axes is 4", ATTEND_ATTENTION, {.block_q = 64, .block_k = 64, .block_axes = ATTEND_PER_QUERY}},
+        {"total_q and total_k count only with packed", ATTEND_ATTENTION, {.total_q = 6}},
+        {"total_k is -6, expected at least 0", ATTEND_ATTENTION, {.packed = true, .total_k = -6}},
+        {"packed and left_padded exclude each other", ATTEND_ATTENTION, {.packed = true, .left_padded = true}},
+        {"total_k (5) differs from total_q (6)", ATTEND_LAYER, {.hidden_size = 16, .seqlen_k = 3, .packed = true, .total_q = 6, .total_k = 5}},
+        {"softcap is -1, expected 0 or more", ATTEND_ATTENTION, {.softcap = -1}},
+        {"softcap is inf", ATTEND_ATTENTION, {.softcap = INFINITY}},
+        {"alibi is 3", ATTEND_ATTENTION, {.alibi = (attend_alibi)3}},
+        {"relative_buckets is 1, expected 2 to", ATTEND_ATTENTION, {.relative_buckets = 1}},
+        {"relative_buckets is 7, expected an even number from 4", ATTEND_ATTENTION, {.relative_buckets = 7, .relative_bidirectional = true}},
+        {"relative_max_distance is 16, expected 17 to", ATTEND_ATTENTION, {.relative_buckets = 32, .relative_max_distance = 16}},
         {"more bytes than 63 bits", ATTEND_ATTENTION, {.batch = HUGE_SIZE, .seqlen_k = HUGE_SIZE}},
         {"the layer's tensors have more bytes", ATTEND_LAYER, {.seqlen_k = 3, .hidden_size = INT64_MAX / 4}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        attend_problem p = small_problem(), r;
-        const attend_problem *c = &cases[i].change;
+        const attend_problem *c = &cases[i].change, small = small_problem();
+        attend_problem p = *c, r;
+        p.batch = small.batch, p.seqlen_q = small.seqlen_q, p.seqlen_k = small.seqlen_k;
+        p.num_heads = small.num_heads, p.num_kv_heads = small.num_kv_heads, p.head_dim = small.head_dim;
         if (c->batch) p.batch = c->batch;
         if (c->seqlen_q) p.seqlen_q = c->seqlen_q;
         if (c->seqlen_k) p.seqlen_k = c->seqlen_k;
         if (c->num_heads) p.num_heads = c->num_heads;
         if (c->num_kv_heads) p.num_kv_heads = c->num_kv_heads;
         if (c->head_dim) p.head_dim = c->head_dim;
-        p.head_dim_v = c->head_dim_v;
-        p.dtype = c->dtype;
-        p.causal = c->causal;
-        p.softmax_scale = c->softmax_scale;
-        p.hidden_size = c->hidden_size;
-        p.context_hidden_size = c->context_hidden_size;
-        p.output_size = c->output_size;
         expect_failure(attend_problem_resolve(&p, sizeof p, cases[i].operation, &r), ATTEND_INVALID_ARGUMENT,
                        cases[i].sentence);
     }
@@ -165,6 +181,44 @@ static void broadcast_inputs_are_fine(void **state)
     memcpy(args.k.stride, (int64_t[]){0, 16, 8, 1}, 32);
     memcpy(args.v.stride, (int64_t[]){0, 16, 0, 1}, 32);
     assert_int_equal(resolve_args(&args, &r), ATTEND_OK);
+}
+
+/* What a problem announces must come, and nothing else; broadcast axes in either form. */
+static void side_tensors_are_announced(void **state)
+{
+    (void)state;
+    attend_problem p = small_problem(), r;
+    attend_attention_args a, resolved;
+    const int64_t cu[] = {0, 3, 6}, bad_cu[] = {0, 4, 3}, long_cu[] = {0, 2, 6}, starts[] = {0, 1};
+    a = small_args(), a.mask = attend_tensor_4d(memory, ATTEND_U8, 2, 4, 3, 5), expect_bad_args(&a, "mask is given, but the problem does not announce it (mask_axes)");
+    a = small_args(), a.starts_k = starts, expect_bad_args(&a, "starts_k is given, but the problem does not announce it (left_padded)");
+    a = small_args(), a.cu_seqlens_q = cu, expect_bad_args(&a, "cu_seqlens_q is given, but the problem does not announce it (packed)");
+    p.bias_axes = ATTEND_PER_HEAD | ATTEND_PER_KEY, p.sinks = true;
+    assert_int_equal(attend_problem_resolve(&p, sizeof p, ATTEND_ATTENTION, &r), ATTEND_OK);
+    a = small_args();
+    expect_failure(attend_attention_args_resolve(&r, &a, sizeof a, &resolved), ATTEND_INVALID_ARGUMENT, "bias is missing");
+    a.bias = attend_tensor_4d(memory, ATTEND_F32, 1, 4, 1, 5);
+    expect_failure(attend_attention_args_resolve(&r, &a, sizeof a, &resolved), ATTEND_INVALID_ARGUMENT, "sinks is missing");
+    a.sinks = attend_tensor_1d(memory, ATTEND_F32, 4);
+    assert_int_equal(attend_attention_args_resolve(&r, &a, sizeof a, &resolved), ATTEND_OK);
+    assert_int_equal(resolved.bias.stride[0], 0);
+    assert_int_equal(resolved.bias.stride[1], 5);
+    assert_int_equal(resolved.bias.stride[2], 0);
+    a.bias = attend_tensor_4d(memory, ATTEND_F32, 2, 4, 3, 5), memcpy(a.bias.stride, (int64_t[]){0, 5, 0, 1}, 32);
+    assert_int_equal(attend_attention_args_resolve(&r, &a, sizeof a, &resolved), ATTEND_OK);
+    memcpy(a.bias.stride, (int64_t[]){0, 5, 20, 1}, 32);
+    expect_failure(attend_attention_args_resolve(&r, &a, sizeof a, &resolved), ATTEND_INVALID_ARGUMENT,
+                   "bias varies along queries (stride[2] is 20), which the problem's axes leave out");
+    a.bias = attend_tensor_4d(memory, ATTEND_BF16, 1, 4, 1, 5);
+    expect_failure(attend_attention_args_resolve(&r, &a, sizeof a, &resolved), ATTEND_INVALID_ARGUMENT, "bias is bf16, expected f32");
+    a.bias = attend_tensor_4d(memory, ATTEND_F32, 1, 2, 1, 5);
+    expect_failure(attend_attention_args_resolve(&r, &a, sizeof a, &resolved), ATTEND_INVALID_ARGUMENT,
+                   "bias has shape [1, 2, 1, 5], expected [1, 4, 1, 5]");
+    assert_int_equal(attend_cu_seqlens_check("cu_seqlens_q", cu, 2, 3, 6), ATTEND_OK);
+    expect_failure(attend_cu_seqlens_check("cu_seqlens_q", cu + 1, 1, 3, 6), ATTEND_INVALID_ARGUMENT, "cu_seqlens_q[0] is 3, expected 0");
+    expect_failure(attend_cu_seqlens_check("cu_seqlens_q", bad_cu, 2, 4, 6), ATTEND_INVALID_ARGUMENT, "cu_seqlens_q[2] is 3, expected 4");
+    expect_failure(attend_cu_seqlens_check("cu_seqlens_q", long_cu, 2, 3, 6), ATTEND_INVALID_ARGUMENT, "gives sequence 1 4 rows, the problem allows 3");
+    expect_failure(attend_cu_seqlens_check("cu_seqlens_q", cu, 2, 3, 7), ATTEND_INVALID_ARGUMENT, "ends with 6, expected the total, 7");
 }
 
 static void overlaps_are_told_from_interleaving(void **state)
@@ -283,6 +337,7 @@ int main(void)
         cmocka_unit_test(good_tensors_get_strides),
         cmocka_unit_test(bad_tensors_are_named),
         cmocka_unit_test(broadcast_inputs_are_fine),
+        cmocka_unit_test(side_tensors_are_announced),
         cmocka_unit_test(overlaps_are_told_from_interleaving),
         cmocka_unit_test(bad_lengths_are_named),
         cmocka_unit_test(weights_in_either_orientation),

@@ -102,7 +102,7 @@ static void every_defect_is_caught(void **state)
             test_fixture_free(&f);
         }
         for (int d = 0; d < 3; d++) {
-            char text[160];
+            char text[TEST_CASE_TEXT];
             const catches *c = &of[d];
             if (c->cases == 0) continue;
             print_message("%-20s %-4s caught in %3d of %3d by%s%s%s; worst %.3g: %s\n", model_defect_name(defect),

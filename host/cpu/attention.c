@@ -1,6 +1,6 @@
 /* Attention on the CPU: packs each KV head once, then hands (batch, head, query block) tasks to threads. */
 #include "cpu.h"
-#include "../visibility.h"
+#include "../arguments.h"
 
 #include <omp.h>
 
@@ -28,7 +28,8 @@ static void pack_panel(const attend_cpu_plan *plan, const attend_attention_args 
     const attend_problem *p = plan->problem;
     const attend_tensor *k = &args->k, *v = &args->v;
     attend_cpu_keys keys = keys_of(plan, b, kv_head);
-    int64_t length = attend_length(args->seqlens_k, b, p->seqlen_k), v_width = geometry_of(p).v_width;
+    const attend_lists lists = attend_lists_of(args);
+    int64_t length = attend_sequence_of(p, &lists, b).seqlen_k, v_width = geometry_of(p).v_width;
     if (first >= length) return;
     const char *k_head = (const char *)k->data + (b * k->stride[0] + kv_head * k->stride[2]) * (int64_t)attend_dtype_bytes(k->dtype);
     plan->context->kernel->pack_keys(keys.k, k_head, p->dtype, k->stride[1], p->head_dim, first, ATTEND_CPU_PANEL, length);
@@ -42,6 +43,7 @@ static void pack_panel(const attend_cpu_plan *plan, const attend_attention_args 
 static void run_task(const attend_cpu_plan *plan, const attend_attention_args *args, int64_t index, float *scratch)
 {
     const attend_problem *p = plan->problem;
+    const attend_lists lists = attend_lists_of(args);
     geometry g = geometry_of(p);
     int64_t heads = p->batch * p->num_heads, b = index % heads / p->num_heads, h = index % p->num_heads;
     int64_t query = (g.q_blocks - 1 - index / heads) * ATTEND_CPU_TILE_Q; /* the longest causal rows first */
@@ -50,8 +52,7 @@ static void run_task(const attend_cpu_plan *plan, const attend_attention_args *a
     attend_cpu_task task = {
         .problem = p,
         .keys = keys_of(plan, b, h / (p->num_heads / p->num_kv_heads)),
-        .seqlen_q = attend_length(args->seqlens_q, b, p->seqlen_q),
-        .seqlen_k = attend_length(args->seqlens_k, b, p->seqlen_k),
+        .sequence = attend_sequence_of(p, &lists, b),
         .query = query,
         .queries = rest < ATTEND_CPU_TILE_Q ? rest : ATTEND_CPU_TILE_Q,
         .q = (const char *)q->data + (b * q->stride[0] + query * q->stride[1] + h * q->stride[2]) * bytes,
@@ -68,8 +69,7 @@ static void run_task(const attend_cpu_plan *plan, const attend_attention_args *a
 attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention_args *args)
 {
     const attend_problem *p = plan->problem;
-    ATTEND_TRY(attend_lengths_check("seqlens_q", args->seqlens_q, p->batch, p->seqlen_q));
-    ATTEND_TRY(attend_lengths_check("seqlens_k", args->seqlens_k, p->batch, p->seqlen_k));
+    ATTEND_TRY(attend_lists_check(p, args));
     geometry g = geometry_of(p);
     int64_t panels = g.keys / ATTEND_CPU_PANEL, packs = p->batch * p->num_kv_heads * panels;
     int64_t tasks = p->batch * p->num_heads * g.q_blocks;

@@ -1,5 +1,6 @@
 /* The CPU as a backend: contexts that know their threads and instruction set, plans that hold all memory they will need. */
 #include "cpu.h"
+#include "../feature_set.h"
 
 #include <omp.h>
 #include <stdio.h>
@@ -42,9 +43,12 @@ static void plan_destroy(attend_plan *plan)
     free(cpu);
 }
 
+enum { FEATURES = ATTEND_FEATURE_CAUSAL };
+
 static attend_status plan_create(attend_plan *plan)
 {
     const attend_problem *p = &plan->problem;
+    ATTEND_TRY(attend_features_check(p, FEATURES, "the CPU kernel"));
     attend_cpu_plan *cpu = calloc(1, sizeof *cpu);
     if (!cpu) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a plan");
     plan->state = cpu;
@@ -78,7 +82,7 @@ static bool kernel(size_t index, attend_kernel_info *info)
     const attend_cpu_kernel *row = attend_cpu_kernel_row(index / 3);
     if (!row) return false;
     *info = (attend_kernel_info){.name = row->name, .device = ATTEND_CPU, .dtype = dtypes[index % 3], .head_dim_max = INT64_MAX,
-                                 .head_dim_v_max = INT64_MAX, .tile_q = ATTEND_CPU_TILE_Q, .tile_k = ATTEND_CPU_TILE_K, .threads = 1};
+                                 .head_dim_v_max = INT64_MAX, .tile_q = ATTEND_CPU_TILE_Q, .tile_k = ATTEND_CPU_TILE_K, .threads = 1, .features = FEATURES};
     return true;
 }
 

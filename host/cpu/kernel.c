@@ -6,7 +6,6 @@
    ATTEND_VECTORS vectors of accumulators in registers, one broadcast and one multiply-add per row and vector. A row's sums
    run over keys and dims in their plain order whatever the rows beside it, so its bits depend on nothing else. */
 #include "kernel.h"
-#include "../visibility.h"
 
 #include <math.h>
 #include <string.h>
@@ -124,7 +123,7 @@ static void begin(work *w, const attend_cpu_task *task)
     for (int64_t r = 0; r < task->queries; r++) {
         w->m[r] = -INFINITY, w->l[r] = 0;
         int64_t query = task->query + r;
-        w->end[r] = query < task->seqlen_q ? attend_visible_end(p, query, task->seqlen_q, task->seqlen_k) : 0;
+        w->end[r] = query < task->sequence.seqlen_q ? attend_visible_end(p, &task->sequence, query) : 0;
         if (w->end[r] > 0) attend_cpu_load_row(w->q + r * w->q_width, task->q, r * task->q_stride, p->head_dim, p->dtype);
     }
 }

@@ -2,7 +2,7 @@
 #ifndef ATTEND_CPU_KERNEL_H
 #define ATTEND_CPU_KERNEL_H
 
-#include <attend/attend.h>
+#include "../visibility.h"
 
 enum {
     ATTEND_CPU_TILE_Q = 48,  /* queries of a task: their scores and output stay in L1 and L2 */
@@ -20,7 +20,7 @@ typedef struct attend_cpu_keys {
 typedef struct attend_cpu_task {
     const attend_problem *problem;
     attend_cpu_keys keys;
-    int64_t seqlen_q, seqlen_k; /* of this batch entry */
+    attend_sequence sequence;
     int64_t query, queries;     /* the first, and how many: at most ATTEND_CPU_TILE_Q */
     const void *q;              /* the first query's row, stored in the problem's dtype */
     int64_t q_stride;           /* elements between rows */

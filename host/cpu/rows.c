@@ -15,6 +15,7 @@ void attend_cpu_load_row(float *to, const void *from, int64_t offset, int64_t n,
     case ATTEND_BF16:
         for (int64_t i = 0; i < n; i++) to[i] = attend_from_bf16(half[i]);
         break;
+    default: break; /* no activation is of another dtype */
     }
 }
 
@@ -29,5 +30,6 @@ void attend_cpu_store_row(void *to, int64_t offset, const float *from, int64_t n
     case ATTEND_BF16:
         for (int64_t i = 0; i < n; i++) half[i] = attend_to_bf16(from[i]);
         break;
+    default: break;
     }
 }

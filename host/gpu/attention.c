@@ -1,5 +1,6 @@
 /* Attention on the device: which row of the table runs, on tensors that may have to be brought there first. */
 #include "gpu.h"
+#include "arguments.h"
 #include "range.h"
 
 static attend_view view_of(const attend_tensor *t)
@@ -25,7 +26,7 @@ attend_status attend_gpu_attention(const attend_plan *plan, const attend_attenti
         .problem = plan->problem,
         .q = view_of(&args->q), .k = view_of(&args->k), .v = view_of(&args->v), .out = view_of(&args->out),
         .lse = {args->lse.data, args->lse.stride[0], args->lse.stride[2], args->lse.stride[1]},
-        .seqlens_q = args->seqlens_q, .seqlens_k = args->seqlens_k,
+        .lists = attend_lists_of(args), .terms = attend_terms_of(args),
         .l2_bytes = gpu->l2_bytes, .aligned = aligned, .out_aligned = is_aligned(&args->out),
     };
     attend_range_begin(row->info.name);

@@ -1,5 +1,6 @@
 /* The kernel table of the CUDA backend, and the choice of a row. Nobody else asks "which kernel?". */
 #include "gpu.h"
+#include "feature_set.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -14,13 +15,16 @@ static bool fits(const attend_gpu_context *gpu, const attend_problem *p, bool al
 {
     const attend_kernel_info *info = &row->info;
     return info->dtype == p->dtype && p->head_dim <= info->head_dim_max && p->head_dim_v <= info->head_dim_v_max &&
-           info->architecture_min <= gpu->architecture && info->shared_bytes <= gpu->shared_bytes && (aligned || row->any_alignment);
+           info->architecture_min <= gpu->architecture && !(attend_features_of(p) & ~info->features) && info->shared_bytes <= gpu->shared_bytes && (aligned || row->any_alignment);
 }
 
 attend_status attend_gpu_select_kernel(const attend_gpu_context *gpu, const attend_problem *p, bool aligned,
                                        const attend_kernel_row **row)
 {
     const char *forced = getenv("ATTEND_KERNEL");
+    uint64_t any = 0; /* what at least one row can do */
+    for (size_t i = 0; (*row = attend_gpu_kernel_row(i)); i++) any |= (*row)->info.features;
+    ATTEND_TRY(attend_features_check(p, any, "no CUDA kernel of this build"));
     for (size_t i = 0; (*row = attend_gpu_kernel_row(i)); i++)
         if (fits(gpu, p, aligned, *row) && (!forced || !strcmp(forced, (*row)->info.name))) return ATTEND_OK;
     if (forced)

@@ -1,5 +1,6 @@
 /* Tensors wherever they lie: finding out, and copying strided views between host and device in stream order. */
 #include "gpu.h"
+#include "arguments.h"
 #include "range.h"
 
 #include <string.h>

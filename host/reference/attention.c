@@ -1,29 +1,105 @@
 /* Attention by its definition, in fp64: every score, every weight, every product, in plain loops. */
 #include "reference.h"
+#include "../relative.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 static const double epsilon = 0x1p-24;
 
-/* Whether query i sees key j: stated here a second time, independently of host/visibility.h. */
-static bool visible(const attend_problem *p, int64_t i, int64_t j, int64_t seqlen_q, int64_t seqlen_k)
+static int64_t floor_divide(int64_t a, int64_t b) { return a / b - (a % b < 0); }
+
+/* An element of a mask, a bias or a block mask; of broadcast axes the stride is 0. */
+static double plane(const attend_reference_keys *x, const attend_tensor *t, int64_t h, int64_t i, int64_t j)
 {
-    if (i >= seqlen_q || j >= seqlen_k) return false;
-    switch (p->causal) {
-    case ATTEND_CAUSAL_NONE: return true;
-    case ATTEND_CAUSAL_TOP_LEFT: return j <= i;
-    case ATTEND_CAUSAL_BOTTOM_RIGHT: return j <= i + seqlen_k - seqlen_q;
-    }
-    return false;
+    return attend_load(t, x->batch * t->stride[0] + h * t->stride[1] + i * t->stride[2] + j * t->stride[3]);
 }
 
-bool attend_reference_keys_load(attend_reference_keys *keys, const attend_problem *p, const attend_tensor *k,
-                                const attend_tensor *v, int64_t batch, int64_t kv_head, int64_t seqlen_q, int64_t seqlen_k)
+static double by_head(const attend_tensor *t, int64_t h) { return attend_load(t, h * t->stride[0]); }
+
+static double segment(const attend_reference_keys *x, const attend_tensor *t, int64_t at)
 {
-    int64_t d = p->head_dim, dv = p->head_dim_v, n = seqlen_k;
+    return attend_load(t, (x->problem->packed ? 0 : x->batch) * t->stride[0] + at * t->stride[1]);
+}
+
+static int64_t position(const attend_reference_keys *x, int64_t i)
+{
+    return x->problem->align_bottom_right ? i + x->seqlen_k - x->seqlen_q : i;
+}
+
+/* Whether query i sees key j: stated here a second time, independently of host/visibility.h. */
+static bool visible(const attend_reference_keys *x, int64_t h, int64_t i, int64_t j)
+{
+    const attend_problem *p = x->problem;
+    const attend_attention_args *a = x->args;
+    int64_t at = position(x, i);
+    bool near = true;
+    if (i >= x->seqlen_q || j < x->start || j >= x->seqlen_k) return false;
+    if (p->causal) near = near && j <= at;
+    if (p->window_left >= 0) near = near && j >= at - p->window_left;
+    if (p->window_right >= 0) near = near && j <= at + p->window_right;
+    if (p->chunk) near = near && floor_divide(j - x->start, p->chunk) == floor_divide(at - x->start, p->chunk);
+    if (!near && j - x->start >= p->prefix) return false;
+    if (p->segments && segment(x, &a->segments_q, x->first_q + i) != segment(x, &a->segments_k, x->first_k + j)) return false;
+    if (p->mask_axes && plane(x, &a->mask, h, i, j) == 0) return false;
+    if (p->block_q && plane(x, &a->block_mask, h, i / p->block_q, j / p->block_k) == 0) return false;
+    return !p->bias_axes || plane(x, &a->bias, h, i, j) != -INFINITY;
+}
+
+/* The paper's slopes, or the caller's. */
+static double slope(const attend_reference_keys *x, int64_t h)
+{
+    int64_t n = 1, heads = x->problem->num_heads;
+    if (x->args->alibi_slopes.data) return by_head(&x->args->alibi_slopes, h);
+    while (2 * n <= heads) n *= 2;
+    return h < n ? exp2(-8.0 * (double)(h + 1) / (double)n) : exp2(-4.0 * (double)(2 * (h - n) + 1) / (double)n);
+}
+
+/* The terms that are added to a score. */
+typedef struct added {
+    double alibi, relative, bias;
+} added;
+
+static added added_terms(const attend_reference_keys *x, int64_t h, int64_t i, int64_t j)
+{
+    const attend_problem *p = x->problem;
+    const attend_tensor *table = &x->args->relative_table;
+    int64_t distance = j - position(x, i);
+    added t = {0, 0, 0};
+    if (p->alibi) t.alibi = slope(x, h) * (double)(p->alibi == ATTEND_ALIBI_CAUSAL || distance < 0 ? distance : -distance);
+    if (p->relative_buckets)
+        t.relative = attend_load(table, h * table->stride[0] + attend_relative_bucket(p, distance) * table->stride[1]);
+    if (p->bias_axes) t.bias = plane(x, &x->args->bias, h, i, j);
+    return t;
+}
+
+static double scale_of(const attend_reference_keys *x, int64_t h)
+{
+    return x->problem->head_scales ? (double)x->problem->softmax_scale * by_head(&x->args->head_scales, h) : x->problem->softmax_scale;
+}
+
+/* Where a batch entry's rows and keys lie. */
+static void locate(attend_reference_keys *keys)
+{
+    const attend_problem *p = keys->problem;
+    const attend_attention_args *a = keys->args;
+    int64_t b = keys->batch;
+    keys->seqlen_q = a->seqlens_q ? a->seqlens_q[b] : p->seqlen_q;
+    keys->seqlen_k = a->seqlens_k ? a->seqlens_k[b] : p->seqlen_k;
+    keys->start = a->starts_k ? a->starts_k[b] : 0;
+    if (!p->packed) return;
+    keys->first_q = a->cu_seqlens_q[b], keys->seqlen_q = a->cu_seqlens_q[b + 1] - keys->first_q;
+    keys->first_k = a->cu_seqlens_k[b], keys->seqlen_k = a->cu_seqlens_k[b + 1] - keys->first_k;
+}
+
+bool attend_reference_keys_load(attend_reference_keys *keys, const attend_problem *p, const attend_attention_args *args,
+                                int64_t batch, int64_t kv_head)
+{
+    const attend_tensor *k = &args->k, *v = &args->v;
+    *keys = (attend_reference_keys){.problem = p, .args = args, .batch = batch};
+    locate(keys);
+    int64_t d = p->head_dim, dv = p->head_dim_v, n = keys->seqlen_k, tensor_batch = p->packed ? 0 : batch;
     size_t k_elements = (size_t)(n * d) + 1, v_elements = (size_t)(n * dv) + 1;
-    *keys = (attend_reference_keys){.problem = p, .seqlen_q = seqlen_q, .seqlen_k = seqlen_k};
     keys->k = malloc(k_elements * sizeof(double));
     keys->v = malloc(v_elements * sizeof(double));
     keys->k32 = malloc(k_elements * sizeof(float));
@@ -32,7 +108,8 @@ bool attend_reference_keys_load(attend_reference_keys *keys, const attend_proble
         attend_reference_keys_free(keys);
         return false;
     }
-    int64_t k_head = batch * k->stride[0] + kv_head * k->stride[2], v_head = batch * v->stride[0] + kv_head * v->stride[2];
+    int64_t k_head = tensor_batch * k->stride[0] + keys->first_k * k->stride[1] + kv_head * k->stride[2];
+    int64_t v_head = tensor_batch * v->stride[0] + keys->first_k * v->stride[1] + kv_head * v->stride[2];
     for (int64_t j = 0; j < n; j++) {
         for (int64_t c = 0; c < d; c++) {
             keys->k[c * n + j] = attend_load(k, k_head + j * k->stride[1] + c * k->stride[3]);
@@ -56,28 +133,45 @@ int64_t attend_reference_scratch(const attend_problem *p, int64_t seqlen_k) { re
 
 /* Query, weights and errors of one row while it is worked on. */
 typedef struct row_work {
-    double *p;         /* scores, then weights exp(s - max), zero where not visible */
-    double *magnitude; /* Σ_c |q_c||k_jc| */
+    int64_t head, query;
+    double *p;     /* scores, then weights exp(s - max), zero where not visible */
+    double *delta; /* Σ_c |q_c||k_jc|, then the error that the score may have */
     bool *sees;
-    double max, max_magnitude, sum; /* of the visible scores, their absolute values, their weights */
+    double max, max_magnitude, sum; /* of the visible scores, their absolute values, their weights; the latter two with the sink */
+    double sink;                    /* its weight */
     int64_t count;                  /* of the visible keys */
 } row_work;
 
-static void score(const attend_reference_keys *keys, int64_t query, const double *q, row_work *w)
+/* q·k becomes a score, Σ|q||k| its error: see docs/numerics.md for each term. */
+static void finish_score(const attend_reference_keys *keys, row_work *w, int64_t j, double scale)
+{
+    const attend_problem *p = keys->problem;
+    added t = added_terms(keys, w->head, w->query, j);
+    double s = w->p[j] * scale, delta = 2 * fabs(scale) * ((double)p->head_dim + 2) * epsilon * w->delta[j];
+    if (p->head_scales) delta += epsilon * fabs(s);
+    if (p->softcap > 0) s = p->softcap * tanh(s / p->softcap), delta += 8 * epsilon * fabs(s);
+    int additions = (p->alibi != 0) + (p->relative_buckets > 0) + (p->bias_axes != 0);
+    double sum = fabs(s) + fabs(t.alibi) + fabs(t.relative) + fabs(t.bias);
+    w->p[j] = s + t.alibi + t.relative + t.bias;
+    w->delta[j] = delta + epsilon * (8 * fabs(t.alibi) + additions * sum);
+}
+
+static void score(const attend_reference_keys *keys, const double *q, row_work *w)
 {
     const attend_problem *p = keys->problem;
     int64_t n = keys->seqlen_k;
-    for (int64_t j = 0; j < n; j++) w->p[j] = w->magnitude[j] = 0;
+    double scale = scale_of(keys, w->head);
+    for (int64_t j = 0; j < n; j++) w->p[j] = w->delta[j] = 0;
     for (int64_t c = 0; c < p->head_dim; c++)
         for (int64_t j = 0; j < n; j++) {
             w->p[j] += q[c] * keys->k[c * n + j];
-            w->magnitude[j] += fabs(q[c] * keys->k[c * n + j]);
+            w->delta[j] += fabs(q[c] * keys->k[c * n + j]);
         }
     w->max = -INFINITY, w->max_magnitude = 0, w->sum = 0, w->count = 0;
     for (int64_t j = 0; j < n; j++) {
-        w->sees[j] = visible(p, query, j, keys->seqlen_q, n);
+        w->sees[j] = visible(keys, w->head, w->query, j);
         if (!w->sees[j]) continue;
-        w->p[j] *= p->softmax_scale;
+        finish_score(keys, w, j, scale);
         w->count++;
         w->max = fmax(w->max, w->p[j]); /* a NaN among the scores reaches the sum, and with it the whole row */
         w->max_magnitude = fmax(w->max_magnitude, fabs(w->p[j]));
@@ -86,6 +180,9 @@ static void score(const attend_reference_keys *keys, int64_t query, const double
         w->p[j] = w->sees[j] ? exp(w->p[j] - w->max) : 0;
         w->sum += w->p[j];
     }
+    double sink = p->sinks ? by_head(&keys->args->sinks, w->head) : -INFINITY;
+    w->sink = exp(sink - w->max);
+    if (p->sinks && sink != -INFINITY) w->sum += w->sink, w->max_magnitude = fmax(w->max_magnitude, fabs(sink));
 }
 
 /* Rule 1: see docs/numerics.md for each term. */
@@ -98,8 +195,7 @@ static void bound_row(const attend_reference_keys *keys, const row_work *w, doub
     for (int64_t j = 0; j < keys->seqlen_k; j++) {
         if (!w->sees[j]) continue;
         double weight = w->p[j] / w->sum;
-        double delta = 2 * fabs(p->softmax_scale) * ((double)p->head_dim + 2) * epsilon * w->magnitude[j];
-        double eta = delta + 4 * epsilon * w->max_magnitude + 0x1p-22;
+        double eta = w->delta[j] + 4 * epsilon * w->max_magnitude + 0x1p-22;
         weighted_eta += weight * eta;
         largest_eta = fmax(largest_eta, eta);
         largest_p = fmax(largest_p, weight);
@@ -109,6 +205,11 @@ static void bound_row(const attend_reference_keys *keys, const row_work *w, doub
             row->magnitude[c] += weight * v;
             absolute_v[c] += v;
         }
+    }
+    if (p->sinks) {
+        double eta = 4 * epsilon * w->max_magnitude + 0x1p-22;
+        weighted_eta += w->sink / w->sum * eta;
+        largest_eta = fmax(largest_eta, eta);
     }
     for (int64_t c = 0; c < p->head_dim_v; c++) {
         row->bound[c] += fabs(row->out[c]) * (weighted_eta + (m + 8) * epsilon + u) + attend_half_least(p->dtype);
@@ -130,7 +231,19 @@ static void baseline_rounded(const attend_reference_keys *keys, const row_work *
     for (int64_t c = 0; c < p->head_dim_v; c++) row->baseline[c] = attend_round(row->baseline[c], p->dtype);
 }
 
-/* Rule 2 for fp32: the naive algorithm in fp32, three plain loops and libm's exp. */
+/* The naive algorithm's score, in fp32 throughout. */
+static float naive_score(const attend_reference_keys *keys, const row_work *w, int64_t j, float dot)
+{
+    const attend_problem *p = keys->problem;
+    added t = added_terms(keys, w->head, w->query, j);
+    float s = dot * (float)scale_of(keys, w->head);
+    if (p->softcap > 0) s = p->softcap * tanhf(s / p->softcap);
+    if (p->alibi) s += (float)t.alibi;
+    if (p->relative_buckets) s += (float)t.relative;
+    return p->bias_axes ? s + (float)t.bias : s;
+}
+
+/* Rule 2 for fp32: the naive algorithm in fp32, three plain loops and libm's functions. */
 static void baseline_naive(const attend_reference_keys *keys, const double *q, const row_work *w, float *s, float *o,
                            attend_reference_row *row)
 {
@@ -141,8 +254,9 @@ static void baseline_naive(const attend_reference_keys *keys, const double *q, c
     for (int64_t c = 0; c < p->head_dim; c++)
         for (int64_t j = 0; j < n; j++) s[j] += (float)q[c] * keys->k32[c * n + j];
     for (int64_t j = 0; j < n; j++) {
-        s[j] *= p->softmax_scale;
-        if (w->sees[j]) max = fmaxf(max, s[j]);
+        if (!w->sees[j]) continue;
+        s[j] = naive_score(keys, w, j, s[j]);
+        max = fmaxf(max, s[j]);
     }
     for (int64_t c = 0; c < dv; c++) o[c] = 0;
     for (int64_t j = 0; j < n; j++) {
@@ -151,26 +265,31 @@ static void baseline_naive(const attend_reference_keys *keys, const double *q, c
         sum += weight;
         for (int64_t c = 0; c < dv; c++) o[c] += weight * keys->v32[j * dv + c];
     }
+    if (p->sinks) sum += expf((float)by_head(&keys->args->sinks, w->head) - max);
     for (int64_t c = 0; c < dv; c++) row->baseline[c] = o[c] / sum;
 }
 
-void attend_reference_attend(const attend_reference_keys *keys, int64_t query, const double *q, double *scratch,
+void attend_reference_attend(const attend_reference_keys *keys, int64_t head, int64_t query, const double *q, double *scratch,
                              attend_reference_row *row)
 {
     const attend_problem *p = keys->problem;
     int64_t n = keys->seqlen_k, dv = p->head_dim_v;
-    row_work w = {.p = scratch, .magnitude = scratch + n, .sees = (bool *)(scratch + 2 * n)};
+    row_work w = {.head = head, .query = query, .p = scratch, .delta = scratch + n, .sees = (bool *)(scratch + 2 * n)};
     double *spare = scratch + 3 * n;
-    score(keys, query, q, &w);
     for (int64_t c = 0; c < dv; c++) row->out[c] = row->bound[c] = row->baseline[c] = row->magnitude[c] = 0;
     row->lse = -INFINITY, row->lse_bound = 0;
-    if (w.count == 0) return; /* nothing is seen: zeros */
+    if (query >= keys->seqlen_q) return; /* padding: zeros */
+    score(keys, q, &w);
+    if (w.count == 0) { /* nothing is seen: zeros, and the sink alone */
+        if (p->sinks) row->lse = by_head(&keys->args->sinks, head), row->lse_bound = 4 * epsilon * fabs(row->lse);
+        return;
+    }
     for (int64_t j = 0; j < n; j++)
         for (int64_t c = 0; w.sees[j] && c < dv; c++) row->out[c] += w.p[j] / w.sum * keys->v[j * dv + c];
     row->lse = w.max + log(w.sum);
     bound_row(keys, &w, spare, row);
     if (p->dtype == ATTEND_F32)
-        baseline_naive(keys, q, &w, (float *)w.magnitude, (float *)spare, row);
+        baseline_naive(keys, q, &w, (float *)w.delta, (float *)spare, row);
     else
         baseline_rounded(keys, &w, row);
 }

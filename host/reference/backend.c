@@ -1,4 +1,5 @@
 /* The reference as a device of its own: exact fp64 results, rounded once to storage. */
+#include "../arguments.h"
 #include "../backend.h"
 #include "reference.h"
 
@@ -58,8 +59,7 @@ static attend_status attention_forward(attend_plan *plan, const attend_attention
 {
     const attend_problem *p = &plan->problem;
     attention_job job = {args, p};
-    ATTEND_TRY(attend_lengths_check("seqlens_q", args->seqlens_q, p->batch, p->seqlen_q));
-    ATTEND_TRY(attend_lengths_check("seqlens_k", args->seqlens_k, p->batch, p->seqlen_k));
+    ATTEND_TRY(attend_lists_check(p, args));
     if (!attend_reference_attention(p, args, threads_of(plan), take_row, &job))
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's copy of K and V");
     return ATTEND_OK;
@@ -79,8 +79,9 @@ static attend_status layer_forward(attend_plan *plan, const attend_layer_args *a
 {
     const attend_problem *p = &plan->problem;
     attend_reference_layer layer;
-    ATTEND_TRY(attend_lengths_check("seqlens_q", args->seqlens_q, p->batch, p->seqlen_q));
-    ATTEND_TRY(attend_lengths_check("seqlens_k", args->seqlens_k, p->batch, p->seqlen_k));
+    attend_attention_args lists = {0};
+    attend_side_copy(&lists, args);
+    ATTEND_TRY(attend_lists_check(p, &lists));
     bool complete = attend_reference_run_layer(p, &plan->weights, args, false, threads_of(plan), &layer);
     if (complete) {
         attend_tensor out = args->out;

@@ -1,6 +1,8 @@
 /* A whole layer by its definition: three projections, attention, one more projection. Either exact, nothing rounded between the
    stages, or as the baseline of rule 2, which rounds wherever the storage dtype forces it. */
 #include "reference.h"
+#include "../arguments.h"
+#include "../problem.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -56,14 +58,16 @@ bool attend_reference_run_layer(const attend_problem *p, const attend_layer_weig
     const attend_tensor *source = p->context_hidden_size ? &args->context : &args->x;
     memset(r, 0, sizeof *r);
     r->lse = args->lse;
-    if (!allocate(&r->q, p->batch, p->seqlen_q, p->num_heads, p->head_dim) ||
-        !allocate(&r->k, p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim) ||
-        !allocate(&r->v, p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim_v) ||
-        !allocate(&r->heads, p->batch, p->seqlen_q, p->num_heads, p->head_dim_v) ||
-        !allocate(&r->out, p->batch, p->seqlen_q, 1, p->output_size) ||
-        !allocate(&r->magnitude, p->batch, p->seqlen_q, 1, p->output_size))
+    int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
+    if (!allocate(&r->q, batch, rows_q, p->num_heads, p->head_dim) ||
+        !allocate(&r->k, batch, rows_k, p->num_kv_heads, p->head_dim) ||
+        !allocate(&r->v, batch, rows_k, p->num_kv_heads, p->head_dim_v) ||
+        !allocate(&r->heads, batch, rows_q, p->num_heads, p->head_dim_v) ||
+        !allocate(&r->out, batch, rows_q, 1, p->output_size) ||
+        !allocate(&r->magnitude, batch, rows_q, 1, p->output_size))
         return false;
-    attend_attention_args attention = {.q = r->q, .k = r->k, .v = r->v, .seqlens_q = args->seqlens_q, .seqlens_k = args->seqlens_k};
+    attend_attention_args attention = {.q = r->q, .k = r->k, .v = r->v};
+    attend_side_copy(&attention, args);
     attend_tensor joined = join(&r->heads);
     attention_job job = {r, rounded, p->head_dim_v};
     return project(&args->x, &w->wq, &w->bq, p, rounded, threads, &r->q, NULL) &&

@@ -18,8 +18,8 @@ double attend_round(double value, attend_dtype dtype)
     case ATTEND_F32: return (float)value;
     case ATTEND_F16: return attend_from_f16(attend_to_f16(attend_double_to_odd(value)));
     case ATTEND_BF16: return attend_from_bf16(attend_to_bf16(attend_double_to_odd(value)));
+    default: return value;
     }
-    return value;
 }
 
 double attend_load(const attend_tensor *tensor, int64_t offset)
@@ -28,6 +28,8 @@ double attend_load(const attend_tensor *tensor, int64_t offset)
     case ATTEND_F32: return ((const float *)tensor->data)[offset];
     case ATTEND_F16: return attend_from_f16(((const uint16_t *)tensor->data)[offset]);
     case ATTEND_BF16: return attend_from_bf16(((const uint16_t *)tensor->data)[offset]);
+    case ATTEND_U8: return ((const uint8_t *)tensor->data)[offset];
+    case ATTEND_I32: return ((const int32_t *)tensor->data)[offset];
     }
     return ((const double *)tensor->data)[offset];
 }
@@ -38,6 +40,8 @@ void attend_store(const attend_tensor *tensor, int64_t offset, double value)
     case ATTEND_F32: ((float *)tensor->data)[offset] = (float)value; return;
     case ATTEND_F16: ((uint16_t *)tensor->data)[offset] = attend_to_f16(attend_double_to_odd(value)); return;
     case ATTEND_BF16: ((uint16_t *)tensor->data)[offset] = attend_to_bf16(attend_double_to_odd(value)); return;
+    case ATTEND_U8: ((uint8_t *)tensor->data)[offset] = (uint8_t)value; return;
+    case ATTEND_I32: ((int32_t *)tensor->data)[offset] = (int32_t)value; return;
     }
     ((double *)tensor->data)[offset] = value;
 }

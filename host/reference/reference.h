@@ -17,15 +17,19 @@ void attend_store(const attend_tensor *tensor, int64_t element_offset, double va
    all keys at once, sums in its plain order. */
 typedef struct attend_reference_keys {
     const attend_problem *problem;
+    const attend_attention_args *args; /* resolved, on the host */
+    int64_t batch;
     int64_t seqlen_q, seqlen_k; /* of this batch entry */
+    int64_t first_q, first_k;   /* its first rows in packed tensors, else 0 */
+    int64_t start;              /* its first key that is not padding */
     double *k;                  /* [head_dim][seqlen_k] */
     double *v;                  /* [seqlen_k][head_dim_v] */
     float *k32, *v32;           /* the same, for the naive fp32 baseline */
 } attend_reference_keys;
 
-/* False where memory lacks. k and v: resolved tensors of the problem's shapes. */
-bool attend_reference_keys_load(attend_reference_keys *keys, const attend_problem *problem, const attend_tensor *k,
-                                const attend_tensor *v, int64_t batch, int64_t kv_head, int64_t seqlen_q, int64_t seqlen_k);
+/* False where memory lacks. args: resolved, on the host. */
+bool attend_reference_keys_load(attend_reference_keys *keys, const attend_problem *problem, const attend_attention_args *args,
+                                int64_t batch, int64_t kv_head);
 void attend_reference_keys_free(attend_reference_keys *keys);
 
 /* One query's results; the caller provides the arrays, each [head_dim_v]. */
@@ -40,11 +44,12 @@ typedef struct attend_reference_row {
 /* Doubles of scratch that a row needs. */
 int64_t attend_reference_scratch(const attend_problem *problem, int64_t seqlen_k);
 /* q: the query's head_dim elements, as doubles. */
-void attend_reference_attend(const attend_reference_keys *keys, int64_t query, const double *q, double *scratch,
+void attend_reference_attend(const attend_reference_keys *keys, int64_t head, int64_t query, const double *q, double *scratch,
                              attend_reference_row *row);
 
 /* Rows of a whole problem, computed by `threads` threads and handed to take() as they are done, from those threads, one call
-   a row. Rows past a query length come as zeros. args: resolved, lengths on the host. False where memory lacks. */
+   a row, with its place in the tensors. Rows past a query length come as zeros. args: resolved, on the host. False where
+   memory lacks. */
 typedef void attend_reference_take(void *job, int64_t batch, int64_t head, int64_t query, const attend_reference_row *row);
 bool attend_reference_attention(const attend_problem *problem, const attend_attention_args *args, int threads,
                                 attend_reference_take *take, void *job);

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int64_t length(const int64_t *lengths, int64_t batch, int64_t longest) { return lengths ? lengths[batch] : longest; }
-
 /* One thread's memory: a query, scratch, and the four arrays of a row. */
 static double *worker_memory(const attend_problem *p)
 {
@@ -13,35 +11,34 @@ static double *worker_memory(const attend_problem *p)
     return malloc((size_t)doubles * sizeof(double));
 }
 
-static void one_row(const attend_reference_keys *keys, const attend_tensor *q, int64_t b, int64_t h, int64_t i,
-                    double *memory, attend_reference_take *take, void *job)
+static void one_row(const attend_reference_keys *keys, int64_t h, int64_t i, double *memory, attend_reference_take *take, void *job)
 {
     const attend_problem *p = keys->problem;
+    const attend_tensor *q = &keys->args->q;
+    int64_t b = p->packed ? 0 : keys->batch, place = keys->first_q + i; /* in the tensors */
     double *scratch = memory + p->head_dim, *arrays = scratch + attend_reference_scratch(p, p->seqlen_k);
     int64_t dv = p->head_dim_v;
     attend_reference_row row = {.out = arrays, .bound = arrays + dv, .baseline = arrays + 2 * dv, .magnitude = arrays + 3 * dv};
     for (int64_t c = 0; c < p->head_dim && i < keys->seqlen_q; c++) /* q past its length is never read */
-        memory[c] = attend_load(q, b * q->stride[0] + i * q->stride[1] + h * q->stride[2] + c * q->stride[3]);
-    attend_reference_attend(keys, i, memory, scratch, &row);
-    take(job, b, h, i, &row);
+        memory[c] = attend_load(q, b * q->stride[0] + place * q->stride[1] + h * q->stride[2] + c * q->stride[3]);
+    attend_reference_attend(keys, h, i, memory, scratch, &row);
+    take(job, b, h, place, &row);
 }
 
 static bool one_kv_head(const attend_problem *p, const attend_attention_args *args, int64_t b, int64_t kv_head, int threads,
                         attend_reference_take *take, void *job)
 {
     attend_reference_keys keys;
-    int64_t group = p->num_heads / p->num_kv_heads, rows = group * p->seqlen_q;
     bool complete = true;
-    if (!attend_reference_keys_load(&keys, p, &args->k, &args->v, b, kv_head, length(args->seqlens_q, b, p->seqlen_q),
-                                    length(args->seqlens_k, b, p->seqlen_k)))
-        return false;
+    if (!attend_reference_keys_load(&keys, p, args, b, kv_head)) return false;
+    int64_t group = p->num_heads / p->num_kv_heads, queries = p->packed ? keys.seqlen_q : p->seqlen_q, rows = group * queries;
 #pragma omp parallel num_threads(threads) reduction(&& : complete)
     {
         double *memory = worker_memory(p);
         complete = memory != NULL;
 #pragma omp for schedule(dynamic, 8)
         for (int64_t r = 0; r < rows; r++)
-            if (memory) one_row(&keys, &args->q, b, kv_head * group + r / p->seqlen_q, r % p->seqlen_q, memory, take, job);
+            if (memory) one_row(&keys, kv_head * group + r / queries, r % queries, memory, take, job);
         free(memory);
     }
     attend_reference_keys_free(&keys);

@@ -60,11 +60,12 @@ ATTEND_API const char *attend_version(void);
 
 /* ---- tensors ------------------------------------------------------------------------------------------------- */
 
-typedef enum attend_dtype { ATTEND_F32 = 0, ATTEND_F16, ATTEND_BF16 } attend_dtype;
+/* Activations and weights are of the first three; masks are ATTEND_U8, segment ids ATTEND_I32. */
+typedef enum attend_dtype { ATTEND_F32 = 0, ATTEND_F16, ATTEND_BF16, ATTEND_U8, ATTEND_I32 } attend_dtype;
 
 /* Bytes of one element. */
 ATTEND_API size_t attend_dtype_bytes(attend_dtype dtype);
-/* "f32", "f16", "bf16". */
+/* "f32", "f16", "bf16", "u8", "i32". */
 ATTEND_API const char *attend_dtype_name(attend_dtype dtype);
 
 #define ATTEND_MAX_RANK 4
@@ -113,9 +114,29 @@ typedef enum attend_causal {
     ATTEND_CAUSAL_BOTTOM_RIGHT /* j <= i + seqlen_k - seqlen_q: the last query sees all (decoding with a cache) */
 } attend_causal;
 
-/* One attention problem: out_i = Σ_j softmax_j(scale·q_i·k_j) v_j over the keys j that query i may see. Query head h
- * reads KV head h / (num_heads / num_kv_heads). A query that sees no key gives zeros and an LSE of -infinity.
- * batch, seqlen_q and seqlen_k may be 0; head counts and dims are at least 1. */
+/* The axes along which a mask or a bias varies, or'ed together; along the others one value serves all. */
+typedef enum attend_axes {
+    ATTEND_PER_BATCH = 1,
+    ATTEND_PER_HEAD = 2,
+    ATTEND_PER_QUERY = 4,
+    ATTEND_PER_KEY = 8
+} attend_axes;
+
+/* A score's penalty by distance (Press, Smith, Lewis, "Train Short, Test Long", arXiv:2108.12409). */
+typedef enum attend_alibi {
+    ATTEND_ALIBI_NONE = 0,
+    ATTEND_ALIBI_SYMMETRIC, /* -slope·|j - position| */
+    ATTEND_ALIBI_CAUSAL     /* slope·(j - position): the same for keys before the query, a bonus for those after it */
+} attend_alibi;
+
+/* One attention problem: out_i = Σ_j softmax_j(score_ij) v_j over the keys j that query i may see. Query head h reads KV
+ * head h / (num_heads / num_kv_heads). A query that sees no key gives zeros and, without sinks, an LSE of -infinity.
+ * batch, seqlen_q and seqlen_k may be 0; head counts and dims are at least 1.
+ *
+ * With s = softmax_scale·head_scales[h]·q_i·k_j,
+ *     score_ij = softcap·tanh(s / softcap) + ALiBi + relative bias + bias_ij,   each term only where it is asked for.
+ * The position of query i among the keys, from which windows, chunks and distances count, is i, or with
+ * align_bottom_right i + seqlen_k - seqlen_q, lengths being those of its batch entry. */
 typedef struct attend_problem {
     int64_t batch;
     int64_t seqlen_q, seqlen_k; /* the longest in the batch; a self-attention layer may leave seqlen_k 0: seqlen_q */
@@ -131,6 +152,34 @@ typedef struct attend_problem {
     int64_t hidden_size;         /* width of x */
     int64_t context_hidden_size; /* width of the context tensor of cross-attention; 0: K and V come from x */
     int64_t output_size;         /* width of the layer's output; 0: hidden_size */
+
+    /* Who sees whom, besides causal: a key must pass every test that is asked for. */
+    bool align_bottom_right; /* causal ATTEND_CAUSAL_BOTTOM_RIGHT implies it, ATTEND_CAUSAL_TOP_LEFT excludes it */
+    bool windowed;           /* position - window_left <= j <= position + window_right; -1: no limit on that side */
+    int64_t window_left, window_right;
+    int64_t chunk;    /* > 0: only keys of the query's chunk of so many positions, chunks counted from starts_k */
+    bool left_padded; /* args bring starts_k: keys before it are padding */
+    int64_t prefix;   /* the first so many keys, counted from starts_k, are seen by all whatever causal, window and chunk say */
+    bool segments;    /* args bring segment ids; equal ids see each other */
+    int mask_axes;    /* of attend_axes: args bring a mask that varies along these; 0: none */
+    int64_t block_q, block_k; /* > 0: args bring a block_mask over blocks of so many queries by so many keys */
+    int block_axes;           /* ATTEND_PER_BATCH, ATTEND_PER_HEAD: along which the block_mask also varies */
+    /* Packed sequences: q is [1, total_q, num_heads, head_dim], k and v have total_k rows likewise, no padding between
+     * sequences; args bring cu_seqlens_q and cu_seqlens_k; batch counts sequences, seqlen_q and seqlen_k are the longest. */
+    bool packed;
+    int64_t total_q, total_k;
+
+    /* What a score is. */
+    float softcap; /* > 0: soft limit of |score| before any bias is added; 0: none */
+    attend_alibi alibi; /* slopes: those of args, else the paper's */
+    /* T5's relative bias: args bring its table; bucket(j - position) as T5 defines it (Raffel et al., arXiv:1910.10683):
+     * half the buckets exact, the others logarithmic up to max_distance; bidirectional: half of them for later keys. */
+    int relative_buckets; /* 0: none; else at least 2, bidirectional: a multiple of 2 and at least 4 */
+    int relative_max_distance;
+    bool relative_bidirectional;
+    int bias_axes;    /* of attend_axes: args bring a bias that varies along these; 0: none */
+    bool head_scales; /* args bring a factor of the scale for each head: the reciprocal of a temperature */
+    bool sinks; /* args bring a logit for each head that takes part in softmax, and in LSE, and gives no value */
 } attend_problem;
 
 /* ---- contexts ------------------------------------------------------------------------------------------------ */
@@ -222,6 +271,21 @@ typedef struct attend_attention_args {
      * arrays are read by the kernel, which clamps them to the range. */
     const int64_t *seqlens_q;
     const int64_t *seqlens_k;
+    /* With left_padded, [batch]: the first key that is not padding; keys [starts_k, seqlens_k) are there. */
+    const int64_t *starts_k;
+    /* Of a packed problem, [batch + 1]: sequence b has the rows [cu_seqlens[b], cu_seqlens[b + 1]); from 0 to the total.
+     * As lengths, they are checked on the host and clamped on the device. */
+    const int64_t *cu_seqlens_q, *cu_seqlens_k;
+    /* What the problem announces, and nothing else. An axis along which mask, bias or block_mask does not vary has extent
+     * 1, or its full extent with stride 0. In a packed problem queries and keys count from their sequence's first. */
+    attend_tensor segments_q, segments_k; /* i32 [batch, seqlen_q] and [batch, seqlen_k]; packed: [1, total] */
+    attend_tensor mask;                   /* u8 [batch, num_heads, seqlen_q, seqlen_k]; not 0: seen */
+    attend_tensor block_mask;             /* u8 [batch, num_heads, ceil(seqlen_q/block_q), ceil(seqlen_k/block_k)] */
+    attend_tensor bias;           /* f32 or the problem's dtype, shaped as mask; -infinity hides a key as a mask does */
+    attend_tensor alibi_slopes;   /* optional with alibi: f32 [num_heads] */
+    attend_tensor relative_table; /* f32 [num_heads, relative_buckets]; T5 stores it transposed: strides {1, num_heads} */
+    attend_tensor head_scales;    /* f32 [num_heads] */
+    attend_tensor sinks;          /* f32 [num_heads] */
 } attend_attention_args;
 
 ATTEND_API attend_status attend_attention_forward_sized(attend_plan *plan, const attend_attention_args *args,
@@ -272,6 +336,10 @@ typedef struct attend_layer_args {
     /* Optional outputs for those who look inside: the projected Q, K and V, and the heads' output before Wo, shaped as
      * q, k, v and out of attend_attention_args. */
     attend_tensor q, k, v, heads;
+    /* As in attend_attention_args; if packed, x, context and out are [1, total, …]. */
+    const int64_t *starts_k;
+    const int64_t *cu_seqlens_q, *cu_seqlens_k;
+    attend_tensor segments_q, segments_k, mask, block_mask, bias, alibi_slopes, relative_table, head_scales, sinks;
 } attend_layer_args;
 
 ATTEND_API attend_status attend_layer_forward_sized(attend_plan *plan, const attend_layer_args *args,
@@ -347,6 +415,36 @@ static inline attend_status attend_layer_compare(const attend_problem *problem, 
 
 /* ---- what is there ------------------------------------------------------------------------------------------- */
 
+/* What a problem can ask for beyond plain attention, one bit each. A backend or kernel that lacks one refuses the plan with
+ * ATTEND_UNSUPPORTED and a sentence that names it; nothing falls back in silence. docs/features.md has the whole table. */
+typedef enum attend_feature {
+    ATTEND_FEATURE_CAUSAL = 1 << 0,
+    ATTEND_FEATURE_WINDOW = 1 << 1,
+    ATTEND_FEATURE_CHUNK = 1 << 2,
+    ATTEND_FEATURE_PREFIX = 1 << 3,
+    ATTEND_FEATURE_SEGMENTS = 1 << 4,
+    ATTEND_FEATURE_MASK = 1 << 5,
+    ATTEND_FEATURE_BLOCK_MASK = 1 << 6,
+    ATTEND_FEATURE_PACKED = 1 << 7,
+    ATTEND_FEATURE_SOFTCAP = 1 << 8,
+    ATTEND_FEATURE_ALIBI = 1 << 9,
+    ATTEND_FEATURE_RELATIVE_BIAS = 1 << 10,
+    ATTEND_FEATURE_BIAS = 1 << 11,
+    ATTEND_FEATURE_HEAD_SCALES = 1 << 12,
+    ATTEND_FEATURE_SINKS = 1 << 13,
+    ATTEND_FEATURE_LEFT_PADDING = 1 << 14
+} attend_feature;
+
+/* "sliding window" and so on, for bit 0, 1, …; NULL past the last. */
+ATTEND_API const char *attend_feature_name(int bit);
+
+/* The features that a problem asks for; a struct that is not valid asks for whatever its fields say. */
+ATTEND_API uint64_t attend_problem_features_sized(const attend_problem *problem, size_t problem_bytes);
+static inline uint64_t attend_problem_features(const attend_problem *problem)
+{
+    return attend_problem_features_sized(problem, sizeof *problem);
+}
+
 /* CUDA devices that can be used; 0 without a driver or in a build without CUDA. */
 ATTEND_API int attend_cuda_device_count(void);
 
@@ -359,6 +457,7 @@ typedef struct attend_kernel_info {
     int architecture_min; /* 80 for sm_80; 0 on the CPU */
     int tile_q, tile_k, threads;
     int64_t shared_bytes;
+    uint64_t features; /* of attend_feature: what problems may ask of it */
 } attend_kernel_info;
 
 ATTEND_API bool attend_kernel_sized(size_t index, attend_kernel_info *info, size_t info_bytes);

@@ -104,14 +104,14 @@ test_case *test_covering(const test_factors *f, int *count)
     return cases;
 }
 
-const char *test_case_text(const test_case *c, char text[160])
+const char *test_case_text(const test_case *c, char text[TEST_CASE_TEXT])
 {
     static const char *const layouts[] = {"bshd", "bhsd", "padded", "packed", "broadcast"};
     const attend_problem *p = &c->problem;
-    snprintf(text, 160,
-             "b%" PRId64 " q%" PRId64 " k%" PRId64 " h%" PRId64 "/%" PRId64 " d%" PRId64 "/%" PRId64 " %s causal=%d %s %s%s%s",
+    snprintf(text, TEST_CASE_TEXT,
+             "b%" PRId64 " q%" PRId64 " k%" PRId64 " h%" PRId64 "/%" PRId64 " d%" PRId64 "/%" PRId64 " %s causal=%d %s %s%s%s%s%s",
              p->batch, p->seqlen_q, p->seqlen_k, p->num_heads, p->num_kv_heads, p->head_dim, p->head_dim_v,
              attend_dtype_name(p->dtype), (int)p->causal, attend_values_name(c->values), layouts[c->layout],
-             c->lengths ? " lengths" : "", p->softmax_scale < 0 ? " scale<0" : "");
+             c->lengths ? " lengths" : "", p->softmax_scale < 0 ? " scale<0" : "", *c->features ? ": " : "", c->features);
     return text;
 }

@@ -13,12 +13,15 @@ typedef enum test_layout {
     LAYOUTS
 } test_layout;
 
+enum { TEST_CASE_TEXT = 208 };
+
 typedef struct test_case {
     attend_problem problem;
     attend_values values;
     test_layout layout;
     bool lengths;
     uint64_t seed;
+    char features[48]; /* for people; "" in the plain design */
 } test_case;
 
 /* What a suite draws from; NULL-terminated by count. */
@@ -39,6 +42,6 @@ typedef struct test_factors {
 test_case *test_covering(const test_factors *factors, int *count);
 
 /* "b3 q127 k1000 h8/2 d64/64 f16 causal=2 needle packed lengths" */
-const char *test_case_text(const test_case *c, char text[160]);
+const char *test_case_text(const test_case *c, char text[TEST_CASE_TEXT]);
 
 #endif

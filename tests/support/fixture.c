@@ -14,7 +14,7 @@
 
 static void expect_ok(attend_status status, const test_case *c)
 {
-    char text[160];
+    char text[TEST_CASE_TEXT];
     if (status) fail_msg("%s: %s: %s", test_case_text(c, text), attend_status_name(status), attend_error_message());
 }
 
@@ -52,13 +52,15 @@ static void allocate(test_memory *m, attend_tensor t, bool input, test_layout la
     m->tensor = t;
 }
 
-static void forget_rows(const attend_tensor *t, const int64_t *lengths)
+/* Rows before starts and from lengths on (NULL: none) become NaN. */
+static void forget_rows(const attend_tensor *t, const int64_t *starts, const int64_t *lengths)
 {
     for (int64_t b = 0; b < t->shape[0]; b++)
-        for (int64_t i = lengths[b]; i < t->shape[1]; i++)
+        for (int64_t i = 0; i < t->shape[1]; i++)
             for (int64_t h = 0; h < t->shape[2]; h++)
-                memset((char *)t->data + (size_t)(b * t->stride[0] + i * t->stride[1] + h * t->stride[2]) * attend_dtype_bytes(t->dtype),
-                       0xff, (size_t)t->shape[3] * attend_dtype_bytes(t->dtype));
+                if ((starts && i < starts[b]) || (lengths && i >= lengths[b]))
+                    memset((char *)t->data + (size_t)(b * t->stride[0] + i * t->stride[1] + h * t->stride[2]) * attend_dtype_bytes(t->dtype),
+                           0xff, (size_t)t->shape[3] * attend_dtype_bytes(t->dtype));
 }
 
 static int64_t *draw_lengths(int64_t batch, int64_t longest, uint64_t seed)
@@ -68,36 +70,62 @@ static int64_t *draw_lengths(int64_t batch, int64_t longest, uint64_t seed)
     return lengths;
 }
 
+/* Lengths end to end; returns their sum. */
+static int64_t accumulate(int64_t *lengths, int64_t batch, int64_t **cu_seqlens)
+{
+    int64_t *cu = malloc((size_t)(batch + 1) * sizeof *cu);
+    cu[0] = 0;
+    for (int64_t b = 0; b < batch; b++) cu[b + 1] = cu[b] + lengths[b];
+    free(lengths);
+    *cu_seqlens = cu;
+    return cu[batch];
+}
+
+static void draw_lists(test_fixture *f)
+{
+    attend_problem *p = &f->c.problem;
+    uint64_t seed = f->c.seed;
+    if (p->packed) {
+        p->total_q = accumulate(draw_lengths(p->batch, p->seqlen_q, seed), p->batch, &f->cu_seqlens_q);
+        p->total_k = accumulate(draw_lengths(p->batch, p->seqlen_k, seed + 1), p->batch, &f->cu_seqlens_k);
+    } else if (f->c.lengths) {
+        f->seqlens_q = draw_lengths(p->batch, p->seqlen_q, seed);
+        f->seqlens_k = draw_lengths(p->batch, p->seqlen_k, seed + 1);
+    }
+    if (p->left_padded) f->starts_k = draw_lengths(p->batch, p->seqlen_k / 2, seed + 2);
+}
+
 void test_fixture_make(test_fixture *f, const test_case *c)
 {
     memset(f, 0, sizeof *f);
     f->c = *c;
-    expect_ok(attend_problem_resolve(&c->problem, sizeof c->problem, ATTEND_ATTENTION, &f->problem), c);
+    draw_lists(f);
+    expect_ok(attend_problem_resolve(&f->c.problem, sizeof f->c.problem, ATTEND_ATTENTION, &f->problem), c);
     const attend_problem *p = &f->problem;
-    allocate(&f->q, attend_tensor_4d(NULL, p->dtype, p->batch, p->seqlen_q, p->num_heads, p->head_dim), true, c->layout);
-    allocate(&f->k, attend_tensor_4d(NULL, p->dtype, p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim), true, c->layout);
-    allocate(&f->v, attend_tensor_4d(NULL, p->dtype, p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim_v), true, c->layout);
-    allocate(&f->out, attend_tensor_4d(NULL, p->dtype, p->batch, p->seqlen_q, p->num_heads, p->head_dim_v), false, c->layout);
-    allocate(&f->lse, attend_tensor_3d(NULL, ATTEND_F32, p->batch, p->num_heads, p->seqlen_q), false, c->layout);
+    int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
+    allocate(&f->q, attend_tensor_4d(NULL, p->dtype, batch, rows_q, p->num_heads, p->head_dim), true, c->layout);
+    allocate(&f->k, attend_tensor_4d(NULL, p->dtype, batch, rows_k, p->num_kv_heads, p->head_dim), true, c->layout);
+    allocate(&f->v, attend_tensor_4d(NULL, p->dtype, batch, rows_k, p->num_kv_heads, p->head_dim_v), true, c->layout);
+    allocate(&f->out, attend_tensor_4d(NULL, p->dtype, batch, rows_q, p->num_heads, p->head_dim_v), false, c->layout);
+    allocate(&f->lse, attend_tensor_3d(NULL, ATTEND_F32, batch, p->num_heads, rows_q), false, c->layout);
     attend_values_fill(c->values, c->seed, p, &f->q.tensor, &f->k.tensor, &f->v.tensor);
-    if (c->lengths) {
-        f->seqlens_q = draw_lengths(p->batch, p->seqlen_q, c->seed);
-        f->seqlens_k = draw_lengths(p->batch, p->seqlen_k, c->seed + 1);
-        if (c->layout != LAYOUT_BROADCAST) {
-            forget_rows(&f->q.tensor, f->seqlens_q);
-            forget_rows(&f->k.tensor, f->seqlens_k);
-            forget_rows(&f->v.tensor, f->seqlens_k);
-        }
+    if (c->layout != LAYOUT_BROADCAST) {
+        forget_rows(&f->q.tensor, NULL, f->seqlens_q);
+        forget_rows(&f->k.tensor, f->starts_k, f->seqlens_k);
+        forget_rows(&f->v.tensor, f->starts_k, f->seqlens_k);
     }
     f->args = (attend_attention_args){.q = f->q.tensor, .k = f->k.tensor, .v = f->v.tensor, .out = f->out.tensor,
-                                      .lse = f->lse.tensor, .seqlens_q = f->seqlens_q, .seqlens_k = f->seqlens_k};
+                                      .lse = f->lse.tensor, .seqlens_q = f->seqlens_q, .seqlens_k = f->seqlens_k,
+                                      .starts_k = f->starts_k, .cu_seqlens_q = f->cu_seqlens_q, .cu_seqlens_k = f->cu_seqlens_k};
+    test_sides_make(p, c->seed, &f->args, f->side);
 }
 
 void test_fixture_free(test_fixture *f)
 {
     test_memory *all[] = {&f->q, &f->k, &f->v, &f->out, &f->lse};
     for (int i = 0; i < 5; i++) free(all[i]->bytes), free(all[i]->before);
-    free(f->seqlens_q), free(f->seqlens_k);
+    free(f->seqlens_q), free(f->seqlens_k), free(f->starts_k), free(f->cu_seqlens_q), free(f->cu_seqlens_k);
+    for (int i = 0; i < ATTEND_SIDE_TENSORS; i++) free(f->side[i]);
 }
 
 attend_context *test_context(void)
@@ -137,14 +165,14 @@ static void expect_padding_untouched(const test_fixture *f)
     while (i < f->out.size && copy[i] == 0xff) i++;
     free(copy);
     if (i < f->out.size) {
-        char text[160];
+        char text[TEST_CASE_TEXT];
         fail_msg("%s: wrote outside of out, at byte %td from its start", test_case_text(&f->c, text), (ptrdiff_t)i - (ptrdiff_t)lead);
     }
 }
 
 attend_comparison test_fixture_check(const test_fixture *f)
 {
-    char text[160];
+    char text[TEST_CASE_TEXT];
     attend_comparison r;
     expect_ok(attend_compare(&f->c.problem, &f->args, 0, &r), &f->c);
     expect_padding_untouched(f);

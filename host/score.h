@@ -1,0 +1,169 @@
+/* What a score is beyond softmax_scale·q·k, and which keys are hidden one by one: shared by the CPU path and every CUDA
+   kernel, as visibility.h is. A kernel asks attend_is_elementwise() once. If it says no, scores are scale·dot and
+   visible keys are an interval. If yes, each score within the interval passes through attend_element_score(). */
+#ifndef ATTEND_HOST_SCORE_H
+#define ATTEND_HOST_SCORE_H
+
+#include "visibility.h"
+
+#ifdef __CUDACC__
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#else
+#include "float16.h"
+#endif
+#include <math.h>
+
+/* A tensor by (batch, head, query, key); stride 0 along what it does not vary along. data NULL: absent. */
+typedef struct attend_plane {
+    const void *data;
+    int64_t batch, head, query, key; /* strides in elements */
+    attend_dtype dtype;
+} attend_plane;
+
+/* All that args bring beside q, k, v and lists. */
+typedef struct attend_terms {
+    attend_plane mask, block_mask, bias;
+    attend_plane segments_q, segments_k;                        /* the first by query, the second by key */
+    attend_plane slopes, head_scales, sinks, relative_table;    /* fp32; the last has its buckets along key */
+    const int32_t *relative_buckets; /* of the distances -max_distance … max_distance, made with the plan */
+} attend_terms;
+
+/* What one head of one batch entry needs of them. */
+typedef struct attend_head {
+    const attend_problem *problem;
+    const attend_terms *terms;
+    attend_sequence sequence;
+    float scale, slope;
+    int64_t mask, block_mask, bias, relative; /* offsets of this head */
+} attend_head;
+
+/* Whether scores are more than scale·dot or visible keys less than an interval. */
+ATTEND_SHARED bool attend_is_elementwise(const attend_problem *p)
+{
+    return p->mask_axes || p->bias_axes || p->segments || p->block_q > 0 || p->softcap > 0 || p->alibi ||
+           p->relative_buckets > 0 || attend_has_gap(p);
+}
+
+/* The paper's slopes: 2^(-8/n), 2^(-16/n), …, 2^-8 for n a power of two; the others fill up from the series of 2n. */
+ATTEND_SHARED float attend_alibi_slope(int64_t head, int64_t num_heads)
+{
+    int64_t n = 1;
+    while (2 * n <= num_heads) n *= 2;
+    return exp2f(head < n ? -8 * (float)(head + 1) / (float)n : -4 * (float)(2 * (head - n) + 1) / (float)n);
+}
+
+ATTEND_SHARED float attend_float_at(const attend_plane *plane, int64_t offset)
+{
+    if (plane->dtype == ATTEND_F32) return ((const float *)plane->data)[offset];
+#ifdef __CUDACC__
+    const unsigned short bits = ((const unsigned short *)plane->data)[offset];
+    return plane->dtype == ATTEND_F16 ? __half2float(__ushort_as_half(bits)) : __bfloat162float(__ushort_as_bfloat16(bits));
+#else
+    const uint16_t bits = ((const uint16_t *)plane->data)[offset];
+    return plane->dtype == ATTEND_F16 ? attend_from_f16(bits) : attend_from_bf16(bits);
+#endif
+}
+
+/* softmax_scale for this head. */
+ATTEND_SHARED float attend_head_scale(const attend_problem *p, const attend_terms *terms, int64_t head)
+{
+    return p->head_scales ? p->softmax_scale * ((const float *)terms->head_scales.data)[head * terms->head_scales.head]
+                          : p->softmax_scale;
+}
+
+/* The head's sink; only where the problem has sinks. */
+ATTEND_SHARED float attend_head_sink(const attend_terms *terms, int64_t head)
+{
+    return ((const float *)terms->sinks.data)[head * terms->sinks.head];
+}
+
+/* b: of the batch, not of the tensors. */
+ATTEND_SHARED attend_head attend_head_of(const attend_problem *p, const attend_terms *terms, const attend_sequence *s, int64_t b,
+                                         int64_t head)
+{
+    attend_head h = {p, terms, *s, attend_head_scale(p, terms, head), 0, 0, 0, 0, 0};
+    h.mask = b * terms->mask.batch + head * terms->mask.head;
+    h.block_mask = b * terms->block_mask.batch + head * terms->block_mask.head;
+    h.bias = b * terms->bias.batch + head * terms->bias.head;
+    h.relative = head * terms->relative_table.head;
+    if (p->alibi)
+        h.slope = terms->slopes.data ? ((const float *)terms->slopes.data)[head * terms->slopes.head]
+                                     : attend_alibi_slope(head, p->num_heads);
+    return h;
+}
+
+ATTEND_SHARED int32_t attend_segment(const attend_plane *segments, const attend_sequence *s, int64_t at)
+{
+    return ((const int32_t *)segments->data)[s->batch * segments->batch + at];
+}
+
+/* Whether a row sees a key of its interval. */
+ATTEND_SHARED bool attend_element_visible(const attend_head *h, int64_t row, int64_t key)
+{
+    const attend_problem *p = h->problem;
+    const attend_terms *t = h->terms;
+    const attend_sequence *s = &h->sequence;
+    if (attend_has_gap(p) && key >= s->start + p->prefix && key < attend_local_begin(p, s, row)) return false;
+    if (p->segments && attend_segment(&t->segments_q, s, (s->first_q + row) * t->segments_q.query) !=
+                           attend_segment(&t->segments_k, s, (s->first_k + key) * t->segments_k.key))
+        return false;
+    if (p->block_q > 0 && !((const uint8_t *)t->block_mask.data)[h->block_mask + row / p->block_q * t->block_mask.query +
+                                                                 key / p->block_k * t->block_mask.key])
+        return false;
+    return !p->mask_axes || ((const uint8_t *)t->mask.data)[h->mask + row * t->mask.query + key * t->mask.key];
+}
+
+/* The score of a key of the row's interval, given q·k: in natural units, -infinity where the key is hidden. */
+ATTEND_SHARED float attend_element_score(const attend_head *h, int64_t row, int64_t key, float dot)
+{
+    const attend_problem *p = h->problem;
+    const attend_terms *t = h->terms;
+    if (!attend_element_visible(h, row, key)) return -INFINITY;
+    float s = dot * h->scale;
+    if (p->softcap > 0) s = p->softcap * tanhf(s / p->softcap);
+    int64_t distance = key - attend_position(p, &h->sequence, row);
+    if (p->alibi) {
+        float by = (float)distance;
+        s += h->slope * (p->alibi == ATTEND_ALIBI_CAUSAL ? by : -fabsf(by));
+    }
+    if (p->relative_buckets > 0) {
+        int64_t limit = p->relative_max_distance;
+        int32_t bucket = t->relative_buckets[attend_clamp(distance, -limit, limit) + limit];
+        s += ((const float *)t->relative_table.data)[h->relative + bucket * t->relative_table.key];
+    }
+    if (p->bias_axes) {
+        float bias = attend_float_at(&t->bias, h->bias + row * t->bias.query + key * t->bias.key);
+        s = bias == -INFINITY ? bias : s + bias;
+    }
+    return s;
+}
+
+/* The end of a row: `max` in natural units and sum Σ exp(score - max) of its visible keys, -infinity and 0 where there are none, and
+   its sink, -infinity without one. What the sums of weighted values are multiplied by, and the row's LSE. */
+ATTEND_SHARED void attend_softmax_finish(float max, float sum, float sink, float *normaliser, float *lse)
+{
+    const float top = sink > max ? sink : max;
+    *normaliser = 0, *lse = -INFINITY;
+    if (top == -INFINITY) return;
+    const float shrink = expf(max - top), total = sum * shrink + expf(sink - top);
+    *normaliser = shrink / total;
+    *lse = top + logf(total);
+}
+
+/* Whether no row of [row, row + rows) sees any key of [key, key + keys), as far as prefix and block mask tell: such tiles are
+   skipped. The ranges lie within the sequence. */
+ATTEND_SHARED bool attend_tile_hidden(const attend_head *h, int64_t row, int64_t rows, int64_t key, int64_t keys)
+{
+    const attend_problem *p = h->problem;
+    const attend_sequence *s = &h->sequence;
+    if (attend_has_gap(p) && key >= s->start + p->prefix && key + keys <= attend_local_begin(p, s, row)) return true;
+    if (p->block_q <= 0) return false;
+    const uint8_t *mask = (const uint8_t *)h->terms->block_mask.data + h->block_mask;
+    for (int64_t i = row / p->block_q; i * p->block_q < row + rows; i++)
+        for (int64_t j = key / p->block_k; j * p->block_k < key + keys; j++)
+            if (mask[i * h->terms->block_mask.query + j * h->terms->block_mask.key]) return false;
+    return true;
+}
+
+#endif

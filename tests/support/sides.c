@@ -1,0 +1,63 @@
+/* What features bring beside q, k and v, drawn at random: masks, biases, segments, slopes, tables, sinks. */
+#include "fixture.h"
+#include "reference/reference.h"
+#include "tensor.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static uint64_t draw(uint64_t seed, uint64_t index)
+{
+    uint64_t x = (seed * 0x9e3779b97f4a7c15u ^ index) + 0x9e3779b97f4a7c15u;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return x ^ x >> 31;
+}
+
+/* From -1 to 1. */
+static double even(uint64_t bits) { return (double)(bits >> 11) * 0x1p-52 - 1; }
+
+static double element(attend_side side, uint64_t seed, uint64_t index, int64_t last_axis)
+{
+    uint64_t bits = draw(seed + 31 * (uint64_t)side, index);
+    switch (side) {
+    case ATTEND_SIDE_SEGMENTS_Q:
+    case ATTEND_SIDE_SEGMENTS_K: return (double)(last_axis / 17 % 3); /* documents of 17 tokens, every third the same */
+    case ATTEND_SIDE_MASK: return bits % 4 ? (double)(1 + bits % 255) : 0;
+    case ATTEND_SIDE_BLOCK_MASK: return bits % 2 ? 1 : 0;
+    case ATTEND_SIDE_BIAS: return bits % 16 ? 3 * even(bits) : -INFINITY;
+    case ATTEND_SIDE_SLOPES: return 0.3 * (1 + even(bits));
+    case ATTEND_SIDE_RELATIVE_TABLE: return 2 * even(bits);
+    case ATTEND_SIDE_HEAD_SCALES: return 1 + 0.5 * even(bits);
+    case ATTEND_SIDE_SINKS: return 4 * even(bits);
+    }
+    return 0;
+}
+
+/* Axes without variation have extent 1 for odd seeds, else their full extent with stride 0. */
+static void *make_side(const attend_problem *p, attend_side side, uint64_t seed, attend_tensor *t)
+{
+    attend_side_shape e = attend_side_expected(p, side);
+    if (e.rank == 0 || (e.optional && seed % 2)) return NULL;
+    int64_t stride = 1;
+    *t = (attend_tensor){.rank = e.rank, .dtype = ATTEND_F32};
+    if (side <= ATTEND_SIDE_SEGMENTS_K) t->dtype = ATTEND_I32;
+    if (side == ATTEND_SIDE_MASK || side == ATTEND_SIDE_BLOCK_MASK) t->dtype = ATTEND_U8;
+    if (side == ATTEND_SIDE_BIAS && seed % 3) t->dtype = p->dtype;
+    for (int i = e.rank - 1; i >= 0; i--) {
+        t->shape[i] = e.varies[i] || !(seed % 2) ? e.shape[i] : 1;
+        t->stride[i] = e.varies[i] ? stride : 0;
+        if (e.varies[i]) stride *= e.shape[i];
+    }
+    t->data = malloc((size_t)(stride + 1) * attend_dtype_bytes(t->dtype));
+    int64_t last = e.rank && e.shape[e.rank - 1] ? e.shape[e.rank - 1] : 1;
+    for (int64_t i = 0; i < stride; i++) attend_store(t, i, element(side, seed, (uint64_t)i, i % last));
+    return t->data;
+}
+
+void test_sides_make(const attend_problem *p, uint64_t seed, attend_attention_args *args, void **memory)
+{
+    attend_side_args sides = attend_side_of_attention(args);
+    for (int i = 0; i < ATTEND_SIDE_TENSORS; i++) memory[i] = make_side(p, (attend_side)i, seed, sides.tensors[i]);
+}

@@ -1,0 +1,104 @@
+/* Each feature alone and with every other, within both rules of docs/numerics.md: on the device under test as far as it goes, and
+   on the model of the tiled algorithm, which asks host/visibility.h and host/score.h as every kernel does. */
+#include "support/feature_cases.h"
+#include "support/fixture.h"
+#include "support/model.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+typedef struct worst {
+    double bound, quality, lse;
+} worst;
+
+static void note(worst *w, const attend_comparison *r)
+{
+    w->bound = fmax(w->bound, r->bound_ratio), w->quality = fmax(w->quality, r->quality_ratio), w->lse = fmax(w->lse, r->lse_bound_ratio);
+}
+
+static void the_model_is_within_the_rules(void **state)
+{
+    (void)state;
+    int count;
+    test_case *cases = test_feature_cases(UINT64_MAX, &count);
+    worst w = {0, 0, 0};
+    for (int i = 0; i < count; i++) {
+        test_fixture f;
+        test_fixture_make(&f, &cases[i]);
+        model_run(MODEL_CORRECT, &f.problem, &f.args);
+        attend_comparison r = test_fixture_check(&f);
+        note(&w, &r);
+        test_fixture_free(&f);
+    }
+    print_message("model: %d cases, worst rule-1 ratio %.3f (lse %.3f), worst rule-2 ratio %.3f\n", count, w.bound, w.lse, w.quality);
+    free(cases);
+}
+
+/* What the kernels of the device that was opened support. */
+static uint64_t supported_by(const attend_context *context)
+{
+    uint64_t features = 0;
+    attend_kernel_info info;
+    if (attend_context_device(context) == ATTEND_REFERENCE) return UINT64_MAX;
+    for (size_t i = 0; attend_kernel(i, &info); i++)
+        if (info.device == attend_context_device(context)) features |= info.features;
+    return features;
+}
+
+static void every_pair_is_within_the_rules(void **state)
+{
+    (void)state;
+    int count;
+    attend_context *context = test_context();
+    test_case *cases = test_feature_cases(supported_by(context), &count);
+    worst w = {0, 0, 0};
+    for (int i = 0; i < count; i++) {
+        test_fixture f;
+        if (getenv("ATTEND_TEST_SHORT") && i % 4) continue;
+        test_fixture_make(&f, &cases[i]);
+        test_fixture_run(&f, context);
+        attend_comparison r = test_fixture_check(&f);
+        note(&w, &r);
+        test_fixture_free(&f);
+    }
+    print_message("%s: %d cases, worst rule-1 ratio %.3f (lse %.3f), worst rule-2 ratio %.3f\n", attend_context_device_name(context),
+                  count, w.bound, w.lse, w.quality);
+    attend_context_destroy(context);
+    free(cases);
+}
+
+/* What a device cannot do, it refuses by name. */
+static void others_are_refused_by_name(void **state)
+{
+    (void)state;
+    attend_context *context = test_context();
+    uint64_t supported = supported_by(context);
+    for (int i = 0; test_feature_setting(i); i++) {
+        attend_problem p = {.batch = 1, .seqlen_q = 8, .seqlen_k = 8, .num_heads = 1, .head_dim = 8};
+        attend_plan *plan;
+        test_setting_apply(test_feature_setting(i), &p);
+        if (p.packed) p.total_q = p.total_k = 8;
+        uint64_t lacking = attend_problem_features(&p) & ~supported;
+        attend_status status = attend_attention_plan(context, &p, &plan);
+        assert_int_equal(status, lacking ? ATTEND_UNSUPPORTED : ATTEND_OK);
+        for (int bit = 0; attend_feature_name(bit); bit++)
+            if (lacking >> bit & 1) assert_non_null(strstr(attend_error_message(), attend_feature_name(bit)));
+        attend_plan_destroy(plan);
+    }
+    attend_context_destroy(context);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_model_is_within_the_rules),
+        cmocka_unit_test(every_pair_is_within_the_rules),
+        cmocka_unit_test(others_are_refused_by_name),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
