@@ -1,0 +1,134 @@
+/* Barriers of a block: the 16 named ones, and mbarriers with their phases. */
+#include "lanes.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- bar.sync, bar.arrive, bar.red ----------------------------------------------------------------------------------------- */
+
+static uint32_t running_warps(const block *b)
+{
+    uint32_t mask = 0;
+    for (int w = 0; w < b->warp_count; w++)
+        if (b->warps[w].state != WARP_DONE) mask |= 1u << w;
+    return mask;
+}
+
+/* The value that bar.red gives: how many, all or any of the threads had a true predicate. */
+static void give_result(warp *w, const named_barrier *n, int threads)
+{
+    const insn *i = w->at_barrier;
+    uint32_t mask = w->live;
+    if (!i->d_count) return;
+    if (i->op2 == W_POPC || i->op == W_POPC) {
+        SET_LANES(lanes32(w, &i->d[0]), (uint32_t)n->count);
+        return;
+    }
+    bool all = i->op == W_AND || i->op2 == W_AND;
+    set_predicate(w, &i->d[0], mask, (all ? n->count == threads : n->count > 0) ? UINT32_MAX : 0);
+}
+
+static void complete(block *b, named_barrier *n)
+{
+    if (b->races) race_barrier(b->races, n->warps);
+    int threads = n->expected ? n->expected : b->launch->threads;
+    for (uint32_t rest = n->waiting; rest; rest &= rest - 1) {
+        warp *w = &b->warps[__builtin_ctz(rest)];
+        give_result(w, n, threads);
+        w->state = WARP_READY;
+    }
+    *n = (named_barrier){0};
+}
+
+static void complete_if_all_came(block *b, named_barrier *n)
+{
+    if (!n->warps) return;
+    bool all = n->expected ? n->arrived >= n->expected : !(running_warps(b) & ~n->warps);
+    if (all) complete(b, n);
+}
+
+void block_warp_ended(block *b)
+{
+    for (int n = 0; n < NAMED_BARRIERS; n++)
+        if (!b->barriers[n].expected) complete_if_all_came(b, &b->barriers[n]);
+}
+
+void block_arrive(warp *w, const insn *i, uint32_t mask, int barrier, int threads, bool waits, uint32_t predicate)
+{
+    block *b = w->block;
+    char place[300];
+    if (barrier < 0 || barrier >= NAMED_BARRIERS || threads % LANES) {
+        warp_finding(w, i, -1, "barrier", "barrier %d with %d threads: there are %d barriers, and whole warps meet", barrier, threads, NAMED_BARRIERS);
+        launch_fail(b->launch, SG_ILLEGAL_INSTRUCTION);
+        return;
+    }
+    if (mask != w->live) {
+        warp_finding(w, i, __builtin_ctz(mask), "barrier", "only lanes %08x of the warp's %08x reach it", mask, w->live);
+        launch_fail(b->launch, SG_TIMEOUT);
+        return;
+    }
+    named_barrier *n = &b->barriers[barrier];
+    if (n->warps && n->expected != threads) {
+        insn_place(b->launch->function, n->first, place, sizeof place);
+        warp_finding(w, i, -1, "barrier", "barrier %d is to hold %d threads here, but %d at %s", barrier, threads, n->expected, place);
+        launch_fail(b->launch, SG_TIMEOUT);
+        return;
+    }
+    if (!n->warps) n->first = i;
+    n->expected = threads;
+    n->arrived += LANES;
+    n->warps |= 1u << w->number;
+    n->count += __builtin_popcount(predicate & mask);
+    if (waits) {
+        n->waiting |= 1u << w->number;
+        w->state = WARP_AT_BARRIER;
+        w->at_barrier = i;
+        w->yields = true;
+    }
+    complete_if_all_came(b, n);
+}
+
+/* ---- mbarriers ---------------------------------------------------------------------------------------------------------------- */
+
+phase_barrier *block_phase(block *b, uint32_t at)
+{
+    for (int p = 0; p < b->phase_count; p++)
+        if (b->phases[p].at == at) return &b->phases[p];
+    return NULL;
+}
+
+phase_barrier *block_phase_create(block *b, uint32_t at, int32_t expected)
+{
+    phase_barrier *p = block_phase(b, at);
+    if (!p) {
+        if (b->phase_count == b->phase_capacity) {
+            b->phase_capacity = b->phase_capacity ? 2 * b->phase_capacity : 16;
+            phase_barrier *grown = realloc(b->phases, (size_t)b->phase_capacity * sizeof *grown);
+            if (!grown) abort();
+            b->phases = grown;
+        }
+        p = &b->phases[b->phase_count++];
+    }
+    *p = (phase_barrier){.at = at, .expected = expected, .pending = expected};
+    return p;
+}
+
+void block_phase_remove(block *b, uint32_t at)
+{
+    phase_barrier *p = block_phase(b, at);
+    if (p) *p = b->phases[--b->phase_count];
+}
+
+void block_phase_settle(block *b, phase_barrier *p)
+{
+    if (p->pending > 0 || p->transactions != 0) return;
+    p->phase++;
+    p->pending = p->expected;
+    if (b->races) race_phase_complete(b->races, p->at);
+}
+
+bool block_phase_passed(block *b, const phase_barrier *p, uint32_t parity)
+{
+    (void)b;
+    return (p->phase & 1) != parity;
+}

@@ -1,0 +1,67 @@
+/* Findings and failures of a running launch: where in the source, which block and thread. */
+#include "finding.h"
+#include "warp.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+void launch_fail(launch *l, sg_status status)
+{
+    int fine = SG_OK;
+    atomic_compare_exchange_strong(&l->status, &fine, (int)status);
+}
+
+bool launch_failed(const launch *l) { return atomic_load_explicit(&l->status, memory_order_relaxed) != SG_OK; }
+
+void insn_place(const sg_function *f, const insn *i, char *text, size_t bytes)
+{
+    const char *file = i->file >= 0 && i->file < f->module->file_count ? f->module->files[i->file] : NULL;
+    if (file)
+        snprintf(text, bytes, "%s:%d", file, i->line);
+    else
+        snprintf(text, bytes, "%.200s, line %d of its PTX", f->name, i->ptx_line);
+}
+
+void warp_finding(const warp *w, const insn *i, int lane, const char *kind, const char *format, ...)
+{
+    const launch *l = w->block->launch;
+    const unsigned *block = l->request->block;
+    char place[700], who[160], text[900];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (lane < 0) {
+        snprintf(who, sizeof who, "warp %d", w->number);
+    } else {
+        unsigned thread = (unsigned)(w->number * LANES + lane);
+        snprintf(who, sizeof who, "thread (%u,%u,%u)", thread % block[0], thread / block[0] % block[1], thread / block[0] / block[1]);
+    }
+    insn_place(l->function, i, place, sizeof place);
+    sg_finding_at(kind, place, "%s, block (%u,%u,%u), %s: %s: %s", l->function->name, w->block->index[0], w->block->index[1], w->block->index[2],
+                  who, i->text, text);
+}
+
+static void describe_point(const launch *l, const race_point *p, char *text, size_t bytes)
+{
+    char place[600], lane[24];
+    insn_place(l->function, &l->function->code[p->place], place, sizeof place);
+    snprintf(lane, sizeof lane, "lane %d", p->lane);
+    snprintf(text, bytes, "%s at %s by block %u, warp %d, %s", p->write ? "written" : "read", place, p->block, p->warp,
+             p->lane == 255 ? "several lanes" : lane);
+}
+
+void launch_report_race(void *context, const char *kind, bool shared, uint64_t address, const race_point *earlier, const race_point *now)
+{
+    const launch *l = context;
+    char first[800], second[800], where[300], place[700];
+    describe_point(l, earlier, first, sizeof first);
+    describe_point(l, now, second, sizeof second);
+    if (shared)
+        snprintf(where, sizeof where, "shared memory at %llu", (unsigned long long)address);
+    else
+        sg_address_describe(address, where, sizeof where);
+    insn_place(l->function, &l->function->code[now->place], place, sizeof place);
+    sg_finding_at(kind, place, "%s: %s: %s, then %s, with nothing between them that orders the two", l->function->name, where, first, second);
+}
