@@ -50,9 +50,9 @@ __global__ void reverse_tail(const float *in, float *out, int n, int zero_fill)
 __global__ void add_to_register(float *out, int written)
 {
     float x;
-    asm volatile("{\n\t.reg .f32 t;\n\t.reg .pred p;\n\tsetp.ne.s32 p, %1, 0;\n\t@p mov.f32 t, 0f3f800000;\n\tadd.f32 %0, t, t;\n\t}" // PLANTED(unwritten_register: uninitialised)
+    asm volatile("{\n\t.reg .f32 t;\n\t.reg .pred p;\n\tsetp.ne.s32 p, %1, 0;\n\t@p mov.f32 t, 0f3f800000;\n\tadd.f32 %0, t, t;\n\t}"
                  : "=f"(x)
-                 : "r"(written));
+                 : "r"(written)); // PLANTED(unwritten_register: uninitialised)
     out[threadIdx.x] = x;
 }
 

@@ -58,7 +58,7 @@ static void read_markers(const char *file)
 static int run(const char *name, const char *variant, const char *seed, char *text, size_t size)
 {
     char command[2048];
-    snprintf(command, sizeof command, "'%s' --seed %s '%s' %s %s 2>&1 </dev/null", SOFTGPU, seed, PLANTED, name, variant);
+    snprintf(command, sizeof command, "'%s' --device h100 --seed %s '%s' %s %s 2>&1 </dev/null", SOFTGPU, seed, PLANTED, name, variant);
     FILE *pipe = popen(command, "r");
     assert_non_null(pipe);
     size_t length = fread(text, 1, size - 1, pipe);

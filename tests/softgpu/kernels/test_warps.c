@@ -74,7 +74,7 @@ OVER_WARP(redux_or, uint32_t, 0, r | x)
 OVER_WARP(redux_xor, uint32_t, 0, r ^ x)
 
 GROUP(all_lanes, UINT32_MAX)
-GROUP(lower_lanes, UINT32_MAX >> 1 >> (31 - lane))
+GROUP(lower_lanes, UINT32_MAX >> (31 - lane))
 GROUP(own_lane, lane)
 GROUP(first_half, lane < 16 ? 0xffff : 0xffff0000)
 GROUP(own_thread, thread)
