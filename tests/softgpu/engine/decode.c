@@ -330,7 +330,7 @@ static bool decode_statement(decoder *d, const statement *s, int32_t index)
 {
     insn *i = d->i = &d->function->code[index];
     *i = *opcode_find(d->opcodes, s->opcode); /* all that the opcode says */
-    i->file = s->file, i->line = s->line, i->ptx_line = s->ptx_line;
+    i->file = s->file, i->line = s->line, i->location = s->location, i->ptx_line = s->ptx_line;
     i->guard = (operand){.reg = s->guard, .bits = 1, .negated = s->guard_negated};
     i->target = -1;
     d->d_count = d->s_count = d->addresses = 0;
@@ -369,7 +369,7 @@ static bool decode_all(decoder *d)
 {
     sg_function *f = d->function;
     const parsed *p = d->parsed;
-    static const statement end = {.opcode = "exit", .guard = -1, .file = -1};
+    static const statement end = {.opcode = "exit", .guard = -1, .file = -1, .location = -1};
     f->length = p->count + 1;
     f->code = calloc((size_t)f->length, sizeof *f->code);
     d->starts = calloc((size_t)f->length, sizeof *d->starts);

@@ -193,13 +193,6 @@ bool lexer_colon_follows(lexer *lex)
     return lex->at[0] == ':' && lex->at[1] != ':';
 }
 
-bool lexer_at_line_end(lexer *lex)
-{
-    const char *c = lex->at;
-    while (*c == ' ' || *c == '\t' || *c == '\r') c++;
-    return *c == '\n' || !*c;
-}
-
 bool lexer_skip_past(lexer *lex, const char *text)
 {
     while (!lexer_take(lex, text)) {

@@ -39,8 +39,6 @@ bool lexer_expect(lexer *lex, const char *text);
 bool lexer_integer(lexer *lex, int64_t *value);
 /* Whether ':' (and not '::') comes right behind the present word. */
 bool lexer_colon_follows(lexer *lex);
-/* Whether nothing but the line's end comes before the next token, which was not peeked at. */
-bool lexer_at_line_end(lexer *lex);
 bool lexer_skip_past(lexer *lex, const char *text);
 bool lexer_skip_block(lexer *lex); /* behind its { */
 const char *lexer_keep(lexer *lex); /* a copy of the present word */

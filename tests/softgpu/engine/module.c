@@ -85,6 +85,7 @@ void sg_module_unload(sg_module *module)
         module->variables = next;
     }
     free(module->files);
+    free(module->locations);
     free(module);
 }
 

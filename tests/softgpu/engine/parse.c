@@ -23,7 +23,7 @@ typedef struct parser {
     symbol symbols[4096];
     int symbol_count;
     int scope;
-    int file, line;           /* of the last .loc */
+    int file, line, location; /* of the last .loc */
 } parser;
 
 /* ---- symbols --------------------------------------------------------------------------------------------------------- */
@@ -385,7 +385,7 @@ static statement *add_statement(parser *p)
         q->statements = grown;
     }
     statement *s = &q->statements[q->count++];
-    *s = (statement){.guard = -1, .scope = p->scope, .file = p->file, .line = p->line, .ptx_line = p->lex.line};
+    *s = (statement){.guard = -1, .scope = p->scope, .file = p->file, .line = p->line, .location = p->location, .ptx_line = p->lex.line};
     return s;
 }
 
@@ -430,14 +430,48 @@ static bool parse_label(parser *p, const char *name)
     return true;
 }
 
+/* The newest location at this place: callers come before what is inlined into them. */
+static int find_location(const sg_module *m, int64_t file, int64_t line, int64_t column)
+{
+    for (int l = m->location_count - 1; l >= 0; l--)
+        if (m->locations[l].file == file && m->locations[l].line == line && m->locations[l].column == column) return l;
+    return -1;
+}
+
+static int add_location(sg_module *m, struct ptx_location location)
+{
+    int last = m->location_count - 1;
+    if (last >= 0 && !memcmp(&m->locations[last], &location, sizeof location)) return last;
+    if (!(m->location_count & (m->location_count + 1))) {
+        m->locations = realloc(m->locations, (size_t)(2 * m->location_count + 2) * sizeof *m->locations);
+        if (!m->locations) abort();
+    }
+    m->locations[m->location_count] = location;
+    return m->location_count++;
+}
+
+/* .loc file line column [, function_name label[+n], inlined_at file line column] */
 static bool parse_location(parser *p)
 {
-    int64_t file, line, column;
-    if (!lexer_integer(&p->lex, &file) || !lexer_integer(&p->lex, &line) || !lexer_integer(&p->lex, &column)) return false;
-    if (line > 0) p->file = (int)file, p->line = (int)line;
-    if (!lexer_take(&p->lex, ",")) return true;
-    /* function_name label[+n], inlined_at file line column: the place itself is the innermost already. */
-    while (!lexer_at_line_end(&p->lex)) lexer_next(&p->lex);
+    int64_t at[3], caller[3];
+    lexer *lex = &p->lex;
+    struct ptx_location location = {.caller = -1};
+    for (int i = 0; i < 3; i++)
+        if (!lexer_integer(lex, &at[i])) return false;
+    if (lexer_take(lex, ",")) {
+        while (!lexer_take(lex, "inlined_at")) {
+            if (lexer_peek(lex) == TOKEN_END) return lexer_fail(lex, "expected inlined_at");
+            lexer_next(lex);
+        }
+        for (int i = 0; i < 3; i++)
+            if (!lexer_integer(lex, &caller[i])) return false;
+        location.caller = find_location(p->module, caller[0], caller[1], caller[2]);
+        if (location.caller < 0)
+            location.caller = add_location(p->module, (struct ptx_location){(int)caller[0], (int)caller[1], (int)caller[2], -1});
+    }
+    if (at[1] <= 0) return true; /* code of no line belongs to the one before */
+    p->file = location.file = (int)at[0], p->line = location.line = (int)at[1], location.column = (int)at[2];
+    p->location = add_location(p->module, location);
     return true;
 }
 
@@ -557,7 +591,7 @@ static bool parse_kernel(parser *p)
     p->parsed = &q;
     p->lex.keep = &q.memory;
     p->scope = -1;
-    p->file = -1;
+    p->file = p->location = -1;
     open_scope(p);
     bool done = parse_entry(p, f);
     if (done && !ptx_decode(f, &q, reason, sizeof reason)) done = lexer_fail(&p->lex, "%s: %s", f->name, reason);

@@ -28,7 +28,7 @@ typedef struct statement {
     raw *operands;
     int operand_count;
     int scope;                /* where its labels are looked up */
-    int file, line, ptx_line;
+    int file, line, location, ptx_line;
 } statement;
 
 typedef struct label {

@@ -14,13 +14,20 @@ void launch_fail(launch *l, sg_status status)
 
 bool launch_failed(const launch *l) { return atomic_load_explicit(&l->status, memory_order_relaxed) != SG_OK; }
 
+static const char *file_name(const sg_module *m, int file) { return file >= 0 && file < m->file_count ? m->files[file] : NULL; }
+
 void insn_place(const sg_function *f, const insn *i, char *text, size_t bytes)
 {
-    const char *file = i->file >= 0 && i->file < f->module->file_count ? f->module->files[i->file] : NULL;
-    if (file)
-        snprintf(text, bytes, "%s:%d", file, i->line);
-    else
+    const sg_module *m = f->module;
+    size_t used = 0;
+    if (!file_name(m, i->file)) {
         snprintf(text, bytes, "%.200s, line %d of its PTX", f->name, i->ptx_line);
+        return;
+    }
+    for (int l = i->location; l >= 0 && used < bytes; l = m->locations[l].caller) {
+        const char *file = file_name(m, m->locations[l].file);
+        used += (size_t)snprintf(text + used, bytes - used, "%s%s:%d", used ? ", inlined at " : "", file ? file : "?", m->locations[l].line);
+    }
 }
 
 void warp_finding(const warp *w, const insn *i, int lane, const char *kind, const char *format, ...)

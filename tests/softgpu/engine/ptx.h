@@ -106,6 +106,7 @@ struct insn {
     int64_t tensor_flops;
     const ptx_row *row;       /* NULL: unknown; running it is an error */
     int file, line;           /* of the source; file -1: unknown */
+    int location;             /* in the module's locations; -1 */
     int ptx_line;
     const char *text;         /* the opcode */
 };
@@ -170,6 +171,11 @@ struct sg_module {
     int target;
     const char **files;             /* by .file number, NULL where unnamed */
     int file_count;
+    struct ptx_location {           /* .loc: a place, and where the function that it lies in was inlined */
+        int file, line, column;
+        int caller;                 /* another location; -1: none */
+    } *locations;
+    int location_count;
     ptx_variable *variables;
     sg_function *functions;
 };

@@ -130,7 +130,7 @@ void launch_fail(launch *l, sg_status status);
 bool launch_failed(const launch *l);
 /* A finding at an instruction; kernel, block and thread are put in front. lane -1: the whole warp. */
 void warp_finding(const warp *w, const insn *i, int lane, const char *kind, const char *format, ...) __attribute__((format(printf, 5, 6)));
-/* "file.cu:12", or "name.ptx:34" where no line is known. */
+/* "file.cuh:12, inlined at file.cu:34", or "kernel, line 56 of its PTX" where no line is known. */
 void insn_place(const sg_function *f, const insn *i, char *text, size_t bytes);
 race_report launch_report_race; /* its context is the launch */
 
