@@ -81,9 +81,10 @@ static bool word_start(int c) { return isalpha(c) || c == '_' || c == '$' || c =
 static void read_word(lexer *lex)
 {
     const char *end = lex->at + 1;
+    const bool directive = *lex->at == '.'; /* .reg.b16 is two */
     /* "::" belongs to words like shared::cta; a single ':' ends a label. */
-    while (isalnum((unsigned char)*end) || *end == '_' || *end == '$' || *end == '.' || *end == '%' || (end[0] == ':' && end[1] == ':') ||
-           (end[0] == ':' && end[-1] == ':'))
+    while (isalnum((unsigned char)*end) || *end == '_' || *end == '$' || (*end == '.' && !directive) || *end == '%' ||
+           (end[0] == ':' && end[1] == ':') || (end[0] == ':' && end[-1] == ':'))
         end++;
     size_t length = (size_t)(end - lex->at);
     if (length >= sizeof lex->text) {
