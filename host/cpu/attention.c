@@ -1,88 +1,135 @@
-/* Attention on the CPU: packs each KV head once, then hands (batch, head, query block) tasks to threads. */
+/* Attention on the CPU: packs each KV head once, then hands tasks to threads: rows of a KV head, all their keys; where such tasks are
+   too few, rows and spans of keys, merged afterwards. Few rows skip the packing. Which way is taken changes no bit. */
 #include "cpu.h"
 #include "../arguments.h"
 
 #include <omp.h>
 
-typedef struct geometry {
-    int64_t keys, v_width, q_blocks; /* padded seqlen_k and head_dim_v; query blocks a head */
-} geometry;
+int64_t attend_cpu_rows_of(const attend_problem *p) { return p->num_heads / p->num_kv_heads * p->seqlen_q; }
 
-static geometry geometry_of(const attend_problem *p)
+/* Vectors of rows of one KV head, cut into equal parts that fill at most blocking.panels panels each. */
+static int64_t vectors_of(const attend_cpu_plan *plan)
 {
-    return (geometry){attend_cpu_padded(p->seqlen_k), attend_cpu_padded(p->head_dim_v),
-                      (p->seqlen_q + ATTEND_CPU_TILE_Q - 1) / ATTEND_CPU_TILE_Q};
+    int lanes = plan->context->kernel->lanes;
+    return (attend_cpu_rows_of(plan->problem) + lanes - 1) / lanes;
 }
 
-static attend_cpu_keys keys_of(const attend_cpu_plan *plan, int64_t b, int64_t kv_head)
+static int64_t parts_of(const attend_cpu_plan *plan)
 {
-    const attend_problem *p = plan->problem;
-    geometry g = geometry_of(p);
-    int64_t head = b * p->num_kv_heads + kv_head;
-    return (attend_cpu_keys){plan->keys + head * g.keys * p->head_dim, plan->values + head * g.keys * g.v_width};
+    int64_t most = plan->blocking.panels * plan->context->kernel->vectors;
+    return (vectors_of(plan) + most - 1) / most;
 }
 
-/* Packs one panel of keys and values of one KV head. Values past the width are zeros; rows past the length are never read. */
-static void pack_panel(const attend_cpu_plan *plan, const attend_attention_args *args, int64_t b, int64_t kv_head, int64_t first)
+attend_cpu_way attend_cpu_way_of(const attend_cpu_plan *plan)
 {
     const attend_problem *p = plan->problem;
-    const attend_tensor *k = &args->k, *v = &args->v;
-    attend_cpu_keys keys = keys_of(plan, b, kv_head);
+    int64_t spans = attend_cpu_spans(p->seqlen_k), tasks = p->batch * p->num_kv_heads * parts_of(plan);
+    if (attend_cpu_rows_of(p) <= ATTEND_CPU_FEW_ROWS) return ATTEND_CPU_FEW;
+    return spans > 1 && tasks < 2 * plan->context->threads ? ATTEND_CPU_SPLIT : ATTEND_CPU_WHOLE;
+}
+
+static attend_cpu_rows rows_of(const attend_tensor *t, int64_t b, int64_t head, bool has_group)
+{
+    int64_t at = b * t->stride[0] + head * t->stride[2];
+    return (attend_cpu_rows){(char *)t->data + at * (int64_t)attend_dtype_bytes(t->dtype), t->stride[1], has_group ? t->stride[2] : 0};
+}
+
+/* What all tasks of KV head `index` (batch entry by batch entry) share. */
+static attend_cpu_task task_of(const attend_cpu_plan *plan, const attend_attention_args *args, int64_t index, float *scratch)
+{
+    const attend_problem *p = plan->problem;
+    int64_t b = index / p->num_kv_heads, kv_head = index % p->num_kv_heads, group = p->num_heads / p->num_kv_heads;
+    int64_t keys = attend_cpu_round_up(p->seqlen_k, plan->blocking.keys);
+    const attend_tensor *lse = &args->lse;
     const attend_lists lists = attend_lists_of(args);
-    int64_t length = attend_sequence_of(p, &lists, b).seqlen_k, v_width = geometry_of(p).v_width;
-    if (first >= length) return;
-    const char *k_head = (const char *)k->data + (b * k->stride[0] + kv_head * k->stride[2]) * (int64_t)attend_dtype_bytes(k->dtype);
-    plan->context->kernel->pack_keys(keys.k, k_head, p->dtype, k->stride[1], p->head_dim, first, ATTEND_CPU_PANEL, length);
-    for (int64_t j = first; j < first + ATTEND_CPU_PANEL && j < length; j++) {
-        float *row = keys.v + j * v_width;
-        attend_cpu_load_row(row, v->data, b * v->stride[0] + j * v->stride[1] + kv_head * v->stride[2], p->head_dim_v, p->dtype);
-        memset(row + p->head_dim_v, 0, (size_t)(v_width - p->head_dim_v) * sizeof *row);
-    }
-}
-
-static void run_task(const attend_cpu_plan *plan, const attend_attention_args *args, int64_t index, float *scratch)
-{
-    const attend_problem *p = plan->problem;
-    const attend_lists lists = attend_lists_of(args);
-    geometry g = geometry_of(p);
-    int64_t heads = p->batch * p->num_heads, b = index % heads / p->num_heads, h = index % p->num_heads;
-    int64_t query = (g.q_blocks - 1 - index / heads) * ATTEND_CPU_TILE_Q; /* the longest causal rows first */
-    const attend_tensor *q = &args->q, *out = &args->out, *lse = &args->lse;
-    int64_t bytes = (int64_t)attend_dtype_bytes(p->dtype), rest = p->seqlen_q - query;
     attend_cpu_task task = {
         .problem = p,
-        .keys = keys_of(plan, b, h / (p->num_heads / p->num_kv_heads)),
+        .blocking = plan->blocking,
+        .group = group,
         .sequence = attend_sequence_of(p, &lists, b),
-        .query = query,
-        .queries = rest < ATTEND_CPU_TILE_Q ? rest : ATTEND_CPU_TILE_Q,
-        .q = (const char *)q->data + (b * q->stride[0] + query * q->stride[1] + h * q->stride[2]) * bytes,
-        .q_stride = q->stride[1],
-        .out = (char *)out->data + (b * out->stride[0] + query * out->stride[1] + h * out->stride[2]) * bytes,
-        .out_stride = out->stride[1],
-        .lse = lse->data ? (float *)lse->data + b * lse->stride[0] + h * lse->stride[1] + query * lse->stride[2] : NULL,
+        .rows = attend_cpu_rows_of(p),
+        .q = rows_of(&args->q, b, kv_head * group, true),
+        .k = rows_of(&args->k, b, kv_head, false),
+        .v = rows_of(&args->v, b, kv_head, false),
+        .out = rows_of(&args->out, b, kv_head * group, true),
+        .lse = lse->data ? (float *)lse->data + b * lse->stride[0] + kv_head * group * lse->stride[1] : NULL,
         .lse_stride = lse->stride[2],
+        .lse_head_stride = lse->stride[1],
         .scratch = scratch,
     };
-    plan->context->kernel->run(&task);
+    task.end_span = attend_cpu_spans(task.sequence.seqlen_k);
+    if (plan->keys)
+        task.keys = (attend_cpu_keys){plan->keys + index * keys * p->head_dim,
+                                      plan->values + index * keys * attend_cpu_v_width(plan->context->kernel, p)};
+    if (plan->partials) task.partials = plan->partials + index * attend_cpu_partials_floats(p);
+    return task;
+}
+
+/* Rows of part `part` of a KV head; parts are whole vectors. */
+static void take_part(const attend_cpu_plan *plan, int64_t part, attend_cpu_task *task)
+{
+    int64_t vectors = vectors_of(plan), parts = parts_of(plan), rows = task->rows, lanes = plan->context->kernel->lanes;
+    int64_t end = vectors * (part + 1) / parts * lanes;
+    task->first_row = vectors * part / parts * lanes;
+    task->rows = (end < rows ? end : rows) - task->first_row;
+}
+
+/* One unit of the main loop. Units go from the last rows to the first, whose causal tasks are the shortest. */
+static void run_unit(const attend_cpu_plan *plan, const attend_attention_args *args, int64_t unit, float *scratch)
+{
+    const attend_cpu_kernel *kernel = plan->context->kernel;
+    int64_t heads = plan->problem->batch * plan->problem->num_kv_heads, rest = unit / heads;
+    attend_cpu_task task = task_of(plan, args, unit % heads, scratch);
+    if (plan->way != ATTEND_CPU_WHOLE) {
+        int64_t span = rest % attend_cpu_spans(plan->problem->seqlen_k);
+        rest /= attend_cpu_spans(plan->problem->seqlen_k);
+        if (span >= task.end_span) return;
+        task.first_span = span, task.end_span = span + 1;
+    }
+    if (plan->way == ATTEND_CPU_FEW) {
+        kernel->run_few(&task);
+        return;
+    }
+    take_part(plan, parts_of(plan) - 1 - rest, &task);
+    kernel->run(&task);
+}
+
+static void merge_row(const attend_cpu_plan *plan, const attend_attention_args *args, int64_t index, float *scratch)
+{
+    int64_t rows = attend_cpu_rows_of(plan->problem);
+    attend_cpu_task task = task_of(plan, args, index / rows, scratch);
+    task.first_row = index % rows, task.rows = 1;
+    plan->context->kernel->merge(&task);
+}
+
+static void pack_block(const attend_cpu_plan *plan, const attend_attention_args *args, int64_t index)
+{
+    int64_t blocks = (plan->problem->seqlen_k + plan->blocking.keys - 1) / plan->blocking.keys;
+    attend_cpu_task task = task_of(plan, args, index / blocks, NULL);
+    int64_t first = index % blocks * plan->blocking.keys;
+    if (first < task.sequence.seqlen_k) plan->context->kernel->pack(&task, first);
 }
 
 attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention_args *args)
 {
     const attend_problem *p = plan->problem;
     ATTEND_TRY(attend_lists_check(p, args));
-    geometry g = geometry_of(p);
-    int64_t panels = g.keys / ATTEND_CPU_PANEL, packs = p->batch * p->num_kv_heads * panels;
-    int64_t tasks = p->batch * p->num_heads * g.q_blocks;
-#pragma omp parallel num_threads(plan->context->threads)
+    int64_t heads = p->batch * p->num_kv_heads, rows = heads * attend_cpu_rows_of(p), spans = attend_cpu_spans(p->seqlen_k);
+    bool few = plan->way == ATTEND_CPU_FEW, merges = plan->way != ATTEND_CPU_WHOLE;
+    int64_t packs = few ? 0 : heads * ((p->seqlen_k + plan->blocking.keys - 1) / plan->blocking.keys);
+    int64_t units = heads * (few ? 1 : parts_of(plan)) * (merges ? spans : 1);
+    int64_t threads = plan->context->threads, most = units > packs ? units : packs;
+#pragma omp parallel num_threads((int)(most < threads ? most + !most : threads))
     {
-        float *scratch = plan->scratch + omp_get_thread_num() * attend_cpu_scratch_floats(p);
+        float *scratch = plan->scratch + omp_get_thread_num() * plan->scratch_floats;
 #pragma omp for schedule(dynamic, 1)
-        for (int64_t i = 0; i < packs; i++) {
-            int64_t head = i / panels;
-            pack_panel(plan, args, head / p->num_kv_heads, head % p->num_kv_heads, i % panels * ATTEND_CPU_PANEL);
+        for (int64_t i = 0; i < packs; i++) pack_block(plan, args, i);
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t i = 0; i < units; i++) run_unit(plan, args, i, scratch);
+        if (merges) {
+#pragma omp for schedule(static)
+            for (int64_t i = 0; i < rows; i++) merge_row(plan, args, i, scratch);
         }
-#pragma omp for schedule(dynamic, 1)
-        for (int64_t i = 0; i < tasks; i++) run_task(plan, args, i, scratch);
     }
     return ATTEND_OK;
 }

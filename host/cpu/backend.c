@@ -39,8 +39,39 @@ static void plan_destroy(attend_plan *plan)
 {
     attend_cpu_plan *cpu = plan->state;
     attend_cpu_layer_destroy(cpu);
-    free(cpu->keys), free(cpu->values), free(cpu->scratch);
+    free(cpu->keys), free(cpu->values), free(cpu->partials), free(cpu->scratch);
     free(cpu);
+}
+
+/* a·b, or more than there is, so that the allocation says so. */
+static int64_t times(int64_t a, int64_t b)
+{
+    int64_t product;
+    return attend_multiply(a, b, &product) ? product : INT64_MAX;
+}
+
+static attend_status reserve(attend_cpu_plan *cpu, size_t *bytes)
+{
+    const attend_problem *p = cpu->problem;
+    const attend_cpu_kernel *kernel = cpu->context->kernel;
+    if (p->seqlen_k > INT64_MAX / 2 || p->head_dim_v > INT64_MAX / 64 || times(p->num_heads, p->seqlen_q) > INT64_MAX / 2)
+        return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a plan of these lengths");
+    cpu->blocking = attend_cpu_blocking_for(kernel, p, cpu->context->threads);
+    cpu->way = attend_cpu_way_of(cpu);
+    cpu->scratch_floats = kernel->scratch_floats(p, &cpu->blocking);
+    int64_t heads = times(p->batch, p->num_kv_heads), keys = times(heads, attend_cpu_round_up(p->seqlen_k, cpu->blocking.keys));
+    bool complete = (cpu->scratch = attend_cpu_allocate(cpu->context->threads, (size_t)cpu->scratch_floats * sizeof(float), bytes));
+    if (cpu->way != ATTEND_CPU_FEW) {
+        cpu->keys = attend_cpu_allocate(times(keys, p->head_dim), sizeof(float), bytes);
+        cpu->values = attend_cpu_allocate(times(keys, attend_cpu_v_width(kernel, p)), sizeof(float), bytes);
+        complete = complete && cpu->keys && cpu->values;
+    }
+    if (cpu->way != ATTEND_CPU_WHOLE) {
+        int64_t partials = times(times(heads, attend_cpu_rows_of(p)), times(attend_cpu_spans(p->seqlen_k), attend_cpu_partial_floats(p)));
+        complete = (cpu->partials = attend_cpu_allocate(partials, sizeof(float), bytes)) && complete;
+    }
+    if (!complete) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the plan's %zu bytes", *bytes);
+    return ATTEND_OK;
 }
 
 enum { FEATURES = ATTEND_FEATURE_CAUSAL };
@@ -55,17 +86,7 @@ static attend_status plan_create(attend_plan *plan)
     cpu->context = plan->context->state;
     cpu->problem = p;
     snprintf(plan->kernel, sizeof plan->kernel, "cpu_%s", cpu->context->kernel->name);
-    size_t *bytes = &plan->memory.host_bytes;
-    int64_t keys;
-    if (p->seqlen_k > INT64_MAX - ATTEND_CPU_PANEL || !attend_multiply(p->batch, p->num_kv_heads, &keys) ||
-        !attend_multiply(keys, attend_cpu_padded(p->seqlen_k), &keys))
-        keys = INT64_MAX; /* more than there is: the allocation below says so */
-    cpu->keys = attend_cpu_allocate(keys, (size_t)p->head_dim * sizeof(float), bytes);
-    cpu->values = attend_cpu_allocate(keys, (size_t)attend_cpu_padded(p->head_dim_v) * sizeof(float), bytes);
-    cpu->scratch = attend_cpu_allocate(attend_cpu_scratch_floats(p) * cpu->context->threads, sizeof(float), bytes);
-    attend_status status = ATTEND_OK;
-    if (!cpu->keys || !cpu->values || !cpu->scratch)
-        status = attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the plan's %zu bytes", *bytes);
+    attend_status status = reserve(cpu, &plan->memory.host_bytes);
     if (!status && plan->operation == ATTEND_LAYER) status = attend_cpu_layer_create(plan);
     if (status) plan_destroy(plan);
     return status;
@@ -82,7 +103,7 @@ static bool kernel(size_t index, attend_kernel_info *info)
     const attend_cpu_kernel *row = attend_cpu_kernel_row(index / 3);
     if (!row) return false;
     *info = (attend_kernel_info){.name = row->name, .device = ATTEND_CPU, .dtype = dtypes[index % 3], .head_dim_max = INT64_MAX,
-                                 .head_dim_v_max = INT64_MAX, .tile_q = ATTEND_CPU_TILE_Q, .tile_k = ATTEND_CPU_TILE_K, .threads = 1, .features = FEATURES};
+                                 .head_dim_v_max = INT64_MAX, .tile_q = row->lanes * row->vectors, .tile_k = row->rows, .threads = 1, .features = FEATURES};
     return true;
 }
 

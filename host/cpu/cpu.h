@@ -14,12 +14,21 @@ typedef struct attend_cpu_context {
 
 typedef struct attend_cpu_projection attend_cpu_projection; /* projection.c */
 
+typedef enum attend_cpu_way {
+    ATTEND_CPU_WHOLE, /* a task takes its rows through all their keys */
+    ATTEND_CPU_SPLIT, /* a task takes its rows through one span; partials are merged */
+    ATTEND_CPU_FEW    /* the same for few rows, on keys as they lie */
+} attend_cpu_way;
+
 typedef struct attend_cpu_plan {
     const attend_cpu_context *context;
     const attend_problem *problem;
-    float *keys;    /* packed K of every KV head, then packed V */
-    float *values;
-    float *scratch; /* one part a thread */
+    attend_cpu_blocking blocking;
+    attend_cpu_way way;
+    float *keys, *values; /* packed K and V of every KV head; NULL for few rows */
+    float *partials;      /* NULL where tasks are whole */
+    float *scratch;       /* one part a thread */
+    int64_t scratch_floats;
     /* Of a layer: what the projections read and write; NULL parts are the caller's own tensors. */
     attend_cpu_projection *projections[4]; /* Q, K, V, output */
     void *q, *k, *v, *heads;
@@ -28,6 +37,17 @@ typedef struct attend_cpu_plan {
 /* 64-byte aligned memory for `elements` of `bytes` each, counted in *total; NULL where it lacks or does not fit. */
 void *attend_cpu_allocate(int64_t elements, size_t bytes, size_t *total);
 
+/* Query rows that share a KV head. */
+int64_t attend_cpu_rows_of(const attend_problem *problem);
+/* Floats of the partials of one KV head. */
+static inline int64_t attend_cpu_partials_floats(const attend_problem *p)
+{
+    return attend_cpu_rows_of(p) * attend_cpu_spans(p->seqlen_k) * attend_cpu_partial_floats(p);
+}
+
+attend_cpu_blocking attend_cpu_blocking_for(const attend_cpu_kernel *kernel, const attend_problem *problem, int threads);
+/* The way of a plan whose context, problem and blocking are set. */
+attend_cpu_way attend_cpu_way_of(const attend_cpu_plan *plan);
 attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention_args *args);
 
 /* y = x·Wᵀ + b for x [batch, seqlen, in], y [batch, seqlen, out] of any row strides. */
@@ -39,8 +59,5 @@ void attend_cpu_projection_destroy(attend_cpu_projection *projection);
 attend_status attend_cpu_layer_create(attend_plan *plan);
 attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_args *args);
 void attend_cpu_layer_destroy(attend_cpu_plan *plan);
-
-/* Row of the list of instruction sets, fastest first; NULL past the last. */
-const attend_cpu_kernel *attend_cpu_kernel_row(size_t index);
 
 #endif

@@ -8,6 +8,8 @@ static const attend_cpu_kernel *const kernels[] = {
 #if defined(__x86_64__)
     &attend_cpu_kernel_avx512,
     &attend_cpu_kernel_avx2,
+#elif defined(__aarch64__)
+    &attend_cpu_kernel_neon,
 #endif
     &attend_cpu_kernel_portable,
 };
@@ -23,7 +25,7 @@ attend_status attend_cpu_kernel_choose(const attend_cpu_kernel **kernel)
         }
         if (forced) return attend_fail(ATTEND_UNSUPPORTED, "ATTEND_CPU_ISA=%s: this processor lacks it", forced);
     }
-    return attend_fail(ATTEND_INVALID_ARGUMENT, "ATTEND_CPU_ISA=%s is not one of avx512, avx2, portable", forced);
+    return attend_fail(ATTEND_INVALID_ARGUMENT, "ATTEND_CPU_ISA=%s is not one of avx512, avx2, neon, portable in this build", forced);
 }
 
 const attend_cpu_kernel *attend_cpu_kernel_row(size_t index)

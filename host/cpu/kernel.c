@@ -1,253 +1,297 @@
-/* Exact attention by blocks with an online softmax (Milakov & Gimelshein 2018; Dao et al. 2022), in GNU vectors. Compiled once per
-   instruction set with ATTEND_ISA, ATTEND_LANES, ATTEND_ROWS, ATTEND_VECTORS; kernel.h is its interface.
+/* Exact attention by blocks with an online softmax (Milakov & Gimelshein 2018; Dao et al. 2022). Compiled once per instruction set
+   with ATTEND_ISA, ATTEND_LANES, ATTEND_ROWS, ATTEND_VECTORS, ATTEND_RUNS_HERE; kernel.h is its interface.
 
-   A task holds up to TILE_Q queries. For each block of TILE_K keys: scores S = Q·Kᵀ, the running maximum m and sum l of every
-   row, weights P = exp(S - m), and O = O·exp(m_old - m) + P·V. Both products are the same micro-kernel: ATTEND_ROWS rows times
-   ATTEND_VECTORS vectors of accumulators in registers, one broadcast and one multiply-add per row and vector. A row's sums
-   run over keys and dims in their plain order whatever the rows beside it, so its bits depend on nothing else. */
+   Rows of queries are the lanes. A panel is up to VECTORS vectors of rows; for each block of keys it forms scores
+   S[keys][lanes] = K·Qᵀ, turns them into weights P where they lie, and adds O[columns][lanes] += Vᵀ·P. K and V are the operand that
+   is broadcast, Q and P the one that is loaded: so softmax never crosses lanes, and P needs no packing. A row's numbers depend on
+   nothing beside it. */
 #include "kernel.h"
+#include "kernel_multiply.h"
+#include "kernel_pack.h"
+#include "kernel_softmax.h"
+#include "kernel_rows.h"
+#include "kernel_few.h"
 
-#include <math.h>
-#include <string.h>
+#define CONCAT_(a, b) a##b
+#define CONCAT(a, b)  CONCAT_(a, b)
+#define STRING_(a)    #a
+#define STRING(a)     STRING_(a)
 
-#define CONCAT_(a, b)  a##b
-#define CONCAT(a, b)   CONCAT_(a, b)
-#define STRING_(a)     #a
-#define STRING(a)      STRING_(a)
-#define ALWAYS_INLINE  static inline __attribute__((always_inline))
+/* Up to WIDTH rows on their way through the keys. */
+typedef struct panel {
+    _Alignas(64) int64_t first_row;
+    int64_t rows;
+    int vectors;
+    /* Rows that see no key at all count nowhere here: they may gather anything, and finish as zeros. */
+    int64_t low, high;         /* keys that some row sees */
+    int64_t all_low, all_high; /* keys that every row sees; low <= all_low <= all_high <= high */
+    float *q;                  /* [head_dim][vectors·LANES], scaled */
+    float *o, *o_span;         /* [width of V][vectors·LANES], of the spans merged and of the one at work */
+    float m[WIDTH], l[WIDTH], m_span[WIDTH], l_span[WIDTH];
+    int64_t begin[WIDTH], end[WIDTH]; /* keys that each row sees */
+} panel;
 
-enum { LANES = ATTEND_LANES, ROWS = ATTEND_ROWS, VECTORS = ATTEND_VECTORS, PANEL = LANES * VECTORS };
-_Static_assert(ATTEND_CPU_PANEL % PANEL == 0 && ATTEND_CPU_TILE_K % PANEL == 0, "panels tile the padding and the blocks");
-_Static_assert(ATTEND_CPU_TILE_Q % ROWS == 0, "rows tile the queries");
-
-typedef float vf __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef int32_t vi __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-
-ALWAYS_INLINE vf load(const float *p) { return *(const vf *)p; }
-ALWAYS_INLINE void store(float *p, vf v) { *(vf *)p = v; }
-ALWAYS_INLINE vf splat(float x) { return x - (vf){0}; }
-ALWAYS_INLINE vf select(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
-ALWAYS_INLINE vf maximum(vf a, vf b) { return select(a > b, a, b); }
-
-ALWAYS_INLINE float sum_lanes(vf v)
-{
-    float s = 0;
-    for (int i = 0; i < LANES; i++) s += v[i];
-    return s;
-}
-
-ALWAYS_INLINE float max_lanes(vf v)
-{
-    float m = v[0];
-    for (int i = 1; i < LANES; i++) m = v[i] > m ? v[i] : m;
-    return m;
-}
-
-/* e^x for x <= 0: x = n·ln2 + r, |r| <= ln2/2, a polynomial of degree 7 for e^r (error below 1 ulp), 2^n by its exponent bits.
-   Below -87.3 the result is 0, the true one being under 1.2e-38; a NaN stays. */
-ALWAYS_INLINE vf exponential(vf x)
-{
-    const vf shift = splat(0x1.8p23f);
-    vf n = x * splat(0x1.715476p0f) + shift;
-    vi exponent = (vi)n << 23;
-    n -= shift;
-    vf r = x - n * splat(0x1.62e400p-1f);
-    r = r - n * splat(0x1.7f7d1cp-20f);
-    vf y = splat(0x1.a01a02p-13f); /* 1/5040 … 1/2: Taylor, |r|^8/40320 < 2^-27 */
-    y = y * r + splat(0x1.6c16c2p-10f);
-    y = y * r + splat(0x1.111112p-7f);
-    y = y * r + splat(0x1.555556p-5f);
-    y = y * r + splat(0x1.555556p-3f);
-    y = y * r + splat(0.5f);
-    y = y * (r * r) + r;
-    y = y + splat(1);
-    y = (vf)((vi)y + exponent);
-    return select(x >= splat(-87.3f), y, select(x < splat(-87.3f), splat(0), x));
-}
-
-/* C[rows][vectors] (+)= A[rows][depth] · B[depth][vectors]; every accumulator stays in a register. rows and vectors are constants
-   where this is inlined. */
-ALWAYS_INLINE void multiply(int rows, int vectors, const float *a, int64_t a_stride, const float *b, int64_t b_stride,
-                            int64_t depth, float *c, int64_t c_stride, bool accumulate)
-{
-    vf sum[ROWS][VECTORS];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 8
-        for (int v = 0; v < vectors; v++) sum[r][v] = accumulate ? load(c + r * c_stride + v * LANES) : splat(0);
-    for (int64_t k = 0; k < depth; k++) {
-        vf column[VECTORS];
-#pragma GCC unroll 8
-        for (int v = 0; v < vectors; v++) column[v] = load(b + k * b_stride + v * LANES);
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++)
-#pragma GCC unroll 8
-            for (int v = 0; v < vectors; v++) sum[r][v] += a[r * a_stride + k] * column[v];
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 8
-        for (int v = 0; v < vectors; v++) store(c + r * c_stride + v * LANES, sum[r][v]);
-}
-
-/* The same for any number of rows, one panel wide. */
-static void multiply_rows(int64_t rows, const float *a, int64_t a_stride, const float *b, int64_t b_stride, int64_t depth,
-                          float *c, int64_t c_stride, bool accumulate)
-{
-    int64_t r = 0;
-    for (; r + ROWS <= rows; r += ROWS)
-        multiply(ROWS, VECTORS, a + r * a_stride, a_stride, b, b_stride, depth, c + r * c_stride, c_stride, accumulate);
-    for (; r < rows; r++) multiply(1, VECTORS, a + r * a_stride, a_stride, b, b_stride, depth, c + r * c_stride, c_stride, accumulate);
-}
-
-/* What a task works on, in its scratch. */
 typedef struct work {
     const attend_cpu_task *task;
-    int64_t q_width, v_width; /* padded */
-    float *q;                 /* [queries][q_width] */
-    float *o;                 /* [queries][v_width] */
-    float *s;                 /* [queries][TILE_K]: scores, then weights */
-    float m[ATTEND_CPU_TILE_Q], l[ATTEND_CPU_TILE_Q];
-    int64_t end[ATTEND_CPU_TILE_Q]; /* keys [0, end) are visible */
+    int64_t d, v_width, keys;
+    float *s; /* [keys of a block][WIDTH] */
+    panel *panels;
+    int64_t count;
 } work;
 
-static void begin(work *w, const attend_cpu_task *task)
+static int64_t panel_floats(const attend_problem *p)
 {
-    const attend_problem *p = task->problem;
-    w->task = task;
-    w->q_width = attend_cpu_padded(p->head_dim), w->v_width = attend_cpu_padded(p->head_dim_v);
-    w->q = task->scratch;
-    w->o = w->q + ATTEND_CPU_TILE_Q * w->q_width;
-    w->s = w->o + ATTEND_CPU_TILE_Q * w->v_width;
-    memset(w->o, 0, (size_t)(task->queries * w->v_width) * sizeof *w->o);
-    for (int64_t r = 0; r < task->queries; r++) {
-        w->m[r] = -INFINITY, w->l[r] = 0;
-        int64_t query = task->query + r;
-        w->end[r] = query < task->sequence.seqlen_q ? attend_visible_end(p, &task->sequence, query) : 0;
-        if (w->end[r] > 0) attend_cpu_load_row(w->q + r * w->q_width, task->q, r * task->q_stride, p->head_dim, p->dtype);
+    return (int64_t)(sizeof(panel) / sizeof(float)) + (p->head_dim + 2 * attend_cpu_round_up(p->head_dim_v, ROWS)) * WIDTH;
+}
+
+static int64_t scratch_floats(const attend_problem *p, const attend_cpu_blocking *blocking)
+{
+    return attend_cpu_round_up(most(blocking->keys * WIDTH + blocking->panels * panel_floats(p), few_floats(p)), 16);
+}
+
+/* ---- a panel ---------------------------------------------------------------------------------------------------- */
+
+static void panel_look(const attend_cpu_task *task, panel *p)
+{
+    p->low = INT64_MAX, p->high = 0, p->all_low = 0, p->all_high = INT64_MAX;
+    for (int64_t r = 0; r < WIDTH; r++) {
+        p->begin[r] = p->end[r] = 0;
+        if (r < p->rows) visible(task, p->first_row + r, &p->begin[r], &p->end[r]);
+        if (p->begin[r] >= p->end[r]) continue;
+        p->low = least(p->low, p->begin[r]), p->high = most(p->high, p->end[r]);
+        p->all_low = most(p->all_low, p->begin[r]), p->all_high = least(p->all_high, p->end[r]);
+    }
+    if (p->high == 0) p->low = 0;
+    if (p->all_low >= p->all_high) p->all_low = p->all_high = p->high;
+}
+
+static void panel_begin(const work *w, panel *p, int64_t row, int64_t rows)
+{
+    p->first_row = row, p->rows = rows, p->vectors = (int)((rows + LANES - 1) / LANES);
+    panel_look(w->task, p);
+    int64_t step = p->vectors * LANES;
+    for (int64_t r = 0; r < step; r++) p->m[r] = -INFINITY, p->l[r] = 0;
+    memset(p->o, 0, (size_t)(w->v_width * step) * sizeof *p->o);
+    float scale = w->task->problem->softmax_scale * ATTEND_CPU_LOG2E;
+    for (int v = 0; v < p->vectors; v++) pack_queries(w->task, row + v * LANES, rows - v * LANES, scale, p->q + v * LANES, step);
+}
+
+static void span_begin(const work *w, panel *p)
+{
+    int64_t step = p->vectors * LANES;
+    for (int64_t r = 0; r < step; r++) p->m_span[r] = -INFINITY, p->l_span[r] = 0;
+    memset(p->o_span, 0, (size_t)(w->v_width * step) * sizeof *p->o_span);
+}
+
+/* Which keys the lanes of vector v see, counted from `key` and cut to int32. */
+ALWAYS_INLINE void seen_from(const panel *p, int v, int64_t key, vi *begin, vi *end)
+{
+    for (int i = 0; i < LANES; i++) {
+        (*begin)[i] = (int32_t)least(most(p->begin[v * LANES + i] - key, 0), ATTEND_CPU_SPAN);
+        (*end)[i] = (int32_t)least(most(p->end[v * LANES + i] - key, 0), ATTEND_CPU_SPAN);
     }
 }
 
-/* Scores of rows [r0, r1) against the keys [key, key + count). */
-static void score(work *w, int64_t r0, int64_t r1, int64_t key, int64_t count)
+/* Scores that a row does not see become -infinity; keys [from, to) of the block at `key`. */
+static void hide(const work *w, const panel *p, int64_t key, int64_t from, int64_t to)
 {
-    int64_t d = w->task->problem->head_dim;
-    for (int64_t j = 0; j < count; j += PANEL)
-        multiply_rows(r1 - r0, w->q + r0 * w->q_width, w->q_width, w->task->keys.k + (key + j) * d, PANEL, d,
-                      w->s + r0 * ATTEND_CPU_TILE_K + j, ATTEND_CPU_TILE_K, false);
-}
-
-/* Turns one row of `count` scores into weights and folds them into m and l; rescales the row's output if m grew. */
-static void fold(work *w, int64_t r, int64_t count)
-{
-    float *s = w->s + r * ATTEND_CPU_TILE_K;
-    float scale = w->task->problem->softmax_scale;
-    vf top = splat(-INFINITY), sum = splat(0);
-    int64_t padded = (count + LANES - 1) / LANES * LANES;
-    for (int64_t j = 0; j < count; j += LANES) {
-        vf x = load(s + j) * splat(scale);
-        store(s + j, x);
-        if (j + LANES <= count) top = maximum(x, top);
-    }
-    float m = w->m[r], block = max_lanes(top);
-    for (int64_t j = count / LANES * LANES; j < padded; j++) {
-        if (j >= count) s[j] = -INFINITY;
-        block = s[j] > block ? s[j] : block;
-    }
-    if (block > m) m = block;
-    float base = m == -INFINITY ? 0 : m;
-    for (int64_t j = 0; j < padded; j += LANES) {
-        vf p = exponential(load(s + j) - splat(base));
-        store(s + j, p);
-        sum += p;
-    }
-    if (m > w->m[r] && w->m[r] != -INFINITY) {
-        float shrink = exponential(splat(w->m[r] - m))[0];
-        float *o = w->o + r * w->v_width;
-        for (int64_t c = 0; c < w->v_width; c += LANES) store(o + c, load(o + c) * splat(shrink));
-        w->l[r] *= shrink;
-    }
-    w->l[r] += sum_lanes(sum);
-    w->m[r] = m;
-}
-
-/* O += P·V for rows [r0, r1), which all see `count` keys of the block. */
-static void aggregate(work *w, int64_t r0, int64_t r1, int64_t key, int64_t count)
-{
-    for (int64_t c = 0; c < w->v_width; c += PANEL)
-        multiply_rows(r1 - r0, w->s + r0 * ATTEND_CPU_TILE_K, ATTEND_CPU_TILE_K, w->task->keys.v + key * w->v_width + c, w->v_width,
-                      count, w->o + r0 * w->v_width + c, w->v_width, true);
-}
-
-/* Keys of the block [key, …) that row r sees. */
-static int64_t seen(const work *w, int64_t r, int64_t key)
-{
-    int64_t count = w->end[r] - key;
-    return count < 0 ? 0 : count > ATTEND_CPU_TILE_K ? ATTEND_CPU_TILE_K : count;
-}
-
-/* One block of keys. Rows that see the same keys go together; only at the causal edge does each row stand alone. */
-static void block(work *w, int64_t key)
-{
-    int64_t queries = w->task->queries;
-    for (int64_t r0 = 0, r1; r0 < queries; r0 = r1) {
-        int64_t count = seen(w, r0, key), widest = count;
-        bool same = true;
-        for (r1 = r0 + 1; r1 < queries && (r1 - r0) % ROWS; r1++) { /* up to ROWS rows share their scores */
-            int64_t other = seen(w, r1, key);
-            same &= other == count;
-            widest = other > widest ? other : widest;
+    for (int v = 0; v < p->vectors && from < to; v++) {
+        vi begin, end;
+        seen_from(p, v, key, &begin, &end);
+        for (int64_t j = from; j < to; j++) {
+            float *s = w->s + (j * p->vectors + v) * LANES;
+            vi at = splat_int((int32_t)j);
+            store(s, choose((begin <= at) & (at < end), load(s), splat(-INFINITY)));
         }
-        for (; same && r1 < queries && seen(w, r1, key) == count; r1++) {}
-        if (widest == 0) continue;
-        score(w, r0, r1, key, widest);
-        for (int64_t r = r0; r < r1; r++)
-            if (seen(w, r, key)) fold(w, r, seen(w, r, key));
-        if (same) aggregate(w, r0, r1, key, count);
-        for (int64_t r = r0; !same && r < r1; r++) aggregate(w, r, r + 1, key, seen(w, r, key));
     }
 }
 
-static void finish(const work *w)
+/* Folds keys [from, to) of the block into m and l, and turns their scores into weights. `vectors` is a constant where inlined. */
+ALWAYS_INLINE void fold(const work *w, panel *p, int vectors, int64_t from, int64_t to)
+{
+    vf top[VECTORS], m[VECTORS], l[VECTORS], factor[VECTORS];
+    int64_t step = vectors * LANES;
+    vi grows = splat_int(0);
+    UNROLL(8) for (int v = 0; v < vectors; v++) top[v] = splat(-INFINITY), m[v] = load(p->m_span + v * LANES);
+    for (int64_t j = from; j < to; j++)
+        UNROLL(8) for (int v = 0; v < vectors; v++) top[v] = maximum(load(w->s + j * step + v * LANES), top[v]);
+    UNROLL(8) for (int v = 0; v < vectors; v++) grows |= top[v] > m[v] + splat(SLACK);
+    if (any(grows)) {
+        UNROLL(8) for (int v = 0; v < vectors; v++)
+        {
+            m[v] = raise(m[v], top[v], &factor[v]);
+            store(p->m_span + v * LANES, m[v]);
+            store(p->l_span + v * LANES, load(p->l_span + v * LANES) * factor[v]);
+        }
+        for (int64_t c = 0; c < w->v_width; c++)
+            UNROLL(8) for (int v = 0; v < vectors; v++)
+            {
+                float *o = p->o_span + c * step + v * LANES;
+                store(o, load(o) * factor[v]);
+            }
+    }
+    UNROLL(8) for (int v = 0; v < vectors; v++) l[v] = load(p->l_span + v * LANES), m[v] = reference_of(m[v]);
+    for (int64_t j = from; j < to; j++)
+        UNROLL(8) for (int v = 0; v < vectors; v++)
+        {
+            float *s = w->s + j * step + v * LANES;
+            vf weight = exp2_vector(load(s) - m[v]);
+            store(s, weight);
+            l[v] += weight;
+        }
+    UNROLL(8) for (int v = 0; v < vectors; v++) store(p->l_span + v * LANES, l[v]);
+}
+
+/* O += Vᵀ·P over keys [from, to) of the block at `key`; lane by lane where not all rows see all keys. */
+ALWAYS_INLINE void aggregate(const work *w, panel *p, int vectors, int64_t key, int64_t from, int64_t to)
+{
+    int64_t step = vectors * LANES, low = least(most(p->all_low - key, from), to), high = least(most(p->all_high - key, low), to);
+    steps at = {1, ROWS, step, step};
+    vi begin[VECTORS] = {{0}}, end[VECTORS] = {{0}};
+    for (int v = 0; v < vectors && high - low < to - from; v++) seen_from(p, v, key, &begin[v], &end[v]);
+    for (int64_t c = 0; c < w->v_width; c += ROWS) {
+        const float *values = w->task->keys.v + key * w->v_width + c * w->keys;
+        float *o = p->o_span + c * step;
+        for (int v = 0; v < vectors && from < low; v++)
+            multiply_seen(at, values + from * ROWS, w->s + from * step + v * LANES, low - from, o + v * LANES, (int32_t)from,
+                          begin[v], end[v]);
+        if (low < high) multiply(ROWS, vectors, at, values + low * ROWS, w->s + low * step, high - low, o, true);
+        for (int v = 0; v < vectors && high < to; v++)
+            multiply_seen(at, values + high * ROWS, w->s + high * step + v * LANES, to - high, o + v * LANES, (int32_t)high,
+                          begin[v], end[v]);
+    }
+}
+
+/* One panel against the block of keys at `key`. */
+ALWAYS_INLINE void block_of(const work *w, panel *p, int vectors, int64_t key)
+{
+    int64_t from = most(p->low - key, 0), to = least(p->high - key, w->keys), step = vectors * LANES;
+    if (from >= to) return;
+    steps at = {1, ROWS, step, step};
+    for (int64_t j = from / ROWS * ROWS; j < to; j += ROWS)
+        multiply(ROWS, vectors, at, w->task->keys.k + (key + j) * w->d, p->q, w->d, w->s + j * step, false);
+    const attend_cpu_modifier *modifier = &w->task->modifier;
+    if (modifier->apply)
+        modifier->apply(modifier->state, &(attend_cpu_scores){w->s + from * step, p->first_row, p->rows, 1, key + from, to - from, step});
+    hide(w, p, key, from, least(p->all_low - key, to));
+    hide(w, p, key, most(p->all_high - key, from), to);
+    fold(w, p, vectors, from, to);
+    aggregate(w, p, vectors, key, from, to);
+}
+
+#define BLOCK(n)                                                                                                       \
+    __attribute__((noinline)) static void block_##n(const work *w, panel *p, int64_t key) { block_of(w, p, n, key); }
+BLOCK(1)
+BLOCK(2)
+#if ATTEND_VECTORS == 3
+BLOCK(3)
+static void (*const blocks[])(const work *, panel *, int64_t) = {NULL, block_1, block_2, block_3};
+#else
+static void (*const blocks[])(const work *, panel *, int64_t) = {NULL, block_1, block_2};
+#endif
+_Static_assert(sizeof blocks / sizeof *blocks == VECTORS + 1, "one build of the loops for each width of a panel");
+
+/* ---- its output ------------------------------------------------------------------------------------------------- */
+
+/* The span's part joins the total; a row's arithmetic is that of merge_row(). */
+static void span_merge(const work *w, panel *p)
+{
+    int64_t step = p->vectors * LANES;
+    for (int v = 0; v < p->vectors; v++) {
+        int64_t r = v * LANES;
+        vf total = load(p->m + r), part = load(p->m_span + r), total_factor, part_factor;
+        vi empty = part == splat(-INFINITY);
+        store(p->m + r, merge_references(total, part, &total_factor, &part_factor));
+        vf l = load(p->l + r);
+        store(p->l + r, choose(empty, l, l * total_factor + load(p->l_span + r) * part_factor));
+        for (int64_t i = r; i < w->v_width * step; i += step) {
+            vf o = load(p->o + i);
+            store(p->o + i, choose(empty, o, o * total_factor + load(p->o_span + i) * part_factor));
+        }
+    }
+}
+
+/* LANES rows of sums `o` from row r of the panel on, each to its own place. */
+static void panel_rows(const work *w, const panel *p, const float *o, int64_t r, float *rows, int64_t width)
+{
+    int64_t step = p->vectors * LANES;
+    for (int64_t c = 0; c < w->v_width; c += LANES) {
+        vf tile[LANES];
+        for (int i = 0; i < LANES; i++) tile[i] = c + i < w->v_width ? load(o + (c + i) * step + r) : splat(0);
+        transpose(tile);
+        for (int i = 0; i < LANES; i++) store(rows + i * width + c, tile[i]);
+    }
+}
+
+static void panel_finish(const work *w, const panel *p)
+{
+    int64_t width = attend_cpu_round_up(w->v_width, LANES);
+    for (int64_t r = 0; r < p->rows; r += LANES) {
+        panel_rows(w, p, p->o, r, p->o_span, width);
+        for (int64_t i = r; i < r + LANES && i < p->rows; i++)
+            finish_row(w->task, p->first_row + i, p->o_span + (i - r) * width, p->m[i], p->l[i], p->begin[i] < p->end[i]);
+    }
+}
+
+static void span_leave(const work *w, const panel *p, int64_t span)
+{
+    int64_t dv = w->task->problem->head_dim_v, width = attend_cpu_round_up(w->v_width, LANES);
+    for (int64_t r = 0; r < p->rows; r += LANES) {
+        panel_rows(w, p, p->o_span, r, p->o, width);
+        for (int64_t i = r; i < r + LANES && i < p->rows; i++) {
+            float *part = partial_of(w->task, p->first_row + i, span), *part_m = partial_m(w->task, part);
+            memcpy(part, p->o + (i - r) * width, (size_t)dv * sizeof *part);
+            part_m[0] = p->m_span[i], part_m[1] = p->l_span[i];
+        }
+    }
+}
+
+/* ---- the task --------------------------------------------------------------------------------------------------- */
+
+/* Divides the task's rows into panels, three or two vectors wide: one alone could not hide the latency of its multiply-adds. */
+static void cut(work *w)
 {
     const attend_cpu_task *task = w->task;
-    for (int64_t r = 0; r < task->queries; r++) {
-        float *o = w->o + r * w->v_width;
-        bool seen_any = w->end[r] > 0;
-        for (int64_t c = 0; seen_any && c < w->v_width; c += LANES) store(o + c, load(o + c) / splat(w->l[r]));
-        attend_cpu_store_row(task->out, r * task->out_stride, o, task->problem->head_dim_v, task->problem->dtype);
-        if (task->lse) task->lse[r * task->lse_stride] = seen_any ? w->m[r] + logf(w->l[r]) : -INFINITY;
+    int64_t vectors = (task->rows + LANES - 1) / LANES, row = task->first_row, end = row + task->rows;
+    float *floats = (float *)(w->panels + task->blocking.panels);
+    for (w->count = 0; vectors > 0; w->count++) {
+        int64_t width = VECTORS == 3 && vectors == 4 ? 2 : least(vectors, VECTORS);
+        panel *p = &w->panels[w->count];
+        p->q = floats, p->o = p->q + w->d * WIDTH, p->o_span = p->o + w->v_width * WIDTH;
+        floats = p->o_span + w->v_width * WIDTH;
+        panel_begin(w, p, row, least(width * LANES, end - row));
+        row += width * LANES, vectors -= width;
     }
 }
 
 static void run(const attend_cpu_task *task)
 {
-    work w;
-    int64_t end = 0;
-    begin(&w, task);
-    for (int64_t r = 0; r < task->queries; r++) end = w.end[r] > end ? w.end[r] : end;
-    for (int64_t key = 0; key < end; key += ATTEND_CPU_TILE_K) block(&w, key);
-    finish(&w);
-}
-
-static void pack_keys(float *packed, const void *k, attend_dtype dtype, int64_t stride, int64_t head_dim, int64_t first,
-                      int64_t count, int64_t seqlen_k)
-{
-    for (int64_t j = first; j < first + count; j += PANEL)
-        for (int64_t column = 0; column < PANEL; column++) {
-            float row[64];
-            float *to = packed + j * head_dim + column;
-            for (int64_t c = 0; c < head_dim; c += 64) {
-                int64_t part = head_dim - c < 64 ? head_dim - c : 64;
-                if (j + column < seqlen_k)
-                    attend_cpu_load_row(row, k, (j + column) * stride + c, part, dtype);
-                else
-                    memset(row, 0, sizeof row);
-                for (int64_t i = 0; i < part; i++) to[(c + i) * PANEL] = row[i];
-            }
+    const attend_problem *problem = task->problem;
+    work w = {task, problem->head_dim, attend_cpu_round_up(problem->head_dim_v, ROWS), task->blocking.keys, task->scratch, NULL, 0};
+    w.panels = (panel *)(w.s + w.keys * WIDTH);
+    cut(&w);
+    for (int64_t span = task->first_span; span < task->end_span; span++) {
+        int64_t key = span * ATTEND_CPU_SPAN, end = key + ATTEND_CPU_SPAN;
+        bool seen[ATTEND_CPU_MAX_PANELS];
+        for (int64_t i = 0; i < w.count; i++) {
+            seen[i] = w.panels[i].low < end && w.panels[i].high > key;
+            if (seen[i]) span_begin(&w, &w.panels[i]);
         }
+        for (int64_t block = key; block < end && block < task->sequence.seqlen_k; block += w.keys)
+            for (int64_t i = 0; i < w.count; i++)
+                if (seen[i]) blocks[w.panels[i].vectors](&w, &w.panels[i], block);
+        for (int64_t i = 0; i < w.count; i++) {
+            if (!seen[i]) continue;
+            if (task->partials)
+                span_leave(&w, &w.panels[i], span);
+            else
+                span_merge(&w, &w.panels[i]);
+        }
+    }
+    for (int64_t i = 0; i < w.count && !task->partials; i++) panel_finish(&w, &w.panels[i]);
 }
 
 static bool runs_here(void) { return ATTEND_RUNS_HERE; }
 
-const attend_cpu_kernel CONCAT(attend_cpu_kernel_, ATTEND_ISA) = {STRING(ATTEND_ISA), runs_here, pack_keys, run};
+const attend_cpu_kernel CONCAT(attend_cpu_kernel_, ATTEND_ISA) = {
+    STRING(ATTEND_ISA), LANES, ROWS, VECTORS, runs_here, scratch_floats, pack, run, run_few, merge};

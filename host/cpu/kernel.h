@@ -1,56 +1,105 @@
-/* The CPU kernel as its callers see it: one source (kernel.c), compiled once per instruction set, chosen at run time. */
+/* The CPU kernel as its callers see it: one source (kernel.c and the kernel_*.h it includes), compiled once per instruction set,
+   chosen at run time. docs/cpu.md tells how it works.
+
+   The rows of a KV head are the queries of all its heads, query by query: row i is query i / group of head i % group. */
 #ifndef ATTEND_CPU_KERNEL_H
 #define ATTEND_CPU_KERNEL_H
 
 #include "../visibility.h"
 
+/* Keys are summed within spans of this many, at absolute positions, and spans are merged in their order: who computes which span
+   never changes a bit. */
+enum { ATTEND_CPU_SPAN = 1024 };
+
 enum {
-    ATTEND_CPU_TILE_Q = 48,  /* queries of a task: their scores and output stay in L1 and L2 */
-    ATTEND_CPU_TILE_K = 128, /* keys folded at once: one K and one V block stay in L2 while all queries pass */
-    ATTEND_CPU_PANEL = 64    /* keys and value columns are padded to this: a multiple of every vector panel */
+    ATTEND_CPU_FEW_ROWS = 8,   /* at most so many rows a KV head go to run_few() */
+    ATTEND_CPU_MAX_PANELS = 16 /* of a task */
 };
 
-/* One KV head, packed: keys as panels of [head_dim][panel columns], values as rows of padded width. Both padded with zeros. */
+#define ATTEND_CPU_LOG2E 0x1.715476p+0f
+
+/* How a plan is cut: see blocking.c. */
+typedef struct attend_cpu_blocking {
+    int64_t keys;   /* of a block; a divisor of the span */
+    int64_t panels; /* of rows that one task takes through all its keys; at most ATTEND_CPU_MAX_PANELS */
+} attend_cpu_blocking;
+
+/* One tile of scores, in units of log2: a natural score times ATTEND_CPU_LOG2E. Row r and key k of the tile lie at
+   scores[r·row_stride + k·key_stride]; they are row first_row + r of the KV head and key first_key + k of the sequence. */
+typedef struct attend_cpu_scores {
+    float *scores;
+    int64_t first_row, rows, row_stride;
+    int64_t first_key, keys, key_stride;
+} attend_cpu_scores;
+
+/* What features do to scores before softmax sees them (bias, softcap, …): values, never another kernel. */
+typedef struct attend_cpu_modifier {
+    void (*apply)(const void *state, const attend_cpu_scores *tile);
+    const void *state; /* of one (batch entry, KV head) */
+} attend_cpu_modifier;
+
+/* One KV head, packed by pack(): keys as panels [head_dim][rows of the micro-kernel]; values block by block as panels
+   [keys of a block][rows of the micro-kernel]. */
 typedef struct attend_cpu_keys {
-    float *k; /* [seqlen_k padded to ATTEND_CPU_PANEL] × head_dim */
-    float *v; /* [seqlen_k padded] × [head_dim_v padded] */
+    float *k, *v;
 } attend_cpu_keys;
 
-/* Some queries of one head against all their keys. */
+/* Rows of activations: row, then head within the KV head's group, in elements. */
+typedef struct attend_cpu_rows {
+    void *data;
+    int64_t stride, head_stride;
+} attend_cpu_rows;
+
+/* Some rows of one KV head against some of its spans. */
 typedef struct attend_cpu_task {
     const attend_problem *problem;
-    attend_cpu_keys keys;
-    attend_sequence sequence;
-    int64_t query, queries;     /* the first, and how many: at most ATTEND_CPU_TILE_Q */
-    const void *q;              /* the first query's row, stored in the problem's dtype */
-    int64_t q_stride;           /* elements between rows */
-    void *out;
-    int64_t out_stride;
-    float *lse; /* NULL: not wanted */
-    int64_t lse_stride;
-    float *scratch; /* attend_cpu_scratch_floats() of them, 64-byte aligned */
+    attend_cpu_blocking blocking;
+    attend_cpu_modifier modifier; /* apply NULL: none */
+    int64_t group;                /* query heads of the KV head */
+    attend_sequence sequence;     /* the batch entry */
+    int64_t first_row, rows;      /* first_row: where a panel begins */
+    int64_t first_span, end_span;
+    attend_cpu_keys keys;         /* run: packed */
+    attend_cpu_rows q, k, v, out; /* of this KV head from its first query or key; k and v have no head_stride */
+    float *lse;                   /* NULL: not wanted */
+    int64_t lse_stride, lse_head_stride;
+    /* Where each (row, span) leaves its unfinished output, maximum and sum; NULL: run() finishes the rows itself. */
+    float *partials; /* of the KV head: [rows of the head][spans][attend_cpu_partial_floats()] */
+    float *scratch;  /* scratch_floats() of them, 64-byte aligned */
 } attend_cpu_task;
 
 typedef struct attend_cpu_kernel {
     const char *name; /* "avx512" */
+    int lanes, rows, vectors; /* floats in a vector; micro-kernel: rows by vectors */
     bool (*runs_here)(void);
-    /* Packs keys [first, first + count) of one head; rows from seqlen_k on become zeros. first and count: multiples of the panel. */
-    void (*pack_keys)(float *packed, const void *k, attend_dtype dtype, int64_t stride, int64_t head_dim, int64_t first,
-                      int64_t count, int64_t seqlen_k);
+    int64_t (*scratch_floats)(const attend_problem *problem, const attend_cpu_blocking *blocking);
+    /* Packs one block of keys and values, [first, first + blocking.keys), of the task's KV head. */
+    void (*pack)(const attend_cpu_task *task, int64_t first);
+    /* Many rows: packed keys, every vector full of rows. */
     void (*run)(const attend_cpu_task *task);
+    /* Few rows, many keys: keys and values are read once, as they lie; always into partials. */
+    void (*run_few)(const attend_cpu_task *task);
+    /* Merges the partials of the task's rows over all spans and finishes them. */
+    void (*merge)(const attend_cpu_task *task);
 } attend_cpu_kernel;
 
 /* Fastest first; ends with the portable one. */
-extern const attend_cpu_kernel attend_cpu_kernel_avx512, attend_cpu_kernel_avx2, attend_cpu_kernel_portable;
+extern const attend_cpu_kernel attend_cpu_kernel_avx512, attend_cpu_kernel_avx2, attend_cpu_kernel_neon, attend_cpu_kernel_portable;
 
 /* The best for this machine, or the one that ATTEND_CPU_ISA names. */
 attend_status attend_cpu_kernel_choose(const attend_cpu_kernel **kernel);
 
-/* The widths and lengths that packing uses. */
-static inline int64_t attend_cpu_padded(int64_t n) { return (n + ATTEND_CPU_PANEL - 1) / ATTEND_CPU_PANEL * ATTEND_CPU_PANEL; }
-static inline int64_t attend_cpu_scratch_floats(const attend_problem *p)
+/* Row of the list of instruction sets, fastest first; NULL past the last. */
+const attend_cpu_kernel *attend_cpu_kernel_row(size_t index);
+
+static inline int64_t attend_cpu_round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+static inline int64_t attend_cpu_spans(int64_t seqlen_k) { return (seqlen_k + ATTEND_CPU_SPAN - 1) / ATTEND_CPU_SPAN; }
+/* Output padded to 64 bytes, then maximum and sum. */
+static inline int64_t attend_cpu_partial_floats(const attend_problem *p) { return attend_cpu_round_up(p->head_dim_v + 2, 16); }
+/* Columns of V as packed. */
+static inline int64_t attend_cpu_v_width(const attend_cpu_kernel *kernel, const attend_problem *p)
 {
-    return ATTEND_CPU_TILE_Q * (attend_cpu_padded(p->head_dim) + attend_cpu_padded(p->head_dim_v) + ATTEND_CPU_TILE_K);
+    return attend_cpu_round_up(p->head_dim_v, kernel->rows);
 }
 
 /* A row of n stored elements as floats, and back. */

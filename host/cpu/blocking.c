@@ -1,0 +1,30 @@
+/* How a plan is cut, from the sizes of the caches and the number of threads. None of it changes a bit of any result. */
+#include "cpu.h"
+
+#include <unistd.h>
+
+static int64_t cache_bytes(int name, int64_t usual)
+{
+    long bytes = sysconf(name);
+    return bytes > 0 ? bytes : usual;
+}
+
+static int64_t clamp(int64_t n, int64_t low, int64_t high) { return n < low ? low : n > high ? high : n; }
+
+attend_cpu_blocking attend_cpu_blocking_for(const attend_cpu_kernel *kernel, const attend_problem *p, int threads)
+{
+    int64_t l1 = cache_bytes(_SC_LEVEL1_DCACHE_SIZE, 32 << 10), l2 = cache_bytes(_SC_LEVEL2_CACHE_SIZE, 512 << 10);
+    int64_t width = kernel->lanes * kernel->vectors, float_bytes = (int64_t)sizeof(float);
+    attend_cpu_blocking b = {ATTEND_CPU_SPAN, 1};
+    /* The weights of a block, [keys][width], stay in half of L1; the other half is for what streams past them. */
+    while (b.keys > 64 && b.keys * width * float_bytes > l1 / 2) b.keys /= 2;
+    while (b.keys > 16 && b.keys / 2 >= p->seqlen_k) b.keys /= 2;
+    /* One block of K and V and the state of all panels stay in three quarters of L2. */
+    int64_t block_bytes = b.keys * (p->head_dim + p->head_dim_v) * float_bytes;
+    int64_t panel_bytes = (p->head_dim + 2 * p->head_dim_v) * width * float_bytes;
+    b.panels = clamp((l2 / 4 * 3 - block_bytes) / panel_bytes, 1, ATTEND_CPU_MAX_PANELS);
+    /* Enough tasks that the last ones do not leave threads waiting. */
+    int64_t heads = p->batch * p->num_kv_heads, rows = p->num_heads / p->num_kv_heads * p->seqlen_q;
+    int64_t panels = heads * ((rows + width - 1) / width);
+    return b.panels = clamp(panels / (8 * threads), 1, b.panels), b;
+}

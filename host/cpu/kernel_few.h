@@ -1,0 +1,201 @@
+/* Few rows against many keys (decoding): bound by reading K and V, which happens once and in place. The roles of the micro-kernel's
+   operands change: rows are broadcast, keys (for S) and columns (for O) are the lanes. Each score, weight and sum is the same chain
+   of operations as in kernel.c, so the bits are the same. */
+#ifndef ATTEND_CPU_KERNEL_FEW_H
+#define ATTEND_CPU_KERNEL_FEW_H
+
+#include "kernel_rows.h"
+
+enum {
+    FEW_KEYS = 64, /* of a block */
+    FEW_DIMS = 32, /* of K transposed at a time: a cache line of 16-bit elements */
+    FEW_ROWS = ATTEND_CPU_FEW_ROWS
+};
+
+typedef struct few {
+    const attend_cpu_task *task;
+    int64_t rows, width; /* width: of an output row, padded to vectors */
+    float *q;            /* [head_dim][FEW_ROWS], scaled */
+    float *kt;           /* [FEW_DIMS][FEW_KEYS] */
+    float *s;            /* [FEW_ROWS][FEW_KEYS]: scores, then weights; rows past `rows` fill up the micro-kernel */
+    float *o;            /* [FEW_ROWS][width] */
+    float m[FEW_ROWS], l[FEW_ROWS];
+    int64_t begin[FEW_ROWS], end[FEW_ROWS];
+} few;
+
+static int64_t few_floats(const attend_problem *p)
+{
+    return p->head_dim * FEW_ROWS + (FEW_DIMS + FEW_ROWS) * FEW_KEYS + FEW_ROWS * (attend_cpu_round_up(p->head_dim_v, 16) + 16);
+}
+
+static void few_begin(few *f, const attend_cpu_task *task)
+{
+    int64_t d = task->problem->head_dim;
+    *f = (few){.task = task, .rows = task->rows, .width = attend_cpu_round_up(task->problem->head_dim_v, LANES)};
+    f->kt = task->scratch;
+    f->s = f->kt + FEW_DIMS * FEW_KEYS;
+    f->o = f->s + FEW_ROWS * FEW_KEYS;
+    f->q = f->o + FEW_ROWS * f->width;
+    float scale = task->problem->softmax_scale * ATTEND_CPU_LOG2E;
+    for (int64_t r = 0; r < FEW_ROWS; r++)
+        for (int64_t c = 0; c < d; c++)
+            f->q[c * FEW_ROWS + r] =
+                r < f->rows ? load_one(task->q.data, row_offset(task, &task->q, task->first_row + r) + c, task->problem->dtype) * scale : 0;
+    for (int64_t r = 0; r < f->rows; r++) visible(task, task->first_row + r, &f->begin[r], &f->end[r]);
+    memset(f->s, 0, FEW_ROWS * FEW_KEYS * sizeof *f->s);
+}
+
+/* Asks for the line of a row that the block after this one will need. */
+ALWAYS_INLINE void few_prefetch(const void *data, int64_t element, attend_dtype dtype)
+{
+    __builtin_prefetch((const char *)data + element * (dtype == ATTEND_F32 ? 4 : 2));
+}
+
+/* S of the block of `count` keys at `key`. */
+ALWAYS_INLINE void few_score(few *f, int64_t key, int64_t count, attend_dtype dtype)
+{
+    const attend_cpu_rows *k = &f->task->k;
+    int64_t d = f->task->problem->head_dim, ahead = FEW_KEYS * k->stride;
+    for (int64_t c0 = 0; c0 < d; c0 += FEW_DIMS) {
+        int64_t dims = least(d - c0, FEW_DIMS);
+        for (int64_t j = 0; j < FEW_KEYS && j < count; j += LANES)
+            for (int64_t c = 0; c < dims; c += LANES) {
+                vf tile[LANES];
+                for (int i = 0; i < LANES; i++) {
+                    int64_t at = (key + j + i) * k->stride + c0 + c;
+                    tile[i] = j + i < count ? load_some(k->data, at, dims - c, dtype) : splat(0);
+                    if (c * (dtype == ATTEND_F32 ? 4 : 2) % 64 == 0) few_prefetch(k->data, at + ahead, dtype);
+                }
+                transpose(tile);
+                UNROLL(16) for (int i = 0; i < LANES; i++) store(f->kt + (c + i) * FEW_KEYS + j, tile[i]);
+            }
+        steps at = {1, FEW_ROWS, FEW_KEYS, FEW_KEYS};
+        for (int64_t r = 0; r < f->rows;) {
+            const float *q = f->q + c0 * FEW_ROWS + r;
+            float *s = f->s + r * FEW_KEYS;
+            int64_t rest = f->rows - r;
+            if (rest >= 3) {
+                for (int64_t j = 0; j < count; j += 2 * LANES) multiply(4, 2, at, q, f->kt + j, dims, s + j, c0 > 0);
+                r += 4;
+            } else if (rest == 2) {
+                for (int64_t j = 0; j < count; j += 4 * LANES) multiply(2, 4, at, q, f->kt + j, dims, s + j, c0 > 0);
+                r += 2;
+            } else {
+                for (int64_t j = 0; j < count; j += 4 * LANES) multiply(1, 4, at, q, f->kt + j, dims, s + j, c0 > 0);
+                r += 1;
+            }
+        }
+    }
+}
+
+/* Weights of row r, which sees keys [from, to) of the block. */
+static void few_fold(few *f, int64_t r, int64_t from, int64_t to)
+{
+    float *s = f->s + r * FEW_KEYS;
+    for (int64_t j = 0; j < FEW_KEYS; j++)
+        if (j < from || j >= to) s[j] = -INFINITY;
+    vf top = splat(-INFINITY), factor, m = splat(f->m[r]);
+    for (int64_t j = 0; j < FEW_KEYS; j += LANES) top = maximum(load(s + j), top);
+    top = splat(max_lanes(top));
+    if (any(top > m + splat(SLACK))) {
+        m = raise(m, top, &factor);
+        f->m[r] = m[0], f->l[r] *= factor[0];
+        float *o = f->o + r * f->width;
+        for (int64_t c = 0; c < f->width; c += LANES) store(o + c, load(o + c) * factor);
+    }
+    m = reference_of(m);
+    for (int64_t j = 0; j < FEW_KEYS; j += LANES) store(s + j, exp2_vector(load(s + j) - m));
+    float l = f->l[r];
+    for (int64_t j = from; j < to; j++) l += s[j];
+    f->l[r] = l;
+}
+
+/* Columns [c, c + columns) of O += P·V for `rows` rows from r on and keys [from, to). */
+ALWAYS_INLINE void few_multiply(few *f, int rows, int vectors, int64_t r, int64_t key, int64_t from, int64_t to, int64_t c,
+                                int64_t columns, attend_dtype dtype)
+{
+    const attend_cpu_rows *v = &f->task->v;
+    int64_t ahead = FEW_KEYS * v->stride;
+    vf sum[4][4];
+    float *o = f->o + r * f->width + c;
+    UNROLL(4) for (int i = 0; i < rows; i++)
+        UNROLL(4) for (int n = 0; n < vectors; n++) sum[i][n] = load(o + i * f->width + n * LANES);
+    for (int64_t j = from; j < to; j++) {
+        vf column[4];
+        int64_t at = (key + j) * v->stride + c;
+        UNROLL(4) for (int n = 0; n < vectors; n++) column[n] = load_some(v->data, at + n * LANES, columns - n * LANES, dtype);
+        few_prefetch(v->data, at + ahead, dtype);
+        UNROLL(4) for (int i = 0; i < rows; i++)
+        {
+            vf weight = splat(f->s[(r + i) * FEW_KEYS + j]);
+            UNROLL(4) for (int n = 0; n < vectors; n++) sum[i][n] += weight * column[n];
+        }
+    }
+    UNROLL(4) for (int i = 0; i < rows; i++)
+        UNROLL(4) for (int n = 0; n < vectors; n++) store(o + i * f->width + n * LANES, sum[i][n]);
+}
+
+ALWAYS_INLINE void few_aggregate(few *f, int rows, int vectors, int64_t r, int64_t key, int64_t from, int64_t to, attend_dtype dtype)
+{
+    int64_t c = 0, dv = f->task->problem->head_dim_v;
+    if (from >= to) return;
+    for (; c + vectors * LANES <= dv; c += vectors * LANES) few_multiply(f, rows, vectors, r, key, from, to, c, vectors * LANES, dtype);
+    for (; c < dv; c += LANES) few_multiply(f, rows, 1, r, key, from, to, c, dv - c, dtype);
+}
+
+ALWAYS_INLINE void few_block(few *f, int64_t key, int64_t count, attend_dtype dtype)
+{
+    const attend_cpu_task *task = f->task;
+    int64_t from[FEW_ROWS], to[FEW_ROWS];
+    few_score(f, key, count, dtype);
+    if (task->modifier.apply)
+        task->modifier.apply(task->modifier.state, &(attend_cpu_scores){f->s, task->first_row, f->rows, FEW_KEYS, key, count, 1});
+    for (int64_t r = 0; r < f->rows; r++) {
+        from[r] = least(most(f->begin[r] - key, 0), count), to[r] = least(most(f->end[r] - key, from[r]), count);
+        few_fold(f, r, from[r], to[r]);
+    }
+    for (int64_t r = 0; r < f->rows;) {
+        int64_t rows = f->rows - r >= 3 ? 4 : f->rows - r, real = least(rows, f->rows - r), low = 0, high = count;
+        for (int64_t i = r; i < r + real; i++) low = most(low, from[i]), high = least(high, to[i]);
+        high = most(low, high);
+        for (int64_t i = r; i < r + real; i++) few_aggregate(f, 1, 4, i, key, from[i], least(low, to[i]), dtype);
+        if (rows == 4)
+            few_aggregate(f, 4, 2, r, key, low, high, dtype);
+        else if (rows == 2)
+            few_aggregate(f, 2, 4, r, key, low, high, dtype);
+        else
+            few_aggregate(f, 1, 4, r, key, low, high, dtype);
+        for (int64_t i = r; i < r + real; i++) few_aggregate(f, 1, 4, i, key, most(high, from[i]), to[i], dtype);
+        r += rows;
+    }
+}
+
+static void run_few(const attend_cpu_task *task)
+{
+    few f;
+    few_begin(&f, task);
+    int64_t low = INT64_MAX, high = 0;
+    for (int64_t r = 0; r < f.rows; r++)
+        if (f.begin[r] < f.end[r]) low = least(low, f.begin[r]), high = most(high, f.end[r]);
+    for (int64_t span = task->first_span; span < task->end_span; span++) {
+        int64_t start = span * ATTEND_CPU_SPAN, end = least(start + ATTEND_CPU_SPAN, high);
+        for (int64_t r = 0; r < FEW_ROWS; r++) f.m[r] = -INFINITY, f.l[r] = 0;
+        memset(f.o, 0, (size_t)(FEW_ROWS * f.width) * sizeof *f.o);
+        for (int64_t key = most(start, low / FEW_KEYS * FEW_KEYS); key < end; key += FEW_KEYS) {
+            int64_t count = least(FEW_KEYS, task->sequence.seqlen_k - key);
+            switch (task->problem->dtype) {
+            case ATTEND_F32: few_block(&f, key, count, ATTEND_F32); break;
+            case ATTEND_F16: few_block(&f, key, count, ATTEND_F16); break;
+            case ATTEND_BF16: few_block(&f, key, count, ATTEND_BF16); break;
+            default: break; /* no activation is of another dtype */
+            }
+        }
+        for (int64_t r = 0; r < f.rows; r++) {
+            float *part = partial_of(task, task->first_row + r, span), *part_m = partial_m(task, part);
+            memcpy(part, f.o + r * f.width, (size_t)task->problem->head_dim_v * sizeof *part);
+            part_m[0] = f.m[r], part_m[1] = f.l[r];
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,98 @@
+/* Packing: from the caller's rows of any dtype to the panels that the micro-kernels read in sequence, and back. */
+#ifndef ATTEND_CPU_KERNEL_PACK_H
+#define ATTEND_CPU_KERNEL_PACK_H
+
+#include "kernel.h"
+#include "kernel_multiply.h"
+
+#include <string.h>
+
+enum {
+    CHUNK = (int)LANES < (int)ROWS ? (int)LANES : (int)ROWS, /* neighbours in a panel that come from one vector */
+    WHOLE = (int)LANES > (int)ROWS ? (int)LANES : (int)ROWS  /* the least keys that fill vectors and panels alike */
+};
+
+ALWAYS_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+ALWAYS_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* LANES rows by LANES columns from column c on, transposed; rows from `count` on are zeros. */
+ALWAYS_INLINE void load_transposed(vf tile[LANES], const void *rows, int64_t stride, int64_t count, int64_t c, int64_t columns,
+                                   attend_dtype dtype)
+{
+    for (int i = 0; i < LANES; i++) tile[i] = i < count ? load_some(rows, i * stride + c, columns - c, dtype) : splat(0);
+    transpose(tile);
+}
+
+/* A vector of panel neighbours: element i goes to place first + i of `panels`, each of them `size` long and ROWS wide. */
+ALWAYS_INLINE void store_chunks(float *panels, int64_t size, int64_t first, int64_t at, vf v)
+{
+    for (int i = 0; i < LANES; i += CHUNK) {
+        int64_t place = first + i;
+        memcpy(panels + place / ROWS * size * ROWS + at * ROWS + place % ROWS, (const float *)&v + i, CHUNK * sizeof(float));
+    }
+}
+
+/* Keys [first, first + keys) as panels [head_dim][ROWS]; beyond seqlen_k zeros. */
+ALWAYS_INLINE void pack_keys(const attend_cpu_task *task, int64_t first, attend_dtype dtype)
+{
+    int64_t d = task->problem->head_dim, count = least(task->sequence.seqlen_k - first, task->blocking.keys);
+    int64_t element = dtype == ATTEND_F32 ? 4 : 2;
+    float *panels = task->keys.k + first * d;
+    for (int64_t j = 0; j < attend_cpu_round_up(count, WHOLE); j += LANES)
+        for (int64_t c = 0; c < d; c += LANES) {
+            vf tile[LANES];
+            const char *rows = (const char *)task->k.data + (first + j) * task->k.stride * element;
+            load_transposed(tile, rows, task->k.stride, count - j, c, d, dtype);
+            for (int64_t i = 0; i < LANES && i < d - c; i++) store_chunks(panels, d, j, c + i, tile[i]);
+        }
+}
+
+/* Values of the same keys as panels [blocking.keys][ROWS] of columns. Four keys at a time fill a cache line of a narrow panel. */
+ALWAYS_INLINE void pack_values(const attend_cpu_task *task, int64_t first, attend_dtype dtype)
+{
+    int64_t dv = task->problem->head_dim_v, width = attend_cpu_round_up(dv, ROWS), keys = task->blocking.keys;
+    int64_t count = least(task->sequence.seqlen_k - first, keys);
+    float *panels = task->keys.v + first * width;
+    for (int64_t j = 0; j < count; j += 4)
+        for (int64_t c = 0; c < width; c += LANES)
+            for (int64_t k = j; k < j + 4 && k < count; k++) {
+                vf v = load_some(task->v.data, (first + k) * task->v.stride + c, dv - c, dtype);
+                if (c + LANES <= width) {
+                    store_chunks(panels, keys, c, k, v);
+                    continue;
+                }
+                for (int64_t i = 0; i < width - c; i++)
+                    panels[(c + i) / ROWS * keys * ROWS + k * ROWS + (c + i) % ROWS] = ((const float *)&v)[i];
+            }
+}
+
+static void pack(const attend_cpu_task *task, int64_t first)
+{
+    switch (task->problem->dtype) {
+    case ATTEND_F32: pack_keys(task, first, ATTEND_F32), pack_values(task, first, ATTEND_F32); break;
+    case ATTEND_F16: pack_keys(task, first, ATTEND_F16), pack_values(task, first, ATTEND_F16); break;
+    case ATTEND_BF16: pack_keys(task, first, ATTEND_BF16), pack_values(task, first, ATTEND_BF16); break;
+    default: break; /* no activation is of another dtype */
+    }
+}
+
+/* Element offset of a KV head's row. */
+ALWAYS_INLINE int64_t row_offset(const attend_cpu_task *task, const attend_cpu_rows *rows, int64_t row)
+{
+    return row / task->group * rows->stride + row % task->group * rows->head_stride;
+}
+
+/* LANES queries from `row` on, `count` of them real, times `scale`, as [head_dim][step] with the rows as lanes. */
+ALWAYS_INLINE void pack_queries(const attend_cpu_task *task, int64_t row, int64_t count, float scale, float *q, int64_t step)
+{
+    int64_t d = task->problem->head_dim;
+    for (int64_t c = 0; c < d; c += LANES) {
+        vf tile[LANES];
+        for (int i = 0; i < LANES; i++)
+            tile[i] = i < count ? load_some(task->q.data, row_offset(task, &task->q, row + i) + c, d - c, task->problem->dtype) : splat(0);
+        transpose(tile);
+        for (int64_t i = 0; i < LANES && i < d - c; i++) store(q + (c + i) * step, tile[i] * splat(scale));
+    }
+}
+
+#endif

@@ -1,0 +1,70 @@
+/* Softmax in base 2, by the online rule of Milakov & Gimelshein (2018). The reference m of a row is an integer at or above its
+   scores (or below them by at most SLACK): every rescaling is by a power of two, which is exact, so when it happens is no matter. */
+#ifndef ATTEND_CPU_KERNEL_SOFTMAX_H
+#define ATTEND_CPU_KERNEL_SOFTMAX_H
+
+#include "vector.h"
+
+#include <math.h>
+
+/* A row's output is rescaled only when a score passes m by more than this: weights up to 2^8 do no harm in fp32. */
+#define SLACK 8.0f
+/* Below this a weight is 0; the true one is under 2^-119 of the largest. */
+#define LEAST -127.0f
+
+/* Adding and subtracting it rounds |x| < 2^22 to an integer, which is then in the low bits. */
+#define ROUNDER 0x1.8p23f
+
+/* 2^x for x <= 2^6: x = n + r with |r| <= 1/2, a polynomial for 2^r (relative error 2^-25.5), n added to the exponent. LEAST and
+   below give exactly 0; a NaN stays. */
+ALWAYS_INLINE vf exp2_vector(vf x)
+{
+    x = maximum(splat(LEAST), x);
+    vf shifted = x + splat(ROUNDER);
+    vf r = x - (shifted - splat(ROUNDER));
+    vf y = splat(0x1.470b48p-13f);
+    y = y * r + splat(0x1.5f7276p-10f);
+    y = y * r + splat(0x1.3b270ep-7f);
+    y = y * r + splat(0x1.c6ae72p-5f);
+    y = y * r + splat(0x1.ebfbe2p-3f);
+    y = y * r + splat(0x1.62e432p-1f);
+    y = y * r + splat(1);
+    return (vf)((vi)y + ((vi)shifted << 23));
+}
+
+/* 2^x for integers x <= 0; under LEAST, and for x = -infinity: 0. */
+ALWAYS_INLINE vf power_of_two(vf x)
+{
+    return (vf)(((vi)(maximum(splat(LEAST), x) + splat(ROUNDER)) << 23) + splat_int(127 << 23));
+}
+
+/* The least integer at or above x. */
+ALWAYS_INLINE vf ceiling(vf x)
+{
+    vf n = (x + splat(ROUNDER)) - splat(ROUNDER);
+    n = choose(n < x, n + splat(1), n);
+    return choose((x < splat(0x1p22f)) & (x > splat(-0x1p22f)), n, x);
+}
+
+/* The reference after scores up to `top`, and in *factor what it does to all that was summed under the old one. */
+ALWAYS_INLINE vf raise(vf m, vf top, vf *factor)
+{
+    vi grows = top > m + splat(SLACK);
+    vf raised = choose(grows, ceiling(top), m);
+    *factor = choose(grows, power_of_two(m - raised), splat(1));
+    return raised;
+}
+
+/* What scores are measured from: a row that has seen nothing yet has m = -infinity, and any finite reference will do. */
+ALWAYS_INLINE vf reference_of(vf m) { return choose(m == splat(-INFINITY), splat(0), m); }
+
+/* Factors by which a row's total and a span's part enter their merger, and its reference. Empty parts have m = -infinity. */
+ALWAYS_INLINE vf merge_references(vf total, vf part, vf *total_factor, vf *part_factor)
+{
+    vf m = maximum(total, part), base = reference_of(m);
+    *total_factor = power_of_two(total - base);
+    *part_factor = power_of_two(part - base);
+    return m;
+}
+
+#endif

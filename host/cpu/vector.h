@@ -1,0 +1,201 @@
+/* A thin vector of ATTEND_LANES floats: GNU vectors, and the few instructions that a compiler does not find by itself. Included
+   by kernel.c alone, which is compiled once per instruction set; every function here is inlined. */
+#ifndef ATTEND_CPU_VECTOR_H
+#define ATTEND_CPU_VECTOR_H
+
+#include "../float16.h"
+
+#include <attend/attend.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define PRAGMA_(text) _Pragma(#text)
+#define UNROLL(n)     PRAGMA_(GCC unroll n)
+
+enum { LANES = ATTEND_LANES };
+
+typedef float vf __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t vi __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint16_t vh __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+
+ALWAYS_INLINE vf load(const float *p) { return *(const vf *)p; }
+ALWAYS_INLINE void store(float *p, vf v) { *(vf *)p = v; }
+ALWAYS_INLINE vf splat(float x) { return x - (vf){0}; }
+ALWAYS_INLINE vi splat_int(int32_t x) { return x - (vi){0}; }
+
+/* Lane by lane a > b ? a : b, so b where either is a NaN. */
+ALWAYS_INLINE vf maximum(vf a, vf b)
+{
+#if ATTEND_LANES == 16 && defined(__AVX512F__)
+    return _mm512_max_ps(a, b);
+#elif ATTEND_LANES == 8 && defined(__AVX__)
+    return _mm256_max_ps(a, b);
+#elif ATTEND_LANES == 4 && defined(__SSE__)
+    return _mm_max_ps(a, b);
+#else
+    vi greater = a > b;
+    return (vf)((greater & (vi)a) | (~greater & (vi)b));
+#endif
+}
+
+/* yes where the mask's lane is all ones, no where it is 0. */
+ALWAYS_INLINE vf choose(vi mask, vf yes, vf no)
+{
+#if ATTEND_LANES == 8 && defined(__AVX__)
+    return _mm256_blendv_ps(no, yes, (vf)mask);
+#else
+    return (vf)((mask & (vi)yes) | (~mask & (vi)no));
+#endif
+}
+
+ALWAYS_INLINE bool any(vi mask)
+{
+#if ATTEND_LANES == 8 && defined(__AVX__)
+    return _mm256_movemask_ps((vf)mask) != 0;
+#else
+    int32_t lanes = 0;
+    for (int i = 0; i < LANES; i++) lanes |= mask[i];
+    return lanes != 0;
+#endif
+}
+
+ALWAYS_INLINE float max_lanes(vf v)
+{
+    float m = v[0];
+    for (int i = 1; i < LANES; i++) m = v[i] > m ? v[i] : m;
+    return m;
+}
+
+/* LANES stored elements as floats, and back (to nearest, ties to even). */
+ALWAYS_INLINE vf load_bf16(const uint16_t *p) { return (vf)(__builtin_convertvector(*(const vh *)p, vi) << 16); }
+
+ALWAYS_INLINE void store_bf16(uint16_t *p, vf v)
+{
+    vi bits = (vi)v, rounded = bits + 0x7fff + ((bits >> 16) & 1);
+    vi kept = (v == v) & rounded, quiet = (v != v) & (bits | 0x400000);
+    *(vh *)p = __builtin_convertvector(((kept | quiet) >> 16) & 0xffff, vh);
+}
+
+ALWAYS_INLINE vf load_f16(const uint16_t *p)
+{
+#if ATTEND_LANES == 16 && defined(__AVX512F__)
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+#elif ATTEND_LANES == 8 && defined(__F16C__)
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+#elif ATTEND_LANES == 4 && defined(__aarch64__)
+    return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
+#else
+    vf v;
+    for (int i = 0; i < LANES; i++) v[i] = attend_from_f16(p[i]);
+    return v;
+#endif
+}
+
+ALWAYS_INLINE void store_f16(uint16_t *p, vf v)
+{
+#if ATTEND_LANES == 16 && defined(__AVX512F__)
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+#elif ATTEND_LANES == 8 && defined(__F16C__)
+    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+#elif ATTEND_LANES == 4 && defined(__aarch64__)
+    vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(v)));
+#else
+    for (int i = 0; i < LANES; i++) p[i] = attend_to_f16(v[i]);
+#endif
+}
+
+/* One element of any dtype, at `index`. */
+ALWAYS_INLINE float load_one(const void *p, int64_t index, attend_dtype dtype)
+{
+    if (dtype == ATTEND_F32) return ((const float *)p)[index];
+    uint16_t half = ((const uint16_t *)p)[index];
+    return dtype == ATTEND_BF16 ? attend_from_bf16(half) : attend_from_f16(half);
+}
+
+ALWAYS_INLINE vf load_vector(const void *p, int64_t index, attend_dtype dtype)
+{
+    if (dtype == ATTEND_F32) return load((const float *)p + index);
+    const uint16_t *half = (const uint16_t *)p + index;
+    return dtype == ATTEND_BF16 ? load_bf16(half) : load_f16(half);
+}
+
+/* The first n of LANES elements; the others are zeros and not read. */
+ALWAYS_INLINE vf load_some(const void *p, int64_t index, int64_t n, attend_dtype dtype)
+{
+    if (n >= LANES) return load_vector(p, index, dtype);
+    vf v = {0};
+    for (int i = 0; i < n; i++) v[i] = load_one(p, index + i, dtype);
+    return v;
+}
+
+ALWAYS_INLINE void store_some(void *p, int64_t index, vf v, int64_t n, attend_dtype dtype)
+{
+    float spare[LANES];
+    uint16_t half[LANES];
+    if (dtype == ATTEND_F32) {
+        if (n >= LANES) {
+            store((float *)p + index, v);
+        } else {
+            store(spare, v);
+            for (int i = 0; i < n; i++) ((float *)p)[index + i] = spare[i];
+        }
+        return;
+    }
+    uint16_t *to = n >= LANES ? (uint16_t *)p + index : half;
+    if (dtype == ATTEND_BF16)
+        store_bf16(to, v);
+    else
+        store_f16(to, v);
+    if (n < LANES)
+        for (int i = 0; i < n; i++) ((uint16_t *)p)[index + i] = half[i];
+}
+
+/* Swaps the off-diagonal blocks of size h of rows i and i + h; all h in turn transpose the matrix. */
+#if ATTEND_LANES == 4
+#define LOW1  0, 4, 2, 6
+#define HIGH1 1, 5, 3, 7
+#define LOW2  0, 1, 4, 5
+#define HIGH2 2, 3, 6, 7
+#elif ATTEND_LANES == 8
+#define LOW1  0, 8, 2, 10, 4, 12, 6, 14
+#define HIGH1 1, 9, 3, 11, 5, 13, 7, 15
+#define LOW2  0, 1, 8, 9, 4, 5, 12, 13
+#define HIGH2 2, 3, 10, 11, 6, 7, 14, 15
+#define LOW4  0, 1, 2, 3, 8, 9, 10, 11
+#define HIGH4 4, 5, 6, 7, 12, 13, 14, 15
+#elif ATTEND_LANES == 16
+#define LOW1  0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30
+#define HIGH1 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31
+#define LOW2  0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29
+#define HIGH2 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31
+#define LOW4  0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27
+#define HIGH4 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31
+#define LOW8  0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
+#define HIGH8 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
+#endif
+#define SWAP(h)                                                                                                        \
+    UNROLL(16) for (int i = 0; i < LANES; i++) if (!(i & h))                                                           \
+    {                                                                                                                  \
+        vf a = row[i], b = row[i + h];                                                                                 \
+        row[i] = __builtin_shufflevector(a, b, LOW##h);                                                                \
+        row[i + h] = __builtin_shufflevector(a, b, HIGH##h);                                                           \
+    }
+
+ALWAYS_INLINE void transpose(vf row[LANES])
+{
+    SWAP(1)
+    SWAP(2)
+#if ATTEND_LANES >= 8
+    SWAP(4)
+#endif
+#if ATTEND_LANES >= 16
+    SWAP(8)
+#endif
+}
+
+#endif

@@ -1,0 +1,149 @@
+/* The CPU path against the machine's limits, measured in the same run: FLOP/s as a share of what multiply-adds in registers reach,
+   bytes/s as a share of what plain reading reaches. Peak and problem take turns, so that both see the same clock.
+
+       bench_cpu [--threads N | --cpu-time] [--seconds S] [name…]   rows whose name begins with one of the names; all without one */
+#include "peak.h"
+
+#include <attend/attend.h>
+
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct row {
+    const char *name;
+    attend_problem problem;
+} row;
+
+#define SQUARE(n, d, ...)                                                                                              \
+    {                                                                                                                  \
+        .batch = 1, .seqlen_q = n, .seqlen_k = n, .num_heads = 8, .head_dim = d, __VA_ARGS__                           \
+    }
+#define CAUSAL .causal = ATTEND_CAUSAL_TOP_LEFT
+
+static const row rows[] = {
+    {"n512-d64", SQUARE(512, 64, )},
+    {"n512-d128", SQUARE(512, 128, )},
+    {"n2048-d64", SQUARE(2048, 64, )},
+    {"n2048-d128", SQUARE(2048, 128, )},
+    {"n8192-d64", SQUARE(8192, 64, )},
+    {"n8192-d128", SQUARE(8192, 128, )},
+    {"causal-n2048-d64", SQUARE(2048, 64, CAUSAL)},
+    {"causal-n2048-d128", SQUARE(2048, 128, CAUSAL)},
+    {"causal-n8192-d64", SQUARE(8192, 64, CAUSAL)},
+    {"causal-n8192-d128", SQUARE(8192, 128, CAUSAL)},
+    {"long-n65536-d128", {.batch = 1, .seqlen_q = 65536, .seqlen_k = 65536, .num_heads = 1, .head_dim = 128, CAUSAL}},
+    {"bf16-n2048-d128", SQUARE(2048, 128, .dtype = ATTEND_BF16)},
+    {"f16-n2048-d128", SQUARE(2048, 128, .dtype = ATTEND_F16)},
+    {"decode-bf16", {.batch = 1, .seqlen_q = 1, .seqlen_k = 32768, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128, .dtype = ATTEND_BF16}},
+    {"decode-f16", {.batch = 1, .seqlen_q = 1, .seqlen_k = 32768, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128, .dtype = ATTEND_F16}},
+    {"decode-f32", {.batch = 1, .seqlen_q = 1, .seqlen_k = 32768, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128}},
+    {"decode-mha-bf16", {.batch = 1, .seqlen_q = 1, .seqlen_k = 32768, .num_heads = 8, .head_dim = 128, .dtype = ATTEND_BF16}},
+};
+
+static void *filled(int64_t elements, attend_dtype dtype)
+{
+    size_t bytes = ((size_t)elements * attend_dtype_bytes(dtype) + 63) / 64 * 64;
+    uint32_t state = 1;
+    unsigned char *data = aligned_alloc(64, bytes);
+    if (!data) exit(3);
+    for (int64_t i = 0; i < elements; i++) {
+        float x = 0;
+        for (int k = 0; k < 4; k++) state = state * 1664525u + 1013904223u, x += (float)(state >> 8) * 0x1p-24f - 0.5f;
+        uint32_t bits;
+        memcpy(&bits, &x, 4);
+        uint16_t half = (uint16_t)(dtype == ATTEND_BF16 ? bits >> 16 : (bits >> 16 & 0x8000) | (((bits >> 13) & 0x3ffff) - (112 << 10)));
+        if (dtype == ATTEND_F16 && fabsf(x) < 0x1p-13f) half = 0;
+        if (dtype == ATTEND_F32)
+            memcpy(data + 4 * i, &x, 4);
+        else
+            memcpy(data + 2 * i, &half, 2);
+    }
+    return data;
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double visible_pairs(const attend_problem *p)
+{
+    double all = (double)p->seqlen_q * (double)p->seqlen_k;
+    return p->causal ? 0.5 * (all + (double)p->seqlen_q) : all;
+}
+
+static void expect(attend_status status)
+{
+    if (!status) return;
+    fprintf(stderr, "bench_cpu: %s\n", attend_error_message());
+    exit(3);
+}
+
+static void measure(attend_context *context, const row *r, int threads, double seconds)
+{
+    enum { MOST = 400 };
+    const attend_problem *p = &r->problem;
+    int64_t kv = p->num_kv_heads ? p->num_kv_heads : p->num_heads;
+    attend_attention_args args = {
+        .q = attend_tensor_4d(filled(p->batch * p->seqlen_q * p->num_heads * p->head_dim, p->dtype), p->dtype, p->batch, p->seqlen_q, p->num_heads, p->head_dim),
+        .k = attend_tensor_4d(filled(p->batch * p->seqlen_k * kv * p->head_dim, p->dtype), p->dtype, p->batch, p->seqlen_k, kv, p->head_dim),
+        .v = attend_tensor_4d(filled(p->batch * p->seqlen_k * kv * p->head_dim, p->dtype), p->dtype, p->batch, p->seqlen_k, kv, p->head_dim),
+        .out = attend_tensor_4d(filled(p->batch * p->seqlen_q * p->num_heads * p->head_dim, p->dtype), p->dtype, p->batch, p->seqlen_q, p->num_heads, p->head_dim),
+    };
+    attend_plan *plan;
+    attend_plan_memory memory;
+    expect(attend_attention_plan(context, p, &plan));
+    expect(attend_plan_memory_usage(plan, &memory));
+    expect(attend_attention_forward(plan, &args));
+    bool reads = p->seqlen_q == 1;
+    size_t kv_bytes = (size_t)(p->batch * p->seqlen_k * kv * p->head_dim) * attend_dtype_bytes(p->dtype);
+    double times[MOST], shares[MOST], work = reads ? 2.0 * (double)kv_bytes : 4.0 * (double)(p->batch * p->num_heads * p->head_dim) * visible_pairs(p);
+    int count = 0;
+    for (double begin = bench_now(); count < 3 || (count < MOST && bench_now() - begin < seconds); count++) {
+        double before = reads ? bench_peak_read(args.k.data, kv_bytes, threads) : bench_peak_flops(threads);
+        double start = bench_now();
+        expect(attend_attention_forward(plan, &args));
+        times[count] = bench_now() - start;
+        double after = reads ? bench_peak_read(args.v.data, kv_bytes, threads) : bench_peak_flops(threads);
+        shares[count] = work / times[count] / fmax(before, after);
+    }
+    qsort(times, (size_t)count, sizeof *times, compare);
+    qsort(shares, (size_t)count, sizeof *shares, compare);
+    printf("%-18s %3d runs  best %9.3f ms, median %9.3f ms  %7.1f %s  %5.1f %% of %s in the median (quartiles %.1f, %.1f)  plan %.1f MB\n", r->name, count,
+           times[0] * 1e3, times[count / 2] * 1e3, work / times[0] * 1e-9, reads ? "GB/s   " : "GFLOP/s", 100 * shares[count / 2],
+           reads ? "plain reading" : "the FMA peak", 100 * shares[count / 4], 100 * shares[count * 3 / 4], (double)memory.host_bytes * 1e-6);
+    fflush(stdout);
+    attend_plan_destroy(plan);
+    free(args.q.data), free(args.k.data), free(args.v.data), free(args.out.data);
+}
+
+int main(int argc, char **argv)
+{
+    int threads = 0, names = 0;
+    double seconds = 1;
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--threads") && i + 1 < argc)
+            threads = atoi(argv[++i]);
+        else if (!strcmp(argv[i], "--cpu-time"))
+            threads = 1, bench_cpu_time = true;
+        else if (!strcmp(argv[i], "--seconds") && i + 1 < argc)
+            seconds = atof(argv[++i]);
+        else
+            argv[++names] = argv[i];
+    }
+    attend_context *context;
+    expect(attend_context_create(&(attend_context_options){.device = ATTEND_CPU, .threads = threads}, &context));
+    if (!threads) threads = omp_get_num_procs();
+    printf("%s\n", attend_context_device_name(context));
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+        bool wanted = names == 0;
+        for (int n = 1; n <= names; n++) wanted |= !strncmp(rows[r].name, argv[n], strlen(argv[n]));
+        if (wanted) measure(context, &rows[r], threads, seconds);
+    }
+    attend_context_destroy(context);
+    return 0;
+}
