@@ -225,7 +225,7 @@ static void begin_counting(launch *l)
     bool fresh;
     const sg_function *f = l->function;
     sg_resources resources = resources_of(f);
-    l->counted = counts_kernel(f, f->name, f->length, &fresh);
+    l->counted = counts_kernel(f, f->display, f->length, &fresh);
     if (!l->counted) return;
     if (fresh) describe_instructions(l->counted, f);
     counts_launch(l->counted, &l->device->properties, l->request, &resources,

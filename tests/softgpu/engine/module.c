@@ -68,7 +68,7 @@ static void free_function(sg_function *f)
     counts_forget(f);
     for (int i = 0; f->code && i < f->length; i++) free((void *)f->code[i].targets);
     free(f->code), free(f->operands), free(f->constants), free(f->relocations), free(f->specials);
-    free(f->parameter_offsets), free(f->parameter_bytes), free(f->name);
+    free(f->parameter_offsets), free(f->parameter_bytes), free(f->name), free(f->display);
     free(f);
 }
 

@@ -1,6 +1,7 @@
 /* A recursive-descent reader of PTX as nvcc and people in asm() write it. What follows a syntax error is not read. */
 #include "parse.h"
 
+#include "demangle.h"
 #include "lexer.h"
 
 #include <stdarg.h>
@@ -584,7 +585,7 @@ static bool parse_kernel(parser *p)
     int symbols = p->symbol_count;
     char reason[400];
     if (!f) abort();
-    *f = (sg_function){.module = p->module, .name = strdup(p->lex.text), .max_threads = 1024, .shared_align = 1, .next = p->module->functions};
+    *f = (sg_function){.module = p->module, .name = strdup(p->lex.text), .display = demangled(p->lex.text), .max_threads = 1024, .shared_align = 1, .next = p->module->functions};
     p->module->functions = f;
     lexer_next(&p->lex);
     p->function = f;

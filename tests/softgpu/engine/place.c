@@ -21,7 +21,7 @@ void insn_place(const sg_function *f, const insn *i, char *text, size_t bytes)
     const sg_module *m = f->module;
     size_t used = 0;
     if (!file_name(m, i->file)) {
-        snprintf(text, bytes, "%.200s, line %d of its PTX", f->name, i->ptx_line);
+        snprintf(text, bytes, "%.200s, line %d of its PTX", f->display, i->ptx_line);
         return;
     }
     for (int l = i->location; l >= 0 && used < bytes; l = m->locations[l].caller) {
@@ -46,7 +46,7 @@ void warp_finding(const warp *w, const insn *i, int lane, const char *kind, cons
         snprintf(who, sizeof who, "thread (%u,%u,%u)", thread % block[0], thread / block[0] % block[1], thread / block[0] / block[1]);
     }
     insn_place(l->function, i, place, sizeof place);
-    sg_finding_at(kind, place, "%s, block (%u,%u,%u), %s: %s: %s", l->function->name, w->block->index[0], w->block->index[1], w->block->index[2],
+    sg_finding_at(kind, place, "%s, block (%u,%u,%u), %s: %s: %s", l->function->display, w->block->index[0], w->block->index[1], w->block->index[2],
                   who, i->text, text);
 }
 
@@ -70,5 +70,5 @@ void launch_report_race(void *context, const char *kind, bool shared, uint64_t a
     else
         sg_address_describe(address, where, sizeof where);
     insn_place(l->function, &l->function->code[now->place], place, sizeof place);
-    sg_finding_at(kind, place, "%s: %s: %s, then %s, with nothing between them that orders the two", l->function->name, where, first, second);
+    sg_finding_at(kind, place, "%s: %s: %s, then %s, with nothing between them that orders the two", l->function->display, where, first, second);
 }

@@ -141,7 +141,7 @@ typedef struct ptx_relocation {
 
 struct sg_function {
     sg_module *module;
-    char *name;
+    char *name, *display;           /* as the module has it; as people read it */
     insn *code;
     int32_t length;                 /* code[length - 1] is always an exit */
     operand *operands;
