@@ -56,38 +56,31 @@ PART f32 extreme_f32(bool largest, uint32_t flags, f32 a, f32 b)
     return flags & F_XORSIGN && x == x ? sg_bits_float(sg_float_bits(x) | sign) : x;
 }
 
-/* 2^x to 2^-37, exactly for integers: the power's Taylor series around the nearest integer, which goes into the exponent. x is clamped to
-   where floats are neither all zero nor all infinite. */
-PART f64 power_of_two(f64 x)
+/* 2^x within 0.8 ulp and exactly for integers: the Taylor series around the nearest integer, whose power is multiplied in by halves so that
+   subnormal results are rounded once. x is clamped to where floats are neither all zero nor all infinite. */
+PART f32 exp2_f32(f32 x)
 {
-    const f64 shift = 0x1.8p52;
-    x = x < -1000 ? -1000 : x;
-    x = x > 1000 ? 1000 : x;
-    f64 moved = x + shift, f = x - (moved - shift);
-    u64 bits;
-    memcpy(&bits, &moved, sizeof bits);
-    bits = (bits << 52) + (UINT64_C(1023) << 52);
-    f64 scale;
-    memcpy(&scale, &bits, sizeof scale);
-    f64 p = 0x1.b5253d395e7c4p-24;
-    p = p * f + 0x1.62c0223a5c824p-20;
-    p = p * f + 0x1.ffcbfc588b0c7p-17;
-    p = p * f + 0x1.430912f86c787p-13;
-    p = p * f + 0x1.5d87fe78a6731p-10;
-    p = p * f + 0x1.3b2ab6fba4e77p-7;
-    p = p * f + 0x1.c6b08d704a0c0p-5;
-    p = p * f + 0x1.ebfbdff82c58fp-3;
-    p = p * f + 0x1.62e42fefa39efp-1;
-    return (p * f + 1) * scale;
+    const f32 shift = 0x1.8p23f;
+    x = x < -160 ? -160 : x;
+    x = x > 160 ? 160 : x;
+    const f32 moved = x + shift, f = x - (moved - shift);
+    const u32 n = sg_float_bits(moved) - sg_float_bits(shift), half = (u32)((s32)n >> 1);
+    f32 p = 0x1.ffcbfcp-17f;
+    p = p * f + 0x1.430912p-13f;
+    p = p * f + 0x1.5d87fep-10f;
+    p = p * f + 0x1.3b2ab6p-7f;
+    p = p * f + 0x1.c6b08ep-5f;
+    p = p * f + 0x1.ebfbep-3f;
+    p = p * f + 0x1.62e43p-1f;
+    p = p * f + 1;
+    return sg_canonical(p * sg_bits_float((half + 127) << 23) * sg_bits_float((n - half + 127) << 23));
 }
 
-PART f32 exp2_f32(f32 x) { return sg_canonical((f32)power_of_two((f64)x)); }
-
-/* 1 - 2/(e^2x + 1); near zero that cancels, but there tanh x is x. */
+/* 1 - 2/(e^2x + 1) within 2^-17; near zero that cancels, but there the series of two terms is closer. */
 PART f32 tanh_f32(f32 x)
 {
-    f64 far = 1 - 2 / (power_of_two((f64)x * 0x1.71547652b82fep1) + 1);
-    return sg_canonical(__builtin_fabsf(x) < 0x1p-12f ? x : (f32)far);
+    const f32 far = 1 - 2 / (exp2_f32(x * 0x1.715476p1f) + 1), near = x * (1 - x * x * 0x1.555556p-2f);
+    return sg_canonical(__builtin_fabsf(x) < 0x1p-6f ? near : far);
 }
 
 #endif

@@ -64,7 +64,8 @@ BINARY(copysign_f32, u32, u32, u32, (a & 0x80000000u) | (b & 0x7fffffffu))
                       i->s_count > 2 ? extreme_f32(largest, i->flags, x, flushed_if(flush, c[l])) : x;                 \
                   }));                                                                                                 \
     }                                                                                                                  \
-    BINARY(name, f32, f32, f32, of_two(a, b))
+    BINARY(name, f32, f32, f32, of_two(a, b))                                                                          \
+    BINARY(name##_ftz, f32, f32, f32, of_two(sg_ftz(a), sg_ftz(b)))
 EXTREME(min_f32, false, least_f32)
 EXTREME(max_f32, true, most_f32)
 
@@ -112,6 +113,8 @@ const ptx_row ptx_float_rows[] = {
     {"copysign", "f32", 0, "", "d s s", PIPE_ALU, 0, copysign_f32, NULL},
     {"min", "f32", 0, "", "d s s", PIPE_ALU, 0, min_f32, NULL},
     {"max", "f32", 0, "", "d s s", PIPE_ALU, 0, max_f32, NULL},
+    {"min", "f32", F_FTZ, "", "d s s", PIPE_ALU, 0, min_f32_ftz, NULL},
+    {"max", "f32", F_FTZ, "", "d s s", PIPE_ALU, 0, max_f32_ftz, NULL},
     {"min", "f32", F_FTZ | F_NAN | F_XORSIGN | F_ABS, "", "d s s s?", PIPE_ALU, 0, min_f32_flagged, NULL},
     {"max", "f32", F_FTZ | F_NAN | F_XORSIGN | F_ABS, "", "d s s s?", PIPE_ALU, 0, max_f32_flagged, NULL},
     {0},
