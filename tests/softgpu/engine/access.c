@@ -2,6 +2,7 @@
 #include "banks.h"
 #include "finding.h"
 #include "warp.h"
+#include "watch.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -160,6 +161,16 @@ static void race_global_lanes(warp *w, const warp_access *a, uint32_t lanes, sg_
     }
 }
 
+static void host_came_first(warp *w, const warp_access *a, int lane)
+{
+    uint64_t address = a->addresses[lane];
+    const char *kind = watch_clash(&address, a->bytes, a->kind != ACCESS_READ);
+    char where[256];
+    if (!kind) return;
+    sg_address_describe(address, where, sizeof where);
+    warp_finding(w, a->insn, lane, kind, "%s %s, which the host used before it had waited for this launch", verbs[a->kind], where);
+}
+
 static void global_hosts(warp *w, const warp_access *a, uint32_t lanes, char *hosts[LANES])
 {
     sg_region *regions[LANES];
@@ -174,6 +185,7 @@ static void global_hosts(warp *w, const warp_access *a, uint32_t lanes, char *ho
         }
         hosts[lane] = sg_region_host(r, a->addresses[lane]);
         if (r->written) use_marks(w, a, lane, r->written + (a->addresses[lane] - r->address), NULL);
+        if (watch_is_needed(r)) host_came_first(w, a, lane);
         good |= 1u << lane;
     }
     if (w->block->launch->races && good && !a->later) race_global_lanes(w, a, good, regions);

@@ -66,6 +66,14 @@ bool sg_memory_fill(uint64_t to, int value, int64_t bytes, const char *what);
 const void *sg_memory_read(uint64_t address, int64_t bytes, const char *what);  /* host pointer to the bytes; NULL: finding */
 void *sg_memory_write(uint64_t address, int64_t bytes, const char *what);       /* marks them written */
 
+/* Managed memory between API calls, so that a host which touches it too early is found. sg_watch_begin: the host goes on while work up to
+   task `queued` waits; sg_watch_end: it does not any more (any thread is inside the API); sg_watch_run: this task's accesses follow;
+   sg_watch_forget: nothing is queued any more. Tasks are numbered in the order of their calls. */
+void sg_watch_begin(uint64_t queued);
+void sg_watch_end(void);
+void sg_watch_run(uint64_t task);
+void sg_watch_forget(void);
+
 /* ---- modules and launches ------------------------------------------------------------------------------------- */
 
 typedef struct sg_module sg_module;

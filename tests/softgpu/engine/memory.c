@@ -3,6 +3,7 @@
 #include "memory.h"
 
 #include "finding.h"
+#include "watch.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -175,6 +176,7 @@ static sg_region *allocate(sg_device *device, sg_memory_kind kind, int64_t bytes
         return NULL;
     }
     a->used += zone + rounded(bytes);
+    if (kind == SG_MEMORY_MANAGED) watch_add(region);
     return region;
 }
 
@@ -210,6 +212,7 @@ static void give_back(sg_region *region)
 {
     char *host = sg_region_host(region, region->address);
     size_t bytes = rounded(region->bytes);
+    if (region->kind == SG_MEMORY_MANAGED) watch_remove(region);
     madvise(host, bytes, MADV_DONTNEED);
     if (region->to_host == 0) mprotect(host, bytes, PROT_NONE);
     if (region->written) munmap(region->written, bytes);
@@ -315,6 +318,15 @@ static uint8_t *marks_of(const sg_region *region, uint64_t address)
     return region && region->written ? region->written + (address - region->address) : NULL;
 }
 
+static void check_host(const sg_region *region, uint64_t address, int64_t bytes, bool writes, const char *what)
+{
+    const char *kind = watch_is_needed(region) ? watch_clash(&address, bytes, writes) : NULL;
+    char place[256];
+    if (!kind) return;
+    sg_address_describe(address, place, sizeof place);
+    sg_finding(kind, "the host used %s before %s, which was queued already, %s it", place, what, writes ? "wrote" : "read");
+}
+
 static void check_written(const sg_region *region, uint64_t address, int64_t bytes, const char *what)
 {
     const uint8_t *marks = marks_of(region, address), *gap = marks ? memchr(marks, 0, (size_t)bytes) : NULL;
@@ -329,6 +341,7 @@ const void *sg_memory_read(uint64_t address, int64_t bytes, const char *what)
     sg_region *region;
     char *host;
     if (!resolve(address, bytes, what, &region, &host)) return NULL;
+    check_host(region, address, bytes, false, what);
     check_written(region, address, bytes, what);
     return host;
 }
@@ -339,6 +352,7 @@ void *sg_memory_write(uint64_t address, int64_t bytes, const char *what)
     char *host;
     if (!resolve(address, bytes, what, &region, &host)) return NULL;
     uint8_t *marks = marks_of(region, address);
+    check_host(region, address, bytes, true, what);
     if (marks) memset(marks, 1, (size_t)bytes);
     return host;
 }
@@ -357,6 +371,8 @@ bool sg_memory_copy(uint64_t to, uint64_t from, int64_t bytes, const char *what)
     char *from_host, *to_host;
     if (bytes == 0) return true;
     if (!resolve(from, bytes, what, &source, &from_host) || !resolve(to, bytes, what, &target, &to_host)) return false;
+    check_host(source, from, bytes, false, what);
+    check_host(target, to, bytes, true, what);
     uint8_t *marks = marks_of(target, to);
     const uint8_t *source_marks = marks_of(source, from);
     if (marks && source_marks)

@@ -4,7 +4,10 @@
 #include <stdlib.h>
 
 static bool device_busy, host_functions_skipped;
-static uint64_t visit;
+static uint64_t visit, queued, unfinished;
+
+uint64_t tasks_queued(void) { return queued; }
+uint64_t tasks_pending(void) { return unfinished; }
 
 void skip_host_functions(void) { host_functions_skipped = true; }
 
@@ -57,6 +60,8 @@ cudaError_t queue_append(stream *s, task *t, const place *after, int after_count
     else s->first = e;
     s->last = e;
     s->queued++;
+    e->serial = ++queued;
+    unfinished++;
     return cudaSuccess;
 }
 
@@ -89,6 +94,7 @@ static void finish_entry(stream *s, entry *e) {
     s->first = e->next;
     if (!s->first) s->last = NULL;
     s->finished++;
+    if (--unfinished == 0) sg_watch_forget();
     free_entry(e, cudaSuccess);
     stream_bury(s);
 }
@@ -107,6 +113,7 @@ static void run_first(stream *s) {
     bool skipped = device_lost() != cudaSuccess || (on_host && host_functions_skipped) ||
                    (c->sticky != cudaSuccess && !callback);
     if (!skipped) {
+        if (!on_host) sg_watch_run(e->serial);
         pthread_mutex_unlock(&runtime_lock);
         status = task_run(e->task, c, &s->clock);
         pthread_mutex_lock(&runtime_lock);

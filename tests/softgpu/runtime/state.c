@@ -42,13 +42,26 @@ uint64_t random_below(uint64_t bound) {
     return (x ^ (x >> 31)) % bound;
 }
 
-cudaError_t api_enter_any(void) {
+/* The host's own threads run program code only outside the API: there, managed memory is watched while work is queued. */
+static int threads_inside;
+
+void runtime_enter(void) {
     pthread_mutex_lock(&runtime_lock);
+    if (threads_inside++ == 0) sg_watch_end();
+}
+
+void runtime_leave(void) {
+    if (--threads_inside == 0 && tasks_pending()) sg_watch_begin(tasks_queued());
+    pthread_mutex_unlock(&runtime_lock);
+}
+
+cudaError_t api_enter_any(void) {
+    runtime_enter();
     return cudaSuccess;
 }
 
 cudaError_t api_enter(void) {
-    pthread_mutex_lock(&runtime_lock);
+    runtime_enter();
     if (current_thread.in_host_function) return cudaErrorNotPermitted;
     if (contexts_count == 0) return cudaErrorNoDevice;
     if (device_lost() != cudaSuccess) return device_lost();
@@ -57,7 +70,7 @@ cudaError_t api_enter(void) {
 
 cudaError_t api_leave(cudaError_t status) {
     if (status != cudaSuccess) current_thread.last_error = status;
-    pthread_mutex_unlock(&runtime_lock);
+    runtime_leave();
     return status;
 }
 
@@ -71,16 +84,16 @@ static cudaError_t last_error(bool clear) {
 }
 
 cudaError_t cudaGetLastError(void) {
-    pthread_mutex_lock(&runtime_lock);
+    runtime_enter();
     cudaError_t error = last_error(true);
-    pthread_mutex_unlock(&runtime_lock);
+    runtime_leave();
     return error;
 }
 
 cudaError_t cudaPeekAtLastError(void) {
-    pthread_mutex_lock(&runtime_lock);
+    runtime_enter();
     cudaError_t error = last_error(false);
-    pthread_mutex_unlock(&runtime_lock);
+    runtime_leave();
     return error;
 }
 
@@ -101,7 +114,7 @@ static cudaError_t reset(context *c) {
 }
 
 cudaError_t cudaDeviceReset(void) {
-    pthread_mutex_lock(&runtime_lock);
+    runtime_enter();
     if (current_thread.in_host_function) return api_leave(cudaErrorNotPermitted);
     if (contexts_count == 0) return api_leave(cudaErrorNoDevice);
     cudaError_t status = reset(&contexts[current_thread.device]);
@@ -135,7 +148,7 @@ __attribute__((constructor)) static void start(void) {
 }
 
 __attribute__((destructor)) static void finish(void) {
-    pthread_mutex_lock(&runtime_lock);
+    runtime_enter();
     skip_host_functions();
     drain_devices();
     for (int i = 0; i < contexts_count; i++) {
@@ -146,5 +159,5 @@ __attribute__((destructor)) static void finish(void) {
     }
     fault_report();
     tell_findings(sg_report());
-    pthread_mutex_unlock(&runtime_lock);
+    runtime_leave();
 }

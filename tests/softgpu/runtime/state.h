@@ -54,6 +54,9 @@ context *initialised(context *c);
 void fail_context(context *c, cudaError_t error); /* makes an error sticky */
 uint64_t random_below(uint64_t bound);            /* seeded by SOFTGPU_SEED */
 
+/* Every way into the API and out of it: the lock, and the watch on managed memory. */
+void runtime_enter(void);
+void runtime_leave(void);
 /* Takes the lock and returns what stands in the way of any call: the sticky error, a lost device, a host function. */
 cudaError_t api_enter(void);
 /* Takes the lock for calls that work whatever state the device is in. */

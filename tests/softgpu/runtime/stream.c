@@ -73,7 +73,7 @@ cudaError_t stream_append(stream *s, task *t) {
 
 cudaError_t softgpu_stream_enqueue(cudaStream_t handle, const char *what, softgpu_work *work, const void *argument,
                                    size_t bytes) {
-    pthread_mutex_lock(&runtime_lock);
+    runtime_enter();
     stream *s;
     cudaError_t status = device_lost();
     if (status == cudaSuccess) status = stream_of(handle, &s);
@@ -88,15 +88,15 @@ cudaError_t softgpu_stream_enqueue(cudaStream_t handle, const char *what, softgp
     } else if (status == cudaSuccess) {
         status = cudaErrorMemoryAllocation;
     }
-    pthread_mutex_unlock(&runtime_lock);
+    runtime_leave();
     return status;
 }
 
 sg_device *softgpu_stream_device(cudaStream_t handle) {
     stream *s;
-    pthread_mutex_lock(&runtime_lock);
+    runtime_enter();
     sg_device *device = device_count() > 0 && stream_of(handle, &s) == cudaSuccess ? s->context->device : NULL;
-    pthread_mutex_unlock(&runtime_lock);
+    runtime_leave();
     return device;
 }
 

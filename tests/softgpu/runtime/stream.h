@@ -14,6 +14,7 @@ typedef struct place { /* complete when the stream has finished its number-th en
 typedef struct entry {
     struct entry *next;
     task *task;
+    uint64_t serial; /* in the order of calls, over all streams */
     place *after; /* in other streams */
     int after_count;
     cudaEvent_t event; /* recorded when the entry is done; NULL mostly */
@@ -57,6 +58,10 @@ void streams_forget(context *c); /* at reset: handles become invalid */
 cudaError_t stream_append(stream *s, task *t);
 /* The same, never captured and with a wait for other places. */
 cudaError_t queue_append(stream *s, task *t, const place *after, int after_count, cudaEvent_t event);
+
+/* Entries of all queues since the start, and those that have not run yet. */
+uint64_t tasks_queued(void);
+uint64_t tasks_pending(void);
 
 /* Run what the host must wait for, the lock held at start and end; the sticky error if the device died of it. */
 cudaError_t wait_place(place target);
