@@ -28,7 +28,6 @@ typedef struct decoder {
     } *constants;
     int constant_count;
     uint32_t constant_capacity;
-    opcode_cache *opcodes;
     char *error;
     size_t error_bytes;
 } decoder;
@@ -329,7 +328,7 @@ static void keep_operands(decoder *d, int32_t index)
 static bool decode_statement(decoder *d, const statement *s, int32_t index)
 {
     insn *i = d->i = &d->function->code[index];
-    *i = *opcode_find(d->opcodes, s->opcode); /* all that the opcode says */
+    *i = *opcode_find(d->function->module->opcodes, s->opcode); /* all that the opcode says */
     i->file = s->file, i->line = s->line, i->location = s->location, i->ptx_line = s->ptx_line;
     i->guard = (operand){.reg = s->guard, .bits = 1, .negated = s->guard_negated};
     i->target = -1;
@@ -400,10 +399,8 @@ bool ptx_decode(sg_function *function, parsed *parsed, char *error, size_t bytes
     d->parsed = parsed;
     d->error = error;
     d->error_bytes = bytes;
-    d->opcodes = opcode_cache_create();
     bool done = decode_all(d);
     if (!done && !function->operands) function->operands = d->pool;
-    opcode_cache_free(d->opcodes);
     free(d->constants);
     free(d->starts);
     free(d);

@@ -1,4 +1,5 @@
 /* Modules: PTX in, functions and variables out; the instances of variables on devices. */
+#include "opcode.h"
 #include "parse.h"
 #include "warp.h"
 
@@ -18,6 +19,7 @@ sg_module *sg_module_load(const char *ptx, size_t bytes, char *error, size_t err
     if (!m->text) abort();
     memcpy(m->text, ptx, length);
     m->text[length] = 0;
+    m->opcodes = opcode_cache_create();
     bool done = ptx_parse(m, error, error_bytes);
     free(m->text);
     m->text = NULL;
@@ -86,6 +88,7 @@ void sg_module_unload(sg_module *module)
     }
     free(module->files);
     free(module->locations);
+    opcode_cache_free(module->opcodes);
     free(module);
 }
 

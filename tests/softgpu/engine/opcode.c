@@ -230,9 +230,11 @@ opcode_cache *opcode_cache_create(void)
 
 void opcode_cache_free(opcode_cache *cache)
 {
+    if (!cache) return;
     for (int b = 0; b < BUCKETS; b++)
         for (struct entry *e = cache->buckets[b]; e;) {
             struct entry *next = e->next;
+            free(e->text);
             free(e);
             e = next;
         }
@@ -248,7 +250,7 @@ const insn *opcode_find(opcode_cache *cache, const char *text)
         if (!strcmp(e->text, text)) return &e->insn;
     struct entry *made = calloc(1, sizeof *made);
     if (!made) abort();
-    made->text = strdup(text); /* stays: instructions name it in findings as long as the process runs */
+    made->text = strdup(text);
     if (!made->text) abort();
     look_up(text, &made->insn);
     made->insn.text = made->text;

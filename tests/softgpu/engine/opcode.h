@@ -4,11 +4,9 @@
 
 #include "ptx.h"
 
-typedef struct opcode_cache opcode_cache;
-
 opcode_cache *opcode_cache_create(void);
 void opcode_cache_free(opcode_cache *cache);
-/* An instruction without operands; without a row where none fits. Valid as long as the cache. */
+/* An instruction without operands; without a row where none fits. It and the text it names live as long as the cache. */
 const insn *opcode_find(opcode_cache *cache, const char *text);
 /* A mov from a special register that moves reads it anew each time. */
 void opcode_read_clock(insn *i, int special);

@@ -166,6 +166,8 @@ struct sg_function {
     struct sg_function *next;
 };
 
+typedef struct opcode_cache opcode_cache; /* opcode.h */
+
 struct sg_module {
     char *text;                     /* the PTX, NUL-terminated */
     int target;
@@ -178,6 +180,7 @@ struct sg_module {
     int location_count;
     ptx_variable *variables;
     sg_function *functions;
+    opcode_cache *opcodes;          /* what each opcode's text means; instructions point into it */
 };
 
 /* ---- special registers: %tid.x and its like ---------------------------------------------------------------------------- */
