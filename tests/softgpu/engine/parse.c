@@ -250,14 +250,21 @@ static bool parse_variables(parser *p, ptx_space space, bool parameter)
 
 static bool parse_operand(parser *p, raw *r);
 
+/* A comma, or the end of the list ahead. */
+static bool end_operand(parser *p, const char *end)
+{
+    if (lexer_take(&p->lex, ",")) return true;
+    if (lexer_peek(&p->lex) == TOKEN_MARK && !strcmp(p->lex.text, end)) return true;
+    return lexer_fail(&p->lex, "expected \",\" or \"%s\" before \"%.40s\"", end, p->lex.kind == TOKEN_MARK || p->lex.kind == TOKEN_WORD ? p->lex.text : "this");
+}
+
 static bool parse_items(parser *p, raw *r, const char *end)
 {
     raw items[160];
     r->kind = RAW_VECTOR;
     while (!lexer_take(&p->lex, end)) {
         if (r->count == (int)(sizeof items / sizeof *items)) return lexer_fail(&p->lex, "a list this long is not known");
-        if (!parse_operand(p, &items[r->count++])) return false;
-        lexer_take(&p->lex, ",");
+        if (!parse_operand(p, &items[r->count++]) || !end_operand(p, end)) return false;
     }
     r->items = parsed_allocate(p->parsed, sizeof items[0] * (size_t)(r->count + 1));
     memcpy(r->items, items, sizeof items[0] * (size_t)r->count);
@@ -409,8 +416,7 @@ static bool parse_instruction(parser *p)
     int count = 0;
     while (!lexer_take(lex, ";")) {
         if (count == (int)(sizeof operands / sizeof *operands)) return lexer_fail(lex, "too many operands");
-        if (!parse_operand(p, &operands[count++])) return false;
-        lexer_take(lex, ",");
+        if (!parse_operand(p, &operands[count++]) || !end_operand(p, ";")) return false;
     }
     s = &p->parsed->statements[index];
     s->operand_count = count;

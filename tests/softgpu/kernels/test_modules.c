@@ -1,0 +1,140 @@
+/* Modules as text: what is refused, with the line that is wrong; what an unknown instruction does, and when; variables and their values. */
+#include "../engine/engine.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#define HEAD  ".version 9.0\n.target sm_90\n.address_size 64\n"
+#define ENTRY HEAD ".visible .entry kernel(.param .u64 out)\n{\n"
+
+static void wrong_text_is_refused_with_its_line(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *sentence;
+    } cases[] = {
+        {HEAD "nonsense\n", "line 4"},
+        {ENTRY "ret;\n", "does not end"},
+        {ENTRY ".reg .b32 %r<2>;\nadd.s32 %r0, %r1, %r7;\n}\n", "line 7: %r7 is not declared"},
+        {ENTRY ".reg .b32 %r<2>;\n.reg .b64 %d;\nadd.s32 %r0, %r1, %d;\n}\n", "line 8: add.s32: an operand of 64 bits where 32 are expected"},
+        {ENTRY ".reg .b32 %r<2>;\nadd.s32 %r0, %r1;\n}\n", "too few"},
+        {ENTRY ".reg .b32 %r<2>;\nadd.s32 %r0, %r1, %r1, %r1;\n}\n", "too many"},
+        {ENTRY "bra nowhere;\n}\n", "there is no label nowhere"},
+        {ENTRY ".reg .what %r;\n}\n", "line 6: a .reg of a type that is not known"},
+        {ENTRY ".reg .b32 %r<4>;\nmov.u32 %r0, 1\nret;\n}\n", "line 8: expected \",\" or \";\" before \"ret\""},
+        {HEAD ".global .b32 table[2] = {1, 2, 3};\n", "more initial values than elements"},
+        {HEAD ".global .b64 table[9223372036854775807][9223372036854775807];\n", "a size that does not fit"},
+        {HEAD ".file 1 \"unfinished\n", "a string that does not end"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char error[512] = "";
+        assert_null(sg_module_load(cases[i].text, strlen(cases[i].text), error, sizeof error));
+        if (!strstr(error, cases[i].sentence)) fail_msg("\"%s\" where \"%s\" was expected", error, cases[i].sentence);
+    }
+}
+
+/* Any prefix of a module is read or refused, never followed beyond its end. */
+static void cut_off_text_is_refused(void **state)
+{
+    (void)state;
+    static const char text[] = ENTRY ".reg .b32 %r<3>;\n.shared .align 16 .b8 tile[64];\n.loc 1 2 3, function_name $L0, inlined_at 1 4 5\n"
+                                     "@!%p bra L1; ld.shared.v2.b32 {%r0, %r1}, [tile+8];\nL1: ret;\n}\n.section .debug { .b8 1 }\n";
+    for (size_t length = 0; length < sizeof text - 1; length++) {
+        char error[512] = "";
+        sg_module *module = sg_module_load(text, length, error, sizeof error);
+        if (module)
+            sg_module_unload(module);
+        else
+            assert_true(strlen(error) > 0);
+    }
+}
+
+static sg_status run(const char *text, uint32_t *result)
+{
+    char error[512] = "";
+    sg_properties properties;
+    assert_true(sg_properties_named("h100", &properties));
+    sg_device *device = sg_device_create(0, &properties);
+    sg_module *module = sg_module_load(text, strlen(text), error, sizeof error);
+    if (!module) fail_msg("%s", error);
+    uint64_t out = sg_memory_allocate(device, SG_MEMORY_DEVICE, 128, "test");
+    assert_true(sg_memory_fill(out, 0, 128, "test"));
+    const void *arguments[] = {&out};
+    sg_launch launch = {.grid = {1, 1, 1}, .block = {32, 1, 1}, .cluster = {1, 1, 1}, .arguments = arguments};
+    sg_status status = sg_execute(device, sg_module_function(module, "kernel"), &launch);
+    memcpy(result, sg_memory_read(out, 128, "test"), 128);
+    assert_true(sg_memory_free(out));
+    sg_module_unload(module);
+    sg_device_destroy(device);
+    return status;
+}
+
+#define OWN_PLACE                                                                                                                          \
+    ".reg .b64 %o;\n.reg .b32 %r<8>;\n.reg .pred %p;\nld.param.u64 %o, [out];\nmov.u32 %r7, %tid.x;\nmad.wide.u32 %o, %r7, 4, %o;\n"
+
+static void unknown_instructions_matter_when_they_are_reached(void **state)
+{
+    (void)state;
+    uint32_t result[32];
+    assert_int_equal(run(ENTRY OWN_PLACE "bra OVER;\nfrobnicate.b32 %r0, %r1;\nOVER: st.global.u32 [%o], 7;\n}\n", result), SG_OK);
+    assert_int_equal(result[31], 7);
+    int64_t before = sg_findings();
+    assert_int_equal(run(ENTRY OWN_PLACE "frobnicate.b32 %r0, %r1;\n}\n", result), SG_ILLEGAL_INSTRUCTION);
+    assert_int_equal(sg_findings(), before + 1);
+}
+
+static void variables_have_their_values_and_addresses(void **state)
+{
+    (void)state;
+    static const uint32_t sums[] = {40, 50, 60, 30};
+    uint32_t result[32];
+    assert_int_equal(run(HEAD ".const .align 4 .b32 numbers[4] = {10, 20, 30};\n.global .align 8 .u64 to = generic(numbers)+8;\n"
+                              ".visible .entry kernel(.param .u64 out)\n{\n" OWN_PLACE ".reg .b64 %a;\nand.b32 %r1, %r7, 3;\n"
+                              "mov.u64 %a, numbers;\nmad.wide.u32 %a, %r1, 4, %a;\nld.const.u32 %r0, [%a];\n"
+                              "ld.global.u64 %a, [to];\nld.u32 %r2, [%a];\nadd.u32 %r0, %r0, %r2;\nst.global.u32 [%o], %r0;\nret;\n}\n",
+                         result),
+                     SG_OK);
+    for (uint32_t i = 0; i < 32; i++) assert_int_equal(result[i], sums[i % 4]);
+}
+
+static void tables_of_branches_part_lanes(void **state)
+{
+    (void)state;
+    uint32_t result[32];
+    assert_int_equal(run(ENTRY OWN_PLACE "and.b32 %r1, %r7, 1;\nTABLE: .branchtargets EVEN, ODD;\nbrx.idx %r1, TABLE;\n"
+                                         "EVEN: mov.u32 %r0, 100; bra JOIN;\nODD: mov.u32 %r0, 200;\nJOIN: st.global.u32 [%o], %r0;\nret;\n}\n",
+                         result),
+                     SG_OK);
+    for (uint32_t i = 0; i < 32; i++) assert_int_equal(result[i], i % 2 ? 200 : 100);
+}
+
+/* A lane that waits for another lane of its warp: the other must get its turn. */
+static void spinning_lanes_let_others_pass(void **state)
+{
+    (void)state;
+    uint32_t result[32];
+    assert_int_equal(run(ENTRY OWN_PLACE ".shared .align 4 .b32 flag;\nsetp.ne.u32 %p, %r7, 0;\n@!%p st.volatile.shared.u32 [flag], 0;\nbar.warp.sync -1;\n"
+                                         "@!%p bra WAIT;\nbra.uni GIVE;\nWAIT: ld.volatile.shared.u32 %r0, [flag];\nsetp.eq.u32 %p, %r0, 0;\n"
+                                         "@%p bra WAIT;\nbra JOIN;\nGIVE: mov.u32 %r0, 5;\nst.volatile.shared.u32 [flag], 5;\n"
+                                         "JOIN: st.global.u32 [%o], %r0;\nret;\n}\n",
+                         result),
+                     SG_OK);
+    for (uint32_t i = 0; i < 32; i++) assert_int_equal(result[i], 5);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(wrong_text_is_refused_with_its_line),
+        cmocka_unit_test(cut_off_text_is_refused),
+        cmocka_unit_test(unknown_instructions_matter_when_they_are_reached),
+        cmocka_unit_test(variables_have_their_values_and_addresses),
+        cmocka_unit_test(tables_of_branches_part_lanes),
+        cmocka_unit_test(spinning_lanes_let_others_pass),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
