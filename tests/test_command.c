@@ -279,6 +279,7 @@ static void bad_usage_is_refused(void **state) {
         {"--result-lse", "compare " QKV " --result-lse l.npy"},
         {"nothing to write", "compare " QKV " --result o.npy --output p.npy"},
         {"leave --against out", "compare " QKV " --result o.npy --against cpu"},
+        {"the same file", "attention " QKV " --output o.npy --lse o.npy"},
         {"is empty", "attention " QKV " --output ''"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) test_expect(2, cases[i][0], "%s", cases[i][1]);

@@ -3,6 +3,7 @@
 #include "fail.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,10 +30,25 @@ int64_t attend_array_elements(const attend_array *array) {
     return elements;
 }
 
-attend_status attend_array_allocate(const char *path, int64_t bytes, attend_array *array) {
-    if (bytes <= INT64_MAX - 128) array->data = aligned_alloc(64, ((size_t)bytes + 64) / 64 * 64);
-    if (!array->data)
-        return attend_file_fail(ATTEND_OUT_OF_MEMORY, "%s: no memory for %" PRId64 " bytes", path, bytes);
+int64_t attend_memory_available(void) {
+    char line[256];
+    int64_t kilobytes = INT64_MAX / 1024;
+    FILE *file = fopen("/proc/meminfo", "r");
+    if (!file) return INT64_MAX;
+    while (fgets(line, sizeof line, file))
+        if (sscanf(line, "MemAvailable: %" SCNd64, &kilobytes) == 1) break;
+    fclose(file);
+    return kilobytes * 1024;
+}
+
+attend_status attend_memory_allocate(const char *name, int64_t bytes, void **data) {
+    const int64_t never_short = 1 << 20;
+    *data = NULL;
+    if (bytes <= INT64_MAX - 128 && (bytes <= never_short || bytes <= attend_memory_available()))
+        *data = aligned_alloc(64, ((size_t)bytes + 64) / 64 * 64);
+    if (!*data)
+        return attend_file_fail(ATTEND_OUT_OF_MEMORY, "%s needs %" PRId64 " bytes, more than there is memory",
+                                name, bytes);
     return ATTEND_OK;
 }
 

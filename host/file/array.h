@@ -26,8 +26,13 @@ typedef struct attend_array {
 size_t attend_array_type_bytes(attend_array_type type);
 int64_t attend_array_elements(const attend_array *array);
 
-/* Memory for `bytes` bytes, at least one element; ATTEND_OUT_OF_MEMORY names `path`. */
-attend_status attend_array_allocate(const char *path, int64_t bytes, attend_array *array);
+/* What the system can still give; INT64_MAX where it does not say. */
+int64_t attend_memory_available(void);
+
+/* Memory for `bytes` bytes and a few more, aligned to 64; ATTEND_OUT_OF_MEMORY names what it was for. More
+   than there is fails here, and not when it is touched. */
+attend_status attend_memory_allocate(const char *name, int64_t bytes, void **data);
+
 /* Frees data and clears the array; fine on a cleared one. */
 void attend_array_free(attend_array *array);
 

@@ -207,7 +207,7 @@ static attend_status read_array(const attend_input *input, attend_array *array) 
     int64_t begin, bytes;
     ATTEND_TRY(read_header(input, array, &begin));
     ATTEND_TRY(data_bytes(input, array, input->size - begin, &bytes));
-    ATTEND_TRY(attend_array_allocate(input->path, bytes, array));
+    ATTEND_TRY(attend_memory_allocate(input->path, bytes, &array->data));
     return attend_input_read(input, begin, array->data, bytes);
 }
 

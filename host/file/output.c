@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,16 +51,20 @@ static attend_status open_temporary(attend_output *output, mode_t mode) {
     output->temporary = temporary_name(output->path);
     if (!output->temporary)
         return attend_file_fail(ATTEND_IO_ERROR, "%s: no memory for its name", output->path);
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* a signal must find the new file among those to remove */
     output->descriptor = mkostemp(output->temporary, O_CLOEXEC);
+    int error = errno;
+    if (output->descriptor >= 0) remember(output);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (output->descriptor >= 0) {
-        remember(output);
         fchmod(output->descriptor, mode); /* where a file system has no modes, its own will do */
         return ATTEND_OK;
     }
-    attend_file_fail(ATTEND_IO_ERROR, "%s cannot be written: %s", output->path, strerror(errno));
     free(output->temporary);
     output->temporary = NULL;
-    return ATTEND_IO_ERROR;
+    return attend_file_fail(ATTEND_IO_ERROR, "%s cannot be written: %s", output->path, strerror(error));
 }
 
 static attend_status open_existing(attend_output *output, const struct stat *about) {

@@ -82,7 +82,7 @@ attend_status attend_safetensors_read(const attend_safetensors *file, const atte
     if (entry->rank > ATTEND_ARRAY_MAX_RANK)
         return attend_file_fail(ATTEND_BAD_FILE, "%s: %s has %d axes, more than %d", path, entry->name,
                                 entry->rank, ATTEND_ARRAY_MAX_RANK);
-    ATTEND_TRY(attend_array_allocate(path, entry->end - entry->begin, array));
+    ATTEND_TRY(attend_memory_allocate(path, entry->end - entry->begin, &array->data));
     array->type = entry->type, array->rank = entry->rank;
     memcpy(array->shape, entry->shape, sizeof array->shape);
     attend_status status =

@@ -13,8 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MIN_RUNS = 5, MAX_RUNS = 101 };
-static const double ENOUGH_SECONDS = 2; /* of runs, once there are MIN_RUNS */
+enum { MAX_RUNS = 101 };
+
+/* Five runs at least, two seconds of them; of long ones three must do. */
+static bool enough(int runs, double seconds)
+{
+    return runs == MAX_RUNS || (runs >= 5 && seconds >= 2) || (runs >= 3 && seconds >= 10);
+}
 
 typedef struct timing {
     double median, least;
@@ -37,7 +42,7 @@ static attend_status time_runs(const char *name, once *once, void *state, timing
     memory_peak_reset();
     progress_stage("%s, warming up", name);
     ATTEND_TRY(once(state, &seconds[0]));
-    while (runs < MIN_RUNS || (runs < MAX_RUNS && total < ENOUGH_SECONDS)) {
+    while (!enough(runs, total)) {
         progress_stage("%s, run %d", name, runs + 1);
         ATTEND_TRY(once(state, &seconds[runs]));
         total += seconds[runs++];
@@ -100,7 +105,7 @@ static attend_status time_naive(const options *o, job *job, const attend_tensor 
     *why = NULL;
     if (p.softmax_scale == 0) p.softmax_scale = (float)(1 / sqrt((double)p.head_dim));
     if (bytes == 0) *why = "there are no scores";
-    if (bytes < 0 || bytes > memory_available_bytes() / 10 * 9) *why = "its scores do not fit in memory";
+    if (bytes < 0 || bytes > attend_memory_available() / 10 * 9) *why = "its scores do not fit in memory";
     if (*why) return ATTEND_OK;
     ATTEND_TRY(pool_tensor(&job->pool, "the naive output", ATTEND_F32, 4, shape, &out));
     naive_run run = {

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 static const char *causal_name(attend_causal causal) {
     return causal == ATTEND_CAUSAL_TOP_LEFT       ? "top-left"
@@ -13,6 +14,11 @@ static const char *causal_name(attend_causal causal) {
 static const char *layout_name(layout layout) {
     static const char *const names[] = {"auto", "bert", "gpt2", "llama", "torch"};
     return names[layout];
+}
+
+static bool as_stored(const job *job) {
+    static const char *const names[] = {[ATTEND_F32] = "F32", [ATTEND_F16] = "F16", [ATTEND_BF16] = "BF16"};
+    return !strcmp(job->layer.stored, names[job->problem.dtype]);
 }
 
 static void report_layer(const job *job, report *r) {
@@ -26,9 +32,11 @@ static void report_layer(const job *job, report *r) {
     else
         report_number(r, "layer", "layer", (double)found->layer, "%" PRId64 " of %" PRId64 " to %" PRId64,
                       found->layer, found->first, found->last);
-    report_text(r, "weights_dtype", "weights", job->layer.stored, "%s%s%s, hidden size %" PRId64,
-                job->layer.stored, job->layer.weights.bq.data ? " with biases" : "",
-                found->naming->conv1d ? ", Conv1D" : "", p->hidden_size);
+    const char *converted = as_stored(job) ? "" : p->dtype == ATTEND_F32 ? ", widened to " : ", rounded to ";
+    report_text(r, "weights_dtype", "weights", job->layer.stored, "%s%s%s%s%s, hidden size %" PRId64,
+                job->layer.stored, converted, *converted ? attend_dtype_name(p->dtype) : "",
+                job->layer.weights.bq.data ? ", with biases" : "", found->naming->conv1d ? ", Conv1D" : "",
+                p->hidden_size);
     report_number(r, "hidden_size", NULL, (double)p->hidden_size, " ");
     report_text(r, "heads_from", "heads", job->layer.heads_by, "%" PRId64 "%s, from %s", p->num_heads,
                 p->num_heads == p->num_kv_heads ? "" : " in groups", job->layer.heads_by);

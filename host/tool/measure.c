@@ -58,8 +58,3 @@ void memory_peak_reset(void) {
 
 int64_t memory_peak_bytes(void) { return read_kilobytes("/proc/self/status", "VmHWM") * 1024; }
 int64_t memory_now_bytes(void) { return read_kilobytes("/proc/self/status", "VmRSS") * 1024; }
-
-int64_t memory_available_bytes(void) {
-    int64_t kilobytes = read_kilobytes("/proc/meminfo", "MemAvailable");
-    return kilobytes < 0 ? INT64_MAX : kilobytes * 1024;
-}

@@ -15,7 +15,5 @@ const char *bytes_text(double bytes);
 void memory_peak_reset(void);
 int64_t memory_peak_bytes(void);
 int64_t memory_now_bytes(void);
-/* What the system can still give; INT64_MAX where it does not say. */
-int64_t memory_available_bytes(void);
 
 #endif

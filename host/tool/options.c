@@ -293,6 +293,8 @@ static attend_status check_sources(const options *o, uint64_t given) {
         ATTEND_TRY(need(o, "--k", o->k));
         ATTEND_TRY(need(o, "--v", o->v));
     }
+    if (o->output && o->lse && !strcmp(o->output, o->lse) && strncmp(o->output, "/dev/", 5) != 0)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--output and --lse are the same file");
     if (o->command == COMMAND_RUN || o->command == COMMAND_ATTENTION) return need(o, "--output", o->output);
     if (o->result_lse && !o->result) return need(o, "--result where --result-lse is given", o->result);
     if (o->result && random)

@@ -33,9 +33,9 @@ attend_status pool_tensor(pool *pool, const char *name, attend_dtype dtype, int 
         tensor->shape[axis] = shape[axis];
         overflow |= __builtin_mul_overflow(bytes, shape[axis], &bytes);
     }
-    if (!overflow && bytes <= INT64_MAX - 128)
-        tensor->data = aligned_alloc(64, ((size_t)bytes + 64) / 64 * 64);
-    if (!tensor->data) return attend_file_fail(ATTEND_OUT_OF_MEMORY, "no memory for %s", name);
+    if (overflow)
+        return attend_file_fail(ATTEND_OUT_OF_MEMORY, "%s has more bytes than 63 bits can count", name);
+    ATTEND_TRY(attend_memory_allocate(name, bytes, &tensor->data));
     memset(tensor->data, 0, (size_t)bytes);
     return pool_keep(pool, tensor->data);
 }
