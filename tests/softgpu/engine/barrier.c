@@ -127,8 +127,22 @@ void block_phase_settle(block *b, phase_barrier *p)
     if (b->races) race_phase_complete(b->races, p->at);
 }
 
-bool block_phase_passed(block *b, const phase_barrier *p, uint32_t parity)
+bool block_phase_passed(const phase_barrier *p, uint32_t parity) { return (p->phase & 1) != parity; }
+
+void block_phase_deliver(block *b, phase_barrier *p)
 {
-    (void)b;
-    return (p->phase & 1) != parity;
+    if (p->late) {
+        block_deliver_tied(b, p->at);
+        p->pending -= p->late;
+        p->late = 0;
+    }
+    block_phase_settle(b, p);
+}
+
+void warp_poll(warp *w, const insn *i)
+{
+    w->waits = w->yields = true;
+    w->state = WARP_POLLING;
+    w->at_barrier = i;
+    w->patience = 0; /* lanes elsewhere may be who is waited for */
 }

@@ -147,6 +147,7 @@ static void begin_warp(warp *w)
     w->pc = w->next = 0;
     w->group_count = w->hold = w->copy_count = 0;
     w->carry = 0;
+    w->waits = false;
     memset(w->copy_group, 0, sizeof w->copy_group);
     fill_specials(w);
 }

@@ -89,7 +89,7 @@ static void report_standstill(worker *w)
             for (int i = 0; i < w->teams[t][b].warp_count; i++) {
                 warp *each = &w->teams[t][b].warps[i];
                 if (each->state == WARP_DONE) continue;
-                const insn *at = each->state == WARP_AT_BARRIER ? each->at_barrier : &w->launch->function->code[each->pc];
+                const insn *at = each->state == WARP_AT_BARRIER || each->waits ? each->at_barrier : &w->launch->function->code[each->pc];
                 warp_finding(each, at, -1, "barrier", "waits for ever: nobody is left who could come or arrive");
             }
     launch_fail(w->launch, SG_TIMEOUT);
@@ -129,7 +129,7 @@ static void run_teams(worker *w)
         }
         int most = sg_settings.checks ? TURN_CHECKED : TURN_UNCHECKED;
         warp_run(r.chosen, 1 + (int)random_below(&w->random, (uint32_t)most));
-        if (r.chosen->state != WARP_POLLING) idle = 0;
+        if (!r.chosen->waits) idle = 0;
         if (r.chosen->state == WARP_DONE) {
             stalled = 0;
             retire_teams(w);

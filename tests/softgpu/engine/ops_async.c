@@ -17,6 +17,12 @@ static void remember(warp *w, async_copy copy)
     w->copies[w->copy_count++] = copy;
 }
 
+static void deliver(const async_copy *copy)
+{
+    if (copy->used) memcpy(copy->to, copy->from, copy->used);
+    memset(copy->to + copy->used, 0, (size_t)(copy->bytes - copy->used));
+}
+
 void warp_deliver_copies(warp *w, uint32_t lanes, int groups_left)
 {
     int kept = 0;
@@ -26,10 +32,35 @@ void warp_deliver_copies(warp *w, uint32_t lanes, int groups_left)
             w->copies[kept++] = *copy;
             continue;
         }
-        if (copy->used) memcpy(copy->to, copy->from, copy->used);
-        memset(copy->to + copy->used, 0, (size_t)(copy->bytes - copy->used));
+        deliver(copy);
     }
     w->copy_count = kept;
+}
+
+void warp_tie_copies(warp *w, int lane, uint32_t barrier)
+{
+    for (int c = 0; c < w->copy_count; c++) {
+        async_copy *copy = &w->copies[c];
+        if (copy->lane != lane || copy->tied) continue;
+        copy->tied = true;
+        copy->barrier = barrier;
+    }
+    if (w->block->races) race_copy_tie(w->block->races, w->number, 1u << lane, barrier);
+}
+
+void block_deliver_tied(block *b, uint32_t barrier)
+{
+    for (int n = 0; n < b->warp_count; n++) {
+        warp *w = &b->warps[n];
+        int kept = 0;
+        for (int c = 0; c < w->copy_count; c++)
+            if (w->copies[c].tied && w->copies[c].barrier == barrier)
+                deliver(&w->copies[c]);
+            else
+                w->copies[kept++] = w->copies[c];
+        w->copy_count = kept;
+    }
+    if (b->races) race_copy_arrive(b->races, barrier);
 }
 
 /* Sources: lanes that copy the same number of bytes are checked together. */
@@ -73,7 +104,8 @@ static void copy(warp *w, const insn *i, uint32_t mask)
         int lane = __builtin_ctz(rest);
         if (!targets[lane] || (used[lane] && !sources[lane])) continue;
         good |= 1u << lane;
-        remember(w, (async_copy){sources[lane], targets[lane], w->copy_group[lane], (uint8_t)lane, (uint8_t)bytes, (uint8_t)used[lane]});
+        remember(w, (async_copy){.from = sources[lane], .to = targets[lane], .group = w->copy_group[lane], .lane = (uint8_t)lane,
+                                 .bytes = (uint8_t)bytes, .used = (uint8_t)used[lane]});
     }
     if (!w->block->races || !good) return;
     race_access race = {.warp = w->number, .lanes = good, .addresses = to, .bytes = bytes, .kind = RACE_WRITE,

@@ -261,8 +261,8 @@ void race_copy(race_block *block, const race_access *access, const uint64_t *sou
         uint64_t offset = access->addresses[lane];
         if (offset + (uint64_t)access->bytes > (uint64_t)block->shared_granules * GRANULE) continue;
         set_pending(block, (uint32_t)offset, access->bytes, true, NULL);
-        remember_copy(block, (race_pending){(uint32_t)offset, access->place, sources[lane], access->bytes,
-                                            block->group[access->warp][lane], (uint8_t)access->warp, (uint8_t)lane});
+        remember_copy(block, (race_pending){.offset = (uint32_t)offset, .place = access->place, .source = sources[lane], .bytes = access->bytes,
+                                            .group = block->group[access->warp][lane], .warp = (uint8_t)access->warp, .lane = (uint8_t)lane});
     }
 }
 
@@ -284,6 +284,33 @@ void race_copy_wait(race_block *block, int warp, uint32_t lanes, int groups_left
         }
         struct race_stamp stamp = {.block = block->id, .clock = block->now[warp][warp], .place = p->place,
                                    .step = block->step[warp], .warp = (uint8_t)warp, .lane = p->lane};
+        set_pending(block, p->offset, p->bytes, false, &stamp);
+    }
+    block->pending_count = kept;
+}
+
+void race_copy_tie(race_block *block, int warp, uint32_t lanes, uint64_t barrier)
+{
+    for (int i = 0; i < block->pending_count; i++) {
+        race_pending *p = &block->pending[i];
+        if (p->warp != warp || !(lanes >> p->lane & 1) || p->tied) continue;
+        p->tied = true;
+        p->barrier = barrier;
+    }
+}
+
+void race_copy_arrive(race_block *block, uint64_t barrier)
+{
+    int kept = 0;
+    struct race_stamp stamp = {.block = block->id, .clock = race_async_clock(block, barrier), .warp = ASYNC};
+    for (int i = 0; i < block->pending_count; i++) {
+        race_pending *p = &block->pending[i];
+        if (!p->tied || p->barrier != barrier) {
+            block->pending[kept++] = *p;
+            continue;
+        }
+        stamp.place = p->place;
+        stamp.lane = p->lane;
         set_pending(block, p->offset, p->bytes, false, &stamp);
     }
     block->pending_count = kept;

@@ -53,13 +53,17 @@ void race_global(race_block *block, sg_region *region, const race_access *access
 void race_warp_sync(race_block *block, int warp);
 void race_barrier(race_block *block, uint32_t warps);                 /* these warps met */
 void race_fence(race_block *block, int warp);                         /* before a release, after an acquire, or a fence itself */
-void race_arrive(race_block *block, int warp, uint64_t barrier);      /* mbarriers, by their shared offset */
-void race_phase_complete(race_block *block, uint64_t barrier);
-void race_phase_wait(race_block *block, int warp, uint64_t barrier);
+/* mbarriers, by their offset in the shared memory of `owner`; a warp of another block of the cluster may arrive, and wait. */
+void race_arrive(race_block *block, int warp, race_block *owner, uint64_t barrier);
+void race_phase_complete(race_block *owner, uint64_t barrier);
+void race_phase_wait(race_block *block, int warp, race_block *owner, uint64_t barrier);
 
 /* cp.async: a write to shared memory (access, shared offsets) in flight, read from `sources` by lane. */
 void race_copy(race_block *block, const race_access *access, const uint64_t *sources);
 void race_copy_commit(race_block *block, int warp, uint32_t lanes);
 void race_copy_wait(race_block *block, int warp, uint32_t lanes, int groups_left); /* wait_all: 0 after a commit */
+/* An mbarrier is to tell when the copies that these lanes have in flight are there; then it does. */
+void race_copy_tie(race_block *block, int warp, uint32_t lanes, uint64_t barrier);
+void race_copy_arrive(race_block *block, uint64_t barrier);
 
 #endif

@@ -160,27 +160,59 @@ static race_mbarrier *mbarrier(race_block *block, uint64_t key)
 {
     for (int i = 0; i < block->barrier_count; i++)
         if (block->barriers[i].key == key) return &block->barriers[i];
-    int at = block->barrier_count < BARRIERS ? block->barrier_count++ : BARRIERS - 1;
-    block->barriers[at] = (race_mbarrier){.key = key};
-    return &block->barriers[at];
+    race_mbarrier *b = &block->barriers[block->barrier_count < BARRIERS ? block->barrier_count++ : BARRIERS - 1];
+    b->key = key;
+    memset(b->arriving, 0, sizeof b->arriving);
+    memset(b->complete, 0, sizeof b->complete);
+    b->arriving_known.count = b->complete_known.count = 0;
+    return b;
 }
 
-void race_arrive(race_block *block, int warp, uint64_t barrier)
+/* What a warp of `block` is told by others; the list may speak of its own block too. */
+static void be_told(race_block *block, int warp, const race_known *known)
 {
-    join_clocks(mbarrier(block, barrier)->arriving, block->now[warp]);
+    for (int i = 0; i < known->count; i++)
+        if (known->blocks[i].block == block->id)
+            join_clocks(block->now[warp], known->blocks[i].clocks);
+        else
+            learn(&block->known[warp], known->blocks[i].block, known->blocks[i].clocks);
+}
+
+void race_arrive(race_block *block, int warp, race_block *owner, uint64_t barrier)
+{
+    race_mbarrier *b = mbarrier(owner, barrier);
+    if (block == owner)
+        join_clocks(b->arriving, block->now[warp]);
+    else
+        learn(&b->arriving_known, block->id, block->now[warp]);
+    join_known(&b->arriving_known, &block->known[warp]);
     block->now[warp][warp]++;
 }
 
-void race_phase_complete(race_block *block, uint64_t barrier)
+void race_phase_complete(race_block *owner, uint64_t barrier)
 {
-    race_mbarrier *b = mbarrier(block, barrier);
+    race_mbarrier *b = mbarrier(owner, barrier);
     join_clocks(b->complete, b->arriving);
+    join_known(&b->complete_known, &b->arriving_known);
 }
 
-void race_phase_wait(race_block *block, int warp, uint64_t barrier)
+void race_phase_wait(race_block *block, int warp, race_block *owner, uint64_t barrier)
 {
-    join_clocks(block->now[warp], mbarrier(block, barrier)->complete);
+    const race_mbarrier *b = mbarrier(owner, barrier);
+    if (block == owner)
+        join_clocks(block->now[warp], b->complete);
+    else
+        learn(&block->known[warp], owner->id, b->complete);
+    be_told(block, warp, &b->complete_known);
     block->now[warp][warp]++;
+}
+
+uint32_t race_async_clock(race_block *owner, uint64_t barrier)
+{
+    uint32_t clock = owner->now[ASYNC][ASYNC]++;
+    race_mbarrier *b = mbarrier(owner, barrier);
+    if (b->arriving[ASYNC] < clock) b->arriving[ASYNC] = clock;
+    return clock;
 }
 
 /* ---- beginning ------------------------------------------------------------------------------------------------------------- */
@@ -202,5 +234,9 @@ void race_clocks_free(race_block *block)
     for (int w = 0; w < WARPS; w++) {
         free(block->known[w].blocks);
         free(block->fenced_known[w].blocks);
+    }
+    for (int i = 0; i < BARRIERS; i++) {
+        free(block->barriers[i].arriving_known.blocks);
+        free(block->barriers[i].complete_known.blocks);
     }
 }

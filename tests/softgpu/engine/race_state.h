@@ -4,7 +4,8 @@
 
 #include "race.h"
 
-enum { WARPS = 32, SEVERAL_LANES = 255, RECENT = 4, BARRIERS = 64 };
+/* ASYNC: who writes what arrives by itself, ordered by the mbarrier that tells of it. */
+enum { ASYNC = 32, WARPS, SEVERAL_LANES = 255, RECENT = 4, BARRIERS = 64 };
 
 typedef uint32_t race_clocks[WARPS];
 
@@ -33,7 +34,8 @@ typedef struct race_granule {
 
 typedef struct race_mbarrier {
     uint64_t key;
-    race_clocks arriving, complete;
+    race_clocks arriving, complete;             /* of its own block */
+    race_known arriving_known, complete_known;  /* of others */
 } race_mbarrier;
 
 typedef struct race_pending {
@@ -41,6 +43,8 @@ typedef struct race_pending {
     uint64_t source;
     int32_t bytes, group;
     uint8_t warp, lane;
+    bool tied;                 /* to an mbarrier */
+    uint64_t barrier;
 } race_pending;
 
 struct race_block {
@@ -74,6 +78,8 @@ void race_strong_write(race_block *block, int warp, uint64_t key);
 void race_strong_read(race_block *block, int warp, uint64_t key);
 /* The clock of another block's warp that `warp` has seen; 0: nothing. */
 uint32_t race_seen_of(const race_block *block, int warp, uint32_t other, int other_warp);
+/* The stamp of what ASYNC writes now, known to those who wait for the barrier's next phase. */
+uint32_t race_async_clock(race_block *owner, uint64_t barrier);
 void race_clocks_begin(race_block *block);
 void race_clocks_free(race_block *block);
 void race_clocks_forget(void); /* strong accesses of launches that are over */

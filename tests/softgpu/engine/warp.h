@@ -51,6 +51,8 @@ typedef struct async_copy {
     char *to;
     int32_t group;
     uint8_t lane, bytes, used; /* used: bytes that come from the source; the rest is zeros */
+    bool tied;                 /* an mbarrier, at `barrier` of shared memory, tells when it is there */
+    uint32_t barrier;
 } async_copy;
 
 struct warp {
@@ -74,6 +76,7 @@ struct warp {
     int32_t copy_group[LANES]; /* the cp.async group that each lane fills */
     uint32_t carry;         /* condition code of add.cc and its like, a bit a lane */
     const insn *at_barrier; /* what it waits at */
+    bool waits;             /* it asked in vain, and has passed no barrier since */
 };
 
 typedef struct named_barrier {
@@ -91,6 +94,7 @@ typedef struct phase_barrier {
     uint32_t at;
     int32_t expected, pending;  /* arrivals a phase; still to come */
     int64_t transactions;       /* bytes still to come */
+    int32_t late;               /* arrivals of copies that are in flight */
     uint32_t phase;
 } phase_barrier;
 
@@ -180,13 +184,21 @@ phase_barrier *block_phase(block *b, uint32_t at); /* NULL: none was initialised
 phase_barrier *block_phase_create(block *b, uint32_t at, int32_t expected);
 void block_phase_remove(block *b, uint32_t at);
 
-/* Whether a try_wait on the phase of this parity may go on; makes its order known to the race detector. */
-bool block_phase_passed(block *b, const phase_barrier *p, uint32_t parity);
+/* Whether who waits for the phase of this parity may go on. */
+bool block_phase_passed(const phase_barrier *p, uint32_t parity);
+/* Lets everything arrive that is on its way to the barrier. */
+void block_phase_deliver(block *b, phase_barrier *p);
 /* After an arrival or a transaction: completes the phase if nothing is missing. */
 void block_phase_settle(block *b, phase_barrier *p);
 
+/* What an instruction asked for is not there yet: ends the turn, and lets the warp's other lanes and all other warps go first. */
+void warp_poll(warp *w, const insn *i);
+
 /* cp.async (ops_async.c): delivers what the groups before the last `groups_left` of these lanes have copied. */
 void warp_deliver_copies(warp *w, uint32_t lanes, int groups_left);
+/* The lane's copies in flight are to arrive at an mbarrier; delivers those of all the block's warps that are. */
+void warp_tie_copies(warp *w, int lane, uint32_t barrier);
+void block_deliver_tied(block *b, uint32_t barrier);
 
 /* ---- running (run.c) ---------------------------------------------------------------------------------------------------------------- */
 

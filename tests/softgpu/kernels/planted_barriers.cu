@@ -50,21 +50,21 @@ static __device__ void mbarrier_wait(unsigned barrier, int phase)
                  : "memory");
 }
 
-/* Threads 0-63 produce, threads 64-95 wait for phase 0 to end. Planted: they wait for the phase before, which is already over; or the
-   barrier counts one warp of producers only. */
+/* Threads 0-95 produce, threads 96-127 wait for phase 0 to end. Planted: they wait for the phase before, which is already over; or the
+   barrier counts two warps of producers only. */
 __global__ void pipeline(const float *in, float *out, int expected, int phase)
 {
-    __shared__ float tile[64];
+    __shared__ float tile[96];
     __shared__ unsigned long long full;
-    unsigned barrier = shared_address(&full);
+    unsigned barrier = shared_address(&full), t = threadIdx.x % 32;
     if (threadIdx.x == 0) asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(expected) : "memory");
     __syncthreads();
-    if (threadIdx.x < 64) {
+    if (threadIdx.x < 96) {
         tile[threadIdx.x] = in[threadIdx.x];
         asm volatile("{\n\t.reg .b64 state;\n\tmbarrier.arrive.shared::cta.b64 state, [%0];\n\t}" ::"r"(barrier) : "memory");
     } else {
         mbarrier_wait(barrier, phase);
-        out[threadIdx.x - 64] = tile[95 - threadIdx.x] + tile[threadIdx.x - 64]; // PLANTED(wrong_phase: race) PLANTED(count_too_small: race)
+        out[t] = tile[95 - t] + tile[32 + t] + tile[t]; // PLANTED(wrong_phase: race) PLANTED(count_too_small: race)
     }
 }
 #endif
@@ -110,15 +110,15 @@ static void mask_names_absent_lanes(int planted)
 
 static void run_pipeline(int expected, int phase)
 {
-    float *in = device_array(64, 1.0f), *out = device_array(32, 0.0f);
-    pipeline<<<1, 96>>>(in, out, expected, phase);
+    float *in = device_array(96, 1.0f), *out = device_array(32, 0.0f);
+    pipeline<<<1, 128>>>(in, out, expected, phase);
     finish();
     CHECK(cudaFree(in));
     CHECK(cudaFree(out));
 }
 
-static void wrong_phase(int planted) { run_pipeline(64, planted); }
-static void count_too_small(int planted) { run_pipeline(planted ? 32 : 64, 0); }
+static void wrong_phase(int planted) { run_pipeline(96, planted); }
+static void count_too_small(int planted) { run_pipeline(planted ? 64 : 96, 0); }
 
 const planted_case planted_barriers[] = {
     {"divergent_barrier", divergent_barrier},

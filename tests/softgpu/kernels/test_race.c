@@ -111,9 +111,9 @@ static void perform(race_block *const *blocks, sg_region *region, const step *s)
     case SYNC_WARP: race_warp_sync(block, warp); break;
     case BARRIER: race_barrier(block, (uint32_t)(s->warp > 3 ? s->warp >> 2 : s->warp)); break;
     case FENCE: race_fence(block, warp); break;
-    case ARRIVE: race_arrive(block, warp, (uint64_t)s->at); break;
+    case ARRIVE: race_arrive(block, warp, block, (uint64_t)s->at); break;
     case COMPLETE: race_phase_complete(block, (uint64_t)s->at); break;
-    case WAIT: race_phase_wait(block, warp, (uint64_t)s->at); break;
+    case WAIT: race_phase_wait(block, warp, block, (uint64_t)s->at); break;
     case COMMIT: race_copy_commit(block, warp, 1u << s->lane); break;
     case WAIT_GROUP: race_copy_wait(block, warp, 1u << s->lane, s->at); break;
     default: access_memory(block, region, s, warp);
