@@ -19,8 +19,8 @@
 
 #define LAYER "--weights " TEST_DATA "/minilm/layer0.safetensors --input " TEST_DATA "/minilm/x.npy"
 
-static void write_npy(const char *name, attend_dtype dtype, int rank, const int64_t *shape,
-                      const void *data) {
+static void write_npy(const char *name, attend_dtype dtype, int rank, const int64_t *shape, const void *data)
+{
     attend_output output;
     assert_int_equal(attend_output_open(test_path(name), &output), ATTEND_OK);
     assert_int_equal(attend_npy_write(&output, dtype, rank, shape, data), ATTEND_OK);
@@ -29,8 +29,8 @@ static void write_npy(const char *name, attend_dtype dtype, int rank, const int6
     attend_output_close(&output);
 }
 
-static void write_gauss(const char *name, attend_dtype dtype, int64_t batch, int64_t seqlen, int64_t heads,
-                        int64_t dim) {
+static void write_gauss(const char *name, attend_dtype dtype, int64_t batch, int64_t seqlen, int64_t heads, int64_t dim)
+{
     static float memory[1 << 14];
     attend_tensor t = attend_tensor_4d(memory, dtype, batch, seqlen, heads, dim);
     memcpy(t.stride, (int64_t[]){seqlen * heads * dim, heads * dim, dim, 1}, sizeof t.stride);
@@ -39,24 +39,26 @@ static void write_gauss(const char *name, attend_dtype dtype, int64_t batch, int
 }
 
 /* int64 lengths: a float file's header with another dtype. */
-static void write_lengths(const char *name, const int64_t *lengths, int count) {
+static void write_lengths(const char *name, const int64_t *lengths, int count)
+{
     char file[256];
-    int length =
-        snprintf(file + 10, 200, "{'descr': '<i8', 'fortran_order': False, 'shape': (%d,), }", count);
+    int length = snprintf(file + 10, 200, "{'descr': '<i8', 'fortran_order': False, 'shape': (%d,), }", count);
     memcpy(file, "\x93NUMPY\1\0", 8);
     file[8] = (char)length, file[9] = 0;
     memcpy(file + 10 + length, lengths, (size_t)count * 8);
     test_write_file(test_path(name), file, (size_t)(10 + length + 8 * count));
 }
 
-static attend_array read_npy(const char *name) {
+static attend_array read_npy(const char *name)
+{
     attend_array array;
     if (attend_npy_read(test_path(name), &array) != ATTEND_OK) fail_msg("%s cannot be read", name);
     return array;
 }
 
 /* q, k, v in f32 and f16, with two entries, 5 queries, 7 keys, heads 4/2 of 8. */
-static int make_inputs(void **state) {
+static int make_inputs(void **state)
+{
     (void)state;
     write_gauss("q.npy", ATTEND_F32, 2, 5, 4, 8);
     write_gauss("k.npy", ATTEND_F32, 2, 7, 2, 8);
@@ -69,7 +71,8 @@ static int make_inputs(void **state) {
 }
 #define QKV "--q q.npy --k k.npy --v v.npy"
 
-static void a_real_layer_gives_what_pytorch_gives(void **state) {
+static void a_real_layer_gives_what_pytorch_gives(void **state)
+{
     (void)state;
     attend_array z, expected;
     cJSON *json = test_json(0, "run " LAYER " --output z.npy --lse l.npy --json --device cpu");
@@ -95,7 +98,8 @@ static void a_real_layer_gives_what_pytorch_gives(void **state) {
     remove(test_path("z.npy")), remove(test_path("l.npy"));
 }
 
-static void shapes_and_dtypes_follow_the_input(void **state) {
+static void shapes_and_dtypes_follow_the_input(void **state)
+{
     (void)state;
     attend_array o;
     test_expect(0, "", "attention " QKV " --output o.npy --lse l.npy --quiet");
@@ -126,13 +130,12 @@ static void shapes_and_dtypes_follow_the_input(void **state) {
     remove(test_path("o.npy")), remove(test_path("l.npy")), remove(test_path("o.safetensors"));
 }
 
-static void a_missing_batch_axis_is_one(void **state) {
+static void a_missing_batch_axis_is_one(void **state)
+{
     (void)state;
     static float data[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
     write_npy("flat.npy", ATTEND_F32, 3, (int64_t[]){3, 2, 2}, data);
-    test_expect(
-        0, "",
-        "attention --q flat.npy --k flat.npy --v flat.npy --output o.npy --lse l.npy --quiet --causal");
+    test_expect(0, "", "attention --q flat.npy --k flat.npy --v flat.npy --output o.npy --lse l.npy --quiet --causal");
     attend_array o = read_npy("o.npy"), l = read_npy("l.npy");
     assert_int_equal(o.rank, 3);
     assert_memory_equal(o.shape, ((int64_t[]){3, 2, 2}), 24);
@@ -143,23 +146,20 @@ static void a_missing_batch_axis_is_one(void **state) {
     remove(test_path("o.npy")), remove(test_path("l.npy"));
 }
 
-static void lengths_and_masks_are_applied(void **state) {
+static void lengths_and_masks_are_applied(void **state)
+{
     (void)state;
     test_expect(0, "", "compare " QKV " --seqlens-k lengths.npy --quiet --device cpu");
-    test_expect(0, "",
-                "attention " QKV
-                " --seqlens-k lengths.npy --causal=bottom-right --output o.npy --quiet --device cpu");
-    test_expect(0, "",
-                "compare " QKV " --seqlens-k lengths.npy --causal=bottom-right --result o.npy --quiet");
+    test_expect(0, "", "attention " QKV " --seqlens-k lengths.npy --causal=bottom-right --output o.npy --quiet --device cpu");
+    test_expect(0, "", "compare " QKV " --seqlens-k lengths.npy --causal=bottom-right --result o.npy --quiet");
     test_expect(3, "", "compare " QKV " --seqlens-k lengths.npy --causal=top-left --result o.npy --quiet");
     test_expect(3, "", "compare " QKV " --causal=bottom-right --result o.npy --quiet");
-    test_expect(3, "",
-                "compare " QKV
-                " --seqlens-k lengths.npy --causal=bottom-right --scale 0.2 --result o.npy --quiet");
+    test_expect(3, "", "compare " QKV " --seqlens-k lengths.npy --causal=bottom-right --scale 0.2 --result o.npy --quiet");
     remove(test_path("o.npy"));
 }
 
-static void the_worst_element_is_located(void **state) {
+static void the_worst_element_is_located(void **state)
+{
     (void)state;
     test_expect(0, "", "attention " QKV " --output o.npy --lse l.npy --quiet --device cpu");
     attend_array o = read_npy("o.npy"), l = read_npy("l.npy");
@@ -175,8 +175,7 @@ static void the_worst_element_is_located(void **state) {
     assert_int_equal(test_json_number(json, "tensors/0/worst/row"), 2);
     assert_int_equal(test_json_number(json, "tensors/0/worst/head"), 3);
     assert_int_equal(test_json_number(json, "tensors/0/worst/column"), 6);
-    assert_float_equal(test_json_number(json, "tensors/0/worst/actual") -
-                           test_json_number(json, "tensors/0/worst/expected"),
+    assert_float_equal(test_json_number(json, "tensors/0/worst/actual") - test_json_number(json, "tensors/0/worst/expected"),
                        0.01, 1e-5);
     assert_string_equal(test_json_text(json, "tensors/1/worst/actual"), "nan");
     assert_int_equal(test_json_number(json, "tensors/1/worst/row"), 4);
@@ -186,11 +185,11 @@ static void the_worst_element_is_located(void **state) {
     assert_non_null(strstr(p.out, "OUTSIDE BOUNDS"));
     assert_non_null(strstr(p.out, "(1, 3, 2, 6)"));
     test_process_free(&p);
-    remove(test_path("o.npy")), remove(test_path("l.npy")), remove(test_path("wrong.npy")),
-        remove(test_path("wrong_lse.npy"));
+    remove(test_path("o.npy")), remove(test_path("l.npy")), remove(test_path("wrong.npy")), remove(test_path("wrong_lse.npy"));
 }
 
-static void every_kind_of_values_compares(void **state) {
+static void every_kind_of_values_compares(void **state)
+{
     (void)state;
     for (int kind = 0; kind < ATTEND_VALUES_KINDS; kind++)
         test_expect(0, "",
@@ -200,10 +199,10 @@ static void every_kind_of_values_compares(void **state) {
                     attend_values_name((attend_values)kind), kind % 2 ? "f32" : "bf16");
 }
 
-static void bench_and_info_report(void **state) {
+static void bench_and_info_report(void **state)
+{
     (void)state;
-    cJSON *json = test_json(
-        0, "bench --device cpu --random batch=1,heads=2,seqlen_q=64,head_dim=16 --causal --threads 1 --json");
+    cJSON *json = test_json(0, "bench --device cpu --random batch=1,heads=2,seqlen_q=64,head_dim=16 --causal --threads 1 --json");
     assert_true(test_json_number(json, "seconds") > 0);
     assert_true(test_json_number(json, "naive_seconds") > 0);
     assert_true(test_json_number(json, "speedup") > 0);
@@ -226,7 +225,8 @@ static void bench_and_info_report(void **state) {
     test_process_free(&p);
 }
 
-static void bad_usage_is_refused(void **state) {
+static void bad_usage_is_refused(void **state)
+{
     (void)state;
     static const char *const cases[][2] = {
         {"no command", ""},
@@ -265,8 +265,7 @@ static void bad_usage_is_refused(void **state) {
         {"exclude each other", "compare " QKV " --heads 4"},
         {"exclude each other", "compare " QKV " --seed 4"},
         {"--against is \"pytorch\"", "compare --random seqlen_q=4 --against pytorch"},
-        {"--values is \"normal\", expected one of gauss, sharp, constant",
-         "compare --random seqlen_q=4 --values normal"},
+        {"--values is \"normal\", expected one of gauss, sharp, constant", "compare --random seqlen_q=4 --values normal"},
         {"--seed is \"-1\"", "compare --random seqlen_q=4 --seed -1"},
         {"expected key=value", "compare --random seqlen_q"},
         {"unknown key \"seqlen\"", "compare --random seqlen=4"},
@@ -289,7 +288,8 @@ static void bad_usage_is_refused(void **state) {
     cJSON_Delete(json);
 }
 
-static void bad_input_is_refused(void **state) {
+static void bad_input_is_refused(void **state)
+{
     (void)state;
     const float large[4] = {1, 2, 7e4f, 4}, nan[4] = {1, NAN, 3, 4};
     write_npy("large.npy", ATTEND_F32, 4, (int64_t[]){1, 1, 1, 4}, large);
@@ -304,13 +304,10 @@ static void bad_input_is_refused(void **state) {
     static const char *const cases[][2] = {
         {"missing.npy: No such file", "attention --q missing.npy --k k.npy --v v.npy --output o.npy"},
         {"text.npy is not a .npy file", "attention --q text.npy --k k.npy --v v.npy --output o.npy"},
-        {"rank2.npy has 2 axes, expected 4, or 3",
-         "attention --q rank2.npy --k k.npy --v v.npy --output o.npy"},
-        {"v has shape [2, 5, 4, 8], expected [2, 7, 2, 8]",
-         "attention --q q.npy --k k.npy --v q.npy --output o.npy"},
+        {"rank2.npy has 2 axes, expected 4, or 3", "attention --q rank2.npy --k k.npy --v v.npy --output o.npy"},
+        {"v has shape [2, 5, 4, 8], expected [2, 7, 2, 8]", "attention --q q.npy --k k.npy --v q.npy --output o.npy"},
         {"headless.npy has no heads", "attention --q q.npy --k headless.npy --v v.npy --output o.npy"},
-        {"k16.npy is f16, but q.npy is f32; --dtype converts",
-         "attention --q q.npy --k k16.npy --v v.npy --output o.npy"},
+        {"k16.npy is f16, but q.npy is f32; --dtype converts", "attention --q q.npy --k k16.npy --v v.npy --output o.npy"},
         {"lengths.npy holds integers", "attention --q lengths.npy --k k.npy --v v.npy --output o.npy"},
         {"seqlens_k[1] is 8, expected 0 to 7", "attention " QKV " --seqlens-k long.npy --output o.npy"},
         {"seqlens_k[0] is -1", "attention " QKV " --seqlens-k negative.npy --output o.npy"},
@@ -334,12 +331,12 @@ static void bad_input_is_refused(void **state) {
     assert_int_equal(test_count_files(), before);
 }
 
-static void outputs_are_whole_or_absent(void **state) {
+static void outputs_are_whole_or_absent(void **state)
+{
     (void)state;
     assert_int_equal(mkdir(test_path("folder"), 0700), 0);
     int before = test_count_files();
-    test_expect(1, "/no/such/folder/o.npy cannot be written: No such file",
-                "attention " QKV " --output /no/such/folder/o.npy");
+    test_expect(1, "/no/such/folder/o.npy cannot be written: No such file", "attention " QKV " --output /no/such/folder/o.npy");
     test_expect(1, "folder is a folder", "attention " QKV " --output folder");
     test_expect(1, "/dev/full: No space left", "attention " QKV " --output /dev/full");
     test_expect(1, "/dev/full: No space left", "attention " QKV " --output o.npy --lse /dev/full");
@@ -356,7 +353,8 @@ static void outputs_are_whole_or_absent(void **state) {
     rmdir(test_path("folder"));
 }
 
-static void nothing_but_the_result_is_printed_in_a_pipe(void **state) {
+static void nothing_but_the_result_is_printed_in_a_pipe(void **state)
+{
     (void)state;
     test_process p = test_attend("compare --random seqlen_q=40 --device cpu");
     assert_int_equal(p.code, 0);
@@ -369,7 +367,8 @@ static void nothing_but_the_result_is_printed_in_a_pipe(void **state) {
     test_process_free(&p);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_real_layer_gives_what_pytorch_gives),
         cmocka_unit_test(shapes_and_dtypes_follow_the_input),

@@ -20,11 +20,10 @@
 #define LONG_WORK "--device", "reference", "--threads", "1"
 enum { SEQLEN = 2048, HEADS = 8, DIM = 64 };
 
-static const char *command(void) {
-    return getenv("ATTEND_COMMAND") ? getenv("ATTEND_COMMAND") : ATTEND_COMMAND;
-}
+static const char *command(void) { return getenv("ATTEND_COMMAND") ? getenv("ATTEND_COMMAND") : ATTEND_COMMAND; }
 
-static void progress_is_shown_on_a_terminal(void **state) {
+static void progress_is_shown_on_a_terminal(void **state)
+{
     (void)state;
     char text[1 << 16] = "";
     size_t used = 0;
@@ -52,13 +51,13 @@ static void progress_is_shown_on_a_terminal(void **state) {
     close(terminal);
 }
 
-static void write_zeros(const char *name) {
+static void write_zeros(const char *name)
+{
     attend_output output;
     float *zeros = calloc((size_t)SEQLEN * HEADS * DIM, sizeof *zeros);
     assert_non_null(zeros);
     assert_int_equal(attend_output_open(test_path(name), &output), ATTEND_OK);
-    assert_int_equal(attend_npy_write(&output, ATTEND_F32, 3, (int64_t[]){SEQLEN, HEADS, DIM}, zeros),
-                     ATTEND_OK);
+    assert_int_equal(attend_npy_write(&output, ATTEND_F32, 3, (int64_t[]){SEQLEN, HEADS, DIM}, zeros), ATTEND_OK);
     assert_int_equal(attend_output_finish(&output), ATTEND_OK);
     assert_int_equal(attend_output_commit(&output), ATTEND_OK);
     attend_output_close(&output);
@@ -66,7 +65,8 @@ static void write_zeros(const char *name) {
 }
 
 /* Waits, at most half a minute, until the command's temporary file is there. */
-static bool another_file_appears(int before) {
+static bool another_file_appears(int before)
+{
     for (int i = 0; i < 3000; i++) {
         if (test_count_files() > before) return true;
         nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
@@ -74,7 +74,8 @@ static bool another_file_appears(int before) {
     return false;
 }
 
-static void a_stopped_command_leaves_nothing(void **state) {
+static void a_stopped_command_leaves_nothing(void **state)
+{
     (void)state;
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
     write_zeros("x.npy");
@@ -85,8 +86,8 @@ static void a_stopped_command_leaves_nothing(void **state) {
         pid_t child = fork();
         assert_true(child >= 0);
         if (child == 0) {
-            execl(command(), "attend", "attention", "--q", x, "--k", x, "--v", x, "--output", o, "--quiet",
-                  LONG_WORK, (char *)NULL);
+            execl(command(), "attend", "attention", "--q", x, "--k", x, "--v", x, "--output", o, "--quiet", LONG_WORK,
+                  (char *)NULL);
             _exit(127);
         }
         assert_true(another_file_appears(before));
@@ -98,7 +99,8 @@ static void a_stopped_command_leaves_nothing(void **state) {
     }
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(progress_is_shown_on_a_terminal),
         cmocka_unit_test(a_stopped_command_leaves_nothing),

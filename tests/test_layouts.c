@@ -1,5 +1,5 @@
-/* One layer under the names and in the shapes of every kind of checkpoint: the same bits come out, and what was found is said; and
-   what cannot be right is refused. */
+/* One layer under the names and in the shapes of every kind of checkpoint: the same bits come out, and what was found is said;
+   and what cannot be right is refused. */
 #include "support/command.h"
 #include "support/files.h"
 #include "file/npy.h"
@@ -80,7 +80,8 @@ static void put_apart(const char *prefix, const char *const names[4], int64_t kv
     }
 }
 
-static const char *const bert[] = {"attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"};
+static const char *const bert[] = {"attention.self.query", "attention.self.key", "attention.self.value",
+                                   "attention.output.dense"};
 static const char *const distil[] = {"attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin"};
 static const char *const llama[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"};
 static const char *const bart[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj"};
@@ -122,15 +123,17 @@ static int make_layer(void **state)
     begin(), put_apart("distilbert.transformer.layer.3.", distil, Q, true), finish("distil.safetensors");
     begin(), put_apart("model.layers.11.", llama, Q, true), finish("llama.safetensors");
     begin(), put_apart("decoder.layers.0.", bart, Q, true), finish("bart.safetensors");
-    begin(), put_fused("transformer.h.2.", "attn.c_attn.weight", "attn.c_attn.bias", "attn.c_proj", true), finish("gpt2.safetensors");
+    begin(), put_fused("transformer.h.2.", "attn.c_attn.weight", "attn.c_attn.bias", "attn.c_proj", true),
+        finish("gpt2.safetensors");
     begin(), put_fused("", "in_proj_weight", "in_proj_bias", "out_proj", false), finish("torch.safetensors");
     begin(), put_fused("layers.1.self_attn.", "in_proj_weight", "in_proj_bias", "out_proj", false), finish("encoder.safetensors");
-    begin(), put_fused("model.layers.0.", "self_attn.qkv_proj.weight", "self_attn.qkv_proj.bias", "self_attn.o_proj", false), finish("phi.safetensors");
+    begin(), put_fused("model.layers.0.", "self_attn.qkv_proj.weight", "self_attn.qkv_proj.bias", "self_attn.o_proj", false),
+        finish("phi.safetensors");
     begin(), put_apart("model.layers.0.", llama, 2 * DIM, false), finish("grouped.safetensors");
     return 0;
 }
 
-#define RUN "run --input x.npy --output z.npy --device reference "
+#define RUN       "run --input x.npy --output z.npy --device reference "
 #define RUN_QUIET RUN "--quiet "
 
 static char *result(size_t *size) { return test_read_file(test_path("z.npy"), size); }
@@ -157,8 +160,8 @@ static void one_layer_in_every_layout(void **state)
     char *expected = result(&expected_size);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (int named = 0; named < 2; named++) {
-            cJSON *json = test_json(0, RUN "--json --weights %s.safetensors --heads 4 %s --layout %s", cases[i].name, cases[i].more,
-                                    named ? cases[i].layout : "auto");
+            cJSON *json = test_json(0, RUN "--json --weights %s.safetensors --heads 4 %s --layout %s", cases[i].name,
+                                    cases[i].more, named ? cases[i].layout : "auto");
             assert_string_equal(test_json_text(json, "layout"), cases[i].layout);
             assert_string_equal(test_json_text(json, "prefix"), cases[i].prefix);
             assert_int_equal(test_json_number(json, "layer"), cases[i].layer);
@@ -213,7 +216,8 @@ static void config_json_is_believed_and_checked(void **state)
     } cases[] = {
         {"{\"num_attention_heads\": 4}", "bert", 0, ""},
         {"{\"n_head\": 4, \"model_type\": \"gpt2\"}", "gpt2", 0, ""},
-        {"{\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"head_dim\": 8}", "grouped", 0, "no rotary embedding is applied"},
+        {"{\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"head_dim\": 8}", "grouped", 0,
+         "no rotary embedding is applied"},
         {"{\"num_attention_heads\": 4, \"num_key_value_heads\": null, \"sliding_window\": null}", "bert", 0, ""},
         {"{\"num_attention_heads\": 4, \"num_key_value_heads\": 1}", "grouped", 2, "config.json says 1"},
         {"{\"num_attention_heads\": 4, \"head_dim\": 16}", "bert", 2, "says head_dim 16"},
@@ -266,7 +270,8 @@ static void layers_are_chosen_by_number_and_prefix(void **state)
     assert_int_equal(test_json_number(json, "layer"), 2);
     cJSON_Delete(json);
     test_expect(2, "no layer 3; it holds layers 2 to 4", RUN "--weights many.safetensors --heads 4 --layer 3");
-    test_expect(2, "more than once: \"decoder.layers.4.\" and \"encoder.layers.4.\"", RUN "--weights many.safetensors --heads 4 --layer 4");
+    test_expect(2, "more than once: \"decoder.layers.4.\" and \"encoder.layers.4.\"",
+                RUN "--weights many.safetensors --heads 4 --layer 4");
     json = test_json(0, RUN "--json --weights many.safetensors --heads 4 --layer 4 --prefix enc");
     assert_string_equal(test_json_text(json, "prefix"), "encoder.layers.4.");
     cJSON_Delete(json);
@@ -279,14 +284,16 @@ static void layers_are_chosen_by_number_and_prefix(void **state)
 static void what_is_not_applied_is_refused(void **state)
 {
     (void)state;
-    begin(), put_apart("model.layers.0.", llama, Q, false), put("model.layers.0.self_attn.q_norm.weight", bq, DIM, 0), finish("normed.safetensors");
+    begin(), put_apart("model.layers.0.", llama, Q, false), put("model.layers.0.self_attn.q_norm.weight", bq, DIM, 0),
+        finish("normed.safetensors");
     test_expect(2, "normalises Q and K (model.layers.0.self_attn.q_norm.weight)", RUN "--weights normed.safetensors --heads 4");
     begin(), put_apart("", bert, Q, false), put("attention.self.query.bias", bq, Q - 1, 0), finish("bias.safetensors");
     test_expect(2, "attention.self.query.bias is not a vector of 32", RUN "--weights bias.safetensors --heads 4");
     begin(), put("in_proj_weight", wq, Q, 0), put("out_proj.weight", wo, HIDDEN, Q), finish("vector.safetensors");
     test_expect(2, "in_proj_weight is not a matrix", RUN "--weights vector.safetensors --heads 4");
     begin(), put("self_attn.q_proj.weight", wq, Q, HIDDEN), put("self_attn.k_proj.weight", wk, Q, HIDDEN);
-    put("self_attn.v_proj.weight", wv, Q, HIDDEN), put("self_attn.o_proj.weight", wo, HIDDEN, Q - DIM), finish("short.safetensors");
+    put("self_attn.v_proj.weight", wv, Q, HIDDEN), put("self_attn.o_proj.weight", wo, HIDDEN, Q - DIM),
+        finish("short.safetensors");
     test_expect(2, "the output projection takes 24 columns, but 4 heads give 32", RUN "--weights short.safetensors --heads 4");
     begin(), put("self_attn.q_proj.weight", wq, Q, HIDDEN), put("self_attn.k_proj.weight", wk, Q, HIDDEN / 2);
     put("self_attn.v_proj.weight", wv, Q, HIDDEN / 2), put("self_attn.o_proj.weight", wo, HIDDEN, Q), finish("cross.safetensors");

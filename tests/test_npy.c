@@ -15,8 +15,8 @@
 #include <cmocka.h>
 
 /* A file of version `major` with this header text and `data_bytes` bytes of 0, 1, 2, … behind it. */
-static size_t make_file(unsigned char *file, int major, const char *header, int64_t promised,
-                        size_t data_bytes) {
+static size_t make_file(unsigned char *file, int major, const char *header, int64_t promised, size_t data_bytes)
+{
     size_t begin = major == 1 ? 10 : 12, length = strlen(header);
     if (promised < 0) promised = (int64_t)length;
     memcpy(file, "\x93NUMPY", 6);
@@ -27,7 +27,8 @@ static size_t make_file(unsigned char *file, int major, const char *header, int6
     return begin + length + data_bytes;
 }
 
-static void what_numpy_writes_is_read(void **state) {
+static void what_numpy_writes_is_read(void **state)
+{
     (void)state;
     static const struct {
         int major;
@@ -38,20 +39,10 @@ static void what_numpy_writes_is_read(void **state) {
         int64_t shape[4];
     } cases[] = {
         {1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }\n", 24, ATTEND_ARRAY_F32, 2, {2, 3}},
-        {1,
-         "{'descr': '<f2', 'fortran_order': False, 'shape': (5,), }          \n",
-         10,
-         ATTEND_ARRAY_F16,
-         1,
-         {5}},
+        {1, "{'descr': '<f2', 'fortran_order': False, 'shape': (5,), }          \n", 10, ATTEND_ARRAY_F16, 1, {5}},
         {2, "{'descr': '<i8', 'fortran_order': False, 'shape': (2,), }\n", 16, ATTEND_ARRAY_I64, 1, {2}},
         {3, "{'descr': '<i4', 'fortran_order': False, 'shape': (), }\n", 4, ATTEND_ARRAY_I32, 0, {0}},
-        {1,
-         "{'shape': (1, 2, 3, 4), 'fortran_order': False, 'descr': \"<f4\"}",
-         96,
-         ATTEND_ARRAY_F32,
-         4,
-         {1, 2, 3, 4}},
+        {1, "{'shape': (1, 2, 3, 4), 'fortran_order': False, 'descr': \"<f4\"}", 96, ATTEND_ARRAY_F32, 4, {1, 2, 3, 4}},
         {1,
          "{'descr': '<f4', 'fortran_order': False, 'shape': (0, 9223372036854775807), }\n",
          0,
@@ -69,13 +60,13 @@ static void what_numpy_writes_is_read(void **state) {
         assert_int_equal(array.type, cases[i].type);
         assert_int_equal(array.rank, cases[i].rank);
         assert_memory_equal(array.shape, cases[i].shape, sizeof(int64_t) * (size_t)array.rank);
-        for (size_t b = 0; b < cases[i].data_bytes; b++)
-            assert_int_equal(((unsigned char *)array.data)[b], b);
+        for (size_t b = 0; b < cases[i].data_bytes; b++) assert_int_equal(((unsigned char *)array.data)[b], b);
         attend_array_free(&array);
     }
 }
 
-static void lies_are_refused(void **state) {
+static void lies_are_refused(void **state)
+{
     (void)state;
 #define HEAD(descr, order, shape) "{'descr': " descr ", 'fortran_order': " order ", 'shape': " shape ", }\n"
     static const struct {
@@ -85,8 +76,7 @@ static void lies_are_refused(void **state) {
         int64_t promised; /* header length in the file; -1: the true one */
         size_t data_bytes;
     } cases[] = {
-        {"truncated: its shape needs 24 bytes of data, 23 are there", 1, HEAD("'<f4'", "False", "(2, 3)"), -1,
-         23},
+        {"truncated: its shape needs 24 bytes of data, 23 are there", 1, HEAD("'<f4'", "False", "(2, 3)"), -1, 23},
         {"has 1 bytes more than the 24", 1, HEAD("'<f4'", "False", "(2, 3)"), -1, 25},
         {"Fortran order", 1, HEAD("'<f4'", "True", "(2, 3)"), -1, 24},
         {"dtype '<f8'", 1, HEAD("'<f8'", "False", "(2, 3)"), -1, 48},
@@ -112,10 +102,8 @@ static void lies_are_refused(void **state) {
         {"lacks 'shape'", 1, "{'descr': '<f4', 'fortran_order': False}", -1, 24},
         {"lacks 'descr'", 1, "{'shape': (2, 3), 'fortran_order': False}", -1, 24},
         {"lacks 'fortran_order'", 1, "{'shape': (2, 3), 'descr': '<f4'}", -1, 24},
-        {"'shape' twice", 1, "{'shape': (2, 3), 'shape': (1,), 'descr': '<f4', 'fortran_order': False}", -1,
-         24},
-        {"unknown key 'extra'", 1, "{'extra': 1, 'shape': (2, 3), 'descr': '<f4', 'fortran_order': False}",
-         -1, 24},
+        {"'shape' twice", 1, "{'shape': (2, 3), 'shape': (1,), 'descr': '<f4', 'fortran_order': False}", -1, 24},
+        {"unknown key 'extra'", 1, "{'extra': 1, 'shape': (2, 3), 'descr': '<f4', 'fortran_order': False}", -1, 24},
         {"not the dict", 1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3)} junk", -1, 24},
         {"not the dict", 1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3)", -1, 24},
         {"not the dict", 1, "", -1, 24},
@@ -129,20 +117,20 @@ static void lies_are_refused(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         unsigned char file[512];
         attend_array array = {.rank = 7};
-        size_t size =
-            make_file(file, cases[i].major, cases[i].header, cases[i].promised, cases[i].data_bytes);
+        size_t size = make_file(file, cases[i].major, cases[i].header, cases[i].promised, cases[i].data_bytes);
         test_write_file(test_path("bad.npy"), file, size);
         attend_status status = attend_npy_read(test_path("bad.npy"), &array);
         if (status != ATTEND_BAD_FILE || !strstr(attend_file_message(), cases[i].sentence))
-            fail_msg("case %zu: %s \"%s\", expected \"…%s…\"", i, attend_status_name(status),
-                     attend_file_message(), cases[i].sentence);
+            fail_msg("case %zu: %s \"%s\", expected \"…%s…\"", i, attend_status_name(status), attend_file_message(),
+                     cases[i].sentence);
         assert_non_null(strstr(attend_file_message(), "bad.npy"));
         assert_null(array.data);
     }
 }
 
 /* Whatever is cut off or overwritten: an array of the file's own bytes, or a sentence. */
-static void mutations_never_harm(void **state) {
+static void mutations_never_harm(void **state)
+{
     (void)state;
     unsigned char good[512], file[512];
     uint64_t random = 1;
@@ -165,8 +153,7 @@ static void mutations_never_harm(void **state) {
         test_write_file(test_path("mutant.npy"), file, length);
         attend_status status = attend_npy_read(test_path("mutant.npy"), &array);
         if (status == ATTEND_OK)
-            assert_int_equal(attend_array_elements(&array) * (int64_t)attend_array_type_bytes(array.type),
-                             24);
+            assert_int_equal(attend_array_elements(&array) * (int64_t)attend_array_type_bytes(array.type), 24);
         else
             assert_int_equal(status, ATTEND_BAD_FILE), refused++;
         attend_array_free(&array);
@@ -174,7 +161,8 @@ static void mutations_never_harm(void **state) {
     assert_true(refused > 3000);
 }
 
-static void only_regular_files_are_read(void **state) {
+static void only_regular_files_are_read(void **state)
+{
     (void)state;
     attend_array array;
     assert_int_equal(mkfifo(test_path("pipe"), 0600), 0);
@@ -188,7 +176,8 @@ static void only_regular_files_are_read(void **state) {
     unlink(test_path("pipe"));
 }
 
-static attend_status write_file(const char *path, const float *data, bool commit) {
+static attend_status write_file(const char *path, const float *data, bool commit)
+{
     attend_output output;
     ATTEND_TRY(attend_output_open(path, &output));
     attend_status status = attend_npy_write(&output, ATTEND_F32, 3, (int64_t[]){1, 2, 3}, data);
@@ -198,7 +187,8 @@ static attend_status write_file(const char *path, const float *data, bool commit
     return status;
 }
 
-static void what_is_written_is_read(void **state) {
+static void what_is_written_is_read(void **state)
+{
     (void)state;
     const float data[6] = {1, -2, 0.5f, 1e-40f, 3, 4};
     attend_array array;
@@ -219,7 +209,8 @@ static void what_is_written_is_read(void **state) {
     assert_int_equal(about.st_mode & 0777, 0666 & ~mask);
 }
 
-static void nothing_partial_is_left(void **state) {
+static void nothing_partial_is_left(void **state)
+{
     (void)state;
     const float data[6] = {1, 2, 3, 4, 5, 6};
     int before = test_count_files();
@@ -243,7 +234,8 @@ static void nothing_partial_is_left(void **state) {
     attend_output_close(&output);
 }
 
-static void a_link_stays_a_link(void **state) {
+static void a_link_stays_a_link(void **state)
+{
     (void)state;
     const float data[6] = {6, 5, 4, 3, 2, 1};
     struct stat about;
@@ -258,7 +250,8 @@ static void a_link_stays_a_link(void **state) {
     assert_true(about.st_size > 64);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_numpy_writes_is_read), cmocka_unit_test(lies_are_refused),
         cmocka_unit_test(mutations_never_harm),      cmocka_unit_test(only_regular_files_are_read),

@@ -16,7 +16,8 @@
 #define A TENSOR("a", "F32", "[2,2]", "0", "16")
 #define B TENSOR("b", "BF16", "[4]", "16", "24")
 
-static size_t make_file(char *file, const char *header, uint64_t promised, size_t data_bytes) {
+static size_t make_file(char *file, const char *header, uint64_t promised, size_t data_bytes)
+{
     size_t length = strlen(header);
     if (!promised) promised = length;
     memcpy(file, &promised, 8);
@@ -25,20 +26,19 @@ static size_t make_file(char *file, const char *header, uint64_t promised, size_
     return 8 + length + data_bytes;
 }
 
-static void tensors_are_found_and_read(void **state) {
+static void tensors_are_found_and_read(void **state)
+{
     (void)state;
     char file[1024];
     attend_safetensors opened;
     attend_array array;
     size_t size =
         make_file(file,
-                  "{\"__metadata__\":{\"format\":\"pt\"}," B "," A
-                  "," TENSOR("empty", "F16", "[0,7]", "24", "24") "," TENSOR(
+                  "{\"__metadata__\":{\"format\":\"pt\"}," B "," A "," TENSOR("empty", "F16", "[0,7]", "24", "24") "," TENSOR(
                       "number", "I64", "[]", "24", "32") "," TENSOR("odd", "F4", "[2]", "32", "33") "}   ",
                   0, 33);
     test_write_file(test_path("good.safetensors"), file, size);
-    if (attend_safetensors_open(test_path("good.safetensors"), &opened) != ATTEND_OK)
-        fail_msg("%s", attend_file_message());
+    if (attend_safetensors_open(test_path("good.safetensors"), &opened) != ATTEND_OK) fail_msg("%s", attend_file_message());
     assert_int_equal(opened.count, 5);
     assert_null(attend_safetensors_find(&opened, "c"));
     const attend_safetensors_entry *b = attend_safetensors_find(&opened, "b");
@@ -49,21 +49,19 @@ static void tensors_are_found_and_read(void **state) {
     assert_int_equal(array.shape[0], 4);
     for (int i = 0; i < 8; i++) assert_int_equal(((char *)array.data)[i], 16 + i);
     attend_array_free(&array);
-    assert_int_equal(attend_safetensors_read(&opened, attend_safetensors_find(&opened, "empty"), &array),
-                     ATTEND_OK);
+    assert_int_equal(attend_safetensors_read(&opened, attend_safetensors_find(&opened, "empty"), &array), ATTEND_OK);
     assert_int_equal(attend_array_elements(&array), 0);
     attend_array_free(&array);
-    assert_int_equal(attend_safetensors_read(&opened, attend_safetensors_find(&opened, "number"), &array),
-                     ATTEND_OK);
+    assert_int_equal(attend_safetensors_read(&opened, attend_safetensors_find(&opened, "number"), &array), ATTEND_OK);
     assert_int_equal(array.rank, 0);
     attend_array_free(&array);
-    assert_int_equal(attend_safetensors_read(&opened, attend_safetensors_find(&opened, "odd"), &array),
-                     ATTEND_BAD_FILE);
+    assert_int_equal(attend_safetensors_read(&opened, attend_safetensors_find(&opened, "odd"), &array), ATTEND_BAD_FILE);
     assert_non_null(strstr(attend_file_message(), "odd is F4"));
     attend_safetensors_close(&opened);
 }
 
-static void lies_are_refused(void **state) {
+static void lies_are_refused(void **state)
+{
     (void)state;
     static const struct {
         const char *sentence, *header;
@@ -88,8 +86,7 @@ static void lies_are_refused(void **state) {
         {"header is not JSON", "{\"a\"", 0, 16},
         {"goes on after the JSON object", "{" A "} {}", 0, 16},
         {"NUL in its header", "{" A "}", 60, 16},
-        {"NUL in its header", "{\"a\\u0000b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 0,
-         4},
+        {"NUL in its header", "{\"a\\u0000b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 0, 4},
         {"is truncated: its tensors need 16 bytes, 15 are there", "{" A "}", 0, 15},
         {"has 1 bytes behind its last tensor", "{" A "}", 0, 17},
         {"has 4 bytes behind its last tensor", "{}", 0, 4},
@@ -99,10 +96,8 @@ static void lies_are_refused(void **state) {
         {"\"a\" leaves a hole before it", "{" TENSOR("a", "F32", "[1]", "4", "8") "}", 0, 8},
         {"\"a\" is there twice", "{" A "," TENSOR("a", "F32", "[1]", "16", "20") "}", 0, 20},
         {"\"a\" ends before it begins", "{" TENSOR("a", "F32", "[2,2]", "16", "0") "}", 0, 16},
-        {"has 16 bytes, but its shape and dtype need 12", "{" TENSOR("a", "F32", "[3]", "0", "16") "}", 0,
-         16},
-        {"has 16 bytes, but its shape and dtype need 8", "{" TENSOR("a", "F16", "[2,2]", "0", "16") "}", 0,
-         16},
+        {"has 16 bytes, but its shape and dtype need 12", "{" TENSOR("a", "F32", "[3]", "0", "16") "}", 0, 16},
+        {"has 16 bytes, but its shape and dtype need 8", "{" TENSOR("a", "F16", "[2,2]", "0", "16") "}", 0, 16},
         {"has 1 bytes, but its shape and dtype need 2", "{" TENSOR("a", "F4", "[3]", "0", "1") "}", 0, 1},
         {"more bits than 63 bits", "{" TENSOR("a", "F32", "[4294967296,4294967296]", "0", "0") "}", 0, 0},
         {"more bits than 63 bits", "{" TENSOR("a", "F32", "[4503599627370496,128]", "0", "0") "}", 0, 0},
@@ -115,22 +110,17 @@ static void lies_are_refused(void **state) {
         {"entry that is no count", "{" TENSOR("a", "F32", "[[4]]", "0", "16") "}", 0, 16},
         {"shape that is not a list", "{" TENSOR("a", "F32", "4", "0", "16") "}", 0, 16},
         {"data_offsets that are not two counts", "{" TENSOR("a", "F32", "[4]", "-16", "0") "}", 0, 16},
-        {"data_offsets that are not two counts",
-         "{" TENSOR("a", "F32", "[4]", "0", "18446744073709551615") "}", 0, 16},
+        {"data_offsets that are not two counts", "{" TENSOR("a", "F32", "[4]", "0", "18446744073709551615") "}", 0, 16},
         {"data_offsets that are not two counts", "{" TENSOR("a", "F32", "[4]", "0", "16,16") "}", 0, 16},
-        {"data_offsets that are not two counts",
-         "{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[]}}", 0, 16},
-        {"data_offsets that are not two counts",
-         "{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":{}}}", 0, 16},
+        {"data_offsets that are not two counts", "{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[]}}", 0, 16},
+        {"data_offsets that are not two counts", "{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":{}}}", 0, 16},
         {"unknown dtype \"F33\"", "{" TENSOR("a", "F33", "[4]", "0", "16") "}", 0, 16},
         {"unknown dtype \"f32\"", "{" TENSOR("a", "f32", "[4]", "0", "16") "}", 0, 16},
         {"dtype that is not a string", "{\"a\":{\"dtype\":4,\"shape\":[4],\"data_offsets\":[0,16]}}", 0, 16},
         {"lacks its dtype", "{\"a\":{\"shape\":[4],\"data_offsets\":[0,16]}}", 0, 16},
         {"lacks its dtype", "{\"a\":{}}", 0, 0},
-        {"field twice", "{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F16\",\"shape\":[4],\"data_offsets\":[0,16]}}",
-         0, 16},
-        {"field that is not", "{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16],\"x\":1}}", 0,
-         16},
+        {"field twice", "{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F16\",\"shape\":[4],\"data_offsets\":[0,16]}}", 0, 16},
+        {"field that is not", "{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16],\"x\":1}}", 0, 16},
         {"not described by an object", "{\"a\":[1,2]}", 0, 0},
         {"not described by an object", "{\"a\":null}", 0, 0},
         {"__metadata__ is not a map", "{\"__metadata__\":{\"a\":1}}", 0, 0},
@@ -144,8 +134,8 @@ static void lies_are_refused(void **state) {
         test_write_file(test_path("bad.safetensors"), file, size);
         attend_status status = attend_safetensors_open(test_path("bad.safetensors"), &opened);
         if (status != ATTEND_BAD_FILE || !strstr(attend_file_message(), cases[i].sentence))
-            fail_msg("case %zu: %s \"%s\", expected \"…%s…\"", i, attend_status_name(status),
-                     attend_file_message(), cases[i].sentence);
+            fail_msg("case %zu: %s \"%s\", expected \"…%s…\"", i, attend_status_name(status), attend_file_message(),
+                     cases[i].sentence);
         assert_non_null(strstr(attend_file_message(), "bad.safetensors"));
         assert_null(opened.header);
         assert_null(opened.entries);
@@ -156,7 +146,8 @@ static void lies_are_refused(void **state) {
     assert_int_equal(attend_safetensors_open(test_path("missing"), &opened), ATTEND_IO_ERROR);
 }
 
-static void deep_nesting_is_refused(void **state) {
+static void deep_nesting_is_refused(void **state)
+{
     (void)state;
     enum { DEPTH = 100000 };
     char *file = malloc(8 + 6 + DEPTH);
@@ -171,7 +162,8 @@ static void deep_nesting_is_refused(void **state) {
     free(file);
 }
 
-static void control_characters_stay_out_of_sentences(void **state) {
+static void control_characters_stay_out_of_sentences(void **state)
+{
     (void)state;
     char file[256];
     attend_safetensors opened;
@@ -183,7 +175,8 @@ static void control_characters_stay_out_of_sentences(void **state) {
 }
 
 /* Whatever the header becomes: either everything in it is true of the file, or it is refused. */
-static void mutations_never_harm(void **state) {
+static void mutations_never_harm(void **state)
+{
     (void)state;
     static const char replacements[] = "0123456789[]{},:\"\\-.eFB ";
     char good[512], file[512];
@@ -213,8 +206,7 @@ static void mutations_never_harm(void **state) {
         for (int64_t i = 0; i < opened.count; i++) {
             attend_array array;
             bytes += opened.entries[i].end - opened.entries[i].begin;
-            if (attend_safetensors_read(&opened, &opened.entries[i], &array) == ATTEND_OK)
-                attend_array_free(&array);
+            if (attend_safetensors_read(&opened, &opened.entries[i], &array) == ATTEND_OK) attend_array_free(&array);
         }
         assert_int_equal(opened.data + bytes, length);
         attend_safetensors_close(&opened);
@@ -222,23 +214,22 @@ static void mutations_never_harm(void **state) {
     assert_true(refused > 4000 && refused < 6000);
 }
 
-static void what_is_written_is_read(void **state) {
+static void what_is_written_is_read(void **state)
+{
     (void)state;
     const uint16_t data[6] = {0x3f80, 0x4000, 0xc000, 0, 0x7f80, 1};
     attend_output output;
     attend_safetensors opened;
     attend_array array;
     assert_int_equal(attend_output_open(test_path("out.safetensors"), &output), ATTEND_OK);
-    assert_int_equal(attend_safetensors_write(&output, "output", ATTEND_BF16, 2, (int64_t[]){3, 2}, data),
-                     ATTEND_OK);
+    assert_int_equal(attend_safetensors_write(&output, "output", ATTEND_BF16, 2, (int64_t[]){3, 2}, data), ATTEND_OK);
     assert_int_equal(attend_output_finish(&output), ATTEND_OK);
     assert_int_equal(attend_output_commit(&output), ATTEND_OK);
     attend_output_close(&output);
     assert_int_equal(attend_safetensors_open(test_path("out.safetensors"), &opened), ATTEND_OK);
     assert_int_equal(opened.data % 8, 0);
     assert_int_equal(opened.count, 1);
-    assert_int_equal(attend_safetensors_read(&opened, attend_safetensors_find(&opened, "output"), &array),
-                     ATTEND_OK);
+    assert_int_equal(attend_safetensors_read(&opened, attend_safetensors_find(&opened, "output"), &array), ATTEND_OK);
     assert_int_equal(array.type, ATTEND_ARRAY_BF16);
     assert_memory_equal(array.shape, ((int64_t[]){3, 2}), 16);
     assert_memory_equal(array.data, data, sizeof data);
@@ -246,14 +237,12 @@ static void what_is_written_is_read(void **state) {
     attend_safetensors_close(&opened);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tensors_are_found_and_read),
-        cmocka_unit_test(lies_are_refused),
-        cmocka_unit_test(deep_nesting_is_refused),
-        cmocka_unit_test(control_characters_stay_out_of_sentences),
-        cmocka_unit_test(mutations_never_harm),
-        cmocka_unit_test(what_is_written_is_read),
+        cmocka_unit_test(tensors_are_found_and_read), cmocka_unit_test(lies_are_refused),
+        cmocka_unit_test(deep_nesting_is_refused),    cmocka_unit_test(control_characters_stay_out_of_sentences),
+        cmocka_unit_test(mutations_never_harm),       cmocka_unit_test(what_is_written_is_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
-               "files hold little-endian numbers, which are used as they are");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files hold little-endian numbers, which are used as they are");
 
-size_t attend_array_type_bytes(attend_array_type type) {
+size_t attend_array_type_bytes(attend_array_type type)
+{
     switch (type) {
     case ATTEND_ARRAY_F32:
     case ATTEND_ARRAY_I32: return 4;
@@ -22,7 +22,8 @@ size_t attend_array_type_bytes(attend_array_type type) {
     return 0;
 }
 
-int64_t attend_array_elements(const attend_array *array) {
+int64_t attend_array_elements(const attend_array *array)
+{
     int64_t elements = 1;
     for (int axis = 0; axis < array->rank; axis++)
         if (array->shape[axis] == 0) return 0; /* whatever the others are: their product may not fit */
@@ -30,7 +31,8 @@ int64_t attend_array_elements(const attend_array *array) {
     return elements;
 }
 
-int64_t attend_memory_available(void) {
+int64_t attend_memory_available(void)
+{
     char line[256];
     int64_t kilobytes = INT64_MAX / 1024;
     FILE *file = fopen("/proc/meminfo", "r");
@@ -41,18 +43,19 @@ int64_t attend_memory_available(void) {
     return kilobytes * 1024;
 }
 
-attend_status attend_memory_allocate(const char *name, int64_t bytes, void **data) {
+attend_status attend_memory_allocate(const char *name, int64_t bytes, void **data)
+{
     const int64_t never_short = 1 << 20;
     *data = NULL;
     if (bytes <= INT64_MAX - 128 && (bytes <= never_short || bytes <= attend_memory_available()))
         *data = aligned_alloc(64, ((size_t)bytes + 64) / 64 * 64);
     if (!*data)
-        return attend_file_fail(ATTEND_OUT_OF_MEMORY, "%s needs %" PRId64 " bytes, more than there is memory",
-                                name, bytes);
+        return attend_file_fail(ATTEND_OUT_OF_MEMORY, "%s needs %" PRId64 " bytes, more than there is memory", name, bytes);
     return ATTEND_OK;
 }
 
-void attend_array_free(attend_array *array) {
+void attend_array_free(attend_array *array)
+{
     free(array->data);
     memset(array, 0, sizeof *array);
 }

@@ -6,7 +6,8 @@
 
 static _Thread_local char message[1024];
 
-attend_status attend_file_fail(attend_status status, const char *format, ...) {
+attend_status attend_file_fail(attend_status status, const char *format, ...)
+{
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(message, sizeof message, format, arguments);

@@ -6,8 +6,7 @@
 #include "../status.h" /* ATTEND_TRY */
 
 /* Records the sentence, with control characters of hostile names replaced, and returns the status. */
-attend_status attend_file_fail(attend_status status, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+attend_status attend_file_fail(attend_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The sentence of the calling thread's last failure. */
 const char *attend_file_message(void);

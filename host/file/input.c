@@ -10,11 +10,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-attend_status attend_input_open(const char *path, attend_input *input) {
+attend_status attend_input_open(const char *path, attend_input *input)
+{
     struct stat about;
     memset(input, 0, sizeof *input);
-    int descriptor =
-        open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer must not block */
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer must not block */
     if (descriptor < 0) return attend_file_fail(ATTEND_IO_ERROR, "%s: %s", path, strerror(errno));
     if (fstat(descriptor, &about) || !S_ISREG(about.st_mode)) {
         close(descriptor);
@@ -26,21 +26,22 @@ attend_status attend_input_open(const char *path, attend_input *input) {
     return attend_file_fail(ATTEND_OUT_OF_MEMORY, "%s: no memory for its name", path);
 }
 
-attend_status attend_input_read(const attend_input *input, int64_t offset, void *to, int64_t bytes) {
+attend_status attend_input_read(const attend_input *input, int64_t offset, void *to, int64_t bytes)
+{
     for (int64_t done = 0; done < bytes;) {
         ssize_t got = pread(input->descriptor, (char *)to + done, (size_t)(bytes - done), offset + done);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return attend_file_fail(ATTEND_IO_ERROR, "%s: %s", input->path, strerror(errno));
         if (got == 0)
-            return attend_file_fail(ATTEND_IO_ERROR,
-                                    "%s ends at byte %" PRId64 ": it was cut while it was read", input->path,
+            return attend_file_fail(ATTEND_IO_ERROR, "%s ends at byte %" PRId64 ": it was cut while it was read", input->path,
                                     offset + done);
         done += got;
     }
     return ATTEND_OK;
 }
 
-void attend_input_close(attend_input *input) {
+void attend_input_close(attend_input *input)
+{
     if (!input->path) return;
     close(input->descriptor);
     free(input->path);

@@ -17,12 +17,14 @@
 enum { SLOTS = 16 };
 static char *volatile live[SLOTS];
 
-void attend_output_remove_all(void) {
+void attend_output_remove_all(void)
+{
     for (int i = 0; i < SLOTS; i++)
         if (live[i]) unlink(live[i]);
 }
 
-static void remember(attend_output *output) {
+static void remember(attend_output *output)
+{
     output->slot = -1;
     for (int i = 0; i < SLOTS && output->slot < 0; i++)
         if (!live[i]) {
@@ -31,13 +33,15 @@ static void remember(attend_output *output) {
         }
 }
 
-static void forget(attend_output *output) {
+static void forget(attend_output *output)
+{
     if (output->slot >= 0) live[output->slot] = NULL;
     output->slot = -1;
 }
 
 /* "FOLDER/.attend-XXXXXX" beside path; NULL without memory. */
-static char *temporary_name(const char *path) {
+static char *temporary_name(const char *path)
+{
     static const char name[] = "/.attend-XXXXXX";
     char *copy = strdup(path), *result = NULL;
     const char *folder = copy ? dirname(copy) : NULL;
@@ -47,10 +51,10 @@ static char *temporary_name(const char *path) {
     return result;
 }
 
-static attend_status open_temporary(attend_output *output, mode_t mode) {
+static attend_status open_temporary(attend_output *output, mode_t mode)
+{
     output->temporary = temporary_name(output->path);
-    if (!output->temporary)
-        return attend_file_fail(ATTEND_IO_ERROR, "%s: no memory for its name", output->path);
+    if (!output->temporary) return attend_file_fail(ATTEND_IO_ERROR, "%s: no memory for its name", output->path);
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* a signal must find the new file among those to remove */
@@ -67,7 +71,8 @@ static attend_status open_temporary(attend_output *output, mode_t mode) {
     return attend_file_fail(ATTEND_IO_ERROR, "%s cannot be written: %s", output->path, strerror(error));
 }
 
-static attend_status open_existing(attend_output *output, const struct stat *about) {
+static attend_status open_existing(attend_output *output, const struct stat *about)
+{
     if (S_ISDIR(about->st_mode)) return attend_file_fail(ATTEND_IO_ERROR, "%s is a folder", output->path);
     if (access(output->path, W_OK))
         return attend_file_fail(ATTEND_IO_ERROR, "%s cannot be written: %s", output->path, strerror(errno));
@@ -78,7 +83,8 @@ static attend_status open_existing(attend_output *output, const struct stat *abo
     return ATTEND_OK;
 }
 
-attend_status attend_output_open(const char *path, attend_output *output) {
+attend_status attend_output_open(const char *path, attend_output *output)
+{
     struct stat about;
     char *target = realpath(path, NULL);
     memset(output, 0, sizeof *output);
@@ -87,13 +93,13 @@ attend_status attend_output_open(const char *path, attend_output *output) {
     if (!output->path) return attend_file_fail(ATTEND_IO_ERROR, "%s: no memory for its name", path);
     mode_t mask = umask(0);
     umask(mask);
-    attend_status status =
-        stat(output->path, &about) ? open_temporary(output, 0666 & ~mask) : open_existing(output, &about);
+    attend_status status = stat(output->path, &about) ? open_temporary(output, 0666 & ~mask) : open_existing(output, &about);
     if (status != ATTEND_OK) attend_output_close(output);
     return status;
 }
 
-attend_status attend_output_write(attend_output *output, const void *data, int64_t bytes) {
+attend_status attend_output_write(attend_output *output, const void *data, int64_t bytes)
+{
     for (int64_t done = 0; done < bytes;) {
         ssize_t wrote = write(output->descriptor, (const char *)data + done, (size_t)(bytes - done));
         if (wrote < 0 && errno == EINTR) continue;
@@ -103,7 +109,8 @@ attend_status attend_output_write(attend_output *output, const void *data, int64
     return ATTEND_OK;
 }
 
-attend_status attend_output_finish(attend_output *output) {
+attend_status attend_output_finish(attend_output *output)
+{
     int failed = output->temporary ? fsync(output->descriptor) : 0;
     int error = errno;
     if (close(output->descriptor) && !failed) failed = -1, error = errno;
@@ -112,7 +119,8 @@ attend_status attend_output_finish(attend_output *output) {
     return ATTEND_OK;
 }
 
-attend_status attend_output_commit(attend_output *output) {
+attend_status attend_output_commit(attend_output *output)
+{
     if (!output->temporary) return ATTEND_OK;
     if (rename(output->temporary, output->path))
         return attend_file_fail(ATTEND_IO_ERROR, "%s cannot be written: %s", output->path, strerror(errno));
@@ -122,7 +130,8 @@ attend_status attend_output_commit(attend_output *output) {
     return ATTEND_OK;
 }
 
-void attend_output_close(attend_output *output) {
+void attend_output_close(attend_output *output)
+{
     if (!output->path) return;
     if (output->descriptor >= 0) close(output->descriptor);
     if (output->temporary) unlink(output->temporary);

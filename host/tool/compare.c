@@ -17,14 +17,16 @@ typedef struct line {
     const attend_element *worst;
 } line;
 
-static void table_ratio(report *r, double ratio) {
+static void table_ratio(report *r, double ratio)
+{
     if (ratio < 0)
         report_cell(r, "–");
     else
         report_cell(r, ratio < 1000 ? "%.3f" : "%.2e", ratio);
 }
 
-static void table_error(report *r, double error) {
+static void table_error(report *r, double error)
+{
     if (error < 0)
         report_cell(r, "–");
     else
@@ -32,7 +34,8 @@ static void table_error(report *r, double error) {
 }
 
 /* "(0, 3, 17, 5)"; an axis that a tensor does not have is left out. */
-static void table_place(report *r, const attend_element *e) {
+static void table_place(report *r, const attend_element *e)
+{
     char text[128];
     int used = snprintf(text, sizeof text, "(%" PRId64, e->batch);
     if (e->head >= 0) used += snprintf(text + used, sizeof text - (size_t)used, ", %" PRId64, e->head);
@@ -48,7 +51,8 @@ static void table_place(report *r, const attend_element *e) {
         report_cell(r, "%.2e", e->bound);
 }
 
-static void json_place(cJSON *tensor, const attend_element *e, double ratio) {
+static void json_place(cJSON *tensor, const attend_element *e, double ratio)
+{
     cJSON *worst = cJSON_AddObjectToObject(tensor, "worst");
     cJSON_AddNumberToObject(worst, "batch", (double)e->batch);
     if (e->head >= 0) cJSON_AddNumberToObject(worst, "head", (double)e->head);
@@ -60,7 +64,8 @@ static void json_place(cJSON *tensor, const attend_element *e, double ratio) {
     if (ratio >= 0) report_json_number(worst, "ratio", ratio);
 }
 
-static void add_line(report *r, const line *l) {
+static void add_line(report *r, const line *l)
+{
     cJSON *tensors = cJSON_GetObjectItemCaseSensitive(r->object, "tensors"), *tensor = cJSON_CreateObject();
     if (!tensors) tensors = cJSON_AddArrayToObject(r->object, "tensors");
     cJSON_AddItemToArray(tensors, tensor);
@@ -84,16 +89,16 @@ static void add_line(report *r, const line *l) {
         for (int i = 0; i < 4; i++) report_cell(r, i ? "–" : "");
 }
 
-static void add_attention(report *r, const char *side, const char *tensor, const attend_comparison *c,
-                          bool lse) {
-    add_line(r, &(line){side, tensor, c->bound_ratio, c->quality_ratio, c->max_error, c->rms_error,
-                        c->elements ? &c->worst : NULL});
-    if (lse)
-        add_line(r, &(line){side, "lse", c->lse_bound_ratio, -1, -1, -1, c->elements ? &c->worst_lse : NULL});
+static void add_attention(report *r, const char *side, const char *tensor, const attend_comparison *c, bool lse)
+{
+    add_line(r,
+             &(line){side, tensor, c->bound_ratio, c->quality_ratio, c->max_error, c->rms_error, c->elements ? &c->worst : NULL});
+    if (lse) add_line(r, &(line){side, "lse", c->lse_bound_ratio, -1, -1, -1, c->elements ? &c->worst_lse : NULL});
 }
 
-static attend_status judge_attention(const options *o, const job *job, const outcome *outcome,
-                                     const char *side, report *r, bool *passed) {
+static attend_status judge_attention(const options *o, const job *job, const outcome *outcome, const char *side, report *r,
+                                     bool *passed)
+{
     const attend_attention_args args = job_attention_args(job, outcome);
     attend_comparison c;
     progress_stage("fp64 reference");
@@ -103,15 +108,15 @@ static attend_status judge_attention(const options *o, const job *job, const out
     return ATTEND_OK;
 }
 
-static attend_status judge_layer(const options *o, const job *job, const outcome *outcome, const char *side,
-                                 report *r, bool *passed) {
+static attend_status judge_layer(const options *o, const job *job, const outcome *outcome, const char *side, report *r,
+                                 bool *passed)
+{
     static const char *const projections[] = {"q", "k", "v"};
     const attend_layer_args args = job_layer_args(job, outcome);
     attend_layer_comparison c;
     progress_stage("fp64 reference");
     ATTEND_TRY(from_library(attend_layer_compare(&job->problem, &job->layer.weights, &args, o->threads, &c)));
-    for (int i = 0; i < 3; i++)
-        add_line(r, &(line){side, projections[i], c.projection_ratio[i], -1, -1, -1, NULL});
+    for (int i = 0; i < 3; i++) add_line(r, &(line){side, projections[i], c.projection_ratio[i], -1, -1, -1, NULL});
     add_attention(r, side, "heads", &c.attention, args.lse.data != NULL);
     add_line(r, &(line){side, "out", c.output_ratio, c.quality_ratio, c.max_error, c.rms_error,
                         c.attention.elements ? &c.worst : NULL});
@@ -120,7 +125,8 @@ static attend_status judge_layer(const options *o, const job *job, const outcome
 }
 
 /* The element where two results without gaps differ most. NaN differs from everything but NaN. */
-static double largest_difference(const attend_tensor *a, const attend_tensor *b, attend_element *where) {
+static double largest_difference(const attend_tensor *a, const attend_tensor *b, attend_element *where)
+{
     int64_t elements = 1, worst = 0;
     double largest = 0;
     for (int axis = 0; axis < a->rank; axis++) elements *= a->shape[axis];
@@ -130,8 +136,7 @@ static double largest_difference(const attend_tensor *a, const attend_tensor *b,
         if (isnan(difference)) difference = INFINITY;
         if (difference > largest) largest = difference, worst = i;
     }
-    int64_t columns = elements ? a->shape[a->rank - 1] : 1,
-            heads = a->rank == 4 && elements ? a->shape[2] : 1;
+    int64_t columns = elements ? a->shape[a->rank - 1] : 1, heads = a->rank == 4 && elements ? a->shape[2] : 1;
     int64_t row = worst / columns / heads, rows = elements ? a->shape[1] : 1;
     *where = (attend_element){.batch = row / rows,
                               .head = a->rank == 4 ? worst / columns % heads : -1,
@@ -142,7 +147,8 @@ static double largest_difference(const attend_tensor *a, const attend_tensor *b,
     return largest;
 }
 
-static attend_status write_results(const options *o, const job *job, const outcome *outcome) {
+static attend_status write_results(const options *o, const job *job, const outcome *outcome)
+{
     result_file output = {0}, lse = {0};
     attend_status status = result_open(o->output, job->problem.dtype, &output);
     if (status == ATTEND_OK) status = result_open(o->lse, ATTEND_F32, &lse);
@@ -154,18 +160,16 @@ static attend_status write_results(const options *o, const job *job, const outco
     return status;
 }
 
-typedef attend_status judge(const options *o, const job *job, const outcome *outcome, const char *side,
-                            report *r, bool *passed);
+typedef attend_status judge(const options *o, const job *job, const outcome *outcome, const char *side, report *r, bool *passed);
 
-static const char *device_key(attend_device device) {
-    return device == ATTEND_CUDA        ? "cuda"
-           : device == ATTEND_CPU       ? "cpu"
-           : device == ATTEND_REFERENCE ? "reference"
-                                        : "auto";
+static const char *device_key(attend_device device)
+{
+    return device == ATTEND_CUDA ? "cuda" : device == ATTEND_CPU ? "cpu" : device == ATTEND_REFERENCE ? "reference" : "auto";
 }
 
 /* Runs on --device, and on --against where that is a device, and judges each. */
-static attend_status compare_runs(const options *o, job *job, report *r, bool *passed) {
+static attend_status compare_runs(const options *o, job *job, report *r, bool *passed)
+{
     outcome first, second;
     const wanted here = {.device = o->device, .threads = o->threads, .lse = true, .stages = true};
     const wanted there = {.device = o->against, .threads = o->threads, .lse = true, .stages = true};
@@ -185,17 +189,17 @@ static attend_status compare_runs(const options *o, job *job, report *r, bool *p
     return ATTEND_OK;
 }
 
-static attend_status load_result(const char *path, attend_dtype dtype, int rank, job *job,
-                                 attend_tensor *tensor) {
+static attend_status load_result(const char *path, attend_dtype dtype, int rank, job *job, attend_tensor *tensor)
+{
     attend_array array;
     attend_dtype stored;
     bool given;
     ATTEND_TRY(array_load(path, &array));
     attend_status status = array_dtype(path, &array, &stored);
     if (status == ATTEND_OK && stored != dtype)
-        status = attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                  "%s is %s, but the problem is %s; a result is judged in the dtype it has",
-                                  path, attend_dtype_name(stored), attend_dtype_name(dtype));
+        status =
+            attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is %s, but the problem is %s; a result is judged in the dtype it has",
+                             path, attend_dtype_name(stored), attend_dtype_name(dtype));
     if (status != ATTEND_OK) {
         attend_array_free(&array);
         return status;
@@ -204,8 +208,8 @@ static attend_status load_result(const char *path, attend_dtype dtype, int rank,
 }
 
 /* A layer's result from elsewhere has no stages to judge: rule 2 from end to end is what holds for it. */
-static attend_status judge_layer_result(const options *o, job *job, const attend_tensor *result, report *r,
-                                        bool *passed) {
+static attend_status judge_layer_result(const options *o, job *job, const attend_tensor *result, report *r, bool *passed)
+{
     outcome reference;
     attend_layer_comparison c;
     attend_element where;
@@ -220,7 +224,8 @@ static attend_status judge_layer_result(const options *o, job *job, const attend
     return ATTEND_OK;
 }
 
-static attend_status compare_result(const options *o, job *job, report *r, bool *passed) {
+static attend_status compare_result(const options *o, job *job, report *r, bool *passed)
+{
     outcome given = {0};
     ATTEND_TRY(load_result(o->result, job->problem.dtype, job->is_layer ? 3 : 4, job, &given.out));
     report_text(r, "result", "result", o->result, "%s", o->result);
@@ -229,11 +234,12 @@ static attend_status compare_result(const options *o, job *job, report *r, bool 
     return judge_attention(o, job, &given, "result", r, passed);
 }
 
-static attend_status compare(const options *o, job *job, report *r, bool *passed) {
+static attend_status compare(const options *o, job *job, report *r, bool *passed)
+{
     job_report(job, r);
     if (!o->weights && !o->q)
-        report_text(r, "values", "values", attend_values_name(o->values), "%s, seed %" PRIu64,
-                    attend_values_name(o->values), o->seed);
+        report_text(r, "values", "values", attend_values_name(o->values), "%s, seed %" PRIu64, attend_values_name(o->values),
+                    o->seed);
     report_table(r, "llrrrrlrrr");
     static const char *const heads[] = {"of",        "tensor",        "rule 1", "rule 2",   "max error",
                                         "rms error", "worst element", "actual", "expected", "bound"};
@@ -247,7 +253,8 @@ static attend_status compare(const options *o, job *job, report *r, bool *passed
     return ATTEND_OK;
 }
 
-attend_status command_compare(const options *o, report *r, bool *passed) {
+attend_status command_compare(const options *o, report *r, bool *passed)
+{
     job job;
     attend_status status = job_load(o, &job);
     if (status == ATTEND_OK) status = compare(o, &job, r, passed);

@@ -6,15 +6,17 @@
 #include "progress.h"
 #include "file/fail.h"
 
-static attend_status write_results(const options *o, const job *job, const outcome *outcome,
-                                   result_file *output, result_file *lse) {
+static attend_status write_results(const options *o, const job *job, const outcome *outcome, result_file *output,
+                                   result_file *lse)
+{
     progress_stage("writing %s", o->output);
     ATTEND_TRY(result_write(output, "output", &outcome->out, job->batched));
     ATTEND_TRY(result_write(lse, "lse", &outcome->lse, job->batched));
     return results_commit((result_file *const[]){output, lse}, 2);
 }
 
-static attend_status compute(const options *o, job *job, outcome *outcome) {
+static attend_status compute(const options *o, job *job, outcome *outcome)
+{
     const wanted wanted = {.device = o->device, .threads = o->threads, .lse = o->lse != NULL};
     result_file output = {0}, lse = {0};
     attend_status status = result_open(o->output, job->problem.dtype, &output);
@@ -26,7 +28,8 @@ static attend_status compute(const options *o, job *job, outcome *outcome) {
     return status;
 }
 
-attend_status command_compute(const options *o, report *r) {
+attend_status command_compute(const options *o, report *r)
+{
     job job;
     outcome outcome;
     attend_status status = job_load(o, &job);
@@ -36,8 +39,8 @@ attend_status command_compute(const options *o, report *r) {
         report_text(r, "device", "device", outcome.device, "%s", outcome.device);
         report_text(r, "kernel", "kernel", outcome.kernel, "%s", outcome.kernel);
         report_number(r, "seconds", "time", outcome.seconds, "%s", time_text(outcome.seconds));
-        report_number(r, "workspace_bytes", NULL,
-                      (double)(outcome.memory.host_bytes + outcome.memory.device_workspace_bytes), " ");
+        report_number(r, "workspace_bytes", NULL, (double)(outcome.memory.host_bytes + outcome.memory.device_workspace_bytes),
+                      " ");
         report_text(r, "output", "output", o->output, "%s%s%s", o->output, o->lse ? ", log-sum-exp in " : "",
                     o->lse ? o->lse : "");
         if (o->lse) report_text(r, "lse", NULL, o->lse, " ");

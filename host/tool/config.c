@@ -16,47 +16,49 @@
 enum { MAX_CONFIG = 16 << 20 };
 
 /* NULL where the key is missing or null. */
-static const cJSON *field(const cJSON *json, const char *key) {
+static const cJSON *field(const cJSON *json, const char *key)
+{
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(json, key);
     return cJSON_IsNull(item) ? NULL : item;
 }
 
 /* The first of the keys that is there, as a count of at least 1; 0 where none is. */
-static attend_status read_count(const char *path, const cJSON *json, const char *const *keys,
-                                int64_t *value) {
+static attend_status read_count(const char *path, const cJSON *json, const char *const *keys, int64_t *value)
+{
     *value = 0;
     for (int i = 0; keys[i]; i++) {
         const cJSON *item = field(json, keys[i]);
         if (!item) continue;
         double number = item->valuedouble;
         if (!cJSON_IsNumber(item) || !(number >= 1 && number <= INT32_MAX) || number != floor(number))
-            return attend_file_fail(ATTEND_BAD_FILE, "%s: %s is not a whole number of at least 1", path,
-                                    keys[i]);
+            return attend_file_fail(ATTEND_BAD_FILE, "%s: %s is not a whole number of at least 1", path, keys[i]);
         *value = (int64_t)number;
         return ATTEND_OK;
     }
     return ATTEND_OK;
 }
 
-static attend_status refuse(const char *path, const char *key) {
+static attend_status refuse(const char *path, const char *key)
+{
     return attend_file_fail(ATTEND_UNSUPPORTED, "%s asks for %s, which attend run does not apply", path, key);
 }
 
 /* What would change the result and cannot be done here. */
-static attend_status check_demands(const char *path, const cJSON *json) {
+static attend_status check_demands(const char *path, const cJSON *json)
+{
     static const char *const flags[] = {"alibi", "scale_attn_by_inverse_layer_idx", NULL};
     const cJSON *positions = field(json, "position_embedding_type");
     const cJSON *softcap = field(json, "attn_logit_softcapping");
     for (int i = 0; flags[i]; i++)
         if (cJSON_IsTrue(field(json, flags[i]))) return refuse(path, flags[i]);
-    if (softcap && !(cJSON_IsNumber(softcap) && softcap->valuedouble == 0))
-        return refuse(path, "attn_logit_softcapping");
+    if (softcap && !(cJSON_IsNumber(softcap) && softcap->valuedouble == 0)) return refuse(path, "attn_logit_softcapping");
     if (cJSON_IsString(positions) && strncmp(positions->valuestring, "relative", 8) == 0)
         return refuse(path, "position_embedding_type relative_…");
     return ATTEND_OK;
 }
 
-static attend_status read_scale(const char *path, const cJSON *json, float *scale) {
+static attend_status read_scale(const char *path, const cJSON *json, float *scale)
+{
     const cJSON *scalar = field(json, "query_pre_attn_scalar");
     if (scalar && !(cJSON_IsNumber(scalar) && scalar->valuedouble > 0 && isfinite(scalar->valuedouble)))
         return attend_file_fail(ATTEND_BAD_FILE, "%s: query_pre_attn_scalar is not a number above 0", path);
@@ -65,10 +67,10 @@ static attend_status read_scale(const char *path, const cJSON *json, float *scal
     return ATTEND_OK;
 }
 
-static attend_status read_config(const cJSON *json, model_config *config) {
+static attend_status read_config(const cJSON *json, model_config *config)
+{
     static const char *const heads[] = {"num_attention_heads", "n_head", "n_heads", "num_heads", NULL};
-    static const char *const kv_heads[] = {"num_key_value_heads", NULL}, *const head_dim[] = {"head_dim",
-                                                                                              NULL};
+    static const char *const kv_heads[] = {"num_key_value_heads", NULL}, *const head_dim[] = {"head_dim", NULL};
     static const char *const window[] = {"sliding_window", NULL};
     static const char *const rotary[] = {"rope_theta", "rope_scaling",          "rope_parameters",
                                          "rotary_dim", "partial_rotary_factor", NULL};
@@ -77,27 +79,27 @@ static attend_status read_config(const cJSON *json, model_config *config) {
     ATTEND_TRY(read_count(path, json, heads, &config->heads));
     ATTEND_TRY(read_count(path, json, kv_heads, &config->kv_heads));
     ATTEND_TRY(read_count(path, json, head_dim, &config->head_dim));
-    if (!cJSON_IsFalse(field(json, "use_sliding_window")))
-        ATTEND_TRY(read_count(path, json, window, &config->sliding_window));
+    if (!cJSON_IsFalse(field(json, "use_sliding_window"))) ATTEND_TRY(read_count(path, json, window, &config->sliding_window));
     for (int i = 0; rotary[i]; i++) config->rotary |= field(json, rotary[i]) != NULL;
     ATTEND_TRY(read_scale(path, json, &config->scale));
     return check_demands(path, json);
 }
 
-static attend_status read_text(const char *path, char **text, size_t *length) {
+static attend_status read_text(const char *path, char **text, size_t *length)
+{
     attend_input input;
     ATTEND_TRY(attend_input_open(path, &input));
     *length = (size_t)input.size;
     *text = input.size <= MAX_CONFIG ? malloc(*length + 1) : NULL;
     attend_status status =
         *text ? attend_input_read(&input, 0, *text, input.size)
-              : attend_file_fail(ATTEND_BAD_FILE, "%s has %" PRId64 " bytes, at most %d are read", path,
-                                 input.size, MAX_CONFIG);
+              : attend_file_fail(ATTEND_BAD_FILE, "%s has %" PRId64 " bytes, at most %d are read", path, input.size, MAX_CONFIG);
     attend_input_close(&input);
     return status;
 }
 
-attend_status config_load(const char *weights, model_config *config) {
+attend_status config_load(const char *weights, model_config *config)
+{
     memset(config, 0, sizeof *config);
     char *copy = strdup(weights), *text = NULL;
     size_t length = 0;
@@ -110,8 +112,7 @@ attend_status config_load(const char *weights, model_config *config) {
     if (status == ATTEND_OK) {
         text[length] = 0;
         cJSON *json = cJSON_ParseWithLengthOpts(text, length + 1, NULL, true);
-        status = json ? read_config(json, config)
-                      : attend_file_fail(ATTEND_BAD_FILE, "%s is not JSON", config->path);
+        status = json ? read_config(json, config) : attend_file_fail(ATTEND_BAD_FILE, "%s is not JSON", config->path);
         cJSON_Delete(json);
     }
     free(text);

@@ -12,8 +12,8 @@
 #endif
 
 /* A device's line, or the library's sentence on why it cannot be used. */
-static void report_device(report *r, cJSON *devices, const char *label,
-                          const attend_context_options *options) {
+static void report_device(report *r, cJSON *devices, const char *label, const attend_context_options *options)
+{
     attend_context *context = NULL;
     cJSON *device = cJSON_CreateObject();
     bool usable = attend_context_create(options, &context) == ATTEND_OK;
@@ -27,35 +27,37 @@ static void report_device(report *r, cJSON *devices, const char *label,
     attend_context_destroy(context);
 }
 
-static void report_devices(const options *o, report *r) {
+static void report_devices(const options *o, report *r)
+{
     cJSON *devices = cJSON_CreateArray();
     attend_context *chosen = NULL;
     int count = attend_cuda_device_count();
     report_device(r, devices, "cpu", &(attend_context_options){.device = ATTEND_CPU, .threads = o->threads});
     report_device(r, devices, "cuda", &(attend_context_options){.device = ATTEND_CUDA});
     for (int i = 1; i < count; i++)
-        report_device(r, devices, "cuda",
-                      &(attend_context_options){.device = ATTEND_CUDA, .device_index = i});
+        report_device(r, devices, "cuda", &(attend_context_options){.device = ATTEND_CUDA, .device_index = i});
     cJSON_AddItemToObject(r->object, "devices", devices);
     const attend_context_options options = {.device = o->device, .threads = o->threads};
     if (attend_context_create(&options, &chosen) == ATTEND_OK)
-        report_text(r, "chosen", "chosen", attend_context_device_name(chosen), "%s",
-                    attend_context_device_name(chosen));
+        report_text(r, "chosen", "chosen", attend_context_device_name(chosen), "%s", attend_context_device_name(chosen));
     attend_context_destroy(chosen);
 }
 
-static const char *device_name(attend_device device) {
+static const char *device_name(attend_device device)
+{
     return device == ATTEND_CUDA ? "cuda" : device == ATTEND_CPU ? "cpu" : "reference";
 }
 
-static void cell_or_dash(report *r, int64_t value) {
+static void cell_or_dash(report *r, int64_t value)
+{
     if (value > 0 && value < INT64_MAX)
         report_cell(r, "%" PRId64, value);
     else
         report_cell(r, value > 0 ? "any" : "–");
 }
 
-static void report_kernels(report *r) {
+static void report_kernels(report *r)
+{
     static const char *const heads[] = {"kernel", "device", "dtype",  "head_dim", "head_dim_v",
                                         "sm",     "tile_q", "tile_k", "threads",  "shared"};
     cJSON *kernels = cJSON_AddArrayToObject(r->object, "kernels");
@@ -82,14 +84,14 @@ static void report_kernels(report *r) {
         report_cell(r, "%s", device_name(k.device));
         report_cell(r, "%s", attend_dtype_name(k.dtype));
         for (int i = 0; i < 7; i++) {
-            if (numbers[i].value < INT64_MAX)
-                cJSON_AddNumberToObject(kernel, numbers[i].key, (double)numbers[i].value);
+            if (numbers[i].value < INT64_MAX) cJSON_AddNumberToObject(kernel, numbers[i].key, (double)numbers[i].value);
             cell_or_dash(r, numbers[i].value);
         }
     }
 }
 
-attend_status command_info(const options *o, report *r) {
+attend_status command_info(const options *o, report *r)
+{
     report_text(r, "version", "attend", attend_version(), "%s", attend_version());
     report_text(r, "compiler", "compiler", COMPILER, "%s", COMPILER);
     report_text(r, "build", "build", ATTEND_BUILD, "%s", ATTEND_BUILD);

@@ -8,23 +8,23 @@
 #include <stdio.h>
 #include <string.h>
 
-attend_status from_library(attend_status status) {
+attend_status from_library(attend_status status)
+{
     return status == ATTEND_OK ? ATTEND_OK : attend_file_fail(status, "%s", attend_error_message());
 }
 
 /* The alignment that the options mean; a bare --causal only where there is nothing to choose. */
-static attend_status choose_causal(const options *o, bool agree, attend_causal usual, attend_causal *causal) {
-    *causal = o->causal_choice == CAUSAL_NAMED  ? o->causal
-              : o->causal_choice == CAUSAL_BARE ? ATTEND_CAUSAL_TOP_LEFT
-                                                : usual;
+static attend_status choose_causal(const options *o, bool agree, attend_causal usual, attend_causal *causal)
+{
+    *causal = o->causal_choice == CAUSAL_NAMED ? o->causal : o->causal_choice == CAUSAL_BARE ? ATTEND_CAUSAL_TOP_LEFT : usual;
     if (o->causal_choice != CAUSAL_BARE || agree) return ATTEND_OK;
-    return attend_file_fail(
-        ATTEND_INVALID_ARGUMENT,
-        "--causal needs an alignment here, since queries and keys differ in number: --causal=top-left or "
-        "--causal=bottom-right");
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                            "--causal needs an alignment here, since queries and keys differ in number: --causal=top-left or "
+                            "--causal=bottom-right");
 }
 
-static attend_status load_layer(const options *o, const attend_safetensors *file, job *job) {
+static attend_status load_layer(const options *o, const attend_safetensors *file, job *job)
+{
     attend_array array;
     attend_problem *p = &job->problem;
     ATTEND_TRY(layer_find(file, o, &job->layer));
@@ -40,32 +40,30 @@ static attend_status load_layer(const options *o, const attend_safetensors *file
     const attend_tensor *x = &job->inputs.x;
     p->batch = x->shape[0], p->seqlen_q = p->seqlen_k = x->shape[1];
     if (x->shape[2] != p->hidden_size)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "%s has %" PRId64 " columns, but the layer takes %" PRId64, o->input,
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has %" PRId64 " columns, but the layer takes %" PRId64, o->input,
                                 x->shape[2], p->hidden_size);
     if (job->layer.config.sliding_window && p->seqlen_k > job->layer.config.sliding_window)
         return attend_file_fail(ATTEND_UNSUPPORTED,
                                 "%s asks for a sliding window of %" PRId64 " keys, less than the %" PRId64
                                 " of the input; attend run does not apply it",
                                 job->layer.config.path, job->layer.config.sliding_window, p->seqlen_k);
-    ATTEND_TRY(choose_causal(
-        o, true, job->layer.found.naming->causal ? ATTEND_CAUSAL_TOP_LEFT : ATTEND_CAUSAL_NONE, &p->causal));
+    ATTEND_TRY(choose_causal(o, true, job->layer.found.naming->causal ? ATTEND_CAUSAL_TOP_LEFT : ATTEND_CAUSAL_NONE, &p->causal));
     return layer_load(file, p->dtype, &job->pool, &job->layer);
 }
 
-static attend_status load_lengths(const char *path, job *job) {
+static attend_status load_lengths(const char *path, job *job)
+{
     attend_array array;
     attend_tensor memory;
     ATTEND_TRY(array_load(path, &array));
     bool integers = array.type == ATTEND_ARRAY_I32 || array.type == ATTEND_ARRAY_I64;
     attend_status status = ATTEND_OK;
     if (!integers || array.rank != 1 || array.shape[0] != job->problem.batch)
-        status = attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                  "%s: expected %" PRId64 " integers (int32 or int64), one a batch entry",
-                                  path, job->problem.batch);
+        status =
+            attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s: expected %" PRId64 " integers (int32 or int64), one a batch entry",
+                             path, job->problem.batch);
     if (status == ATTEND_OK)
-        status = pool_tensor(&job->pool, path, ATTEND_F32, 1, (int64_t[]){2 * array.shape[0]},
-                             &memory); /* 8 bytes a length */
+        status = pool_tensor(&job->pool, path, ATTEND_F32, 1, (int64_t[]){2 * array.shape[0]}, &memory); /* 8 bytes a length */
     int64_t *lengths = memory.data;
     for (int64_t i = 0; status == ATTEND_OK && i < array.shape[0]; i++)
         lengths[i] = array.type == ATTEND_ARRAY_I32 ? ((int32_t *)array.data)[i] : ((int64_t *)array.data)[i];
@@ -74,7 +72,8 @@ static attend_status load_lengths(const char *path, job *job) {
     return status;
 }
 
-static attend_status load_tensors(const options *o, job *job) {
+static attend_status load_tensors(const options *o, job *job)
+{
     const char *const paths[] = {o->q, o->k, o->v};
     attend_tensor *const tensors[] = {&job->attention.q, &job->attention.k, &job->attention.v};
     attend_problem *p = &job->problem;
@@ -86,9 +85,8 @@ static attend_status load_tensors(const options *o, job *job) {
         attend_status status = array_dtype(paths[i], &array, &dtype);
         if (i == 0) p->dtype = o->dtype_given ? o->dtype : dtype;
         if (status == ATTEND_OK && !o->dtype_given && dtype != p->dtype)
-            status =
-                attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is %s, but %s is %s; --dtype converts",
-                                 paths[i], attend_dtype_name(dtype), paths[0], attend_dtype_name(p->dtype));
+            status = attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is %s, but %s is %s; --dtype converts", paths[i],
+                                      attend_dtype_name(dtype), paths[0], attend_dtype_name(p->dtype));
         if (status != ATTEND_OK) {
             attend_array_free(&array);
             return status;
@@ -108,7 +106,8 @@ static attend_status load_tensors(const options *o, job *job) {
 }
 
 /* Shapes that are not said: 8 heads of 64, 1024 queries and as many keys. */
-static attend_status make_random(const options *o, job *job) {
+static attend_status make_random(const options *o, job *job)
+{
     attend_problem *p = &job->problem;
     const random_shape *s = &o->shape;
     p->dtype = o->dtype_given ? o->dtype : ATTEND_F32;
@@ -123,8 +122,8 @@ static attend_status make_random(const options *o, job *job) {
     job->batched = true;
     if (p->num_heads % p->num_kv_heads)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "--random: heads (%" PRId64 ") is not a multiple of kv_heads (%" PRId64 ")",
-                                p->num_heads, p->num_kv_heads);
+                                "--random: heads (%" PRId64 ") is not a multiple of kv_heads (%" PRId64 ")", p->num_heads,
+                                p->num_kv_heads);
     ATTEND_TRY(choose_causal(o, p->seqlen_q == p->seqlen_k, ATTEND_CAUSAL_NONE, &p->causal));
     const int64_t q[] = {p->batch, p->seqlen_q, p->num_heads, p->head_dim},
                   k[] = {p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim};
@@ -142,7 +141,8 @@ static attend_status make_random(const options *o, job *job) {
     return ATTEND_OK;
 }
 
-attend_status job_load(const options *o, job *job) {
+attend_status job_load(const options *o, job *job)
+{
     memset(job, 0, sizeof *job);
     progress_stage("reading");
     if (o->weights) {
@@ -162,10 +162,10 @@ attend_status job_load(const options *o, job *job) {
 
 void job_free(job *job) { pool_free(&job->pool); }
 
-attend_status job_allocate(job *job, const wanted *wanted, outcome *outcome) {
+attend_status job_allocate(job *job, const wanted *wanted, outcome *outcome)
+{
     const attend_problem *p = &job->problem;
-    const int64_t lse[] = {p->batch, p->num_heads, p->seqlen_q},
-                  out[] = {p->batch, p->seqlen_q, p->output_size};
+    const int64_t lse[] = {p->batch, p->num_heads, p->seqlen_q}, out[] = {p->batch, p->seqlen_q, p->output_size};
     const int64_t q[] = {p->batch, p->seqlen_q, p->num_heads, p->head_dim},
                   k[] = {p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim};
     const int64_t v[] = {p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim_v},
@@ -181,7 +181,8 @@ attend_status job_allocate(job *job, const wanted *wanted, outcome *outcome) {
     return pool_tensor(&job->pool, "heads", p->dtype, 4, heads, &outcome->heads);
 }
 
-attend_status job_open(const job *job, const wanted *wanted, running *running, outcome *outcome) {
+attend_status job_open(const job *job, const wanted *wanted, running *running, outcome *outcome)
+{
     const attend_context_options options = {.device = wanted->device, .threads = wanted->threads};
     attend_problem problem = job->problem;
     memset(running, 0, sizeof *running);
@@ -190,8 +191,7 @@ attend_status job_open(const job *job, const wanted *wanted, running *running, o
     snprintf(outcome->device, sizeof outcome->device, "%s", attend_context_device_name(running->context));
     double begin = seconds_now();
     if (job->is_layer)
-        ATTEND_TRY(
-            from_library(attend_layer_plan(running->context, &problem, &job->layer.weights, &running->plan)));
+        ATTEND_TRY(from_library(attend_layer_plan(running->context, &problem, &job->layer.weights, &running->plan)));
     else
         ATTEND_TRY(from_library(attend_attention_plan(running->context, &problem, &running->plan)));
     outcome->plan_seconds = seconds_now() - begin;
@@ -199,7 +199,8 @@ attend_status job_open(const job *job, const wanted *wanted, running *running, o
     return from_library(attend_plan_memory_usage(running->plan, &outcome->memory));
 }
 
-attend_status job_run(const job *job, const running *running, outcome *outcome) {
+attend_status job_run(const job *job, const running *running, outcome *outcome)
+{
     const attend_attention_args attention = job_attention_args(job, outcome);
     const attend_layer_args layer = job_layer_args(job, outcome);
     double begin = seconds_now();
@@ -212,13 +213,15 @@ attend_status job_run(const job *job, const running *running, outcome *outcome) 
     return ATTEND_OK;
 }
 
-void job_close(running *running) {
+void job_close(running *running)
+{
     attend_plan_destroy(running->plan);
     attend_context_destroy(running->context);
     memset(running, 0, sizeof *running);
 }
 
-attend_status job_compute(job *job, const wanted *wanted, outcome *outcome) {
+attend_status job_compute(job *job, const wanted *wanted, outcome *outcome)
+{
     running running;
     ATTEND_TRY(job_allocate(job, wanted, outcome));
     attend_status status = job_open(job, wanted, &running, outcome);
@@ -228,13 +231,15 @@ attend_status job_compute(job *job, const wanted *wanted, outcome *outcome) {
     return status;
 }
 
-attend_attention_args job_attention_args(const job *job, const outcome *outcome) {
+attend_attention_args job_attention_args(const job *job, const outcome *outcome)
+{
     attend_attention_args args = job->attention;
     args.out = outcome->out, args.lse = outcome->lse;
     return args;
 }
 
-attend_layer_args job_layer_args(const job *job, const outcome *outcome) {
+attend_layer_args job_layer_args(const job *job, const outcome *outcome)
+{
     attend_layer_args args = job->inputs;
     args.out = outcome->out, args.lse = outcome->lse;
     args.q = outcome->q, args.k = outcome->k, args.v = outcome->v, args.heads = outcome->heads;

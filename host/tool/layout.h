@@ -34,7 +34,6 @@ attend_status layout_find(const attend_safetensors *file, const options *options
 attend_status layout_check_extras(const attend_safetensors *file, const found_layer *found);
 
 /* The entry "PREFIX suffix"; NULL where there is none. */
-const attend_safetensors_entry *layout_entry(const attend_safetensors *file, const char *prefix,
-                                             const char *suffix);
+const attend_safetensors_entry *layout_entry(const attend_safetensors *file, const char *prefix, const char *suffix);
 
 #endif

@@ -12,7 +12,8 @@
 
 /* Bad input, or an input that this build or device cannot do, is the caller's to change; the rest is the
  * machine's. */
-static int exit_code(attend_status status) {
+static int exit_code(attend_status status)
+{
     switch (status) {
     case ATTEND_OK: return EXIT_DONE;
     case ATTEND_INVALID_ARGUMENT:
@@ -23,12 +24,14 @@ static int exit_code(attend_status status) {
 }
 
 /* A half-written file goes with the process that wrote it. */
-static void on_signal(int signal) {
+static void on_signal(int signal)
+{
     attend_output_remove_all();
     raise(signal); /* SA_RESETHAND: now it ends the process */
 }
 
-static void catch_signals(void) {
+static void catch_signals(void)
+{
     const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU};
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND | SA_NODEFER};
     sigemptyset(&action.sa_mask);
@@ -37,7 +40,8 @@ static void catch_signals(void) {
     signal(SIGXFSZ, SIG_IGN); /* so is a file that grows beyond a limit */
 }
 
-static attend_status run(const options *options, report *report, bool *passed) {
+static attend_status run(const options *options, report *report, bool *passed)
+{
     *passed = true;
     switch (options->command) {
     case COMMAND_RUN:
@@ -50,7 +54,8 @@ static attend_status run(const options *options, report *report, bool *passed) {
 }
 
 /* The sentence on stderr, and with --json also as the object on stdout. */
-static int report_failure(const options *options, attend_status status) {
+static int report_failure(const options *options, attend_status status)
+{
     const char *name = options->name ? options->name : "";
     fprintf(stderr, "attend%s%s: %s\n", *name ? " " : "", name, attend_file_message());
     if (options->json) {
@@ -64,7 +69,8 @@ static int report_failure(const options *options, attend_status status) {
     return exit_code(status);
 }
 
-static int run_command(const options *options) {
+static int run_command(const options *options)
+{
     report report;
     bool passed;
     report_begin(&report, options);
@@ -79,7 +85,8 @@ static int run_command(const options *options) {
 
 static int print_and_check(void) { return fflush(stdout) || ferror(stdout) ? EXIT_FAILED : EXIT_DONE; }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     options options;
     catch_signals();
     if (argc < 2) {

@@ -6,50 +6,51 @@
 #include <string.h>
 #include <time.h>
 
-double seconds_now(void) {
+double seconds_now(void)
+{
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-static const char *with_unit(double value, double step, const char *const *units, int count) {
+static const char *with_unit(double value, double step, const char *const *units, int count)
+{
     static char texts[8][32];
     static int next;
     char *text = texts[next++ % 8];
     int unit = 0;
     while (value >= 0.9995 * step && unit + 1 < count) value /= step, unit++;
-    snprintf(text, sizeof texts[0], "%.*f %s",
-             unit == 0 || value >= 99.95 ? 0
-             : value < 9.995             ? 2
-                                         : 1,
-             value, units[unit]);
+    snprintf(text, sizeof texts[0], "%.*f %s", unit == 0 || value >= 99.95 ? 0 : value < 9.995 ? 2 : 1, value, units[unit]);
     return text;
 }
 
-const char *time_text(double seconds) {
+const char *time_text(double seconds)
+{
     static const char *const units[] = {"ns", "µs", "ms", "s"};
     return with_unit(seconds * 1e9, 1000, units, 4);
 }
 
-const char *bytes_text(double bytes) {
+const char *bytes_text(double bytes)
+{
     static const char *const units[] = {"B", "KB", "MB", "GB", "TB", "PB"};
     return with_unit(bytes, 1000, units, 6);
 }
 
 /* "Name:   123 kB" in a file of /proc; -1 where it is not there. */
-static int64_t read_kilobytes(const char *path, const char *name) {
+static int64_t read_kilobytes(const char *path, const char *name)
+{
     char line[256];
     int64_t kilobytes = -1;
     FILE *file = fopen(path, "r");
     if (!file) return -1;
     while (kilobytes < 0 && fgets(line, sizeof line, file))
-        if (!strncmp(line, name, strlen(name)) && sscanf(line + strlen(name), ": %" SCNd64, &kilobytes) != 1)
-            kilobytes = -1;
+        if (!strncmp(line, name, strlen(name)) && sscanf(line + strlen(name), ": %" SCNd64, &kilobytes) != 1) kilobytes = -1;
     fclose(file);
     return kilobytes;
 }
 
-void memory_peak_reset(void) {
+void memory_peak_reset(void)
+{
     FILE *file = fopen("/proc/self/clear_refs", "w");
     if (!file) return;
     fputs("5", file);

@@ -11,7 +11,7 @@ int64_t naive_score_bytes(const attend_problem *problem);
 
 /* q, k, v and out: fp32 tensors without gaps; scores: naive_score_bytes() of memory. The problem has its
  * defaults filled. */
-attend_status naive_attention(const attend_problem *problem, const float *q, const float *k, const float *v,
-                              float *scores, float *out, int threads);
+attend_status naive_attention(const attend_problem *problem, const float *q, const float *k, const float *v, float *scores,
+                              float *out, int threads);
 
 #endif

@@ -11,36 +11,37 @@
 
 static bool only_digits(const char *text) { return *text && text[strspn(text, "0123456789")] == 0; }
 
-attend_status parse_whole(const char *option, const char *text, int64_t least, int64_t most, int64_t *value) {
+attend_status parse_whole(const char *option, const char *text, int64_t least, int64_t most, int64_t *value)
+{
     errno = 0;
     *value = strtoll(text, NULL, 10);
     if (!only_digits(text + (*text == '-')) || errno || *value < least || *value > most)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "%s is \"%s\", expected a whole number from %" PRId64 " to %" PRId64, option,
-                                text, least, most);
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected a whole number from %" PRId64 " to %" PRId64,
+                                option, text, least, most);
     return ATTEND_OK;
 }
 
-attend_status parse_seed(const char *option, const char *text, uint64_t *value) {
+attend_status parse_seed(const char *option, const char *text, uint64_t *value)
+{
     errno = 0;
     *value = strtoull(text, NULL, 10);
     if (!only_digits(text) || errno)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected a whole number below 2^64",
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected a whole number below 2^64", option, text);
+    return ATTEND_OK;
+}
+
+attend_status parse_scale(const char *option, const char *text, float *value)
+{
+    char *end;
+    *value = (float)strtod(text, &end);
+    if (end == text || *end || strchr(" \t\n", *text) || !isfinite(*value) || *value == 0)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected a number other than 0 that a float holds",
                                 option, text);
     return ATTEND_OK;
 }
 
-attend_status parse_scale(const char *option, const char *text, float *value) {
-    char *end;
-    *value = (float)strtod(text, &end);
-    if (end == text || *end || strchr(" \t\n", *text) || !isfinite(*value) || *value == 0)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "%s is \"%s\", expected a number other than 0 that a float holds", option,
-                                text);
-    return ATTEND_OK;
-}
-
-attend_status parse_choice(const char *option, const char *text, const char *const *names, int *index) {
+attend_status parse_choice(const char *option, const char *text, const char *const *names, int *index)
+{
     char list[256] = "";
     for (*index = 0; names[*index]; ++*index) {
         if (!strcmp(text, names[*index])) return ATTEND_OK;
@@ -50,27 +51,25 @@ attend_status parse_choice(const char *option, const char *text, const char *con
     return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected one of %s", option, text, list);
 }
 
-static attend_status parse_pair(const char *option, const char *pair, size_t length, random_shape *shape) {
+static attend_status parse_pair(const char *option, const char *pair, size_t length, random_shape *shape)
+{
     const struct {
         const char *name;
         int64_t least, *value;
     } keys[] = {
-        {"batch", 0, &shape->batch},           {"heads", 1, &shape->heads},
-        {"kv_heads", 1, &shape->kv_heads},     {"seqlen_q", 0, &shape->seqlen_q},
-        {"seqlen_k", 0, &shape->seqlen_k},     {"head_dim", 1, &shape->head_dim},
+        {"batch", 0, &shape->batch},           {"heads", 1, &shape->heads},       {"kv_heads", 1, &shape->kv_heads},
+        {"seqlen_q", 0, &shape->seqlen_q},     {"seqlen_k", 0, &shape->seqlen_k}, {"head_dim", 1, &shape->head_dim},
         {"head_dim_v", 1, &shape->head_dim_v},
     };
     char text[64], name[64];
     if (length >= sizeof text) length = sizeof text - 1;
     snprintf(text, sizeof text, "%.*s", (int)length, pair);
     char *value = strchr(text, '=');
-    if (!value)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has \"%s\", expected key=value", option, text);
+    if (!value) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has \"%s\", expected key=value", option, text);
     *value++ = 0;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         if (strcmp(text, keys[i].name) != 0) continue;
-        if (*keys[i].value >= 0)
-            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has %s twice", option, text);
+        if (*keys[i].value >= 0) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has %s twice", option, text);
         snprintf(name, sizeof name, "%s %s", option, keys[i].name);
         return parse_whole(name, value, keys[i].least, INT64_MAX, keys[i].value);
     }
@@ -80,7 +79,8 @@ static attend_status parse_pair(const char *option, const char *pair, size_t len
                             option, text);
 }
 
-attend_status parse_random(const char *option, const char *text, random_shape *shape) {
+attend_status parse_random(const char *option, const char *text, random_shape *shape)
+{
     for (;;) {
         size_t length = strcspn(text, ",");
         ATTEND_TRY(parse_pair(option, text, length, shape));

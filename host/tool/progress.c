@@ -18,7 +18,8 @@ static struct {
 enum { TICK_MS = 200, QUIET_TICKS = 3 };
 
 /* Called with the lock held: waits a tick, or until there is reason to look. */
-static void wait_tick(void) {
+static void wait_tick(void)
+{
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_nsec += TICK_MS * 1000000L;
@@ -26,15 +27,15 @@ static void wait_tick(void) {
     pthread_cond_timedwait(&progress.wake, &progress.lock, &until);
 }
 
-static void *show(void *unused) {
+static void *show(void *unused)
+{
     struct timespec begin, now;
     (void)unused;
     clock_gettime(CLOCK_MONOTONIC, &begin);
     pthread_mutex_lock(&progress.lock);
     for (int tick = 0; !progress.stop; tick++) {
         clock_gettime(CLOCK_MONOTONIC, &now);
-        if (tick >= QUIET_TICKS)
-            fprintf(stderr, "\r\033[K%s, %ld s", progress.stage, (long)(now.tv_sec - begin.tv_sec));
+        if (tick >= QUIET_TICKS) fprintf(stderr, "\r\033[K%s, %ld s", progress.stage, (long)(now.tv_sec - begin.tv_sec));
         wait_tick();
     }
     pthread_mutex_unlock(&progress.lock);
@@ -42,13 +43,15 @@ static void *show(void *unused) {
     return NULL;
 }
 
-void progress_start(bool wanted) {
+void progress_start(bool wanted)
+{
     if (!wanted || progress.running || !isatty(STDERR_FILENO)) return;
     progress.stop = false;
     progress.running = !pthread_create(&progress.thread, NULL, show, NULL);
 }
 
-void progress_stage(const char *format, ...) {
+void progress_stage(const char *format, ...)
+{
     va_list arguments;
     va_start(arguments, format);
     pthread_mutex_lock(&progress.lock);
@@ -57,7 +60,8 @@ void progress_stage(const char *format, ...) {
     va_end(arguments);
 }
 
-void progress_stop(void) {
+void progress_stop(void)
+{
     if (!progress.running) return;
     pthread_mutex_lock(&progress.lock);
     progress.stop = true;

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void add_cell(report *r, grid *grid, const char *format, va_list arguments) {
+static void add_cell(report *r, grid *grid, const char *format, va_list arguments)
+{
     char *text = NULL;
     char **cells = realloc(grid->cells, (size_t)(grid->count + 1) * sizeof *cells);
     if (cells) grid->cells = cells;
@@ -20,14 +21,16 @@ static void add_cell(report *r, grid *grid, const char *format, va_list argument
     grid->cells[grid->count++] = text;
 }
 
-static void add_label(report *r, const char *format, ...) {
+static void add_label(report *r, const char *format, ...)
+{
     va_list arguments;
     va_start(arguments, format);
     add_cell(r, &r->facts, format, arguments);
     va_end(arguments);
 }
 
-void report_begin(report *r, const options *options) {
+void report_begin(report *r, const options *options)
+{
     memset(r, 0, sizeof *r);
     r->json = options->json, r->quiet = options->quiet;
     r->facts.columns = 2, r->facts.alignment = "ll";
@@ -36,7 +39,8 @@ void report_begin(report *r, const options *options) {
     cJSON_AddStringToObject(r->object, "command", options->name);
 }
 
-void report_text(report *r, const char *key, const char *label, const char *value, const char *format, ...) {
+void report_text(report *r, const char *key, const char *label, const char *value, const char *format, ...)
+{
     va_list arguments;
     cJSON_AddStringToObject(r->object, key, value);
     if (!label) return;
@@ -46,14 +50,16 @@ void report_text(report *r, const char *key, const char *label, const char *valu
     va_end(arguments);
 }
 
-void report_json_number(cJSON *object, const char *key, double value) {
+void report_json_number(cJSON *object, const char *key, double value)
+{
     if (isfinite(value))
         cJSON_AddNumberToObject(object, key, value);
     else
         cJSON_AddStringToObject(object, key, isnan(value) ? "nan" : value > 0 ? "inf" : "-inf");
 }
 
-void report_number(report *r, const char *key, const char *label, double value, const char *format, ...) {
+void report_number(report *r, const char *key, const char *label, double value, const char *format, ...)
+{
     va_list arguments;
     report_json_number(r->object, key, value);
     if (!label) return;
@@ -63,19 +69,22 @@ void report_number(report *r, const char *key, const char *label, double value, 
     va_end(arguments);
 }
 
-void report_table(report *r, const char *alignment) {
+void report_table(report *r, const char *alignment)
+{
     r->table.columns = (int)strlen(alignment);
     r->table.alignment = alignment;
 }
 
-void report_cell(report *r, const char *format, ...) {
+void report_cell(report *r, const char *format, ...)
+{
     va_list arguments;
     va_start(arguments, format);
     add_cell(r, &r->table, format, arguments);
     va_end(arguments);
 }
 
-void report_warning(report *r, const char *format, ...) {
+void report_warning(report *r, const char *format, ...)
+{
     char text[512];
     va_list arguments;
     va_start(arguments, format);
@@ -87,13 +96,15 @@ void report_warning(report *r, const char *format, ...) {
 }
 
 /* Characters, where every one is a column wide. */
-static int width_of(const char *text) {
+static int width_of(const char *text)
+{
     int width = 0;
     for (; *text; text++) width += (*text & 0xc0) != 0x80;
     return width;
 }
 
-static void print_grid(const grid *grid) {
+static void print_grid(const grid *grid)
+{
     int widths[16] = {0};
     for (int i = 0; i < grid->count; i++) {
         int width = width_of(grid->cells[i]);
@@ -110,13 +121,13 @@ static void print_grid(const grid *grid) {
     }
 }
 
-attend_status report_print(report *r) {
+attend_status report_print(report *r)
+{
     const cJSON *warning;
     cJSON_ArrayForEach(warning, cJSON_GetObjectItemCaseSensitive(r->object, "warnings"))
         fprintf(stderr, "attend: warning: %s\n", cJSON_GetStringValue(warning));
     char *text = r->json ? cJSON_Print(r->object) : NULL;
-    if (r->broken || (r->json && !text))
-        return attend_file_fail(ATTEND_OUT_OF_MEMORY, "no memory for the report");
+    if (r->broken || (r->json && !text)) return attend_file_fail(ATTEND_OUT_OF_MEMORY, "no memory for the report");
     if (r->json) {
         puts(text);
     } else if (!r->quiet) {
@@ -125,17 +136,18 @@ attend_status report_print(report *r) {
         print_grid(&r->table);
     }
     cJSON_free(text);
-    if (fflush(stdout) || ferror(stdout))
-        return attend_file_fail(ATTEND_IO_ERROR, "stdout: %s", strerror(errno));
+    if (fflush(stdout) || ferror(stdout)) return attend_file_fail(ATTEND_IO_ERROR, "stdout: %s", strerror(errno));
     return ATTEND_OK;
 }
 
-static void free_grid(grid *grid) {
+static void free_grid(grid *grid)
+{
     for (int i = 0; i < grid->count; i++) free(grid->cells[i]);
     free(grid->cells);
 }
 
-void report_end(report *r) {
+void report_end(report *r)
+{
     free_grid(&r->facts);
     free_grid(&r->table);
     cJSON_Delete(r->object);

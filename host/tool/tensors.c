@@ -10,11 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-void pool_free(pool *pool) {
+void pool_free(pool *pool)
+{
     while (pool->count) free(pool->blocks[--pool->count]);
 }
 
-static attend_status pool_keep(pool *pool, void *block) {
+static attend_status pool_keep(pool *pool, void *block)
+{
     if (pool->count < (int)(sizeof pool->blocks / sizeof *pool->blocks)) {
         pool->blocks[pool->count++] = block;
         return ATTEND_OK;
@@ -23,8 +25,8 @@ static attend_status pool_keep(pool *pool, void *block) {
     return attend_file_fail(ATTEND_OUT_OF_MEMORY, "too many tensors");
 }
 
-attend_status pool_tensor(pool *pool, const char *name, attend_dtype dtype, int rank, const int64_t *shape,
-                          attend_tensor *tensor) {
+attend_status pool_tensor(pool *pool, const char *name, attend_dtype dtype, int rank, const int64_t *shape, attend_tensor *tensor)
+{
     int64_t bytes = (int64_t)attend_dtype_bytes(dtype);
     bool overflow = false;
     memset(tensor, 0, sizeof *tensor);
@@ -33,38 +35,38 @@ attend_status pool_tensor(pool *pool, const char *name, attend_dtype dtype, int 
         tensor->shape[axis] = shape[axis];
         overflow |= __builtin_mul_overflow(bytes, shape[axis], &bytes);
     }
-    if (overflow)
-        return attend_file_fail(ATTEND_OUT_OF_MEMORY, "%s has more bytes than 63 bits can count", name);
+    if (overflow) return attend_file_fail(ATTEND_OUT_OF_MEMORY, "%s has more bytes than 63 bits can count", name);
     ATTEND_TRY(attend_memory_allocate(name, bytes, &tensor->data));
     memset(tensor->data, 0, (size_t)bytes);
     return pool_keep(pool, tensor->data);
 }
 
-static bool ends_with(const char *text, const char *end) {
+static bool ends_with(const char *text, const char *end)
+{
     size_t length = strlen(text), end_length = strlen(end);
     return length >= end_length && !strcmp(text + length - end_length, end);
 }
 
 /* The tensor called `name`, or the only one where name is NULL. */
-static attend_status load_from_safetensors(const char *path, const char *name, attend_array *array) {
+static attend_status load_from_safetensors(const char *path, const char *name, attend_array *array)
+{
     attend_safetensors file;
     ATTEND_TRY(attend_safetensors_open(path, &file));
-    const attend_safetensors_entry *entry = name              ? attend_safetensors_find(&file, name)
-                                            : file.count == 1 ? file.entries
-                                                              : NULL;
+    const attend_safetensors_entry *entry = name ? attend_safetensors_find(&file, name) : file.count == 1 ? file.entries : NULL;
     attend_status status;
     if (entry)
         status = attend_safetensors_read(&file, entry, array);
     else if (name)
         status = attend_file_fail(ATTEND_BAD_FILE, "%s holds no tensor \"%s\"", path, name);
     else
-        status = attend_file_fail(ATTEND_BAD_FILE, "%s holds %" PRId64 " tensors; say which, as in %s:NAME",
-                                  path, file.count, path);
+        status =
+            attend_file_fail(ATTEND_BAD_FILE, "%s holds %" PRId64 " tensors; say which, as in %s:NAME", path, file.count, path);
     attend_safetensors_close(&file);
     return status;
 }
 
-attend_status array_load(const char *path, attend_array *array) {
+attend_status array_load(const char *path, attend_array *array)
+{
     static const char extension[] = ".safetensors";
     const char *colon = strstr(path, ".safetensors:");
     attend_status status;
@@ -74,13 +76,13 @@ attend_status array_load(const char *path, attend_array *array) {
         status = load_from_safetensors(file, colon + sizeof extension, array);
         free(file);
     } else {
-        status = ends_with(path, extension) ? load_from_safetensors(path, NULL, array)
-                                            : attend_npy_read(path, array);
+        status = ends_with(path, extension) ? load_from_safetensors(path, NULL, array) : attend_npy_read(path, array);
     }
     return status == ATTEND_IO_ERROR ? ATTEND_INVALID_ARGUMENT : status;
 }
 
-attend_status array_dtype(const char *path, const attend_array *array, attend_dtype *dtype) {
+attend_status array_dtype(const char *path, const attend_array *array, attend_dtype *dtype)
+{
     switch (array->type) {
     case ATTEND_ARRAY_F32: *dtype = ATTEND_F32; return ATTEND_OK;
     case ATTEND_ARRAY_F16: *dtype = ATTEND_F16; return ATTEND_OK;
@@ -89,44 +91,42 @@ attend_status array_dtype(const char *path, const attend_array *array, attend_dt
     }
 }
 
-static float load(const void *data, attend_dtype dtype, int64_t i) {
+static float load(const void *data, attend_dtype dtype, int64_t i)
+{
     if (dtype == ATTEND_F32) return ((const float *)data)[i];
     uint16_t bits = ((const uint16_t *)data)[i];
     return dtype == ATTEND_F16 ? attend_from_f16(bits) : attend_from_bf16(bits);
 }
 
-float tensor_element(const attend_tensor *tensor, int64_t index) {
-    return load(tensor->data, tensor->dtype, index);
-}
+float tensor_element(const attend_tensor *tensor, int64_t index) { return load(tensor->data, tensor->dtype, index); }
 
-static void store(void *data, attend_dtype dtype, int64_t i, float value) {
+static void store(void *data, attend_dtype dtype, int64_t i, float value)
+{
     if (dtype == ATTEND_F32)
         ((float *)data)[i] = value;
     else
         ((uint16_t *)data)[i] = dtype == ATTEND_F16 ? attend_to_f16(value) : attend_to_bf16(value);
 }
 
-static attend_status convert(const char *path, const attend_array *array, attend_dtype from,
-                             attend_tensor *to) {
+static attend_status convert(const char *path, const attend_array *array, attend_dtype from, attend_tensor *to)
+{
     int64_t elements = attend_array_elements(array);
     for (int64_t i = 0; i < elements; i++) {
         float value = load(array->data, from, i);
         store(to->data, to->dtype, i, value);
         if (isfinite(value) && !isfinite(load(to->data, to->dtype, i)))
-            return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                    "%s: element %" PRId64 " is %g, which %s cannot hold", path, i,
+            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s: element %" PRId64 " is %g, which %s cannot hold", path, i,
                                     (double)value, attend_dtype_name(to->dtype));
     }
     return ATTEND_OK;
 }
 
-static attend_status to_tensor(pool *pool, const char *path, attend_array *array, attend_dtype dtype,
-                               attend_tensor *tensor) {
+static attend_status to_tensor(pool *pool, const char *path, attend_array *array, attend_dtype dtype, attend_tensor *tensor)
+{
     attend_dtype from = ATTEND_F32;
     ATTEND_TRY(array_dtype(path, array, &from));
     if (array->rank > ATTEND_MAX_RANK)
-        return attend_file_fail(ATTEND_BAD_FILE, "%s has %d axes, expected at most %d", path, array->rank,
-                                ATTEND_MAX_RANK);
+        return attend_file_fail(ATTEND_BAD_FILE, "%s has %d axes, expected at most %d", path, array->rank, ATTEND_MAX_RANK);
     if (from != dtype) {
         ATTEND_TRY(pool_tensor(pool, path, dtype, array->rank, array->shape, tensor));
         return convert(path, array, from, tensor);
@@ -137,20 +137,20 @@ static attend_status to_tensor(pool *pool, const char *path, attend_array *array
     return pool_keep(pool, tensor->data);
 }
 
-attend_status array_to_tensor(pool *pool, const char *path, attend_array *array, attend_dtype dtype,
-                              attend_tensor *tensor) {
+attend_status array_to_tensor(pool *pool, const char *path, attend_array *array, attend_dtype dtype, attend_tensor *tensor)
+{
     attend_status status = to_tensor(pool, path, array, dtype, tensor);
     attend_array_free(array);
     return status;
 }
 
-attend_status load_batched(pool *pool, const char *path, attend_array *array, attend_dtype dtype, int rank,
-                           attend_tensor *tensor, bool *given) {
+attend_status load_batched(pool *pool, const char *path, attend_array *array, attend_dtype dtype, int rank, attend_tensor *tensor,
+                           bool *given)
+{
     *given = array->rank == rank;
     if (!*given && array->rank != rank - 1) {
-        attend_status status =
-            attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has %d axes, expected %d, or %d without the batch",
-                             path, array->rank, rank, rank - 1);
+        attend_status status = attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has %d axes, expected %d, or %d without the batch",
+                                                path, array->rank, rank, rank - 1);
         attend_array_free(array);
         return status;
     }
@@ -162,18 +162,19 @@ attend_status load_batched(pool *pool, const char *path, attend_array *array, at
     return array_to_tensor(pool, path, array, dtype, tensor);
 }
 
-attend_status result_open(const char *path, attend_dtype dtype, result_file *file) {
+attend_status result_open(const char *path, attend_dtype dtype, result_file *file)
+{
     memset(file, 0, sizeof *file);
     if (!path) return ATTEND_OK;
     if (dtype == ATTEND_BF16 && !ends_with(path, ".safetensors"))
-        return attend_file_fail(
-            ATTEND_INVALID_ARGUMENT,
-            "%s would hold bf16, which .npy has no name for; give a .safetensors file, or --dtype f32", path);
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s would hold bf16, which .npy has no name for; give a .safetensors file, or --dtype f32", path);
     file->path = path;
     return attend_output_open(path, &file->output);
 }
 
-attend_status result_write(result_file *file, const char *name, const attend_tensor *tensor, bool batched) {
+attend_status result_write(result_file *file, const char *name, const attend_tensor *tensor, bool batched)
+{
     if (!file->path) return ATTEND_OK;
     int rank = batched ? tensor->rank : tensor->rank - 1;
     const int64_t *shape = batched ? tensor->shape : tensor->shape + 1;
@@ -184,7 +185,8 @@ attend_status result_write(result_file *file, const char *name, const attend_ten
     return attend_output_finish(&file->output);
 }
 
-attend_status results_commit(result_file *const *files, int count) {
+attend_status results_commit(result_file *const *files, int count)
+{
     for (int i = 0; i < count; i++)
         if (files[i]->path) ATTEND_TRY(attend_output_commit(&files[i]->output));
     return ATTEND_OK;

@@ -13,8 +13,9 @@ typedef struct extents {
     int64_t out_rows, out_in;
 } extents;
 
-static attend_status matrix_shape(const attend_safetensors *file, const found_layer *found,
-                                  const char *suffix, int64_t *rows, int64_t *columns) {
+static attend_status matrix_shape(const attend_safetensors *file, const found_layer *found, const char *suffix, int64_t *rows,
+                                  int64_t *columns)
+{
     const attend_safetensors_entry *entry = layout_entry(file, found->prefix, suffix);
     if (entry->rank != 2 || entry->shape[0] < 1 || entry->shape[1] < 1)
         return attend_file_fail(ATTEND_BAD_FILE, "%s: %s is not a matrix", file->input.path, entry->name);
@@ -23,7 +24,8 @@ static attend_status matrix_shape(const attend_safetensors *file, const found_la
     return ATTEND_OK;
 }
 
-static attend_status read_extents(const attend_safetensors *file, const found_layer *found, extents *e) {
+static attend_status read_extents(const attend_safetensors *file, const found_layer *found, extents *e)
+{
     const naming *n = found->naming;
     int64_t k_in = 0, v_in = 0;
     memset(e, 0, sizeof *e);
@@ -40,36 +42,36 @@ static attend_status read_extents(const attend_safetensors *file, const found_la
 }
 
 /* Heads of K and V in a fused matrix of `rows` rows: as many as of Q, or what is left beside them. */
-static attend_status split_fused(const char *path, const layer *layer, attend_problem *p, extents *e) {
+static attend_status split_fused(const char *path, const layer *layer, attend_problem *p, extents *e)
+{
     int64_t rows = e->q, heads = p->num_heads;
     int64_t dim = layer->config.head_dim ? layer->config.head_dim : e->out_in % heads ? 0 : e->out_in / heads;
     int64_t left = dim ? rows - heads * dim : 0;
     if (dim < 1 || left < 2 * dim || left % (2 * dim))
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "%s: %" PRId64 " fused rows do not divide into Q, K and V of %" PRId64
-                                " heads",
-                                path, rows, heads);
+                                "%s: %" PRId64 " fused rows do not divide into Q, K and V of %" PRId64 " heads", path, rows,
+                                heads);
     e->q = heads * dim, e->k = e->v = left / 2;
     return ATTEND_OK;
 }
 
-static attend_status divide(const char *path, const char *name, int64_t rows, int64_t heads, int64_t *dim) {
+static attend_status divide(const char *path, const char *name, int64_t rows, int64_t heads, int64_t *dim)
+{
     *dim = rows / heads;
     if (rows % heads == 0) return ATTEND_OK;
-    return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                            "%s: the %" PRId64 " rows of %s do not divide into %" PRId64 " heads", path, rows,
-                            name, heads);
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s: the %" PRId64 " rows of %s do not divide into %" PRId64 " heads", path,
+                            rows, name, heads);
 }
 
-static attend_status count_heads(const char *path, const options *o, layer *layer, extents *e) {
+static attend_status count_heads(const char *path, const options *o, layer *layer, extents *e)
+{
     const model_config *c = &layer->config;
     attend_problem *p = &layer->problem;
     bool from_config = o->heads == 0;
     p->num_heads = from_config ? c->heads : o->heads;
     layer->heads_by = from_config ? "config.json" : "--heads";
     if (p->num_heads == 0)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "%s does not say how many heads it has, and %s %s: give --heads", path,
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s does not say how many heads it has, and %s %s: give --heads", path,
                                 c->path, c->found ? "does not either" : "is not there");
     if (layer->found.naming->fused) ATTEND_TRY(split_fused(path, layer, p, e));
     ATTEND_TRY(divide(path, "Q", e->q, p->num_heads, &p->head_dim));
@@ -77,23 +79,22 @@ static attend_status count_heads(const char *path, const options *o, layer *laye
     ATTEND_TRY(divide(path, "V", e->v, p->num_kv_heads, &p->head_dim_v));
     int64_t wanted = o->kv_heads ? o->kv_heads : from_config ? c->kv_heads : 0;
     if (wanted && wanted != p->num_kv_heads)
-        return attend_file_fail(
-            ATTEND_INVALID_ARGUMENT,
-            "%s has %" PRId64 " rows of K, %" PRId64 " heads of %" PRId64 ", but %s says %" PRId64, path,
-            e->k, p->num_kv_heads, p->head_dim, o->kv_heads ? "--kv-heads" : "config.json", wanted);
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s has %" PRId64 " rows of K, %" PRId64 " heads of %" PRId64 ", but %s says %" PRId64, path,
+                                e->k, p->num_kv_heads, p->head_dim, o->kv_heads ? "--kv-heads" : "config.json", wanted);
     if (from_config && c->head_dim && c->head_dim != p->head_dim)
-        return attend_file_fail(ATTEND_BAD_FILE, "%s has heads of %" PRId64 ", but %s says head_dim %" PRId64,
-                                path, p->head_dim, c->path, c->head_dim);
+        return attend_file_fail(ATTEND_BAD_FILE, "%s has heads of %" PRId64 ", but %s says head_dim %" PRId64, path, p->head_dim,
+                                c->path, c->head_dim);
     if (e->out_in != p->num_heads * p->head_dim_v)
         return attend_file_fail(ATTEND_BAD_FILE,
-                                "%s: the output projection takes %" PRId64 " columns, but %" PRId64
-                                " heads give %" PRId64,
-                                path, e->out_in, p->num_heads, p->num_heads * p->head_dim_v);
+                                "%s: the output projection takes %" PRId64 " columns, but %" PRId64 " heads give %" PRId64, path,
+                                e->out_in, p->num_heads, p->num_heads * p->head_dim_v);
     p->hidden_size = e->in, p->output_size = e->out_rows;
     return ATTEND_OK;
 }
 
-static attend_status check_rotary(const char *path, const options *o, layer *layer) {
+static attend_status check_rotary(const char *path, const options *o, layer *layer)
+{
     if (!layer->found.naming->rotary && !layer->config.rotary) return ATTEND_OK;
     layer->rotary_missing = true;
     if (!layer->config.rotary || o->without_rotary) return ATTEND_OK;
@@ -103,7 +104,8 @@ static attend_status check_rotary(const char *path, const options *o, layer *lay
                             path, layer->config.path);
 }
 
-attend_status layer_find(const attend_safetensors *file, const options *options, layer *layer) {
+attend_status layer_find(const attend_safetensors *file, const options *options, layer *layer)
+{
     extents e;
     memset(layer, 0, sizeof *layer);
     ATTEND_TRY(layout_find(file, options, &layer->found));
@@ -119,8 +121,9 @@ attend_status layer_find(const attend_safetensors *file, const options *options,
 }
 
 /* Reads one tensor of the layer; absent where there is none of that name. */
-static attend_status load(const attend_safetensors *file, const found_layer *found, const char *suffix,
-                          attend_dtype dtype, pool *pool, attend_tensor *tensor) {
+static attend_status load(const attend_safetensors *file, const found_layer *found, const char *suffix, attend_dtype dtype,
+                          pool *pool, attend_tensor *tensor)
+{
     char path[1024];
     attend_array array;
     const attend_safetensors_entry *entry = layout_entry(file, found->prefix, suffix);
@@ -132,8 +135,9 @@ static attend_status load(const attend_safetensors *file, const found_layer *fou
 
 /* A matrix as the library multiplies by it: [out, in], by columns where the file has it the other way round.
  */
-static attend_status load_matrix(const attend_safetensors *file, const found_layer *found, const char *suffix,
-                                 attend_dtype dtype, pool *pool, attend_tensor *tensor) {
+static attend_status load_matrix(const attend_safetensors *file, const found_layer *found, const char *suffix, attend_dtype dtype,
+                                 pool *pool, attend_tensor *tensor)
+{
     ATTEND_TRY(load(file, found, suffix, dtype, pool, tensor));
     int64_t rows = tensor->shape[0], columns = tensor->shape[1];
     tensor->stride[0] = columns, tensor->stride[1] = 1;
@@ -143,19 +147,20 @@ static attend_status load_matrix(const attend_safetensors *file, const found_lay
     return ATTEND_OK;
 }
 
-static attend_status load_bias(const attend_safetensors *file, const found_layer *found, const char *weight,
-                               attend_dtype dtype, pool *pool, int64_t rows, attend_tensor *tensor) {
+static attend_status load_bias(const attend_safetensors *file, const found_layer *found, const char *weight, attend_dtype dtype,
+                               pool *pool, int64_t rows, attend_tensor *tensor)
+{
     char name[128];
     size_t stem = strlen(weight) - strlen("weight");
     snprintf(name, sizeof name, "%.*sbias", (int)stem, weight);
     ATTEND_TRY(load(file, found, name, dtype, pool, tensor));
     if (!tensor->data || (tensor->rank == 1 && tensor->shape[0] == rows)) return ATTEND_OK;
-    return attend_file_fail(ATTEND_BAD_FILE, "%s: %s%s is not a vector of %" PRId64, file->input.path,
-                            found->prefix, name, rows);
+    return attend_file_fail(ATTEND_BAD_FILE, "%s: %s%s is not a vector of %" PRId64, file->input.path, found->prefix, name, rows);
 }
 
 /* `count` rows of a matrix or elements of a vector, after the first `skip`; absent stays absent. */
-static attend_tensor part(const attend_tensor *whole, int64_t skip, int64_t count) {
+static attend_tensor part(const attend_tensor *whole, int64_t skip, int64_t count)
+{
     attend_tensor t = *whole;
     int64_t step = t.rank == 2 ? t.stride[0] : 1;
     if (!t.data) return t;
@@ -164,13 +169,13 @@ static attend_tensor part(const attend_tensor *whole, int64_t skip, int64_t coun
     return t;
 }
 
-attend_status layer_load(const attend_safetensors *file, attend_dtype dtype, pool *pool, layer *layer) {
+attend_status layer_load(const attend_safetensors *file, attend_dtype dtype, pool *pool, layer *layer)
+{
     const found_layer *found = &layer->found;
     const naming *n = found->naming;
     const attend_problem *p = &layer->problem;
     attend_layer_weights *w = &layer->weights;
-    int64_t q = p->num_heads * p->head_dim, k = p->num_kv_heads * p->head_dim,
-            v = p->num_kv_heads * p->head_dim_v;
+    int64_t q = p->num_heads * p->head_dim, k = p->num_kv_heads * p->head_dim, v = p->num_kv_heads * p->head_dim_v;
     attend_tensor fused = {0}, bias = {0};
     if (n->fused) {
         ATTEND_TRY(load_matrix(file, found, n->fused, dtype, pool, &fused));
@@ -181,8 +186,7 @@ attend_status layer_load(const attend_safetensors *file, attend_dtype dtype, poo
         ATTEND_TRY(load_matrix(file, found, n->v, dtype, pool, &w->wv));
     }
     if (n->fused || n->fused_bias) {
-        ATTEND_TRY(
-            load_bias(file, found, n->fused ? n->fused : n->fused_bias, dtype, pool, q + k + v, &bias));
+        ATTEND_TRY(load_bias(file, found, n->fused ? n->fused : n->fused_bias, dtype, pool, q + k + v, &bias));
         w->bq = part(&bias, 0, q), w->bk = part(&bias, q, k), w->bv = part(&bias, q + k, v);
     } else {
         ATTEND_TRY(load_bias(file, found, n->q, dtype, pool, q, &w->bq));

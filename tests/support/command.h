@@ -14,8 +14,7 @@ test_process test_attend(const char *format, ...) __attribute__((format(printf, 
 void test_process_free(test_process *process);
 
 /* Fails the test unless it ended with `code` and its stderr holds `sentence`; "" asks for an empty one. */
-void test_expect(int code, const char *sentence, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+void test_expect(int code, const char *sentence, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* Fails the test unless it succeeds with one JSON object; cJSON_Delete() it. */
 cJSON *test_json(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));

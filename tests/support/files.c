@@ -14,16 +14,19 @@
 static char folder[256];
 static pid_t owner;
 
-static int remove_one(const char *path, const struct stat *about, int type, struct FTW *walk) {
+static int remove_one(const char *path, const struct stat *about, int type, struct FTW *walk)
+{
     (void)about, (void)type, (void)walk;
     return remove(path);
 }
 
-static void remove_folder(void) {
+static void remove_folder(void)
+{
     if (getpid() == owner) nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-const char *test_folder(void) {
+const char *test_folder(void)
+{
     if (!folder[0]) {
         const char *base = getenv("TMPDIR");
         snprintf(folder, sizeof folder, "%s/attend-test-XXXXXX", base ? base : "/tmp");
@@ -34,7 +37,8 @@ const char *test_folder(void) {
     return folder;
 }
 
-const char *test_path(const char *name) {
+const char *test_path(const char *name)
+{
     static char paths[8][512];
     static int next;
     char *path = paths[next++ % 8];
@@ -42,14 +46,16 @@ const char *test_path(const char *name) {
     return path;
 }
 
-void test_write_file(const char *path, const void *bytes, size_t size) {
+void test_write_file(const char *path, const void *bytes, size_t size)
+{
     FILE *file = fopen(path, "wb");
     assert_non_null(file);
     assert_int_equal(fwrite(bytes, 1, size, file), size);
     assert_int_equal(fclose(file), 0);
 }
 
-char *test_read_file(const char *path, size_t *size) {
+char *test_read_file(const char *path, size_t *size)
+{
     FILE *file = fopen(path, "rb");
     if (!file) fail_msg("%s is not there", path);
     fseek(file, 0, SEEK_END);
@@ -62,7 +68,8 @@ char *test_read_file(const char *path, size_t *size) {
     return bytes;
 }
 
-int test_count_files(void) {
+int test_count_files(void)
+{
     int count = 0;
     DIR *handle = opendir(test_folder());
     assert_non_null(handle);

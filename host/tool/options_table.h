@@ -1,0 +1,22 @@
+/* The rows that options.c reads a command line by. */
+#ifndef ATTEND_TOOL_OPTIONS_TABLE_H
+#define ATTEND_TOOL_OPTIONS_TABLE_H
+
+#include "options.h"
+
+/* What belongs together: options of two of the first three groups are never given at once. */
+typedef enum group { OF_LAYER = 1, OF_TENSORS = 2, OF_RANDOM = 4, OF_ATTENTION = 8, OF_ANY = 16 } group;
+
+typedef struct option_row {
+    const char *name, *argument; /* argument NULL: a flag; "[=…": optional */
+    int commands;
+    group group;
+    attend_status (*read)(const struct option_row *row, const char *text, options *options);
+    size_t offset; /* of the field that read_text() fills */
+    const char *help;
+} option_row;
+
+extern const option_row option_rows[];
+extern const int option_row_count;
+
+#endif
