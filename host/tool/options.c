@@ -1,19 +1,10 @@
-/* The table of options, and reading a command line by it. Help is printed from the same table. */
+/* Reading a command line by the table of options, and help from the same table. */
 #include "options.h"
-#include "parse.h"
+#include "options_table.h"
 #include "file/fail.h"
 
 #include <stdio.h>
 #include <string.h>
-
-enum {
-    RUN = COMMAND_RUN,
-    ATTENTION = COMMAND_ATTENTION,
-    COMPARE = COMMAND_COMPARE,
-    BENCH = COMMAND_BENCH,
-    INFO = COMMAND_INFO,
-    ALL = RUN | ATTENTION | COMPARE | BENCH | INFO
-};
 
 static const struct {
     command command;
@@ -29,174 +20,6 @@ static const struct {
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
-/* What belongs together: options of two of the first three groups are never given at once. */
-typedef enum group { OF_LAYER = 1, OF_TENSORS = 2, OF_RANDOM = 4, OF_ATTENTION = 8, OF_ANY = 16 } group;
-
-typedef struct row {
-    const char *name, *argument; /* argument NULL: a flag; "[=…": optional */
-    int commands;
-    group group;
-    attend_status (*read)(const struct row *row, const char *text, options *options);
-    size_t offset; /* of the field that read_text() fills */
-    const char *help;
-} row;
-
-static attend_status read_text(const row *row, const char *text, options *options)
-{
-    if (!*text) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is empty, expected a file name", row->name);
-    *(const char **)((char *)options + row->offset) = text;
-    return ATTEND_OK;
-}
-
-static attend_status read_flag(const row *row, const char *text, options *options)
-{
-    (void)text;
-    *(bool *)((char *)options + row->offset) = true;
-    return ATTEND_OK;
-}
-
-static attend_status read_count(const row *row, const char *text, options *options)
-{
-    return parse_whole(row->name, text, 1, INT32_MAX, (int64_t *)((char *)options + row->offset));
-}
-
-static attend_status read_layer(const row *row, const char *text, options *options)
-{
-    return parse_whole(row->name, text, 0, INT32_MAX, &options->layer);
-}
-
-static attend_status read_threads(const row *row, const char *text, options *options)
-{
-    int64_t threads;
-    ATTEND_TRY(parse_whole(row->name, text, 0, 4096, &threads));
-    options->threads = (int)threads;
-    return ATTEND_OK;
-}
-
-static attend_status read_layout(const row *row, const char *text, options *options)
-{
-    static const char *const names[] = {"auto", "bert", "gpt2", "llama", "torch", NULL};
-    int index;
-    ATTEND_TRY(parse_choice(row->name, text, names, &index));
-    options->layout = (layout)index;
-    return ATTEND_OK;
-}
-
-static attend_status read_causal(const row *row, const char *text, options *options)
-{
-    static const char *const names[] = {"none", "top-left", "bottom-right", NULL};
-    int index;
-    options->causal_choice = CAUSAL_BARE;
-    if (!text) return ATTEND_OK;
-    ATTEND_TRY(parse_choice(row->name, text, names, &index));
-    options->causal_choice = CAUSAL_NAMED;
-    options->causal = (attend_causal)index;
-    return ATTEND_OK;
-}
-
-static attend_status read_rotary(const row *row, const char *text, options *options)
-{
-    static const char *const names[] = {"auto", "none", NULL};
-    int index;
-    ATTEND_TRY(parse_choice(row->name, text, names, &index));
-    options->without_rotary = index == 1;
-    return ATTEND_OK;
-}
-
-static attend_status read_scale(const row *row, const char *text, options *options)
-{
-    return parse_scale(row->name, text, &options->scale);
-}
-
-static attend_status read_random(const row *row, const char *text, options *options)
-{
-    options->random = true;
-    return parse_random(row->name, text, &options->shape);
-}
-
-static attend_status read_values(const row *row, const char *text, options *options)
-{
-    const char *names[ATTEND_VALUES_KINDS + 1];
-    int index;
-    for (int i = 0; i <= ATTEND_VALUES_KINDS; i++) names[i] = attend_values_name((attend_values)i);
-    ATTEND_TRY(parse_choice(row->name, text, names, &index));
-    options->values = (attend_values)index;
-    return ATTEND_OK;
-}
-
-static attend_status read_seed(const row *row, const char *text, options *options)
-{
-    return parse_seed(row->name, text, &options->seed);
-}
-
-static attend_status read_against(const row *row, const char *text, options *options)
-{
-    static const char *const names[] = {"reference", "cpu", "cuda", NULL};
-    static const attend_device devices[] = {ATTEND_REFERENCE, ATTEND_CPU, ATTEND_CUDA};
-    int index;
-    ATTEND_TRY(parse_choice(row->name, text, names, &index));
-    options->against = devices[index];
-    return ATTEND_OK;
-}
-
-static attend_status read_device(const row *row, const char *text, options *options)
-{
-    static const char *const names[] = {"auto", "cpu", "cuda", "reference", NULL};
-    static const attend_device devices[] = {ATTEND_AUTO, ATTEND_CPU, ATTEND_CUDA, ATTEND_REFERENCE};
-    int index;
-    ATTEND_TRY(parse_choice(row->name, text, names, &index));
-    options->device = devices[index];
-    return ATTEND_OK;
-}
-
-static attend_status read_dtype(const row *row, const char *text, options *options)
-{
-    static const char *const names[] = {"f32", "f16", "bf16", NULL};
-    int index;
-    ATTEND_TRY(parse_choice(row->name, text, names, &index));
-    options->dtype_given = true;
-    options->dtype = (attend_dtype)index;
-    return ATTEND_OK;
-}
-
-#define FIELD(name) offsetof(options, name)
-static const row rows[] = {
-    {"--weights", "FILE", RUN | COMPARE, OF_LAYER, read_text, FIELD(weights), "a layer's weights, .safetensors"},
-    {"--layer", "N", RUN | COMPARE, OF_LAYER, read_layer, 0, "which layer of the file (the first)"},
-    {"--layout", "NAME", RUN | COMPARE, OF_LAYER, read_layout, 0, "its tensor names: auto, bert, gpt2, llama, torch (auto)"},
-    {"--prefix", "TEXT", RUN | COMPARE, OF_LAYER, read_text, FIELD(prefix), "only tensors whose names begin so"},
-    {"--input", "X.npy", RUN | COMPARE, OF_LAYER, read_text, FIELD(input), "[batch, seqlen, hidden] or [seqlen, hidden]"},
-    {"--heads", "H", RUN | COMPARE, OF_LAYER, read_count, FIELD(heads), "query heads (config.json beside the weights)"},
-    {"--kv-heads", "K", RUN | COMPARE, OF_LAYER, read_count, FIELD(kv_heads), "key and value heads (from the weights' shapes)"},
-    {"--rotary", "WHICH", RUN | COMPARE, OF_LAYER, read_rotary, 0, "auto, or none: run a rotary layer without (auto)"},
-    {"--q", "Q.npy", ATTENTION | COMPARE, OF_TENSORS, read_text, FIELD(q), "[batch, seqlen_q, heads, head_dim]"},
-    {"--k", "K.npy", ATTENTION | COMPARE, OF_TENSORS, read_text, FIELD(k), "[batch, seqlen_k, kv_heads, head_dim]"},
-    {"--v", "V.npy", ATTENTION | COMPARE, OF_TENSORS, read_text, FIELD(v), "[batch, seqlen_k, kv_heads, head_dim_v]"},
-    {"--seqlens-k", "N.npy", ATTENTION | COMPARE, OF_TENSORS, read_text, FIELD(seqlens_k),
-     "integers [batch]: keys of each entry"},
-    {"--scale", "S", ATTENTION | COMPARE | BENCH, OF_ATTENTION, read_scale, 0, "factor of the scores (1/sqrt(head_dim))"},
-    {"--random", "K=V,...", COMPARE | BENCH, OF_RANDOM, read_random, 0,
-     "batch, heads, kv_heads, seqlen_q, seqlen_k, head_dim, head_dim_v"},
-    {"--values", "KIND", COMPARE | BENCH, OF_RANDOM, read_values, 0,
-     "gauss, sharp, constant, offset, cancel, needle, ascend, descend, uniform, negative, exact (gauss)"},
-    {"--seed", "N", COMPARE | BENCH, OF_RANDOM, read_seed, 0, "of the random values (1)"},
-    {"--causal", "[=WHERE]", RUN | ATTENTION | COMPARE | BENCH, OF_ANY, read_causal, 0,
-     "top-left, bottom-right or none; bare: where both agree"},
-    {"--output", "Z.npy", RUN | ATTENTION | COMPARE, OF_ANY, read_text, FIELD(output), "the result; .safetensors holds bf16 too"},
-    {"--lse", "L.npy", RUN | ATTENTION | COMPARE, OF_ANY, read_text, FIELD(lse), "log-sum-exp, f32 [batch, heads, seqlen_q]"},
-    {"--against", "DEVICE", COMPARE, OF_ANY, read_against, 0, "reference; cpu, cuda: also run there (reference)"},
-    {"--result", "Z.npy", COMPARE, OF_LAYER | OF_TENSORS, read_text, FIELD(result), "judge this result instead of running"},
-    {"--result-lse", "L.npy", COMPARE, OF_TENSORS, read_text, FIELD(result_lse), "and its log-sum-exp"},
-    {"--kernels", NULL, INFO, OF_ANY, read_flag, FIELD(kernels), "the kernel table"},
-    {"--device", "NAME", ALL, OF_ANY, read_device, 0, "auto, cpu, cuda, reference (auto)"},
-    {"--dtype", "NAME", ALL, OF_ANY, read_dtype, 0, "store tensors as f32, f16 or bf16 (as the input is)"},
-    {"--threads", "N", ALL, OF_ANY, read_threads, 0, "CPU threads (all)"},
-    {"--json", NULL, ALL, OF_ANY, read_flag, FIELD(json), "one JSON object on stdout"},
-    {"--quiet", NULL, ALL, OF_ANY, read_flag, FIELD(quiet), "no table, no progress"},
-    {"--help", NULL, ALL, OF_ANY, read_flag, FIELD(help), "this text"},
-};
-enum { ROWS = sizeof rows / sizeof *rows };
-
 void options_print_usage(void)
 {
     puts("attend: multi-head attention on NVIDIA GPUs and CPUs\n");
@@ -211,20 +34,20 @@ void options_print_help(const options *options)
     for (int i = 0; i < COMMANDS; i++)
         if (commands[i].command == options->command)
             printf("attend %s %s\n%s\n\n", commands[i].name, commands[i].usage, commands[i].what);
-    for (int i = 0; i < ROWS; i++) {
-        if (!(rows[i].commands & (int)options->command)) continue;
-        const char *argument = rows[i].argument ? rows[i].argument : "";
-        int width = printf("  %s%s%s", rows[i].name, *argument && *argument != '[' ? " " : "", argument);
-        printf("%*s%s\n", width < 25 ? 25 - width : 2, "", rows[i].help);
+    for (int i = 0; i < option_row_count; i++) {
+        if (!(option_rows[i].commands & (int)options->command)) continue;
+        const char *argument = option_rows[i].argument ? option_rows[i].argument : "";
+        int width = printf("  %s%s%s", option_rows[i].name, *argument && *argument != '[' ? " " : "", argument);
+        printf("%*s%s\n", width < 25 ? 25 - width : 2, "", option_rows[i].help);
     }
 }
 
-static const row *find_row(const options *options, const char *argument, size_t length)
+static const option_row *find_row(const options *options, const char *argument, size_t length)
 {
-    for (int i = 0; i < ROWS; i++)
-        if (rows[i].commands & (int)options->command && strlen(rows[i].name) == length &&
-            !strncmp(rows[i].name, argument, length))
-            return &rows[i];
+    for (int i = 0; i < option_row_count; i++)
+        if (option_rows[i].commands & (int)options->command && strlen(option_rows[i].name) == length &&
+            !strncmp(option_rows[i].name, argument, length))
+            return &option_rows[i];
     return NULL;
 }
 
@@ -235,11 +58,11 @@ static attend_status read_one(int argc, char **argv, int *i, uint64_t *given, op
     size_t length = equals ? (size_t)(equals - argument) : strlen(argument);
     if (strncmp(argument, "--", 2) != 0)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "\"%s\" is not an option; all arguments begin with --", argument);
-    const row *row = find_row(options, argument, length);
+    const option_row *row = find_row(options, argument, length);
     if (!row)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%.*s is not an option of attend %s", (int)length, argument,
                                 options->name);
-    uint64_t bit = (uint64_t)1 << (row - rows);
+    uint64_t bit = (uint64_t)1 << (row - option_rows);
     if (*given & bit) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is given twice", row->name);
     *given |= bit;
     const char *value = equals ? equals + 1 : NULL;
@@ -257,8 +80,8 @@ static attend_status read_one(int argc, char **argv, int *i, uint64_t *given, op
 static const char *given_of(uint64_t given, group group)
 {
     const int sources = OF_LAYER | OF_TENSORS | OF_RANDOM;
-    for (int i = 0; i < ROWS; i++)
-        if (given >> i & 1 && ((int)rows[i].group & sources) == (int)group) return rows[i].name;
+    for (int i = 0; i < option_row_count; i++)
+        if (given >> i & 1 && ((int)option_rows[i].group & sources) == (int)group) return option_rows[i].name;
     return NULL;
 }
 
@@ -304,7 +127,6 @@ static attend_status check_sources(const options *o, uint64_t given)
 attend_status options_read(int argc, char **argv, options *options)
 {
     uint64_t given = 0;
-    _Static_assert(ROWS <= 64, "one bit an option");
     memset(options, 0, sizeof *options);
     options->layer = -1;
     options->against = ATTEND_REFERENCE;
