@@ -67,7 +67,10 @@ void team_free(block *team)
         free(b->shared), free(b->registers), free(b->local), free(b->shared_written), free(b->local_written), free(b->marks);
         free(b->phases);
         race_block_destroy(b->races);
-        for (int w = 0; w < b->warp_count; w++) free(b->warps[w].copies);
+        for (int w = 0; w < b->warp_count; w++) {
+            free(b->warps[w].copies);
+            for (int lane = 0; lane < LANES; lane++) free(b->warps[w].aside[lane].values);
+        }
     }
     free(team);
 }
@@ -148,6 +151,9 @@ static void begin_warp(warp *w)
     w->group_count = w->hold = w->copy_count = 0;
     w->carry = 0;
     w->waits = false;
+    memset(w->frame, 0, sizeof w->frame);
+    memset(w->depth, 0, sizeof w->depth);
+    for (int lane = 0; lane < LANES; lane++) w->aside[lane].count = 0;
     memset(w->copy_group, 0, sizeof w->copy_group);
     fill_specials(w);
 }

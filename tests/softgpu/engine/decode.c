@@ -1,39 +1,15 @@
 /* From statements to instructions: finds the row of each opcode, fixes its operands, checks their widths. What no row knows stays an
    instruction without one, an error only when it is reached. */
-#include "parse.h"
+#include "decode.h"
 
 #include "../numbers/numbers.h"
-#include "opcode.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SOURCES_MOST = 320 };
-
-typedef struct decoder {
-    sg_function *function;
-    const parsed *parsed;
-    insn *i;
-    operand d[SOURCES_MOST], s[SOURCES_MOST];
-    int d_count, s_count, addresses;
-    operand *pool;            /* of all instructions so far */
-    int pool_count, pool_capacity;
-    int32_t *starts;          /* of each instruction's operands in the pool */
-    struct constant_key {
-        uint64_t value;
-        uint32_t offset;
-        int bits;
-    } *constants;
-    int constant_count;
-    uint32_t constant_capacity;
-    char *error;
-    size_t error_bytes;
-} decoder;
-
-static bool fail(decoder *d, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static bool fail(decoder *d, const char *format, ...)
+bool decode_fail(decoder *d, const char *format, ...)
 {
     char text[300];
     va_list arguments;
@@ -92,6 +68,23 @@ static operand constant(decoder *d, int bits, uint64_t value)
     return (operand){.offset = offset, .reg = -1, .constant = 1, .bits = (uint8_t)bits};
 }
 
+/* Shared memory declared outside kernels lies behind that of the kernel itself. */
+static int64_t shared_offset(decoder *d, const ptx_variable *v)
+{
+    sg_function *f = d->function;
+    if (!v->by_kernel) return v->offset;
+    for (int s = 0; s < d->shared_count; s++)
+        if (d->shared[s].variable == v) return d->shared[s].offset;
+    struct shared_place *grown = realloc(d->shared, (size_t)(d->shared_count + 1) * sizeof *grown);
+    if (!grown) abort();
+    d->shared = grown;
+    int64_t at = (f->static_shared + v->align - 1) / v->align * v->align;
+    d->shared[d->shared_count++] = (struct shared_place){v, at};
+    f->static_shared = at + v->bytes;
+    if (v->align > f->shared_align) f->shared_align = v->align;
+    return at;
+}
+
 /* A variable's address. Module variables get theirs when the function first runs on a device. */
 static operand address_constant(decoder *d, ptx_variable *v, int64_t addend, int bits)
 {
@@ -105,7 +98,7 @@ static operand address_constant(decoder *d, ptx_variable *v, int64_t addend, int
             f->relocations[f->relocation_count++] = (ptx_relocation){o.offset, v, addend, (uint8_t)bits};
             return o;
         }
-        return constant(d, bits, (uint64_t)(v->offset + addend));
+        return constant(d, bits, (uint64_t)((v->space == SPACE_SHARED ? shared_offset(d, v) : v->offset) + addend));
     }
     operand o = {.offset = new_constant(d, bits), .reg = -1, .constant = 1, .bits = (uint8_t)bits};
     ptx_relocation *grown = realloc(f->relocations, (size_t)(f->relocation_count + 1) * sizeof *grown);
@@ -164,14 +157,14 @@ static bool add_scalar(decoder *d, const raw *r, width w, ptx_type type, bool re
 {
     operand o = {0};
     int bits = w.bits ? w.bits : 32;
-    if (*count == SOURCES_MOST) return fail(d, "too many operands");
+    if (*count == SOURCES_MOST) return decode_fail(d, "too many operands");
     switch (r->kind) {
     case RAW_REGISTER:
-        o = (operand){.reg = r->reg, .bits = d->parsed->register_bits[r->reg], .negated = r->negated};
-        if (!fits(w, o.bits)) return fail(d, "an operand of %d bits where %d are expected", o.bits, w.bits);
+        o = (operand){.reg = d->now->registers + r->reg, .bits = d->now->body->register_bits[r->reg], .negated = r->negated};
+        if (!fits(w, o.bits)) return decode_fail(d, "an operand of %d bits where %d are expected", o.bits, w.bits);
         break;
     case RAW_SPECIAL:
-        if (result) return fail(d, "a special register cannot be written");
+        if (result) return decode_fail(d, "a special register cannot be written");
         o = special_register(d, r->reg);
         break;
     case RAW_SINK:
@@ -180,15 +173,24 @@ static bool add_scalar(decoder *d, const raw *r, width w, ptx_type type, bool re
     case RAW_INTEGER:
     case RAW_FLOAT:
     case RAW_DOUBLE:
-        if (result) return fail(d, "a constant cannot be written");
+        if (result) return decode_fail(d, "a constant cannot be written");
         o = constant(d, bits, immediate(r, type, bits));
         o.negated = r->negated;
         break;
     case RAW_VARIABLE:
-        if (result) return fail(d, "a variable's name where a register is expected");
-        o = address_constant(d, r->variable, r->value, bits);
+        if (result) return decode_fail(d, "a variable's name where a register is expected");
+        if (r->variable->frame_register >= 0) {
+            if (r->value || !fits(w, 64)) return decode_fail(d, "a frame address of a kind that is not known");
+            o = (operand){.reg = d->now->registers + r->variable->frame_register, .bits = 64};
+        } else {
+            o = address_constant(d, r->variable, r->value, bits);
+        }
         break;
-    default: return fail(d, "an operand of a kind that does not fit");
+    case RAW_NAME:
+        if (result || !ptx_function_find(d->function->module, r->name)) return decode_fail(d, "there is no %s", r->name);
+        o = constant(d, bits, ptx_function_handle(ptx_function_find(d->function->module, r->name)));
+        break;
+    default: return decode_fail(d, "an operand of a kind that does not fit");
     }
     list[(*count)++] = o;
     return true;
@@ -208,10 +210,10 @@ static bool add_operand(decoder *d, const raw *r, width w, ptx_type type, bool r
 /* [base + displacement, {coordinates}]: base and coordinates become sources. */
 static bool add_address(decoder *d, const raw *r)
 {
-    if (r->kind != RAW_ADDRESS) return fail(d, "expected an address in brackets");
+    if (r->kind != RAW_ADDRESS) return decode_fail(d, "expected an address in brackets");
     const raw *base = &r->items[0];
     width w = {32, true};
-    if (d->addresses == 2) return fail(d, "more addresses than two");
+    if (d->addresses == 2) return decode_fail(d, "more addresses than two");
     d->i->offset[d->addresses++] = r->value;
     if (base->kind == RAW_VARIABLE || base->kind == RAW_INTEGER) w.bits = 64;
     /* ld.param of a function's own .param variables: they live in local memory. */
@@ -231,19 +233,19 @@ static int find_label(const parsed *p, const char *name, int scope)
 static bool set_label(decoder *d, const raw *r, int scope)
 {
     insn *i = d->i;
-    int found = r->kind == RAW_NAME ? find_label(d->parsed, r->name, scope) : -1;
-    if (found < 0) return fail(d, "there is no label %s", r->kind == RAW_NAME ? r->name : "here");
-    const label *l = &d->parsed->labels[found];
-    i->target = l->at;
+    int found = r->kind == RAW_NAME ? find_label(d->now->body, r->name, scope) : -1;
+    if (found < 0) return decode_fail(d, "there is no label %s", r->kind == RAW_NAME ? r->name : "here");
+    const label *l = &d->now->body->labels[found];
+    i->target = d->now->code + l->at;
     if (!l->targets) return true;
     int32_t *targets = calloc((size_t)l->target_count, sizeof *targets);
     if (!targets) abort();
     i->targets = targets;
     i->target_count = l->target_count;
     for (int t = 0; t < l->target_count; t++) {
-        int at = l->targets[t].kind == RAW_NAME ? find_label(d->parsed, l->targets[t].name, l->scope) : -1;
-        if (at < 0) return fail(d, "a branch target that does not exist");
-        targets[t] = d->parsed->labels[at].at;
+        int at = l->targets[t].kind == RAW_NAME ? find_label(d->now->body, l->targets[t].name, l->scope) : -1;
+        if (at < 0) return decode_fail(d, "a branch target that does not exist");
+        targets[t] = d->now->code + d->now->body->labels[at].at;
     }
     i->target = -1;
     return true;
@@ -277,10 +279,10 @@ static bool take_operand(decoder *d, const char *spec, const raw *r, const state
     case 'a': return add_address(d, r);
     case 'l': return set_label(d, r, s->scope);
     case 'i':
-        if (r->kind != RAW_INTEGER) return fail(d, "expected an integer constant");
+        if (r->kind != RAW_INTEGER) return decode_fail(d, "expected an integer constant");
         d->i->imm[(*constants)++] = r->value;
         return true;
-    default: return fail(d, "the table's operand %s is not known", spec);
+    default: return decode_fail(d, "the table's operand %s is not known", spec);
     }
 }
 
@@ -300,11 +302,11 @@ static bool take_operands(decoder *d, const statement *s)
             /* d|p: a value and a predicate, as shfl gives them. */
             if (one[0] == 'd' && r->other && !add_scalar(d, r->other, (width){1, false}, T_PRED, true, d->d, &d->d_count)) return false;
         } else if (!optional) {
-            return fail(d, "%d operands are too few", s->operand_count);
+            return decode_fail(d, "%d operands are too few", s->operand_count);
         }
         spec += length + (spec[length] == ' ');
     }
-    if (at < s->operand_count) return fail(d, "%d operands are too many", s->operand_count);
+    if (at < s->operand_count) return decode_fail(d, "%d operands are too many", s->operand_count);
     return true;
 }
 
@@ -330,17 +332,19 @@ static bool decode_statement(decoder *d, const statement *s, int32_t index)
     insn *i = d->i = &d->function->code[index];
     *i = *opcode_find(d->function->module->opcodes, s->opcode); /* all that the opcode says */
     i->file = s->file, i->line = s->line, i->location = s->location, i->ptx_line = s->ptx_line;
-    i->guard = (operand){.reg = s->guard, .bits = 1, .negated = s->guard_negated};
+    i->guard = (operand){.reg = s->guard < 0 ? -1 : d->now->registers + s->guard, .bits = 1, .negated = s->guard_negated};
     i->target = -1;
     d->d_count = d->s_count = d->addresses = 0;
     if (i->row) {
-        if (!take_operands(d, s)) return false;
+        bool calls = !strcmp(i->row->name, "call");
+        if (calls ? !link_call(d, s) : !take_operands(d, s)) return false;
+        if (d->now->routine && !strcmp(i->row->name, "ret")) link_return(d);
         opcode_read_clock(i, s->operand_count == 2 && s->operands[1].kind == RAW_SPECIAL ? s->operands[1].reg : -1);
         keep_operands(d, index);
         char reason[200];
         i->d = d->pool + d->starts[index]; /* for finish only: the pool may still move */
         i->s = i->d + i->d_count;
-        if (i->row->finish && !i->row->finish(i, reason, sizeof reason)) return fail(d, "%s", reason);
+        if (i->row->finish && !i->row->finish(i, reason, sizeof reason)) return decode_fail(d, "%s", reason);
     } else {
         d->starts[index] = d->pool_count;
     }
@@ -364,45 +368,59 @@ static void make_sinks(decoder *d, uint8_t *bits, int *register_count)
         }
 }
 
+static bool decode_segment(decoder *d, const segment *now)
+{
+    statement end = {.opcode = now->routine ? "ret" : "exit", .guard = -1, .file = -1, .location = -1};
+    d->now = now;
+    for (int32_t i = 0; i < now->body->count; i++)
+        if (!decode_statement(d, &now->body->statements[i], now->code + i)) return false;
+    return decode_statement(d, &end, now->code + now->body->count);
+}
+
 static bool decode_all(decoder *d)
 {
     sg_function *f = d->function;
-    const parsed *p = d->parsed;
-    static const statement end = {.opcode = "exit", .guard = -1, .file = -1, .location = -1};
-    f->length = p->count + 1;
+    const segment *last = &d->segments[d->segment_count - 1];
+    f->length = last->code + last->body->count + 1;
     f->code = calloc((size_t)f->length, sizeof *f->code);
     d->starts = calloc((size_t)f->length, sizeof *d->starts);
     if (!f->code || !d->starts) abort();
-    for (int32_t i = 0; i < p->count; i++)
-        if (!decode_statement(d, &p->statements[i], i)) return false;
-    if (!decode_statement(d, &end, p->count)) return false;
-    int registers = p->register_count;
+    for (int s = 0; s < d->segment_count; s++)
+        if (!decode_segment(d, &d->segments[s])) return false;
+    int registers = last->registers + last->body->register_count;
     uint8_t *bits = malloc((size_t)registers + 130);
     if (!bits) abort();
-    if (registers) memcpy(bits, p->register_bits, (size_t)registers);
+    for (int s = 0; s < d->segment_count; s++)
+        if (d->segments[s].body->register_count)
+            memcpy(bits + d->segments[s].registers, d->segments[s].body->register_bits, (size_t)d->segments[s].body->register_count);
     make_sinks(d, bits, &registers);
     f->operands = d->pool;
     for (int32_t i = 0; i < f->length; i++) {
         f->code[i].d = d->pool + d->starts[i];
         f->code[i].s = f->code[i].d + f->code[i].d_count;
     }
-    ptx_place_registers(f, bits, registers);
+    link_finish(d);
+    uint32_t *places = ptx_place_registers(f, bits, registers);
+    link_put_aside(d, places, bits);
+    free(places);
     free(bits);
     return true;
 }
 
-bool ptx_decode(sg_function *function, parsed *parsed, char *error, size_t bytes)
+bool ptx_decode(sg_function *function, const parsed *parsed, const routine *routines, char *error, size_t bytes)
 {
     decoder *d = calloc(1, sizeof *d);
     if (!d) abort();
     d->function = function;
-    d->parsed = parsed;
     d->error = error;
     d->error_bytes = bytes;
+    link_segments(d, parsed, routines);
     bool done = decode_all(d);
     if (!done && !function->operands) function->operands = d->pool;
     free(d->constants);
     free(d->starts);
+    free(d->segments);
+    free(d->shared);
     free(d);
     return done;
 }

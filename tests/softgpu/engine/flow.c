@@ -122,7 +122,8 @@ typedef struct assigning {
 static void meet(const flow *w, int from, int to, void *context)
 {
     assigning *a = context;
-    (void)from;
+    /* Whichever caller a ret goes to knows best itself what it had written: its call goes on behind itself, too. */
+    if (w->f->code[w->blocks[from].last].returns) return;
     for (int i = 0; i < w->words; i++) {
         uint64_t both = w->blocks[to].assigned[i] & a->now[i];
         a->changed |= both != w->blocks[to].assigned[i];
@@ -263,6 +264,7 @@ static uint32_t *choose_places(flow *w)
     int32_t *next_begin, *next_end, *begins = bucket(w, w->from, &next_begin), *ends = bucket(w, w->to, &next_end);
     uint32_t *place = zeroed((size_t)w->registers + 1, sizeof *place), *room[4];
     int free_count[4] = {0};
+    for (int r = 0; r < w->registers; r++) place[r] = UINT32_MAX; /* those that no instruction names have none */
     for (int c = 0; c < 4; c++) room[c] = zeroed((size_t)w->registers + 33, sizeof *room[c]);
     uint32_t predicates = 0, used = f->register_bytes; /* predicates first come in lines of their own */
     for (int32_t i = 0; i < f->length; i++) {
@@ -294,7 +296,7 @@ static void settle(operand *o, const uint32_t *place)
     if (o->reg >= 0) o->offset = place[o->reg];
 }
 
-void ptx_place_registers(sg_function *function, const uint8_t *register_bits, int register_count)
+uint32_t *ptx_place_registers(sg_function *function, const uint8_t *register_bits, int register_count)
 {
     flow w = {.f = function, .bits = register_bits, .registers = register_count, .words = register_count / 64 + 1};
     find_blocks(&w);
@@ -316,6 +318,6 @@ void ptx_place_registers(sg_function *function, const uint8_t *register_bits, in
         for (int s = 0; s < at->s_count + at->d_count; s++) settle((operand *)&at->d[s], place);
     }
     find_doubts(&w);
-    free(place);
     free(w.from), free(w.to), free(w.block_of), free(w.blocks), free(sets);
+    return place;
 }

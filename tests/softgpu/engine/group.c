@@ -43,12 +43,19 @@ bool warp_gather(warp *w, const insn *i, uint32_t mask, uint32_t members)
     return false;
 }
 
-/* The lowest group that does not wait; -1: none. */
+/* Those inside calls go first, so that they come back to where the others are; among them the lowest place. */
+static bool goes_first(const warp *w, const group *a, const group *b)
+{
+    int deep = w->depth[__builtin_ctz(a->lanes)], other = w->depth[__builtin_ctz(b->lanes)];
+    return deep != other ? deep > other : a->pc < b->pc;
+}
+
+/* The group to go first among those that do not wait; -1: none. */
 static int lowest(const warp *w)
 {
     int best = -1;
     for (int g = 0; g < w->group_count; g++)
-        if (!w->groups[g].members && (best < 0 || w->groups[g].pc < w->groups[best].pc)) best = g;
+        if (!w->groups[g].members && (best < 0 || goes_first(w, &w->groups[g], &w->groups[best]))) best = g;
     return best;
 }
 
@@ -95,7 +102,7 @@ bool warp_regroup(warp *w)
         w->hold = HOLD;
         int any = (int)random_below(worker_random(w->block->worker), (uint32_t)w->group_count);
         take(w, w->groups[any].members ? other : any);
-    } else if (w->groups[other].pc < w->pc) {
+    } else if (goes_first(w, &w->groups[other], &(group){.pc = w->pc, .lanes = w->active})) {
         take(w, other);
     }
     merge(w);

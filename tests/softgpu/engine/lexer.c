@@ -191,7 +191,8 @@ bool lexer_integer(lexer *lex, int64_t *value)
 bool lexer_colon_follows(lexer *lex)
 {
     lexer_peek(lex);
-    return lex->at[0] == ':' && lex->at[1] != ':';
+    const char *at = lex->at + strspn(lex->at, " \t");
+    return at[0] == ':' && at[1] != ':';
 }
 
 bool lexer_skip_past(lexer *lex, const char *text)

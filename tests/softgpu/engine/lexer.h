@@ -37,7 +37,7 @@ void lexer_next(lexer *lex);
 bool lexer_take(lexer *lex, const char *text);
 bool lexer_expect(lexer *lex, const char *text);
 bool lexer_integer(lexer *lex, int64_t *value);
-/* Whether ':' (and not '::') comes right behind the present word. */
+/* Whether ':' (and not '::') comes behind the present word. */
 bool lexer_colon_follows(lexer *lex);
 bool lexer_skip_past(lexer *lex, const char *text);
 bool lexer_skip_block(lexer *lex); /* behind its { */

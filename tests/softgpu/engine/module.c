@@ -65,10 +65,21 @@ static void free_variable(ptx_variable *v)
     free(v);
 }
 
+static void free_call(ptx_call *c)
+{
+    if (c) free(c->results), free(c->arguments);
+    free(c);
+}
+
 static void free_function(sg_function *f)
 {
     counts_forget(f);
-    for (int i = 0; f->code && i < f->length; i++) free((void *)f->code[i].targets);
+    for (int i = 0; f->code && i < f->length; i++) {
+        free((void *)f->code[i].targets);
+        free_call(f->code[i].call);
+    }
+    for (int c = 0; c < f->callee_count; c++) free(f->callees[c].results), free(f->callees[c].arguments), free(f->callees[c].variables);
+    free(f->callees), free(f->put_aside);
     free(f->code), free(f->operands), free(f->constants), free(f->relocations), free(f->specials);
     free(f->parameter_offsets), free(f->parameter_bytes), free(f->name), free(f->display);
     free(f);
@@ -86,10 +97,37 @@ void sg_module_unload(sg_module *module)
         free_variable(module->variables);
         module->variables = next;
     }
+    while (module->device_functions) {
+        struct ptx_device_function *next = module->device_functions->next;
+        free(module->device_functions->name);
+        free(module->device_functions);
+        module->device_functions = next;
+    }
     free(module->files);
     free(module->locations);
     opcode_cache_free(module->opcodes);
     free(module);
+}
+
+/* ---- device functions ------------------------------------------------------------------------------------------------------- */
+
+int ptx_function_find(const sg_module *module, const char *name)
+{
+    for (const struct ptx_device_function *f = module->device_functions; f; f = f->next)
+        if (!strcmp(f->name, name)) return f->number;
+    return 0;
+}
+
+int ptx_function_number(sg_module *module, const char *name)
+{
+    int number = ptx_function_find(module, name);
+    if (number) return number;
+    struct ptx_device_function *made = calloc(1, sizeof *made);
+    if (!made) abort();
+    *made = (struct ptx_device_function){strdup(name), module->device_functions ? module->device_functions->number + 1 : 1, module->device_functions};
+    if (!made->name) abort();
+    module->device_functions = made;
+    return made->number;
 }
 
 /* ---- variables --------------------------------------------------------------------------------------------------------------- */
@@ -122,6 +160,7 @@ static void initialise(sg_module *m, ptx_variable *v, sg_device *device, uint64_
         ptx_variable *other = find_variable(m, f->name);
         const struct ptx_instance *i = other ? instance(m, other, device) : NULL;
         uint64_t value = i ? i->address + (uint64_t)f->addend : 0;
+        if (!other && ptx_function_find(m, f->name)) value = ptx_function_handle(ptx_function_find(m, f->name));
         if (f->at + 8 <= v->bytes) memcpy(bytes + f->at, &value, 8);
     }
 }

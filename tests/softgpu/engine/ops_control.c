@@ -1,4 +1,5 @@
 /* Branches and ends. */
+#include "decode.h"
 #include "lanes.h"
 
 static void branch(warp *w, const insn *i, uint32_t mask) { warp_branch(w, i, mask, i->target); }
@@ -46,6 +47,7 @@ static void sleep_a_little(warp *w, const insn *i, uint32_t mask)
 const ptx_row ptx_control_rows[] = {
     {"bra", "", F_UNI, "", "l", PIPE_CONTROL, 0, branch, NULL},
     {"brx.idx", "", F_UNI, "", "s=32 l", PIPE_CONTROL, 0, branch_indexed, NULL},
+    {"call", "", F_UNI, "", "", PIPE_CONTROL, 0, call_device_function, NULL},
     {"ret", "", F_UNI, "", "", PIPE_CONTROL, 0, finish, NULL},
     {"exit", "", 0, "", "", PIPE_CONTROL, 0, finish, NULL},
     {"trap", "", 0, "", "", PIPE_CONTROL, 0, trap, NULL},

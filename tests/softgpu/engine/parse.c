@@ -1,31 +1,10 @@
 /* A recursive-descent reader of PTX as nvcc and people in asm() write it. What follows a syntax error is not read. */
-#include "parse.h"
-
-#include "demangle.h"
-#include "lexer.h"
+#include "parser.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-typedef struct symbol {
-    const char *name;
-    int scope;
-    int first, count;         /* registers: `count` of them, named name0, name1 …; count 0: one, named name */
-    ptx_variable *variable;   /* not a register */
-} symbol;
-
-typedef struct parser {
-    lexer lex;
-    sg_module *module;
-    sg_function *function;    /* NULL at module level */
-    parsed *parsed;
-    symbol symbols[4096];
-    int symbol_count;
-    int scope;
-    int file, line, location; /* of the last .loc */
-} parser;
 
 /* ---- symbols --------------------------------------------------------------------------------------------------------- */
 
@@ -55,7 +34,7 @@ static const symbol *find_symbol(const parser *p, const char *name, int *index)
     return NULL;
 }
 
-static int add_register(parser *p, int bits)
+int add_register(parser *p, int bits)
 {
     parsed *q = p->parsed;
     if (q->register_count == q->register_capacity) {
@@ -169,11 +148,24 @@ static bool parse_initial(parser *p, ptx_variable *v, int element_bytes)
     return true;
 }
 
+/* A device function's variables lie in a frame that every call makes anew: their addresses are in registers that the call sets. */
+static void add_frame_variable(parser *p, ptx_variable *v)
+{
+    routine *r = p->routine;
+    ptx_variable **grown = realloc(r->variables, (size_t)(r->variable_count + 1) * sizeof *grown);
+    if (!grown) abort();
+    r->variables = grown;
+    r->variables[r->variable_count++] = v;
+    v->frame_register = add_register(p, 64);
+}
+
 /* Gives a variable of a function its place; module variables live on their own. */
 static void place_variable(parser *p, ptx_variable *v)
 {
     sg_function *f = p->function;
-    if (v->space == SPACE_SHARED && f) {
+    if (v->space == SPACE_SHARED && (!f || p->routine)) {
+        v->by_kernel = v->bytes > 0;
+    } else if (v->space == SPACE_SHARED) {
         v->offset = align_up(f->static_shared, v->align);
         f->static_shared = v->offset + v->bytes;
         if (v->align > f->shared_align) f->shared_align = v->align;
@@ -181,11 +173,12 @@ static void place_variable(parser *p, ptx_variable *v)
         v->space = SPACE_LOCAL; /* .param inside a body: arguments of calls */
         v->offset = align_up(f->local_bytes, v->align);
         f->local_bytes = v->offset + v->bytes;
+        if (p->routine) add_frame_variable(p, v);
     }
 }
 
 /* The rest of a declaration behind its state space: [.align n] [.attribute(.managed)] .type name[n] [= …] {, name…} */
-static bool parse_variables(parser *p, ptx_space space, bool parameter)
+bool parse_variables(parser *p, ptx_space space, bool parameter)
 {
     lexer *lex = &p->lex;
     int64_t align = 0;
@@ -220,6 +213,7 @@ static bool parse_variables(parser *p, ptx_space space, bool parameter)
         ptx_variable *v = calloc(1, sizeof *v);
         if (!v) abort();
         *v = (ptx_variable){.name = strdup(lex->text), .space = space, .align = align ? align : bits / 8 * elements, .managed = managed,
+                            .frame_register = -1,
                             .bytes = bits / 8 * elements, .next = p->module->variables};
         p->module->variables = v;
         lexer_next(lex);
@@ -228,7 +222,9 @@ static bool parse_variables(parser *p, ptx_space space, bool parameter)
             if (!lexer_take(lex, "]") && (!lexer_integer(lex, &count) || !lexer_expect(lex, "]"))) return false;
             if (count < 0 || __builtin_mul_overflow(v->bytes, count, &v->bytes)) return lexer_fail(lex, "a size that does not fit");
         }
-        if (parameter) {
+        if (parameter && p->routine) {
+            place_variable(p, v);
+        } else if (parameter) {
             sg_function *f = p->function;
             v->offset = align_up(f->parameter_total, v->align);
             f->parameter_total = v->offset + v->bytes;
@@ -357,7 +353,7 @@ static bool parse_operand(parser *p, raw *r)
 
 /* ---- statements ----------------------------------------------------------------------------------------------------------- */
 
-static int open_scope(parser *p)
+int open_scope(parser *p)
 {
     parsed *q = p->parsed;
     int *grown = realloc(q->scope_parents, (size_t)(q->scope_count + 1) * sizeof *grown);
@@ -411,6 +407,7 @@ static bool parse_instruction(parser *p)
     }
     if (lexer_peek(lex) != TOKEN_WORD) return lexer_fail(lex, "expected an instruction");
     s->opcode = lexer_keep(lex);
+    p->parsed->calls |= !strncmp(s->opcode, "call", 4) && (!s->opcode[4] || s->opcode[4] == '.');
     lexer_next(lex);
     raw operands[24];
     int count = 0;
@@ -429,6 +426,7 @@ static bool parse_instruction(parser *p)
 static bool parse_label(parser *p, const char *name)
 {
     label *l = add_label(p, name);
+    if (lexer_take(&p->lex, ".callprototype") || lexer_take(&p->lex, ".calltargets")) return lexer_skip_past(&p->lex, ";");
     if (!lexer_take(&p->lex, ".branchtargets")) return true;
     raw r = {0};
     if (!parse_items(p, &r, ";")) return false;
@@ -494,7 +492,7 @@ static bool parse_directive_in_body(parser *p)
     return lexer_fail(lex, "the directive %s is not known here", lex->text);
 }
 
-static bool parse_body(parser *p)
+bool parse_body(parser *p)
 {
     lexer *lex = &p->lex;
     if (!lexer_expect(lex, "{")) return false;
@@ -520,174 +518,4 @@ static bool parse_body(parser *p)
         }
     }
     return true;
-}
-
-/* ---- functions and the module ----------------------------------------------------------------------------------------------- */
-
-static bool parse_dimensions(parser *p, int dimensions[3])
-{
-    int64_t value;
-    for (int i = 0; i < 3; i++) dimensions[i] = 1;
-    for (int i = 0; i < 3; i++) {
-        if (!lexer_integer(&p->lex, &value)) return false;
-        dimensions[i] = (int)value;
-        if (!lexer_take(&p->lex, ",")) break;
-    }
-    return true;
-}
-
-static bool parse_function_directives(parser *p, sg_function *f)
-{
-    lexer *lex = &p->lex;
-    int d[3];
-    for (;;) {
-        if (lexer_take(lex, ".maxntid")) {
-            if (!parse_dimensions(p, d)) return false;
-            f->max_threads = d[0] * d[1] * d[2];
-        } else if (lexer_take(lex, ".reqntid")) {
-            if (!parse_dimensions(p, f->required_threads)) return false;
-            f->max_threads = f->required_threads[0] * f->required_threads[1] * f->required_threads[2];
-        } else if (lexer_take(lex, ".reqnctapercluster")) {
-            if (!parse_dimensions(p, f->required_cluster)) return false;
-        } else if (lexer_take(lex, ".minnctapersm") || lexer_take(lex, ".maxnreg") || lexer_take(lex, ".maxclusterrank") ||
-                   lexer_take(lex, ".maxnctapersm")) {
-            if (!parse_dimensions(p, d)) return false;
-        } else if (lexer_take(lex, ".pragma")) {
-            if (!lexer_skip_past(lex, ";")) return false;
-        } else if (!lexer_take(lex, ".explicitcluster") && !lexer_take(lex, ".noreturn") && !lexer_take(lex, ".blocksareclusters")) {
-            return true;
-        }
-    }
-}
-
-static void free_parsed(parsed *q)
-{
-    free(q->statements);
-    free(q->labels);
-    free(q->scope_parents);
-    free(q->register_bits);
-    lexer_arena_free(q->memory);
-    *q = (parsed){0};
-}
-
-void *parsed_allocate(parsed *p, size_t bytes) { return lexer_arena_allocate(&p->memory, bytes); }
-
-static bool parse_entry(parser *p, sg_function *f)
-{
-    lexer *lex = &p->lex;
-    if (lexer_take(lex, "("))
-        while (!lexer_take(lex, ")")) {
-            if (!lexer_expect(lex, ".param") || !parse_variables(p, SPACE_PARAM, true)) return false;
-            lexer_take(lex, ",");
-        }
-    return parse_function_directives(p, f) && parse_body(p);
-}
-
-static bool parse_kernel(parser *p)
-{
-    if (lexer_peek(&p->lex) != TOKEN_WORD) return lexer_fail(&p->lex, "expected a function's name");
-    sg_function *f = calloc(1, sizeof *f);
-    parsed q = {0};
-    int symbols = p->symbol_count;
-    char reason[400];
-    if (!f) abort();
-    *f = (sg_function){.module = p->module, .name = strdup(p->lex.text), .display = demangled(p->lex.text), .max_threads = 1024, .shared_align = 1, .next = p->module->functions};
-    p->module->functions = f;
-    lexer_next(&p->lex);
-    p->function = f;
-    p->parsed = &q;
-    p->lex.keep = &q.memory;
-    p->scope = -1;
-    p->file = p->location = -1;
-    open_scope(p);
-    bool done = parse_entry(p, f);
-    if (done && !ptx_decode(f, &q, reason, sizeof reason)) done = lexer_fail(&p->lex, "%s: %s", f->name, reason);
-    free_parsed(&q);
-    p->symbol_count = symbols;
-    p->function = NULL;
-    p->parsed = NULL;
-    p->scope = 0;
-    return done;
-}
-
-/* .func: device functions that were not inlined. Only their names matter to us; see decode.c on calls. */
-static bool skip_function(parser *p)
-{
-    lexer *lex = &p->lex;
-    while (lexer_peek(lex) != TOKEN_END) {
-        if (lexer_take(lex, ";")) return true;
-        if (lexer_take(lex, "{")) return lexer_skip_block(lex);
-        lexer_next(lex);
-    }
-    return true;
-}
-
-static bool parse_file_name(parser *p)
-{
-    int64_t number;
-    if (!lexer_integer(&p->lex, &number) || number < 0 || number > 65535) return lexer_fail(&p->lex, "expected a file's number");
-    if (number >= p->module->file_count) {
-        p->module->files = realloc(p->module->files, (size_t)(number + 1) * sizeof *p->module->files);
-        if (!p->module->files) abort();
-        for (int i = p->module->file_count; i <= number; i++) p->module->files[i] = NULL;
-        p->module->file_count = (int)number + 1;
-    }
-    if (lexer_peek(&p->lex) != TOKEN_STRING) return lexer_fail(&p->lex, "expected a file's name");
-    p->module->files[number] = counts_file(p->lex.text);
-    lexer_next(&p->lex);
-    while (lexer_take(&p->lex, ",")) { /* time and size */
-        int64_t ignored;
-        if (!lexer_integer(&p->lex, &ignored)) return false;
-    }
-    return true;
-}
-
-static bool parse_target(parser *p)
-{
-    do {
-        if (lexer_peek(&p->lex) != TOKEN_WORD) return lexer_fail(&p->lex, "expected a target");
-        if (!strncmp(p->lex.text, "sm_", 3)) p->module->target = atoi(p->lex.text + 3);
-        lexer_next(&p->lex);
-    } while (lexer_take(&p->lex, ","));
-    return true;
-}
-
-static bool parse_module_item(parser *p)
-{
-    lexer *lex = &p->lex;
-    if (lexer_take(lex, ".version") || lexer_take(lex, ".address_size")) return lexer_next(lex), true;
-    if (lexer_take(lex, ".target")) return parse_target(p);
-    if (lexer_take(lex, ".file")) return parse_file_name(p);
-    if (lexer_take(lex, ".section")) {
-        while (lexer_peek(lex) != TOKEN_END && !lexer_take(lex, "{")) lexer_next(lex);
-        return lexer_skip_block(lex);
-    }
-    if (lexer_take(lex, ".visible") || lexer_take(lex, ".extern") || lexer_take(lex, ".weak") || lexer_take(lex, ".common") || lexer_take(lex, ";"))
-        return true;
-    if (lexer_take(lex, ".entry")) return parse_kernel(p);
-    if (lexer_take(lex, ".func")) return skip_function(p);
-    if (lexer_take(lex, ".global")) return parse_variables(p, SPACE_GLOBAL, false);
-    if (lexer_take(lex, ".const")) return parse_variables(p, SPACE_CONST, false);
-    if (lexer_take(lex, ".shared")) return parse_variables(p, SPACE_SHARED, false);
-    if (lexer_take(lex, ".pragma") || lexer_take(lex, ".alias")) return lexer_skip_past(lex, ";");
-    return lexer_fail(lex, "\"%s\" is not known at module level", lex->text);
-}
-
-bool ptx_parse(sg_module *module, char *error, size_t bytes)
-{
-    parser *p = calloc(1, sizeof *p);
-    struct arena_chunk *names = NULL;
-    if (!p) abort();
-    p->module = module;
-    lexer_begin(&p->lex, module->text, error, bytes);
-    p->lex.keep = &names;
-    bool done = true;
-    while (done && lexer_peek(&p->lex) != TOKEN_END) {
-        done = parse_module_item(p);
-        p->lex.keep = &names;
-    }
-    done = done && !p->lex.failed;
-    lexer_arena_free(names);
-    free(p);
-    return done;
 }

@@ -50,15 +50,27 @@ typedef struct parsed {
     int scope_count;
     uint8_t *register_bits;
     int register_count, register_capacity;
+    bool calls;
 } parsed;
+
+/* A device function's text, until all kernels are decoded. */
+typedef struct routine {
+    sg_function layout;       /* its name, frame and line numbers */
+    parsed body;
+    bool defined;
+    int return_register;      /* of its own: the instruction to go on at */
+    ptx_variable **results, **arguments, **variables; /* variables: all in the frame, parameters among them */
+    int result_count, argument_count, variable_count;
+    struct routine *next;
+} routine;
 
 /* Parses a module's text; each function is handed to ptx_decode at its end. False with a sentence that has the line. */
 bool ptx_parse(sg_module *module, char *error, size_t bytes);
 
-/* decode.c: turns statements into the function's code. */
-bool ptx_decode(sg_function *function, parsed *parsed, char *error, size_t bytes);
-/* flow.c: gives every register its place in the register file and finds doubtful reads. */
-void ptx_place_registers(sg_function *function, const uint8_t *register_bits, int register_count);
+/* decode.c: turns statements, and those of the routines that they call, into the function's code. */
+bool ptx_decode(sg_function *function, const parsed *parsed, const routine *routines, char *error, size_t bytes);
+/* flow.c: gives every register its place in the register file and finds doubtful reads. The places, to be freed; UINT32_MAX: unused. */
+uint32_t *ptx_place_registers(sg_function *function, const uint8_t *register_bits, int register_count);
 
 void *parsed_allocate(parsed *p, size_t bytes); /* zeroed; ends the process where memory is out: test equipment */
 

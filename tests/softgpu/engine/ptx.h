@@ -84,6 +84,29 @@ typedef struct ptx_row {
     bool (*finish)(insn *i, char *error, size_t bytes);
 } ptx_row;
 
+/* A call: whom, and where the arguments lie in the caller's frame (call.c). */
+typedef struct ptx_call {
+    int callee;                /* index in the function's callees; -1: whom the first source points to */
+    ptx_exec *builtin;         /* instead: what the device's library does */
+    uint32_t frame_bytes;      /* of the caller */
+    bool again;                /* may come back to the caller's function: its registers are put aside */
+    int result_count, argument_count;
+    struct ptx_slot {
+        int32_t offset, bytes; /* in the frame */
+    } *results, *arguments;
+} ptx_call;
+
+/* A device function that some kernel calls, in that kernel's code. */
+typedef struct ptx_callee {
+    const char *name;
+    uint64_t handle;           /* what a pointer to it is */
+    int32_t entry;             /* its first instruction */
+    uint32_t frame_bytes;
+    int result_count, argument_count, variable_count;
+    struct ptx_slot *results, *arguments;
+    int32_t *variables;        /* frame offsets, in the order of the registers that hold their addresses */
+} ptx_callee;
+
 struct insn {
     ptx_exec *exec;
     const operand *d, *s;     /* results and sources, vectors laid flat */
@@ -93,6 +116,9 @@ struct insn {
     uint8_t type[4], type_count;
     uint8_t op, op2, round, order, scope, space, space2;
     bool ends;                /* nothing runs on behind it: ret, exit, an unguarded bra */
+    bool returns;             /* ret of a device function: targets are all places behind its calls */
+    int callee;               /* whose ret */
+    ptx_call *call;           /* of a call */
     bool copies;              /* a mov: passes doubt on instead of raising it */
     bool doubts, marks;       /* some source, some result is doubtful */
     uint32_t flags;
@@ -116,6 +142,8 @@ typedef struct ptx_variable {
     ptx_space space;
     int64_t offset, bytes, align; /* in the function's shared, local or parameter memory; bytes 0: extern shared */
     bool managed;
+    bool by_kernel;           /* shared memory that each kernel which uses it finds a place for */
+    int frame_register;       /* device functions: the register of their own that holds its address; -1 */
     uint8_t *initial;         /* module variables: their bytes, NULL for zeros */
     struct ptx_fixup {        /* addresses of other variables inside them */
         int64_t at, addend;
@@ -159,7 +187,12 @@ struct sg_function {
     int32_t *parameter_offsets, *parameter_bytes;
     int parameter_count;
     int64_t parameter_total;
-    int64_t static_shared, shared_align, local_bytes;
+    int64_t static_shared, shared_align;
+    int64_t local_bytes;            /* its own frame and those of all that it calls */
+    ptx_callee *callees;
+    int callee_count;
+    operand *put_aside;             /* registers of callees, kept over a recursive call */
+    int put_aside_count;
     int max_threads, required_threads[3], required_cluster[3];
     sg_resources resources;
     bool have_resources;
@@ -181,7 +214,20 @@ struct sg_module {
     ptx_variable *variables;
     sg_function *functions;
     opcode_cache *opcodes;          /* what each opcode's text means; instructions point into it */
+    struct ptx_device_function {    /* .func, numbered from 1 */
+        char *name;
+        int number;
+        struct ptx_device_function *next;
+    } *device_functions;
 };
+
+/* Pointers to device functions: their number, far from any memory. */
+#define FUNCTION_WINDOW UINT64_C(0x0400000000)
+static inline uint64_t ptx_function_handle(int number) { return FUNCTION_WINDOW + 16 * (uint64_t)number; }
+/* The number of a device function, given at first use. */
+int ptx_function_number(sg_module *module, const char *name);
+/* 0: nothing of that name is known. */
+int ptx_function_find(const sg_module *module, const char *name);
 
 /* ---- special registers: %tid.x and its like ---------------------------------------------------------------------------- */
 

@@ -77,6 +77,12 @@ struct warp {
     uint32_t carry;         /* condition code of add.cc and its like, a bit a lane */
     const insn *at_barrier; /* what it waits at */
     bool waits;             /* it asked in vain, and has passed no barrier since */
+    uint32_t frame[LANES];  /* where the present function's frame begins in local memory */
+    uint16_t depth[LANES];  /* calls that have not returned */
+    struct lane_stack {     /* registers that recursive calls have put aside */
+        uint64_t *values;
+        int count, capacity;
+    } aside[LANES];
 };
 
 typedef struct named_barrier {

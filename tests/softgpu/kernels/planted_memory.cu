@@ -1,6 +1,9 @@
 /* Addresses: beyond an allocation, a shared array, a local array; misaligned; freed; never written. */
 #include "planted.h"
 
+#undef NDEBUG
+#include <cassert>
+
 __global__ void sum_row(const float *x, int n, float *out)
 {
     float sum = 0;
@@ -149,6 +152,40 @@ static void unwritten_shared(int planted)
     CHECK(cudaFree(out));
 }
 
+__global__ void check_lengths(const int *lengths, int limit)
+{
+    assert(lengths[threadIdx.x] <= limit); // PLANTED(assertion: assertion)
+}
+
+/* The two halves of a sum, in frames of their own. */
+__device__ __noinline__ float sum_down(const float *x, int n, int floor)
+{
+    float part[4];
+    if (n <= floor) return 0;
+    part[0] = x[n & 3];
+    part[1] = sum_down(x, n - 1, floor); // PLANTED(endless_recursion: out of bounds)
+    return part[0] + part[1];
+}
+
+__global__ void sum_recursively(const float *x, float *out, int n, int floor) { out[threadIdx.x] = sum_down(x, n, floor); }
+
+static void assertion(int planted)
+{
+    int *lengths = device_array(32, 7);
+    check_lengths<<<1, 32>>>(lengths, 7 - planted);
+    finish();
+    CHECK(cudaFree(lengths));
+}
+
+static void endless_recursion(int planted)
+{
+    float *x = device_array(4, 1.0f), *out = device_array(32, 0.0f);
+    sum_recursively<<<1, 32>>>(x, out, 20, planted ? -1000000 : 0);
+    finish();
+    CHECK(cudaFree(x));
+    CHECK(cudaFree(out));
+}
+
 static void unwritten_register(int planted)
 {
     float *out = device_array(32, 0.0f);
@@ -185,6 +222,8 @@ const planted_case planted_memory[] = {
     {"unwritten_global", unwritten_global},
     {"unwritten_shared", unwritten_shared},
     {"unwritten_register", unwritten_register},
+    {"assertion", assertion},
+    {"endless_recursion", endless_recursion},
     {"extra_tile", extra_tile},
     {"constant_read", constant_read},
     {NULL, NULL},

@@ -1,0 +1,39 @@
+/* The parser's state, shared by parse.c (declarations, operands, bodies) and parse_module.c (functions, the module). */
+#ifndef SOFTGPU_PARSER_H
+#define SOFTGPU_PARSER_H
+
+#include "lexer.h"
+#include "parse.h"
+
+typedef struct symbol {
+    const char *name;
+    int scope;
+    int first, count;         /* registers: `count` of them, named name0, name1 …; count 0: one, named name */
+    ptx_variable *variable;   /* not a register */
+} symbol;
+
+typedef struct parser {
+    lexer lex;
+    sg_module *module;
+    sg_function *function;    /* NULL at module level */
+    routine *routine;         /* the device function that is being read; NULL in a kernel */
+    routine *routines;        /* all of the module */
+    struct kernel {           /* those that call, until all routines are known */
+        sg_function *function;
+        parsed body;
+        struct kernel *next;
+    } *kernels;
+    parsed *parsed;
+    symbol symbols[4096];
+    int symbol_count;
+    int scope;
+    int file, line, location; /* of the last .loc */
+} parser;
+
+int add_register(parser *p, int bits);
+/* The rest of a declaration behind its state space; a parameter has no semicolon. */
+bool parse_variables(parser *p, ptx_space space, bool parameter);
+bool parse_body(parser *p);
+int open_scope(parser *p);
+
+#endif
