@@ -278,6 +278,12 @@ static void bad_usage_is_refused(void **state)
         {"--result-lse", "compare " QKV " --result-lse l.npy"},
         {"nothing to write", "compare " QKV " --result o.npy --output p.npy"},
         {"leave --against out", "compare " QKV " --result o.npy --against cpu"},
+        {"--window is \"5\", expected LEFT,RIGHT", "compare --window 5"},
+        {"--window is \"-2\"", "compare --random seqlen_q=4 --window -2,0"},
+        {"--window is \"\"", "compare --random seqlen_q=4 --window 4,"},
+        {"--softcap is \"-1\"", "compare --random seqlen_q=4 --softcap -1"},
+        {"--alibi is \"yes\"", "compare --random seqlen_q=4 --alibi yes"},
+        {"--chunk is \"0\"", "compare --random seqlen_q=4 --chunk 0"},
         {"the same file", "attention " QKV " --output o.npy --lse o.npy"},
         {"is empty", "attention " QKV " --output ''"},
     };
@@ -308,7 +314,7 @@ static void bad_input_is_refused(void **state)
         {"v has shape [2, 5, 4, 8], expected [2, 7, 2, 8]", "attention --q q.npy --k k.npy --v q.npy --output o.npy"},
         {"headless.npy has no heads", "attention --q q.npy --k headless.npy --v v.npy --output o.npy"},
         {"k16.npy is f16, but q.npy is f32; --dtype converts", "attention --q q.npy --k k16.npy --v v.npy --output o.npy"},
-        {"lengths.npy holds integers", "attention --q lengths.npy --k k.npy --v v.npy --output o.npy"},
+        {"lengths.npy holds integers or truth values", "attention --q lengths.npy --k k.npy --v v.npy --output o.npy"},
         {"seqlens_k[1] is 8, expected 0 to 7", "attention " QKV " --seqlens-k long.npy --output o.npy"},
         {"seqlens_k[0] is -1", "attention " QKV " --seqlens-k negative.npy --output o.npy"},
         {"three.npy: expected 2 integers", "attention " QKV " --seqlens-k three.npy --output o.npy"},
@@ -338,9 +344,6 @@ static void outputs_are_whole_or_absent(void **state)
     int before = test_count_files();
     test_expect(1, "/no/such/folder/o.npy cannot be written: No such file", "attention " QKV " --output /no/such/folder/o.npy");
     test_expect(1, "folder is a folder", "attention " QKV " --output folder");
-    test_expect(1, "/dev/full: No space left", "attention " QKV " --output /dev/full");
-    test_expect(1, "/dev/full: No space left", "attention " QKV " --output o.npy --lse /dev/full");
-    test_expect(1, "No space left", "attention --q q.npy --k k.npy --v v.npy --output /dev/null >/dev/full");
     test_expect(1, "stdout", "info --json >/dev/full");
     struct rlimit limit, small;
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
@@ -349,8 +352,21 @@ static void outputs_are_whole_or_absent(void **state)
     test_expect(1, "o.npy: File too large", "attention " QKV " --output o.npy --quiet");
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
     assert_int_equal(test_count_files(), before);
-    test_expect(0, "", "attention " QKV " --output /dev/null --lse /dev/null");
     rmdir(test_path("folder"));
+}
+
+static void a_full_disk_is_an_error(void **state)
+{
+    (void)state;
+    char full[512], null[512];
+    snprintf(full, sizeof full, "%s", test_device("full"));
+    snprintf(null, sizeof null, "%s", test_device("null"));
+    int before = test_count_files();
+    test_expect(1, "/full: No space left", "attention " QKV " --output %s", full);
+    test_expect(1, "/full: No space left", "attention " QKV " --output o.npy --lse %s", full);
+    test_expect(1, "No space left", "attention " QKV " --output %s >/dev/full", null);
+    test_expect(0, "", "attention " QKV " --output %s --lse %s", null, null);
+    assert_int_equal(test_count_files(), before);
 }
 
 static void nothing_but_the_result_is_printed_in_a_pipe(void **state)
@@ -380,6 +396,7 @@ int main(void)
         cmocka_unit_test(bad_usage_is_refused),
         cmocka_unit_test(bad_input_is_refused),
         cmocka_unit_test(outputs_are_whole_or_absent),
+        cmocka_unit_test(a_full_disk_is_an_error),
         cmocka_unit_test(nothing_but_the_result_is_printed_in_a_pipe),
     };
     return cmocka_run_group_tests(tests, make_inputs, NULL);

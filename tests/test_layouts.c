@@ -223,10 +223,11 @@ static void config_json_is_believed_and_checked(void **state)
         {"{\"num_attention_heads\": 4, \"head_dim\": 16}", "bert", 2, "says head_dim 16"},
         {"{\"num_attention_heads\": 4, \"rope_theta\": 10000.0}", "grouped", 2, "--rotary none"},
         {"{\"num_attention_heads\": 4, \"rope_theta\": 10000.0}", "grouped --rotary none", 0, "no rotary embedding is applied"},
-        {"{\"num_attention_heads\": 4, \"attn_logit_softcapping\": 50.0}", "grouped", 2, "attn_logit_softcapping"},
+        {"{\"num_attention_heads\": 4, \"attn_logit_softcapping\": \"50\"}", "grouped", 2, "attn_logit_softcapping"},
         {"{\"num_attention_heads\": 4, \"position_embedding_type\": \"relative_key\"}", "bert", 2, "relative"},
         {"{\"num_attention_heads\": 4, \"position_embedding_type\": \"absolute\"}", "bert", 0, ""},
-        {"{\"num_attention_heads\": 4, \"sliding_window\": 4}", "bert", 2, "sliding window of 4 keys"},
+        {"{\"num_attention_heads\": 4, \"sliding_window\": 4}", "bert", 2, "give --window 3,-1, or --window -1,-1"},
+        {"{\"num_attention_heads\": 4, \"sliding_window\": 4}", "bert --window -1,-1", 0, ""},
         {"{\"num_attention_heads\": 4, \"sliding_window\": 5}", "bert", 0, ""},
         {"{\"num_attention_heads\": 4, \"sliding_window\": 4, \"use_sliding_window\": false}", "bert", 0, ""},
         {"{}", "bert", 2, "config.json does not either"},
@@ -251,6 +252,16 @@ static void config_json_is_believed_and_checked(void **state)
     cJSON *json = test_json(0, RUN "--json --weights bert.safetensors");
     assert_float_equal(test_json_number(json, "scale"), 0.25, 0);
     cJSON_Delete(json);
+    config("{\"num_attention_heads\": 4, \"attn_logit_softcapping\": 2, \"sliding_window\": 2, \"layer_types\": "
+           "[\"sliding_attention\"]}");
+    test_expect(0, "", RUN_QUIET "--weights bert0.safetensors");
+    size_t sizes[2];
+    char *by_config = result(&sizes[0]);
+    config("{\"num_attention_heads\": 4, \"sliding_window\": 2, \"layer_types\": [\"full_attention\"]}");
+    test_expect(0, "", RUN_QUIET "--weights bert0.safetensors --window 1,-1 --softcap 2");
+    char *by_options = result(&sizes[1]);
+    assert_memory_equal(by_config, by_options, sizes[0]);
+    free(by_config), free(by_options);
     config("{\"num_attention_heads\": 2}");
     json = test_json(0, RUN "--json --weights bert.safetensors --heads 4"); /* the command line wins */
     assert_int_equal(test_json_number(json, "heads"), 4);
@@ -272,13 +283,33 @@ static void layers_are_chosen_by_number_and_prefix(void **state)
     test_expect(2, "no layer 3; it holds layers 2 to 4", RUN "--weights many.safetensors --heads 4 --layer 3");
     test_expect(2, "more than once: \"decoder.layers.4.\" and \"encoder.layers.4.\"",
                 RUN "--weights many.safetensors --heads 4 --layer 4");
-    json = test_json(0, RUN "--json --weights many.safetensors --heads 4 --layer 4 --prefix enc");
+    json = test_json(0, RUN "--json --weights many.safetensors --heads 4 --layer 4 --name-prefix enc");
     assert_string_equal(test_json_text(json, "prefix"), "encoder.layers.4.");
     cJSON_Delete(json);
-    test_expect(2, "under names that begin with \"model.\"", RUN "--weights many.safetensors --heads 4 --prefix model.");
+    test_expect(2, "under names that begin with \"model.\"", RUN "--weights many.safetensors --heads 4 --name-prefix model.");
     test_expect(2, "its names are those of GPT-2", RUN "--weights gpt2.safetensors --heads 4 --layout bert");
     begin(), put("some.weight", bq, Q, 0), finish("other.safetensors");
     test_expect(2, "its 1 tensors begin with \"some.weight\"", RUN "--weights other.safetensors --heads 4");
+}
+
+static void sinks_of_the_checkpoint_are_used(void **state)
+{
+    (void)state;
+    attend_output output;
+    size_t sizes[2];
+    begin(), put_apart("model.layers.0.", bart, Q, true), put("model.layers.0.self_attn.sinks", bq, HEADS, 0),
+        finish("sunk.safetensors");
+    assert_int_equal(attend_output_open(test_path("sinks.npy"), &output), ATTEND_OK);
+    assert_int_equal(attend_npy_write(&output, ATTEND_F32, 1, (int64_t[]){HEADS}, bq), ATTEND_OK);
+    assert_int_equal(attend_output_finish(&output), ATTEND_OK);
+    assert_int_equal(attend_output_commit(&output), ATTEND_OK);
+    attend_output_close(&output);
+    test_expect(0, "", RUN_QUIET "--weights sunk.safetensors --heads 4");
+    char *by_checkpoint = result(&sizes[0]);
+    test_expect(0, "", RUN_QUIET "--weights bert.safetensors --heads 4 --sinks sinks.npy");
+    char *by_option = result(&sizes[1]);
+    assert_memory_equal(by_checkpoint, by_option, sizes[0]);
+    free(by_checkpoint), free(by_option);
 }
 
 static void what_is_not_applied_is_refused(void **state)
@@ -308,6 +339,7 @@ int main(void)
         cmocka_unit_test(heads_come_from_shapes_and_config),
         cmocka_unit_test(config_json_is_believed_and_checked),
         cmocka_unit_test(layers_are_chosen_by_number_and_prefix),
+        cmocka_unit_test(sinks_of_the_checkpoint_are_used),
         cmocka_unit_test(what_is_not_applied_is_refused),
     };
     return cmocka_run_group_tests(tests, make_layer, NULL);

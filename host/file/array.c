@@ -17,6 +17,7 @@ size_t attend_array_type_bytes(attend_array_type type)
     case ATTEND_ARRAY_F16:
     case ATTEND_ARRAY_BF16: return 2;
     case ATTEND_ARRAY_I64: return 8;
+    case ATTEND_ARRAY_U8: return 1;
     case ATTEND_ARRAY_OTHER: break;
     }
     return 0;

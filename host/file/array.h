@@ -12,6 +12,7 @@ typedef enum attend_array_type {
     ATTEND_ARRAY_BF16,
     ATTEND_ARRAY_I32,
     ATTEND_ARRAY_I64,
+    ATTEND_ARRAY_U8,   /* also of truth values */
     ATTEND_ARRAY_OTHER /* a type that attend has no use for; only its size is known */
 } attend_array_type;
 

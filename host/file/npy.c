@@ -55,7 +55,8 @@ static attend_status take_descr(parser *p)
     static const struct {
         const char *descr;
         attend_array_type type;
-    } types[] = {{"<f4", ATTEND_ARRAY_F32}, {"<f2", ATTEND_ARRAY_F16}, {"<i4", ATTEND_ARRAY_I32}, {"<i8", ATTEND_ARRAY_I64}};
+    } types[] = {{"<f4", ATTEND_ARRAY_F32}, {"<f2", ATTEND_ARRAY_F16}, {"<i4", ATTEND_ARRAY_I32},
+                 {"<i8", ATTEND_ARRAY_I64}, {"|u1", ATTEND_ARRAY_U8},  {"|b1", ATTEND_ARRAY_U8}};
     char descr[32];
     if (take(p, "["))
         return attend_file_fail(ATTEND_BAD_FILE, "%s holds a structured dtype; float32 and float16 are read", p->path);

@@ -107,6 +107,8 @@ static attend_status time_naive(const options *o, job *job, const attend_tensor 
     int64_t bytes = naive_score_bytes(&p);
     *why = NULL;
     if (p.softmax_scale == 0) p.softmax_scale = (float)(1 / sqrt((double)p.head_dim));
+    if (attend_problem_features(&p) & ~(uint64_t)ATTEND_FEATURE_CAUSAL || job->attention.seqlens_q || job->attention.seqlens_k)
+        *why = "it knows causal attention alone";
     if (bytes == 0) *why = "there are no scores";
     if (bytes < 0 || bytes > attend_memory_available() / 10 * 9) *why = "its scores do not fit in memory";
     if (*why) return ATTEND_OK;

@@ -48,13 +48,29 @@ static attend_status check_demands(const char *path, const cJSON *json)
 {
     static const char *const flags[] = {"alibi", "scale_attn_by_inverse_layer_idx", NULL};
     const cJSON *positions = field(json, "position_embedding_type");
-    const cJSON *softcap = field(json, "attn_logit_softcapping");
     for (int i = 0; flags[i]; i++)
         if (cJSON_IsTrue(field(json, flags[i]))) return refuse(path, flags[i]);
-    if (softcap && !(cJSON_IsNumber(softcap) && softcap->valuedouble == 0)) return refuse(path, "attn_logit_softcapping");
     if (cJSON_IsString(positions) && strncmp(positions->valuestring, "relative", 8) == 0)
         return refuse(path, "position_embedding_type relative_…");
     return ATTEND_OK;
+}
+
+static attend_status read_softcap(const char *path, const cJSON *json, float *softcap)
+{
+    const cJSON *item = field(json, "attn_logit_softcapping");
+    if (item && !(cJSON_IsNumber(item) && item->valuedouble >= 0 && item->valuedouble < 1e30))
+        return attend_file_fail(ATTEND_BAD_FILE, "%s: attn_logit_softcapping is not a number of at least 0", path);
+    if (item) *softcap = (float)item->valuedouble;
+    return ATTEND_OK;
+}
+
+/* Models whose layers differ list what each does. */
+static int layer_slides(const cJSON *json, int64_t layer)
+{
+    const cJSON *types = field(json, "layer_types");
+    const cJSON *type = cJSON_IsArray(types) && layer < INT32_MAX ? cJSON_GetArrayItem(types, (int)layer) : NULL;
+    if (!cJSON_IsString(type)) return 0;
+    return !strcmp(type->valuestring, "sliding_attention") ? 1 : !strcmp(type->valuestring, "full_attention") ? -1 : 0;
 }
 
 static attend_status read_scale(const char *path, const cJSON *json, float *scale)
@@ -67,7 +83,7 @@ static attend_status read_scale(const char *path, const cJSON *json, float *scal
     return ATTEND_OK;
 }
 
-static attend_status read_config(const cJSON *json, model_config *config)
+static attend_status read_config(const cJSON *json, int64_t layer, model_config *config)
 {
     static const char *const heads[] = {"num_attention_heads", "n_head", "n_heads", "num_heads", NULL};
     static const char *const kv_heads[] = {"num_key_value_heads", NULL}, *const head_dim[] = {"head_dim", NULL};
@@ -81,7 +97,9 @@ static attend_status read_config(const cJSON *json, model_config *config)
     ATTEND_TRY(read_count(path, json, head_dim, &config->head_dim));
     if (!cJSON_IsFalse(field(json, "use_sliding_window"))) ATTEND_TRY(read_count(path, json, window, &config->sliding_window));
     for (int i = 0; rotary[i]; i++) config->rotary |= field(json, rotary[i]) != NULL;
+    config->slides = layer_slides(json, layer);
     ATTEND_TRY(read_scale(path, json, &config->scale));
+    ATTEND_TRY(read_softcap(path, json, &config->softcap));
     return check_demands(path, json);
 }
 
@@ -98,7 +116,7 @@ static attend_status read_text(const char *path, char **text, size_t *length)
     return status;
 }
 
-attend_status config_load(const char *weights, model_config *config)
+attend_status config_load(const char *weights, int64_t layer, model_config *config)
 {
     memset(config, 0, sizeof *config);
     char *copy = strdup(weights), *text = NULL;
@@ -112,7 +130,7 @@ attend_status config_load(const char *weights, model_config *config)
     if (status == ATTEND_OK) {
         text[length] = 0;
         cJSON *json = cJSON_ParseWithLengthOpts(text, length + 1, NULL, true);
-        status = json ? read_config(json, config) : attend_file_fail(ATTEND_BAD_FILE, "%s is not JSON", config->path);
+        status = json ? read_config(json, layer, config) : attend_file_fail(ATTEND_BAD_FILE, "%s is not JSON", config->path);
         cJSON_Delete(json);
     }
     free(text);

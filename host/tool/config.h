@@ -9,12 +9,14 @@ typedef struct model_config {
     char path[512];
     int64_t heads, kv_heads, head_dim; /* 0: not said */
     int64_t sliding_window;            /* 0: none */
+    int slides;                        /* 1: this layer has that window, -1: it has none, 0: not said */
     float scale;                       /* 0: the usual */
+    float softcap;                     /* 0: none */
     bool rotary;                       /* it gives parameters of a rotary embedding */
 } model_config;
 
-/* Reads config.json in the folder of `weights`; found is false where there is none. Fails where it is not a
+/* Reads what config.json in the folder of `weights` says of a layer; found is false where there is none. Fails where it is not a
    model's config, and where it asks for what attend run does not apply. */
-attend_status config_load(const char *weights, model_config *config);
+attend_status config_load(const char *weights, int64_t layer, model_config *config);
 
 #endif

@@ -1,5 +1,6 @@
 /* Loading a problem from options, and running it. */
 #include "job.h"
+#include "features.h"
 #include "measure.h"
 #include "progress.h"
 #include "file/fail.h"
@@ -14,13 +15,39 @@ attend_status from_library(attend_status status)
 }
 
 /* The alignment that the options mean; a bare --causal only where there is nothing to choose. */
-static attend_status choose_causal(const options *o, bool agree, attend_causal usual, attend_causal *causal)
+static attend_status choose_causal(const options *o, attend_causal usual, const attend_problem *p, attend_causal *causal)
 {
-    *causal = o->causal_choice == CAUSAL_NAMED ? o->causal : o->causal_choice == CAUSAL_BARE ? ATTEND_CAUSAL_TOP_LEFT : usual;
-    if (o->causal_choice != CAUSAL_BARE || agree) return ATTEND_OK;
+    bool agree = p->seqlen_q == p->seqlen_k && !o->seqlens_k && !o->features.seqlens_q;
+    attend_causal bare = o->features.align_bottom_right ? ATTEND_CAUSAL_BOTTOM_RIGHT : ATTEND_CAUSAL_TOP_LEFT;
+    *causal = o->causal_choice == CAUSAL_NAMED ? o->causal : o->causal_choice == CAUSAL_BARE ? bare : usual;
+    if (o->causal_choice != CAUSAL_BARE || agree || o->features.align_bottom_right) return ATTEND_OK;
     return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                             "--causal needs an alignment here, since queries and keys differ in number: --causal=top-left or "
                             "--causal=bottom-right");
+}
+
+/* The rest of a problem whose sizes are known. */
+static attend_status settle(const options *o, attend_causal usual, job *job)
+{
+    ATTEND_TRY(choose_causal(o, usual, &job->problem, &job->problem.causal));
+    features_set(o, &job->problem);
+    return features_load(o, &job->pool, &job->problem, &job->attention);
+}
+
+/* A model's sliding window: its config counts the query's own key, and not every model says which layers have it. */
+static attend_status apply_window(const options *o, const model_config *c, attend_problem *p)
+{
+    if (c->sliding_window == 0 || c->slides < 0 || o->features.windowed) return ATTEND_OK;
+    if (c->slides > 0) {
+        p->windowed = true, p->window_left = c->sliding_window - 1, p->window_right = -1;
+        return ATTEND_OK;
+    }
+    if (p->seqlen_k <= c->sliding_window) return ATTEND_OK;
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                            "%s has a sliding window of %" PRId64 " keys, less than the %" PRId64
+                            " of the input, and does not say in which layers: give --window %" PRId64
+                            ",-1, or --window -1,-1 for none",
+                            c->path, c->sliding_window, p->seqlen_k, c->sliding_window - 1);
 }
 
 static attend_status load_layer(const options *o, const attend_safetensors *file, job *job)
@@ -42,34 +69,10 @@ static attend_status load_layer(const options *o, const attend_safetensors *file
     if (x->shape[2] != p->hidden_size)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has %" PRId64 " columns, but the layer takes %" PRId64, o->input,
                                 x->shape[2], p->hidden_size);
-    if (job->layer.config.sliding_window && p->seqlen_k > job->layer.config.sliding_window)
-        return attend_file_fail(ATTEND_UNSUPPORTED,
-                                "%s asks for a sliding window of %" PRId64 " keys, less than the %" PRId64
-                                " of the input; attend run does not apply it",
-                                job->layer.config.path, job->layer.config.sliding_window, p->seqlen_k);
-    ATTEND_TRY(choose_causal(o, true, job->layer.found.naming->causal ? ATTEND_CAUSAL_TOP_LEFT : ATTEND_CAUSAL_NONE, &p->causal));
-    return layer_load(file, p->dtype, &job->pool, &job->layer);
-}
-
-static attend_status load_lengths(const char *path, job *job)
-{
-    attend_array array;
-    attend_tensor memory;
-    ATTEND_TRY(array_load(path, &array));
-    bool integers = array.type == ATTEND_ARRAY_I32 || array.type == ATTEND_ARRAY_I64;
-    attend_status status = ATTEND_OK;
-    if (!integers || array.rank != 1 || array.shape[0] != job->problem.batch)
-        status =
-            attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s: expected %" PRId64 " integers (int32 or int64), one a batch entry",
-                             path, job->problem.batch);
-    if (status == ATTEND_OK)
-        status = pool_tensor(&job->pool, path, ATTEND_F32, 1, (int64_t[]){2 * array.shape[0]}, &memory); /* 8 bytes a length */
-    int64_t *lengths = memory.data;
-    for (int64_t i = 0; status == ATTEND_OK && i < array.shape[0]; i++)
-        lengths[i] = array.type == ATTEND_ARRAY_I32 ? ((int32_t *)array.data)[i] : ((int64_t *)array.data)[i];
-    job->attention.seqlens_k = lengths;
-    attend_array_free(&array);
-    return status;
+    ATTEND_TRY(apply_window(o, &job->layer.config, p));
+    ATTEND_TRY(layer_load(file, p->dtype, &job->pool, &job->layer));
+    job->attention.sinks = job->layer.sinks;
+    return settle(o, job->layer.found.naming->causal ? ATTEND_CAUSAL_TOP_LEFT : ATTEND_CAUSAL_NONE, job);
 }
 
 static attend_status load_tensors(const options *o, job *job)
@@ -101,8 +104,7 @@ static attend_status load_tensors(const options *o, job *job)
     if (p->num_kv_heads == 0 || p->head_dim_v == 0) /* 0 would mean "the usual" to the library */
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has no %s", p->num_kv_heads ? o->v : o->k,
                                 p->num_kv_heads ? "columns" : "heads");
-    ATTEND_TRY(choose_causal(o, p->seqlen_q == p->seqlen_k && !o->seqlens_k, ATTEND_CAUSAL_NONE, &p->causal));
-    return o->seqlens_k ? load_lengths(o->seqlens_k, job) : ATTEND_OK;
+    return settle(o, ATTEND_CAUSAL_NONE, job);
 }
 
 /* Shapes that are not said: 8 heads of 64, 1024 queries and as many keys. */
@@ -124,7 +126,7 @@ static attend_status make_random(const options *o, job *job)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                 "--random: heads (%" PRId64 ") is not a multiple of kv_heads (%" PRId64 ")", p->num_heads,
                                 p->num_kv_heads);
-    ATTEND_TRY(choose_causal(o, p->seqlen_q == p->seqlen_k, ATTEND_CAUSAL_NONE, &p->causal));
+    ATTEND_TRY(settle(o, ATTEND_CAUSAL_NONE, job));
     const int64_t q[] = {p->batch, p->seqlen_q, p->num_heads, p->head_dim},
                   k[] = {p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim};
     const int64_t v[] = {p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim_v};
@@ -242,6 +244,7 @@ attend_layer_args job_layer_args(const job *job, const outcome *outcome)
 {
     attend_layer_args args = job->inputs;
     args.out = outcome->out, args.lse = outcome->lse;
+    features_copy(&job->attention, &args);
     args.q = outcome->q, args.k = outcome->k, args.v = outcome->v, args.heads = outcome->heads;
     return args;
 }

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 static const char *causal_name(attend_causal causal)
@@ -45,6 +46,21 @@ static void report_layer(const job *job, report *r)
                        found->naming->title);
 }
 
+/* What is asked for beyond plain and causal attention. */
+static void report_features(const attend_problem *p, report *r)
+{
+    uint64_t features = attend_problem_features(p) & ~(uint64_t)ATTEND_FEATURE_CAUSAL;
+    cJSON *list = cJSON_AddArrayToObject(r->object, "features");
+    char text[512] = "";
+    for (int bit = 0; attend_feature_name(bit); bit++) {
+        if (!(features >> bit & 1)) continue;
+        size_t used = strlen(text);
+        snprintf(text + used, sizeof text - used, "%s%s", used ? ", " : "", attend_feature_name(bit));
+        cJSON_AddItemToArray(list, cJSON_CreateString(attend_feature_name(bit)));
+    }
+    if (*text) report_fact(r, "with", text);
+}
+
 void job_report(const job *job, report *r)
 {
     const attend_problem *p = &job->problem;
@@ -52,10 +68,11 @@ void job_report(const job *job, report *r)
     report_text(r, "dtype", "problem", attend_dtype_name(p->dtype),
                 "%s, batch %" PRId64 ", %" PRId64 " queries, %" PRId64 " keys, heads %" PRId64 "/%" PRId64 " of %" PRId64 "%s",
                 attend_dtype_name(p->dtype), p->batch, p->seqlen_q, p->seqlen_k, p->num_heads, p->num_kv_heads, p->head_dim,
-                job->attention.seqlens_k ? ", lengths given" : "");
+                job->attention.seqlens_q || job->attention.seqlens_k ? ", lengths given" : "");
     report_text(
         r, "causal", "causal", causal_name(p->causal), "%s%s", causal_name(p->causal),
         job->is_layer && job->layer.found.naming->causal && p->causal ? ", as these models are; --causal=none for all keys" : "");
+    report_features(p, r);
     const struct {
         const char *key;
         int64_t value;

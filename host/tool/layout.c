@@ -154,9 +154,9 @@ static attend_status nothing_found(const attend_safetensors *file, const options
     if (s->another)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has no layer in the layout asked for; its names are those of %s",
                                 path, s->another->title);
-    if (options->prefix)
+    if (options->name_prefix)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has no attention layer under names that begin with \"%s\"", path,
-                                options->prefix);
+                                options->name_prefix);
     return attend_file_fail(ATTEND_BAD_FILE,
                             "%s has no attention layer with names of BERT, GPT-2, Llama or "
                             "torch.nn.MultiheadAttention; its %" PRId64 " tensors begin with \"%s\"",
@@ -166,17 +166,17 @@ static attend_status nothing_found(const attend_safetensors *file, const options
 attend_status layout_find(const attend_safetensors *file, const options *options, found_layer *found)
 {
     search s = {.layout = options->layout, .layer = options->layer, .first = -1, .last = -1};
-    for_each_layer(file, options->prefix, note_range, &s);
+    for_each_layer(file, options->name_prefix, note_range, &s);
     if (s.first < 0) return nothing_found(file, options, &s);
     if (s.layer < 0) s.layer = s.first;
-    for_each_layer(file, options->prefix, note_match, &s);
+    for_each_layer(file, options->name_prefix, note_match, &s);
     if (s.matches == 0)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has no layer %" PRId64 "; it holds layers %" PRId64 " to %" PRId64,
                                 file->input.path, s.layer, s.first, s.last);
     if (s.matches > 1)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "%s has layer %" PRId64 " more than once: \"%s\" and \"%s\"; give --prefix", file->input.path,
-                                s.layer, s.match.prefix, s.second.prefix);
+                                "%s has layer %" PRId64 " more than once: \"%s\" and \"%s\"; give --name-prefix",
+                                file->input.path, s.layer, s.match.prefix, s.second.prefix);
     *found = s.match;
     found->first = s.first, found->last = s.last;
     return ATTEND_OK;
@@ -190,7 +190,6 @@ attend_status layout_check_extras(const attend_safetensors *file, const found_la
         {"self_attn.q_norm.weight", "normalises Q and K"},
         {"self_attn.k_norm.weight", "normalises Q and K"},
         {"self_attn.q_layernorm.weight", "normalises Q and K"},
-        {"self_attn.sinks", "has attention sinks"},
         {"attention.self.distance_embedding.weight", "has relative positions"},
         {"attention.self.relative_attention_bias.weight", "has relative positions"},
         {"bias_k", "appends a learned key"},

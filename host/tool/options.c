@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const struct {
     command command;
@@ -91,6 +92,13 @@ static attend_status need(const options *o, const char *name, const void *value)
     return attend_file_fail(ATTEND_INVALID_ARGUMENT, "attend %s needs %s", o->name, name);
 }
 
+/* Or will be: a device may take two results. */
+static bool is_regular(const char *path)
+{
+    struct stat about;
+    return stat(path, &about) || S_ISREG(about.st_mode);
+}
+
 /* That exactly one source of a problem is given, and completely. */
 static attend_status check_sources(const options *o, uint64_t given)
 {
@@ -111,7 +119,7 @@ static attend_status check_sources(const options *o, uint64_t given)
         ATTEND_TRY(need(o, "--k", o->k));
         ATTEND_TRY(need(o, "--v", o->v));
     }
-    if (o->output && o->lse && !strcmp(o->output, o->lse) && strncmp(o->output, "/dev/", 5) != 0)
+    if (o->output && o->lse && !strcmp(o->output, o->lse) && is_regular(o->output))
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--output and --lse are the same file");
     if (o->command == COMMAND_RUN || o->command == COMMAND_ATTENTION) return need(o, "--output", o->output);
     if (o->result_lse && !o->result) return need(o, "--result where --result-lse is given", o->result);

@@ -33,13 +33,22 @@ typedef struct random_shape {
     int64_t batch, heads, kv_heads, seqlen_q, seqlen_k, head_dim, head_dim_v;
 } random_shape;
 
+/* What attention does beyond Q, K and V: fields of attend_problem, and files of the tensors that they announce. */
+typedef struct feature_options {
+    bool align_bottom_right, windowed;
+    int64_t window_left, window_right, chunk, prefix; /* chunk, prefix 0: none */
+    float softcap;                                    /* 0: none */
+    attend_alibi alibi;
+    const char *seqlens_q, *starts_k, *mask, *bias, *alibi_slopes, *head_scales, *sinks;
+} feature_options;
+
 /* Texts point into argv; NULL: not given. */
 typedef struct options {
     command command;
     const char *name; /* the command's */
 
-    const char *weights, *input, *prefix; /* a layer */
-    int64_t layer;                        /* -1: not said */
+    const char *weights, *input, *name_prefix; /* a layer */
+    int64_t layer;                             /* -1: not said */
     layout layout;
     int64_t heads, kv_heads; /* 0: not said */
     bool without_rotary;
@@ -52,6 +61,7 @@ typedef struct options {
     attend_values values;
     uint64_t seed;
 
+    feature_options features;
     causal_choice causal_choice;
     attend_causal causal;
     const char *output, *lse;

@@ -11,6 +11,7 @@ enum {
     COMPARE = COMMAND_COMPARE,
     BENCH = COMMAND_BENCH,
     INFO = COMMAND_INFO,
+    COMPUTING = RUN | ATTENTION | COMPARE | BENCH,
     ALL = RUN | ATTENTION | COMPARE | BENCH | INFO
 };
 
@@ -132,12 +133,51 @@ static attend_status read_dtype(const option_row *row, const char *text, options
     return ATTEND_OK;
 }
 
+static attend_status read_window(const option_row *row, const char *text, options *options)
+{
+    char left[32];
+    const char *comma = strchr(text, ',');
+    feature_options *f = &options->features;
+    if (!comma || (size_t)(comma - text) >= sizeof left)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected LEFT,RIGHT", row->name, text);
+    memcpy(left, text, (size_t)(comma - text));
+    left[comma - text] = 0;
+    f->windowed = true;
+    ATTEND_TRY(parse_whole(row->name, left, -1, INT64_MAX, &f->window_left));
+    return parse_whole(row->name, comma + 1, -1, INT64_MAX, &f->window_right);
+}
+
+static attend_status read_softcap(const option_row *row, const char *text, options *options)
+{
+    ATTEND_TRY(parse_scale(row->name, text, &options->features.softcap));
+    if (options->features.softcap > 0) return ATTEND_OK;
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected a number above 0", row->name, text);
+}
+
+static attend_status read_alibi(const option_row *row, const char *text, options *options)
+{
+    static const char *const names[] = {"none", "symmetric", "causal", NULL};
+    int index;
+    ATTEND_TRY(parse_choice(row->name, text, names, &index));
+    options->features.alibi = (attend_alibi)index;
+    return ATTEND_OK;
+}
+
+static attend_status read_align(const option_row *row, const char *text, options *options)
+{
+    static const char *const names[] = {"top-left", "bottom-right", NULL};
+    int index;
+    ATTEND_TRY(parse_choice(row->name, text, names, &index));
+    options->features.align_bottom_right = index == 1;
+    return ATTEND_OK;
+}
+
 #define FIELD(name) offsetof(options, name)
 const option_row option_rows[] = {
     {"--weights", "FILE", RUN | COMPARE, OF_LAYER, read_text, FIELD(weights), "a layer's weights, .safetensors"},
     {"--layer", "N", RUN | COMPARE, OF_LAYER, read_layer, 0, "which layer of the file (the first)"},
     {"--layout", "NAME", RUN | COMPARE, OF_LAYER, read_layout, 0, "its tensor names: auto, bert, gpt2, llama, torch (auto)"},
-    {"--prefix", "TEXT", RUN | COMPARE, OF_LAYER, read_text, FIELD(prefix), "only tensors whose names begin so"},
+    {"--name-prefix", "TEXT", RUN | COMPARE, OF_LAYER, read_text, FIELD(name_prefix), "only tensors whose names begin so"},
     {"--input", "X.npy", RUN | COMPARE, OF_LAYER, read_text, FIELD(input), "[batch, seqlen, hidden] or [seqlen, hidden]"},
     {"--heads", "H", RUN | COMPARE, OF_LAYER, read_count, FIELD(heads), "query heads (config.json beside the weights)"},
     {"--kv-heads", "K", RUN | COMPARE, OF_LAYER, read_count, FIELD(kv_heads), "key and value heads (from the weights' shapes)"},
@@ -155,6 +195,20 @@ const option_row option_rows[] = {
     {"--seed", "N", COMPARE | BENCH, OF_RANDOM, read_seed, 0, "of the random values (1)"},
     {"--causal", "[=WHERE]", RUN | ATTENTION | COMPARE | BENCH, OF_ANY, read_causal, 0,
      "top-left, bottom-right or none; bare: where both agree"},
+    {"--window", "L,R", COMPUTING, OF_ANY, read_window, 0, "only keys from L before to R after the query; -1: no limit"},
+    {"--align", "WHERE", COMPUTING, OF_ANY, read_align, 0, "where query 0 stands among the keys: top-left, bottom-right"},
+    {"--chunk", "N", COMPUTING, OF_ANY, read_count, FIELD(features.chunk), "only keys of the query's chunk of N"},
+    {"--prefix", "N", COMPUTING, OF_ANY, read_count, FIELD(features.prefix), "the first N keys are seen by all"},
+    {"--softcap", "C", COMPUTING, OF_ANY, read_softcap, 0, "limit scores to C·tanh(score / C)"},
+    {"--alibi", "KIND", COMPUTING, OF_ANY, read_alibi, 0, "penalty by distance: symmetric, causal"},
+    {"--alibi-slopes", "S.npy", COMPUTING, OF_ANY, read_text, FIELD(features.alibi_slopes), "f32 [heads] (the paper's)"},
+    {"--mask", "M.npy", COMPUTING, OF_ANY, read_text, FIELD(features.mask),
+     "bool or uint8 [batch, heads, queries, keys], or broadcast"},
+    {"--bias", "B.npy", COMPUTING, OF_ANY, read_text, FIELD(features.bias), "added to the scores; shaped as a mask"},
+    {"--head-scales", "S.npy", COMPUTING, OF_ANY, read_text, FIELD(features.head_scales), "f32 [heads]: factors of the scale"},
+    {"--sinks", "S.npy", COMPUTING, OF_ANY, read_text, FIELD(features.sinks), "f32 [heads]: logits that take part in softmax"},
+    {"--seqlens-q", "N.npy", COMPUTING, OF_ANY, read_text, FIELD(features.seqlens_q), "integers [batch]: queries of each entry"},
+    {"--starts-k", "N.npy", COMPUTING, OF_ANY, read_text, FIELD(features.starts_k), "integers [batch]: keys before are padding"},
     {"--output", "Z.npy", RUN | ATTENTION | COMPARE, OF_ANY, read_text, FIELD(output), "the result; .safetensors holds bf16 too"},
     {"--lse", "L.npy", RUN | ATTENTION | COMPARE, OF_ANY, read_text, FIELD(lse), "log-sum-exp, f32 [batch, heads, seqlen_q]"},
     {"--against", "DEVICE", COMPARE, OF_ANY, read_against, 0, "reference; cpu, cuda: also run there (reference)"},

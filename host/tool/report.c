@@ -50,6 +50,12 @@ void report_text(report *r, const char *key, const char *label, const char *valu
     va_end(arguments);
 }
 
+void report_fact(report *r, const char *label, const char *text)
+{
+    add_label(r, "%s", label);
+    add_label(r, "%s", text);
+}
+
 void report_json_number(cJSON *object, const char *key, double value)
 {
     if (isfinite(value))

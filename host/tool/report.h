@@ -30,6 +30,9 @@ void report_text(report *report, const char *key, const char *label, const char 
 void report_number(report *report, const char *key, const char *label, double value, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 
+/* For a person alone. */
+void report_fact(report *report, const char *label, const char *text);
+
 /* A table below the facts; cells are appended row by row, the first row is the heading. */
 void report_table(report *report, const char *alignment);
 void report_cell(report *report, const char *format, ...) __attribute__((format(printf, 2, 3)));

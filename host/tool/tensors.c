@@ -15,7 +15,7 @@ void pool_free(pool *pool)
     while (pool->count) free(pool->blocks[--pool->count]);
 }
 
-static attend_status pool_keep(pool *pool, void *block)
+attend_status pool_keep(pool *pool, void *block)
 {
     if (pool->count < (int)(sizeof pool->blocks / sizeof *pool->blocks)) {
         pool->blocks[pool->count++] = block;
@@ -87,7 +87,7 @@ attend_status array_dtype(const char *path, const attend_array *array, attend_dt
     case ATTEND_ARRAY_F32: *dtype = ATTEND_F32; return ATTEND_OK;
     case ATTEND_ARRAY_F16: *dtype = ATTEND_F16; return ATTEND_OK;
     case ATTEND_ARRAY_BF16: *dtype = ATTEND_BF16; return ATTEND_OK;
-    default: return attend_file_fail(ATTEND_BAD_FILE, "%s holds integers, expected floats", path);
+    default: return attend_file_fail(ATTEND_BAD_FILE, "%s holds integers or truth values, expected floats", path);
     }
 }
 
@@ -123,8 +123,8 @@ static attend_status convert(const char *path, const attend_array *array, attend
 
 static attend_status to_tensor(pool *pool, const char *path, attend_array *array, attend_dtype dtype, attend_tensor *tensor)
 {
-    attend_dtype from = ATTEND_F32;
-    ATTEND_TRY(array_dtype(path, array, &from));
+    attend_dtype from = ATTEND_U8;
+    if (dtype != ATTEND_U8 || array->type != ATTEND_ARRAY_U8) ATTEND_TRY(array_dtype(path, array, &from));
     if (array->rank > ATTEND_MAX_RANK)
         return attend_file_fail(ATTEND_BAD_FILE, "%s has %d axes, expected at most %d", path, array->rank, ATTEND_MAX_RANK);
     if (from != dtype) {

@@ -11,6 +11,8 @@ typedef struct pool {
     int count;
 } pool;
 void pool_free(pool *pool);
+/* Takes a block, also when it fails. */
+attend_status pool_keep(pool *pool, void *block);
 
 /* A zeroed tensor without gaps. `name` is for the sentence where memory lacks. */
 attend_status pool_tensor(pool *pool, const char *name, attend_dtype dtype, int rank, const int64_t *shape,

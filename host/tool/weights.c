@@ -110,13 +110,14 @@ attend_status layer_find(const attend_safetensors *file, const options *options,
     memset(layer, 0, sizeof *layer);
     ATTEND_TRY(layout_find(file, options, &layer->found));
     ATTEND_TRY(layout_check_extras(file, &layer->found));
-    ATTEND_TRY(config_load(options->weights, &layer->config));
+    ATTEND_TRY(config_load(options->weights, layer->found.layer, &layer->config));
     ATTEND_TRY(check_rotary(file->input.path, options, layer));
     ATTEND_TRY(read_extents(file, &layer->found, &e));
     const naming *n = layer->found.naming;
     snprintf(layer->stored, sizeof layer->stored, "%s",
              layout_entry(file, layer->found.prefix, n->fused ? n->fused : n->q)->dtype);
     layer->problem.softmax_scale = layer->config.scale;
+    layer->problem.softcap = layer->config.softcap;
     return count_heads(file->input.path, options, layer, &e);
 }
 
@@ -193,6 +194,7 @@ attend_status layer_load(const attend_safetensors *file, attend_dtype dtype, poo
         ATTEND_TRY(load_bias(file, found, n->k, dtype, pool, k, &w->bk));
         ATTEND_TRY(load_bias(file, found, n->v, dtype, pool, v, &w->bv));
     }
+    ATTEND_TRY(load(file, found, "self_attn.sinks", ATTEND_F32, pool, &layer->sinks));
     ATTEND_TRY(load_matrix(file, found, n->out, dtype, pool, &w->wo));
     return load_bias(file, found, n->out, dtype, pool, p->output_size, &w->bo);
 }

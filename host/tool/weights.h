@@ -14,6 +14,7 @@ typedef struct layer {
     const char *heads_by; /* where the number of heads comes from */
     bool rotary_missing;  /* its models rotate Q and K; here nothing does */
     attend_layer_weights weights;
+    attend_tensor sinks;    /* f32 [heads], where the layer has them */
     attend_problem problem; /* heads, dims and sizes; the scale, if the config says one */
 } layer;
 

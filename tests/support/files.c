@@ -2,12 +2,15 @@
 #include "files.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -66,6 +69,18 @@ char *test_read_file(const char *path, size_t *size)
     assert_int_equal(fread(bytes, 1, *size, file), *size);
     fclose(file);
     return bytes;
+}
+
+const char *test_device(const char *name)
+{
+    const char *path = test_path(name);
+    dev_t device = makedev(1, !strcmp(name, "full") ? 7 : 3);
+    if (geteuid() != 0) return !strcmp(name, "full") ? "/dev/full" : "/dev/null";
+    if (access(path, F_OK) && mknod(path, S_IFCHR | 0666, device)) skip();
+    int descriptor = open(path, O_WRONLY);
+    if (descriptor < 0) skip(); /* mounted without devices */
+    close(descriptor);
+    return path;
 }
 
 int test_count_files(void)

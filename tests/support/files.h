@@ -12,6 +12,9 @@ const char *test_path(const char *name);
 void test_write_file(const char *path, const void *bytes, size_t size);
 /* The whole file with a NUL behind it; free() it. Fails the test where it cannot be read. */
 char *test_read_file(const char *path, size_t *size);
+/* A device like /dev/full or /dev/null that a test may lose: as root a node of the test's own, made where the file system allows
+   it (else the test is skipped); otherwise the system's, which only root could replace. */
+const char *test_device(const char *name);
 /* Files in the folder, also those that begin with a dot. */
 int test_count_files(void);
 

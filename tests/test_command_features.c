@@ -1,0 +1,143 @@
+/* The command's features, on the fp64 reference: each reaches the problem it names, and says the same as another way to say it.
+ */
+#include "support/command.h"
+#include "support/files.h"
+#include "file/npy.h"
+#include "values/values.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+enum { BATCH = 2, ROWS = 6, HEADS = 4, DIM = 8 };
+
+static void write_floats(const char *name, int rank, const int64_t *shape, const float *data)
+{
+    attend_output output;
+    assert_int_equal(attend_output_open(test_path(name), &output), ATTEND_OK);
+    assert_int_equal(attend_npy_write(&output, ATTEND_F32, rank, shape, data), ATTEND_OK);
+    assert_int_equal(attend_output_finish(&output), ATTEND_OK);
+    assert_int_equal(attend_output_commit(&output), ATTEND_OK);
+    attend_output_close(&output);
+}
+
+/* A file of another dtype: numpy's header by hand. */
+static void write_raw(const char *name, const char *descr, const char *shape, const void *data, size_t bytes)
+{
+    char file[512];
+    int length = snprintf(file + 10, 200, "{'descr': '%s', 'fortran_order': False, 'shape': %s, }", descr, shape);
+    memcpy(file, "\x93NUMPY\1\0", 8);
+    file[8] = (char)length, file[9] = 0;
+    memcpy(file + 10 + length, data, bytes);
+    test_write_file(test_path(name), file, (size_t)(10 + length) + bytes);
+}
+
+static int make_inputs(void **state)
+{
+    (void)state;
+    static float data[BATCH * ROWS * HEADS * DIM];
+    const char *const names[] = {"q.npy", "k.npy", "v.npy"};
+    for (int i = 0; i < 3; i++) {
+        attend_tensor t = attend_tensor_1d(data, ATTEND_F32, BATCH * ROWS * HEADS * DIM);
+        t.stride[0] = 1;
+        attend_values_gauss((uint64_t)i + 5, 1, &t);
+        write_floats(names[i], 4, (int64_t[]){BATCH, ROWS, HEADS, DIM}, data);
+    }
+    return 0;
+}
+
+#define ATTENTION "attention --q q.npy --k k.npy --v v.npy --device reference --quiet "
+
+/* Two command lines with the same result, and neither the plain one. */
+static void expect_same(const char *one, const char *other)
+{
+    size_t sizes[3];
+    test_expect(0, "", ATTENTION "--output a.npy %s", one);
+    test_expect(0, "", ATTENTION "--output b.npy %s", other);
+    test_expect(0, "", ATTENTION "--output plain.npy");
+    char *a = test_read_file(test_path("a.npy"), &sizes[0]), *b = test_read_file(test_path("b.npy"), &sizes[1]);
+    char *plain = test_read_file(test_path("plain.npy"), &sizes[2]);
+    assert_int_equal(sizes[0], sizes[1]);
+    if (memcmp(a, b, sizes[0]) != 0) fail_msg("\"%s\" and \"%s\" give different results", one, other);
+    if (!memcmp(a, plain, sizes[0])) fail_msg("\"%s\" gives the plain result", one);
+    free(a), free(b), free(plain);
+}
+
+static void two_ways_to_say_one_thing(void **state)
+{
+    (void)state;
+    unsigned char window[ROWS * ROWS];
+    float bias[ROWS * ROWS], slopes[HEADS] = {0.25f, 0.0625f, 0.015625f, 0.00390625f}, twos[HEADS] = {2, 2, 2, 2};
+    for (int i = 0; i < ROWS; i++)
+        for (int j = 0; j < ROWS; j++) {
+            window[i * ROWS + j] = j >= i - 2 && j <= i + 1;
+            bias[i * ROWS + j] = -0.5f * (float)abs(i - j);
+        }
+    write_raw("window.npy", "|b1", "(6, 6)", window, sizeof window);
+    write_raw("lengths.npy", "<i4", "(2,)", (int32_t[]){6, 4}, 8);
+    write_raw("starts.npy", "<i8", "(2,)", (int64_t[]){0, 0}, 16);
+    unsigned char padded[2 * ROWS];
+    for (int j = 0; j < 2 * ROWS; j++) padded[j] = j < 10;
+    write_raw("padded.npy", "|u1", "(2, 1, 1, 6)", padded, sizeof padded);
+    write_floats("bias.npy", 2, (int64_t[]){ROWS, ROWS}, bias);
+    write_floats("slopes.npy", 1, (int64_t[]){HEADS}, slopes);
+    for (int h = 0; h < HEADS; h++) slopes[h] = 0.5f;
+    write_floats("halves.npy", 1, (int64_t[]){HEADS}, slopes);
+    write_floats("twos.npy", 1, (int64_t[]){HEADS}, twos);
+    expect_same("--window 2,1", "--mask window.npy");
+    expect_same("--causal", "--window -1,0");
+    expect_same("--causal=bottom-right", "--align bottom-right --causal");
+    expect_same("--seqlens-k lengths.npy", "--mask padded.npy");
+    expect_same("--seqlens-k lengths.npy", "--seqlens-k lengths.npy --starts-k starts.npy");
+    expect_same("--alibi symmetric", "--alibi symmetric --alibi-slopes slopes.npy");
+    expect_same("--alibi symmetric --alibi-slopes halves.npy", "--bias bias.npy");
+    expect_same("--head-scales twos.npy --scale 0.25", "--scale 0.5");
+    expect_same("--chunk 2 --causal", "--window -1,0 --chunk 2");
+    expect_same("--causal --prefix 3", "--window -1,0 --prefix 3");
+}
+
+static void every_feature_holds_against_the_reference(void **state)
+{
+    (void)state;
+    const float sinks[HEADS] = {0, 1, -2, 3};
+    write_floats("sinks.npy", 1, (int64_t[]){HEADS}, sinks);
+    cJSON *json = test_json(
+        0, "compare --q q.npy --k k.npy --v v.npy --device reference --json --causal --window 3,0 --prefix 1 --softcap 5 "
+           "--alibi causal --sinks sinks.npy");
+    static const char *const names[] = {"sliding window", "prefix", "softcap", "ALiBi"};
+    const cJSON *list = cJSON_GetObjectItem(json, "features");
+    for (int i = 0; i < 4; i++) {
+        bool found = false;
+        const cJSON *item;
+        cJSON_ArrayForEach(item, list) found |= strstr(item->valuestring, names[i]) != NULL;
+        if (!found) fail_msg("%s is not among the features", names[i]);
+    }
+    assert_int_equal(cJSON_GetArraySize(list), 5);
+    cJSON_Delete(json);
+}
+
+static void what_does_not_fit_is_refused(void **state)
+{
+    (void)state;
+    const float one[1] = {1};
+    write_floats("one.npy", 1, (int64_t[]){1}, one);
+    write_raw("three.npy", "|u1", "(3, 6)", "123456123456123456", 18);
+    test_expect(2, "one.npy holds one value for all scores", ATTENTION "--output o.npy --bias one.npy");
+    test_expect(2, "bias.npy is a mask of another type than bool or uint8", ATTENTION "--output o.npy --mask bias.npy");
+    test_expect(2, "mask has shape [1, 1, 3, 6]", ATTENTION "--output o.npy --mask three.npy");
+    test_expect(2, "sinks has shape [1], expected [4]", ATTENTION "--output o.npy --sinks one.npy");
+    test_expect(2, "window.npy holds integers or truth values", ATTENTION "--output o.npy --bias window.npy");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(two_ways_to_say_one_thing),
+        cmocka_unit_test(every_feature_holds_against_the_reference),
+        cmocka_unit_test(what_does_not_fit_is_refused),
+    };
+    return cmocka_run_group_tests(tests, make_inputs, NULL);
+}
