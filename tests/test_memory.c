@@ -1,5 +1,5 @@
-/* A plan's memory grows with the sequence, not with its square: per token it never needs more for longer sequences than for shorter
-   ones. Printed, so that the figures of docs/measured/memory.md can be had again. */
+/* A plan's memory grows with the sequence, not with its square: per token it never needs more for longer sequences than for
+   shorter ones. Printed, so that the figures of docs/measured/memory.md can be had again. */
 #include "support/fixture.h"
 
 #include <setjmp.h>
@@ -20,7 +20,8 @@ typedef struct memory_case {
 static const memory_case cases[] = {
     {"8 heads of 64", {.batch = 1, .num_heads = 8, .head_dim = 64}, .one_query = false},
     {"8 heads of 64 over 2 KV heads, causal",
-     {.batch = 2, .num_heads = 8, .num_kv_heads = 2, .head_dim = 64, .causal = ATTEND_CAUSAL_TOP_LEFT}, .one_query = false},
+     {.batch = 2, .num_heads = 8, .num_kv_heads = 2, .head_dim = 64, .causal = ATTEND_CAUSAL_TOP_LEFT},
+     .one_query = false},
     {"1 head of 128", {.batch = 1, .num_heads = 1, .head_dim = 128}, .one_query = false},
     {"8 heads of 64, fp16", {.batch = 1, .num_heads = 8, .head_dim = 64, .dtype = ATTEND_F16}, .one_query = false},
     {"one query, 8 heads of 64 over 1", {.batch = 1, .num_heads = 8, .num_kv_heads = 1, .head_dim = 64}, .one_query = true},
@@ -61,8 +62,8 @@ static void memory_per_token_does_not_grow(void **state)
             print_message("%-40s %6lld tokens: host %10zu, device %10zu and staging %10zu bytes; %.0f a token\n", cases[i].name,
                           (long long)seqlens[n], m.host_bytes, m.device_workspace_bytes, m.device_staging_bytes, per_token);
             if (n && per_token > before)
-                fail_msg("%s: %.1f bytes a token at %lld tokens, %.1f at %lld", cases[i].name, per_token, (long long)seqlens[n], before,
-                         (long long)seqlens[n - 1]);
+                fail_msg("%s: %.1f bytes a token at %lld tokens, %.1f at %lld", cases[i].name, per_token, (long long)seqlens[n],
+                         before, (long long)seqlens[n - 1]);
             before = per_token;
         }
     }

@@ -1,5 +1,5 @@
-/* What scripts/demo shows: the first attention layer of a real sentence encoder on a real paragraph (tests/data/minilm), on each device
-   that is there; its errors beside PyTorch's; and which words attend to which. Exits with 1 if a rule is broken. */
+/* What scripts/demo shows: the first attention layer of a real sentence encoder on a real paragraph (tests/data/minilm), on each
+   device that is there; its errors beside PyTorch's; and which words attend to which. Exits with 1 if a rule is broken. */
 #include <attend/attend.h>
 
 #include "file/npy.h"
@@ -88,7 +88,8 @@ static void load(const char *folder, demo *d)
     int64_t n = d->tokens;
     d->problem = (attend_problem){.batch = 1, .seqlen_q = n, .num_heads = HEADS, .head_dim = DIM, .hidden_size = HIDDEN};
     attend_tensor *const heads[] = {&d->args.q, &d->args.k, &d->args.v, &d->args.heads};
-    for (int i = 0; i < 4; i++) *heads[i] = attend_tensor_4d(malloc((size_t)n * HIDDEN * sizeof(float)), ATTEND_F32, 1, n, HEADS, DIM);
+    for (int i = 0; i < 4; i++)
+        *heads[i] = attend_tensor_4d(malloc((size_t)n * HIDDEN * sizeof(float)), ATTEND_F32, 1, n, HEADS, DIM);
     d->args.out = attend_tensor_3d(malloc((size_t)n * HIDDEN * sizeof(float)), ATTEND_F32, 1, n, HIDDEN);
     d->args.lse = attend_tensor_3d(malloc((size_t)n * HEADS * sizeof(float)), ATTEND_F32, 1, HEADS, n);
 }
@@ -154,7 +155,8 @@ static bool run_on(demo *d, attend_device device)
 /* The weight exp(scale·q_i·k_j - lse_i) that head h of query i gives key j: no score matrix was ever stored. */
 static double weight(const demo *d, int h, int64_t i, int64_t j)
 {
-    const float *q = (const float *)d->args.q.data + i * HIDDEN + h * DIM, *k = (const float *)d->args.k.data + j * HIDDEN + h * DIM;
+    const float *q = (const float *)d->args.q.data + i * HIDDEN + h * DIM,
+                *k = (const float *)d->args.k.data + j * HIDDEN + h * DIM;
     double score = 0;
     for (int c = 0; c < DIM; c++) score += (double)q[c] * (double)k[c];
     return exp(score / sqrt(DIM) - (double)((const float *)d->args.lse.data)[h * d->tokens + i]);
@@ -204,7 +206,8 @@ int main(int argc, char **argv)
         return 2;
     }
     load(argv[1], &d);
-    printf("all-MiniLM-L6-v2, layer 0, on %d words: x [1, %d, %d], %d heads of %d, fp32\n\n", (int)d.tokens, (int)d.tokens, HIDDEN, HEADS, DIM);
+    printf("all-MiniLM-L6-v2, layer 0, on %d words: x [1, %d, %d], %d heads of %d, fp32\n\n", (int)d.tokens, (int)d.tokens,
+           HIDDEN, HEADS, DIM);
     printf("%-32s %8s %8s %7s %11s\n", "errors against fp64", "worst", "rms", "rule 2", "time");
     bool passed = run_on(&d, ATTEND_CPU);
     if (attend_cuda_device_count() > 0) passed &= run_on(&d, ATTEND_CUDA);
