@@ -22,7 +22,11 @@ if(NOT ATTEND_CUDA STREQUAL "OFF")
     set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)
     enable_language(CUDA)
     set(CMAKE_CUDA_STANDARD 17)
+    # CMake 3.25.1 stumbles over a toolkit without nvToolsExt, as 13 is, where a project asks for 3.25 or more.
+    set(minimum ${CMAKE_MINIMUM_REQUIRED_VERSION})
+    set(CMAKE_MINIMUM_REQUIRED_VERSION 3.24)
     find_package(CUDAToolkit 12.0 REQUIRED)
+    set(CMAKE_MINIMUM_REQUIRED_VERSION ${minimum})
     set(ATTEND_HAVE_CUDA ON)
     # CMake takes nvcc's own folders for ones that the loader searches; it does not search the wheels'.
     list(APPEND CMAKE_BUILD_RPATH ${CUDAToolkit_LIBRARY_DIR})
