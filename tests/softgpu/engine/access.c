@@ -49,7 +49,7 @@ static bool all_written(const uint8_t *marks, int bytes)
         memcpy(&half, marks, 4);
         return half == 0x01010101;
     }
-    if (bytes < 8) return !memchr(marks, 0, (size_t)bytes);
+    if (bytes % 8) return !memchr(marks, 0, (size_t)bytes);
     for (int at = 0; at < bytes; at += 8) {
         memcpy(&word, marks + at, 8);
         if (word != other) return false;

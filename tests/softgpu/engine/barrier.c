@@ -49,6 +49,7 @@ static void complete_if_all_came(block *b, named_barrier *n)
 
 void block_warp_ended(block *b)
 {
+    if (!b->live_warps) block_bulk_end(b);
     for (int n = 0; n < NAMED_BARRIERS; n++)
         if (!b->barriers[n].expected) complete_if_all_came(b, &b->barriers[n]);
 }
@@ -62,11 +63,7 @@ void block_arrive(warp *w, const insn *i, uint32_t mask, int barrier, int thread
         launch_fail(b->launch, SG_ILLEGAL_INSTRUCTION);
         return;
     }
-    if (mask != w->live) {
-        warp_finding(w, i, __builtin_ctz(mask), "barrier", "only lanes %08x of the warp's %08x reach it", mask, w->live);
-        launch_fail(b->launch, SG_TIMEOUT);
-        return;
-    }
+    if (!warp_gather(w, i, mask, w->live)) return; /* the warp's other lanes may be on their way */
     named_barrier *n = &b->barriers[barrier];
     if (n->warps && n->expected != threads) {
         insn_place(b->launch->function, n->first, place, sizeof place);
@@ -131,6 +128,7 @@ bool block_phase_passed(const phase_barrier *p, uint32_t parity) { return (p->ph
 
 void block_phase_deliver(block *b, phase_barrier *p)
 {
+    block_bulk_deliver(b, p);
     if (p->late) {
         block_deliver_tied(b, p->at);
         p->pending -= p->late;

@@ -65,7 +65,8 @@ void team_free(block *team)
     for (int r = 0; team && r < team->launch->team && team[r].launch; r++) {
         block *b = &team[r];
         free(b->shared), free(b->registers), free(b->local), free(b->shared_written), free(b->local_written), free(b->marks);
-        free(b->phases);
+        block_bulk_end(b);
+        free(b->phases), free(b->bulk);
         race_block_destroy(b->races);
         for (int w = 0; w < b->warp_count; w++) {
             free(b->warps[w].copies);
@@ -155,6 +156,7 @@ static void begin_warp(warp *w)
     memset(w->depth, 0, sizeof w->depth);
     for (int lane = 0; lane < LANES; lane++) w->aside[lane].count = 0;
     memset(w->copy_group, 0, sizeof w->copy_group);
+    memset(w->bulk_group, 0, sizeof w->bulk_group);
     fill_specials(w);
 }
 

@@ -91,6 +91,7 @@ static operand address_constant(decoder *d, ptx_variable *v, int64_t addend, int
     sg_function *f = d->function;
     if (v->space != SPACE_GLOBAL && v->space != SPACE_CONST) {
         if (v->space == SPACE_SHARED && v->bytes == 0) { /* extern: behind all the static ones, known when all are declared */
+            if (v->align > f->shared_align) f->shared_align = v->align;
             operand o = {.offset = new_constant(d, bits), .reg = -1, .constant = 1, .bits = (uint8_t)bits};
             ptx_relocation *grown = realloc(f->relocations, (size_t)(f->relocation_count + 1) * sizeof *grown);
             if (!grown) abort();
@@ -213,7 +214,7 @@ static bool add_address(decoder *d, const raw *r)
     if (r->kind != RAW_ADDRESS) return decode_fail(d, "expected an address in brackets");
     const raw *base = &r->items[0];
     width w = {32, true};
-    if (d->addresses == 2) return decode_fail(d, "more addresses than two");
+    if (d->addresses == 3) return decode_fail(d, "more addresses than three");
     d->i->offset[d->addresses++] = r->value;
     if (base->kind == RAW_VARIABLE || base->kind == RAW_INTEGER) w.bits = 64;
     /* ld.param of a function's own .param variables: they live in local memory. */

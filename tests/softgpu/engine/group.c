@@ -25,6 +25,11 @@ void warp_exit(warp *w, uint32_t lanes)
 {
     w->live &= ~lanes;
     w->active &= ~lanes;
+    for (int g = 0; g < w->group_count; g++) {
+        group *waiting = &w->groups[g];
+        if (!(waiting->members &= w->live) || waiting->members & ~waiting->lanes) continue;
+        waiting->members = 0; /* who was missing has left */
+    }
     if (w->live) return;
     w->state = WARP_DONE;
     w->yields = true;

@@ -70,6 +70,16 @@ static uint64_t change(const insn *i, char *host, uint64_t b, uint64_t c, int bi
     return bits == 16 ? CHANGE(uint16_t) : bits == 32 ? CHANGE(uint32_t) : CHANGE(uint64_t);
 }
 
+void ptx_reduce(const insn *i, char *to, const char *from, int64_t bytes)
+{
+    int bits = ptx_type_bits(i->type[0]);
+    for (int64_t at = 0; at < bytes; at += bits / 8) {
+        uint64_t value = 0;
+        memcpy(&value, from + at, (size_t)bits / 8);
+        change(i, to + at, value, 0, bits);
+    }
+}
+
 static uint64_t source(const warp *w, const operand *o, int lane) { return o->bits == 64 ? lanes64(w, o)[lane] : lanes32(w, o)[lane]; }
 
 static void atomic(warp *w, const insn *i, uint32_t mask)

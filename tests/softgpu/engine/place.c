@@ -55,8 +55,12 @@ static void describe_point(const launch *l, const race_point *p, char *text, siz
     char place[600], lane[24];
     insn_place(l->function, &l->function->code[p->place], place, sizeof place);
     snprintf(lane, sizeof lane, "lane %d", p->lane);
+    if (p->warp == RACE_ASYNC) {
+        snprintf(text, bytes, "%s by the copy at %s into block %u", p->write ? "written" : "read", place, p->block);
+        return;
+    }
     snprintf(text, bytes, "%s at %s by block %u, warp %d, %s", p->write ? "written" : "read", place, p->block, p->warp,
-             p->lane == 255 ? "several lanes" : lane);
+             p->lane >= LANES ? "several lanes" : lane);
 }
 
 void launch_report_race(void *context, const char *kind, bool shared, uint64_t address, const race_point *earlier, const race_point *now)

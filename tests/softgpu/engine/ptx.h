@@ -123,7 +123,7 @@ struct insn {
     bool doubts, marks;       /* some source, some result is doubtful */
     uint32_t flags;
     int shape[3];             /* m16n8k16 */
-    int64_t offset[2];        /* displacements of the address operands, in order */
+    int64_t offset[3];        /* displacements of the address operands, in order */
     int64_t imm[4];           /* operands 'i' in order */
     int32_t target;           /* of a branch; -1 */
     const int32_t *targets;   /* brx.idx */
@@ -252,6 +252,7 @@ static inline bool ptx_special_moves(int which) { return which >= SPECIAL_CLOCK;
 /* Each ops_*.c holds one, ended by a row without a name. */
 extern const ptx_row ptx_integer_rows[], ptx_bits_rows[], ptx_logic_rows[], ptx_move_rows[], ptx_compare_rows[], ptx_float_rows[],
     ptx_double_rows[], ptx_approx_rows[], ptx_half_rows[], ptx_convert_rows[], ptx_memory_rows[], ptx_atomic_rows[],
-    ptx_async_rows[], ptx_warp_rows[], ptx_matrix_rows[], ptx_barrier_rows[], ptx_control_rows[], ptx_mbarrier_rows[];
+    ptx_async_rows[], ptx_warp_rows[], ptx_matrix_rows[], ptx_barrier_rows[], ptx_control_rows[], ptx_mbarrier_rows[],
+    ptx_bulk_rows[], ptx_tensor_rows[];
 
 #endif

@@ -36,7 +36,7 @@ bool race_block_begin(race_block *block, race_launch *launch, uint32_t id, int w
     block->id = id;
     block->warps = warps;
     block->serial = __atomic_add_fetch(&block_serials, 1, __ATOMIC_RELAXED); /* empties the granules */
-    block->pending_count = 0;
+    block->pending_count = block->held_count = 0;
     memset(block->group, 0, sizeof block->group);
     race_clocks_begin(block);
     return true;
@@ -48,6 +48,7 @@ void race_block_destroy(race_block *block)
     race_clocks_free(block);
     free(block->shared);
     free(block->pending);
+    free(block->held);
     free(block);
 }
 
@@ -66,7 +67,7 @@ static bool ordered(const visit *v, const struct race_stamp *earlier)
     if (earlier->block != now->block)
         return earlier->clock <= race_seen_of(v->block, now->warp, earlier->block, earlier->warp);
     if (earlier->warp != now->warp) return earlier->clock <= v->block->now[now->warp][earlier->warp];
-    return earlier->lane == now->lane || earlier->clock < now->clock || earlier->step == now->step;
+    return earlier->lane == now->lane || earlier->lane == MIXED_LANES || earlier->clock < now->clock || earlier->step == now->step;
 }
 
 static race_point point(const struct race_stamp *stamp, bool write)
@@ -85,7 +86,7 @@ static void remember_read(race_granule *g, const struct race_stamp *stamp, uint8
     struct race_stamp *last = &g->reads[0];
     bool same_warp = last->block == stamp->block && last->warp == stamp->warp;
     if (g->read_mask[0] && same_warp && last->clock == stamp->clock) {
-        if (last->lane != stamp->lane) last->lane = SEVERAL_LANES;
+        if (last->lane != stamp->lane) last->lane = g->read_mask[0] == mask && last->lane != MIXED_LANES ? SEVERAL_LANES : MIXED_LANES;
         g->read_mask[0] |= mask;
         g->read_strong[0] &= strong;
         last->place = stamp->place;
@@ -154,25 +155,39 @@ static uint64_t carrier_key(const race_block *block, bool shared, uint64_t addre
     return shared ? (uint64_t)(block->id + 1) << 20 | address : address;
 }
 
-static void carry_order(const visit *v, uint64_t address)
+static void carry_order(const visit *v, const race_block *owner, uint64_t address)
 {
-    uint64_t key = carrier_key(v->block, v->shared, address);
+    uint64_t key = carrier_key(owner, v->shared, address);
     if (!v->strong) return;
     if (v->reads) race_strong_read(v->block, v->access->warp, key);
     if (v->writes) race_strong_write(v->block, v->access->warp, key);
 }
 
-void race_shared(race_block *block, const race_access *access)
+/* A write to what a bulk copy still reads. */
+static void check_held(const visit *v, const race_block *owner, uint64_t from, uint64_t to)
+{
+    for (int i = 0; i < owner->held_count; i++) {
+        const race_held *h = &owner->held[i];
+        if (h->from >= to || h->from + (uint64_t)h->bytes <= from) continue;
+        report(v, "async copy", from, &h->stamp, false);
+        return;
+    }
+}
+
+void race_shared(race_block *block, const race_access *access) { race_shared_of(block, block, access); }
+
+void race_shared_of(race_block *block, race_block *owner, const race_access *access)
 {
     visit v = begin_visit(block, access, true);
     for (uint32_t rest = access->lanes; rest; rest &= rest - 1) {
         int lane = __builtin_ctz(rest);
         uint64_t from = access->addresses[lane], to = from + (uint64_t)access->bytes;
         v.stamp.lane = (uint8_t)lane;
-        if (to > (uint64_t)block->shared_granules * GRANULE) continue; /* out of bounds: another check's */
+        if (to > (uint64_t)owner->shared_granules * GRANULE) continue; /* out of bounds: another check's */
         for (uint64_t g = from / GRANULE; g * GRANULE < to; g++)
-            visit_granule(&v, &block->shared[g], block->serial, bytes_mask(g * GRANULE, from, to), from);
-        carry_order(&v, from);
+            visit_granule(&v, &owner->shared[g], owner->serial, bytes_mask(g * GRANULE, from, to), from);
+        if (v.writes && owner->held_count) check_held(&v, owner, from, to);
+        carry_order(&v, owner, from);
     }
 }
 
@@ -224,7 +239,7 @@ void race_global(race_block *block, sg_region *region, const race_access *access
             unlock_granule(&granules[g]);
         }
         if (v.writes && block->pending_count) check_sources(&v, address, address + (uint64_t)access->bytes);
-        carry_order(&v, address);
+        carry_order(&v, block, address);
     }
 }
 
@@ -302,7 +317,7 @@ void race_copy_tie(race_block *block, int warp, uint32_t lanes, uint64_t barrier
 void race_copy_arrive(race_block *block, uint64_t barrier)
 {
     int kept = 0;
-    struct race_stamp stamp = {.block = block->id, .clock = race_async_clock(block, barrier), .warp = ASYNC};
+    struct race_stamp stamp = {.block = block->id, .clock = race_async_clock(block, barrier), .warp = RACE_ASYNC};
     for (int i = 0; i < block->pending_count; i++) {
         race_pending *p = &block->pending[i];
         if (!p->tied || p->barrier != barrier) {
@@ -314,4 +329,56 @@ void race_copy_arrive(race_block *block, uint64_t barrier)
         set_pending(block, p->offset, p->bytes, false, &stamp);
     }
     block->pending_count = kept;
+}
+
+/* ---- bulk copies --------------------------------------------------------------------------------------------------------------- */
+
+void race_in_flight(race_block *owner, uint32_t offset, int64_t bytes) { set_pending(owner, offset, (int)bytes, true, NULL); }
+
+/* What is there has been written by nobody's program, at a time that the barrier's phase passes on. */
+void race_arrived(race_block *owner, uint32_t offset, int64_t bytes, uint64_t barrier)
+{
+    uint32_t clock = race_async_clock(owner, barrier);
+    for (uint64_t g = offset / GRANULE; g * GRANULE < (uint64_t)offset + (uint64_t)bytes; g++) {
+        race_granule *granule = &owner->shared[g];
+        if (!granule->pending) continue;
+        granule->pending = 0;
+        granule->write.block = owner->id;
+        granule->write.clock = clock;
+        granule->write.warp = RACE_ASYNC;
+    }
+}
+
+void race_global_in_flight(race_block *block, sg_region *region, const race_access *access, bool begins)
+{
+    race_granule *granules = global_granules(region);
+    int lane = __builtin_ctz(access->lanes);
+    uint64_t from = access->addresses[lane] - region->address, to = from + (uint64_t)access->bytes;
+    uint32_t now = block->now[access->warp][access->warp];
+    for (uint64_t g = (from + GRANULE - 1) / GRANULE; granules && (g + 1) * GRANULE <= to; g++) { /* whole ones: a neighbour's copy may share one */
+        lock_granule(&granules[g]);
+        if (!begins && granules[g].pending) granules[g].write.clock = now;
+        granules[g].pending = begins;
+        unlock_granule(&granules[g]);
+    }
+}
+
+void race_source(race_block *block, const race_access *access, uint64_t id)
+{
+    int lane = __builtin_ctz(access->lanes);
+    if (block->held_count == block->held_capacity) {
+        int capacity = block->held_capacity ? 2 * block->held_capacity : 16;
+        race_held *grown = realloc(block->held, (size_t)capacity * sizeof *grown);
+        if (!grown) return;
+        block->held = grown;
+        block->held_capacity = capacity;
+    }
+    block->held[block->held_count++] = (race_held){id, access->addresses[lane], access->bytes,
+                                                   {.block = block->id, .place = access->place, .warp = (uint8_t)access->warp, .lane = (uint8_t)lane}};
+}
+
+void race_source_done(race_block *block, uint64_t id)
+{
+    for (int i = 0; i < block->held_count; i++)
+        if (block->held[i].id == id) block->held[i--] = block->held[--block->held_count];
 }

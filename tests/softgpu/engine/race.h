@@ -20,9 +20,11 @@ typedef enum race_kind {
     RACE_ATOMIC        /* strong, reads and writes */
 } race_kind;
 
+enum { RACE_ASYNC = 32 }; /* the warp of what arrived by itself */
+
 typedef struct race_point {
     uint32_t block, place; /* place: the executor's number of the instruction */
-    uint8_t warp, lane;    /* lane 255: several */
+    uint8_t warp, lane;    /* lane 32 and above: several */
     bool write;
 } race_point;
 
@@ -47,6 +49,8 @@ typedef struct race_access {
     uint32_t place;
 } race_access;
 void race_shared(race_block *block, const race_access *access);
+/* The shared memory of another block of the cluster. */
+void race_shared_of(race_block *block, race_block *owner, const race_access *access);
 void race_global(race_block *block, sg_region *region, const race_access *access);
 
 /* Synchronisation, when it has happened. */
@@ -65,5 +69,13 @@ void race_copy_wait(race_block *block, int warp, uint32_t lanes, int groups_left
 /* An mbarrier is to tell when the copies that these lanes have in flight are there; then it does. */
 void race_copy_tie(race_block *block, int warp, uint32_t lanes, uint64_t barrier);
 void race_copy_arrive(race_block *block, uint64_t barrier);
+
+/* Bulk copies. What is written arrives by itself: any access before that is a finding; afterwards, those are in order that waited for the
+   barrier. A source is held until it is done: a write to it before that is a finding. */
+void race_in_flight(race_block *owner, uint32_t offset, int64_t bytes);
+void race_arrived(race_block *owner, uint32_t offset, int64_t bytes, uint64_t barrier);
+void race_global_in_flight(race_block *block, sg_region *region, const race_access *access, bool begins);
+void race_source(race_block *block, const race_access *access, uint64_t id);
+void race_source_done(race_block *block, uint64_t id);
 
 #endif

@@ -209,9 +209,9 @@ void race_phase_wait(race_block *block, int warp, race_block *owner, uint64_t ba
 
 uint32_t race_async_clock(race_block *owner, uint64_t barrier)
 {
-    uint32_t clock = owner->now[ASYNC][ASYNC]++;
+    uint32_t clock = owner->now[RACE_ASYNC][RACE_ASYNC]++;
     race_mbarrier *b = mbarrier(owner, barrier);
-    if (b->arriving[ASYNC] < clock) b->arriving[ASYNC] = clock;
+    if (b->arriving[RACE_ASYNC] < clock) b->arriving[RACE_ASYNC] = clock;
     return clock;
 }
 

@@ -4,8 +4,8 @@
 
 #include "race.h"
 
-/* ASYNC: who writes what arrives by itself, ordered by the mbarrier that tells of it. */
-enum { ASYNC = 32, WARPS, SEVERAL_LANES = 255, RECENT = 4, BARRIERS = 64 };
+/* RACE_ASYNC: who writes what arrives by itself, ordered by the mbarrier that tells of it. */
+enum { WARPS = RACE_ASYNC + 1, SEVERAL_LANES = 255, MIXED_LANES = 254 /* several, of different bytes */, RECENT = 4, BARRIERS = 64 };
 
 typedef uint32_t race_clocks[WARPS];
 
@@ -47,6 +47,12 @@ typedef struct race_pending {
     uint64_t barrier;
 } race_pending;
 
+typedef struct race_held {
+    uint64_t id, from;
+    int64_t bytes;
+    struct race_stamp stamp;
+} race_held;
+
 struct race_block {
     race_launch *launch;
     uint32_t id, serial;
@@ -64,6 +70,8 @@ struct race_block {
     int64_t shared_granules;
     race_pending *pending;
     int pending_count, pending_capacity;
+    race_held *held;                     /* sources in shared memory */
+    int held_count, held_capacity;
     int32_t group[WARPS][32];            /* the cp.async group that each thread fills */
 };
 
@@ -78,7 +86,7 @@ void race_strong_write(race_block *block, int warp, uint64_t key);
 void race_strong_read(race_block *block, int warp, uint64_t key);
 /* The clock of another block's warp that `warp` has seen; 0: nothing. */
 uint32_t race_seen_of(const race_block *block, int warp, uint32_t other, int other_warp);
-/* The stamp of what ASYNC writes now, known to those who wait for the barrier's next phase. */
+/* The stamp of what RACE_ASYNC writes now, known to those who wait for the barrier's next phase. */
 uint32_t race_async_clock(race_block *owner, uint64_t barrier);
 void race_clocks_begin(race_block *block);
 void race_clocks_free(race_block *block);

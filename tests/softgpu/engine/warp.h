@@ -44,6 +44,7 @@ typedef enum warp_state {
 
 typedef struct block block;
 typedef struct worker worker;
+typedef struct bulk_copy bulk_copy; /* bulk.h */
 
 /* cp.async in flight: delivered when it is waited for. */
 typedef struct async_copy {
@@ -74,6 +75,7 @@ struct warp {
     async_copy *copies;
     int copy_count, copy_capacity;
     int32_t copy_group[LANES]; /* the cp.async group that each lane fills */
+    int32_t bulk_group[LANES]; /* the same of cp.async.bulk */
     uint32_t carry;         /* condition code of add.cc and its like, a bit a lane */
     const insn *at_barrier; /* what it waits at */
     bool waits;             /* it asked in vain, and has passed no barrier since */
@@ -118,6 +120,8 @@ struct block {
     named_barrier barriers[NAMED_BARRIERS];
     phase_barrier *phases;
     int phase_count, phase_capacity;
+    bulk_copy *bulk;        /* on their way into its shared memory, and those that it sends to global memory */
+    int bulk_count, bulk_capacity;
     counts *counts;         /* the worker's; NULL: not counting */
     sg_region *last_region;
     int rank;               /* in its cluster */
@@ -205,6 +209,15 @@ void warp_deliver_copies(warp *w, uint32_t lanes, int groups_left);
 /* The lane's copies in flight are to arrive at an mbarrier; delivers those of all the block's warps that are. */
 void warp_tie_copies(warp *w, int lane, uint32_t barrier);
 void block_deliver_tied(block *b, uint32_t barrier);
+
+/* Bulk copies (bulk.c): lets those arrive that the barrier counts; waits for groups of these lanes, or only until their sources are free;
+   ends what a block leaves behind. */
+void block_bulk_deliver(block *b, phase_barrier *p);
+void warp_bulk_wait(warp *w, uint32_t lanes, int groups_left, bool read_only);
+void block_bulk_end(block *b);
+
+/* red and atom (ops_atomic.c): applies an instruction's operation to an array of its type. */
+void ptx_reduce(const insn *i, char *to, const char *from, int64_t bytes);
 
 /* ---- running (run.c) ---------------------------------------------------------------------------------------------------------------- */
 

@@ -35,6 +35,8 @@ static const struct {
     {"write after write", 1, 0, {{WRITE, 0, 0, 0, 4}, {WRITE, 1, 0, 0, 4}}},
     {"readers only", 0, 0, {{READ, 0, 0, 0, 4}, {READ, 1, 0, 0, 4}, {READ, 0, 5, 0, 4}}},
     {"neighbouring halves", 0, 0, {{WRITE, 0, 0, 0, 2}, {WRITE, 1, 0, 2, 2}, {READ, 0, 0, 0, 2}}},
+    {"neighbouring halves, each read and written by one lane", 0, 0, {{READ, 0, 0, 0, 2}, {READ, 0, 1, 2, 2}, {WRITE, 0, 0, 0, 2}, {WRITE, 0, 1, 2, 2}}},
+    {"two lanes read, one writes", 1, 0, {{READ, 0, 0, 0, 4}, {READ, 0, 1, 0, 4}, {WRITE, 0, 0, 0, 4}}},
     {"overlapping vectors", 1, 0, {{WRITE, 0, 0, 0, 16}, {READ, 1, 0, 14, 4}}},
     {"lanes of a warp, no sync", 1, 0, {{WRITE, 0, 1, 0, 4}, {READ, 0, 2, 0, 4}}},
     {"lanes of a warp, sync", 0, 0, {{WRITE, 0, 1, 0, 4}, {SYNC_WARP, 0}, {READ, 0, 2, 0, 4}}},
