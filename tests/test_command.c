@@ -225,6 +225,24 @@ static void bench_and_info_report(void **state)
     test_process_free(&p);
 }
 
+static void a_sweep_writes_a_table_and_a_picture(void **state)
+{
+    (void)state;
+    size_t size;
+    cJSON *json = test_json(0, "bench --sweep --device cpu --random heads=1,head_dim=64,seqlen_q=512 --output sweep.png --json");
+    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(json, "sweep")), 2); /* full and causal */
+    assert_true(test_json_number(json, "sweep/0/tflops") > 0);
+    assert_true(test_json_number(json, "sweep/1/naive_tflops") > 0);
+    cJSON_Delete(json);
+    char *png = test_read_file(test_path("sweep.png"), &size);
+    assert_memory_equal(png, "\x89PNG\r\n\x1a\n", 8);
+    assert_memory_equal(png + size - 8, "IEND", 4);
+    free(png);
+    remove(test_path("sweep.png"));
+    test_expect(2, "no point of the sweep is left", "bench --sweep --random head_dim=65");
+    test_expect(2, "--output is the picture of --sweep", "bench --output o.npy");
+}
+
 static void bad_usage_is_refused(void **state)
 {
     (void)state;
@@ -393,6 +411,7 @@ int main(void)
         cmocka_unit_test(the_worst_element_is_located),
         cmocka_unit_test(every_kind_of_values_compares),
         cmocka_unit_test(bench_and_info_report),
+        cmocka_unit_test(a_sweep_writes_a_table_and_a_picture),
         cmocka_unit_test(bad_usage_is_refused),
         cmocka_unit_test(bad_input_is_refused),
         cmocka_unit_test(outputs_are_whole_or_absent),

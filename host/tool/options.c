@@ -16,7 +16,7 @@ static const struct {
     {COMMAND_ATTENTION, "attention", "attention on given Q, K and V", "--q Q.npy --k K.npy --v V.npy --output O.npy"},
     {COMMAND_COMPARE, "compare", "a result against the fp64 reference, by both rules of docs/numerics.md",
      "--random seqlen_q=N,... | as run or attention"},
-    {COMMAND_BENCH, "bench", "time, memory and speed, against the naive algorithm", "[--random seqlen_q=N,...]"},
+    {COMMAND_BENCH, "bench", "time, memory and speed, against the naive algorithm", "[--random seqlen_q=N,...] | --sweep"},
     {COMMAND_INFO, "info", "version, build, devices, kernels", "[--kernels]"},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
@@ -119,6 +119,8 @@ static attend_status check_sources(const options *o, uint64_t given)
         ATTEND_TRY(need(o, "--k", o->k));
         ATTEND_TRY(need(o, "--v", o->v));
     }
+    if (o->command == COMMAND_BENCH && o->output && !o->sweep)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--output is the picture of --sweep; attend bench writes nothing else");
     if (o->output && o->lse && !strcmp(o->output, o->lse) && is_regular(o->output))
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--output and --lse are the same file");
     if (o->command == COMMAND_RUN || o->command == COMMAND_ATTENTION) return need(o, "--output", o->output);

@@ -1,0 +1,169 @@
+/* attend bench --sweep: head dims by lengths, full and causal, each against the naive algorithm. */
+#include "sweep.h"
+#include "bench.h"
+#include "measure.h"
+#include "file/fail.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+const int64_t sweep_dims[SWEEP_DIMS] = {64, 128, 256};
+const int64_t sweep_lengths[SWEEP_LENGTHS] = {512, 1024, 2048, 4096, 8192, 16384};
+
+/* A GPU gets FlashAttention's usual load: 16384 tokens of width 2048 whatever the length. A CPU gets one sequence of width 512.
+ */
+enum { GPU_TOKENS = 16384, GPU_WIDTH = 2048, CPU_WIDTH = 512 };
+
+typedef struct sweep {
+    const options *options;
+    report *report;
+    cJSON *rows;
+    bool gpu;
+    job values; /* whose q, k and v all points view */
+    sweep_speeds speeds;
+    char device[128];
+} sweep;
+
+static int64_t said(int64_t value, int64_t usual) { return value >= 0 ? value : usual; }
+
+static void set_problem(const sweep *s, int64_t dim, int64_t seqlen, bool causal, attend_problem *p)
+{
+    const options *o = s->options;
+    int64_t heads = (s->gpu ? GPU_WIDTH : CPU_WIDTH) / dim;
+    *p = (attend_problem){.seqlen_q = seqlen,
+                          .seqlen_k = seqlen,
+                          .head_dim = dim,
+                          .head_dim_v = dim,
+                          .dtype = o->dtype_given ? o->dtype : ATTEND_F32,
+                          .causal = causal ? ATTEND_CAUSAL_TOP_LEFT : ATTEND_CAUSAL_NONE,
+                          .softmax_scale = o->scale};
+    p->batch = said(o->shape.batch, s->gpu ? GPU_TOKENS / seqlen : 1);
+    p->num_heads = said(o->shape.heads, heads);
+    p->num_kv_heads = said(o->shape.kv_heads, p->num_heads);
+}
+
+/* Whether the options leave this point in. */
+static bool wanted_point(const options *o, int64_t dim, int64_t seqlen, bool causal)
+{
+    bool causal_said = o->causal_choice != CAUSAL_UNSAID, wants_causal = o->causal_choice == CAUSAL_BARE || o->causal;
+    return (o->shape.head_dim < 0 || o->shape.head_dim == dim) && (o->shape.seqlen_q < 0 || o->shape.seqlen_q == seqlen) &&
+           (!causal_said || wants_causal == causal);
+}
+
+static void add_row(sweep *s, const attend_problem *p, const point *point, sweep_speed speed)
+{
+    cJSON *row = cJSON_CreateObject();
+    const char *causal = p->causal ? "causal" : "full";
+    cJSON_AddItemToArray(s->rows, row);
+    cJSON_AddNumberToObject(row, "head_dim", (double)p->head_dim);
+    cJSON_AddNumberToObject(row, "seqlen", (double)p->seqlen_q);
+    cJSON_AddBoolToObject(row, "causal", p->causal != ATTEND_CAUSAL_NONE);
+    cJSON_AddNumberToObject(row, "batch", (double)p->batch);
+    cJSON_AddNumberToObject(row, "heads", (double)p->num_heads);
+    cJSON_AddNumberToObject(row, "seconds", point->attend.median);
+    cJSON_AddNumberToObject(row, "tflops", speed.attend);
+    if (!point->why) {
+        cJSON_AddNumberToObject(row, "naive_seconds", point->naive.median);
+        cJSON_AddNumberToObject(row, "naive_tflops", speed.naive);
+        cJSON_AddNumberToObject(row, "speedup", point->naive.median / point->attend.median);
+    } else {
+        cJSON_AddStringToObject(row, "naive", point->why);
+    }
+    report *r = s->report;
+    report_cell(r, "%" PRId64, p->head_dim);
+    report_cell(r, "%" PRId64, p->seqlen_q);
+    report_cell(r, "%s", causal);
+    report_cell(r, "%" PRId64, p->batch);
+    report_cell(r, "%" PRId64, p->num_heads);
+    report_cell(r, "%s", time_text(point->attend.median));
+    report_cell(r, "%.4g", speed.attend);
+    report_cell(r, "%s", point->why ? "–" : time_text(point->naive.median));
+    report_cell(r, point->why ? "–" : "%.2f", point->naive.median / point->attend.median);
+}
+
+static attend_status run_point(sweep *s, int dim, int length, int causal)
+{
+    job job = {.batched = true};
+    attend_problem *p = &job.problem;
+    point point;
+    set_problem(s, sweep_dims[dim], sweep_lengths[length], causal, p);
+    job.attention.q = attend_tensor_4d(s->values.attention.q.data, p->dtype, p->batch, p->seqlen_q, p->num_heads, p->head_dim);
+    job.attention.k = attend_tensor_4d(s->values.attention.k.data, p->dtype, p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim);
+    job.attention.v = attend_tensor_4d(s->values.attention.v.data, p->dtype, p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim);
+    attend_status status = bench_point(s->options, &job, &point);
+    pool_free(&job.pool);
+    ATTEND_TRY(status);
+    sweep_speed *speed = &s->speeds.at[dim][causal][length];
+    speed->attend = point.flop / point.attend.median * 1e-12;
+    if (!point.why) speed->naive = point.flop / point.naive.median * 1e-12;
+    snprintf(s->device, sizeof s->device, "%s", point.outcome.device);
+    add_row(s, p, &point, *speed);
+    return ATTEND_OK;
+}
+
+/* Made-up values for the largest point; the others view their beginning. */
+static attend_status make_values(sweep *s)
+{
+    options one = *s->options;
+    int64_t most = 0;
+    for (int i = 0; i < SWEEP_DIMS * SWEEP_LENGTHS; i++) {
+        attend_problem p;
+        int64_t dim = sweep_dims[i % SWEEP_DIMS], seqlen = sweep_lengths[i / SWEEP_DIMS], elements;
+        if (!wanted_point(s->options, dim, seqlen, false) && !wanted_point(s->options, dim, seqlen, true)) continue;
+        set_problem(s, dim, seqlen, false, &p);
+        if (__builtin_mul_overflow(p.batch * seqlen, p.num_heads * dim, &elements))
+            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--random asks for more elements than 63 bits can count");
+        if (elements > most) most = elements;
+    }
+    if (most == 0)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "no point of the sweep is left: head_dim is 64, 128 or 256, seqlen_q 512 to 16384");
+    one.shape = (random_shape){1, 1, 1, (most + 63) / 64, (most + 63) / 64, 64, 64};
+    one.causal_choice = CAUSAL_UNSAID;
+    return job_load(&one, &s->values);
+}
+
+static attend_status find_device(sweep *s)
+{
+    attend_context *context = NULL;
+    const attend_context_options options = {.device = s->options->device, .threads = s->options->threads};
+    ATTEND_TRY(from_library(attend_context_create(&options, &context)));
+    s->gpu = attend_context_device(context) == ATTEND_CUDA;
+    attend_context_destroy(context);
+    return ATTEND_OK;
+}
+
+static attend_status run_all(sweep *s)
+{
+    ATTEND_TRY(make_values(s));
+    for (int dim = 0; dim < SWEEP_DIMS; dim++)
+        for (int causal = 0; causal < 2; causal++)
+            for (int length = 0; length < SWEEP_LENGTHS; length++)
+                if (wanted_point(s->options, sweep_dims[dim], sweep_lengths[length], causal))
+                    ATTEND_TRY(run_point(s, dim, length, causal));
+    return ATTEND_OK;
+}
+
+attend_status bench_sweep(const options *o, report *r)
+{
+    static const char *const heads[] = {"head_dim", "seqlen",  "mask",  "batch",        "heads",
+                                        "time",     "TFLOP/s", "naive", "times as fast"};
+    sweep s = {.options = o, .report = r};
+    char title[256];
+    const char *path = o->output ? o->output : "attend-sweep.png",
+               *dtype = attend_dtype_name(o->dtype_given ? o->dtype : ATTEND_F32);
+    ATTEND_TRY(find_device(&s));
+    s.rows = cJSON_AddArrayToObject(r->object, "sweep");
+    report_table(r, "rrlrrrrrr");
+    for (int i = 0; i < 9; i++) report_cell(r, "%s", heads[i]);
+    attend_status status = run_all(&s);
+    job_free(&s.values);
+    ATTEND_TRY(status);
+    snprintf(title, sizeof title, "%s, %s", s.device, dtype);
+    ATTEND_TRY(sweep_draw(&s.speeds, title, path));
+    report_text(r, "device", "device", s.device, "%s", s.device);
+    report_text(r, "dtype", "dtype", dtype, "%s", dtype);
+    report_text(r, "picture", "picture", path, "%s", path);
+    return ATTEND_OK;
+}

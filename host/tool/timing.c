@@ -1,0 +1,180 @@
+/* Times a problem: median of runs after a warm-up, attend first, then the naive algorithm on the same tensors. */
+#include "bench.h"
+#include "device.h"
+#include "measure.h"
+#include "naive.h"
+#include "progress.h"
+#include "file/fail.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_RUNS = 101 };
+
+/* Five runs at least, two seconds of them; of long ones three must do. */
+static bool enough(int runs, double seconds)
+{
+    return runs == MAX_RUNS || (runs >= 5 && seconds >= 2) || (runs >= 3 && seconds >= 10);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* One run, which says how long it took. */
+typedef attend_status once(void *state, double *seconds);
+
+static attend_status time_runs(const char *name, once *once, void *state, timing *timing)
+{
+    double seconds[MAX_RUNS], total = 0;
+    int64_t before = memory_now_bytes();
+    int runs = 0;
+    memory_peak_reset();
+    progress_stage("%s, warming up", name);
+    ATTEND_TRY(once(state, &seconds[0]));
+    while (!enough(runs, total)) {
+        progress_stage("%s, run %d", name, runs + 1);
+        ATTEND_TRY(once(state, &seconds[runs]));
+        total += seconds[runs++];
+    }
+    int64_t peak = memory_peak_bytes();
+    qsort(seconds, (size_t)runs, sizeof *seconds, by_value);
+    double median = runs % 2 ? seconds[runs / 2] : (seconds[runs / 2 - 1] + seconds[runs / 2]) / 2;
+    *timing = (struct timing){median, seconds[0], runs, peak < 0 || before < 0 ? -1 : peak > before ? peak - before : 0};
+    return ATTEND_OK;
+}
+
+typedef struct attend_run {
+    const running *running;
+    attend_attention_args args;
+    int repeats; /* without waiting in between, so that a short kernel is not timed with its launch */
+} attend_run;
+
+static attend_status run_attend(void *state, double *seconds)
+{
+    attend_run *run = state;
+    double begin = seconds_now();
+    for (int i = 0; i < run->repeats; i++) ATTEND_TRY(from_library(attend_attention_forward(run->running->plan, &run->args)));
+    ATTEND_TRY(from_library(attend_synchronize(run->running->context)));
+    *seconds = (seconds_now() - begin) / run->repeats;
+    return ATTEND_OK;
+}
+
+/* Runs of a device are bundled to two milliseconds. */
+static attend_status choose_repeats(attend_run *run)
+{
+    double seconds;
+    ATTEND_TRY(run_attend(run, &seconds));
+    ATTEND_TRY(run_attend(run, &seconds));
+    if (seconds < 2e-3) run->repeats = seconds < 2e-5 ? 100 : (int)(2e-3 / seconds) + 1;
+    return ATTEND_OK;
+}
+
+static attend_status time_on_device(const running *running, const attend_attention_args *args, point *point)
+{
+    device_args device;
+    attend_status status = device_args_make(args, &device);
+    attend_run run = {running, device.args, 1};
+    if (status == ATTEND_OK) status = choose_repeats(&run);
+    if (status == ATTEND_OK) status = time_runs("attend", run_attend, &run, &point->attend);
+    if (status == ATTEND_OK) status = device_args_fetch(&device, &point->outcome.out);
+    device_args_free(&device);
+    return status;
+}
+
+static attend_status time_attend(const options *o, job *job, point *point)
+{
+    running running;
+    wanted wanted = {.device = o->device, .threads = o->threads};
+    ATTEND_TRY(job_allocate(job, &wanted, &point->outcome));
+    attend_status status = job_open(job, &wanted, &running, &point->outcome);
+    point->on_device = status == ATTEND_OK && attend_context_device(running.context) == ATTEND_CUDA;
+    const attend_attention_args args = job_attention_args(job, &point->outcome);
+    attend_run run = {&running, args, 1};
+    if (status == ATTEND_OK)
+        status =
+            point->on_device ? time_on_device(&running, &args, point) : time_runs("attend", run_attend, &run, &point->attend);
+    job_close(&running);
+    return status;
+}
+
+typedef struct naive_run {
+    const attend_problem *problem;
+    const float *q, *k, *v;
+    float *scores, *out;
+    int threads;
+} naive_run;
+
+static attend_status run_naive(void *state, double *seconds)
+{
+    const naive_run *n = state;
+    double begin = seconds_now();
+    ATTEND_TRY(naive_attention(n->problem, n->q, n->k, n->v, n->scores, n->out, n->threads));
+    *seconds = seconds_now() - begin;
+    return ATTEND_OK;
+}
+
+/* A copy in fp32, which is what the naive algorithm computes in. */
+static float *as_floats(pool *pool, const attend_tensor *t)
+{
+    attend_tensor copy;
+    int64_t elements = t->shape[0] * t->shape[1] * t->shape[2] * t->shape[3];
+    if (t->dtype == ATTEND_F32) return t->data;
+    if (pool_tensor(pool, "a copy in fp32", ATTEND_F32, 4, t->shape, &copy) != ATTEND_OK) return NULL;
+    for (int64_t i = 0; i < elements; i++) ((float *)copy.data)[i] = tensor_element(t, i);
+    return copy.data;
+}
+
+static const char *why_not_naive(const job *job, const point *point, int64_t score_bytes)
+{
+    uint64_t others = attend_problem_features(&job->problem) & ~(uint64_t)ATTEND_FEATURE_CAUSAL;
+    if (point->on_device) return "it is not run on CUDA";
+    if (others || job->attention.seqlens_q || job->attention.seqlens_k) return "it knows causal attention alone";
+    if (score_bytes == 0) return "there are no scores";
+    if (score_bytes < 0 || score_bytes > attend_memory_available() / 10 * 9) return "its scores do not fit in memory";
+    return NULL;
+}
+
+static attend_status time_naive(const options *o, job *job, point *point)
+{
+    attend_problem p = job->problem;
+    attend_tensor out;
+    const int64_t shape[] = {p.batch, p.seqlen_q, p.num_heads, p.head_dim_v};
+    int64_t bytes = naive_score_bytes(&p);
+    point->why = why_not_naive(job, point, bytes);
+    if (point->why) return ATTEND_OK;
+    if (p.softmax_scale == 0) p.softmax_scale = (float)(1 / sqrt((double)p.head_dim));
+    ATTEND_TRY(pool_tensor(&job->pool, "the naive output", ATTEND_F32, 4, shape, &out));
+    naive_run run = {.problem = &p, .out = out.data, .threads = o->threads ? o->threads : omp_get_num_procs()};
+    run.q = as_floats(&job->pool, &job->attention.q);
+    run.k = as_floats(&job->pool, &job->attention.k);
+    run.v = as_floats(&job->pool, &job->attention.v);
+    run.scores = malloc((size_t)bytes);
+    if (!run.q || !run.k || !run.v || !run.scores) {
+        free(run.scores);
+        point->why = "memory lacks";
+        return ATTEND_OK;
+    }
+    omp_set_num_threads(run.threads);
+    attend_status status = time_runs("naive", run_naive, &run, &point->naive);
+    free(run.scores);
+    for (int64_t i = 0; i < shape[0] * shape[1] * shape[2] * shape[3]; i++)
+        point->difference = fmax(point->difference, fabs((double)tensor_element(&point->outcome.out, i) - (double)run.out[i]));
+    return status;
+}
+
+attend_status bench_point(const options *o, job *job, point *point)
+{
+    const attend_problem *p = &job->problem;
+    double dims = (double)(p->head_dim + p->head_dim_v), heads = (double)p->batch * (double)p->num_heads;
+    memset(point, 0, sizeof *point);
+    point->flop = 2 * (double)p->seqlen_q * (double)p->seqlen_k * dims * heads * (p->causal ? 0.5 : 1);
+    point->bytes = ((double)p->seqlen_q * heads + (double)p->seqlen_k * (double)p->batch * (double)p->num_kv_heads) * dims *
+                   (double)attend_dtype_bytes(p->dtype);
+    ATTEND_TRY(time_attend(o, job, point));
+    return time_naive(o, job, point);
+}
