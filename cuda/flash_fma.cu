@@ -7,6 +7,7 @@
 // the columns 2x + 32j. Q, K, V and P lie in shared memory as fp32, rows of Q, K and P four floats apart from a multiple of 32
 // banks, so that every access is free of conflicts. K of the next tile is fetched during P·V, V during Q·Kᵀ.
 #include "kernels.h"
+#include "feature_set.h"
 #include "order.cuh"
 #include "ptx.cuh"
 #include "softmax.cuh"
@@ -18,6 +19,7 @@ namespace attend {
 namespace {
 
 constexpr int across = 16, rows = 4; // threads across a tile; rows of a thread
+constexpr uint64_t features = ATTEND_FEATURES_INTERVAL | ATTEND_FEATURES_ELEMENT | ATTEND_FEATURES_HEAD;
 constexpr int summand = 16;          // dims of a dot product that are summed before they join the total
 
 template <int dim> struct fma_tile {
@@ -86,11 +88,14 @@ template <typename tile, int keys> __device__ void score(float (&s)[rows][keys],
         for (int j = 0; j < keys; j++) s[i][j] += part[i][j];
 }
 
+// The weight of a key that a row does not see: a zero that no visible key's weight ever is.
+constexpr float hidden = -0.0f;
+__device__ inline bool is_hidden(float weight) { return __float_as_uint(weight) == 0x80000000u; }
+
 // O += P·V and l += rowsum P, both key by key, so that their rounding errors are alike and divide out. In a tile on the border, a
-// row leaves out the keys from its limit on, whatever their values are.
+// row leaves out the keys that it does not see, whatever their values are.
 template <typename tile, int columns, bool border>
-__device__ void aggregate(float2 (&o)[rows][columns], softmax_row (&state)[rows], const float *p, const float *v,
-                          const int (&limit)[rows])
+__device__ void aggregate(float2 (&o)[rows][columns], softmax_row (&state)[rows], const float *p, const float *v)
 {
 #pragma unroll 2
     for (int key = 0; key < tile::k; key += 4) {
@@ -107,7 +112,7 @@ __device__ void aggregate(float2 (&o)[rows][columns], softmax_row (&state)[rows]
                 float2 value = *reinterpret_cast<const float2 *>(v + (key + j) * tile::pitch_v + 32 * c);
 #pragma unroll
                 for (int i = 0; i < rows; i++) {
-                    if (border && key + j >= limit[i]) continue;
+                    if (border && is_hidden(weight[i][j])) continue;
                     o[i][c].x = fmaf(weight[i][j], value.x, o[i][c].x);
                     o[i][c].y = fmaf(weight[i][j], value.y, o[i][c].y);
                 }
@@ -131,15 +136,31 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     const attend_sequence sequence = attend_sequence_of(&problem, &args.lists, place.batch);
     const int64_t seqlen_q = sequence.seqlen_q, seqlen_k = sequence.seqlen_k;
     const int64_t row0 = place.tile * tile::q, head_kv = place.head / (problem.num_heads / problem.num_kv_heads);
-    const T *q = static_cast<const T *>(args.q.data) + place.batch * args.q.batch + place.head * args.q.head + row0 * args.q.seqlen;
-    const T *k = static_cast<const T *>(args.k.data) + place.batch * args.k.batch + head_kv * args.k.head;
-    const T *v = static_cast<const T *>(args.v.data) + place.batch * args.v.batch + head_kv * args.v.head;
+    const T *q = static_cast<const T *>(args.q.data) + sequence.batch * args.q.batch + place.head * args.q.head +
+                 (sequence.first_q + row0) * args.q.seqlen;
+    const T *k = static_cast<const T *>(args.k.data) + sequence.batch * args.k.batch + head_kv * args.k.head +
+                 sequence.first_k * args.k.seqlen;
+    const T *v = static_cast<const T *>(args.v.data) + sequence.batch * args.v.batch + head_kv * args.v.head +
+                 sequence.first_k * args.v.seqlen;
 
     const int x = threadIdx.x % across, y = threadIdx.x / across * rows;
-    const float sign = problem.softmax_scale < 0 ? -1 : 1, scale = fabsf(problem.softmax_scale) * log2e;
-    const int64_t last = min(row0 + tile::q, seqlen_q) - 1; // the row that sees most; row0 sees least
+    // Scores enter the softmax as plain dot products, or as attend_element_score() made them.
+    const bool elementwise = attend_is_elementwise(&problem);
+    const attend_head head = attend_head_of(&problem, &args.terms, &sequence, place.batch, place.head);
+    const float sign = head.scale < 0 && !elementwise ? -1 : 1, scale = elementwise ? log2e : fabsf(head.scale) * log2e;
+    // Both ends of what a row sees never decrease: the first row and the last tell what some and what all rows see.
+    const int64_t last = min(row0 + tile::q, seqlen_q) - 1;
+    const int64_t begin = attend_visible_begin(&problem, &sequence, row0), begin_of_all = attend_visible_begin(&problem, &sequence, last);
     const int64_t end = last < row0 ? 0 : attend_visible_end(&problem, &sequence, last);
     const int64_t end_of_all = attend_visible_end(&problem, &sequence, row0);
+    // The first tile from `key` on that some row may see; tiles start at multiples of their size, so a row's sums are the same
+    // whatever rows are beside it.
+    const auto seen_from = [&](int64_t key) {
+        while (elementwise && key < end &&
+               attend_tile_hidden(&head, row0, last + 1 - row0, key, min(end - key, int64_t(tile::k))))
+            key += tile::k;
+        return key;
+    };
 
     const auto load_k = [&](int64_t key) {
         load_tile<T, tile::k, dim, tile::pitch, tile::threads>(k_tile, k + key * args.k.seqlen, args.k.seqlen, seqlen_k - key,
@@ -149,23 +170,28 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
         load_tile<T, tile::k, dim, tile::pitch_v, tile::threads>(v_tile, v + key * args.v.seqlen, args.v.seqlen, seqlen_k - key,
                                                                  static_cast<int>(problem.head_dim_v), args.aligned);
     };
-    if (end > 0) {
+    int64_t next = seen_from(begin / tile::k * tile::k);
+    if (next < end) {
         load_tile<T, tile::q, dim, tile::pitch, tile::threads>(q_tile, q, args.q.seqlen, seqlen_q - row0,
                                                                static_cast<int>(problem.head_dim), args.aligned);
-        load_k(0);
+        load_k(next);
     }
 
     softmax_row state[rows];
     float2 o[rows][columns] = {};
-    for (int64_t key = 0; key < end; key += tile::k) {
-        const bool border = key + tile::k > end_of_all;
-        int limit[rows]; // of keys in this tile that the row sees; those before it
+    while (next < end) {
+        const int64_t key = next;
+        const bool border = elementwise || key < begin_of_all || key + tile::k > end_of_all;
+        int first[rows], limit[rows]; // the keys of this tile that the row may see
 #pragma unroll
-        for (int i = 0; i < rows; i++) limit[i] = tile::k;
+        for (int i = 0; i < rows; i++) first[i] = 0, limit[i] = tile::k;
         if (border)
 #pragma unroll
-            for (int i = 0; i < rows; i++)
-                limit[i] = clamp_keys(attend_visible_end(&problem, &sequence, row0 + y + i) - key, tile::k);
+            for (int i = 0; i < rows; i++) {
+                const int64_t row = row0 + y + i;
+                first[i] = clamp_keys(attend_visible_begin(&problem, &sequence, row) - key, tile::k);
+                limit[i] = row > last ? 0 : clamp_keys(attend_visible_end(&problem, &sequence, row) - key, tile::k);
+            }
         cp_async_wait<0>();
         __syncthreads(); // K is here, and nobody reads V or P any more
         load_v(key);
@@ -173,12 +199,34 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
         float s[rows][keys] = {};
         for (int c = 0; c < dim; c += summand) score<tile>(s, q_tile + y * tile::pitch + c, k_tile + x * tile::pitch + c);
 
+        float *const own_p = p_tile + y * tile::pitch_p + x; // this thread's scores, later weights: rows down, keys 16 apart
+        if (elementwise) {
+            // One by one through shared memory, so that the code is there once.
+#pragma unroll
+            for (int i = 0; i < rows; i++)
+#pragma unroll
+                for (int j = 0; j < keys; j++) own_p[i * tile::pitch_p + across * j] = s[i][j];
+#pragma unroll 1
+            for (int n = 0; n < rows * keys; n++) {
+                const int i = n / keys, column = x + n % keys * across;
+                const int64_t row = row0 + y + i, at = key + column;
+                float *cell = own_p + i * tile::pitch_p + n % keys * across;
+                const bool inside = row <= last && at >= attend_visible_begin(&problem, &sequence, row) &&
+                                    at < attend_visible_end(&problem, &sequence, row);
+                *cell = inside ? attend_element_score(&head, row, at, *cell) : -INFINITY;
+            }
+#pragma unroll
+            for (int i = 0; i < rows; i++)
+#pragma unroll
+                for (int j = 0; j < keys; j++) s[i][j] = own_p[i * tile::pitch_p + across * j];
+        }
 #pragma unroll
         for (int i = 0; i < rows; i++) {
             float tile_max = -INFINITY;
 #pragma unroll
             for (int j = 0; j < keys; j++) {
-                s[i][j] = x + across * j < limit[i] ? s[i][j] * sign : -INFINITY;
+                const int column = x + across * j;
+                s[i][j] = column >= first[i] && column < limit[i] ? s[i][j] * sign : -INFINITY;
                 tile_max = fmaxf(tile_max, s[i][j]);
             }
             const float shrink = state[i].fold(row_max(tile_max), scale);
@@ -186,24 +234,29 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
             for (int c = 0; c < columns; c++) o[i][c].x *= shrink, o[i][c].y *= shrink;
 #pragma unroll
             for (int j = 0; j < keys; j++)
-                p_tile[(y + i) * tile::pitch_p + x + across * j] = state[i].weight(s[i][j], scale);
+                own_p[i * tile::pitch_p + across * j] = s[i][j] == -INFINITY ? hidden : state[i].weight(s[i][j], scale);
         }
         cp_async_wait<0>();
         __syncthreads(); // V and P are here, and nobody reads K any more
-        if (key + tile::k < end) load_k(key + tile::k);
+        next = seen_from(key + tile::k);
+        if (next < end) load_k(next);
         if (border)
-            aggregate<tile, columns, true>(o, state, p_tile + y * tile::pitch_p, v_tile + 2 * x, limit);
+            aggregate<tile, columns, true>(o, state, p_tile + y * tile::pitch_p, v_tile + 2 * x);
         else
-            aggregate<tile, columns, false>(o, state, p_tile + y * tile::pitch_p, v_tile + 2 * x, limit);
+            aggregate<tile, columns, false>(o, state, p_tile + y * tile::pitch_p, v_tile + 2 * x);
     }
 
 #pragma unroll
     for (int i = 0; i < rows; i++) {
         const int64_t row = row0 + y + i;
-        if (row >= problem.seqlen_q) continue;
+        if (row >= attend_rows_of(&problem, &sequence)) continue;
         if (row > last) state[i].sum = 0; // rows past the length have scored zeros
-        const float normaliser = state[i].normaliser();
-        T *out = static_cast<T *>(args.out.data) + place.batch * args.out.batch + row * args.out.seqlen + place.head * args.out.head;
+        float normaliser = state[i].normaliser(), lse = state[i].lse(scale);
+        if (problem.sinks && row <= last)
+            attend_softmax_finish(state[i].sum == 0 ? -INFINITY : state[i].base * double(elementwise ? 1 : fabsf(head.scale)), state[i].sum,
+                                  attend_head_sink(&args.terms, place.head), &normaliser, &lse);
+        const int64_t out_row = sequence.first_q + row;
+        T *out = static_cast<T *>(args.out.data) + sequence.batch * args.out.batch + out_row * args.out.seqlen + place.head * args.out.head;
 #pragma unroll
         for (int c = 0; c < columns; c++) {
             const int column = 2 * x + 32 * c;
@@ -211,8 +264,8 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
             if (column + 1 < problem.head_dim_v) out[column + 1] = static_cast<T>(state[i].finish(o[i][c].y, normaliser));
         }
         if (args.lse.data && x == 0)
-            static_cast<float *>(args.lse.data)[place.batch * args.lse.batch + place.head * args.lse.head + row * args.lse.seqlen] =
-                state[i].lse(scale);
+            static_cast<float *>(
+                args.lse.data)[sequence.batch * args.lse.batch + place.head * args.lse.head + out_row * args.lse.seqlen] = lse;
     }
 }
 
@@ -237,7 +290,7 @@ template <typename T, int dim> cudaError_t launch(const attend_kernel_args *args
 template <typename T, int dim> constexpr attend_kernel_row row(const char *name, attend_dtype dtype)
 {
     using tile = fma_tile<dim>;
-    return {{name, ATTEND_CUDA, dtype, dim, dim, 80, tile::q, tile::k, tile::threads, tile::shared_bytes, ATTEND_FEATURE_CAUSAL}, true, prepare<T, dim>, launch<T, dim>};
+    return {{name, ATTEND_CUDA, dtype, dim, dim, 80, tile::q, tile::k, tile::threads, tile::shared_bytes, features}, true, prepare<T, dim>, launch<T, dim>};
 }
 
 } // namespace

@@ -31,6 +31,7 @@ typedef struct attend_terms {
 
 /* What one head of one batch entry needs of them. */
 typedef struct attend_head {
+    int64_t head;
     const attend_problem *problem;
     const attend_terms *terms;
     attend_sequence sequence;
@@ -82,7 +83,7 @@ ATTEND_SHARED float attend_head_sink(const attend_terms *terms, int64_t head)
 ATTEND_SHARED attend_head attend_head_of(const attend_problem *p, const attend_terms *terms, const attend_sequence *s, int64_t b,
                                          int64_t head)
 {
-    attend_head h = {p, terms, *s, attend_head_scale(p, terms, head), 0, 0, 0, 0, 0};
+    attend_head h = {head, p, terms, *s, attend_head_scale(p, terms, head), 0, 0, 0, 0, 0};
     h.mask = b * terms->mask.batch + head * terms->mask.head;
     h.block_mask = b * terms->block_mask.batch + head * terms->block_mask.head;
     h.bias = b * terms->bias.batch + head * terms->bias.head;
@@ -139,16 +140,23 @@ ATTEND_SHARED float attend_element_score(const attend_head *h, int64_t row, int6
     return s;
 }
 
-/* The end of a row: `max` in natural units and sum Σ exp(score - max) of its visible keys, -infinity and 0 where there are none, and
-   its sink, -infinity without one. What the sums of weighted values are multiplied by, and the row's LSE. */
-ATTEND_SHARED void attend_softmax_finish(float max, float sum, float sink, float *normaliser, float *lse)
+/* e^x for x <= 0, of which fp32 keeps too few digits where it is far from 0. */
+ATTEND_SHARED float attend_exp_of_double(double x)
 {
-    const float top = sink > max ? sink : max;
+    const float near = (float)x;
+    return x < -200 ? 0 : expf(near) * (1 + (float)(x - near));
+}
+
+/* The end of a row with a sink: `max` in natural units and sum Σ exp(score - max) of its visible keys, -infinity and 0 where there are
+   none. What the sums of weighted values are multiplied by, and the row's LSE. */
+ATTEND_SHARED void attend_softmax_finish(double max, float sum, float sink, float *normaliser, float *lse)
+{
+    const double top = sink > max ? sink : max;
     *normaliser = 0, *lse = -INFINITY;
     if (top == -INFINITY) return;
-    const float shrink = expf(max - top), total = sum * shrink + expf(sink - top);
+    const float shrink = attend_exp_of_double(max - top), total = sum * shrink + attend_exp_of_double(sink - top);
     *normaliser = shrink / total;
-    *lse = top + logf(total);
+    *lse = (float)(top + logf(total));
 }
 
 /* Whether no row of [row, row + rows) sees any key of [key, key + keys), as far as prefix and block mask tell: such tiles are

@@ -28,9 +28,9 @@ attend_cpu_way attend_cpu_way_of(const attend_cpu_plan *plan)
     return spans > 1 && tasks < 2 * plan->context->threads ? ATTEND_CPU_SPLIT : ATTEND_CPU_WHOLE;
 }
 
-static attend_cpu_rows rows_of(const attend_tensor *t, int64_t b, int64_t head, bool has_group)
+static attend_cpu_rows rows_of(const attend_tensor *t, int64_t b, int64_t first, int64_t head, bool has_group)
 {
-    int64_t at = b * t->stride[0] + head * t->stride[2];
+    int64_t at = b * t->stride[0] + first * t->stride[1] + head * t->stride[2];
     return (attend_cpu_rows){(char *)t->data + at * (int64_t)attend_dtype_bytes(t->dtype), t->stride[1], has_group ? t->stride[2] : 0};
 }
 
@@ -41,22 +41,27 @@ static attend_cpu_task task_of(const attend_cpu_plan *plan, const attend_attenti
     int64_t b = index / p->num_kv_heads, kv_head = index % p->num_kv_heads, group = p->num_heads / p->num_kv_heads;
     int64_t keys = attend_cpu_round_up(p->seqlen_k, plan->blocking.keys);
     const attend_tensor *lse = &args->lse;
-    const attend_lists lists = attend_lists_of(args);
+    const attend_head *heads = plan->per_head + b * p->num_heads + kv_head * group;
+    const attend_sequence s = heads->sequence;
     attend_cpu_task task = {
         .problem = p,
         .blocking = plan->blocking,
         .group = group,
-        .sequence = attend_sequence_of(p, &lists, b),
-        .rows = attend_cpu_rows_of(p),
-        .q = rows_of(&args->q, b, kv_head * group, true),
-        .k = rows_of(&args->k, b, kv_head, false),
-        .v = rows_of(&args->v, b, kv_head, false),
-        .out = rows_of(&args->out, b, kv_head * group, true),
-        .lse = lse->data ? (float *)lse->data + b * lse->stride[0] + kv_head * group * lse->stride[1] : NULL,
+        .heads = heads,
+        .sequence = s,
+        .rows = group * attend_rows_of(p, &s),
+        .q = rows_of(&args->q, s.batch, s.first_q, kv_head * group, true),
+        .k = rows_of(&args->k, s.batch, s.first_k, kv_head, false),
+        .v = rows_of(&args->v, s.batch, s.first_k, kv_head, false),
+        .out = rows_of(&args->out, s.batch, s.first_q, kv_head * group, true),
+        .lse = lse->data ? (float *)lse->data + s.batch * lse->stride[0] + kv_head * group * lse->stride[1] + s.first_q * lse->stride[2]
+                         : NULL,
         .lse_stride = lse->stride[2],
         .lse_head_stride = lse->stride[1],
         .scratch = scratch,
     };
+    if (attend_is_elementwise(p))
+        task.modifier = (attend_cpu_modifier){attend_cpu_elements_apply, attend_cpu_elements_hidden, &plan->elements[index]};
     task.end_span = attend_cpu_spans(task.sequence.seqlen_k);
     if (plan->keys)
         task.keys = (attend_cpu_keys){plan->keys + index * keys * p->head_dim,
@@ -87,17 +92,18 @@ static void run_unit(const attend_cpu_plan *plan, const attend_attention_args *a
         task.first_span = span, task.end_span = span + 1;
     }
     if (plan->way == ATTEND_CPU_FEW) {
-        kernel->run_few(&task);
+        if (task.rows > 0) kernel->run_few(&task);
         return;
     }
     take_part(plan, parts_of(plan) - 1 - rest, &task);
-    kernel->run(&task);
+    if (task.rows > 0) kernel->run(&task);
 }
 
 static void merge_row(const attend_cpu_plan *plan, const attend_attention_args *args, int64_t index, float *scratch)
 {
     int64_t rows = attend_cpu_rows_of(plan->problem);
     attend_cpu_task task = task_of(plan, args, index / rows, scratch);
+    if (index % rows >= task.rows) return;
     task.first_row = index % rows, task.rows = 1;
     plan->context->kernel->merge(&task);
 }
@@ -110,10 +116,27 @@ static void pack_block(const attend_cpu_plan *plan, const attend_attention_args 
     if (first < task.sequence.seqlen_k) plan->context->kernel->pack(&task, first);
 }
 
+/* What each head needs of what features bring. */
+static void look_at_heads(attend_cpu_plan *plan, const attend_lists *lists, const attend_terms *terms)
+{
+    const attend_problem *p = plan->problem;
+    int64_t group = p->num_heads / p->num_kv_heads;
+    for (int64_t b = 0; b < p->batch; b++) {
+        attend_sequence s = attend_sequence_of(p, lists, b);
+        for (int64_t h = 0; h < p->num_heads; h++) plan->per_head[b * p->num_heads + h] = attend_head_of(p, terms, &s, b, h);
+        for (int64_t h = 0; h < p->num_kv_heads; h++)
+            plan->elements[b * p->num_kv_heads + h] = (attend_cpu_elements){plan->per_head + b * p->num_heads + h * group, group};
+    }
+}
+
 attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention_args *args)
 {
     const attend_problem *p = plan->problem;
+    const attend_lists lists = attend_lists_of(args);
+    attend_terms terms = attend_terms_of(args);
     ATTEND_TRY(attend_lists_check(p, args));
+    terms.relative_buckets = plan->relative_buckets;
+    look_at_heads(plan, &lists, &terms);
     int64_t heads = p->batch * p->num_kv_heads, rows = heads * attend_cpu_rows_of(p), spans = attend_cpu_spans(p->seqlen_k);
     bool few = plan->way == ATTEND_CPU_FEW, merges = plan->way != ATTEND_CPU_WHOLE;
     int64_t packs = few ? 0 : heads * ((p->seqlen_k + plan->blocking.keys - 1) / plan->blocking.keys);

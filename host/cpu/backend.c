@@ -1,6 +1,7 @@
 /* The CPU as a backend: contexts that know their threads and instruction set, plans that hold all memory they will need. */
 #include "cpu.h"
 #include "../feature_set.h"
+#include "../relative.h"
 
 #include <omp.h>
 #include <stdio.h>
@@ -40,6 +41,7 @@ static void plan_destroy(attend_plan *plan)
     attend_cpu_plan *cpu = plan->state;
     attend_cpu_layer_destroy(cpu);
     free(cpu->keys), free(cpu->values), free(cpu->partials), free(cpu->scratch);
+    free(cpu->per_head), free(cpu->elements), free(cpu->relative_buckets);
     free(cpu);
 }
 
@@ -61,6 +63,11 @@ static attend_status reserve(attend_cpu_plan *cpu, size_t *bytes)
     cpu->scratch_floats = kernel->scratch_floats(p, &cpu->blocking);
     int64_t heads = times(p->batch, p->num_kv_heads), keys = times(heads, attend_cpu_round_up(p->seqlen_k, cpu->blocking.keys));
     bool complete = (cpu->scratch = attend_cpu_allocate(cpu->context->threads, (size_t)cpu->scratch_floats * sizeof(float), bytes));
+    cpu->per_head = attend_cpu_allocate(times(p->batch, p->num_heads), sizeof *cpu->per_head, bytes);
+    cpu->elements = attend_cpu_allocate(heads, sizeof *cpu->elements, bytes);
+    cpu->relative_buckets = attend_cpu_allocate(attend_relative_distances(p), sizeof *cpu->relative_buckets, bytes);
+    complete = complete && cpu->per_head && cpu->elements && cpu->relative_buckets;
+    if (complete) attend_relative_fill(p, cpu->relative_buckets);
     if (cpu->way != ATTEND_CPU_FEW) {
         cpu->keys = attend_cpu_allocate(times(keys, p->head_dim), sizeof(float), bytes);
         cpu->values = attend_cpu_allocate(times(keys, attend_cpu_v_width(kernel, p)), sizeof(float), bytes);
@@ -74,7 +81,7 @@ static attend_status reserve(attend_cpu_plan *cpu, size_t *bytes)
     return ATTEND_OK;
 }
 
-enum { FEATURES = ATTEND_FEATURE_CAUSAL };
+enum { FEATURES = ATTEND_FEATURES_INTERVAL | ATTEND_FEATURES_ELEMENT | ATTEND_FEATURES_HEAD };
 
 static attend_status plan_create(attend_plan *plan)
 {

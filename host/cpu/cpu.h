@@ -3,6 +3,7 @@
 #define ATTEND_CPU_CPU_H
 
 #include "../backend.h"
+#include "elements.h"
 #include "kernel.h"
 
 #include <string.h>
@@ -28,6 +29,9 @@ typedef struct attend_cpu_plan {
     float *keys, *values; /* packed K and V of every KV head; NULL for few rows */
     float *partials;      /* NULL where tasks are whole */
     float *scratch;       /* one part a thread */
+    attend_head *per_head;         /* [batch][num_heads], filled by each run */
+    attend_cpu_elements *elements; /* [batch][num_kv_heads], for the kernel's modifier */
+    int32_t *relative_buckets;
     int64_t scratch_floats;
     /* Of a layer: what the projections read and write; NULL parts are the caller's own tensors. */
     attend_cpu_projection *projections[4]; /* Q, K, V, output */

@@ -72,8 +72,7 @@ static void panel_begin(const work *w, panel *p, int64_t row, int64_t rows)
     int64_t step = p->vectors * LANES;
     for (int64_t r = 0; r < step; r++) p->m[r] = -INFINITY, p->l[r] = 0;
     memset(p->o, 0, (size_t)(w->v_width * step) * sizeof *p->o);
-    float scale = w->task->problem->softmax_scale * ATTEND_CPU_LOG2E;
-    for (int v = 0; v < p->vectors; v++) pack_queries(w->task, row + v * LANES, rows - v * LANES, scale, p->q + v * LANES, step);
+    for (int v = 0; v < p->vectors; v++) pack_queries(w->task, row + v * LANES, rows - v * LANES, p->q + v * LANES, step);
 }
 
 static void span_begin(const work *w, panel *p)
@@ -152,6 +151,11 @@ ALWAYS_INLINE void aggregate(const work *w, panel *p, int vectors, int64_t key, 
     for (int64_t c = 0; c < w->v_width; c += ROWS) {
         const float *values = w->task->keys.v + key * w->v_width + c * w->keys;
         float *o = p->o_span + c * step;
+        if (w->task->modifier.apply) { /* keys may be hidden anywhere */
+            for (int v = 0; v < vectors; v++)
+                multiply_weighed(at, values + from * ROWS, w->s + from * step + v * LANES, to - from, o + v * LANES);
+            continue;
+        }
         for (int v = 0; v < vectors && from < low; v++)
             multiply_seen(at, values + from * ROWS, w->s + from * step + v * LANES, low - from, o + v * LANES, (int32_t)from,
                           begin[v], end[v]);
@@ -167,12 +171,13 @@ ALWAYS_INLINE void block_of(const work *w, panel *p, int vectors, int64_t key)
 {
     int64_t from = most(p->low - key, 0), to = least(p->high - key, w->keys), step = vectors * LANES;
     if (from >= to) return;
+    const attend_cpu_modifier *modifier = &w->task->modifier;
+    const attend_cpu_scores tile = {w->s + from * step, p->first_row, p->rows, 1, key + from, to - from, step};
+    if (modifier->apply && modifier->hidden(modifier->state, &tile)) return;
     steps at = {1, ROWS, step, step};
     for (int64_t j = from / ROWS * ROWS; j < to; j += ROWS)
         multiply(ROWS, vectors, at, w->task->keys.k + (key + j) * w->d, p->q, w->d, w->s + j * step, false);
-    const attend_cpu_modifier *modifier = &w->task->modifier;
-    if (modifier->apply)
-        modifier->apply(modifier->state, &(attend_cpu_scores){w->s + from * step, p->first_row, p->rows, 1, key + from, to - from, step});
+    if (modifier->apply) modifier->apply(modifier->state, &tile);
     hide(w, p, key, from, least(p->all_low - key, to));
     hide(w, p, key, most(p->all_high - key, from), to);
     fold(w, p, vectors, from, to);

@@ -5,7 +5,7 @@
 #ifndef ATTEND_CPU_KERNEL_H
 #define ATTEND_CPU_KERNEL_H
 
-#include "../visibility.h"
+#include "../score.h"
 
 /* Keys are summed within spans of this many, at absolute positions, and spans are merged in their order: who computes which span
    never changes a bit. */
@@ -24,7 +24,7 @@ typedef struct attend_cpu_blocking {
     int64_t panels; /* of rows that one task takes through all its keys; at most ATTEND_CPU_MAX_PANELS */
 } attend_cpu_blocking;
 
-/* One tile of scores, in units of log2: a natural score times ATTEND_CPU_LOG2E. Row r and key k of the tile lie at
+/* One tile of scores. Row r and key k of the tile lie at
    scores[r·row_stride + k·key_stride]; they are row first_row + r of the KV head and key first_key + k of the sequence. */
 typedef struct attend_cpu_scores {
     float *scores;
@@ -34,7 +34,10 @@ typedef struct attend_cpu_scores {
 
 /* What features do to scores before softmax sees them (bias, softcap, …): values, never another kernel. */
 typedef struct attend_cpu_modifier {
+    /* Takes dot products, leaves scores times ATTEND_CPU_LOG2E, -infinity where the row does not see the key. */
     void (*apply)(const void *state, const attend_cpu_scores *tile);
+    /* Whether no row of the tile sees any key of it; scores are not there yet. */
+    bool (*hidden)(const void *state, const attend_cpu_scores *tile);
     const void *state; /* of one (batch entry, KV head) */
 } attend_cpu_modifier;
 
@@ -56,6 +59,7 @@ typedef struct attend_cpu_task {
     attend_cpu_blocking blocking;
     attend_cpu_modifier modifier; /* apply NULL: none */
     int64_t group;                /* query heads of the KV head */
+    const attend_head *heads;     /* [group] */
     attend_sequence sequence;     /* the batch entry */
     int64_t first_row, rows;      /* first_row: where a panel begins */
     int64_t first_span, end_span;

@@ -36,11 +36,10 @@ static void few_begin(few *f, const attend_cpu_task *task)
     f->s = f->kt + FEW_DIMS * FEW_KEYS;
     f->o = f->s + FEW_ROWS * FEW_KEYS;
     f->q = f->o + FEW_ROWS * f->width;
-    float scale = task->problem->softmax_scale * ATTEND_CPU_LOG2E;
     for (int64_t r = 0; r < FEW_ROWS; r++)
         for (int64_t c = 0; c < d; c++)
             f->q[c * FEW_ROWS + r] =
-                r < f->rows ? load_one(task->q.data, row_offset(task, &task->q, task->first_row + r) + c, task->problem->dtype) * scale : 0;
+                r < f->rows ? load_one(task->q.data, row_offset(task, &task->q, task->first_row + r) + c, task->problem->dtype) * row_scale(task, task->first_row + r) : 0;
     for (int64_t r = 0; r < f->rows; r++) visible(task, task->first_row + r, &f->begin[r], &f->end[r]);
     memset(f->s, 0, FEW_ROWS * FEW_KEYS * sizeof *f->s);
 }
@@ -128,6 +127,7 @@ ALWAYS_INLINE void few_multiply(few *f, int rows, int vectors, int64_t r, int64_
         UNROLL(4) for (int i = 0; i < rows; i++)
         {
             vf weight = splat(f->s[(r + i) * FEW_KEYS + j]);
+            if (f->task->modifier.apply && weight[0] == 0) continue; /* hidden: its value reaches the row in no way */
             UNROLL(4) for (int n = 0; n < vectors; n++) sum[i][n] += weight * column[n];
         }
     }
@@ -147,9 +147,10 @@ ALWAYS_INLINE void few_block(few *f, int64_t key, int64_t count, attend_dtype dt
 {
     const attend_cpu_task *task = f->task;
     int64_t from[FEW_ROWS], to[FEW_ROWS];
+    const attend_cpu_scores tile = {f->s, task->first_row, f->rows, FEW_KEYS, key, count, 1};
+    if (task->modifier.apply && task->modifier.hidden(task->modifier.state, &tile)) return;
     few_score(f, key, count, dtype);
-    if (task->modifier.apply)
-        task->modifier.apply(task->modifier.state, &(attend_cpu_scores){f->s, task->first_row, f->rows, FEW_KEYS, key, count, 1});
+    if (task->modifier.apply) task->modifier.apply(task->modifier.state, &tile);
     for (int64_t r = 0; r < f->rows; r++) {
         from[r] = least(most(f->begin[r] - key, 0), count), to[r] = least(most(f->end[r] - key, from[r]), count);
         few_fold(f, r, from[r], to[r]);

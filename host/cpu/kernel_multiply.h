@@ -47,4 +47,18 @@ ALWAYS_INLINE void multiply_seen(steps at, const float *a, const float *b, int64
     UNROLL(8) for (int r = 0; r < ROWS; r++) store(c + r * at.c_row, sum[r]);
 }
 
+/* One vector wide, and not for weights that are 0: what a lane does not see reaches it in no way. */
+ALWAYS_INLINE void multiply_weighed(steps at, const float *a, const float *b, int64_t depth, float *c)
+{
+    vf sum[ROWS];
+    UNROLL(8) for (int r = 0; r < ROWS; r++) sum[r] = load(c + r * at.c_row);
+    for (int64_t k = 0; k < depth; k++) {
+        vf column = load(b);
+        vi weighs = column != splat(0);
+        UNROLL(8) for (int r = 0; r < ROWS; r++) sum[r] = choose(weighs, sum[r] + splat(a[r * at.a_row]) * column, sum[r]);
+        a += at.a_depth, b += at.b_depth;
+    }
+    UNROLL(8) for (int r = 0; r < ROWS; r++) store(c + r * at.c_row, sum[r]);
+}
+
 #endif

@@ -82,16 +82,25 @@ ALWAYS_INLINE int64_t row_offset(const attend_cpu_task *task, const attend_cpu_r
     return row / task->group * rows->stride + row % task->group * rows->head_stride;
 }
 
-/* LANES queries from `row` on, `count` of them real, times `scale`, as [head_dim][step] with the rows as lanes. */
-ALWAYS_INLINE void pack_queries(const attend_cpu_task *task, int64_t row, int64_t count, float scale, float *q, int64_t step)
+/* What the row's queries are multiplied by: scores then come out in units of log2. The modifier gets plain dot products: scaling
+   after the sum costs each score a rounding of its own, which averages out where a query's would not. */
+ALWAYS_INLINE float row_scale(const attend_cpu_task *task, int64_t row)
+{
+    return task->modifier.apply ? 1 : task->heads[row % task->group].scale * ATTEND_CPU_LOG2E;
+}
+
+/* LANES queries from `row` on, `count` of them real, times their scale, as [head_dim][step] with the rows as lanes. */
+ALWAYS_INLINE void pack_queries(const attend_cpu_task *task, int64_t row, int64_t count, float *q, int64_t step)
 {
     int64_t d = task->problem->head_dim;
+    vf scale;
+    for (int i = 0; i < LANES; i++) scale[i] = i < count ? row_scale(task, row + i) : 0;
     for (int64_t c = 0; c < d; c += LANES) {
         vf tile[LANES];
         for (int i = 0; i < LANES; i++)
             tile[i] = i < count ? load_some(task->q.data, row_offset(task, &task->q, row + i) + c, d - c, task->problem->dtype) : splat(0);
         transpose(tile);
-        for (int64_t i = 0; i < LANES && i < d - c; i++) store(q + (c + i) * step, tile[i] * splat(scale));
+        for (int64_t i = 0; i < LANES && i < d - c; i++) store(q + (c + i) * step, tile[i] * scale);
     }
 }
 

@@ -1,5 +1,6 @@
 /* The layer on the CPU: three projections, attention, one more projection. Q, K, V and the heads' output live in the plan, in the
    storage dtype; where the caller asks for one of them, it is written straight to the caller's tensor. */
+#include "../arguments.h"
 #include "cpu.h"
 
 #include <stdlib.h>
@@ -11,18 +12,19 @@ attend_status attend_cpu_layer_create(attend_plan *plan)
     const attend_layer_weights *w = &plan->weights;
     size_t *bytes = &plan->memory.host_bytes, element = attend_dtype_bytes(p->dtype);
     int threads = cpu->context->threads;
-    cpu->q = attend_cpu_allocate(p->batch * p->seqlen_q * p->num_heads * p->head_dim, element, bytes);
-    cpu->k = attend_cpu_allocate(p->batch * p->seqlen_k * p->num_kv_heads * p->head_dim, element, bytes);
-    cpu->v = attend_cpu_allocate(p->batch * p->seqlen_k * p->num_kv_heads * p->head_dim_v, element, bytes);
-    cpu->heads = attend_cpu_allocate(p->batch * p->seqlen_q * p->num_heads * p->head_dim_v, element, bytes);
+    int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
+    cpu->q = attend_cpu_allocate(batch * rows_q * p->num_heads * p->head_dim, element, bytes);
+    cpu->k = attend_cpu_allocate(batch * rows_k * p->num_kv_heads * p->head_dim, element, bytes);
+    cpu->v = attend_cpu_allocate(batch * rows_k * p->num_kv_heads * p->head_dim_v, element, bytes);
+    cpu->heads = attend_cpu_allocate(batch * rows_q * p->num_heads * p->head_dim_v, element, bytes);
     if (!cpu->q || !cpu->k || !cpu->v || !cpu->heads)
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the layer's Q, K, V and heads");
     const struct {
         const attend_tensor *weight, *bias;
         int64_t seqlen;
-    } parts[] = {{&w->wq, &w->bq, p->seqlen_q}, {&w->wk, &w->bk, p->seqlen_k}, {&w->wv, &w->bv, p->seqlen_k}, {&w->wo, &w->bo, p->seqlen_q}};
+    } parts[] = {{&w->wq, &w->bq, rows_q}, {&w->wk, &w->bk, rows_k}, {&w->wv, &w->bv, rows_k}, {&w->wo, &w->bo, rows_q}};
     for (int i = 0; i < 4; i++)
-        ATTEND_TRY(attend_cpu_projection_create(parts[i].weight, parts[i].bias, p->batch, parts[i].seqlen, threads, bytes,
+        ATTEND_TRY(attend_cpu_projection_create(parts[i].weight, parts[i].bias, batch, parts[i].seqlen, threads, bytes,
                                                 &cpu->projections[i]));
     return ATTEND_OK;
 }
@@ -37,7 +39,7 @@ void attend_cpu_layer_destroy(attend_cpu_plan *cpu)
 static attend_tensor choose(const attend_tensor *wanted, void *own, const attend_problem *p, int64_t seqlen, int64_t heads, int64_t dim)
 {
     if (wanted->data) return *wanted;
-    attend_tensor t = attend_tensor_4d(own, p->dtype, p->batch, seqlen, heads, dim);
+    attend_tensor t = attend_tensor_4d(own, p->dtype, attend_tensor_batch(p), seqlen, heads, dim);
     memcpy(t.stride, (int64_t[]){seqlen * heads * dim, heads * dim, dim, 1}, sizeof t.stride);
     return t;
 }
@@ -65,12 +67,13 @@ attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_arg
     const attend_problem *p = &plan->problem;
     const attend_tensor *source = attend_problem_is_cross(p) ? &args->context : &args->x;
     attend_attention_args attention = {
-        .q = choose(&args->q, cpu->q, p, p->seqlen_q, p->num_heads, p->head_dim),
-        .k = choose(&args->k, cpu->k, p, p->seqlen_k, p->num_kv_heads, p->head_dim),
-        .v = choose(&args->v, cpu->v, p, p->seqlen_k, p->num_kv_heads, p->head_dim_v),
-        .out = choose(&args->heads, cpu->heads, p, p->seqlen_q, p->num_heads, p->head_dim_v),
-        .lse = args->lse, .seqlens_q = args->seqlens_q, .seqlens_k = args->seqlens_k,
+        .q = choose(&args->q, cpu->q, p, attend_rows_q(p), p->num_heads, p->head_dim),
+        .k = choose(&args->k, cpu->k, p, attend_rows_k(p), p->num_kv_heads, p->head_dim),
+        .v = choose(&args->v, cpu->v, p, attend_rows_k(p), p->num_kv_heads, p->head_dim_v),
+        .out = choose(&args->heads, cpu->heads, p, attend_rows_q(p), p->num_heads, p->head_dim_v),
+        .lse = args->lse,
     };
+    attend_side_copy(&attention, args);
     attend_tensor joined;
     ATTEND_TRY(project_heads(cpu->projections[0], &args->x, "q", &attention.q));
     ATTEND_TRY(project_heads(cpu->projections[1], source, "k", &attention.k));

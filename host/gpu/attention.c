@@ -1,6 +1,5 @@
 /* Attention on the device: which row of the table runs, on tensors that may have to be brought there first. */
 #include "gpu.h"
-#include "arguments.h"
 #include "range.h"
 
 static attend_view view_of(const attend_tensor *t)
@@ -29,6 +28,7 @@ attend_status attend_gpu_attention(const attend_plan *plan, const attend_attenti
         .lists = attend_lists_of(args), .terms = attend_terms_of(args),
         .l2_bytes = gpu->l2_bytes, .aligned = aligned, .out_aligned = is_aligned(&args->out),
     };
+    kernel.terms.relative_buckets = gpu_plan->sides.relative_buckets;
     attend_range_begin(row->info.name);
     attend_status status = attend_gpu_check(row->launch(&kernel, gpu->stream), row->info.name);
     attend_range_end();
@@ -39,10 +39,8 @@ attend_status attend_gpu_attention_forward(attend_plan *plan, const attend_atten
 {
     attend_gpu_plan *own = plan->state;
     const attend_gpu_context *gpu = own->gpu;
-    const attend_problem *p = &plan->problem;
     attend_attention_args use = *args;
-    ATTEND_TRY(attend_gpu_take_lengths(gpu, "seqlens_q", args->seqlens_q, p->batch, p->seqlen_q, own->seqlens_q, &use.seqlens_q));
-    ATTEND_TRY(attend_gpu_take_lengths(gpu, "seqlens_k", args->seqlens_k, p->batch, p->seqlen_k, own->seqlens_k, &use.seqlens_k));
+    ATTEND_TRY(attend_gpu_take_sides(plan, &use));
     ATTEND_TRY(attend_gpu_take_output(gpu, "out", &args->out, &own->out, &use.out));
     ATTEND_TRY(attend_gpu_take_output(gpu, "lse", &args->lse, &own->lse, &use.lse));
     ATTEND_TRY(attend_gpu_take_input(gpu, "q", &args->q, &own->q, &use.q));

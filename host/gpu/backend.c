@@ -21,10 +21,11 @@ static void reserve_attention(attend_plan *plan, attend_gpu_arena *staging)
 {
     attend_gpu_plan *own = plan->state;
     const attend_problem *p = &plan->problem;
-    attend_gpu_reserve_tensor(staging, &own->q, p->dtype, 4, (int64_t[]){p->batch, p->seqlen_q, p->num_heads, p->head_dim});
-    attend_gpu_reserve_tensor(staging, &own->k, p->dtype, 4, (int64_t[]){p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim});
-    attend_gpu_reserve_tensor(staging, &own->v, p->dtype, 4, (int64_t[]){p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim_v});
-    attend_gpu_reserve_tensor(staging, &own->out, p->dtype, 4, (int64_t[]){p->batch, p->seqlen_q, p->num_heads, p->head_dim_v});
+    int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
+    attend_gpu_reserve_tensor(staging, &own->q, p->dtype, 4, (int64_t[]){batch, rows_q, p->num_heads, p->head_dim});
+    attend_gpu_reserve_tensor(staging, &own->k, p->dtype, 4, (int64_t[]){batch, rows_k, p->num_kv_heads, p->head_dim});
+    attend_gpu_reserve_tensor(staging, &own->v, p->dtype, 4, (int64_t[]){batch, rows_k, p->num_kv_heads, p->head_dim_v});
+    attend_gpu_reserve_tensor(staging, &own->out, p->dtype, 4, (int64_t[]){batch, rows_q, p->num_heads, p->head_dim_v});
 }
 
 static attend_status create(attend_plan *plan)
@@ -33,9 +34,8 @@ static attend_status create(attend_plan *plan)
     const attend_problem *p = &plan->problem;
     attend_gpu_arena workspace = {0}, staging = {0};
     ATTEND_TRY(choose_kernels(plan));
-    attend_gpu_reserve(&workspace, (void **)&own->seqlens_q, p->batch, sizeof(int64_t));
-    attend_gpu_reserve(&workspace, (void **)&own->seqlens_k, p->batch, sizeof(int64_t));
-    attend_gpu_reserve_tensor(&staging, &own->lse, ATTEND_F32, 3, (int64_t[]){p->batch, p->num_heads, p->seqlen_q});
+    attend_gpu_reserve_sides(plan, &workspace, &staging);
+    attend_gpu_reserve_tensor(&staging, &own->lse, ATTEND_F32, 3, (int64_t[]){attend_tensor_batch(p), p->num_heads, attend_rows_q(p)});
     if (plan->operation == ATTEND_LAYER)
         ATTEND_TRY(attend_gpu_layer_reserve(plan, &workspace, &staging));
     else
@@ -44,6 +44,7 @@ static attend_status create(attend_plan *plan)
     ATTEND_TRY(attend_gpu_arena_allocate(&workspace, &own->workspace));
     ATTEND_TRY(attend_gpu_arena_allocate(&staging, &own->staging));
     plan->memory = (attend_plan_memory){sizeof *own, workspace.bytes, staging.bytes};
+    ATTEND_TRY(attend_gpu_create_sides(plan));
     return plan->operation == ATTEND_LAYER ? attend_gpu_layer_create(plan) : ATTEND_OK;
 }
 

@@ -2,6 +2,7 @@
 #ifndef ATTEND_GPU_H
 #define ATTEND_GPU_H
 
+#include "arguments.h"
 #include "backend.h"
 #include "kernels.h"
 
@@ -34,7 +35,7 @@ void attend_gpu_leave(int previous);
 
 /* ---- memory of a plan: sizes first, then one allocation ---- */
 
-enum { ATTEND_GPU_SLOTS = 24 };
+enum { ATTEND_GPU_SLOTS = 48 };
 
 typedef struct attend_gpu_arena {
     size_t bytes;
@@ -68,9 +69,19 @@ attend_status attend_gpu_take_output(const attend_gpu_context *gpu, const char *
 /* Brings a result to the caller if it was computed elsewhere. */
 attend_status attend_gpu_give_output(const attend_gpu_context *gpu, const attend_tensor *given, const attend_tensor *used);
 
-/* Lengths as the kernels read them: the caller's on the device, or `staging` filled from the host's. */
-attend_status attend_gpu_take_lengths(const attend_gpu_context *gpu, const char *name, const int64_t *given, int64_t batch,
-                                      int64_t seqlen, int64_t *staging, const int64_t **use);
+/* ---- what features bring: host/arguments.h ---- */
+
+/* Room on the device for lists and tensors that a run may give on the host, and tables made with the plan. */
+typedef struct attend_gpu_sides {
+    int64_t *seqlens_q, *seqlens_k, *starts_k, *cu_seqlens_q, *cu_seqlens_k;
+    attend_tensor tensors[ATTEND_SIDE_TENSORS];
+    int32_t *relative_buckets;
+} attend_gpu_sides;
+
+void attend_gpu_reserve_sides(attend_plan *plan, attend_gpu_arena *workspace, attend_gpu_arena *staging);
+attend_status attend_gpu_create_sides(attend_plan *plan);
+/* Lists and side tensors as the kernels read them: the caller's on the device, or copies of the host's. */
+attend_status attend_gpu_take_sides(const attend_plan *plan, attend_attention_args *use);
 
 /* ---- kernels ---- */
 
@@ -105,7 +116,7 @@ typedef struct attend_gpu_plan {
     const attend_kernel_row *row, *row_any; /* for aligned tensors, for others */
     void *workspace, *staging;
     attend_tensor q, k, v, out, lse; /* of attention: staging; of a layer: the projected Q, K, V and the heads' output */
-    int64_t *seqlens_q, *seqlens_k;  /* lengths given on the host */
+    attend_gpu_sides sides;
     attend_gpu_layer layer;
 } attend_gpu_plan;
 

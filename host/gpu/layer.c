@@ -25,10 +25,10 @@ static void reserve_heads(attend_plan *plan, attend_gpu_arena *workspace)
     bool kv_together = p->head_dim == p->head_dim_v, all_together = kv_together && !attend_problem_is_cross(p);
     attend_tensor *const first[] = {&own->q, all_together ? NULL : &own->k, kv_together ? NULL : &own->v};
     const int64_t heads[] = {all_together ? h + 2 * h_kv : h, kv_together ? 2 * h_kv : h_kv, h_kv};
-    const int64_t seqlen[] = {p->seqlen_q, p->seqlen_k, p->seqlen_k}, dim[] = {p->head_dim, p->head_dim, p->head_dim_v};
+    const int64_t rows[] = {attend_rows_q(p), attend_rows_k(p), attend_rows_k(p)}, dim[] = {p->head_dim, p->head_dim, p->head_dim_v};
     for (int j = 0; j < 3; j++)
-        if (first[j]) attend_gpu_reserve_tensor(workspace, first[j], p->dtype, 4, (int64_t[]){p->batch, seqlen[j], heads[j], dim[j]});
-    attend_gpu_reserve(workspace, &own->out.data, p->batch * p->seqlen_q * h * p->head_dim_v, attend_dtype_bytes(p->dtype));
+        if (first[j]) attend_gpu_reserve_tensor(workspace, first[j], p->dtype, 4, (int64_t[]){attend_tensor_batch(p), rows[j], heads[j], dim[j]});
+    attend_gpu_reserve(workspace, &own->out.data, attend_tensor_batch(p) * attend_rows_q(p) * h * p->head_dim_v, attend_dtype_bytes(p->dtype));
 }
 
 /* The copy keeps the orientation; matrices of one width stay apart by the same stride, so one call can take them. */
@@ -70,14 +70,14 @@ attend_status attend_gpu_layer_reserve(attend_plan *plan, attend_gpu_arena *work
     ATTEND_TRY(find_weights(plan, on_host));
     reserve_heads(plan, workspace);
     reserve_weights(plan, on_host, workspace);
-    int64_t products = p->batch * (p->num_heads + 2 * p->num_kv_heads);
+    int64_t batch = attend_tensor_batch(p), products = batch * (p->num_heads + 2 * p->num_kv_heads);
     attend_gpu_reserve(workspace, (void **)&layer->pointers.weight, products, sizeof(void *));
     attend_gpu_reserve(workspace, (void **)&layer->pointers.x, products, sizeof(void *));
     attend_gpu_reserve(workspace, (void **)&layer->pointers.y, products, sizeof(void *));
-    attend_gpu_reserve_tensor(staging, &layer->x, p->dtype, 3, (int64_t[]){p->batch, p->seqlen_q, p->hidden_size});
+    attend_gpu_reserve_tensor(staging, &layer->x, p->dtype, 3, (int64_t[]){batch, attend_rows_q(p), p->hidden_size});
     if (attend_problem_is_cross(p))
-        attend_gpu_reserve_tensor(staging, &layer->context, p->dtype, 3, (int64_t[]){p->batch, p->seqlen_k, p->context_hidden_size});
-    attend_gpu_reserve_tensor(staging, &layer->out, p->dtype, 3, (int64_t[]){p->batch, p->seqlen_q, p->output_size});
+        attend_gpu_reserve_tensor(staging, &layer->context, p->dtype, 3, (int64_t[]){batch, attend_rows_k(p), p->context_hidden_size});
+    attend_gpu_reserve_tensor(staging, &layer->out, p->dtype, 3, (int64_t[]){batch, attend_rows_q(p), p->output_size});
     return ATTEND_OK;
 }
 
@@ -101,8 +101,8 @@ static void place_heads(attend_plan *plan)
     if (p->head_dim == p->head_dim_v) own->v = slice_heads(&own->k, h_kv, h_kv);
     own->q.shape[2] = h;
     own->k.shape[2] = h_kv;
-    own->out = attend_tensor_4d(own->out.data, p->dtype, p->batch, p->seqlen_q, h, p->head_dim_v);
-    own->out.stride[0] = p->seqlen_q * row, own->out.stride[1] = row, own->out.stride[2] = p->head_dim_v, own->out.stride[3] = 1;
+    own->out = attend_tensor_4d(own->out.data, p->dtype, attend_tensor_batch(p), attend_rows_q(p), h, p->head_dim_v);
+    own->out.stride[0] = attend_rows_q(p) * row, own->out.stride[1] = row, own->out.stride[2] = p->head_dim_v, own->out.stride[3] = 1;
 }
 
 /* A matrix by columns is the transpose of one by rows; then its long lines are the last axis, as copies want them. */
@@ -209,8 +209,8 @@ attend_status attend_gpu_layer_forward(attend_plan *plan, const attend_layer_arg
     const attend_problem *p = &plan->problem;
     attend_tensor x, context, out;
     attend_attention_args attention = {.q = own->q, .k = own->k, .v = own->v, .out = own->out};
-    ATTEND_TRY(attend_gpu_take_lengths(gpu, "seqlens_q", args->seqlens_q, p->batch, p->seqlen_q, own->seqlens_q, &attention.seqlens_q));
-    ATTEND_TRY(attend_gpu_take_lengths(gpu, "seqlens_k", args->seqlens_k, p->batch, p->seqlen_k, own->seqlens_k, &attention.seqlens_k));
+    attend_side_copy(&attention, args);
+    ATTEND_TRY(attend_gpu_take_sides(plan, &attention));
     ATTEND_TRY(attend_gpu_take_output(gpu, "out", &args->out, &layer->out, &out));
     ATTEND_TRY(attend_gpu_take_output(gpu, "lse", &args->lse, &own->lse, &attention.lse));
     ATTEND_TRY(take_rows(gpu, "x", &args->x, &layer->x, &x));

@@ -1,6 +1,5 @@
 /* Tensors wherever they lie: finding out, and copying strided views between host and device in stream order. */
 #include "gpu.h"
-#include "arguments.h"
 #include "range.h"
 
 #include <string.h>
@@ -113,16 +112,4 @@ attend_status attend_gpu_give_output(const attend_gpu_context *gpu, const attend
 {
     if (!given->data || given->data == used->data) return ATTEND_OK;
     return attend_gpu_copy(gpu, given, used, cudaMemcpyDefault);
-}
-
-attend_status attend_gpu_take_lengths(const attend_gpu_context *gpu, const char *name, const int64_t *given, int64_t batch,
-                                      int64_t seqlen, int64_t *staging, const int64_t **use)
-{
-    bool on_host;
-    *use = given;
-    ATTEND_TRY(attend_gpu_is_on_host(gpu, name, given, &on_host));
-    if (!on_host || batch == 0) return ATTEND_OK;
-    ATTEND_TRY(attend_lengths_check(name, given, batch, seqlen));
-    *use = staging;
-    return attend_gpu_check(attend_set_lengths(staging, given, batch, gpu->stream), "cudaLaunchKernel of set_lengths");
 }

@@ -139,6 +139,16 @@ attend_context *test_context(void)
     return context;
 }
 
+uint64_t test_supported(const attend_context *context)
+{
+    uint64_t features = 0;
+    attend_kernel_info info;
+    if (attend_context_device(context) == ATTEND_REFERENCE) return UINT64_MAX;
+    for (size_t i = 0; attend_kernel(i, &info); i++)
+        if (info.device == attend_context_device(context)) features |= info.features;
+    return features;
+}
+
 void test_fixture_run(test_fixture *f, attend_context *context)
 {
     attend_plan *plan;

@@ -29,6 +29,9 @@ void test_fixture_free(test_fixture *fixture);
 /* The device under test: ATTEND_TEST_DEVICE (cpu, cuda, reference), cpu by default. */
 attend_context *test_context(void);
 
+/* Features that some kernel of the context's device supports; all of them on the reference. */
+uint64_t test_supported(const attend_context *context);
+
 /* Plans and runs; fails the test with the library's sentence if that does not work. */
 void test_fixture_run(test_fixture *fixture, attend_context *context);
 

@@ -170,7 +170,7 @@ static void one_query(const keys *x, const attend_attention_args *args, int64_t 
         if (!attend_is_elementwise(p) || !attend_tile_hidden(&x->head, i, 1, first, end - first < TILE ? end - first : TILE))
             fold_tile(x, i, row, scale * 1.44269504f, first, end, &s);
     float sink = p->sinks && i < x->s.seqlen_q ? attend_head_sink(x->head.terms, h) : -INFINITY;
-    attend_softmax_finish(s.m * x->unit * 0.693147181f, s.l, sink, &normaliser, &log_sum);
+    attend_softmax_finish(s.m * (double)x->unit * 0.69314718056, s.l, sink, &normaliser, &log_sum);
     for (int64_t c = 0; c < p->head_dim_v; c++)
         attend_store(out, b * out->stride[0] + at * out->stride[1] + h * out->stride[2] + c, s.l > 0 ? s.o[c] * normaliser : 0);
     if (x->defect == MODEL_LSE_BASE_2) log_sum = log_sum / 0.693147181f;

@@ -1,0 +1,100 @@
+/* docs/features.md says what the code says: which backend and which row of the kernel table supports which feature. */
+#include "feature_set.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+enum { ROOM = 1 << 16 };
+
+typedef struct text {
+    char *bytes;
+    size_t length;
+} text;
+
+__attribute__((format(printf, 2, 3))) static void add(text *t, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    t->length += (size_t)vsnprintf(t->bytes + t->length, ROOM - t->length, format, list);
+    va_end(list);
+    assert_true(t->length < ROOM);
+}
+
+/* The fields of attend_problem that ask for each feature, in the order of the bits. */
+static const char *const fields[] = {
+    "`causal`", "`windowed`, `window_left`, `window_right`", "`chunk`", "`prefix`", "`segments`", "`mask_axes`",
+    "`block_q`, `block_k`, `block_axes`", "`packed`, `total_q`, `total_k`", "`softcap`", "`alibi`",
+    "`relative_buckets`, `relative_max_distance`, `relative_bidirectional`", "`bias_axes`", "`head_scales`", "`sinks`", "`left_padded`",
+};
+
+static uint64_t features_of(attend_device device)
+{
+    attend_kernel_info info;
+    uint64_t features = 0;
+    for (size_t i = 0; attend_kernel(i, &info); i++)
+        if (info.device == device) features |= info.features;
+    return features;
+}
+
+static const char *mark(uint64_t features, int bit) { return features >> bit & 1 ? "yes" : "–"; }
+
+static void add_features(text *t)
+{
+    const uint64_t cpu = features_of(ATTEND_CPU), cuda = features_of(ATTEND_CUDA);
+    add(t, "| feature | asked for by | reference | CPU | CUDA |\n|---|---|---|---|---|\n");
+    for (int bit = 0; attend_feature_name(bit); bit++) {
+        assert_true((size_t)bit < sizeof fields / sizeof *fields);
+        add(t, "| %s | %s | yes | %s | %s |\n", attend_feature_name(bit), fields[bit], mark(cpu, bit), mark(cuda, bit));
+    }
+}
+
+static void add_kernels(text *t)
+{
+    static const char *const devices[] = {"", "CPU", "CUDA", ""};
+    attend_kernel_info info;
+    add(t, "| kernel | device | dtype | lacks |\n|---|---|---|---|\n");
+    for (size_t i = 0; attend_kernel(i, &info); i++) {
+        char lacking[512];
+        uint64_t all = 0;
+        for (int bit = 0; attend_feature_name(bit); bit++) all |= (uint64_t)1 << bit;
+        attend_features_text(all & ~info.features, lacking, sizeof lacking);
+        add(t, "| `%s` | %s | %s | %s |\n", info.name, devices[info.device], attend_dtype_name(info.dtype), *lacking ? lacking : "nothing");
+    }
+}
+
+static void the_document_is_current(void **state)
+{
+    (void)state;
+    text t = {malloc(ROOM), 0};
+    char *found = calloc(1, ROOM);
+    if (!features_of(ATTEND_CUDA) || !ATTEND_TEST_X86) skip(); /* its rows are part of the table */
+    add(&t, "# Features\n\nGenerated from the code; `ATTEND_WRITE_DOCS=1 build/release/tests/test_feature_table` writes this file anew. What each\n"
+            "feature means is said once, in [`attend.h`](../include/attend/attend.h). Any of them go together unless the header says otherwise;\n"
+            "a kernel that lacks one is not chosen, and where none is left the plan is refused with a sentence that names what is lacking.\n\n");
+    add_features(&t);
+    add(&t, "\n## Kernel rows\n\n");
+    add_kernels(&t);
+    if (getenv("ATTEND_WRITE_DOCS")) {
+        FILE *f = fopen(ATTEND_TEST_DOCS "/features.md", "w");
+        assert_non_null(f);
+        fputs(t.bytes, f);
+        fclose(f);
+    }
+    FILE *f = fopen(ATTEND_TEST_DOCS "/features.md", "r");
+    assert_non_null(f);
+    assert_true(fread(found, 1, ROOM - 1, f) > 0);
+    fclose(f);
+    if (strcmp(found, t.bytes))
+        fail_msg("docs/features.md is not what the code says; write it anew: ATTEND_WRITE_DOCS=1 build/release/tests/test_feature_table");
+    free(t.bytes), free(found);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(the_document_is_current)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
