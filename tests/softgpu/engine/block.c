@@ -122,6 +122,8 @@ static uint32_t special_value(const warp *w, int which, int lane)
     case SPECIAL_CLUSTER_CTARANK: return (uint32_t)b->rank;
     case SPECIAL_CLUSTER_NCTARANK: return (uint32_t)b->launch->cluster;
     case SPECIAL_DYNAMIC_SMEM_SIZE: return (uint32_t)r->dynamic_shared_bytes;
+    case SPECIAL_ENVREG1: return (uint32_t)(b->launch->workspace >> 32);
+    case SPECIAL_ENVREG2: return (uint32_t)b->launch->workspace;
     case SPECIAL_TOTAL_SMEM_SIZE: return (uint32_t)b->launch->shared_bytes;
     default: return 0; /* %gridid, and clocks before they are read */
     }

@@ -180,6 +180,15 @@ static bool fill_relocations(launch *l)
     return true;
 }
 
+/* cg::grid_group::sync counts in a word that the driver provides, zero at first, in memory that %envreg1 and %envreg2 name. */
+static bool open_workspace(launch *l)
+{
+    enum { WORKSPACE_BYTES = 256 };
+    if (!l->request->cooperative) return true;
+    l->workspace = sg_memory_allocate(l->device, SG_MEMORY_MODULE, WORKSPACE_BYTES, "a cooperative grid's workspace");
+    return l->workspace && sg_memory_fill(l->workspace, 0, WORKSPACE_BYTES, "a cooperative launch");
+}
+
 static bool prepare(launch *l)
 {
     const sg_function *f = l->function;
@@ -189,7 +198,7 @@ static bool prepare(launch *l)
     if (f->constant_bytes) memcpy(l->constants, f->constants, f->constant_bytes);
     for (int p = 0; p < f->parameter_count; p++)
         memcpy(l->parameters + f->parameter_offsets[p], l->request->arguments[p], (size_t)f->parameter_bytes[p]);
-    return fill_relocations(l);
+    return fill_relocations(l) && open_workspace(l);
 }
 
 /* ld and st use the pipe of the memory that they name. */
@@ -283,6 +292,7 @@ sg_status sg_execute(sg_device *device, const sg_function *function, const sg_la
     if (sg_settings.checks) l.races = race_launch_begin(launch_report_race, &l);
     run_workers(&l);
     if (l.races) race_launch_end(l.races);
+    if (l.workspace) sg_memory_free(l.workspace);
     free(l.constants);
     free(l.parameters);
     return (sg_status)atomic_load(&l.status);

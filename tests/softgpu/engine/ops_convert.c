@@ -256,6 +256,31 @@ USUALLY(usually_rn_pair, R_RN, cvt_pair)
 USUALLY(usually_rna, R_RNA, cvt_any)
 USUALLY(usually_rzi, R_RZI, cvt_any)
 
+/* The compiler takes a clone's address for that of a local variable. */
+static void cvt_any_integer(warp *w, const insn *i, uint32_t mask) { cvt_integer(w, i, mask); }
+
+/* Registers may be wider than the types: what is frequent has them as wide. */
+static bool usually_as_wide(insn *i, char *error, size_t bytes)
+{
+    (void)error, (void)bytes;
+    if (i->d[0].bits != ptx_type_bits(i->type[0]) || i->s[0].bits != ptx_type_bits(i->type[1])) i->exec = cvt_any_integer;
+    return true;
+}
+
+static bool usually_rn_as_wide(insn *i, char *error, size_t bytes)
+{
+    if (!usually_rn(i, error, bytes)) return false;
+    if (i->s[0].bits != ptx_type_bits(i->type[1])) i->exec = cvt_any;
+    return true;
+}
+
+static bool usually_rzi_as_wide(insn *i, char *error, size_t bytes)
+{
+    if (!usually_rzi(i, error, bytes)) return false;
+    if (i->d[0].bits != ptx_type_bits(i->type[0])) i->exec = cvt_any;
+    return true;
+}
+
 #define INTEGERS "u8|s8|u16|s16|u32|s32|u64|s64"
 #define FLOATS   "f16|bf16|f32|f64"
 
@@ -266,13 +291,13 @@ const ptx_row ptx_convert_rows[] = {
     {"cvt", "f32.bf16", F_FTZ | F_SAT, "r", "d s1", PIPE_ALU, 0, cvt_f32_bf16, usually_exact},
     {"cvt", "f16.f32", F_FTZ | F_SAT | F_RELU | F_SATFINITE, "r", "d s1", PIPE_ALU, 0, cvt_f16_f32, usually_rn},
     {"cvt", "bf16.f32", F_FTZ | F_SAT | F_RELU | F_SATFINITE, "r", "d s1", PIPE_ALU, 0, cvt_bf16_f32, usually_rn},
-    {"cvt", "f32.s32", F_FTZ | F_SAT, "r", "d s1", PIPE_CONVERT, 0, cvt_f32_s32, usually_rn},
-    {"cvt", "f32.u32", F_FTZ | F_SAT, "r", "d s1", PIPE_CONVERT, 0, cvt_f32_u32, usually_rn},
-    {"cvt", "s32.f32", F_FTZ | F_SAT, "r", "d s1", PIPE_CONVERT, 0, cvt_s32_f32, usually_rzi},
+    {"cvt", "f32.s32", F_FTZ | F_SAT, "r", "d s1~", PIPE_CONVERT, 0, cvt_f32_s32, usually_rn_as_wide},
+    {"cvt", "f32.u32", F_FTZ | F_SAT, "r", "d s1~", PIPE_CONVERT, 0, cvt_f32_u32, usually_rn_as_wide},
+    {"cvt", "s32.f32", F_FTZ | F_SAT, "r", "d~ s1", PIPE_CONVERT, 0, cvt_s32_f32, usually_rzi_as_wide},
     {"cvt", "tf32.f32", F_RELU | F_SATFINITE, "r", "d s1", PIPE_ALU, 0, cvt_tf32_f32, usually_rna},
-    {"cvt", "u64|s64.u32", 0, "", "d s1", PIPE_ALU, 0, cvt_widen_unsigned, NULL},
-    {"cvt", "u64|s64.s32", 0, "", "d s1", PIPE_ALU, 0, cvt_widen_signed, NULL},
-    {"cvt", "u32|s32.u64|s64", 0, "", "d s1", PIPE_ALU, 0, cvt_narrow, NULL},
+    {"cvt", "u64|s64.u32", 0, "", "d~ s1~", PIPE_ALU, 0, cvt_widen_unsigned, usually_as_wide},
+    {"cvt", "u64|s64.s32", 0, "", "d~ s1~", PIPE_ALU, 0, cvt_widen_signed, usually_as_wide},
+    {"cvt", "u32|s32.u64|s64", 0, "", "d~ s1~", PIPE_ALU, 0, cvt_narrow, usually_as_wide},
     {"cvt", INTEGERS "." INTEGERS, F_SAT, "", "d~ s1~", PIPE_ALU, 0, cvt_integer, NULL},
     {"cvt", FLOATS "." INTEGERS, F_FTZ | F_SAT, "r", "d s1~", PIPE_CONVERT, 0, cvt_any, rounds_well},
     {"cvt", INTEGERS "." FLOATS, F_FTZ | F_SAT, "r", "d~ s1", PIPE_CONVERT, 0, cvt_any, rounds_well},

@@ -6,7 +6,30 @@
 /* The member mask, which all lanes give alike. */
 static uint32_t members_of(const warp *w, const insn *i, uint32_t mask) { return lanes32(w, &i->s[i->s_count - 1])[__builtin_ctz(mask)]; }
 
-static bool gather(warp *w, const insn *i, uint32_t mask) { return warp_gather(w, i, mask, members_of(w, i, mask)); }
+static bool gather(warp *w, const insn *i, uint32_t mask)
+{
+    uint32_t members = members_of(w, i, mask), strangers = mask & ~members;
+    if (strangers) warp_finding(w, i, __builtin_ctz(strangers), "barrier", "its mask %08x leaves itself out", members);
+    return warp_gather(w, i, mask, members);
+}
+
+/* Lanes that are at one place but give different masks, as tiles of a warp do, have nothing to do with each other. */
+static void by_members(warp *w, const insn *i, uint32_t mask, ptx_exec *run)
+{
+    const operand *o = &i->s[i->s_count - 1];
+    uint32_t members[LANES];
+    memcpy(members, lanes32(w, o), sizeof members);
+    while (mask && !o->constant) {
+        uint32_t same = 0;
+        for (uint32_t rest = mask; rest; rest &= rest - 1)
+            if (members[__builtin_ctz(rest)] == members[__builtin_ctz(mask)]) same |= rest & -rest;
+        run(w, i, same);
+        mask &= ~same;
+    }
+    if (mask) run(w, i, mask);
+}
+#define BY_MEMBERS(name, run)                                                                                          \
+    static void name(warp *w, const insn *i, uint32_t mask) { by_members(w, i, mask, run); }
 
 /* ---- shfl ----------------------------------------------------------------------------------------------------------------- */
 
@@ -24,7 +47,7 @@ static int shuffle_source(const insn *i, int l, uint32_t b, uint32_t c, bool *in
     return *in_range ? j : l;
 }
 
-static void shuffle(warp *w, const insn *i, uint32_t mask)
+static void shuffle_of(warp *w, const insn *i, uint32_t mask)
 {
     if (!gather(w, i, mask)) return;
     uint32_t from[LANES], *d = lanes32(w, &i->d[0]), in = 0;
@@ -43,7 +66,7 @@ static void shuffle(warp *w, const insn *i, uint32_t mask)
 
 /* ---- vote, match, redux ------------------------------------------------------------------------------------------------------ */
 
-static void vote(warp *w, const insn *i, uint32_t mask)
+static void vote_of(warp *w, const insn *i, uint32_t mask)
 {
     if (!gather(w, i, mask)) return;
     uint32_t yes = predicate(w, &i->s[0]) & mask;
@@ -51,7 +74,7 @@ static void vote(warp *w, const insn *i, uint32_t mask)
     set_predicate(w, &i->d[0], mask, result ? UINT32_MAX : 0);
 }
 
-static void ballot(warp *w, const insn *i, uint32_t mask)
+static void ballot_of(warp *w, const insn *i, uint32_t mask)
 {
     if (!gather(w, i, mask)) return;
     uint32_t yes = predicate(w, &i->s[0]) & mask, *d = lanes32(w, &i->d[0]);
@@ -68,7 +91,7 @@ static uint32_t alike(const warp *w, const operand *o, uint32_t mask, int lane)
     return same;
 }
 
-static void match_any(warp *w, const insn *i, uint32_t mask)
+static void match_any_of(warp *w, const insn *i, uint32_t mask)
 {
     if (!gather(w, i, mask)) return;
     uint32_t found[LANES], *d = lanes32(w, &i->d[0]);
@@ -76,7 +99,7 @@ static void match_any(warp *w, const insn *i, uint32_t mask)
     SET_LANES(d, found[l]);
 }
 
-static void match_all(warp *w, const insn *i, uint32_t mask)
+static void match_all_of(warp *w, const insn *i, uint32_t mask)
 {
     if (!gather(w, i, mask)) return;
     bool same = alike(w, &i->s[0], mask, __builtin_ctz(mask)) == mask;
@@ -98,7 +121,7 @@ static uint32_t reduced(const insn *i, uint32_t a, uint32_t b)
     }
 }
 
-static void reduce(warp *w, const insn *i, uint32_t mask)
+static void reduce_of(warp *w, const insn *i, uint32_t mask)
 {
     if (!gather(w, i, mask)) return;
     const uint32_t *a = lanes32(w, &i->s[0]);
@@ -115,7 +138,7 @@ static void active(warp *w, const insn *i, uint32_t mask)
     SET_LANES(d, mask);
 }
 
-static void elect(warp *w, const insn *i, uint32_t mask)
+static void elect_of(warp *w, const insn *i, uint32_t mask)
 {
     if (!gather(w, i, mask)) return;
     uint32_t *d = lanes32(w, &i->d[0]), leader = (uint32_t)__builtin_ctz(mask);
@@ -124,11 +147,11 @@ static void elect(warp *w, const insn *i, uint32_t mask)
 }
 
 /* Lanes may meet here from different places. */
-static void warp_barrier(warp *w, const insn *i, uint32_t mask)
+static void warp_barrier_of(warp *w, const insn *i, uint32_t mask)
 {
     uint32_t members = members_of(w, i, mask) & w->live, here = mask;
     for (int g = 0; g < w->group_count; g++)
-        if (w->groups[g].members == members && w->block->launch->function->code[w->groups[g].pc].exec == warp_barrier) here |= w->groups[g].lanes;
+        if (w->groups[g].members == members && w->block->launch->function->code[w->groups[g].pc].exec == i->exec) here |= w->groups[g].lanes;
     if (here == mask || (members & ~here)) {
         if (!gather(w, i, mask)) return;
     } else {
@@ -137,6 +160,15 @@ static void warp_barrier(warp *w, const insn *i, uint32_t mask)
     }
     if (w->block->races) race_warp_sync(w->block->races, w->number);
 }
+
+BY_MEMBERS(shuffle, shuffle_of)
+BY_MEMBERS(vote, vote_of)
+BY_MEMBERS(ballot, ballot_of)
+BY_MEMBERS(match_any, match_any_of)
+BY_MEMBERS(match_all, match_all_of)
+BY_MEMBERS(reduce, reduce_of)
+BY_MEMBERS(elect, elect_of)
+BY_MEMBERS(warp_barrier, warp_barrier_of)
 
 const ptx_row ptx_warp_rows[] = {
     {"shfl.sync", "b32", 0, "c", "d s s s s=32", PIPE_SHUFFLE, 0, shuffle, NULL},

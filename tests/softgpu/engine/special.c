@@ -9,7 +9,7 @@ static const char *const names[SPECIALS] = {
     "%gridid", "%lanemask_eq", "%lanemask_le", "%lanemask_lt", "%lanemask_ge", "%lanemask_gt",
     "%clusterid.x", "%clusterid.y", "%clusterid.z", "%nclusterid.x", "%nclusterid.y", "%nclusterid.z",
     "%cluster_ctaid.x", "%cluster_ctaid.y", "%cluster_ctaid.z", "%cluster_nctaid.x", "%cluster_nctaid.y",
-    "%cluster_nctaid.z", "%cluster_ctarank", "%cluster_nctarank", "%dynamic_smem_size", "%total_smem_size",
+    "%cluster_nctaid.z", "%cluster_ctarank", "%cluster_nctarank", "%dynamic_smem_size", "%total_smem_size", "%envreg1", "%envreg2",
     "%clock", "%clock_hi", "%clock64", "%globaltimer",
 };
 

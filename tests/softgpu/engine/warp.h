@@ -15,6 +15,7 @@ typedef struct launch {
     const sg_launch *request;
     uint8_t *constants;          /* the function's, with this device's addresses */
     uint8_t *parameters;
+    uint64_t workspace;          /* of a cooperative grid: where its blocks meet */
     counted_kernel *counted;     /* NULL: not counting */
     race_launch *races;          /* NULL: no checks */
     int64_t shared_bytes;        /* of a block: static and dynamic */
