@@ -89,6 +89,8 @@ bool warp_regroup(warp *w)
     merge(w);
     int other = lowest(w);
     if (!w->active) {
+        for (int g = 0; other < 0 && g < w->group_count; g++)
+            if (!(w->groups[g].members & w->live & ~w->groups[g].lanes)) other = g; /* those it waited for have exited */
         if (other < 0 && w->group_count) {
             const group *g = &w->groups[0];
             const insn *i = w->block->launch->function->code + g->pc;
