@@ -69,7 +69,7 @@ void team_free(block *team)
         free(b->phases), free(b->bulk);
         race_block_destroy(b->races);
         for (int w = 0; w < b->warp_count; w++) {
-            free(b->warps[w].copies);
+            free(b->warps[w].copies), free(b->warps[w].wgmmas);
             for (int lane = 0; lane < LANES; lane++) free(b->warps[w].aside[lane].values);
         }
     }
@@ -152,6 +152,7 @@ static void begin_warp(warp *w)
     w->state = WARP_READY;
     w->pc = w->next = 0;
     w->group_count = w->hold = w->copy_count = 0;
+    w->wgmma_count = w->wgmma_group = 0;
     w->carry = 0;
     w->waits = false;
     memset(w->frame, 0, sizeof w->frame);

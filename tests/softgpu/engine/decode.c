@@ -273,6 +273,7 @@ static bool take_operand(decoder *d, const char *spec, const raw *r, const state
     switch (spec[0]) {
     case 'd': return add_operand(d, r, w, type, true);
     case 's': return add_operand(d, r, w, type, false);
+    case 'b': return add_operand(d, r, w, type, true) && add_operand(d, r, w, type, false);
     case 'q': return add_scalar(d, r, (width){1, false}, T_PRED, false, d->s, &d->s_count);
     case 'p':
         if (!add_scalar(d, r, (width){1, false}, T_PRED, true, d->d, &d->d_count)) return false;

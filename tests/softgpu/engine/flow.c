@@ -235,7 +235,12 @@ static void find_intervals(flow *w)
         for (int32_t i = block->first; i <= block->last; i++) {
             const insn *at = &w->f->code[i];
             extend(w, at->guard.reg, i);
-            for (int s = 0; s < at->s_count + at->d_count; s++) extend(w, at->d[s].reg, i);
+            for (int s = 0; s < at->s_count + at->d_count; s++) {
+                extend(w, at->d[s].reg, i);
+                if (!at->holds) continue; /* in use for longer than the text shows: a place of its own */
+                extend(w, at->d[s].reg, 0);
+                extend(w, at->d[s].reg, w->f->length - 1);
+            }
         }
     }
 }

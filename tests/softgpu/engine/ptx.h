@@ -70,7 +70,7 @@ typedef void ptx_exec(warp *w, const insn *i, uint32_t mask);
    flags     which F_… words may occur.
    words     which other words the row knows, so that the rest is refused: 'c' a comparison or operation (op, op2), 'r' rounding,
              's' space, 'o' order and scope, 'v' vector, 'm' shape and count.
-   operands  space-separated: d result, s source, p predicate result, q predicate source, a address, i integer constant, l label. Behind
+   operands  space-separated: d result, s source, b both, p predicate result, q predicate source, a address, i integer constant, l label. Behind
              the letter: a digit: of type that many in the opcode (0 if absent); "+": twice the type's width; "=N": N bits; "~": at least the
              type's width. "?": this one and the rest may be missing. d and s take vectors too. */
 typedef struct ptx_row {
@@ -120,6 +120,7 @@ struct insn {
     int callee;               /* whose ret */
     ptx_call *call;           /* of a call */
     bool copies;              /* a mov: passes doubt on instead of raising it */
+    bool holds;               /* its registers stay its own until it is waited for; its first sources are its results' old values */
     bool doubts, marks;       /* some source, some result is doubtful */
     uint32_t flags;
     int shape[3];             /* m16n8k16 */
@@ -253,6 +254,6 @@ static inline bool ptx_special_moves(int which) { return which >= SPECIAL_CLOCK;
 extern const ptx_row ptx_integer_rows[], ptx_bits_rows[], ptx_logic_rows[], ptx_move_rows[], ptx_compare_rows[], ptx_float_rows[],
     ptx_double_rows[], ptx_approx_rows[], ptx_half_rows[], ptx_convert_rows[], ptx_memory_rows[], ptx_atomic_rows[],
     ptx_async_rows[], ptx_warp_rows[], ptx_matrix_rows[], ptx_barrier_rows[], ptx_control_rows[], ptx_mbarrier_rows[],
-    ptx_bulk_rows[], ptx_tensor_rows[], ptx_wmma_rows[];
+    ptx_bulk_rows[], ptx_tensor_rows[], ptx_wmma_rows[], ptx_wgmma_rows[];
 
 #endif

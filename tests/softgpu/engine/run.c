@@ -1,6 +1,9 @@
 /* The loop that runs a warp. */
 #include "lanes.h"
 
+/* wgmma: whether it reads its results' old values. */
+static bool accumulates(const warp *w, const insn *i) { return predicate(w, &i->s[i->s_count - 1]) != 0; }
+
 /* Reads of registers that were never written, and which lanes of the marked ones were. */
 static void check_marks(warp *w, const insn *i, uint32_t mask)
 {
@@ -8,7 +11,7 @@ static void check_marks(warp *w, const insn *i, uint32_t mask)
     if (i->guard.reg >= 0 && i->guard.doubtful && (w->active & ~w->marks[i->guard.reg]))
         warp_finding(w, i, __builtin_ctz(w->active & ~w->marks[i->guard.reg]), "uninitialised", "its guard was never written");
     if (i->doubts && !i->copies && !mask) return;
-    for (int s = 0; s < i->s_count; s++)
+    for (int s = i->holds && !accumulates(w, i) ? i->d_count : 0; s < i->s_count; s++)
         if (i->s[s].doubtful) missing |= mask & ~w->marks[i->s[s].reg];
     if (missing && !i->copies) warp_finding(w, i, __builtin_ctz(missing), "uninitialised", "a register is read that was never written");
     for (int d = 0; d < i->d_count; d++)
@@ -35,6 +38,7 @@ void warp_run(warp *w, int turns)
         w->next = w->pc + 1;
         w->steps++;
         if (w->marks && (i->doubts || i->marks)) check_marks(w, i, mask);
+        if (w->wgmma_count && mask) warp_check_held(w, i);
         if (mask) i->exec(w, i, mask);
         w->pc = w->next;
         if (w->yields) return;

@@ -46,6 +46,7 @@ typedef enum warp_state {
 typedef struct block block;
 typedef struct worker worker;
 typedef struct bulk_copy bulk_copy; /* bulk.h */
+typedef struct wgmma wgmma;         /* wgmma.h */
 
 /* cp.async in flight: delivered when it is waited for. */
 typedef struct async_copy {
@@ -76,6 +77,9 @@ struct warp {
     async_copy *copies;
     int copy_count, copy_capacity;
     int32_t copy_group[LANES]; /* the cp.async group that each lane fills */
+    wgmma *wgmmas;          /* products under way */
+    int wgmma_count, wgmma_capacity;
+    int32_t wgmma_group;    /* the one that is being filled */
     int32_t bulk_group[LANES]; /* the same of cp.async.bulk */
     uint32_t carry;         /* condition code of add.cc and its like, a bit a lane */
     const insn *at_barrier; /* what it waits at */
@@ -216,6 +220,9 @@ void block_deliver_tied(block *b, uint32_t barrier);
 void block_bulk_deliver(block *b, phase_barrier *p);
 void warp_bulk_wait(warp *w, uint32_t lanes, int groups_left, bool read_only);
 void block_bulk_end(block *b);
+
+/* Products under way (ops_wgmma.c): finds fault with an instruction that touches their registers. */
+void warp_check_held(warp *w, const insn *i);
 
 /* red and atom (ops_atomic.c): applies an instruction's operation to an array of its type. */
 void ptx_reduce(const insn *i, char *to, const char *from, int64_t bytes);

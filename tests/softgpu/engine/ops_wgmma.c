@@ -1,0 +1,144 @@
+/* wgmma: products that are on their way until their group is waited for. They are computed then, as late as the program allows; until then
+   their registers, results and fragments alike, belong to them. Also setmaxnreg. */
+#include "finding.h"
+#include "lanes.h"
+#include "wgmma.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool whole_group(warp *w, const insn *i, uint32_t mask)
+{
+    if (mask == UINT32_MAX && (w->number | 3) < w->block->warp_count) return true;
+    warp_finding(w, i, __builtin_ctz(mask), "barrier", "only lanes %08x of warp %d of %d run it; it takes four whole warps", mask, w->number, w->block->warp_count);
+    launch_fail(w->block->launch, SG_ILLEGAL_INSTRUCTION);
+    return false;
+}
+
+/* ---- whose registers are whose -------------------------------------------------------------------------------------------------------- */
+
+static bool among(const operand *list, int count, uint32_t offset)
+{
+    for (int i = 0; i < count; i++)
+        if (!list[i].constant && list[i].offset == offset) return true;
+    return false;
+}
+
+static const operand *fragment_of(const insn *i) { return wgmma_a_in_registers(i) ? i->s + i->d_count : NULL; }
+
+/* Whether an instruction interferes with a product under way: as a word for the finding. */
+static const char *interferes(const insn *now, const insn *under_way)
+{
+    const operand *fragment = fragment_of(under_way);
+    bool chained = now->holds && now->d_count == under_way->d_count && !memcmp(now->d, under_way->d, sizeof *now->d * now->d_count);
+    for (int d = 0; d < now->d_count && !chained; d++)
+        if (among(under_way->d, under_way->d_count, now->d[d].offset)) return "written";
+    for (int d = 0; fragment && d < now->d_count; d++)
+        if (among(fragment, 4, now->d[d].offset)) return "written";
+    for (int s = chained ? now->d_count : 0; s < now->s_count; s++)
+        if (!now->s[s].constant && among(under_way->d, under_way->d_count, now->s[s].offset)) return "read";
+    return NULL;
+}
+
+void warp_check_held(warp *w, const insn *i)
+{
+    char place[600];
+    for (int n = 0; n < w->wgmma_count; n++) {
+        const insn *other = w->wgmmas[n].insn;
+        const char *how = interferes(i, other);
+        if (!how) continue;
+        insn_place(w->block->launch->function, other, place, sizeof place);
+        warp_finding(w, i, -1, "wgmma", "a register is %s that belongs to the product at %s until its group is waited for", how, place);
+        return;
+    }
+}
+
+/* ---- instructions ----------------------------------------------------------------------------------------------------------------------- */
+
+static void multiply(warp *w, const insn *i, uint32_t mask)
+{
+    if (!whole_group(w, i, mask)) return;
+    const operand *a = i->s + i->d_count, *b = a + (wgmma_a_in_registers(i) ? 4 : 1);
+    wgmma m = {.insn = i, .b = lanes64(w, b)[0], .accumulates = predicate(w, b + 1) & 1, .group = w->wgmma_group};
+    if (wgmma_a_in_registers(i))
+        for (int r = 0; r < 4; r++) memcpy(m.fragment[r], lanes32(w, a + r), sizeof m.fragment[r]);
+    else
+        m.a = lanes64(w, a)[0];
+    if (!wgmma_read(w, &m, false)) return;
+    if (w->wgmma_count == w->wgmma_capacity) {
+        w->wgmma_capacity = w->wgmma_capacity ? 2 * w->wgmma_capacity : 16;
+        wgmma *grown = realloc(w->wgmmas, (size_t)w->wgmma_capacity * sizeof *grown);
+        if (!grown) abort();
+        w->wgmmas = grown;
+    }
+    w->wgmmas[w->wgmma_count++] = m;
+}
+
+static void commit(warp *w, const insn *i, uint32_t mask)
+{
+    if (whole_group(w, i, mask)) w->wgmma_group++;
+}
+
+static void wait_group(warp *w, const insn *i, uint32_t mask)
+{
+    int done = 0;
+    if (!whole_group(w, i, mask)) return;
+    while (done < w->wgmma_count && w->wgmmas[done].group < w->wgmma_group - (int32_t)i->imm[0]) {
+        const wgmma *m = &w->wgmmas[done++];
+        if (w->block->races && !wgmma_read(w, m, true)) return;
+        wgmma_run(w, m);
+    }
+    w->wgmma_count -= done;
+    memmove(w->wgmmas, w->wgmmas + done, (size_t)w->wgmma_count * sizeof *w->wgmmas);
+    if (w->block->races) race_warp_sync(w->block->races, w->number);
+}
+
+static void fence(warp *w, const insn *i, uint32_t mask) { (void)whole_group(w, i, mask); }
+
+static void nothing(warp *w, const insn *i, uint32_t mask) { (void)w, (void)i, (void)mask; }
+
+/* ---- rows -------------------------------------------------------------------------------------------------------------------------------- */
+
+static bool known_types(const insn *i)
+{
+    static const struct {
+        ptx_type d, a, b;
+        int k;
+    } kinds[] = {{T_F32, T_F16, T_F16, 16},   {T_F16, T_F16, T_F16, 16},   {T_F32, T_BF16, T_BF16, 16}, {T_F32, T_TF32, T_TF32, 8},
+                 {T_F32, T_E4M3, T_E4M3, 32}, {T_F32, T_E4M3, T_E5M2, 32}, {T_F32, T_E5M2, T_E4M3, 32}, {T_F32, T_E5M2, T_E5M2, 32},
+                 {T_F16, T_E4M3, T_E4M3, 32}, {T_F16, T_E4M3, T_E5M2, 32}, {T_F16, T_E5M2, T_E4M3, 32}, {T_F16, T_E5M2, T_E5M2, 32},
+                 {T_S32, T_S8, T_S8, 32},     {T_S32, T_S8, T_U8, 32},     {T_S32, T_U8, T_S8, 32},     {T_S32, T_U8, T_U8, 32}};
+    for (size_t n = 0; n < sizeof kinds / sizeof *kinds; n++)
+        if (i->type_count == 3 && i->type[0] == kinds[n].d && i->type[1] == kinds[n].a && i->type[2] == kinds[n].b) return i->shape[2] == kinds[n].k;
+    return false;
+}
+
+static bool find_product(insn *i, char *error, size_t bytes)
+{
+    int n = i->shape[1], registers = i->type[0] == T_F16 ? n / 4 : n / 2, sources = i->s_count - i->d_count;
+    bool shaped = i->shape[0] == 64 && n >= 8 && n <= WGMMA_N_MOST && n % 8 == 0 && known_types(i);
+    if (!shaped || i->d_count != registers || sources < 3 || sources != (wgmma_a_in_registers(i) ? 6 : 3)) {
+        snprintf(error, bytes, "a shape, types or registers that wgmma does not have");
+        return false;
+    }
+    i->holds = true;
+    i->tensor_flops = (int64_t)2 * WGMMA_ROWS * n * i->shape[2];
+    return true;
+}
+
+static bool check_registers(insn *i, char *error, size_t bytes)
+{
+    if (i->imm[0] >= 24 && i->imm[0] <= 256 && i->imm[0] % 8 == 0 && i->op) return true;
+    snprintf(error, bytes, "takes .inc or .dec and a multiple of 8 from 24 to 256");
+    return false;
+}
+
+const ptx_row ptx_wgmma_rows[] = {
+    {"wgmma.mma_async.sync.aligned", "*", F_SATFINITE, "m", "b=32 s=0 s=64 q i? i i i", PIPE_TENSOR, 0, multiply, find_product},
+    {"wgmma.fence.sync.aligned", "", 0, "", "", PIPE_TENSOR, 0, fence, NULL},
+    {"wgmma.commit_group.sync.aligned", "", 0, "", "", PIPE_TENSOR, 0, commit, NULL},
+    {"wgmma.wait_group.sync.aligned", "", 0, "", "i", PIPE_TENSOR, 0, wait_group, NULL},
+    {"setmaxnreg", "u32", F_SYNC | F_ALIGNED, "c", "i", PIPE_CONTROL, 0, nothing, check_registers},
+    {0},
+};
