@@ -111,15 +111,21 @@ static void shared_hosts(warp *w, const warp_access *a, uint32_t lanes, const ui
         if (cluster) b = shared_block(w, addresses[lane], &offset);
         hosts[lane] = NULL;
         inside[lane] = offset;
-        if (!b || (int64_t)offset + a->bytes > l->shared_bytes || offset > SHARED_WINDOW_BYTES) {
+        bool ended = b && b != w->block && !b->live_warps;
+        if (!b || ended || (int64_t)offset + a->bytes > l->shared_bytes || offset > SHARED_WINDOW_BYTES) {
             char where[96];
-            snprintf(where, sizeof where, "beyond the block's %lld bytes of shared memory", (long long)l->shared_bytes);
+            snprintf(where, sizeof where, ended ? "shared memory of a block that has ended" : "beyond the block's %lld bytes of shared memory",
+                     (long long)l->shared_bytes);
             refuse(w, a, lane, "out of bounds", SG_ILLEGAL_ADDRESS, where);
             continue;
         }
         hosts[lane] = (char *)b->shared + offset;
         if (b->shared_written) use_marks(w, a, lane, b->shared_written + offset, "shared memory");
         *(b == w->block ? &good : &others) |= 1u << lane;
+        if (l->races && b != w->block && !a->later) {
+            race_access race = race_of(w, a, 1u << lane, inside);
+            race_shared_of(w->block->races, b->races, &race);
+        }
     }
     if (l->races && good && !a->later) {
         race_access race = race_of(w, a, good, inside);

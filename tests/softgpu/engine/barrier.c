@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void settle_cluster(block *b);
+
 /* ---- bar.sync, bar.arrive, bar.red ----------------------------------------------------------------------------------------- */
 
 static uint32_t running_warps(const block *b)
@@ -50,6 +52,7 @@ static void complete_if_all_came(block *b, named_barrier *n)
 void block_warp_ended(block *b)
 {
     if (!b->live_warps) block_bulk_end(b);
+    if (b->launch->cluster > 1) settle_cluster(b);
     for (int n = 0; n < NAMED_BARRIERS; n++)
         if (!b->barriers[n].expected) complete_if_all_came(b, &b->barriers[n]);
 }
@@ -143,4 +146,44 @@ void warp_poll(warp *w, const insn *i)
     w->state = WARP_POLLING;
     w->at_barrier = i;
     w->patience = 0; /* lanes elsewhere may be who is waited for */
+}
+
+/* ---- clusters ---------------------------------------------------------------------------------------------------------------------- */
+
+static const uint64_t CLUSTER = UINT64_MAX; /* as the race detector knows its barrier, among those of the first block */
+
+static block *first_of_cluster(block *b) { return b - b->rank; }
+
+/* Threads that have exited count as arrived. */
+static void settle_cluster(block *b)
+{
+    block *first = first_of_cluster(b);
+    bool any = false;
+    for (int r = 0; r < b->launch->cluster; r++)
+        for (int w = 0; w < first[r].warp_count; w++) {
+            const warp *each = &first[r].warps[w];
+            if (each->live & ~each->at_cluster) return;
+            any |= each->at_cluster != 0;
+        }
+    if (!any) return;
+    if (first->races) race_phase_complete(first->races, CLUSTER);
+    for (int r = 0; r < b->launch->cluster; r++)
+        for (int w = 0; w < first[r].warp_count; w++) first[r].warps[w].at_cluster = 0;
+}
+
+void block_cluster_arrive(warp *w, bool relaxed)
+{
+    block *first = first_of_cluster(w->block);
+    if (first->races && relaxed) race_arrive_relaxed(w->block->races, w->number, first->races, CLUSTER);
+    if (first->races && !relaxed) race_arrive(w->block->races, w->number, first->races, CLUSTER);
+    settle_cluster(w->block);
+}
+
+bool block_cluster_passed(warp *w, uint32_t lanes)
+{
+    block *first = first_of_cluster(w->block);
+    if (w->at_cluster & lanes) settle_cluster(w->block);
+    if (w->at_cluster & lanes) return false;
+    if (first->races) race_phase_wait(w->block->races, w->number, first->races, CLUSTER);
+    return true;
 }

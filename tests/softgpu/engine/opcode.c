@@ -193,7 +193,7 @@ static const ptx_row *const tables[] = {ptx_move_rows,   ptx_float_rows,  ptx_in
                                         ptx_bits_rows,   ptx_approx_rows, ptx_half_rows,    ptx_convert_rows, ptx_double_rows,
                                         ptx_memory_rows, ptx_atomic_rows, ptx_async_rows,   ptx_warp_rows,   ptx_matrix_rows,
                                         ptx_barrier_rows, ptx_control_rows, ptx_mbarrier_rows,
-                                        ptx_bulk_rows,   ptx_tensor_rows, ptx_wmma_rows,    ptx_wgmma_rows};
+                                        ptx_bulk_rows,   ptx_tensor_rows, ptx_wmma_rows,    ptx_wgmma_rows,  ptx_cluster_rows};
 
 static bool is_one_of(const char *name, const char *const *names)
 {

@@ -4,6 +4,7 @@
 #include "lanes.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { ALIGN = 16, MULTICAST_MOST = 16 };
@@ -35,6 +36,14 @@ static bool find_span(warp *w, const insn *i, int lane, span *s)
 
 /* ---- global memory to shared memory ------------------------------------------------------------------------------------------------ */
 
+static bool same_block(warp *w, const insn *i, int lane, const block *owner, const block *told)
+{
+    if (told == owner) return true;
+    warp_finding(w, i, lane, "barrier", "its barrier lies in another block than its target");
+    launch_fail(w->block->launch, SG_ILLEGAL_INSTRUCTION);
+    return false;
+}
+
 static bool load_into(warp *w, const insn *i, int lane, const span *s, uint64_t to, uint64_t barrier, const char *from)
 {
     bulk_copy c = bulk_begin(w, i, lane);
@@ -42,11 +51,7 @@ static bool load_into(warp *w, const insn *i, int lane, const span *s, uint64_t 
     char *target = bulk_shared(w, i, lane, i->space, to, s->bytes, ACCESS_WRITE, &owner, &c.target);
     c.bytes = s->bytes;
     if (!target || !bulk_shared(w, i, lane, i->space, barrier, 8, ACCESS_WRITE, &told, &c.barrier)) return false;
-    if (told != owner) {
-        warp_finding(w, i, lane, "barrier", "its barrier lies in another block than its target");
-        launch_fail(w->block->launch, SG_ILLEGAL_INSTRUCTION);
-        return false;
-    }
+    if (!same_block(w, i, lane, owner, told)) return false;
     bulk_piece_add(&c, (bulk_piece){.from = from, .to = target, .bytes = s->bytes});
     if (i->space2 == SPACE_SHARED) {
         c.has_source = true;
@@ -84,6 +89,29 @@ static void load(warp *w, const insn *i, uint32_t mask)
         for (uint64_t rank = 0; rank < MULTICAST_MOST; rank++)
             if (blocks >> rank & 1 && !load_into(w, i, lane, &s, s.to % SHARED_RANK + (rank + 1) * SHARED_RANK, barrier % SHARED_RANK + (rank + 1) * SHARED_RANK, from))
                 break;
+    }
+}
+
+/* st.async: [target], values, [barrier]. What is stored is kept until it arrives. */
+static void store_later(warp *w, const insn *i, uint32_t mask)
+{
+    int size = ptx_type_bits(i->type[0]) / 8;
+    for (uint32_t rest = mask; rest; rest &= rest - 1) {
+        int lane = __builtin_ctz(rest);
+        block *owner, *told;
+        bulk_copy c = bulk_begin(w, i, lane);
+        uint64_t to = lane_address(w, i, 0, i->offset[0], lane), barrier = lane_address(w, i, 1 + i->vector, i->offset[1], lane);
+        c.bytes = (int64_t)size * i->vector;
+        char *target = bulk_shared(w, i, lane, i->space, to, c.bytes, ACCESS_WRITE, &owner, &c.target);
+        if (!target || !bulk_shared(w, i, lane, i->space, barrier, 8, ACCESS_WRITE, &told, &c.barrier)) continue;
+        c.snapshot = calloc(4, 8);
+        if (!c.snapshot) abort();
+        for (int e = 0; e < i->vector; e++) {
+            uint64_t value = lane_value(w, &i->s[1 + e], lane);
+            memcpy(c.snapshot + e * size, &value, (size_t)size);
+        }
+        bulk_piece_add(&c, (bulk_piece){.from = c.snapshot, .to = target, .bytes = c.bytes});
+        if (!same_block(w, i, lane, owner, told) || !bulk_send_to_shared(&c, owner)) bulk_drop(&c);
     }
 }
 
@@ -144,12 +172,15 @@ static bool reduction(insn *i, char *error, size_t bytes)
 }
 
 #define REDUCED "u32|s32|u64|s64|f16|bf16|b32|b64|f32|f64"
+#define STORED  "b32|u32|s32|f32|b64|u64|s64|f64"
 #define TOLD    ".mbarrier::complete_tx::bytes"
 
 const ptx_row ptx_bulk_rows[] = {
     {"cp.async.bulk.shared::cluster.global" TOLD, "", F_MULTICAST, "s", "a a s=32 a s=0? s=0", PIPE_ASYNC, 0, load, multicast},
     {"cp.async.bulk.shared::cta.global" TOLD, "", 0, "s", "a a s=32 a s=0?", PIPE_ASYNC, 0, load, to_cluster},
     {"cp.async.bulk.shared::cluster.shared::cta" TOLD, "", 0, "", "a a s=32 a", PIPE_ASYNC, 0, load, to_cluster},
+    {"st.async.shared::cluster" TOLD, STORED, 0, "v", "a s a", PIPE_ASYNC, 0, store_later, to_cluster},
+    {"st.async.weak.shared::cluster" TOLD, STORED, 0, "v", "a s a", PIPE_ASYNC, 0, store_later, to_cluster},
     {"cp.async.bulk.global.shared::cta.bulk_group", "", 0, "s", "a a s=32 s=0?", PIPE_ASYNC, 0, store, NULL},
     {"cp.reduce.async.bulk.global.shared::cta.bulk_group", REDUCED, F_NOFTZ, "cs", "a a s=32 s=0?", PIPE_ASYNC, 0, store, reduction},
     {"cp.async.bulk.commit_group", "", 0, "", "", PIPE_ASYNC, 0, commit, NULL},

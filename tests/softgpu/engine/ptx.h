@@ -254,6 +254,6 @@ static inline bool ptx_special_moves(int which) { return which >= SPECIAL_CLOCK;
 extern const ptx_row ptx_integer_rows[], ptx_bits_rows[], ptx_logic_rows[], ptx_move_rows[], ptx_compare_rows[], ptx_float_rows[],
     ptx_double_rows[], ptx_approx_rows[], ptx_half_rows[], ptx_convert_rows[], ptx_memory_rows[], ptx_atomic_rows[],
     ptx_async_rows[], ptx_warp_rows[], ptx_matrix_rows[], ptx_barrier_rows[], ptx_control_rows[], ptx_mbarrier_rows[],
-    ptx_bulk_rows[], ptx_tensor_rows[], ptx_wmma_rows[], ptx_wgmma_rows[];
+    ptx_bulk_rows[], ptx_tensor_rows[], ptx_wmma_rows[], ptx_wgmma_rows[], ptx_cluster_rows[];
 
 #endif

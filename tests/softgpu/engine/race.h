@@ -59,6 +59,7 @@ void race_barrier(race_block *block, uint32_t warps);                 /* these w
 void race_fence(race_block *block, int warp);                         /* before a release, after an acquire, or a fence itself */
 /* mbarriers, by their offset in the shared memory of `owner`; a warp of another block of the cluster may arrive, and wait. */
 void race_arrive(race_block *block, int warp, race_block *owner, uint64_t barrier);
+void race_arrive_relaxed(race_block *block, int warp, race_block *owner, uint64_t barrier); /* carries what the last fence did */
 void race_phase_complete(race_block *owner, uint64_t barrier);
 void race_phase_wait(race_block *block, int warp, race_block *owner, uint64_t barrier);
 

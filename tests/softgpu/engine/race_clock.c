@@ -178,14 +178,25 @@ static void be_told(race_block *block, int warp, const race_known *known)
             learn(&block->known[warp], known->blocks[i].block, known->blocks[i].clocks);
 }
 
-void race_arrive(race_block *block, int warp, race_block *owner, uint64_t barrier)
+static void bring(race_block *block, const race_clocks clocks, const race_known *known, race_block *owner, uint64_t barrier)
 {
     race_mbarrier *b = mbarrier(owner, barrier);
     if (block == owner)
-        join_clocks(b->arriving, block->now[warp]);
+        join_clocks(b->arriving, clocks);
     else
-        learn(&b->arriving_known, block->id, block->now[warp]);
-    join_known(&b->arriving_known, &block->known[warp]);
+        learn(&b->arriving_known, block->id, clocks);
+    join_known(&b->arriving_known, known);
+}
+
+void race_arrive(race_block *block, int warp, race_block *owner, uint64_t barrier)
+{
+    bring(block, block->now[warp], &block->known[warp], owner, barrier);
+    block->now[warp][warp]++;
+}
+
+void race_arrive_relaxed(race_block *block, int warp, race_block *owner, uint64_t barrier)
+{
+    bring(block, block->fenced[warp], &block->fenced_known[warp], owner, barrier);
     block->now[warp][warp]++;
 }
 

@@ -83,6 +83,7 @@ struct warp {
     int32_t bulk_group[LANES]; /* the same of cp.async.bulk */
     uint32_t carry;         /* condition code of add.cc and its like, a bit a lane */
     const insn *at_barrier; /* what it waits at */
+    uint32_t at_cluster;    /* lanes that arrived at the cluster's barrier, which has not completed since */
     bool waits;             /* it asked in vain, and has passed no barrier since */
     uint32_t frame[LANES];  /* where the present function's frame begins in local memory */
     uint16_t depth[LANES];  /* calls that have not returned */
@@ -205,6 +206,10 @@ bool block_phase_passed(const phase_barrier *p, uint32_t parity);
 void block_phase_deliver(block *b, phase_barrier *p);
 /* After an arrival or a transaction: completes the phase if nothing is missing. */
 void block_phase_settle(block *b, phase_barrier *p);
+
+/* A cluster's barrier: lanes of w->at_cluster have just arrived; whether these lanes' arrivals are over. */
+void block_cluster_arrive(warp *w, bool relaxed);
+bool block_cluster_passed(warp *w, uint32_t lanes);
 
 /* What an instruction asked for is not there yet: ends the turn, and lets the warp's other lanes and all other warps go first. */
 void warp_poll(warp *w, const insn *i);
