@@ -79,6 +79,28 @@ static void take_part(const attend_cpu_plan *plan, int64_t part, attend_cpu_task
     task->rows = (end < rows ? end : rows) - task->first_row;
 }
 
+/* KV heads that a task of few rows takes together: where they lie side by side, unless threads would go without. */
+static int64_t few_heads(const attend_cpu_plan *plan, const attend_attention_args *args)
+{
+    const attend_problem *p = plan->problem;
+    int64_t heads = args->k.stride[2] < args->k.stride[1] ? ATTEND_CPU_FEW_HEADS : 1;
+    while (heads > 1 && (p->num_kv_heads % heads || p->batch * p->num_kv_heads / heads * attend_cpu_spans(p->seqlen_k) < 4 * plan->context->threads))
+        heads /= 2;
+    return heads;
+}
+
+static void run_few_unit(const attend_cpu_plan *plan, const attend_attention_args *args, int64_t unit, float *scratch)
+{
+    attend_cpu_task tasks[ATTEND_CPU_FEW_HEADS];
+    int64_t count = few_heads(plan, args), groups = plan->problem->batch * plan->problem->num_kv_heads / count, span = unit / groups;
+    for (int64_t i = 0; i < count; i++) {
+        tasks[i] = task_of(plan, args, unit % groups * count + i, scratch);
+        if (span >= tasks[i].end_span || tasks[i].rows == 0) return;
+        tasks[i].first_span = span, tasks[i].end_span = span + 1;
+    }
+    plan->context->kernel->run_few(tasks, count);
+}
+
 /* One unit of the main loop. Units go from the last rows to the first, whose causal tasks are the shortest. */
 static void run_unit(const attend_cpu_plan *plan, const attend_attention_args *args, int64_t unit, float *scratch)
 {
@@ -90,10 +112,6 @@ static void run_unit(const attend_cpu_plan *plan, const attend_attention_args *a
         rest /= attend_cpu_spans(plan->problem->seqlen_k);
         if (span >= task.end_span) return;
         task.first_span = span, task.end_span = span + 1;
-    }
-    if (plan->way == ATTEND_CPU_FEW) {
-        if (task.rows > 0) kernel->run_few(&task);
-        return;
     }
     take_part(plan, parts_of(plan) - 1 - rest, &task);
     if (task.rows > 0) kernel->run(&task);
@@ -140,7 +158,7 @@ attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention
     int64_t heads = p->batch * p->num_kv_heads, rows = heads * attend_cpu_rows_of(p), spans = attend_cpu_spans(p->seqlen_k);
     bool few = plan->way == ATTEND_CPU_FEW, merges = plan->way != ATTEND_CPU_WHOLE;
     int64_t packs = few ? 0 : heads * ((p->seqlen_k + plan->blocking.keys - 1) / plan->blocking.keys);
-    int64_t units = heads * (few ? 1 : parts_of(plan)) * (merges ? spans : 1);
+    int64_t units = (few ? heads / few_heads(plan, args) : heads * parts_of(plan)) * (merges ? spans : 1);
     int64_t threads = plan->context->threads, most = units > packs ? units : packs;
 #pragma omp parallel num_threads((int)(most < threads ? most + !most : threads))
     {
@@ -148,7 +166,11 @@ attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention
 #pragma omp for schedule(dynamic, 1)
         for (int64_t i = 0; i < packs; i++) pack_block(plan, args, i);
 #pragma omp for schedule(dynamic, 1)
-        for (int64_t i = 0; i < units; i++) run_unit(plan, args, i, scratch);
+        for (int64_t i = 0; i < units; i++)
+            if (few)
+                run_few_unit(plan, args, i, scratch);
+            else
+                run_unit(plan, args, i, scratch);
         if (merges) {
 #pragma omp for schedule(static)
             for (int64_t i = 0; i < rows; i++) merge_row(plan, args, i, scratch);

@@ -6,6 +6,7 @@
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 static attend_status context_create(const attend_context_options *options, attend_context *context)
 {
@@ -27,13 +28,19 @@ static attend_status synchronize(attend_context *context)
     return ATTEND_OK;
 }
 
+/* Large blocks ask for huge pages: packed keys are walked through once a task, and each small page would cost a walk of page tables. */
 void *attend_cpu_allocate(int64_t elements, size_t bytes, size_t *total)
 {
-    int64_t size;
-    if (!attend_multiply(elements, (int64_t)bytes, &size) || size > INT64_MAX - 64) return NULL;
-    size = (size + 64) / 64 * 64;
+    const int64_t huge = 2 << 20;
+    int64_t size, alignment = 64;
+    if (!attend_multiply(elements, (int64_t)bytes, &size) || size > INT64_MAX - huge) return NULL;
+    if (size >= huge) alignment = huge;
+    size = (size + alignment) / alignment * alignment;
+    void *memory = aligned_alloc((size_t)alignment, (size_t)size);
+    if (!memory) return NULL;
     *total += (size_t)size;
-    return aligned_alloc(64, (size_t)size);
+    if (alignment == huge) madvise(memory, (size_t)size, MADV_HUGEPAGE); /* a wish: memory is as good without */
+    return memory;
 }
 
 static void plan_destroy(attend_plan *plan)

@@ -141,8 +141,10 @@ ALWAYS_INLINE void fold(const work *w, panel *p, int vectors, int64_t from, int6
     UNROLL(8) for (int v = 0; v < vectors; v++) store(p->l_span + v * LANES, l[v]);
 }
 
+typedef void product(const float *a, const float *b, int64_t depth, float *c);
+
 /* O += Vᵀ·P over keys [from, to) of the block at `key`; lane by lane where not all rows see all keys. */
-ALWAYS_INLINE void aggregate(const work *w, panel *p, int vectors, int64_t key, int64_t from, int64_t to)
+ALWAYS_INLINE void aggregate(const work *w, panel *p, int vectors, product *output, int64_t key, int64_t from, int64_t to)
 {
     int64_t step = vectors * LANES, low = least(most(p->all_low - key, from), to), high = least(most(p->all_high - key, low), to);
     steps at = {1, ROWS, step, step};
@@ -159,7 +161,7 @@ ALWAYS_INLINE void aggregate(const work *w, panel *p, int vectors, int64_t key, 
         for (int v = 0; v < vectors && from < low; v++)
             multiply_seen(at, values + from * ROWS, w->s + from * step + v * LANES, low - from, o + v * LANES, (int32_t)from,
                           begin[v], end[v]);
-        if (low < high) multiply(ROWS, vectors, at, values + low * ROWS, w->s + low * step, high - low, o, true);
+        if (low < high) output(values + low * ROWS, w->s + low * step, high - low, o);
         for (int v = 0; v < vectors && high < to; v++)
             multiply_seen(at, values + high * ROWS, w->s + high * step + v * LANES, to - high, o + v * LANES, (int32_t)high,
                           begin[v], end[v]);
@@ -167,25 +169,28 @@ ALWAYS_INLINE void aggregate(const work *w, panel *p, int vectors, int64_t key, 
 }
 
 /* One panel against the block of keys at `key`. */
-ALWAYS_INLINE void block_of(const work *w, panel *p, int vectors, int64_t key)
+ALWAYS_INLINE void block_of(const work *w, panel *p, int vectors, product *scores, product *output, int64_t key)
 {
     int64_t from = most(p->low - key, 0), to = least(p->high - key, w->keys), step = vectors * LANES;
     if (from >= to) return;
     const attend_cpu_modifier *modifier = &w->task->modifier;
     const attend_cpu_scores tile = {w->s + from * step, p->first_row, p->rows, 1, key + from, to - from, step};
     if (modifier->apply && modifier->hidden(modifier->state, &tile)) return;
-    steps at = {1, ROWS, step, step};
     for (int64_t j = from / ROWS * ROWS; j < to; j += ROWS)
-        multiply(ROWS, vectors, at, w->task->keys.k + (key + j) * w->d, p->q, w->d, w->s + j * step, false);
+        scores(w->task->keys.k + (key + j) * w->d, p->q, w->d, w->s + j * step);
     if (modifier->apply) modifier->apply(modifier->state, &tile);
     hide(w, p, key, from, least(p->all_low - key, to));
     hide(w, p, key, most(p->all_high - key, from), to);
     fold(w, p, vectors, from, to);
-    aggregate(w, p, vectors, key, from, to);
+    aggregate(w, p, vectors, output, key, from, to);
 }
 
 #define BLOCK(n)                                                                                                       \
-    __attribute__((noinline)) static void block_##n(const work *w, panel *p, int64_t key) { block_of(w, p, n, key); }
+    PANEL_PRODUCTS(n)                                                                                                  \
+    __attribute__((noinline)) static void block_##n(const work *w, panel *p, int64_t key)                              \
+    {                                                                                                                  \
+        block_of(w, p, n, scores_##n, output_##n, key);                                                                \
+    }
 BLOCK(1)
 BLOCK(2)
 #if ATTEND_VECTORS == 3

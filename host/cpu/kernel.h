@@ -8,11 +8,12 @@
 #include "../score.h"
 
 /* Keys are summed within spans of this many, at absolute positions, and spans are merged in their order: who computes which span
-   never changes a bit. */
-enum { ATTEND_CPU_SPAN = 1024 };
+   never changes a bit. Within a span, softmax takes blocks of keys. */
+enum { ATTEND_CPU_SPAN = 1024, ATTEND_CPU_BLOCK = 128 };
 
 enum {
-    ATTEND_CPU_FEW_ROWS = 8,   /* at most so many rows a KV head go to run_few() */
+    ATTEND_CPU_FEW_ROWS = 8,   /* at most so many rows a KV head go to run_few(), */
+    ATTEND_CPU_FEW_HEADS = 8,  /* at most so many heads at once */
     ATTEND_CPU_MAX_PANELS = 16 /* of a task */
 };
 
@@ -20,7 +21,7 @@ enum {
 
 /* How a plan is cut: see blocking.c. */
 typedef struct attend_cpu_blocking {
-    int64_t keys;   /* of a block; a divisor of the span */
+    int64_t keys;   /* of a block: ATTEND_CPU_BLOCK, or less for all keys */
     int64_t panels; /* of rows that one task takes through all its keys; at most ATTEND_CPU_MAX_PANELS */
 } attend_cpu_blocking;
 
@@ -81,8 +82,8 @@ typedef struct attend_cpu_kernel {
     void (*pack)(const attend_cpu_task *task, int64_t first);
     /* Many rows: packed keys, every vector full of rows. */
     void (*run)(const attend_cpu_task *task);
-    /* Few rows, many keys: keys and values are read once, as they lie; always into partials. */
-    void (*run_few)(const attend_cpu_task *task);
+    /* Few rows, many keys: keys and values are read once, as they lie; always into partials. The tasks differ in the head alone. */
+    void (*run_few)(const attend_cpu_task *tasks, int64_t count);
     /* Merges the partials of the task's rows over all spans and finishes them. */
     void (*merge)(const attend_cpu_task *task);
 } attend_cpu_kernel;

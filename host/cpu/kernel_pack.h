@@ -15,12 +15,25 @@ enum {
 ALWAYS_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 ALWAYS_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* LANES rows by LANES columns from column c on, transposed; rows from `count` on are zeros. */
+/* LANES rows by LANES columns from column c on, transposed; rows from `count` and columns from `columns` on are zeros. */
 ALWAYS_INLINE void load_transposed(vf tile[LANES], const void *rows, int64_t stride, int64_t count, int64_t c, int64_t columns,
                                    attend_dtype dtype)
 {
-    for (int i = 0; i < LANES; i++) tile[i] = i < count ? load_some(rows, i * stride + c, columns - c, dtype) : splat(0);
+    if (count >= LANES && columns - c >= LANES) {
+        UNROLL(16) for (int i = 0; i < LANES; i++) tile[i] = load_vector(rows, i * stride + c, dtype);
+    } else {
+        for (int i = 0; i < LANES; i++) tile[i] = i < count ? load_some(rows, i * stride + c, columns - c, dtype) : splat(0);
+    }
     transpose(tile);
+}
+
+/* The same for LANES rows by 2·LANES columns of bf16, all of them there: pairs move together and part at the end. */
+ALWAYS_INLINE void load_transposed_pairs(vf tile[2 * LANES], const void *rows, int64_t stride, int64_t c)
+{
+    vf pair[LANES];
+    UNROLL(16) for (int i = 0; i < LANES; i++) pair[i] = load((const float *)((const uint16_t *)rows + i * stride + c));
+    transpose(pair);
+    UNROLL(16) for (int i = 0; i < LANES; i++) tile[2 * i] = (vf)((vi)pair[i] << 16), tile[2 * i + 1] = (vf)((vi)pair[i] & -0x10000);
 }
 
 /* A vector of panel neighbours: element i goes to place first + i of `panels`, each of them `size` long and ROWS wide. */
@@ -43,7 +56,11 @@ ALWAYS_INLINE void pack_keys(const attend_cpu_task *task, int64_t first, attend_
             vf tile[LANES];
             const char *rows = (const char *)task->k.data + (first + j) * task->k.stride * element;
             load_transposed(tile, rows, task->k.stride, count - j, c, d, dtype);
-            for (int64_t i = 0; i < LANES && i < d - c; i++) store_chunks(panels, d, j, c + i, tile[i]);
+            if (d - c >= LANES) {
+                UNROLL(16) for (int i = 0; i < LANES; i++) store_chunks(panels, d, j, c + i, tile[i]);
+            } else {
+                for (int i = 0; i < d - c; i++) store_chunks(panels, d, j, c + i, tile[i]);
+            }
         }
 }
 

@@ -1,5 +1,5 @@
 /* Softmax in base 2, by the online rule of Milakov & Gimelshein (2018). The reference m of a row is an integer at or above its
-   scores (or below them by at most SLACK): every rescaling is by a power of two, which is exact, so when it happens is no matter. */
+   scores (or below them by at most SLACK): every rescaling is by a power of two, which is exact. */
 #ifndef ATTEND_CPU_KERNEL_SOFTMAX_H
 #define ATTEND_CPU_KERNEL_SOFTMAX_H
 

@@ -15,7 +15,11 @@
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define PRAGMA_(text) _Pragma(#text)
-#define UNROLL(n)     PRAGMA_(GCC unroll n)
+#ifdef __clang__
+#define UNROLL(n) PRAGMA_(clang loop unroll(full))
+#else
+#define UNROLL(n) PRAGMA_(GCC unroll n)
+#endif
 
 enum { LANES = ATTEND_LANES };
 
@@ -72,7 +76,16 @@ ALWAYS_INLINE float max_lanes(vf v)
 }
 
 /* LANES stored elements as floats, and back (to nearest, ties to even). */
-ALWAYS_INLINE vf load_bf16(const uint16_t *p) { return (vf)(__builtin_convertvector(*(const vh *)p, vi) << 16); }
+ALWAYS_INLINE vf load_bf16(const uint16_t *p)
+{
+#if ATTEND_LANES == 16 && defined(__AVX512F__)
+    return (vf)(vi)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16);
+#elif ATTEND_LANES == 8 && defined(__AVX2__)
+    return (vf)(vi)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16);
+#else
+    return (vf)(__builtin_convertvector(*(const vh *)p, vi) << 16);
+#endif
+}
 
 ALWAYS_INLINE void store_bf16(uint16_t *p, vf v)
 {

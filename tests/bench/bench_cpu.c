@@ -40,6 +40,7 @@ static const row rows[] = {
     {"decode-bf16", {.batch = 1, .seqlen_q = 1, .seqlen_k = 32768, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128, .dtype = ATTEND_BF16}},
     {"decode-f16", {.batch = 1, .seqlen_q = 1, .seqlen_k = 32768, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128, .dtype = ATTEND_F16}},
     {"decode-f32", {.batch = 1, .seqlen_q = 1, .seqlen_k = 32768, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128}},
+    {"decode-near-bf16", {.batch = 1, .seqlen_q = 1, .seqlen_k = 262144, .num_heads = 4, .num_kv_heads = 1, .head_dim = 128, .dtype = ATTEND_BF16}},
     {"decode-mha-bf16", {.batch = 1, .seqlen_q = 1, .seqlen_k = 32768, .num_heads = 8, .head_dim = 128, .dtype = ATTEND_BF16}},
 };
 
