@@ -33,7 +33,7 @@ static float matrix[512 * 512];
 static attend_plan_memory memory_of(attend_context *context, const memory_case *c, int64_t seqlen)
 {
     attend_plan *plan;
-    attend_plan_memory memory;
+    attend_plan_memory memory = {0};
     attend_problem p = c->problem;
     p.seqlen_q = c->one_query ? 1 : seqlen, p.seqlen_k = seqlen;
     attend_tensor w = attend_tensor_2d(matrix, ATTEND_F32, 512, 512);
