@@ -256,12 +256,25 @@ static void memory_is_linear_in_length(void **state)
     assert_true(bytes[0] <= (size_t)65536 * 128 * 4 * 2 + (16 << 20)); /* K and V once, and scratch */
 }
 
+static void a_quota_limits_threads(void **state)
+{
+    (void)state;
+    assert_int_equal(attend_cpu_quota("max 100000\n", 8), 8);
+    assert_int_equal(attend_cpu_quota("200000 100000\n", 8), 2);
+    assert_int_equal(attend_cpu_quota("150000 100000\n", 8), 2);
+    assert_int_equal(attend_cpu_quota("10000 100000\n", 8), 1);
+    assert_int_equal(attend_cpu_quota("1600000 100000\n", 8), 8);
+    assert_int_equal(attend_cpu_quota("", 3), 3);
+    assert_true(attend_cpu_usable_threads() >= 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bits_do_not_depend_on_threads),  cmocka_unit_test(bits_do_not_depend_on_neighbours),
         cmocka_unit_test(every_border_key_is_found),      cmocka_unit_test(hidden_keys_reach_nothing),
         cmocka_unit_test(host_threads_do_not_disturb_each_other), cmocka_unit_test(memory_is_linear_in_length),
+        cmocka_unit_test(a_quota_limits_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -38,6 +38,10 @@ typedef struct attend_cpu_plan {
     void *q, *k, *v, *heads;
 } attend_cpu_plan;
 
+/* Threads that the process may keep busy, at least 1; and the same from a line of cpu.max and a number of processors. */
+int attend_cpu_usable_threads(void);
+int attend_cpu_quota(const char *line, int processors);
+
 /* 64-byte aligned memory for `elements` of `bytes` each, counted in *total; NULL where it lacks or does not fit. */
 void *attend_cpu_allocate(int64_t elements, size_t bytes, size_t *total);
 

@@ -1,7 +1,8 @@
 /* The CPU path against the machine's limits, measured in the same run: FLOP/s as a share of what multiply-adds in registers reach,
    bytes/s as a share of what plain reading reaches. Peak and problem take turns, so that both see the same clock.
 
-       bench_cpu [--threads N | --cpu-time] [--seconds S] [name…]   rows whose name begins with one of the names; all without one */
+       bench_cpu [--threads N | --cpu-time] [--seconds S] [--csv] [name…]   rows whose name begins with one of the names; all
+                                                                            without one */
 #include "peak.h"
 
 #include <attend/attend.h>
@@ -37,6 +38,7 @@ static const row rows[] = {
     {"long-n65536-d128", {.batch = 1, .seqlen_q = 65536, .seqlen_k = 65536, .num_heads = 1, .head_dim = 128, CAUSAL}},
     {"bf16-n2048-d128", SQUARE(2048, 128, .dtype = ATTEND_BF16)},
     {"f16-n2048-d128", SQUARE(2048, 128, .dtype = ATTEND_F16)},
+    {"layer-minilm", {.batch = 1, .seqlen_q = 512, .num_heads = 12, .head_dim = 32, .hidden_size = 384}},
     {"decode-bf16", {.batch = 1, .seqlen_q = 1, .seqlen_k = 32768, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128, .dtype = ATTEND_BF16}},
     {"decode-f16", {.batch = 1, .seqlen_q = 1, .seqlen_k = 32768, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128, .dtype = ATTEND_F16}},
     {"decode-f32", {.batch = 1, .seqlen_q = 1, .seqlen_k = 32768, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128}},
@@ -84,53 +86,97 @@ static void expect(attend_status status)
     exit(3);
 }
 
-static void measure(attend_context *context, const row *r, int threads, double seconds)
+/* What is timed: attention, or a layer with weights of its own. */
+typedef struct job {
+    attend_plan *plan;
+    attend_attention_args attention;
+    attend_layer_args layer;
+    bool is_layer;
+} job;
+
+static void run(const job *j)
+{
+    expect(j->is_layer ? attend_layer_forward(j->plan, &j->layer) : attend_attention_forward(j->plan, &j->attention));
+}
+
+static attend_tensor activations(attend_dtype dtype, int64_t b, int64_t n, int64_t h, int64_t d)
+{
+    return attend_tensor_4d(filled(b * n * h * d, dtype), dtype, b, n, h, d);
+}
+
+static attend_tensor matrix(attend_dtype dtype, int64_t out, int64_t in) { return attend_tensor_2d(filled(out * in, dtype), dtype, out, in); }
+
+static void job_make(attend_context *context, const attend_problem *p, job *j)
+{
+    int64_t kv = p->num_kv_heads ? p->num_kv_heads : p->num_heads, width = p->num_heads * p->head_dim;
+    if (p->hidden_size) {
+        attend_layer_weights w = {.wq = matrix(p->dtype, width, p->hidden_size), .wk = matrix(p->dtype, width, p->hidden_size),
+                                  .wv = matrix(p->dtype, width, p->hidden_size), .wo = matrix(p->dtype, p->hidden_size, width)};
+        attend_tensor *biases[] = {&w.bq, &w.bk, &w.bv, &w.bo};
+        for (int i = 0; i < 4; i++) *biases[i] = attend_tensor_1d(filled(width, p->dtype), p->dtype, i < 3 ? width : p->hidden_size);
+        j->is_layer = true;
+        j->layer.x = attend_tensor_3d(filled(p->batch * p->seqlen_q * p->hidden_size, p->dtype), p->dtype, p->batch, p->seqlen_q, p->hidden_size);
+        j->layer.out = attend_tensor_3d(filled(p->batch * p->seqlen_q * p->hidden_size, p->dtype), p->dtype, p->batch, p->seqlen_q, p->hidden_size);
+        expect(attend_layer_plan(context, p, &w, &j->plan));
+    } else {
+        j->attention.q = activations(p->dtype, p->batch, p->seqlen_q, p->num_heads, p->head_dim);
+        j->attention.k = activations(p->dtype, p->batch, p->seqlen_k, kv, p->head_dim);
+        j->attention.v = activations(p->dtype, p->batch, p->seqlen_k, kv, p->head_dim);
+        j->attention.out = activations(p->dtype, p->batch, p->seqlen_q, p->num_heads, p->head_dim);
+        expect(attend_attention_plan(context, p, &j->plan));
+    }
+}
+
+static void measure(attend_context *context, const row *r, int threads, double seconds, bool csv)
 {
     enum { MOST = 400 };
     const attend_problem *p = &r->problem;
-    int64_t kv = p->num_kv_heads ? p->num_kv_heads : p->num_heads;
-    attend_attention_args args = {
-        .q = attend_tensor_4d(filled(p->batch * p->seqlen_q * p->num_heads * p->head_dim, p->dtype), p->dtype, p->batch, p->seqlen_q, p->num_heads, p->head_dim),
-        .k = attend_tensor_4d(filled(p->batch * p->seqlen_k * kv * p->head_dim, p->dtype), p->dtype, p->batch, p->seqlen_k, kv, p->head_dim),
-        .v = attend_tensor_4d(filled(p->batch * p->seqlen_k * kv * p->head_dim, p->dtype), p->dtype, p->batch, p->seqlen_k, kv, p->head_dim),
-        .out = attend_tensor_4d(filled(p->batch * p->seqlen_q * p->num_heads * p->head_dim, p->dtype), p->dtype, p->batch, p->seqlen_q, p->num_heads, p->head_dim),
-    };
-    attend_plan *plan;
+    job j = {0};
     attend_plan_memory memory;
-    expect(attend_attention_plan(context, p, &plan));
-    expect(attend_plan_memory_usage(plan, &memory));
-    expect(attend_attention_forward(plan, &args));
+    job_make(context, p, &j);
+    expect(attend_plan_memory_usage(j.plan, &memory));
+    run(&j);
     bool reads = p->seqlen_q == 1;
-    size_t kv_bytes = (size_t)(p->batch * p->seqlen_k * kv * p->head_dim) * attend_dtype_bytes(p->dtype);
-    double times[MOST], shares[MOST], work = reads ? 2.0 * (double)kv_bytes : 4.0 * (double)(p->batch * p->num_heads * p->head_dim) * visible_pairs(p);
+    size_t kv_bytes = (size_t)(p->batch * p->seqlen_k * (p->num_kv_heads ? p->num_kv_heads : p->num_heads) * p->head_dim) * attend_dtype_bytes(p->dtype);
+    double times[MOST], shares[MOST], peak = 0, work = 4.0 * (double)(p->batch * p->num_heads * p->head_dim) * visible_pairs(p);
+    if (p->hidden_size) work += 8.0 * (double)(p->batch * p->seqlen_q * p->hidden_size * p->num_heads * p->head_dim);
+    if (reads) work = 2.0 * (double)kv_bytes;
     int count = 0;
     for (double begin = bench_now(); count < 3 || (count < MOST && bench_now() - begin < seconds); count++) {
-        double before = reads ? bench_peak_read(args.k.data, kv_bytes, threads) : bench_peak_flops(threads);
+        double before = reads ? bench_peak_read(j.attention.k.data, kv_bytes, threads) : bench_peak_flops(threads);
         double start = bench_now();
-        expect(attend_attention_forward(plan, &args));
+        run(&j);
         times[count] = bench_now() - start;
-        double after = reads ? bench_peak_read(args.v.data, kv_bytes, threads) : bench_peak_flops(threads);
+        double after = reads ? bench_peak_read(j.attention.v.data, kv_bytes, threads) : bench_peak_flops(threads);
         shares[count] = work / times[count] / fmax(before, after);
+        peak = fmax(peak, fmax(before, after));
     }
     qsort(times, (size_t)count, sizeof *times, compare);
     qsort(shares, (size_t)count, sizeof *shares, compare);
-    printf("%-18s %3d runs  best %9.3f ms, median %9.3f ms  %7.1f %s  %5.1f %% of %s in the median (quartiles %.1f, %.1f)  plan %.1f MB\n", r->name, count,
-           times[0] * 1e3, times[count / 2] * 1e3, work / times[0] * 1e-9, reads ? "GB/s   " : "GFLOP/s", 100 * shares[count / 2],
-           reads ? "plain reading" : "the FMA peak", 100 * shares[count / 4], 100 * shares[count * 3 / 4], (double)memory.host_bytes * 1e-6);
+    if (csv)
+        printf("%s,%.9g,%.9g,%.9g,%.9g,%.9g\n", r->name, times[0], times[count / 2], work, shares[count / 2], peak);
+    else
+        printf("%-18s %3d runs  best %9.3f ms, median %9.3f ms  %7.1f %s  %5.1f %% of %s in the median (quartiles %.1f, %.1f)  plan %.1f MB\n", r->name,
+               count, times[0] * 1e3, times[count / 2] * 1e3, work / times[0] * 1e-9, reads ? "GB/s   " : "GFLOP/s", 100 * shares[count / 2],
+               reads ? "plain reading" : "the FMA peak", 100 * shares[count / 4], 100 * shares[count * 3 / 4], (double)memory.host_bytes * 1e-6);
     fflush(stdout);
-    attend_plan_destroy(plan);
-    free(args.q.data), free(args.k.data), free(args.v.data), free(args.out.data);
+    attend_plan_destroy(j.plan);
+    void *data[] = {j.attention.q.data, j.attention.k.data, j.attention.v.data, j.attention.out.data, j.layer.x.data, j.layer.out.data};
+    for (size_t i = 0; i < sizeof data / sizeof *data; i++) free(data[i]); /* a layer's weights stay: the process ends soon */
 }
 
 int main(int argc, char **argv)
 {
     int threads = 0, names = 0;
     double seconds = 1;
+    bool csv = false;
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--threads") && i + 1 < argc)
             threads = atoi(argv[++i]);
         else if (!strcmp(argv[i], "--cpu-time"))
             threads = 1, bench_cpu_time = true;
+        else if (!strcmp(argv[i], "--csv"))
+            csv = true;
         else if (!strcmp(argv[i], "--seconds") && i + 1 < argc)
             seconds = atof(argv[++i]);
         else
@@ -139,11 +185,14 @@ int main(int argc, char **argv)
     attend_context *context;
     expect(attend_context_create(&(attend_context_options){.device = ATTEND_CPU, .threads = threads}, &context));
     if (!threads) threads = omp_get_num_procs();
-    printf("%s\n", attend_context_device_name(context));
+    if (csv)
+        puts("name,best_s,median_s,work,share,peak");
+    else
+        printf("%s\n", attend_context_device_name(context));
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
         bool wanted = names == 0;
         for (int n = 1; n <= names; n++) wanted |= !strncmp(rows[r].name, argv[n], strlen(argv[n]));
-        if (wanted) measure(context, &rows[r], threads, seconds);
+        if (wanted) measure(context, &rows[r], threads, seconds, csv);
     }
     attend_context_destroy(context);
     return 0;
