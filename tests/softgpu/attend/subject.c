@@ -1,0 +1,87 @@
+/* The problem, its inputs and what it should give; see subject.h. */
+#include "subject.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BATCH = 2, SEQLEN = 33, HEADS = 2, DIM = 16, HIDDEN = 32 };
+
+static float value(int i) { return (float)((i * 7919 + 13) % 101) / 101.0f - 0.5f; }
+
+static void need(bool fine, const char *what)
+{
+    if (fine) return;
+    fprintf(stderr, "subject: %s: %s\n", what, attend_error_message());
+    exit(1);
+}
+
+static attend_tensor heads(void *data) { return attend_tensor_4d(data, ATTEND_F32, BATCH, SEQLEN, HEADS, DIM); }
+static attend_tensor hidden(void *data) { return attend_tensor_3d(data, ATTEND_F32, BATCH, SEQLEN, HIDDEN); }
+
+size_t subject_result_bytes(const subject *s)
+{
+    (void)s;
+    return sizeof(float) * BATCH * SEQLEN * HIDDEN; /* HEADS · DIM is as much */
+}
+
+static void compute_expected(subject *s)
+{
+    attend_context *context;
+    attend_plan *plan;
+    need(attend_context_create(&(attend_context_options){.device = ATTEND_CPU, .threads = 1}, &context) == ATTEND_OK, "CPU");
+    need(subject_plan(s, context, &plan) == ATTEND_OK && subject_run(s, plan, false) == ATTEND_OK, "the CPU's result");
+    memcpy(s->expected, s->host[3], subject_result_bytes(s));
+    attend_plan_destroy(plan);
+    attend_context_destroy(context);
+}
+
+void subject_make(subject *s, bool layer)
+{
+    *s = (subject){.layer = layer};
+    s->problem = (attend_problem){.batch = BATCH, .seqlen_q = SEQLEN, .seqlen_k = layer ? 0 : SEQLEN, .num_heads = HEADS, .head_dim = DIM,
+                                  .hidden_size = layer ? HIDDEN : 0, .causal = ATTEND_CAUSAL_TOP_LEFT};
+    s->weight_memory = malloc(4 * HIDDEN * HIDDEN * sizeof(float));
+    s->expected = malloc(subject_result_bytes(s));
+    need(s->weight_memory && s->expected, "memory");
+    for (int i = 0; i < 4 * HIDDEN * HIDDEN; i++) s->weight_memory[i] = value(3 * i) / 4;
+    attend_tensor *matrices[] = {&s->weights.wq, &s->weights.wk, &s->weights.wv, &s->weights.wo};
+    for (int m = 0; m < 4; m++) *matrices[m] = attend_tensor_2d(s->weight_memory + m * HIDDEN * HIDDEN, ATTEND_F32, HIDDEN, HIDDEN);
+    for (int t = 0; t < SUBJECT_TENSORS; t++) {
+        s->host[t] = malloc(SUBJECT_BYTES);
+        need(s->host[t], "memory");
+        for (int i = 0; i < SUBJECT_BYTES / (int)sizeof(float); i++) ((float *)s->host[t])[i] = value(i + 1000 * t);
+    }
+    compute_expected(s);
+}
+
+void subject_free(subject *s)
+{
+    for (int t = 0; t < SUBJECT_TENSORS; t++) free(s->host[t]);
+    free(s->weight_memory), free(s->expected);
+}
+
+attend_status subject_plan(const subject *s, attend_context *context, attend_plan **plan)
+{
+    return s->layer ? attend_layer_plan(context, &s->problem, &s->weights, plan) : attend_attention_plan(context, &s->problem, plan);
+}
+
+attend_status subject_run(const subject *s, attend_plan *plan, bool on_device)
+{
+    void *const *at = on_device ? s->device : s->host;
+    if (s->layer) return attend_layer_forward(plan, &(attend_layer_args){.x = hidden(at[0]), .out = hidden(at[3])});
+    return attend_attention_forward(
+        plan, &(attend_attention_args){.q = heads(at[0]), .k = heads(at[1]), .v = heads(at[2]), .out = heads(at[3])});
+}
+
+void subject_clear(subject *s) { memset(s->host[3], 0xff, subject_result_bytes(s)); }
+
+/* Both sides are fp32 sums of some dozens of terms below 1. */
+bool subject_is_right(const subject *s)
+{
+    const float *out = s->host[3];
+    for (size_t i = 0; i < subject_result_bytes(s) / sizeof *out; i++)
+        if (!(fabsf(out[i] - s->expected[i]) < 1e-5f)) return false;
+    return true;
+}

@@ -1,0 +1,30 @@
+/* A small attention and a small layer with all their tensors, on the host and on the device, and whether their results are right. */
+#ifndef SOFTGPU_ATTEND_SUBJECT_H
+#define SOFTGPU_ATTEND_SUBJECT_H
+
+#include <attend/attend.h>
+#include <stdbool.h>
+
+enum { SUBJECT_TENSORS = 4, SUBJECT_BYTES = 1 << 16 };
+
+typedef struct subject {
+    bool layer;
+    attend_problem problem;
+    attend_layer_weights weights; /* on the host */
+    void *host[SUBJECT_TENSORS];  /* q, k, v, out; of a layer x, -, -, out */
+    void *device[SUBJECT_TENSORS];
+    float *weight_memory, *expected;
+} subject;
+
+/* Fills it; the expected result is computed on the CPU. */
+void subject_make(subject *s, bool layer);
+void subject_free(subject *s);
+
+attend_status subject_plan(const subject *s, attend_context *context, attend_plan **plan);
+/* Runs on one side's tensors; the other's stay as they are. */
+attend_status subject_run(const subject *s, attend_plan *plan, bool on_device);
+void subject_clear(subject *s); /* the host's result: NaN */
+bool subject_is_right(const subject *s);
+size_t subject_result_bytes(const subject *s);
+
+#endif

@@ -1,0 +1,188 @@
+/* Every call of CUDA and cuBLAS that attend makes fails once, the first, the second, … until a run is clean; and the device is lost at
+   every call. What must hold each time: a status with a sentence, nothing leaked, the same call works when it is made again, right
+   results. The runs are processes of their own, since faults are set when the software device is loaded. */
+#include "subject.h"
+
+#include <cuda_runtime_api.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+/* CALLER_MET: a call that attend had no part in failed. */
+enum { CLEAN = 0, WRONG = 1, FAULT_MET = 10, CALLER_MET = 11 };
+
+static const char *program;
+
+/* ---- the run with a fault ---------------------------------------------------------------------------------------------------- */
+
+static bool lost; /* this run's device may be lost: then nothing works again */
+static attend_status usual;
+static int failures, callers_failures;
+
+static void wrong(const char *what)
+{
+    fprintf(stderr, "%s: %s\n", what, attend_error_message());
+    exit(WRONG);
+}
+
+/* Ends a run whose device is lost: everything can still be destroyed. */
+static bool accept(attend_status status, const char *what)
+{
+    if (status == ATTEND_OK) return true;
+    if (!*attend_error_message() || !strstr(attend_error_message(), " ")) wrong("no sentence");
+    if (!lost && status != usual) wrong(what);
+    if (lost && status != ATTEND_DEVICE_ERROR && status != ATTEND_NO_DEVICE) wrong(what);
+    if (failures++ && !lost) wrong("a second failure");
+    return false;
+}
+
+/* Makes a call; once more if it failed. False: the device is lost. */
+#define ATTEMPT(call) (accept(call, #call) || (!lost && accept(call, "again: " #call)))
+
+/* The caller's own calls, made again where they meet the fault. */
+static bool fine(cudaError_t error)
+{
+    callers_failures += error != cudaSuccess;
+    return error == cudaSuccess;
+}
+
+#define CUDA(call) (fine(call) || fine(call))
+
+/* Done when it returns; a small copy to the device alone would not be. */
+static bool copy(void *to, const void *from, size_t bytes)
+{
+    return CUDA(cudaMemcpy(to, from, bytes, cudaMemcpyDefault)) && CUDA(cudaDeviceSynchronize());
+}
+
+static bool allocate_tensors(subject *s)
+{
+    for (int t = 0; t < SUBJECT_TENSORS; t++) {
+        if (!CUDA(cudaMalloc(&s->device[t], SUBJECT_BYTES)) || !copy(s->device[t], s->host[t], SUBJECT_BYTES)) return false;
+    }
+    return true;
+}
+
+static void use(subject *s, attend_context *context)
+{
+    attend_plan *plan = NULL;
+    for (int on_device = 0; on_device < 2; on_device++) {
+        if (!ATTEMPT(subject_plan(s, context, &plan))) {
+            if (plan) wrong("a plan in spite of a failure");
+            return;
+        }
+        subject_clear(s);
+        bool done = !on_device || copy(s->device[3], s->host[3], subject_result_bytes(s));
+        done = done && ATTEMPT(subject_run(s, plan, on_device)) && ATTEMPT(attend_synchronize(context));
+        done = done && (!on_device || copy(s->host[3], s->device[3], subject_result_bytes(s)));
+        if (done && !subject_is_right(s)) wrong("a wrong result, and no failure");
+        attend_plan_destroy(plan);
+        plan = NULL;
+        if (!done) return;
+    }
+}
+
+static int run_with_fault(const char *kind)
+{
+    attend_context *context = NULL;
+    subject subjects[2];
+    lost = !strcmp(kind, "lost");
+    usual = !strcmp(kind, "alloc") ? ATTEND_OUT_OF_MEMORY : ATTEND_DEVICE_ERROR;
+    for (int s = 0; s < 2; s++) subject_make(&subjects[s], s);
+    bool created = ATTEMPT(attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context));
+    if (!created && context) wrong("a context in spite of a failure");
+    for (int s = 0; s < 2 && created; s++) {
+        if (allocate_tensors(&subjects[s])) use(&subjects[s], context);
+        for (int t = 0; t < SUBJECT_TENSORS; t++) cudaFree(subjects[s].device[t]);
+    }
+    attend_context_destroy(context);
+    for (int s = 0; s < 2; s++) subject_free(&subjects[s]);
+    return failures ? FAULT_MET : callers_failures ? CALLER_MET : CLEAN;
+}
+
+/* Without a device, CUDA is refused with a sentence, and whoever leaves the choice to attend gets the CPU. */
+static int run_without_device(void)
+{
+    attend_context *context = NULL;
+    usual = ATTEND_NO_DEVICE;
+    attend_status status = attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context);
+    if (status != ATTEND_NO_DEVICE || context || !strstr(attend_error_message(), "no CUDA device")) wrong("CUDA without a device");
+    if (attend_cuda_device_count() != 0) wrong("devices counted");
+    if (attend_context_create(NULL, &context) || attend_context_device(context) != ATTEND_CPU) wrong("automatic choice");
+    attend_context_destroy(context);
+    return CLEAN;
+}
+
+/* ---- who starts them ------------------------------------------------------------------------------------------------------------ */
+
+/* The exit code of a run; what it and the device said in `text`, findings counted in *findings. */
+static int start(const char *environment, const char *kind, char *text, size_t size, int *findings)
+{
+    char command[2048], file[] = "/tmp/attend-faults-XXXXXX", line[64];
+    int tell = mkstemp(file);
+    assert_true(tell >= 0);
+    snprintf(command, sizeof command, "%s SOFTGPU_STATUS='%s' '%s' %s 2>&1 </dev/null", environment, file, program, kind);
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    size_t length = fread(text, 1, size - 1, pipe);
+    text[length] = 0;
+    int status = pclose(pipe);
+    FILE *count = fdopen(tell, "r");
+    *findings = 0;
+    while (count && fgets(line, sizeof line, count)) *findings += atoi(line);
+    if (count) fclose(count);
+    unlink(file);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* Until a run meets no fault any more. Calls in a destroy may fail unseen, some in a row: so several runs have to be clean. */
+static void fail_each(const char *kind)
+{
+    enum { CLEAN_RUNS = 5 };
+    static char text[1 << 16];
+    char environment[96];
+    bool lost_device = !strcmp(kind, "lost"); /* nothing can be freed then */
+    int findings, met = 0, clean = 0;
+    for (int k = 1; clean < CLEAN_RUNS; k++) {
+        snprintf(environment, sizeof environment, "SOFTGPU_FAULT=%s:%d", kind, k);
+        int code = start(environment, kind, text, sizeof text, &findings);
+        bool known = code == CLEAN || code == FAULT_MET || code == CALLER_MET;
+        if (!known || (findings && !lost_device)) fail_msg("%s, exit %d, %d findings:\n%s", environment, code, findings, text);
+        met += code == FAULT_MET;
+        clean = code == CLEAN ? clean + 1 : 0;
+        if (k > 1000) fail_msg("%s: no run was clean", kind);
+    }
+    print_message("%s: attend met %d failing calls\n", kind, met);
+    assert_true(met > 0);
+}
+
+static void allocations(void **state) { (void)state, fail_each("alloc"); }
+static void copies(void **state) { (void)state, fail_each("copy"); }
+static void launches(void **state) { (void)state, fail_each("launch"); }
+static void blas_calls(void **state) { (void)state, fail_each("cublas"); }
+static void waits(void **state) { (void)state, fail_each("sync"); }
+static void lost_devices(void **state) { (void)state, fail_each("lost"); }
+
+static void no_device(void **state)
+{
+    static char text[1 << 16];
+    int findings;
+    (void)state;
+    int code = start("SOFTGPU_DEVICES=none", "none", text, sizeof text, &findings);
+    if (code || findings) fail_msg("exit %d, %d findings:\n%s", code, findings, text);
+}
+
+int main(int count, char **arguments)
+{
+    program = arguments[0];
+    if (count > 1) return strcmp(arguments[1], "none") ? run_with_fault(arguments[1]) : run_without_device();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(allocations), cmocka_unit_test(copies), cmocka_unit_test(launches),     cmocka_unit_test(blas_calls),
+        cmocka_unit_test(waits),       cmocka_unit_test(no_device), cmocka_unit_test(lost_devices),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
