@@ -80,6 +80,9 @@ static void report_kernels(report *r)
         cJSON_AddStringToObject(kernel, "name", k.name);
         cJSON_AddStringToObject(kernel, "device", device_name(k.device));
         cJSON_AddStringToObject(kernel, "dtype", attend_dtype_name(k.dtype));
+        cJSON *features = cJSON_AddArrayToObject(kernel, "features");
+        for (int bit = 0; attend_feature_name(bit); bit++)
+            if (k.features >> bit & 1) cJSON_AddItemToArray(features, cJSON_CreateString(attend_feature_name(bit)));
         report_cell(r, "%s", k.name);
         report_cell(r, "%s", device_name(k.device));
         report_cell(r, "%s", attend_dtype_name(k.dtype));
