@@ -5,7 +5,7 @@
 
 int main(int count, char **arguments)
 {
-    const planted_case *const files[] = {planted_memory, planted_races, planted_barriers, planted_copies, planted_host};
+    const planted_case *const files[] = {planted_memory, planted_races, planted_barriers, planted_copies, planted_host, planted_hopper};
     for (const planted_case *file : files)
         for (; file->name; file++) {
             if (count < 3) {

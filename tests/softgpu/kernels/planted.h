@@ -13,7 +13,7 @@ struct planted_case {
 };
 
 /* The cases of each file, ended by one without a name. */
-extern const planted_case planted_memory[], planted_races[], planted_barriers[], planted_copies[], planted_host[];
+extern const planted_case planted_memory[], planted_races[], planted_barriers[], planted_copies[], planted_host[], planted_hopper[];
 
 static inline void check(cudaError_t error, const char *call)
 {

@@ -25,7 +25,7 @@ static const struct {
     {"gemm_of_unwritten", "uninitialised"},
 };
 
-static const char *const sources[] = {"planted_memory.cu", "planted_races.cu", "planted_barriers.cu", "planted_copies.cu"};
+static const char *const sources[] = {"planted_memory.cu", "planted_races.cu", "planted_barriers.cu", "planted_copies.cu", "planted_hopper.cu"};
 
 typedef struct expectation {
     char name[64], kind[64], place[96]; /* place: "file.cu:12", empty for the host's */

@@ -1,0 +1,204 @@
+/* What compute capability 9.0 brings: bulk copies and products that are not waited for, barriers that were never begun or expect other
+   bytes than come, shared memory of another block. */
+#include "hopper.cuh"
+#include "warpgroup.cuh"
+
+static __device__ void bulk_load(void *to, const void *from, int bytes, unsigned barrier)
+{
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(shared_address(to)), "l"(from), "r"(bytes),
+                 "r"(barrier)
+                 : "memory");
+}
+
+static __device__ void bulk_store(void *to, const void *from, int bytes)
+{
+    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;\n\tcp.async.bulk.commit_group;" ::"l"(to), "r"(shared_address(from)), "r"(bytes)
+                 : "memory");
+}
+
+template <int P> __global__ void load_then_read(const float *in, float *out)
+{
+    __shared__ __align__(128) float tile[128];
+    __shared__ unsigned long long full;
+    unsigned barrier = shared_address(&full);
+    if (threadIdx.x == 0) {
+        mbarrier_init(barrier, 1);
+        mbarrier_expect(barrier, sizeof tile);
+        bulk_load(tile, in, sizeof tile, barrier);
+    }
+    __syncthreads();
+    if (!P) mbarrier_wait(barrier, 0);
+    out[threadIdx.x] = tile[threadIdx.x]; // PLANTED(bulk_read_before_wait: async copy)
+    if (P) mbarrier_wait(barrier, 0);
+}
+
+/* The next tile goes where others still read the last one, or are about to: which of the two depends on the seed. */
+template <int P> __global__ void load_again(const float *in, float *out)
+{
+    __shared__ __align__(128) float tile[128];
+    __shared__ unsigned long long full[4];
+    float sum = 0;
+    for (int t = 0; t < 4 && threadIdx.x == 0; t++) mbarrier_init(shared_address(&full[t]), 1);
+    __syncthreads();
+    for (int t = 0; t < 4; t++) {
+        unsigned barrier = shared_address(&full[t]);
+        if (threadIdx.x == 0) {
+            mbarrier_expect(barrier, sizeof tile);
+            bulk_load(tile, in + t * 128, sizeof tile, barrier); // PLANTED(bulk_buffer_still_read: nothing between them)
+        }
+        mbarrier_wait(barrier, 0);
+        sum += tile[threadIdx.x];
+        if (!P) __syncthreads();
+    }
+    out[threadIdx.x] = sum;
+}
+
+template <int P> __global__ void nobody_waits(const float *in, float *out)
+{
+    __shared__ __align__(128) float tile[128];
+    __shared__ unsigned long long full;
+    unsigned barrier = shared_address(&full);
+    if (threadIdx.x == 0) {
+        mbarrier_init(barrier, 1);
+        mbarrier_expect(barrier, sizeof tile);
+        bulk_load(tile, in, sizeof tile, barrier); // PLANTED(bulk_load_abandoned: async copy)
+        if (!P) mbarrier_wait(barrier, 0);
+    }
+    out[threadIdx.x] = 1;
+}
+
+template <int P> __global__ void store_then_write(float *out)
+{
+    __shared__ __align__(128) float tile[128];
+    tile[threadIdx.x] = threadIdx.x;
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        bulk_store(out, tile, sizeof tile);
+        if (!P) asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+        tile[5] = 0; // PLANTED(source_changed_under_store: async copy)
+        asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+    }
+}
+
+template <int P> __global__ void expects_less(const float *in, float *out)
+{
+    __shared__ __align__(128) float tile[128];
+    __shared__ unsigned long long full;
+    unsigned barrier = shared_address(&full);
+    if (threadIdx.x == 0) {
+        mbarrier_init(barrier, 1);
+        mbarrier_expect(barrier, P ? sizeof tile / 2 : sizeof tile);
+        bulk_load(tile, in, sizeof tile, barrier);
+    }
+    __syncthreads();
+    mbarrier_wait(barrier, 0); // PLANTED(too_few_bytes_announced: barrier)
+    out[threadIdx.x] = tile[threadIdx.x];
+}
+
+template <int P> __global__ void never_begun(float *out)
+{
+    __shared__ unsigned long long full;
+    if (!P && threadIdx.x == 0) mbarrier_init(shared_address(&full), 128);
+    __syncthreads();
+    mbarrier_arrive(shared_address(&full)); // PLANTED(mbarrier_not_initialised: barrier)
+    mbarrier_wait(shared_address(&full), 0);
+    out[threadIdx.x] = 1;
+}
+
+/* 64 x 64 x 16, twice the same tile; its bytes are all alike, so any layout will do. */
+template <int P> __global__ void product_then_read(const float *in, float *out)
+{
+    __shared__ __align__(1024) float tile[64 * 32];
+    for (int i = threadIdx.x; i < 64 * 32; i += 128) tile[i] = in[i];
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    __syncthreads();
+    float sum[32] = {};
+    warpgroup_fence(sum);
+    warpgroup_multiply(sum, swizzled_descriptor(shared_address(tile)), swizzled_descriptor(shared_address(tile)), 1);
+    warpgroup_commit();
+    if (!P) warpgroup_wait<0>(sum);
+    asm volatile("st.global.f32 [%0], %1;" ::"l"(out + threadIdx.x), "f"(sum[3]) : "memory"); // PLANTED(product_read_before_wait: wgmma)
+    if (P) warpgroup_wait<0>(sum);
+}
+
+/* The tile is loaded anew while the product may still read it. */
+template <int P> __global__ void product_then_load(const float *in, float *out)
+{
+    __shared__ __align__(1024) float tile[64 * 32];
+    __shared__ unsigned long long full;
+    unsigned barrier = shared_address(&full);
+    float sum[32] = {};
+    if (threadIdx.x == 0) mbarrier_init(barrier, 1);
+    __syncthreads();
+    for (int t = 0; t < 2; t++) {
+        if (threadIdx.x == 0) {
+            mbarrier_expect(barrier, sizeof tile);
+            bulk_load(tile, in, sizeof tile, barrier);
+        }
+        __syncthreads();
+        if (P && t > 0) warpgroup_wait<0>(sum);
+        mbarrier_wait(barrier, t);
+        warpgroup_fence(sum);
+        warpgroup_multiply(sum, swizzled_descriptor(shared_address(tile)), swizzled_descriptor(shared_address(tile)), 1); // PLANTED(refilled_under_product: async copy)
+        warpgroup_commit();
+        if (!P) warpgroup_wait<0>(sum);
+        __syncthreads();
+    }
+    warpgroup_wait<0>(sum);
+    out[threadIdx.x] = sum[0];
+}
+
+template <int P> __global__ void __cluster_dims__(2, 1, 1) neighbour(float *out)
+{
+    __shared__ float tile[32];
+    float value;
+    unsigned rank, there;
+    asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_address(&tile[threadIdx.x])), "r"(1 - rank));
+    tile[threadIdx.x] = rank;
+    if (!P) asm volatile("barrier.cluster.arrive.aligned;\n\tbarrier.cluster.wait.aligned;" ::: "memory");
+    asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(value) : "r"(there) : "memory"); // PLANTED(no_cluster_barrier: race)
+    asm volatile("barrier.cluster.arrive.aligned;\n\tbarrier.cluster.wait.aligned;" ::: "memory");
+    out[blockIdx.x * 32 + threadIdx.x] = value;
+}
+
+template <typename K> static void run(K kernel, int blocks = 1, int threads = 128)
+{
+    float *in = device_array(64 * 32, 1.0f), *out = device_array(blocks * threads, 0.0f);
+    kernel<<<blocks, threads>>>(in, out);
+    finish();
+    CHECK(cudaFree(in));
+    CHECK(cudaFree(out));
+}
+
+template <typename K> static void run_alone(K kernel, int blocks, int threads)
+{
+    float *out = device_array(blocks * threads, 0.0f);
+    kernel<<<blocks, threads>>>(out);
+    finish();
+    CHECK(cudaFree(out));
+}
+
+static void bulk_read_before_wait(int planted) { run(planted ? load_then_read<1> : load_then_read<0>); }
+static void bulk_buffer_still_read(int planted) { run(planted ? load_again<1> : load_again<0>); }
+static void bulk_load_abandoned(int planted) { run(planted ? nobody_waits<1> : nobody_waits<0>); }
+static void source_changed_under_store(int planted) { run_alone(planted ? store_then_write<1> : store_then_write<0>, 1, 128); }
+static void too_few_bytes_announced(int planted) { run(planted ? expects_less<1> : expects_less<0>); }
+static void mbarrier_not_initialised(int planted) { run_alone(planted ? never_begun<1> : never_begun<0>, 1, 128); }
+static void product_read_before_wait(int planted) { run(planted ? product_then_read<1> : product_then_read<0>); }
+static void refilled_under_product(int planted) { run(planted ? product_then_load<1> : product_then_load<0>); }
+static void no_cluster_barrier(int planted) { run_alone(planted ? neighbour<1> : neighbour<0>, 2, 32); }
+
+const planted_case planted_hopper[] = {
+    {"bulk_read_before_wait", bulk_read_before_wait},
+    {"bulk_buffer_still_read", bulk_buffer_still_read},
+    {"bulk_load_abandoned", bulk_load_abandoned},
+    {"source_changed_under_store", source_changed_under_store},
+    {"too_few_bytes_announced", too_few_bytes_announced},
+    {"mbarrier_not_initialised", mbarrier_not_initialised},
+    {"product_read_before_wait", product_read_before_wait},
+    {"refilled_under_product", refilled_under_product},
+    {"no_cluster_barrier", no_cluster_barrier},
+    {NULL, NULL},
+};
