@@ -290,7 +290,7 @@ template <typename T, int dim> cudaError_t launch(const attend_kernel_args *args
 template <typename T, int dim> constexpr attend_kernel_row row(const char *name, attend_dtype dtype)
 {
     using tile = fma_tile<dim>;
-    return {{name, ATTEND_CUDA, dtype, dim, dim, 80, tile::q, tile::k, tile::threads, tile::shared_bytes, features}, true, prepare<T, dim>, launch<T, dim>};
+    return {{name, ATTEND_CUDA, dtype, dim, dim, 80, tile::q, tile::k, tile::threads, tile::shared_bytes, features}, true, 0, nullptr, prepare<T, dim>, launch<T, dim>};
 }
 
 } // namespace

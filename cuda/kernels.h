@@ -16,6 +16,10 @@ typedef struct attend_view {
     int64_t batch, seqlen, head;
 } attend_view;
 
+/* Keys are split at multiples of chunk_keys, and only where a KV head has at most split_rows query rows: this depends on no
+   card and no batch, so neither do the results. */
+enum { attend_chunk_keys = 512, attend_split_rows = 64 };
+
 /* One launch of attention, passed to the kernel by value. */
 typedef struct attend_kernel_args {
     attend_problem problem;                 /* resolved */
@@ -26,18 +30,34 @@ typedef struct attend_kernel_args {
     int64_t l2_bytes;                       /* blocks are ordered so that their K and V stay in a cache of this size */
     bool aligned;                           /* every row of q, k and v starts at a multiple of 16 bytes */
     bool out_aligned;                       /* every row of out does */
+    int64_t chunks;                         /* of attend_chunk_keys keys each, that go to blocks of their own; 1: not split */
+    float *partials;                        /* what those blocks leave to be merged: row->partial_bytes of memory */
 } attend_kernel_args;
+
+/* Whether scores pass through attend_element_score() one by one: heads with scales of their own are scored like that too. */
+ATTEND_SHARED bool attend_scores_elements(const attend_problem *p) { return attend_is_elementwise(p) || p->head_scales; }
 
 typedef struct attend_kernel_row {
     attend_kernel_info info;
     bool any_alignment;           /* also takes tensors whose rows are not aligned to 16 bytes */
+    int64_t element_bytes;        /* of shared memory, more than info says, where scores are elements */
+    int64_t (*partial_bytes)(const attend_problem *problem); /* NULL: none */
     cudaError_t (*prepare)(void); /* for the current device, before the first launch */
     cudaError_t (*launch)(const attend_kernel_args *args, cudaStream_t stream);
 } attend_kernel_row;
 
 /* Fastest first among those that fit a problem: selection takes the first. */
-extern const attend_kernel_row attend_flash_fma_rows[];
-extern const int attend_flash_fma_row_count;
+extern const attend_kernel_row attend_flash_fma_rows[], attend_flash_mma_f16_rows[], attend_flash_mma_bf16_rows[];
+extern const int attend_flash_fma_row_count, attend_flash_mma_f16_row_count, attend_flash_mma_bf16_row_count;
+
+/* ptxas's report of one kernel for one architecture; the build writes the table (cmake/list-kernels), name NULL ends it. A row's kernel
+   has its name. */
+typedef struct attend_ptxas_report {
+    const char *name;
+    int architecture, registers;
+    int64_t spill_bytes, shared_bytes;
+} attend_ptxas_report;
+extern const attend_ptxas_report attend_ptxas_reports[];
 
 /* y[b, i, h, :] = bias[h, :] for every row i: what a projection with a bias adds to. */
 cudaError_t attend_fill_bias(attend_dtype dtype, const attend_view *y, const void *bias, int64_t batch, int64_t seqlen,

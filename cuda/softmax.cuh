@@ -4,9 +4,11 @@
 
 #include "ptx.cuh"
 
+#include <cfloat>
 #include <cmath>
 
-namespace attend {
+namespace attend
+{
 
 constexpr float ln2 = 0.693147180559945309f, log2e = 1.44269504088896341f;
 
@@ -32,6 +34,52 @@ struct softmax_row {
     __device__ float normaliser() const { return 1 / sum; }
     __device__ float finish(float o, float normaliser) const { return sum == 0 ? 0 : o * normaliser; }
     __device__ float lse(float scale) const { return sum == 0 ? -INFINITY : fmaf(base * scale, ln2, logf(sum)); }
+};
+
+// The same for scores whose weights are rounded to 16 bits: the reference is a maximum that the row once had, and stays while
+// weights remain below `most`. That is exact in the end, as numerator and sum share the reference: O/l = Σ 2^(s-r)·v / Σ 2^(s-r)
+// for any r. 2^8 is far from fp16's 2^16, and costs neither rounding nor range. A tile thus needs no maximum unless its sum tells
+// of a weight that is too large; a row that has seen no key tells so itself, as its first key's weight is infinite.
+struct lazy_row {
+    static constexpr float most = 256;
+    float reference = -FLT_MAX; // of 2^(score·scale - reference)
+    float sum = 0;              // Σ weight, or this lane's share of it
+
+    __device__ float weight(float score, float scale) const { return ex2(fmaf(score, scale, -reference)); }
+    __device__ static bool accepts(float tile_sum) { return tile_sum <= most; }
+
+    // Moves the reference to a tile's maximum; returns by how much all that was summed before must shrink.
+    __device__ float move(float tile_max, float scale)
+    {
+        if (tile_max == -INFINITY) return 1;
+        const float before = reference;
+        reference = tile_max * scale;
+        const float shrink = ex2(before - reference);
+        sum *= shrink;
+        return shrink;
+    }
+
+    // Takes in the same row's state over other keys; the reference must be the larger of both. Returns the factor of its output.
+    __device__ float merge(float other_reference, float other_sum)
+    {
+        const float factor = ex2(other_reference - reference);
+        sum = fmaf(other_sum, factor, sum);
+        return factor;
+    }
+
+    // Once `sum` is the whole row's: what O is multiplied by, and the LSE. The sink takes weight and gives no value; -inf: none.
+    // A row that saw no key gives zeros.
+    __device__ void finish(float sink, float &normaliser, float &lse) const
+    {
+        float shrink = 1, total = sum, top = reference;
+        if (sink > -INFINITY) {
+            top = fmaxf(reference, sink * log2e);
+            shrink = ex2(reference - top);
+            total = fmaf(sum, shrink, ex2(sink * log2e - top));
+        }
+        normaliser = total == 0 ? 0 : shrink / total;
+        lse = total == 0 ? -INFINITY : fmaf(top, ln2, logf(total));
+    }
 };
 
 // How many of a tile's keys lie before a limit that is `left` keys from its first.

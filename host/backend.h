@@ -36,6 +36,8 @@ typedef struct attend_backend {
     attend_status (*layer_forward)(attend_plan *plan, const attend_layer_args *args);
     /* The backend's rows of the kernel table; false past the last. */
     bool (*kernel)(size_t index, attend_kernel_info *info);
+    /* What a compiler made of a row; false past the last. NULL: nothing is known. */
+    bool (*kernel_resources)(size_t index, size_t build, attend_kernel_resources *resources);
 } attend_backend;
 
 extern const attend_backend attend_reference_backend; /* host/reference/ */

@@ -27,6 +27,7 @@ attend_status attend_gpu_attention(const attend_plan *plan, const attend_attenti
         .lse = {args->lse.data, args->lse.stride[0], args->lse.stride[2], args->lse.stride[1]},
         .lists = attend_lists_of(args), .terms = attend_terms_of(args),
         .l2_bytes = gpu->l2_bytes, .aligned = aligned, .out_aligned = is_aligned(&args->out),
+        .chunks = 1, .partials = gpu_plan->partials,
     };
     kernel.terms.relative_buckets = gpu_plan->sides.relative_buckets;
     attend_range_begin(row->info.name);

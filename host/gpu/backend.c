@@ -17,6 +17,11 @@ static attend_status choose_kernels(attend_plan *plan)
     return ATTEND_OK;
 }
 
+static int64_t partial_bytes(const attend_kernel_row *row, const attend_problem *p)
+{
+    return row->partial_bytes ? row->partial_bytes(p) : 0;
+}
+
 static void reserve_attention(attend_plan *plan, attend_gpu_arena *staging)
 {
     attend_gpu_plan *own = plan->state;
@@ -35,6 +40,8 @@ static attend_status create(attend_plan *plan)
     attend_gpu_arena workspace = {0}, staging = {0};
     ATTEND_TRY(choose_kernels(plan));
     attend_gpu_reserve_sides(plan, &workspace, &staging);
+    int64_t partial = partial_bytes(own->row, p), partial_any = partial_bytes(own->row_any, p);
+    attend_gpu_reserve(&workspace, (void **)&own->partials, partial > partial_any ? partial : partial_any, 1);
     attend_gpu_reserve_tensor(&staging, &own->lse, ATTEND_F32, 3, (int64_t[]){attend_tensor_batch(p), p->num_heads, attend_rows_q(p)});
     if (plan->operation == ATTEND_LAYER)
         ATTEND_TRY(attend_gpu_layer_reserve(plan, &workspace, &staging));
@@ -127,4 +134,5 @@ const attend_backend attend_gpu_backend = {
     .attention_forward = attention_forward,
     .layer_forward = layer_forward,
     .kernel = kernel,
+    .kernel_resources = attend_gpu_kernel_resources,
 };

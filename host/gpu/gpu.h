@@ -89,6 +89,7 @@ attend_status attend_gpu_take_sides(const attend_plan *plan, attend_attention_ar
 attend_status attend_gpu_select_kernel(const attend_gpu_context *gpu, const attend_problem *problem, bool aligned,
                                        const attend_kernel_row **row);
 const attend_kernel_row *attend_gpu_kernel_row(size_t index); /* NULL past the last */
+bool attend_gpu_kernel_resources(size_t index, size_t build, attend_kernel_resources *resources);
 
 /* ---- plans ---- */
 
@@ -115,6 +116,7 @@ typedef struct attend_gpu_plan {
     attend_gpu_context *gpu;
     const attend_kernel_row *row, *row_any; /* for aligned tensors, for others */
     void *workspace, *staging;
+    float *partials;                    /* of rows whose keys are split */
     attend_tensor q, k, v, out, lse; /* of attention: staging; of a layer: the projected Q, K, V and the heads' output */
     attend_gpu_sides sides;
     attend_gpu_layer layer;

@@ -1,0 +1,336 @@
+// Attention on the tensor cores: FlashAttention-2 (arXiv:2307.08691) on mma.sync, ldmatrix and cp.async, fp16 or bf16 in and out.
+// For a tile of query rows Q and, one after the other, the tiles K, V of keys:
+//     S = Q·Kᵀ;  P = 2^(c·S - r);  l += rowsum P;  O += P·V        out = O / l,  lse = ln 2·r + ln l,  c = scale·log2 e
+// The reference r of a row is a maximum that it once had: the usual tile needs none (lazy_row in softmax.cuh). Where a sum
+// shows that a weight has grown too large, the tile is scored again, and r, l and O follow its maximum.
+//
+// Rows of a block: the queries of all heads that share a KV head, query by query, so that K and V are read once for them.
+// A warp owns 16·m rows: O (16·m x dim) and S (16·m x keys) in its registers, fp32. Shared memory holds Q, one K and one V,
+// swizzled (tile.cuh); V arrives during Q·Kᵀ, the next K during P·V. P never leaves registers: as mma leaves S, it takes P.
+#pragma once
+
+#include "elements.cuh"
+#include "mma_block.cuh"
+#include "mma_output.cuh"
+#include "poison.cuh"
+#include "softmax.cuh"
+
+#include <type_traits>
+
+namespace attend
+{
+
+template <typename tile> __device__ void load_queries(uint32_t to, const attend_kernel_args &args, const mma_block<tile> &block)
+{
+    using T = typename tile::element;
+    using share = tile_share<typename tile::q_tile, tile::threads>;
+    const T *q = static_cast<const T *>(args.q.data) + block.query_offset(args.q);
+    const int dims = static_cast<int>(args.problem.head_dim);
+#pragma unroll 1
+    for (int i = 0; i < share::passes_down; i++) {
+        const int row = share::row() + i * share::down;
+        const bool there = row < block.rows.valid;
+        const T *from = there ? q + block.rows.offset(row, args.q) : q;
+#pragma unroll
+        for (int j = 0; j < share::passes_across; j++) {
+            const int chunk = share::chunk() + j * share::across;
+            cp_async(to + share::offset() + share::step(i, j), from + 8 * chunk, there ? chunk_bytes(dims, chunk) : 0);
+        }
+    }
+    cp_async_commit();
+}
+
+// A negative scale turns Q's signs, so that everything after works with |scale|. Each thread turns what it copied.
+template <typename tile> __device__ void negate_queries(unsigned char *q_bytes)
+{
+    using share = tile_share<typename tile::q_tile, tile::threads>;
+#pragma unroll 1
+    for (int i = 0; i < share::passes_down * share::passes_across; i++) {
+        uint4 *const chunk = reinterpret_cast<uint4 *>(q_bytes + share::offset() +
+                                                       share::step(i / share::passes_across, i % share::passes_across));
+        constexpr uint32_t signs = 0x80008000u;
+        *chunk = {chunk->x ^ signs, chunk->y ^ signs, chunk->z ^ signs, chunk->w ^ signs};
+    }
+}
+
+// Q as the A operand: read from shared memory step by step, or once and for all.
+template <typename tile, bool stays = tile::q_stays> struct query_operand {
+    fragments<typename tile::q_tile> from;
+
+    __device__ void keep() {}
+    __device__ query_operand here() const { return {from.here()}; }
+    __device__ void get(uint32_t (&a)[tile::m][4], int step) const
+    {
+#pragma unroll
+        for (int i = 0; i < tile::m; i++) ldmatrix(a[i], from.address(i, step));
+    }
+};
+template <typename tile> struct query_operand<tile, true> {
+    fragments<typename tile::q_tile> from;
+    uint32_t kept[tile::dim_steps][tile::m][4] = {};
+
+    __device__ const query_operand &here() const { return *this; }
+    __device__ void keep()
+    {
+#pragma unroll
+        for (int step = 0; step < tile::dim_steps; step++)
+#pragma unroll
+            for (int i = 0; i < tile::m; i++) ldmatrix(kept[step][i], from.address(i, step));
+    }
+    __device__ void get(uint32_t (&a)[tile::m][4], int step) const
+    {
+#pragma unroll
+        for (int i = 0; i < tile::m; i++)
+#pragma unroll
+            for (int r = 0; r < 4; r++) a[i][r] = kept[step][i][r];
+    }
+};
+
+// S = Q·Kᵀ, a step of 16 dims after the other. Tiles that are not the rule take their code as a loop, and Q from shared memory.
+template <typename tile>
+__device__ void multiply_step(typename tile::scores &s, const uint32_t (&a)[tile::m][4],
+                              const fragments<typename tile::kv_tile> &k, int step)
+{
+#pragma unroll
+    for (int n = 0; n < tile::key_steps; n++) {
+        uint32_t b[4];
+        ldmatrix(b, k.address(n, step));
+#pragma unroll
+        for (int i = 0; i < tile::m; i++) {
+            mma<typename tile::element>(s[i][2 * n], a[i], b[0], b[1]);
+            mma<typename tile::element>(s[i][2 * n + 1], a[i], b[2], b[3]);
+        }
+    }
+}
+template <typename tile> __device__ void clear(typename tile::scores &s)
+{
+#pragma unroll
+    for (int i = 0; i < tile::m; i++)
+#pragma unroll
+        for (int n = 0; n < 2 * tile::key_steps; n++)
+#pragma unroll
+            for (int e = 0; e < 4; e++) s[i][n][e] = 0;
+}
+template <typename tile>
+__device__ void multiply_keys(typename tile::scores &s, const query_operand<tile> &q, const fragments<typename tile::kv_tile> &k)
+{
+    const auto keys = k.here();
+    const auto &queries = q.here();
+    clear<tile>(s);
+#pragma unroll
+    for (int step = 0; step < tile::dim_steps; step++) {
+        uint32_t a[tile::m][4];
+        queries.get(a, step);
+        multiply_step<tile>(s, a, keys, step);
+    }
+}
+template <typename tile>
+__device__ void multiply_keys_looped(typename tile::scores &s, const query_operand<tile> &q,
+                                     const fragments<typename tile::kv_tile> &k)
+{
+    clear<tile>(s);
+#pragma unroll 1
+    for (int step = 0; step < tile::dim_steps; step++) {
+        uint32_t a[tile::m][4];
+#pragma unroll
+        for (int i = 0; i < tile::m; i++) ldmatrix(a[i], q.from.address(i, step));
+        multiply_step<tile>(s, a, k, step);
+    }
+}
+
+// O += P·V
+template <typename tile>
+__device__ void multiply_values(typename tile::output &o, const typename tile::weights &p,
+                                const fragments<typename tile::kv_tile> &v)
+{
+    const auto values = v.here();
+#pragma unroll
+    for (int step = 0; step < tile::key_steps; step++)
+#pragma unroll
+        for (int n = 0; n < tile::dim_steps; n++) {
+            uint32_t b[4];
+            ldmatrix_trans(b, values.address(step, n));
+#pragma unroll
+            for (int i = 0; i < tile::m; i++) {
+                mma<typename tile::element>(o[i][2 * n], p[i][step], b[0], b[1]);
+                mma<typename tile::element>(o[i][2 * n + 1], p[i][step], b[2], b[3]);
+            }
+        }
+}
+
+// What a row does not see scores -inf, whatever its value.
+template <typename tile> __device__ void mask(typename tile::scores &s, const mma_block<tile> &block, int key)
+{
+#pragma unroll
+    for (int i = 0; i < tile::lane_rows; i++) {
+        const key_interval keys = block.sight[warp_row<tile>() + lane_row(i)];
+#pragma unroll
+        for (int n = 0; n < 2 * tile::key_steps; n++)
+#pragma unroll
+            for (int e = i % 2 * 2; e < i % 2 * 2 + 2; e++)
+                if (!keys.holds(key + lane_column(n, e))) s[i / 2][n][e] = -INFINITY;
+    }
+}
+
+// P from S, and each row's sum; whether all weights of the warp are small enough.
+template <typename tile>
+__device__ bool weigh(typename tile::weights &p, float (&sum)[tile::lane_rows], const typename tile::scores &s,
+                      const lazy_row (&state)[tile::lane_rows], float scale)
+{
+    bool accepted = true;
+#pragma unroll
+    for (int i = 0; i < tile::lane_rows; i++) {
+        sum[i] = 0;
+#pragma unroll
+        for (int n = 0; n < 2 * tile::key_steps; n++) {
+            const float low = state[i].weight(s[i / 2][n][i % 2 * 2], scale),
+                        high = state[i].weight(s[i / 2][n][i % 2 * 2 + 1], scale);
+            sum[i] += low, sum[i] += high;
+            p[i / 2][n / 2][n % 2 * 2 + i % 2] = pack<typename tile::element>(low, high);
+        }
+        accepted = accepted && lazy_row::accepts(sum[i]);
+    }
+    return __all_sync(~0u, accepted);
+}
+
+// The rows whose sums were not accepted move their reference to the tile's maximum; l and O follow.
+template <typename tile>
+__device__ void follow(lazy_row (&state)[tile::lane_rows], typename tile::output &o, const float (&sum)[tile::lane_rows],
+                       const typename tile::scores &s, float scale)
+{
+#pragma unroll
+    for (int i = 0; i < tile::lane_rows; i++) {
+        const bool moves = quad_any(!lazy_row::accepts(sum[i]));
+        float most = -INFINITY;
+#pragma unroll
+        for (int n = 0; n < 2 * tile::key_steps; n++)
+            most = fmaxf(most, fmaxf(s[i / 2][n][i % 2 * 2], s[i / 2][n][i % 2 * 2 + 1]));
+        most = quad_max(most);
+        const float shrink = moves ? state[i].move(most, scale) : 1;
+#pragma unroll
+        for (int n = 0; n < 2 * tile::dim_steps; n++) o[i / 2][n][i % 2 * 2] *= shrink, o[i / 2][n][i % 2 * 2 + 1] *= shrink;
+    }
+}
+
+template <typename tile> __device__ void flash_mma(const attend_kernel_args &args, const block_order &order)
+{
+    using T = typename tile::element;
+    using kv_tile = typename tile::kv_tile;
+    constexpr int threads = tile::threads, keys = tile::keys;
+    extern __shared__ __align__(128) unsigned char shared[]; // Q, K, V, and what the block agrees on
+    mma_block<tile> &block = *reinterpret_cast<mma_block<tile> *>(shared + tile::tile_bytes);
+    unsigned char *const q_bytes = shared, *const v_bytes = shared + tile::q_tile::bytes + kv_tile::bytes;
+    const uint32_t q_shared = shared_address(q_bytes), k_shared = q_shared + tile::q_tile::bytes,
+                   v_shared = k_shared + kv_tile::bytes;
+
+    if (threadIdx.x == 0) block.find(args, order);
+    __syncthreads();
+    if (threadIdx.x < tile::rows) block.look(args.problem, threadIdx.x);
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        block.seen = block.tiles(0, tile::rows);
+        if (block.elementwise) block.seen.full_end = block.seen.full_begin = 0;
+        if (args.chunks > 1) block.seen.restrict(block.chunk * (attend_chunk_keys / keys), attend_chunk_keys / keys);
+    }
+    __syncthreads();
+    const tile_range &seen = block.seen;
+    const attend_problem &problem = args.problem;
+
+    const T *k = static_cast<const T *>(args.k.data) + block.key_offset(args.k);
+    const T *v = static_cast<const T *>(args.v.data) + block.key_offset(args.v);
+    using copy = tile_copy<kv_tile, threads>;
+    const char *registers[2];
+    const char *&k_from = tile::tight ? block.from[0][threadIdx.x] : registers[0],
+               *&v_from = tile::tight ? block.from[1][threadIdx.x] : registers[1];
+    k_from = copy::start(k + int64_t(seen.begin) * keys * args.k.seqlen, 2 * args.k.seqlen);
+    v_from = copy::start(v + int64_t(seen.begin) * keys * args.v.seqlen, 2 * args.v.seqlen);
+    const uint32_t copy_to = keep(k_shared + tile::kv_share::offset());
+    const auto load = [&](uint32_t to, const char *&from, const tile_copies &copies, int t) {
+        const tile_copies c = copies;
+        from = t < c.whole
+                   ? copy::whole(to, from, c.step)
+                   : copy::part(to, from, c.step,
+                                static_cast<int>(min(int64_t(keys), block.sequence.seqlen_k - int64_t(t) * keys)), c.dims);
+    };
+    float *const elements = reinterpret_cast<float *>(&block + 1);
+    const float scale = block.elementwise ? log2e : fabsf(problem.softmax_scale) * log2e;
+    const fragments<kv_tile> k_fragments = across_first<kv_tile>(k_shared), v_fragments = down_first<kv_tile>(v_shared, 0);
+    query_operand<tile> q = {down_first<typename tile::q_tile>(q_shared, warp_row<tile>())};
+    lazy_row state[tile::lane_rows];
+    typename tile::output o = {};
+    if (seen.begin < seen.end) {
+        load_queries<tile>(q_shared, args, block);
+        cp_async_wait<0>();
+        if (problem.softmax_scale < 0 && !block.elementwise) negate_queries<tile>(q_bytes);
+        load(copy_to, k_from, block.k, seen.begin);
+        if (tile::q_stays) {
+            __syncthreads();
+            q.keep();
+        }
+    }
+    const auto visit = [&](auto at_border, int t) {
+        constexpr bool border = decltype(at_border)::value;
+        const int key = t * keys;
+        tile_range warp_seen = seen;
+        if (border) warp_seen = block.tiles(warp_row<tile>(), tile::warp_rows);
+        const bool sees = !border || (warp_seen.sees(t) && !(block.elementwise && tile_hidden<tile>(args, block, key)));
+        typename tile::weights p;
+        cp_async_wait<0>();
+        __syncthreads(); // K is here, and nobody reads V any more
+        load(copy_to + kv_tile::bytes, v_from, block.v, t);
+        if (sees) {
+            float sum[tile::lane_rows];
+            bool accepted = false;
+#pragma unroll
+            for (int i = 0; i < tile::lane_rows; i++) sum[i] = INFINITY;
+            if (!border && t > seen.begin) {
+                typename tile::scores s;
+                multiply_keys<tile>(s, q, k_fragments);
+                accepted = weigh<tile>(p, sum, s, state, scale);
+            }
+            for (bool again = !border || t == seen.begin; !accepted; again = true) {
+                typename tile::scores s;
+                multiply_keys_looped<tile>(s, q, k_fragments);
+                if (border && block.elementwise)
+                    score_elements<tile>(s, args, block, key, elements);
+                else if (border && warp_seen.border(t))
+                    mask<tile>(s, block, key);
+                if (again) follow<tile>(state, o, sum, s, scale);
+                accepted = weigh<tile>(p, sum, s, state, scale) || again;
+            }
+#pragma unroll
+            for (int i = 0; i < tile::lane_rows; i++) state[i].sum += sum[i];
+        }
+        cp_async_wait<0>();
+        if (!border) {
+            __syncthreads(); // V is here, and nobody reads K any more
+        } else if (__syncthreads_or(holds_poison<T, kv_tile, threads>(v_bytes))) {
+            uint32_t visible[tile::lane_rows];
+            visible_columns<tile>(visible, args, block, key);
+            take_poison<T, kv_tile, tile::m>(o, v_fragments, visible);
+            __syncthreads();
+            remove_poison<T, kv_tile, threads>(v_bytes);
+            __syncthreads();
+        }
+        if (t + 1 < seen.end) load(copy_to, k_from, block.k, t + 1);
+        if (sees) multiply_values<tile>(o, p, v_fragments);
+    };
+#pragma unroll 1
+    for (int t = seen.begin; t < seen.end; t++)
+        if (seen.border(t))
+            visit(std::true_type(), t);
+        else
+            visit(std::false_type(), t);
+
+#pragma unroll
+    for (int i = 0; i < tile::lane_rows; i++) {
+        state[i].sum = quad_sum(state[i].sum);
+        if (warp_row<tile>() + lane_row(i) >= block.rows.valid) state[i] = lazy_row(); // its zeros have scored too
+    }
+    if (args.chunks > 1)
+        store_partial<tile>(o, state, args, block);
+    else
+        store<tile>(o, state, args, block, q_bytes);
+}
+
+} // namespace attend

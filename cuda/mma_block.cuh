@@ -1,0 +1,124 @@
+// What flash_mma's blocks, warps and lanes own: the tile's sizes, the rows of a block, and what its threads agree on.
+#pragma once
+
+#include "kernels.h"
+#include "mask.cuh"
+#include "order.cuh"
+#include "tile.cuh"
+
+namespace attend
+{
+
+template <typename T, int dim_, int warps_, int m_, int keys_, bool q_stays_> struct mma_tile {
+    using element = T;
+    static constexpr int dim = dim_, warps = warps_, m = m_, keys = keys_, threads = 32 * warps;
+    static constexpr int warp_rows = 16 * m, rows = warps * warp_rows, lane_rows = 2 * m;
+    static constexpr bool q_stays = q_stays_; // in registers; else its fragments are read again for each tile of keys
+    static constexpr int key_steps = keys / 16, dim_steps = dim / 16;
+    using q_tile = shared_tile<rows, dim>;
+    using kv_tile = shared_tile<keys, dim>;
+    using kv_share = tile_share<kv_tile, threads>;
+    // O and S fill the registers: what each thread needs once a tile lies in shared memory.
+    static constexpr bool tight = m * (dim + keys) / 2 > 160;
+    using scores = float[m][2 * key_steps][4];
+    using weights = uint32_t[m][key_steps][4];
+    using output = float[m][2 * dim_steps][4];
+    static constexpr int tile_bytes = q_tile::bytes + 2 * kv_tile::bytes;
+};
+
+// What a lane holds of mma's 16x8 results: row i is half i % 2 of fragment i / 2, column n·8 + … of fragment n.
+__device__ inline int lane_row(int i) { return i / 2 * 16 + i % 2 * 8 + threadIdx.x % 32 / 4; }
+__device__ inline int lane_column(int n, int e) { return n * 8 + threadIdx.x % 4 * 2 + e % 2; }
+
+// Over the four lanes that share a row.
+__device__ inline float quad_max(float x)
+{
+    x = fmaxf(x, __shfl_xor_sync(~0u, x, 1));
+    return fmaxf(x, __shfl_xor_sync(~0u, x, 2));
+}
+__device__ inline float quad_sum(float x)
+{
+    x += __shfl_xor_sync(~0u, x, 1);
+    return x + __shfl_xor_sync(~0u, x, 2);
+}
+__device__ inline bool quad_any(bool x) { return __ballot_sync(~0u, x) >> (threadIdx.x & 28) & 15; }
+
+// The rows of a block: row r is query (first + r) / group, of head (first + r) % group of the group.
+struct packed_rows {
+    int64_t query0;
+    uint32_t first, group;
+    int64_t valid, all; // rows before `valid` are within the query length, rows before `all` exist
+
+    __device__ int64_t query(uint32_t row) const { return group == 1 ? query0 + row : query0 + (first + row) / group; }
+    __device__ uint32_t head(uint32_t row) const { return group == 1 ? 0 : (first + row) % group; }
+    __device__ int64_t offset(uint32_t row, const attend_view &view) const
+    {
+        return query(row) * view.seqlen + head(row) * view.head;
+    }
+};
+
+// How a block brings tiles of K or V: bytes from one row of a thread to its next; tiles before `whole` have all rows and dims.
+struct __align__(16) tile_copies
+{
+    int64_t step;
+    int whole, dims;
+};
+
+// What all threads of a block agree on. It lies in shared memory: registers are dear, and most of it is rarely asked for.
+template <typename tile> struct mma_block {
+    tile_copies k, v;
+    tile_range seen; // by any row
+    block_place place;
+    attend_sequence sequence;
+    int chunk;
+    bool elementwise; // scores pass through attend_element_score
+    packed_rows rows;
+    key_interval sight[tile::rows];                       // what each row sees
+    const char *from[2][tile::tight ? tile::threads : 1]; // tile_copy's, of K and V
+
+    __device__ void find(const attend_kernel_args &args, const block_order &order)
+    {
+        const attend_problem &p = args.problem;
+        const int64_t group = p.num_heads / p.num_kv_heads;
+        place = place_block(order, blockIdx.x);
+        sequence = attend_sequence_of(&p, &args.lists, place.batch);
+        chunk = static_cast<int>(place.tile % args.chunks);
+        elementwise = attend_scores_elements(&p);
+        const int64_t row0 = place.tile / args.chunks * tile::rows;
+        rows = {row0 / group, static_cast<uint32_t>(row0 % group), static_cast<uint32_t>(group), sequence.seqlen_q * group - row0,
+                attend_rows_of(&p, &sequence) * group - row0};
+        const int whole = static_cast<int>(sequence.seqlen_k / tile::keys);
+        k = {args.k.seqlen * (2 * tile::kv_share::down), p.head_dim == tile::dim ? whole : 0, static_cast<int>(p.head_dim)};
+        v = {args.v.seqlen * (2 * tile::kv_share::down), p.head_dim_v == tile::dim ? whole : 0, static_cast<int>(p.head_dim_v)};
+    }
+    __device__ void look(const attend_problem &problem, int row)
+    {
+        sight[row] = {0, 0};
+        if (row < rows.valid) sight[row] = visible_keys(problem, sequence, rows.query(row));
+    }
+    // What attend_element_score wants to know of the head that a row belongs to.
+    __device__ attend_head head_of(const attend_kernel_args &args, int row) const
+    {
+        return attend_head_of(&args.problem, &args.terms, &sequence, place.batch, place.head * rows.group + rows.head(row));
+    }
+    // Where query 0 of the group's first head, or key 0, lies in a tensor.
+    __device__ int64_t query_offset(const attend_view &view) const
+    {
+        return sequence.batch * view.batch + sequence.first_q * view.seqlen + place.head * rows.group * view.head;
+    }
+    __device__ int64_t key_offset(const attend_view &view) const
+    {
+        return sequence.batch * view.batch + sequence.first_k * view.seqlen + place.head * view.head;
+    }
+    // Tiles of keys that rows [first, first + count) see some or all of.
+    __device__ tile_range tiles(int first, int count) const
+    {
+        const int last = static_cast<int>(min(int64_t(first + count), rows.valid)) - 1;
+        if (last < first) return {0, 0, 0, 0};
+        return visible_tiles(sight[first], sight[last], tile::keys);
+    }
+};
+
+template <typename tile> __device__ int warp_row() { return __shfl_sync(~0u, threadIdx.x / 32, 0) * tile::warp_rows; }
+
+} // namespace attend

@@ -1,0 +1,92 @@
+// Rows of flash_mma for the kernel table: how they are prepared and launched.
+#pragma once
+
+#include "feature_set.h"
+#include "flash_mma.cuh"
+
+#include <algorithm>
+#include <climits>
+
+namespace attend
+{
+
+template <typename tile> constexpr int shared_bytes()
+{
+    constexpr int bytes = tile::tile_bytes + sizeof(mma_block<tile>);
+    static_assert(bytes <= 163 * 1024, "what an A100 gives a block");
+    return bytes;
+}
+
+// Keys are split where all query rows of a KV head fit in one tile: then there are few blocks, however long the keys.
+inline int64_t split_keys(const attend_problem &p)
+{
+    const bool few_rows = !p.packed && p.num_heads / p.num_kv_heads <= attend_split_rows &&
+                          p.seqlen_q * (p.num_heads / p.num_kv_heads) <= attend_split_rows;
+    return few_rows ? std::max<int64_t>(1, (p.seqlen_k + attend_chunk_keys - 1) / attend_chunk_keys) : 1;
+}
+
+inline int64_t partial_bytes(const attend_problem *p)
+{
+    const int64_t chunks = split_keys(*p);
+    return chunks > 1 ? 4 * partial_rows(*p, chunks).floats() : 0;
+}
+
+using mma_kernel = void(attend_kernel_args, block_order);
+using combine_kernel = void(attend_kernel_args);
+
+template <typename tile, mma_kernel *kernel> cudaError_t prepare_mma()
+{
+    int device, most;
+    cudaError_t error = cudaGetDevice(&device);
+    if (error == cudaSuccess) error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    if (error != cudaSuccess) return error;
+    return cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                std::min(most, shared_bytes<tile>() + element_bytes<tile>()));
+}
+
+template <typename tile, mma_kernel *kernel, combine_kernel *merge>
+cudaError_t launch_mma(const attend_kernel_args *given, cudaStream_t stream)
+{
+    attend_kernel_args args = *given;
+    const attend_problem &p = args.problem;
+    int64_t rows, tiles;
+    block_order order;
+    args.chunks = split_keys(p);
+    if (p.seqlen_k > INT_MAX - tile::keys || __builtin_mul_overflow(p.seqlen_q, p.num_heads / p.num_kv_heads, &rows))
+        return cudaErrorInvalidConfiguration;
+    if (__builtin_mul_overflow((rows + tile::rows - 1) / tile::rows, args.chunks, &tiles)) return cudaErrorInvalidConfiguration;
+    if (!order_blocks(args, p.num_kv_heads, tiles, &order)) return cudaErrorInvalidConfiguration;
+    if (order.pairs * order.tiles == 0) return cudaSuccess;
+    void *parameters[] = {&args, &order};
+    cudaError_t error =
+        cudaLaunchKernel(reinterpret_cast<const void *>(kernel), order.pairs * order.tiles, tile::threads, parameters,
+                         shared_bytes<tile>() + (attend_scores_elements(&p) ? element_bytes<tile>() : 0), stream);
+    if (error != cudaSuccess || args.chunks == 1) return error;
+    const unsigned dims = static_cast<unsigned>(p.head_dim_v);
+    return cudaLaunchKernel(reinterpret_cast<const void *>(merge), static_cast<unsigned>(p.batch * p.num_heads * p.seqlen_q),
+                            (dims + 31) / 32 * 32, parameters, 0, stream);
+}
+
+template <typename tile, mma_kernel *kernel, combine_kernel *merge>
+attend_kernel_row mma_row(const char *name, attend_dtype dtype)
+{
+    return {{name, ATTEND_CUDA, dtype, tile::dim, tile::dim, 80, tile::rows, tile::keys, tile::threads, shared_bytes<tile>(),
+             ATTEND_FEATURES_INTERVAL | ATTEND_FEATURES_ELEMENT | ATTEND_FEATURES_HEAD},
+            false,
+            element_bytes<tile>(),
+            partial_bytes,
+            prepare_mma<tile, kernel>,
+            launch_mma<tile, kernel, merge>};
+}
+
+} // namespace attend
+
+// A kernel under the name that its row has; … are mma_tile's parameters.
+#define ATTEND_MMA_KERNEL(name, ...)                                                                             \
+    using name##_tile = attend::mma_tile<__VA_ARGS__>;                                                           \
+    extern "C" __global__ void __launch_bounds__(name##_tile::threads, 1)                                        \
+        name(const __grid_constant__ attend_kernel_args args, const __grid_constant__ attend::block_order order) \
+    {                                                                                                            \
+        attend::flash_mma<name##_tile>(args, order);                                                             \
+    }
+#define ATTEND_MMA_ROW(name, merge, dtype) attend::mma_row<name##_tile, name, merge>(#name, dtype)

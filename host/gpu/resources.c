@@ -1,0 +1,44 @@
+/* What ptxas made of each row, and how many of its blocks fit on a multiprocessor. */
+#include "gpu.h"
+
+#include <string.h>
+
+/* Of a multiprocessor: shared memory (CUDA C++ Programming Guide, "Technical Specifications per Compute Capability") and threads.
+ */
+static const struct {
+    int architecture;
+    int64_t shared_bytes;
+    int threads, blocks;
+} multiprocessors[] = {{80, 164 << 10, 2048, 32}, {86, 100 << 10, 1536, 16}, {87, 164 << 10, 1536, 16},
+                       {89, 100 << 10, 1536, 24}, {90, 228 << 10, 2048, 32}, {100, 228 << 10, 2048, 32},
+                       {120, 100 << 10, 1536, 32}};
+enum { REGISTERS = 65536, REGISTER_UNIT = 256, SYSTEM_SHARED = 1024 };
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* Blocks that fit by each resource; registers are given out to warps in units of 256. */
+static int blocks_that_fit(const attend_kernel_resources *r, int threads)
+{
+    size_t i = 0, last = sizeof multiprocessors / sizeof *multiprocessors - 1;
+    while (i < last && multiprocessors[i + 1].architecture <= r->architecture) i++;
+    int64_t warps = (threads + 31) / 32,
+            warp_registers = ((int64_t)r->registers * 32 + REGISTER_UNIT - 1) / REGISTER_UNIT * REGISTER_UNIT;
+    int64_t blocks = least(multiprocessors[i].blocks, multiprocessors[i].threads / threads);
+    blocks = least(blocks, multiprocessors[i].shared_bytes / (r->shared_bytes + SYSTEM_SHARED));
+    if (warp_registers > 0) blocks = least(blocks, REGISTERS / (warp_registers * warps));
+    return (int)blocks;
+}
+
+bool attend_gpu_kernel_resources(size_t index, size_t build, attend_kernel_resources *resources)
+{
+    const attend_kernel_row *row = attend_gpu_kernel_row(index);
+    for (const attend_ptxas_report *r = attend_ptxas_reports; row && r->name; r++) {
+        if (strcmp(r->name, row->info.name) || build-- > 0) continue;
+        *resources = (attend_kernel_resources){
+            r->architecture, r->registers, r->spill_bytes, row->info.shared_bytes + r->shared_bytes, 0, 0};
+        resources->blocks = blocks_that_fit(resources, row->info.threads);
+        resources->warps = resources->blocks * ((row->info.threads + 31) / 32);
+        return true;
+    }
+    return false;
+}
