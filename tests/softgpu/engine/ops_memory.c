@@ -132,6 +132,9 @@ static void is_space(warp *w, const insn *i, uint32_t mask)
 
 static void nothing(warp *w, const insn *i, uint32_t mask) { (void)w, (void)i, (void)mask; }
 
+/* A policy for caches that are not there. */
+static void make_policy(warp *w, const insn *i, uint32_t mask) { SET_LANES(lanes64(w, &i->d[0]), UINT64_C(0)); }
+
 #define ANY_TYPE "b8|u8|s8|b16|u16|s16|f16|bf16|b32|u32|s32|f32|b64|u64|s64|f64|f16x2|bf16x2"
 
 const ptx_row ptx_memory_rows[] = {
@@ -142,6 +145,9 @@ const ptx_row ptx_memory_rows[] = {
     {"isspacep", "", 0, "s", "p s=64", PIPE_ALU, 0, is_space, NULL},
     {"prefetch", "", 0, "s", "a", PIPE_GLOBAL, 0, nothing, NULL},
     {"prefetchu", "", 0, "s", "a", PIPE_GLOBAL, 0, nothing, NULL},
+    {"createpolicy.fractional", "b64", 0, "s", "d s=32?", PIPE_ALU, 0, make_policy, NULL},
+    {"createpolicy.range", "b64", 0, "s", "d a s=32 s=32", PIPE_ALU, 0, make_policy, NULL},
+    {"createpolicy.cvt.L2", "b64", 0, "s", "d s=64", PIPE_ALU, 0, make_policy, NULL},
     {"discard", "", 0, "s", "a i", PIPE_GLOBAL, 0, nothing, NULL},
     {0},
 };

@@ -88,6 +88,29 @@ __global__ void __cluster_dims__(2, 1, 1) send(const int *in, int *out)
     cluster_sync();
 }
 
+/* Each block fetches half of a tile for both; a policy for the cache changes nothing. */
+__global__ void __cluster_dims__(2, 1, 1) spread(const __grid_constant__ CUtensorMap map, unsigned short *out)
+{
+    __shared__ __align__(128) unsigned short tile[2][4 * 64];
+    __shared__ unsigned long long full;
+    unsigned rank, barrier = shared_address(&full);
+    asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+    if (threadIdx.x == 0) {
+        mbarrier_init(barrier, 1);
+        mbarrier_expect(barrier, sizeof tile);
+    }
+    cluster_sync();
+    if (threadIdx.x == 0)
+        asm volatile("{\n\t.reg .b64 policy;\n\tcreatepolicy.fractional.L2::evict_last.b64 policy, 1.0;\n\t"
+                     "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster.L2::cache_hint "
+                     "[%0], [%1, {%2, %3}], [%4], %5, policy;\n\t}" ::"r"(shared_address(tile[rank])),
+                     "l"(&map), "r"(0), "r"(rank * 4), "r"(barrier), "h"((short)3)
+                     : "memory");
+    mbarrier_wait(barrier, 0);
+    for (int i = threadIdx.x; i < 2 * 4 * 64; i += 32) out[blockIdx.x * 2 * 4 * 64 + i] = tile[0][i];
+    cluster_sync();
+}
+
 static int differ(const char *name, const std::vector<int> &got, const std::vector<int> &expected)
 {
     for (size_t i = 0; i < got.size(); i++)
@@ -153,8 +176,23 @@ static int run_send()
     return wrong;
 }
 
+static int run_spread()
+{
+    const int size[] = {64, 8}, box[] = {64, 4}, step[] = {1, 1}, n = 64 * 8;
+    unsigned short *in, *out = device_array<unsigned short>(2 * n, 0), numbers[n], got[2 * n];
+    for (int i = 0; i < n; i++) numbers[i] = (unsigned short)(i * 3 + 1);
+    CHECK(cudaMalloc(&in, sizeof numbers));
+    CHECK(cudaMemcpy(in, numbers, sizeof numbers, cudaMemcpyHostToDevice));
+    spread<<<2, 32>>>(tensor_map(in, 2, size, box, step, CU_TENSOR_MAP_SWIZZLE_NONE), out);
+    CHECK(cudaMemcpy(got, out, sizeof got, cudaMemcpyDeviceToHost));
+    CHECK(cudaFree(in));
+    CHECK(cudaFree(out));
+    return differ("spread", std::vector<int>(got, got + n), std::vector<int>(numbers, numbers + n)) +
+           differ("spread, second block", std::vector<int>(got + n, got + 2 * n), std::vector<int>(numbers, numbers + n));
+}
+
 int main()
 {
-    int wrong = run_ring(8, 2) + run_ring(8, 8) + run_ring(3, 1) + run_gather() + run_send();
+    int wrong = run_spread() + run_ring(8, 2) + run_ring(8, 8) + run_ring(3, 1) + run_gather() + run_send();
     return wrong != 0;
 }
