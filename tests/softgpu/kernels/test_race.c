@@ -9,7 +9,9 @@
 #include <cmocka.h>
 
 typedef enum verb {
-    END, READ, WRITE, ATOMIC, STRONG_READ, STRONG_WRITE, SYNC_WARP, BARRIER, FENCE, ARRIVE, COMPLETE, WAIT, COPY, COMMIT, WAIT_GROUP, ALL_LANES
+    END, READ, WRITE, ATOMIC, STRONG_READ, STRONG_WRITE, SYNC_WARP, BARRIER, FENCE, ARRIVE, COMPLETE, WAIT, COPY, COMMIT, WAIT_GROUP, ALL_LANES,
+    SEND, LAND, HOLD, LET_GO, /* bulk copies: into shared memory, told to the mbarrier at 512; out of it */
+    ARRIVE_FIRST, WAIT_FIRST  /* at an mbarrier of block 0, whoever does it */
 } verb;
 
 /* Warps 0 and 1 are block 0's, 2 and 3 block 1's. lane -1: each lane its own 4 bytes from `at` on. Addresses below 1000 are shared. */
@@ -71,6 +73,19 @@ static const struct {
     {"buffer reused under a reader", 1, 0, {{READ, 1, 0, 0, 4}, {COPY, 0, 0, 0, 16}, {COMMIT, 0, 0}, {WAIT_GROUP, 0, 0, 0}}},
     {"written while a copy is in flight", 0, 1, {{COPY, 0, 0, 0, 16}, {COMMIT, 0, 0}, {WRITE, 0, 0, 4, 4}}},
     {"source written while in flight", 0, 1, {{COPY, 0, 0, 0, 16}, {COMMIT, 0, 0}, {WRITE, 0, 0, GLOBAL + 4, 4}}},
+    {"bulk copy waited for by another warp", 0, 0, {{SEND, 0, 0, 0, 16}, {LAND, 0, 0, 0, 16}, {COMPLETE, 0, 0, 512}, {WAIT, 1, 0, 512}, {READ, 1, 0, 8, 4}}},
+    {"bulk copy read in flight", 0, 1, {{SEND, 0, 0, 0, 16}, {READ, 1, 0, 8, 4}}},
+    {"bulk copy there, but not waited for", 1, 0, {{SEND, 0, 0, 0, 16}, {LAND, 0, 0, 0, 16}, {COMPLETE, 0, 0, 512}, {READ, 0, 0, 8, 4}}},
+    {"bulk copy over what others read", 1, 0, {{READ, 1, 0, 8, 4}, {SEND, 0, 0, 0, 16}}},
+    {"bulk copy over what others have read", 0, 0, {{READ, 1, 0, 8, 4}, {BARRIER, 3}, {SEND, 0, 0, 0, 16}}},
+    {"a bulk copy's source written", 0, 1, {{HOLD, 0, 0, 0, 16}, {WRITE, 0, 0, 4, 4}, {LET_GO, 0}}},
+    {"a bulk copy's source written afterwards", 0, 0, {{HOLD, 0, 0, 0, 16}, {LET_GO, 0}, {WRITE, 0, 0, 4, 4}}},
+    {"message through another block's mbarrier", 0, 0,
+     {{WRITE, 2, 0, GLOBAL, 4}, {ARRIVE_FIRST, 2, 0, 512}, {COMPLETE, 0, 0, 512}, {WAIT, 1, 0, 512}, {READ, 1, 0, GLOBAL, 4}}},
+    {"message back from another block's mbarrier", 0, 0,
+     {{WRITE, 1, 0, GLOBAL, 4}, {ARRIVE, 1, 0, 512}, {COMPLETE, 0, 0, 512}, {WAIT_FIRST, 2, 0, 512}, {READ, 2, 0, GLOBAL, 4}}},
+    {"message past another block's mbarrier", 1, 0,
+     {{ARRIVE_FIRST, 2, 0, 512}, {WRITE, 2, 0, GLOBAL, 4}, {COMPLETE, 0, 0, 512}, {WAIT, 1, 0, 512}, {READ, 1, 0, GLOBAL, 4}}},
 };
 
 static int races, copies;
@@ -85,7 +100,7 @@ static void count(void *context, const char *kind, bool shared, uint64_t address
 }
 
 static const race_kind kinds[] = {[READ] = RACE_READ, [WRITE] = RACE_WRITE, [ATOMIC] = RACE_ATOMIC, [STRONG_READ] = RACE_STRONG_READ,
-                                  [STRONG_WRITE] = RACE_STRONG_WRITE, [COPY] = RACE_WRITE, [ALL_LANES] = RACE_WRITE};
+                                  [STRONG_WRITE] = RACE_STRONG_WRITE, [COPY] = RACE_WRITE, [ALL_LANES] = RACE_WRITE, [SEND] = RACE_WRITE, [HOLD] = RACE_READ};
 
 static void access_memory(race_block *block, sg_region *region, const step *s, int warp)
 {
@@ -97,12 +112,14 @@ static void access_memory(race_block *block, sg_region *region, const step *s, i
     }
     race_access access = {.warp = warp, .lanes = s->verb == ALL_LANES ? UINT32_MAX : 1u << s->lane, .addresses = addresses, .bytes = s->bytes,
                           .kind = kinds[s->verb]};
+    if (s->verb == HOLD) race_source(block, &access, 1);
     if (s->verb == COPY)
         race_copy(block, &access, sources);
     else if (global)
         race_global(block, region, &access);
     else
         race_shared(block, &access);
+    if (s->verb == SEND) race_in_flight(block, (uint32_t)s->at, s->bytes);
 }
 
 static void perform(race_block *const *blocks, sg_region *region, const step *s)
@@ -118,6 +135,10 @@ static void perform(race_block *const *blocks, sg_region *region, const step *s)
     case WAIT: race_phase_wait(block, warp, block, (uint64_t)s->at); break;
     case COMMIT: race_copy_commit(block, warp, 1u << s->lane); break;
     case WAIT_GROUP: race_copy_wait(block, warp, 1u << s->lane, s->at); break;
+    case LAND: race_arrived(block, (uint32_t)s->at, s->bytes, 512); break;
+    case LET_GO: race_source_done(block, 1); break;
+    case ARRIVE_FIRST: race_arrive(block, warp, blocks[0], (uint64_t)s->at); break;
+    case WAIT_FIRST: race_phase_wait(block, warp, blocks[0], (uint64_t)s->at); break;
     default: access_memory(block, region, s, warp);
     }
 }
