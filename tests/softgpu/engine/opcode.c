@@ -195,6 +195,8 @@ static const ptx_row *const tables[] = {ptx_move_rows,   ptx_float_rows,  ptx_in
                                         ptx_barrier_rows, ptx_control_rows, ptx_mbarrier_rows,
                                         ptx_bulk_rows,   ptx_tensor_rows, ptx_wmma_rows,    ptx_wgmma_rows,  ptx_cluster_rows};
 
+const ptx_row *ptx_table(int index) { return index < (int)(sizeof tables / sizeof *tables) ? tables[index] : NULL; }
+
 static bool is_one_of(const char *name, const char *const *names)
 {
     for (; *names; names++)

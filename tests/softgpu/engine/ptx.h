@@ -250,6 +250,8 @@ static inline bool ptx_special_moves(int which) { return which >= SPECIAL_CLOCK;
 
 /* ---- the tables ------------------------------------------------------------------------------------------------------- */
 
+/* NULL past the last. */
+const ptx_row *ptx_table(int index);
 /* Each ops_*.c holds one, ended by a row without a name. */
 extern const ptx_row ptx_integer_rows[], ptx_bits_rows[], ptx_logic_rows[], ptx_move_rows[], ptx_compare_rows[], ptx_float_rows[],
     ptx_double_rows[], ptx_approx_rows[], ptx_half_rows[], ptx_convert_rows[], ptx_memory_rows[], ptx_atomic_rows[],
