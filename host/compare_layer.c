@@ -14,6 +14,10 @@ typedef struct projection {
     attend_tensor y;        /* actual, as [batch, seqlen, heads, dim] */
     const int64_t *lengths; /* rows past them are nobody's */
     attend_dtype dtype;
+    /* Of Q and K: what turns them afterwards; problem NULL: nothing. */
+    const attend_problem *problem;
+    const attend_layer_args *args;
+    const attend_tensor *norm, *norm_bias;
 } projection;
 
 static attend_tensor one_head(const attend_tensor *rows)
@@ -50,6 +54,8 @@ static attend_status compare_projection(const projection *p, int threads, double
     double *exact = malloc(elements * sizeof *exact), *bound = malloc(elements * sizeof *bound);
     attend_reference_projection to = {.exact = exact, .bound = bound};
     bool complete = exact && bound && attend_reference_project(p->x, p->weight, p->bias, p->dtype, threads, &to);
+    if (complete && p->problem)
+        attend_reference_turn_all(p->problem, p->args, p->norm, p->norm_bias, p->y.shape[2], false, exact, bound);
     if (complete) judge_bound(p, exact, bound, ratio, worst);
     free(exact), free(bound);
     return complete ? ATTEND_OK : attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's projection");
@@ -72,7 +78,7 @@ static attend_status compare_output(const attend_problem *p, const attend_layer_
     attend_tensor heads = join_heads(&args->heads), rows = heads;
     if (!heads.data) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a copy of the heads' output");
     rows.rank = 3, rows.shape[2] = heads.shape[3], rows.stride[2] = 1;
-    const projection output = {&rows, &w->wo, &w->bo, one_head(&args->out), NULL, p->dtype};
+    const projection output = {&rows, &w->wo, &w->bo, one_head(&args->out), NULL, p->dtype, NULL, NULL, NULL, NULL};
     attend_status status = compare_projection(&output, threads, &result->output_ratio, &result->worst);
     free(heads.data);
     return status;
@@ -83,9 +89,9 @@ static attend_status compare_stages(const attend_problem *p, const attend_layer_
 {
     const attend_tensor *source = attend_problem_is_cross(p) ? &args->context : &args->x;
     const projection projections[] = {
-        {&args->x, &w->wq, &w->bq, args->q, args->seqlens_q, p->dtype},
-        {source, &w->wk, &w->bk, args->k, args->seqlens_k, p->dtype},
-        {source, &w->wv, &w->bv, args->v, args->seqlens_k, p->dtype},
+        {&args->x, &w->wq, &w->bq, args->q, args->seqlens_q, p->dtype, p, args, &w->q_norm, &w->q_norm_bias},
+        {source, &w->wk, &w->bk, args->k, args->seqlens_k, p->dtype, p, args, &w->k_norm, &w->k_norm_bias},
+        {source, &w->wv, &w->bv, args->v, args->seqlens_k, p->dtype, NULL, NULL, NULL, NULL},
     };
     attend_element ignored;
     for (int i = 0; i < 3; i++) ATTEND_TRY(compare_projection(&projections[i], threads, &result->projection_ratio[i], &ignored));

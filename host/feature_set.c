@@ -7,7 +7,7 @@
 
 static const char *const names[] = {
     "causal",       "sliding window", "chunks", "prefix",        "segments", "mask",        "block mask", "packed sequences",
-    "softcap",      "ALiBi",          "relative bias", "bias",   "head scales", "sinks", "left padding",
+    "softcap",      "ALiBi",          "relative bias", "bias",   "head scales", "sinks", "left padding", "rotary", "QK-norm",
 };
 enum { FEATURES = sizeof names / sizeof *names };
 
@@ -34,6 +34,8 @@ uint64_t attend_features_of(const attend_problem *p)
         {p->head_scales, ATTEND_FEATURE_HEAD_SCALES},
         {p->sinks, ATTEND_FEATURE_SINKS},
         {p->left_padded, ATTEND_FEATURE_LEFT_PADDING},
+        {p->rotary != ATTEND_ROTARY_NONE, ATTEND_FEATURE_ROTARY},
+        {p->qk_norm != ATTEND_QK_NORM_NONE, ATTEND_FEATURE_QK_NORM},
     };
     uint64_t features = 0;
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)

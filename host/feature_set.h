@@ -13,6 +13,9 @@
      ATTEND_FEATURE_ALIBI | ATTEND_FEATURE_RELATIVE_BIAS | ATTEND_FEATURE_BIAS)
 #define ATTEND_FEATURES_HEAD (ATTEND_FEATURE_HEAD_SCALES | ATTEND_FEATURE_SINKS)
 
+/* What a layer does before attention: no kernel of attention sees it. */
+#define ATTEND_FEATURES_LAYER (ATTEND_FEATURE_ROTARY | ATTEND_FEATURE_QK_NORM)
+
 uint64_t attend_features_of(const attend_problem *problem);
 
 /* "softcap, sinks": the names of the bits. */

@@ -2,6 +2,7 @@
 #include "problem.h"
 #include "arguments.h"
 #include "status.h"
+#include "turn.h"
 #include "tensor.h"
 
 #include <inttypes.h>
@@ -114,6 +115,59 @@ static attend_status check_score(const attend_problem *p)
     return ATTEND_OK;
 }
 
+static attend_status check_rotary(attend_problem *p)
+{
+    attend_rotary_scaling scaling = p->rotary_scaling;
+    if ((unsigned)p->rotary > ATTEND_ROTARY_INTERLEAVED)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "rotary is %d, expected one of attend_rotary", (int)p->rotary);
+    if ((unsigned)scaling > ATTEND_ROTARY_LLAMA3)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "rotary_scaling is %d, expected one of attend_rotary_scaling", (int)scaling);
+    if (!p->rotary) {
+        if (p->rotary_dim || p->rotary_base != 0 || scaling)
+            return attend_fail(ATTEND_INVALID_ARGUMENT, "rotary_dim, rotary_base and rotary_scaling count only with rotary");
+        return ATTEND_OK;
+    }
+    if (p->rotary_dim == 0) p->rotary_dim = p->head_dim;
+    if (p->rotary_dim < 2 || p->rotary_dim % 2 || p->rotary_dim > p->head_dim || p->rotary_dim > 2 * ATTEND_TURN_PAIRS)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "rotary_dim is %" PRId64 ", expected an even number up to head_dim (%" PRId64 ") and %d",
+                           p->rotary_dim, p->head_dim, 2 * ATTEND_TURN_PAIRS);
+    if (p->rotary_base == 0) p->rotary_base = 10000;
+    if (!(p->rotary_base > 1) || !isfinite(p->rotary_base))
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "rotary_base is %g, expected more than 1", p->rotary_base);
+    if (p->first_position < 0 || p->first_position > INT32_MAX)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "first_position is %" PRId64 ", expected 0 to 2147483647", p->first_position);
+    if (scaling == ATTEND_ROTARY_UNSCALED) return ATTEND_OK;
+    if (!(p->rotary_factor >= 1) || !isfinite(p->rotary_factor))
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "rotary_factor is %g, expected at least 1", p->rotary_factor);
+    bool ramps = scaling == ATTEND_ROTARY_YARN || scaling == ATTEND_ROTARY_LLAMA3;
+    ATTEND_TRY(check_range("rotary_original_seqlen", p->rotary_original_seqlen, ramps ? 1 : 0));
+    if (p->rotary_low == 0) p->rotary_low = 1;
+    if (p->rotary_high == 0) p->rotary_high = scaling == ATTEND_ROTARY_YARN ? 32 : 4;
+    if (!(p->rotary_low > 0) || !(p->rotary_high > p->rotary_low) || !isfinite(p->rotary_high))
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "rotary_low (%g) and rotary_high (%g) must be positive and ascending", p->rotary_low,
+                           p->rotary_high);
+    if (p->rotary_attention_factor == 0) p->rotary_attention_factor = 0.1 * log(p->rotary_factor) + 1;
+    if (!(p->rotary_attention_factor > 0) || !isfinite(p->rotary_attention_factor))
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "rotary_attention_factor is %g, expected more than 0", p->rotary_attention_factor);
+    return ATTEND_OK;
+}
+
+static attend_status check_turns(attend_problem *p, attend_operation operation)
+{
+    ATTEND_TRY(check_rotary(p));
+    if ((unsigned)p->qk_norm > ATTEND_QK_NORM_LAYER)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "qk_norm is %d, expected one of attend_qk_norm", (int)p->qk_norm);
+    if (!(p->qk_norm_epsilon >= 0) || !isfinite(p->qk_norm_epsilon))
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "qk_norm_epsilon is %g, expected 0 or more", (double)p->qk_norm_epsilon);
+    if (p->qk_norm_epsilon == 0) p->qk_norm_epsilon = 1e-6f;
+    if (!attend_problem_turns(p)) return ATTEND_OK;
+    if (operation == ATTEND_ATTENTION)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "rotary and qk_norm belong to layers, which project Q and K; leave them 0 here");
+    if (attend_problem_is_cross(p))
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "rotary and qk_norm are for self-attention, but context_hidden_size is given");
+    return ATTEND_OK;
+}
+
 /* Whether the product of the sizes fits in 63 bits with room for 4-byte elements. */
 static bool fits(const int64_t *sizes, int count)
 {
@@ -163,6 +217,7 @@ attend_status attend_problem_resolve(const attend_problem *problem, size_t bytes
     ATTEND_TRY(check_packed(p));
     ATTEND_TRY(check_score(p));
     ATTEND_TRY(check_layer_fields(p, operation));
+    ATTEND_TRY(check_turns(p, operation));
     return check_products(p);
 }
 
@@ -177,7 +232,7 @@ typedef struct expected {
     int64_t shape[ATTEND_MAX_RANK];
 } expected;
 
-enum { MAX_ARGUMENTS = 8 + ATTEND_SIDE_TENSORS };
+enum { MAX_ARGUMENTS = 12 + ATTEND_SIDE_TENSORS };
 
 /* side: already resolved; outputs must not overlap those either. NULL: none. */
 static attend_status resolve_all(const expected *arguments, int count, const attend_side_args *side)
@@ -228,6 +283,8 @@ attend_status attend_layer_args_resolve(const attend_problem *p, const attend_la
     bool cross = attend_problem_is_cross(p);
     if (!cross && r->context.data)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "context is given, but the problem's context_hidden_size is 0");
+    if (!p->rotary && r->positions.data)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "positions is given, but the problem does not announce it (rotary)");
     if (!cross && !r->cu_seqlens_k) r->cu_seqlens_k = r->cu_seqlens_q;
     int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
     const expected arguments[] = {
@@ -239,10 +296,11 @@ attend_status attend_layer_args_resolve(const attend_problem *p, const attend_la
         {"v", &r->v, ATTEND_OUTPUT, true, p->dtype, 4, {batch, rows_k, p->num_kv_heads, p->head_dim_v}},
         {"heads", &r->heads, ATTEND_OUTPUT, true, p->dtype, 4, {batch, rows_q, p->num_heads, p->head_dim_v}},
         {"lse", &r->lse, ATTEND_OUTPUT, true, ATTEND_F32, 3, {batch, p->num_heads, rows_q}},
+        {"positions", &r->positions, ATTEND_INPUT, true, ATTEND_I32, 2, {batch, rows_q}},
     };
     attend_side_args side = attend_side_of_layer(r);
     ATTEND_TRY(attend_side_resolve(p, &side));
-    ATTEND_TRY(resolve_all(arguments, 8, &side));
+    ATTEND_TRY(resolve_all(arguments, 9, &side));
     return check_rows(arguments, 7);
 }
 
@@ -273,8 +331,15 @@ attend_status attend_layer_weights_resolve(const attend_problem *p, const attend
         {"bk", &r->bk, ATTEND_INPUT, true, p->dtype, 1, {k}},
         {"bv", &r->bv, ATTEND_INPUT, true, p->dtype, 1, {v}},
         {"bo", &r->bo, ATTEND_INPUT, true, p->dtype, 1, {p->output_size}},
+        {"q_norm", &r->q_norm, ATTEND_INPUT, true, p->dtype, 1, {p->head_dim}},
+        {"k_norm", &r->k_norm, ATTEND_INPUT, true, p->dtype, 1, {p->head_dim}},
+        {"q_norm_bias", &r->q_norm_bias, ATTEND_INPUT, true, p->dtype, 1, {p->head_dim}},
+        {"k_norm_bias", &r->k_norm_bias, ATTEND_INPUT, true, p->dtype, 1, {p->head_dim}},
     };
-    ATTEND_TRY(resolve_all(arguments, 8, NULL));
+    for (int i = 8; i < 12; i++)
+        if (arguments[i].tensor->data && p->qk_norm < (i < 10 ? ATTEND_QK_NORM_RMS : ATTEND_QK_NORM_LAYER))
+            return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is given, but the problem's qk_norm has no use for it", arguments[i].name);
+    ATTEND_TRY(resolve_all(arguments, 12, NULL));
     for (int i = 0; i < 4; i++) ATTEND_TRY(check_matrix(arguments[i].name, arguments[i].tensor));
     for (int i = 4; i < 8; i++)
         if (arguments[i].tensor->data) ATTEND_TRY(attend_tensor_check_rows(arguments[i].name, arguments[i].tensor));

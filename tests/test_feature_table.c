@@ -29,6 +29,7 @@ static const char *const fields[] = {
     "`causal`", "`windowed`, `window_left`, `window_right`", "`chunk`", "`prefix`", "`segments`", "`mask_axes`",
     "`block_q`, `block_k`, `block_axes`", "`packed`, `total_q`, `total_k`", "`softcap`", "`alibi`",
     "`relative_buckets`, `relative_max_distance`, `relative_bidirectional`", "`bias_axes`", "`head_scales`", "`sinks`", "`left_padded`",
+    "`rotary`, `rotary_…`, `first_position`; layers", "`qk_norm`, `qk_norm_epsilon`; layers",
 };
 
 static uint64_t features_of(attend_device device)
@@ -36,7 +37,7 @@ static uint64_t features_of(attend_device device)
     attend_kernel_info info;
     uint64_t features = 0;
     for (size_t i = 0; attend_kernel(i, &info); i++)
-        if (info.device == device) features |= info.features;
+        if (info.device == device) features |= info.features | ATTEND_FEATURES_LAYER;
     return features;
 }
 
@@ -61,7 +62,7 @@ static void add_kernels(text *t)
         char lacking[512];
         uint64_t all = 0;
         for (int bit = 0; attend_feature_name(bit); bit++) all |= (uint64_t)1 << bit;
-        attend_features_text(all & ~info.features, lacking, sizeof lacking);
+        attend_features_text(all & ~(info.features | ATTEND_FEATURES_LAYER), lacking, sizeof lacking);
         add(t, "| `%s` | %s | %s | %s |\n", info.name, devices[info.device], attend_dtype_name(info.dtype), *lacking ? lacking : "nothing");
     }
 }
@@ -76,7 +77,7 @@ static void the_document_is_current(void **state)
             "feature means is said once, in [`attend.h`](../include/attend/attend.h). Any of them go together unless the header says otherwise;\n"
             "a kernel that lacks one is not chosen, and where none is left the plan is refused with a sentence that names what is lacking.\n\n");
     add_features(&t);
-    add(&t, "\n## Kernel rows\n\n");
+    add(&t, "\n## Kernel rows\n\nRotary embedding and QK-norm come before attention; no kernel of attention sees them.\n\n");
     add_kernels(&t);
     if (getenv("ATTEND_WRITE_DOCS")) {
         FILE *f = fopen(ATTEND_TEST_DOCS "/features.md", "w");

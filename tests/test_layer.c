@@ -21,31 +21,45 @@ typedef struct layer_case {
     bool fused;  /* Wq, Wk and Wv in one matrix */
     bool biases;
     bool lengths;
+    bool positions; /* given, not counted */
 } layer_case;
 
 static const layer_case cases[] = {
-    {"plain", {.batch = 2, .seqlen_q = 65, .num_heads = 4, .head_dim = 16, .hidden_size = 48}, false, false, false, false},
-    {"one head, one token", {.batch = 1, .seqlen_q = 1, .num_heads = 1, .head_dim = 1, .hidden_size = 1}, false, false, true, false},
-    {"BERT-like", {.batch = 3, .seqlen_q = 40, .num_heads = 6, .head_dim = 32, .hidden_size = 192}, false, false, true, true},
-    {"GPT-2-like", {.batch = 1, .seqlen_q = 130, .num_heads = 3, .head_dim = 64, .hidden_size = 192, .causal = ATTEND_CAUSAL_TOP_LEFT}, true, true, true, false},
-    {"torch MHA", {.batch = 2, .seqlen_q = 33, .num_heads = 2, .head_dim = 40, .hidden_size = 80}, false, true, true, false},
-    {"grouped, bf16", {.batch = 2, .seqlen_q = 70, .num_heads = 8, .num_kv_heads = 2, .head_dim = 24, .hidden_size = 64, .dtype = ATTEND_BF16, .causal = ATTEND_CAUSAL_BOTTOM_RIGHT}, false, false, false, false},
-    {"multi-query, f16, lengths", {.batch = 3, .seqlen_q = 50, .num_heads = 4, .num_kv_heads = 1, .head_dim = 32, .head_dim_v = 16, .hidden_size = 72, .output_size = 30, .dtype = ATTEND_F16}, true, false, true, true},
-    {"cross-attention", {.batch = 2, .seqlen_q = 20, .seqlen_k = 90, .num_heads = 3, .head_dim = 16, .head_dim_v = 24, .hidden_size = 50, .context_hidden_size = 70}, false, false, true, true},
-    {"cross-attention, f16", {.batch = 1, .seqlen_q = 66, .seqlen_k = 7, .num_heads = 4, .num_kv_heads = 2, .head_dim = 8, .hidden_size = 32, .context_hidden_size = 16, .dtype = ATTEND_F16}, true, false, false, false},
-    {"no keys", {.batch = 2, .seqlen_q = 5, .num_heads = 2, .head_dim = 8, .hidden_size = 16, .context_hidden_size = 16}, false, false, true, false},
-    {"no batch", {.batch = 0, .seqlen_q = 5, .num_heads = 2, .head_dim = 8, .hidden_size = 16}, false, false, true, false},
-    {"no queries", {.batch = 2, .seqlen_q = 0, .num_heads = 2, .head_dim = 8, .hidden_size = 16}, false, false, true, false},
+    {"plain", {.batch = 2, .seqlen_q = 65, .num_heads = 4, .head_dim = 16, .hidden_size = 48}, false, false, false, false, false},
+    {"one head, one token", {.batch = 1, .seqlen_q = 1, .num_heads = 1, .head_dim = 1, .hidden_size = 1}, false, false, true, false, false},
+    {"BERT-like", {.batch = 3, .seqlen_q = 40, .num_heads = 6, .head_dim = 32, .hidden_size = 192}, false, false, true, true, false},
+    {"GPT-2-like", {.batch = 1, .seqlen_q = 130, .num_heads = 3, .head_dim = 64, .hidden_size = 192, .causal = ATTEND_CAUSAL_TOP_LEFT}, true, true, true, false, false},
+    {"torch MHA", {.batch = 2, .seqlen_q = 33, .num_heads = 2, .head_dim = 40, .hidden_size = 80}, false, true, true, false, false},
+    {"grouped, bf16", {.batch = 2, .seqlen_q = 70, .num_heads = 8, .num_kv_heads = 2, .head_dim = 24, .hidden_size = 64, .dtype = ATTEND_BF16, .causal = ATTEND_CAUSAL_BOTTOM_RIGHT}, false, false, false, false, false},
+    {"multi-query, f16, lengths", {.batch = 3, .seqlen_q = 50, .num_heads = 4, .num_kv_heads = 1, .head_dim = 32, .head_dim_v = 16, .hidden_size = 72, .output_size = 30, .dtype = ATTEND_F16}, true, false, true, true, false},
+    {"cross-attention", {.batch = 2, .seqlen_q = 20, .seqlen_k = 90, .num_heads = 3, .head_dim = 16, .head_dim_v = 24, .hidden_size = 50, .context_hidden_size = 70}, false, false, true, true, false},
+    {"cross-attention, f16", {.batch = 1, .seqlen_q = 66, .seqlen_k = 7, .num_heads = 4, .num_kv_heads = 2, .head_dim = 8, .hidden_size = 32, .context_hidden_size = 16, .dtype = ATTEND_F16}, true, false, false, false, false},
+    {"no keys", {.batch = 2, .seqlen_q = 5, .num_heads = 2, .head_dim = 8, .hidden_size = 16, .context_hidden_size = 16}, false, false, true, false, false},
+    {"no batch", {.batch = 0, .seqlen_q = 5, .num_heads = 2, .head_dim = 8, .hidden_size = 16}, false, false, true, false, false},
+    {"no queries", {.batch = 2, .seqlen_q = 0, .num_heads = 2, .head_dim = 8, .hidden_size = 16}, false, false, true, false, false},
+    {"Llama-3-like", {.batch = 1, .seqlen_q = 67, .num_heads = 8, .num_kv_heads = 2, .head_dim = 32, .hidden_size = 96, .dtype = ATTEND_BF16, .causal = ATTEND_CAUSAL_TOP_LEFT,
+      .rotary = ATTEND_ROTARY_HALVES, .rotary_base = 500000, .rotary_scaling = ATTEND_ROTARY_LLAMA3, .rotary_factor = 8, .rotary_original_seqlen = 8192, .first_position = 1 << 18}, false, false, false, false, false},
+    {"GPT-J-like", {.batch = 2, .seqlen_q = 40, .num_heads = 3, .head_dim = 40, .hidden_size = 64, .causal = ATTEND_CAUSAL_TOP_LEFT, .rotary = ATTEND_ROTARY_INTERLEAVED, .rotary_dim = 16}, false, false, true, true, false},
+    {"Qwen-3-like", {.batch = 2, .seqlen_q = 50, .num_heads = 4, .num_kv_heads = 2, .head_dim = 64, .hidden_size = 80, .causal = ATTEND_CAUSAL_TOP_LEFT, .rotary = ATTEND_ROTARY_HALVES,
+      .rotary_base = 1e6, .qk_norm = ATTEND_QK_NORM_RMS, .left_padded = true}, false, false, false, false, false},
+    {"layer norm, positions, f16", {.batch = 2, .seqlen_q = 33, .num_heads = 2, .head_dim = 24, .hidden_size = 64, .dtype = ATTEND_F16, .rotary = ATTEND_ROTARY_HALVES, .qk_norm = ATTEND_QK_NORM_LAYER}, false, false, true, false, true},
+    {"Gemma-2-like", {.batch = 1, .seqlen_q = 70, .num_heads = 4, .num_kv_heads = 2, .head_dim = 32, .hidden_size = 96, .dtype = ATTEND_BF16, .causal = ATTEND_CAUSAL_TOP_LEFT, .softcap = 50,
+      .softmax_scale = 0.0625f, .windowed = true, .window_left = 31, .rotary = ATTEND_ROTARY_HALVES}, false, false, false, false, false},
+    {"gpt-oss-like, packed", {.batch = 3, .seqlen_q = 30, .packed = true, .num_heads = 8, .num_kv_heads = 1, .head_dim = 16, .hidden_size = 48, .causal = ATTEND_CAUSAL_TOP_LEFT, .windowed = true,
+      .window_left = 15, .sinks = true, .rotary = ATTEND_ROTARY_HALVES, .rotary_base = 150000, .rotary_scaling = ATTEND_ROTARY_YARN, .rotary_factor = 32, .rotary_original_seqlen = 4096}, false, false, true, false, false},
+    {"T5-like, NTK", {.batch = 1, .seqlen_q = 44, .num_heads = 3, .head_dim = 16, .hidden_size = 48, .relative_buckets = 32, .relative_max_distance = 128, .relative_bidirectional = true,
+      .rotary = ATTEND_ROTARY_HALVES, .rotary_scaling = ATTEND_ROTARY_NTK, .rotary_factor = 2, .rotary_original_seqlen = 20}, false, false, false, false, false},
 };
 enum { CASES = sizeof cases / sizeof *cases, MAX_BLOCKS = 24 };
 
 /* A layer with all its memory. */
 typedef struct layer {
     const layer_case *c;
-    attend_problem p; /* resolved */
+    attend_problem given, p; /* p: resolved */
     attend_layer_weights weights;
     attend_layer_args args;
     int64_t lengths_q[4], lengths_k[4];
+    void *side[ATTEND_SIDE_TENSORS];
     void *blocks[MAX_BLOCKS];
     int block_count;
     uint64_t seed;
@@ -63,7 +77,8 @@ static void *block(layer *l, int64_t elements)
 
 static attend_tensor activations(layer *l, int64_t seqlen, int64_t width, bool filled)
 {
-    attend_tensor t = attend_tensor_3d(block(l, l->p.batch * seqlen * width), l->p.dtype, l->p.batch, seqlen, width);
+    int64_t batch = attend_tensor_batch(&l->p);
+    attend_tensor t = attend_tensor_3d(block(l, batch * seqlen * width), l->p.dtype, batch, seqlen, width);
     memcpy(t.stride, (int64_t[]){seqlen * width, width, 1, 0}, sizeof t.stride);
     if (filled) attend_values_gauss(l->seed++, 1, &t);
     return t;
@@ -71,7 +86,8 @@ static attend_tensor activations(layer *l, int64_t seqlen, int64_t width, bool f
 
 static attend_tensor heads(layer *l, int64_t seqlen, int64_t count, int64_t dim)
 {
-    return attend_tensor_4d(block(l, l->p.batch * seqlen * count * dim), l->p.dtype, l->p.batch, seqlen, count, dim);
+    int64_t batch = attend_tensor_batch(&l->p);
+    return attend_tensor_4d(block(l, batch * seqlen * count * dim), l->p.dtype, batch, seqlen, count, dim);
 }
 
 /* A matrix [out, in] at column or row `first` of memory that holds `total` output rows. */
@@ -113,24 +129,49 @@ static void make_weights(layer *l)
     int64_t joined = p->num_heads * p->head_dim_v;
     w->wo = matrix(l, block(l, p->output_size * joined), 0, p->output_size, p->output_size, joined);
     w->bq = bias(l, q), w->bk = bias(l, k), w->bv = bias(l, v), w->bo = bias(l, p->output_size);
+    if (p->qk_norm) w->q_norm = bias(l, p->head_dim);
+    if (p->qk_norm == ATTEND_QK_NORM_LAYER) w->k_norm = bias(l, p->head_dim), w->k_norm_bias = bias(l, p->head_dim);
+}
+
+/* Lists and tensors that features bring. */
+static void make_sides(layer *l)
+{
+    const attend_problem *p = &l->p;
+    attend_attention_args drawn = {0};
+    test_sides_make(p, l->seed, &drawn, l->side);
+    attend_side_args from = attend_side_of_attention(&drawn), to = attend_side_of_layer(&l->args);
+    for (int i = 0; i < ATTEND_SIDE_TENSORS; i++) *to.tensors[i] = *from.tensors[i];
+    for (int64_t b = 0; b < p->batch; b++) {
+        l->lengths_k[b] = p->packed ? b * p->total_q / p->batch : 3 * b;
+        if (p->packed) l->lengths_k[b + 1] = (b + 1) * p->total_q / p->batch;
+    }
+    if (p->left_padded) l->args.starts_k = l->lengths_k;
+    if (p->packed) l->args.cu_seqlens_q = l->lengths_k; /* and so, in self-attention, cu_seqlens_k */
+    if (!l->c->positions) return;
+    l->args.positions = attend_tensor_2d(block(l, attend_tensor_batch(p) * attend_rows_q(p)), ATTEND_I32, attend_tensor_batch(p), attend_rows_q(p));
+    for (int64_t i = 0; i < attend_tensor_batch(p) * attend_rows_q(p); i++) ((int32_t *)l->args.positions.data)[i] = (int32_t)(i * 7919 % 1000003);
 }
 
 static void make(layer *l, const layer_case *c)
 {
     *l = (layer){.c = c, .seed = 1000 * (uint64_t)(c - cases + 1)};
-    if (attend_problem_resolve(&c->problem, sizeof c->problem, ATTEND_LAYER, &l->p)) fail_msg("%s", attend_error_message());
+    l->given = c->problem;
+    if (l->given.packed) l->given.total_q = 2 * l->given.seqlen_q;
+    if (attend_problem_resolve(&l->given, sizeof l->given, ATTEND_LAYER, &l->p)) fail_msg("%s: %s", c->name, attend_error_message());
     const attend_problem *p = &l->p;
     make_weights(l);
     l->args = (attend_layer_args){
-        .x = activations(l, p->seqlen_q, p->hidden_size, true),
-        .out = activations(l, p->seqlen_q, p->output_size, false),
-        .lse = attend_tensor_3d(block(l, p->batch * p->num_heads * p->seqlen_q), ATTEND_F32, p->batch, p->num_heads, p->seqlen_q),
-        .q = heads(l, p->seqlen_q, p->num_heads, p->head_dim),
-        .k = heads(l, p->seqlen_k, p->num_kv_heads, p->head_dim),
-        .v = heads(l, p->seqlen_k, p->num_kv_heads, p->head_dim_v),
-        .heads = heads(l, p->seqlen_q, p->num_heads, p->head_dim_v),
+        .x = activations(l, attend_rows_q(p), p->hidden_size, true),
+        .out = activations(l, attend_rows_q(p), p->output_size, false),
+        .lse = attend_tensor_3d(block(l, attend_tensor_batch(p) * p->num_heads * attend_rows_q(p)), ATTEND_F32, attend_tensor_batch(p), p->num_heads,
+                                attend_rows_q(p)),
+        .q = heads(l, attend_rows_q(p), p->num_heads, p->head_dim),
+        .k = heads(l, attend_rows_k(p), p->num_kv_heads, p->head_dim),
+        .v = heads(l, attend_rows_k(p), p->num_kv_heads, p->head_dim_v),
+        .heads = heads(l, attend_rows_q(p), p->num_heads, p->head_dim_v),
     };
     if (p->context_hidden_size) l->args.context = activations(l, p->seqlen_k, p->context_hidden_size, true);
+    make_sides(l);
     if (!c->lengths) return;
     for (int64_t b = 0; b < p->batch; b++) {
         l->lengths_q[b] = b == 1 ? 0 : p->seqlen_q - b;
@@ -142,12 +183,13 @@ static void make(layer *l, const layer_case *c)
 static void release(layer *l)
 {
     for (int i = 0; i < l->block_count; i++) free(l->blocks[i]);
+    for (int i = 0; i < ATTEND_SIDE_TENSORS; i++) free(l->side[i]);
 }
 
 static void run(layer *l, attend_context *context)
 {
     attend_plan *plan;
-    if (attend_layer_plan(context, &l->c->problem, &l->weights, &plan) || attend_layer_forward(plan, &l->args) ||
+    if (attend_layer_plan(context, &l->given, &l->weights, &plan) || attend_layer_forward(plan, &l->args) ||
         attend_synchronize(context))
         fail_msg("%s: %s", l->c->name, attend_error_message());
     attend_plan_destroy(plan);
@@ -156,7 +198,7 @@ static void run(layer *l, attend_context *context)
 static attend_layer_comparison compare(const layer *l)
 {
     attend_layer_comparison r;
-    if (attend_layer_compare(&l->c->problem, &l->weights, &l->args, 0, &r)) fail_msg("%s: %s", l->c->name, attend_error_message());
+    if (attend_layer_compare(&l->given, &l->weights, &l->args, 0, &r)) fail_msg("%s: %s", l->c->name, attend_error_message());
     return r;
 }
 
@@ -261,12 +303,12 @@ static void comparing_needs_every_stage_and_finite_input(void **state)
     run(&l, context);
     attend_layer_args args = l.args;
     args.heads.data = NULL;
-    assert_int_equal(attend_layer_compare(&l.c->problem, &l.weights, &args, 0, &r), ATTEND_INVALID_ARGUMENT);
+    assert_int_equal(attend_layer_compare(&l.given, &l.weights, &args, 0, &r), ATTEND_INVALID_ARGUMENT);
     assert_non_null(strstr(attend_error_message(), "heads is missing"));
     attend_store(&l.args.x, 0, NAN);
-    assert_int_equal(attend_layer_compare(&l.c->problem, &l.weights, &l.args, 0, &r), ATTEND_INVALID_ARGUMENT);
+    assert_int_equal(attend_layer_compare(&l.given, &l.weights, &l.args, 0, &r), ATTEND_INVALID_ARGUMENT);
     assert_non_null(strstr(attend_error_message(), "not finite"));
-    assert_int_equal(attend_layer_compare(&l.c->problem, &l.weights, &l.args, 0, NULL), ATTEND_INVALID_ARGUMENT);
+    assert_int_equal(attend_layer_compare(&l.given, &l.weights, &l.args, 0, NULL), ATTEND_INVALID_ARGUMENT);
     release(&l);
     attend_context_destroy(context);
 }

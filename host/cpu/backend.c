@@ -87,7 +87,7 @@ static attend_status reserve(attend_cpu_plan *cpu, size_t *bytes)
     return ATTEND_OK;
 }
 
-enum { FEATURES = ATTEND_FEATURES_INTERVAL | ATTEND_FEATURES_ELEMENT | ATTEND_FEATURES_HEAD };
+enum { FEATURES = ATTEND_FEATURES_INTERVAL | ATTEND_FEATURES_ELEMENT | ATTEND_FEATURES_HEAD | ATTEND_FEATURES_LAYER };
 
 static attend_status plan_create(attend_plan *plan)
 {

@@ -64,6 +64,10 @@ attend_status attend_cpu_projection_create(const attend_tensor *weight, const at
 attend_status attend_cpu_project(const attend_cpu_projection *projection, const attend_tensor *x, const attend_tensor *y);
 void attend_cpu_projection_destroy(attend_cpu_projection *projection);
 
+/* Norm and rotary embedding of q or k, in place. */
+attend_status attend_cpu_turn(const attend_cpu_plan *plan, const attend_lists *lists, const attend_tensor *positions,
+                              const attend_tensor *weight, const attend_tensor *bias, const attend_tensor *x);
+
 attend_status attend_cpu_layer_create(attend_plan *plan);
 attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_args *args);
 void attend_cpu_layer_destroy(attend_cpu_plan *plan);

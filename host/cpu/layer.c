@@ -1,6 +1,7 @@
 /* The layer on the CPU: three projections, attention, one more projection. Q, K, V and the heads' output live in the plan, in the
    storage dtype; where the caller asks for one of them, it is written straight to the caller's tensor. */
 #include "../arguments.h"
+#include "../turn.h"
 #include "cpu.h"
 
 #include <stdlib.h>
@@ -78,6 +79,13 @@ attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_arg
     ATTEND_TRY(project_heads(cpu->projections[0], &args->x, "q", &attention.q));
     ATTEND_TRY(project_heads(cpu->projections[1], source, "k", &attention.k));
     ATTEND_TRY(project_heads(cpu->projections[2], source, "v", &attention.v));
+    if (attend_problem_turns(p)) {
+        const attend_lists lists = attend_lists_of(&attention);
+        const attend_layer_weights *w = &plan->weights;
+        ATTEND_TRY(attend_lists_check(p, &attention));
+        ATTEND_TRY(attend_cpu_turn(cpu, &lists, &args->positions, &w->q_norm, &w->q_norm_bias, &attention.q));
+        ATTEND_TRY(attend_cpu_turn(cpu, &lists, &args->positions, &w->k_norm, &w->k_norm_bias, &attention.k));
+    }
     ATTEND_TRY(attend_cpu_attention(cpu, &attention));
     if (!join_heads(&attention.out, &joined))
         return attend_fail(ATTEND_UNSUPPORTED, "heads: the CPU reads a layer's heads side by side; its stride[2] must be its last extent");

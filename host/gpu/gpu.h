@@ -119,6 +119,8 @@ typedef struct attend_gpu_plan {
     float *partials;                    /* of rows whose keys are split */
     attend_tensor q, k, v, out, lse; /* of attention: staging; of a layer: the projected Q, K, V and the heads' output */
     attend_gpu_sides sides;
+    attend_turn turn;                /* of a layer: rotary embedding and QK-norm */
+    attend_tensor norms[4], positions;
     attend_gpu_layer layer;
 } attend_gpu_plan;
 
@@ -130,6 +132,11 @@ attend_status attend_gpu_attention_forward(attend_plan *plan, const attend_atten
 attend_status attend_gpu_layer_reserve(attend_plan *plan, attend_gpu_arena *workspace, attend_gpu_arena *staging);
 attend_status attend_gpu_layer_create(attend_plan *plan);
 attend_status attend_gpu_layer_forward(attend_plan *plan, const attend_layer_args *args);
+
+/* Rotary embedding and QK-norm of a layer; running it is nothing where the problem has neither. */
+attend_status attend_gpu_reserve_turn(attend_plan *plan, attend_gpu_arena *workspace, attend_gpu_arena *staging);
+attend_status attend_gpu_create_turn(attend_plan *plan);
+attend_status attend_gpu_turn(const attend_plan *plan, const attend_attention_args *attention, const attend_tensor *positions);
 
 /* The projections of a layer plan, from device tensors to device tensors. */
 attend_status attend_gpu_project_heads(const attend_plan *plan, const attend_tensor *x, const attend_tensor *context);

@@ -69,6 +69,7 @@ attend_status attend_gpu_layer_reserve(attend_plan *plan, attend_gpu_arena *work
     bool on_host[8];
     ATTEND_TRY(find_weights(plan, on_host));
     reserve_heads(plan, workspace);
+    ATTEND_TRY(attend_gpu_reserve_turn(plan, workspace, staging));
     reserve_weights(plan, on_host, workspace);
     int64_t batch = attend_tensor_batch(p), products = batch * (p->num_heads + 2 * p->num_kv_heads);
     attend_gpu_reserve(workspace, (void **)&layer->pointers.weight, products, sizeof(void *));
@@ -175,6 +176,7 @@ attend_status attend_gpu_layer_create(attend_plan *plan)
     }
     ATTEND_TRY(attend_gpu_check(cudaMemsetAsync(layer->zeros, 0, (size_t)zeros * sizeof(float), gpu->stream), "cudaMemsetAsync"));
     group(plan);
+    ATTEND_TRY(attend_gpu_create_turn(plan));
     /* The caller may free host weights' pages or go on writing once the plan is there. */
     return attend_gpu_check(cudaStreamSynchronize(gpu->stream), "cudaStreamSynchronize");
 }
@@ -217,6 +219,7 @@ attend_status attend_gpu_layer_forward(attend_plan *plan, const attend_layer_arg
     context = x;
     if (attend_problem_is_cross(p)) ATTEND_TRY(take_rows(gpu, "context", &args->context, &layer->context, &context));
     ATTEND_TRY(attend_gpu_project_heads(plan, &x, &context));
+    ATTEND_TRY(attend_gpu_turn(plan, &attention, &args->positions));
     ATTEND_TRY(attend_gpu_attention(plan, &attention));
     ATTEND_TRY(attend_gpu_project_output(plan, &own->out, &out));
     ATTEND_TRY(attend_gpu_give_output(gpu, &args->out, &out));

@@ -28,15 +28,15 @@ static bool fits(const attend_gpu_context *gpu, const attend_problem *p, bool al
     const attend_kernel_info *info = &row->info;
     int64_t shared_bytes = info->shared_bytes + (attend_scores_elements(p) ? row->element_bytes : 0);
     return info->dtype == p->dtype && p->head_dim <= info->head_dim_max && p->head_dim_v <= info->head_dim_v_max &&
-           info->architecture_min <= gpu->architecture && !(attend_features_of(p) & ~info->features) &&
-           shared_bytes <= gpu->shared_bytes && (aligned || row->any_alignment);
+           info->architecture_min <= gpu->architecture && shared_bytes <= gpu->shared_bytes &&
+           !(attend_features_of(p) & ~(info->features | ATTEND_FEATURES_LAYER)) && (aligned || row->any_alignment);
 }
 
 attend_status attend_gpu_select_kernel(const attend_gpu_context *gpu, const attend_problem *p, bool aligned,
                                        const attend_kernel_row **row)
 {
     const char *forced = getenv("ATTEND_KERNEL");
-    uint64_t any = 0; /* what at least one row can do */
+    uint64_t any = ATTEND_FEATURES_LAYER; /* and what at least one row can do */
     for (size_t i = 0; (*row = attend_gpu_kernel_row(i)); i++) any |= (*row)->info.features;
     ATTEND_TRY(attend_features_check(p, any, "no CUDA kernel of this build"));
     for (size_t i = 0; (*row = attend_gpu_kernel_row(i)); i++)

@@ -70,10 +70,13 @@ bool attend_reference_run_layer(const attend_problem *p, const attend_layer_weig
     attend_side_copy(&attention, args);
     attend_tensor joined = join(&r->heads);
     attention_job job = {r, rounded, p->head_dim_v};
-    return project(&args->x, &w->wq, &w->bq, p, rounded, threads, &r->q, NULL) &&
-           project(source, &w->wk, &w->bk, p, rounded, threads, &r->k, NULL) &&
-           project(source, &w->wv, &w->bv, p, rounded, threads, &r->v, NULL) &&
-           attend_reference_attention(p, &attention, threads, take_row, &job) &&
+    bool complete = project(&args->x, &w->wq, &w->bq, p, rounded, threads, &r->q, NULL) &&
+                    project(source, &w->wk, &w->bk, p, rounded, threads, &r->k, NULL) &&
+                    project(source, &w->wv, &w->bv, p, rounded, threads, &r->v, NULL);
+    if (!complete) return false;
+    attend_reference_turn_all(p, args, &w->q_norm, &w->q_norm_bias, p->num_heads, rounded, r->q.data, NULL);
+    attend_reference_turn_all(p, args, &w->k_norm, &w->k_norm_bias, p->num_kv_heads, rounded, r->k.data, NULL);
+    return attend_reference_attention(p, &attention, threads, take_row, &job) &&
            project(&joined, &w->wo, &w->bo, p, rounded, threads, &r->out, r->magnitude.data);
 }
 

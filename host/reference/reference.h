@@ -65,6 +65,14 @@ typedef struct attend_reference_projection {
 bool attend_reference_project(const attend_tensor *x, const attend_tensor *weight, const attend_tensor *bias,
                               attend_dtype dtype, int threads, const attend_reference_projection *y);
 
+/* Norm and rotary embedding of one head, in place: y[head_dim] exact and, unless NULL, what it may be off by. */
+struct attend_turn;
+void attend_reference_turn(const struct attend_turn *turn, int64_t head_dim, const attend_tensor *weight, const attend_tensor *bias,
+                           int64_t position, double *y, double *bound);
+/* The same for all tokens of [batch][rows][heads][head_dim]; the positions are the layer's. */
+void attend_reference_turn_all(const attend_problem *problem, const attend_layer_args *args, const attend_tensor *weight,
+                               const attend_tensor *bias, int64_t heads, bool rounded, double *y, double *bound);
+
 /* A layer's stages in fp64 memory without gaps, [batch, seqlen, heads, dim]; out has one head of output_size. */
 typedef struct attend_reference_layer {
     attend_tensor q, k, v, heads, out;

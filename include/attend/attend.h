@@ -129,6 +129,29 @@ typedef enum attend_alibi {
     ATTEND_ALIBI_CAUSAL     /* slope·(j - position): the same for keys before the query, a bonus for those after it */
 } attend_alibi;
 
+/* Which elements of a head turn together in a rotary embedding (Su et al., arXiv:2104.09864). */
+typedef enum attend_rotary {
+    ATTEND_ROTARY_NONE = 0,
+    ATTEND_ROTARY_HALVES,     /* c and c + rotary_dim/2: GPT-NeoX, and Llama as transformers stores it */
+    ATTEND_ROTARY_INTERLEAVED /* 2c and 2c + 1: GPT-J, and Llama's own code */
+} attend_rotary;
+
+/* How the frequencies are stretched for sequences longer than those trained on, by rotary_factor. */
+typedef enum attend_rotary_scaling {
+    ATTEND_ROTARY_UNSCALED = 0,
+    ATTEND_ROTARY_LINEAR, /* all frequencies */
+    ATTEND_ROTARY_NTK,    /* a larger base; with rotary_original_seqlen it grows as seqlen_k exceeds that (dynamic NTK) */
+    ATTEND_ROTARY_YARN,   /* Peng et al., arXiv:2309.00071 */
+    ATTEND_ROTARY_LLAMA3  /* as Llama 3.1 */
+} attend_rotary_scaling;
+
+/* A norm over each head of Q and K, before the rotary embedding. */
+typedef enum attend_qk_norm {
+    ATTEND_QK_NORM_NONE = 0,
+    ATTEND_QK_NORM_RMS,  /* y / sqrt(mean y² + epsilon) · weight */
+    ATTEND_QK_NORM_LAYER /* the same of y - mean y, plus bias */
+} attend_qk_norm;
+
 /* One attention problem: out_i = Σ_j softmax_j(score_ij) v_j over the keys j that query i may see. Query head h reads KV
  * head h / (num_heads / num_kv_heads). A query that sees no key gives zeros and, without sinks, an LSE of -infinity.
  * batch, seqlen_q and seqlen_k may be 0; head counts and dims are at least 1.
@@ -180,6 +203,21 @@ typedef struct attend_problem {
     int bias_axes;    /* of attend_axes: args bring a bias that varies along these; 0: none */
     bool head_scales; /* args bring a factor of the scale for each head: the reciprocal of a temperature */
     bool sinks; /* args bring a logit for each head that takes part in softmax, and in LSE, and gives no value */
+
+    /* Where a token is; of self-attention layers only. The projected Q and K are normalised, turned and stored once more; q and k
+     * of attend_layer_args are what attention then reads. Angles are computed in double: no position is too far. Positions are
+     * the args' or count from first_position on: within the row's sequence if packed, from starts_k if left_padded. */
+    attend_rotary rotary;
+    int64_t rotary_dim; /* the first so many elements of a head turn; even, at most 512; 0: head_dim */
+    int64_t first_position;
+    double rotary_base; /* 0: 10000 */
+    attend_rotary_scaling rotary_scaling;
+    double rotary_factor;           /* of the scaling, at least 1 */
+    int64_t rotary_original_seqlen; /* that was trained on: for YaRN and Llama 3, optional for NTK */
+    double rotary_low, rotary_high; /* turns within that length between which they ramp. 0: YaRN 1 and 32, Llama 3 1 and 4 */
+    double rotary_attention_factor; /* YaRN: of cosine and sine; 0: 0.1·ln(rotary_factor) + 1 */
+    attend_qk_norm qk_norm;
+    float qk_norm_epsilon; /* 0: 1e-6 */
 } attend_problem;
 
 /* ---- contexts ------------------------------------------------------------------------------------------------ */
@@ -311,6 +349,8 @@ typedef struct attend_layer_weights {
     attend_tensor wv;             /* [num_kv_heads·head_dim_v, the same] */
     attend_tensor wo;             /* [output_size, num_heads·head_dim_v] */
     attend_tensor bq, bk, bv, bo; /* optional biases, one element a row of their matrix */
+    /* With qk_norm, optional [head_dim]: absent weights are 1, absent biases (of a layer norm) 0. */
+    attend_tensor q_norm, k_norm, q_norm_bias, k_norm_bias;
 } attend_layer_weights;
 
 ATTEND_API attend_status attend_layer_plan_sized(attend_context *context, const attend_problem *problem,
@@ -340,6 +380,7 @@ typedef struct attend_layer_args {
     const int64_t *starts_k;
     const int64_t *cu_seqlens_q, *cu_seqlens_k;
     attend_tensor segments_q, segments_k, mask, block_mask, bias, alibi_slopes, relative_table, head_scales, sinks;
+    attend_tensor positions; /* optional with rotary: i32 [batch, seqlen_q]; packed: [1, total_q] */
 } attend_layer_args;
 
 ATTEND_API attend_status attend_layer_forward_sized(attend_plan *plan, const attend_layer_args *args,
@@ -432,7 +473,9 @@ typedef enum attend_feature {
     ATTEND_FEATURE_BIAS = 1 << 11,
     ATTEND_FEATURE_HEAD_SCALES = 1 << 12,
     ATTEND_FEATURE_SINKS = 1 << 13,
-    ATTEND_FEATURE_LEFT_PADDING = 1 << 14
+    ATTEND_FEATURE_LEFT_PADDING = 1 << 14,
+    ATTEND_FEATURE_ROTARY = 1 << 15,
+    ATTEND_FEATURE_QK_NORM = 1 << 16
 } attend_feature;
 
 /* "sliding window" and so on, for bit 0, 1, …; NULL past the last. */

@@ -1,0 +1,58 @@
+/* A layer's rotary embedding and QK-norm on the device: the norms' parameters go there with the plan, positions with each run, and one
+   small launch turns Q, another K. */
+#include "gpu.h"
+#include "range.h"
+
+static const attend_tensor *norm_of(const attend_plan *plan, int i) { return &(&plan->weights.q_norm)[i]; }
+
+attend_status attend_gpu_reserve_turn(attend_plan *plan, attend_gpu_arena *workspace, attend_gpu_arena *staging)
+{
+    static const char *const names[] = {"q_norm", "k_norm", "q_norm_bias", "k_norm_bias"};
+    attend_gpu_plan *own = plan->state;
+    const attend_problem *p = &plan->problem;
+    for (int i = 0; i < 4; i++) {
+        attend_tensor *t = &own->norms[i];
+        bool on_host;
+        *t = *norm_of(plan, i);
+        ATTEND_TRY(attend_gpu_is_on_host(own->gpu, names[i], t->data, &on_host));
+        if (!t->data || !on_host) continue;
+        t->stride[0] = 1;
+        attend_gpu_reserve(workspace, &t->data, p->head_dim, attend_dtype_bytes(p->dtype));
+    }
+    if (p->rotary)
+        attend_gpu_reserve_tensor(staging, &own->positions, ATTEND_I32, 2, (int64_t[]){attend_tensor_batch(p), attend_rows_q(p)});
+    return ATTEND_OK;
+}
+
+attend_status attend_gpu_create_turn(attend_plan *plan)
+{
+    attend_gpu_plan *own = plan->state;
+    if (attend_problem_turns(&plan->problem)) own->turn = attend_turn_of(&plan->problem);
+    for (int i = 0; i < 4; i++)
+        if (own->norms[i].data != norm_of(plan, i)->data)
+            ATTEND_TRY(attend_gpu_copy(own->gpu, &own->norms[i], norm_of(plan, i), cudaMemcpyHostToDevice));
+    return ATTEND_OK;
+}
+
+static attend_status turn(const attend_plan *plan, const attend_lists *lists, const attend_tensor *positions, const attend_tensor *x, int norm)
+{
+    const attend_gpu_plan *own = plan->state;
+    const attend_view view = {x->data, x->stride[0], x->stride[1], x->stride[2]};
+    return attend_gpu_check(attend_turn_heads(&plan->problem, &own->turn, lists, &view, x->shape[0], x->shape[1], x->shape[2], positions,
+                                              &own->norms[norm], &own->norms[2 + norm], own->gpu->stream),
+                            "cudaLaunchKernel of turn_heads");
+}
+
+attend_status attend_gpu_turn(const attend_plan *plan, const attend_attention_args *attention, const attend_tensor *positions)
+{
+    const attend_gpu_plan *own = plan->state;
+    const attend_lists lists = attend_lists_of(attention);
+    attend_tensor use = *positions;
+    if (!attend_problem_turns(&plan->problem)) return ATTEND_OK;
+    if (positions->data) ATTEND_TRY(attend_gpu_take_input(own->gpu, "positions", positions, &own->positions, &use));
+    attend_range_begin("attend: turn Q and K");
+    attend_status status = turn(plan, &lists, &use, &attention->q, 0);
+    if (!status) status = turn(plan, &lists, &use, &attention->k, 1);
+    attend_range_end();
+    return status;
+}

@@ -1,0 +1,71 @@
+/* Rotary embedding and QK-norm of one head by their definitions, in fp64, with the error that fp32 arithmetic may make. */
+#include "reference.h"
+#include "../arguments.h"
+#include "../problem.h"
+#include "../turn.h"
+
+#include <math.h>
+
+static const double epsilon = 0x1p-24, pi = 3.14159265358979323846;
+
+static double parameter(const attend_tensor *t, int64_t c, double absent) { return t->data ? attend_load(t, c * t->stride[0]) : absent; }
+
+/* y = (y - mean) / sqrt(mean of squares + eps)·w + b, the mean only in a layer norm. To first order an error b of the elements moves
+   the root by Σ|y|b / (d·root), relatively. */
+static void normalise(const attend_turn *t, int64_t d, const attend_tensor *weight, const attend_tensor *bias, double *y, double *bound)
+{
+    double mean = 0, mean_bound = 0, squares = 0, moved = 0, n = (double)d;
+    for (int64_t c = 0; c < d && t->norm == ATTEND_QK_NORM_LAYER; c++) mean += y[c] / n, mean_bound += (bound ? bound[c] + n * epsilon * fabs(y[c]) : 0) / n;
+    for (int64_t c = 0; c < d; c++) {
+        y[c] -= mean;
+        squares += y[c] * y[c] / n;
+        if (bound) bound[c] += mean_bound, moved += fabs(y[c]) * bound[c] / n;
+    }
+    double root = sqrt(squares + t->epsilon);
+    for (int64_t c = 0; c < d; c++) {
+        double w = parameter(weight, c, 1), b = parameter(bias, c, 0), scaled = y[c] / root * w;
+        if (bound) bound[c] = 1.1 * fabs(w) / root * bound[c] + fabs(scaled) * (1.1 * moved / (root * root) + (n + 8) * epsilon) + 2 * epsilon * fabs(b);
+        y[c] = scaled + b;
+    }
+}
+
+void attend_reference_turn(const attend_turn *t, int64_t head_dim, const attend_tensor *weight, const attend_tensor *bias, int64_t position,
+                           double *y, double *bound)
+{
+    if (t->norm != ATTEND_QK_NORM_NONE) normalise(t, head_dim, weight, bias, y, bound);
+    for (int64_t i = 0; i < t->dims / 2; i++) {
+        double angle = 2 * pi * attend_turn_fraction(t, i, position), cosine = t->factor * cos(angle), sine = t->factor * sin(angle);
+        double *a = y + attend_turn_first(t, i), *b = y + attend_turn_second(t, i), first = *a, second = *b;
+        *a = first * cosine - second * sine;
+        *b = second * cosine + first * sine;
+        if (!bound) continue;
+        /* cosine and sine within 8ε, two products, one sum */
+        double own = t->factor * (8 + 3) * epsilon * (fabs(first) + fabs(second));
+        double *error_a = bound + attend_turn_first(t, i), *error_b = bound + attend_turn_second(t, i), ea = *error_a, eb = *error_b;
+        *error_a = fabs(cosine) * ea + fabs(sine) * eb + own;
+        *error_b = fabs(cosine) * eb + fabs(sine) * ea + own;
+    }
+}
+
+void attend_reference_turn_all(const attend_problem *p, const attend_layer_args *args, const attend_tensor *weight, const attend_tensor *bias,
+                               int64_t heads, bool rounded, double *y, double *bound)
+{
+    const attend_turn turn = attend_turn_of(p);
+    attend_attention_args lists_of = {0};
+    if (!attend_problem_turns(p)) return;
+    attend_side_copy(&lists_of, args);
+    const attend_lists lists = attend_lists_of(&lists_of);
+    const attend_tensor *given = &args->positions;
+    int64_t rows = attend_rows_q(p), d = p->head_dim;
+    double u = attend_unit_roundoff(p->dtype);
+    for (int64_t n = 0; n < attend_tensor_batch(p) * rows; n++) {
+        int64_t position = attend_token_position(p, &lists, given->data, given->stride[0], given->stride[1], n / rows, n % rows);
+        for (int64_t at = n * heads * d; at < (n + 1) * heads * d; at += d) {
+            attend_reference_turn(&turn, d, weight, bias, position, y + at, bound ? bound + at : NULL);
+            for (int64_t c = at; c < at + d; c++) {
+                if (bound) bound[c] += u * fabs(y[c]) + attend_half_least(p->dtype); /* stored a second time */
+                if (rounded) y[c] = attend_round(y[c], p->dtype);
+            }
+        }
+    }
+}
