@@ -22,6 +22,7 @@ typedef struct panel {
     _Alignas(64) int64_t first_row;
     int64_t rows;
     int vectors;
+    bool fresh; /* no span has been merged yet */
     /* Rows that see no key at all count nowhere here: they may gather anything, and finish as zeros. */
     int64_t low, high;         /* keys that some row sees */
     int64_t all_low, all_high; /* keys that every row sees; low <= all_low <= all_high <= high */
@@ -70,8 +71,7 @@ static void panel_begin(const work *w, panel *p, int64_t row, int64_t rows)
     p->first_row = row, p->rows = rows, p->vectors = (int)((rows + LANES - 1) / LANES);
     panel_look(w->task, p);
     int64_t step = p->vectors * LANES;
-    for (int64_t r = 0; r < step; r++) p->m[r] = -INFINITY, p->l[r] = 0;
-    memset(p->o, 0, (size_t)(w->v_width * step) * sizeof *p->o);
+    p->fresh = true;
     for (int v = 0; v < p->vectors; v++) pack_queries(w->task, row + v * LANES, rows - v * LANES, p->q + v * LANES, step);
 }
 
@@ -203,20 +203,27 @@ _Static_assert(sizeof blocks / sizeof *blocks == VECTORS + 1, "one build of the 
 
 /* ---- its output ------------------------------------------------------------------------------------------------- */
 
-/* The span's part joins the total; a row's arithmetic is that of merge_row(). */
+/* The span's part joins the total; the first one becomes it. A row's arithmetic is that of merge_row(). */
 static void span_merge(const work *w, panel *p)
 {
     int64_t step = p->vectors * LANES;
+    if (p->fresh) {
+        float *o = p->o;
+        p->o = p->o_span, p->o_span = o, p->fresh = false;
+        memcpy(p->m, p->m_span, sizeof p->m);
+        memcpy(p->l, p->l_span, sizeof p->l);
+        return;
+    }
     for (int v = 0; v < p->vectors; v++) {
         int64_t r = v * LANES;
         vf total = load(p->m + r), part = load(p->m_span + r), total_factor, part_factor;
-        vi empty = part == splat(-INFINITY);
+        vi nothing_yet = total == splat(-INFINITY), nothing_new = part == splat(-INFINITY);
         store(p->m + r, merge_references(total, part, &total_factor, &part_factor));
-        vf l = load(p->l + r);
-        store(p->l + r, choose(empty, l, l * total_factor + load(p->l_span + r) * part_factor));
+        vf l = load(p->l + r), l_part = load(p->l_span + r);
+        store(p->l + r, choose(nothing_new, l, choose(nothing_yet, l_part, l * total_factor + l_part * part_factor)));
         for (int64_t i = r; i < w->v_width * step; i += step) {
-            vf o = load(p->o + i);
-            store(p->o + i, choose(empty, o, o * total_factor + load(p->o_span + i) * part_factor));
+            vf o = load(p->o + i), o_part = load(p->o_span + i);
+            store(p->o + i, choose(nothing_new, o, choose(nothing_yet, o_part, o * total_factor + o_part * part_factor)));
         }
     }
 }

@@ -55,6 +55,11 @@ static void merge_row(const attend_cpu_task *task, int64_t row)
     for (int64_t span = begin / ATTEND_CPU_SPAN; span * ATTEND_CPU_SPAN < end; span++) {
         float *part = partial_of(task, row, span), *part_m = partial_m(task, part);
         if (part_m[0] == -INFINITY) continue;
+        if (m == -INFINITY) {
+            memcpy(o, part, (size_t)dv * sizeof *o);
+            m = part_m[0], l = part_m[1];
+            continue;
+        }
         vf total_factor, part_factor, merged = merge_references(splat(m), splat(part_m[0]), &total_factor, &part_factor);
         for (int64_t c = 0; c < dv; c += LANES)
             store(o + c, load(o + c) * total_factor + load_some(part, c, dv - c, ATTEND_F32) * part_factor);
