@@ -3,6 +3,7 @@
 #include "job.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #if defined(__clang__)
@@ -56,14 +57,37 @@ static void cell_or_dash(report *r, int64_t value)
         report_cell(r, value > 0 ? "any" : "–");
 }
 
+enum { BUILD_FIGURES = 5, BUILD_TEXT = 64 };
+
+/* What ptxas made of a row, for each architecture of the build: "220/224". */
+static void report_builds(report *r, size_t index, cJSON *kernel)
+{
+    static const char *const keys[BUILD_FIGURES] = {"architecture", "registers", "spill_bytes", "blocks_per_multiprocessor",
+                                                    "warps_per_multiprocessor"};
+    char texts[BUILD_FIGURES][BUILD_TEXT] = {"", "", "", "", ""};
+    cJSON *builds = cJSON_AddArrayToObject(kernel, "builds");
+    attend_kernel_resources made;
+    for (size_t n = 0; attend_kernel_resources_of(index, n, &made); n++) {
+        const int64_t figures[BUILD_FIGURES] = {made.architecture, made.registers, made.spill_bytes, made.blocks, made.warps};
+        cJSON *build = cJSON_CreateObject();
+        cJSON_AddItemToArray(builds, build);
+        for (int i = 0; i < BUILD_FIGURES; i++) {
+            size_t length = strlen(texts[i]);
+            cJSON_AddNumberToObject(build, keys[i], (double)figures[i]);
+            snprintf(texts[i] + length, BUILD_TEXT - length, "%s%" PRId64, n ? "/" : "", figures[i]);
+        }
+    }
+    for (int i = 0; i < BUILD_FIGURES; i++) report_cell(r, "%s", *texts[i] ? texts[i] : "–");
+}
+
 static void report_kernels(report *r)
 {
-    static const char *const heads[] = {"kernel", "device", "dtype",  "head_dim", "head_dim_v",
-                                        "sm",     "tile_q", "tile_k", "threads",  "shared"};
+    static const char *const heads[] = {"kernel",  "device", "dtype", "head_dim",  "head_dim_v", "from sm", "tile_q", "tile_k",
+                                        "threads", "shared", "sm",    "registers", "spilled",    "blocks",  "warps"};
     cJSON *kernels = cJSON_AddArrayToObject(r->object, "kernels");
     attend_kernel_info k;
-    report_table(r, "lllrrrrrrr");
-    for (int i = 0; i < 10; i++) report_cell(r, "%s", heads[i]);
+    report_table(r, "lllrrrrrrrrrrrr");
+    for (int i = 0; i < 15; i++) report_cell(r, "%s", heads[i]);
     for (size_t index = 0; attend_kernel(index, &k); index++) {
         const struct {
             const char *key;
@@ -90,6 +114,7 @@ static void report_kernels(report *r)
             if (numbers[i].value < INT64_MAX) cJSON_AddNumberToObject(kernel, numbers[i].key, (double)numbers[i].value);
             cell_or_dash(r, numbers[i].value);
         }
+        report_builds(r, index, kernel);
     }
 }
 
