@@ -38,7 +38,8 @@ template <typename T> __device__ void combine(const attend_kernel_args &args)
     for (int64_t chunk = 0; chunk < args.chunks; chunk++) all.reference = fmaxf(all.reference, states[chunk].x);
     for (int64_t chunk = 0; chunk < args.chunks; chunk++) all.merge(states[chunk].x, states[chunk].y);
     float normaliser, lse;
-    all.finish(p.sinks ? attend_head_sink(&args.terms, head) : -INFINITY, normaliser, lse);
+    const bool padding = query >= attend_sequence_of(&p, &args.lists, batch).seqlen_q; // it has an LSE of -inf
+    all.finish(p.sinks && !padding ? attend_head_sink(&args.terms, head) : -INFINITY, normaliser, lse);
     T *const out = static_cast<T *>(args.out.data) + batch * args.out.batch + query * args.out.seqlen + head * args.out.head;
     for (int64_t column = threadIdx.x; column < rows.dims; column += blockDim.x) {
         float o = 0;

@@ -41,7 +41,7 @@ __device__ void store(const typename tile::output &o, const lazy_row (&state)[ti
 #pragma unroll
     for (int i = 0; i < tile::lane_rows; i++) {
         const int row = warp_row<tile>() + lane_row(i);
-        const float sink = args.problem.sinks
+        const float sink = args.problem.sinks && row < block.rows.valid /* padding has an LSE of -inf */
                                ? attend_head_sink(&args.terms, block.place.head * block.rows.group + block.rows.head(row))
                                : -INFINITY;
         float normaliser, lse;
