@@ -88,6 +88,8 @@ static bool add(test_case *cases, int count, uint64_t supported, const test_sett
     if (excluded(&c.problem) || attend_problem_features(&c.problem) & ~supported) return false;
     if (c.problem.packed || (c.problem.left_padded && c.layout == LAYOUT_BROADCAST)) c.layout = LAYOUT_BSHD;
     if (c.problem.packed) c.lengths = false;
+    /* The pairs of equal keys that cancel weigh the same only where a score does not depend on the key's place. */
+    if (c.values == ATTEND_VALUES_CANCEL && (c.problem.alibi || c.problem.relative_buckets || c.problem.bias_axes)) c.values = ATTEND_VALUES_GAUSS;
     /* Queries that are all alike share their rounding; beside a sink that does not divide out, and makes of rule 2 a single draw. */
     if (c.problem.sinks && c.problem.dtype == ATTEND_F32 && c.values >= ATTEND_VALUES_ASCEND) c.values = ATTEND_VALUES_GAUSS;
     snprintf(c.features, sizeof c.features, "%s%s%s", a->name, b ? " + " : "", b ? b->name : "");
