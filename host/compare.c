@@ -139,7 +139,8 @@ attend_status attend_compare_check(const void *comparison, size_t bytes, size_t 
 
 attend_status attend_compare_threads(int threads, int *resolved)
 {
-    if (threads < 0) return attend_fail(ATTEND_INVALID_ARGUMENT, "threads is %d, expected 0 or more", threads);
+    if (threads < 0 || threads > ATTEND_MAX_THREADS)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "threads is %d, expected 0 to %d", threads, ATTEND_MAX_THREADS);
     *resolved = threads ? threads : omp_get_num_procs();
     return ATTEND_OK;
 }

@@ -42,7 +42,7 @@ static attend_status read_layer(const option_row *row, const char *text, options
 static attend_status read_threads(const option_row *row, const char *text, options *options)
 {
     int64_t threads;
-    ATTEND_TRY(parse_whole(row->name, text, 0, 4096, &threads));
+    ATTEND_TRY(parse_whole(row->name, text, 0, ATTEND_MAX_THREADS, &threads));
     options->threads = (int)threads;
     return ATTEND_OK;
 }

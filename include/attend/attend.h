@@ -229,10 +229,12 @@ typedef enum attend_device {
     ATTEND_REFERENCE /* naive fp64 on the CPU: the definition of correct, slow */
 } attend_device;
 
+#define ATTEND_MAX_THREADS 4096
+
 typedef struct attend_context_options {
     attend_device device;
     int device_index;         /* which CUDA device */
-    int threads;              /* CPU threads; 0: as many as the process may use */
+    int threads;              /* CPU threads, at most ATTEND_MAX_THREADS; 0: as many as the process may use */
     bool device_tensors_only; /* CUDA: plans reserve no staging for host tensors, and refuse them */
 } attend_context_options;
 
