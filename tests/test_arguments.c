@@ -349,6 +349,22 @@ static void calls_refuse_null(void **state)
     attend_context_destroy(NULL);
 }
 
+static void plans_beyond_memory_say_how_much(void **state)
+{
+    (void)state;
+    attend_context *context;
+    attend_plan *plan;
+    attend_problem p = small_problem();
+    p.seqlen_q = 1000, p.seqlen_k = (int64_t)1 << 50;
+    unsigned long long bytes = 0;
+    assert_int_equal(attend_context_create(&(attend_context_options){.device = ATTEND_CPU}, &context), ATTEND_OK);
+    expect_failure(attend_attention_plan(context, &p, &plan), ATTEND_OUT_OF_MEMORY, "no memory for the plan's ");
+    assert_int_equal(sscanf(attend_error_message(), "no memory for the plan's %llu bytes", &bytes), 1);
+    /* So many queries have K and V packed, in fp32. */
+    assert_true(bytes >= (unsigned long long)(p.batch * p.seqlen_k * p.num_kv_heads * p.head_dim * 2 * 4));
+    attend_context_destroy(context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -364,6 +380,7 @@ int main(void)
         cmocka_unit_test(weights_in_either_orientation),
         cmocka_unit_test(context_only_where_the_problem_has_one),
         cmocka_unit_test(calls_refuse_null),
+        cmocka_unit_test(plans_beyond_memory_say_how_much),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

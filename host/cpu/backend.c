@@ -32,12 +32,15 @@ void *attend_cpu_allocate(int64_t elements, size_t bytes, size_t *total)
 {
     const int64_t huge = 2 << 20;
     int64_t size, alignment = 64;
-    if (!attend_multiply(elements, (int64_t)bytes, &size) || size > INT64_MAX - huge) return NULL;
+    if (!attend_multiply(elements, (int64_t)bytes, &size) || size > INT64_MAX - huge) {
+        *total = SIZE_MAX;
+        return NULL;
+    }
     if (size >= huge) alignment = huge;
     size = (size + alignment) / alignment * alignment;
+    if (__builtin_add_overflow(*total, (size_t)size, total)) *total = SIZE_MAX;
     void *memory = aligned_alloc((size_t)alignment, (size_t)size);
     if (!memory) return NULL;
-    *total += (size_t)size;
     if (alignment == huge) madvise(memory, (size_t)size, MADV_HUGEPAGE); /* a wish: memory is as good without */
     return memory;
 }
@@ -83,8 +86,9 @@ static attend_status reserve(attend_cpu_plan *cpu, size_t *bytes)
         int64_t partials = times(times(heads, attend_cpu_rows_of(p)), times(attend_cpu_spans(p->seqlen_k), attend_cpu_partial_floats(p)));
         complete = (cpu->partials = attend_cpu_allocate(partials, sizeof(float), bytes)) && complete;
     }
-    if (!complete) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the plan's %zu bytes", *bytes);
-    return ATTEND_OK;
+    if (complete) return ATTEND_OK;
+    if (*bytes > INT64_MAX) return attend_fail(ATTEND_OUT_OF_MEMORY, "the plan needs more bytes than 63 bits can count");
+    return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the plan's %zu bytes", *bytes);
 }
 
 enum { FEATURES = ATTEND_FEATURES_INTERVAL | ATTEND_FEATURES_ELEMENT | ATTEND_FEATURES_HEAD | ATTEND_FEATURES_LAYER };

@@ -42,7 +42,7 @@ typedef struct attend_cpu_plan {
 int attend_cpu_usable_threads(void);
 int attend_cpu_quota(const char *line, int processors);
 
-/* 64-byte aligned memory for `elements` of `bytes` each, counted in *total; NULL where it lacks or does not fit. */
+/* 64-byte aligned memory for `elements` of `bytes` each, counted in *total also where it is NULL for want of room; SIZE_MAX: uncountable. */
 void *attend_cpu_allocate(int64_t elements, size_t bytes, size_t *total);
 
 /* Query rows that share a KV head. */
