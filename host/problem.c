@@ -211,7 +211,8 @@ attend_status attend_problem_resolve(const attend_problem *problem, size_t bytes
         return attend_fail(ATTEND_INVALID_ARGUMENT, "dtype is %d, expected ATTEND_F32, ATTEND_F16 or ATTEND_BF16", (int)p->dtype);
     if ((unsigned)p->causal > ATTEND_CAUSAL_BOTTOM_RIGHT)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "causal is %d, expected one of attend_causal", (int)p->causal);
-    if (!isfinite(p->softmax_scale)) return attend_fail(ATTEND_INVALID_ARGUMENT, "softmax_scale is not finite");
+    if (!isfinite(p->softmax_scale))
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "softmax_scale is %g, expected a finite number", (double)p->softmax_scale);
     if (p->softmax_scale == 0) p->softmax_scale = (float)(1 / sqrt((double)p->head_dim));
     ATTEND_TRY(check_visibility(p));
     ATTEND_TRY(check_packed(p));
