@@ -373,6 +373,7 @@ typedef struct attend_layer_args {
     attend_tensor context; /* cross-attention: [batch, seqlen_k, context_hidden_size] */
     attend_tensor out;     /* [batch, seqlen_q, output_size] */
     attend_tensor lse;     /* optional, as in attention */
+    /* As in attention, but a row past its query length is what the output projection makes of zeros: bo, or 0. */
     const int64_t *seqlens_q;
     const int64_t *seqlens_k;
     /* Optional outputs for those who look inside: the projected Q, K and V, and the heads' output before Wo, shaped as
