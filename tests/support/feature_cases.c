@@ -80,6 +80,17 @@ static test_case base(int n)
     };
 }
 
+/* A known limit, docs/numerics.md: a weight that dominates its row is exactly 1 in rule 2's baseline, but a rounded number where the
+   reference is an earlier maximum, as in flash_mma. Where pairs of equal keys weigh differently and values nearly cancel, one tile
+   of 501 cases was at 1.17 of rule 2. Other kernels keep the rule on these inputs, and get them. */
+static bool beyond_tensor_cores(const test_case *c)
+{
+    const char *device = getenv("ATTEND_TEST_DEVICE");
+    const attend_problem *p = &c->problem;
+    bool unequal = p->alibi || p->relative_buckets || p->bias_axes;
+    return c->values == ATTEND_VALUES_CANCEL && unequal && p->dtype != ATTEND_F32 && device && !strcmp(device, "cuda");
+}
+
 static bool add(test_case *cases, int count, uint64_t supported, const test_setting *a, const test_setting *b)
 {
     test_case c = base(count);
@@ -88,8 +99,7 @@ static bool add(test_case *cases, int count, uint64_t supported, const test_sett
     if (excluded(&c.problem) || attend_problem_features(&c.problem) & ~supported) return false;
     if (c.problem.packed || (c.problem.left_padded && c.layout == LAYOUT_BROADCAST)) c.layout = LAYOUT_BSHD;
     if (c.problem.packed) c.lengths = false;
-    /* The pairs of equal keys that cancel weigh the same only where a score does not depend on the key's place. */
-    if (c.values == ATTEND_VALUES_CANCEL && (c.problem.alibi || c.problem.relative_buckets || c.problem.bias_axes)) c.values = ATTEND_VALUES_GAUSS;
+    if (beyond_tensor_cores(&c)) c.values = ATTEND_VALUES_GAUSS;
     /* Queries that are all alike share their rounding; beside a sink that does not divide out, and makes of rule 2 a single draw. */
     if (c.problem.sinks && c.problem.dtype == ATTEND_F32 && c.values >= ATTEND_VALUES_ASCEND) c.values = ATTEND_VALUES_GAUSS;
     snprintf(c.features, sizeof c.features, "%s%s%s", a->name, b ? " + " : "", b ? b->name : "");
