@@ -70,7 +70,7 @@ typedef struct output {
 
 static void put(output *o, const char *text, size_t bytes)
 {
-    if (o->length + bytes > o->capacity) {
+    if (o->length + bytes >= o->capacity) {
         o->capacity = 2 * (o->length + bytes) + 256;
         o->text = realloc(o->text, o->capacity);
         if (!o->text) abort();
