@@ -89,18 +89,10 @@ static int64_t shared_offset(decoder *d, const ptx_variable *v)
 static operand address_constant(decoder *d, ptx_variable *v, int64_t addend, int bits)
 {
     sg_function *f = d->function;
-    if (v->space != SPACE_GLOBAL && v->space != SPACE_CONST) {
-        if (v->space == SPACE_SHARED && v->bytes == 0) { /* extern: behind all the static ones, known when all are declared */
-            if (v->align > f->shared_align) f->shared_align = v->align;
-            operand o = {.offset = new_constant(d, bits), .reg = -1, .constant = 1, .bits = (uint8_t)bits};
-            ptx_relocation *grown = realloc(f->relocations, (size_t)(f->relocation_count + 1) * sizeof *grown);
-            if (!grown) abort();
-            f->relocations = grown;
-            f->relocations[f->relocation_count++] = (ptx_relocation){o.offset, v, addend, (uint8_t)bits};
-            return o;
-        }
-        return constant(d, bits, (uint64_t)((v->space == SPACE_SHARED ? shared_offset(d, v) : v->offset) + addend));
-    }
+    bool module = v->space == SPACE_GLOBAL || v->space == SPACE_CONST;
+    bool behind = v->space == SPACE_SHARED && v->bytes == 0; /* extern: behind all the static ones, known when all are declared */
+    if (!module && !behind) return constant(d, bits, (uint64_t)((v->space == SPACE_SHARED ? shared_offset(d, v) : v->offset) + addend));
+    if (behind && v->align > f->shared_align) f->shared_align = v->align;
     operand o = {.offset = new_constant(d, bits), .reg = -1, .constant = 1, .bits = (uint8_t)bits};
     ptx_relocation *grown = realloc(f->relocations, (size_t)(f->relocation_count + 1) * sizeof *grown);
     if (!grown) abort();
