@@ -35,8 +35,9 @@ uint64_t *worker_random(worker *w) { return &w->random; }
 static bool start_team(worker *w)
 {
     launch *l = w->launch;
+    if (w->running == TEAMS_MOST) return false; /* before a number is taken: nobody else would run it */
     int64_t teams = l->blocks / l->team, n = atomic_fetch_add(&l->taken, 1);
-    if (n >= teams || w->running == TEAMS_MOST) return false;
+    if (n >= teams) return false;
     if (w->running == w->made) {
         block **grown = realloc(w->teams, (size_t)(w->made + 1) * sizeof *grown);
         if (!grown) abort();
