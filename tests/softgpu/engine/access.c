@@ -98,12 +98,28 @@ block *shared_block(const warp *w, uint64_t address, uint64_t *offset)
     return (int64_t)rank <= b->launch->cluster ? b - b->rank + rank - 1 : NULL;
 }
 
+/* Many lanes read one address, and what a third one does there tells no check anything new: the lanes without such. */
+static uint32_t telling_lanes(const warp_access *a, uint32_t lanes, const uint64_t *addresses)
+{
+    enum { SLOTS = 64 };
+    uint64_t address_of[SLOTS];
+    uint8_t readers[SLOTS] = {0};
+    uint32_t telling = lanes;
+    for (uint32_t rest = a->kind == ACCESS_READ ? lanes : 0; rest; rest &= rest - 1) {
+        int lane = __builtin_ctz(rest);
+        uint64_t slot = addresses[lane] / (uint64_t)a->bytes % SLOTS;
+        if (!readers[slot]) address_of[slot] = addresses[lane];
+        if (address_of[slot] == addresses[lane] && ++readers[slot] > 2) telling &= ~(1u << lane);
+    }
+    return telling;
+}
+
 /* `addresses`: of this block's shared memory, or of the cluster's. */
 static void shared_hosts(warp *w, const warp_access *a, uint32_t lanes, const uint64_t *addresses, bool cluster, char *hosts[LANES])
 {
     launch *l = w->block->launch;
     uint64_t inside[LANES];
-    uint32_t good = 0, others = 0;
+    uint32_t good = 0, others = 0, telling = telling_lanes(a, lanes, addresses);
     for (uint32_t rest = lanes; rest; rest &= rest - 1) {
         int lane = __builtin_ctz(rest);
         uint64_t offset = addresses[lane];
@@ -120,7 +136,7 @@ static void shared_hosts(warp *w, const warp_access *a, uint32_t lanes, const ui
             continue;
         }
         hosts[lane] = (char *)b->shared + offset;
-        if (b->shared_written) use_marks(w, a, lane, b->shared_written + offset, "shared memory");
+        if (b->shared_written && telling >> lane & 1) use_marks(w, a, lane, b->shared_written + offset, "shared memory");
         *(b == w->block ? &good : &others) |= 1u << lane;
         if (l->races && b != w->block && !a->later) {
             race_access race = race_of(w, a, 1u << lane, inside);
@@ -128,7 +144,7 @@ static void shared_hosts(warp *w, const warp_access *a, uint32_t lanes, const ui
         }
     }
     if (l->races && good && !a->later) {
-        race_access race = race_of(w, a, good, inside);
+        race_access race = race_of(w, a, good & telling, inside);
         race_shared(w->block->races, &race);
     }
     count_cost(w, a, good | others, inside, true);

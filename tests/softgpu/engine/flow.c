@@ -220,6 +220,12 @@ static void extend(flow *w, int r, int32_t at)
     if (at > w->to[r]) w->to[r] = at;
 }
 
+static void extend_all(flow *w, const uint64_t *set, int32_t at)
+{
+    for (int i = 0; i < w->words; i++)
+        for (uint64_t rest = set[i]; rest; rest &= rest - 1) extend(w, 64 * i + __builtin_ctzll(rest), at);
+}
+
 static void find_intervals(flow *w)
 {
     w->from = malloc((size_t)(w->registers + 1) * sizeof *w->from);
@@ -228,10 +234,8 @@ static void find_intervals(flow *w)
     for (int r = 0; r < w->registers; r++) w->from[r] = w->to[r] = -1;
     for (int b = 0; b < w->block_count; b++) {
         const basic_block *block = &w->blocks[b];
-        for (int r = 0; r < w->registers; r++) {
-            if (has(block->in, r)) extend(w, r, block->first);
-            if (has(block->out, r)) extend(w, r, block->last);
-        }
+        extend_all(w, block->in, block->first);
+        extend_all(w, block->out, block->last);
         for (int32_t i = block->first; i <= block->last; i++) {
             const insn *at = &w->f->code[i];
             extend(w, at->guard.reg, i);
