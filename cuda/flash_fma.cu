@@ -275,11 +275,19 @@ template <typename T, int dim> cudaError_t prepare()
                                 fma_tile<dim>::shared_bytes);
 }
 
+template <int dim> int64_t query_tiles(const attend_problem &p) { return (p.seqlen_q + fma_tile<dim>::q - 1) / fma_tile<dim>::q; }
+
+template <int dim> bool grid(const attend_problem *p, attend_kernel_grid *grid)
+{
+    *grid = {0, 1, false};
+    return count_blocks(*p, p->num_heads, query_tiles<dim>(*p), &grid->blocks);
+}
+
 template <typename T, int dim> cudaError_t launch(const attend_kernel_args *args, cudaStream_t stream)
 {
     using tile = fma_tile<dim>;
     block_order order;
-    if (!order_blocks(*args, args->problem.num_heads, (args->problem.seqlen_q + tile::q - 1) / tile::q, &order))
+    if (!order_blocks(*args, args->problem.num_heads, query_tiles<dim>(args->problem), &order))
         return cudaErrorInvalidConfiguration;
     if (order.pairs * order.tiles == 0) return cudaSuccess;
     void *parameters[] = {const_cast<attend_kernel_args *>(args), &order};
@@ -290,7 +298,7 @@ template <typename T, int dim> cudaError_t launch(const attend_kernel_args *args
 template <typename T, int dim> constexpr attend_kernel_row row(const char *name, attend_dtype dtype)
 {
     using tile = fma_tile<dim>;
-    return {{name, ATTEND_CUDA, dtype, dim, dim, 80, tile::q, tile::k, tile::threads, tile::shared_bytes, features}, true, 0, nullptr, prepare<T, dim>, launch<T, dim>};
+    return {{name, ATTEND_CUDA, dtype, dim, dim, 80, tile::q, tile::k, tile::threads, tile::shared_bytes, features}, true, 0, nullptr, grid<dim>, prepare<T, dim>, launch<T, dim>};
 }
 
 } // namespace

@@ -38,11 +38,19 @@ typedef struct attend_kernel_args {
 /* Whether scores pass through attend_element_score() one by one: heads with scales of their own are scored like that too. */
 ATTEND_SHARED bool attend_scores_elements(const attend_problem *p) { return attend_is_elementwise(p) || p->head_scales; }
 
+/* How a row cuts a problem into blocks. */
+typedef struct attend_kernel_grid {
+    int64_t blocks;
+    int64_t splits; /* parts of the keys that go to blocks of their own and are merged; 1: none */
+    bool grouped;   /* a tile's rows are the queries of all heads of a KV head */
+} attend_kernel_grid;
+
 typedef struct attend_kernel_row {
     attend_kernel_info info;
     bool any_alignment;           /* also takes tensors whose rows are not aligned to 16 bytes */
     int64_t element_bytes;        /* of shared memory, more than info says, where scores are elements */
     int64_t (*partial_bytes)(const attend_problem *problem); /* NULL: none */
+    bool (*grid)(const attend_problem *problem, attend_kernel_grid *grid); /* false: more blocks than a grid holds */
     cudaError_t (*prepare)(void); /* for the current device, before the first launch */
     cudaError_t (*launch)(const attend_kernel_args *args, cudaStream_t stream);
 } attend_kernel_row;

@@ -31,6 +31,21 @@ inline int64_t partial_bytes(const attend_problem *p)
     return chunks > 1 ? 4 * partial_rows(*p, chunks).floats() : 0;
 }
 
+// Tiles of query rows by chunks of keys, of one KV head. False where they cannot be counted, or keys not in 32 bits.
+template <typename tile> bool count_tiles(const attend_problem &p, int64_t *tiles)
+{
+    int64_t rows;
+    return p.seqlen_k <= INT_MAX - tile::keys && !__builtin_mul_overflow(p.seqlen_q, p.num_heads / p.num_kv_heads, &rows) &&
+           !__builtin_mul_overflow((rows + tile::rows - 1) / tile::rows, split_keys(p), tiles);
+}
+
+template <typename tile> bool mma_grid(const attend_problem *p, attend_kernel_grid *grid)
+{
+    int64_t tiles;
+    *grid = {0, split_keys(*p), true};
+    return count_tiles<tile>(*p, &tiles) && count_blocks(*p, p->num_kv_heads, tiles, &grid->blocks);
+}
+
 using mma_kernel = void(attend_kernel_args, block_order);
 using combine_kernel = void(attend_kernel_args);
 
@@ -49,12 +64,10 @@ cudaError_t launch_mma(const attend_kernel_args *given, cudaStream_t stream)
 {
     attend_kernel_args args = *given;
     const attend_problem &p = args.problem;
-    int64_t rows, tiles;
+    int64_t tiles;
     block_order order;
     args.chunks = split_keys(p);
-    if (p.seqlen_k > INT_MAX - tile::keys || __builtin_mul_overflow(p.seqlen_q, p.num_heads / p.num_kv_heads, &rows))
-        return cudaErrorInvalidConfiguration;
-    if (__builtin_mul_overflow((rows + tile::rows - 1) / tile::rows, args.chunks, &tiles)) return cudaErrorInvalidConfiguration;
+    if (!count_tiles<tile>(p, &tiles)) return cudaErrorInvalidConfiguration;
     if (!order_blocks(args, p.num_kv_heads, tiles, &order)) return cudaErrorInvalidConfiguration;
     if (order.pairs * order.tiles == 0) return cudaSuccess;
     void *parameters[] = {&args, &order};
@@ -75,6 +88,7 @@ attend_kernel_row mma_row(const char *name, attend_dtype dtype)
             false,
             element_bytes<tile>(),
             partial_bytes,
+            mma_grid<tile>,
             prepare_mma<tile, kernel>,
             launch_mma<tile, kernel, merge>};
 }

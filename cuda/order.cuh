@@ -30,14 +30,19 @@ __device__ inline block_place place_block(const block_order &order, uint32_t blo
 }
 
 // False where the problem has more blocks than a grid can hold.
+inline bool count_blocks(const attend_problem &p, int64_t heads, int64_t tiles, int64_t *blocks)
+{
+    return !__builtin_mul_overflow(p.batch, heads, blocks) && !__builtin_mul_overflow(*blocks, tiles, blocks) && *blocks <= INT_MAX;
+}
+
+// The same.
 inline bool order_blocks(const attend_kernel_args &args, int64_t heads, int64_t tiles, block_order *order)
 {
     const attend_problem &p = args.problem;
     int64_t bytes = p.seqlen_k * (p.head_dim + p.head_dim_v) * (p.dtype == ATTEND_F32 ? 4 : 2);
     int64_t group = heads / p.num_kv_heads, fit = args.l2_bytes / 2 / std::max<int64_t>(bytes, 1);
-    int64_t pairs = 0, blocks = 0;
-    if (__builtin_mul_overflow(p.batch, heads, &pairs) || __builtin_mul_overflow(pairs, tiles, &blocks) || blocks > INT_MAX)
-        return false;
+    int64_t pairs = p.batch * heads, blocks;
+    if (!count_blocks(p, heads, tiles, &blocks)) return false;
     int64_t section = std::min(pairs, std::max<int64_t>(fit, 1) * group);
     *order = {static_cast<uint32_t>(tiles), static_cast<uint32_t>(heads), static_cast<uint32_t>(pairs),
               static_cast<uint32_t>(section)};

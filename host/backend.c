@@ -23,8 +23,7 @@ const attend_backend *attend_backend_for(attend_device device)
     return NULL;
 }
 
-/* The backend that row `*index` of the whole table belongs to; *index becomes the row's number there. */
-static const attend_backend *backend_of_row(size_t *index, attend_kernel_info *row)
+const attend_backend *attend_backend_of_row(size_t *index, attend_kernel_info *row)
 {
     for (int i = 0; backends[i]; i++) {
         for (size_t local = 0; backends[i]->kernel(local, row); local++) {
@@ -39,7 +38,7 @@ static const attend_backend *backend_of_row(size_t *index, attend_kernel_info *r
 bool attend_kernel_sized(size_t index, attend_kernel_info *info, size_t info_bytes)
 {
     attend_kernel_info row;
-    if (!info || info_bytes > sizeof row || !backend_of_row(&index, &row)) return false;
+    if (!info || info_bytes > sizeof row || !attend_backend_of_row(&index, &row)) return false;
     memcpy(info, &row, info_bytes);
     return true;
 }
@@ -49,7 +48,7 @@ bool attend_kernel_resources_sized(size_t index, size_t build, attend_kernel_res
     attend_kernel_info row;
     attend_kernel_resources found;
     if (!resources || resources_bytes > sizeof found) return false;
-    const attend_backend *backend = backend_of_row(&index, &row);
+    const attend_backend *backend = attend_backend_of_row(&index, &row);
     if (!backend || !backend->kernel_resources || !backend->kernel_resources(index, build, &found)) return false;
     memcpy(resources, &found, resources_bytes);
     return true;

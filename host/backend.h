@@ -36,6 +36,10 @@ typedef struct attend_backend {
     attend_status (*layer_forward)(attend_plan *plan, const attend_layer_args *args);
     /* The backend's rows of the kernel table; false past the last. */
     bool (*kernel)(size_t index, attend_kernel_info *info);
+    /* What the backend decided; the core has filled the rest. NULL: nothing beyond the kernel's name. */
+    void (*explain)(const attend_plan *plan, attend_explanation *explanation);
+    /* Row `index` of kernel() as a plan saw it: all but the device. */
+    bool (*choice)(const attend_plan *plan, size_t index, attend_kernel_choice *choice);
     /* What a compiler made of a row; false past the last. NULL: nothing is known. */
     bool (*kernel_resources)(size_t index, size_t build, attend_kernel_resources *resources);
 } attend_backend;
@@ -46,5 +50,8 @@ extern const attend_backend attend_gpu_backend;       /* host/gpu/; in a build w
 
 /* The backend that serves a device, from the list in backend.c; NULL if this build has none. */
 const attend_backend *attend_backend_for(attend_device device);
+
+/* The backend that row `*index` of the whole table belongs to, or NULL past the last; *index becomes the row's number there. */
+const attend_backend *attend_backend_of_row(size_t *index, attend_kernel_info *row);
 
 #endif

@@ -14,11 +14,6 @@
 #define ATTEND_SHARED static inline
 #endif
 
-/* The lists of integers that args bring, where the code that reads them can: on the device for kernels. NULL: not given. */
-typedef struct attend_lists {
-    const int64_t *seqlens_q, *seqlens_k, *starts_k, *cu_seqlens_q, *cu_seqlens_k;
-} attend_lists;
-
 /* One entry of the batch: where its rows lie in the tensors and how many there are. */
 typedef struct attend_sequence {
     int64_t batch;              /* along the tensors' first axis */

@@ -209,7 +209,7 @@ static void bench_and_info_report(void **state)
     assert_true(test_json_number(json, "difference") < 1e-4);
     assert_int_equal(test_json_number(json, "naive_score_bytes"), 2 * 64 * 64 * 4);
     double flop = test_json_number(json, "tflops") * 1e12 * test_json_number(json, "seconds");
-    assert_float_equal(flop, 4.0 * 64 * 64 * 16 * 2 / 2, 1);
+    assert_float_equal(flop, 4.0 * (64 * 65 / 2) * 16 * 2, 1); /* what a causal mask leaves */
     cJSON_Delete(json);
     json = test_json(0, "bench --device cpu --random seqlen_q=0 --dtype f16 --json");
     assert_string_equal(test_json_text(json, "naive"), "there are no scores");
@@ -223,6 +223,21 @@ static void bench_and_info_report(void **state)
     assert_int_equal(p.code, 0);
     assert_non_null(strstr(p.out, attend_version()));
     test_process_free(&p);
+}
+
+static void explain_says_what_and_why(void **state)
+{
+    (void)state;
+    cJSON *json = test_json(0, "bench --device cpu --random batch=1,heads=2,seqlen_q=64,head_dim=16 --window 7,0 --explain --json");
+    assert_int_equal(test_json_number(json, "explain/pairs"), 2 * (64 * 8 - 28));
+    assert_int_equal(test_json_number(json, "explain/flops"), 4 * 16 * 2 * (64 * 8 - 28));
+    assert_true(strlen(test_json_text(json, "explain/not_chosen/0/reason")) > 10);
+    cJSON_Delete(json);
+    test_process p = test_attend("bench --device cpu --random batch=1,heads=2,seqlen_q=64,head_dim=16 --explain");
+    assert_int_equal(p.code, 0);
+    assert_non_null(strstr(p.out, "\nnot chosen  "));
+    test_process_free(&p);
+    test_expect(2, "--explain and --sweep exclude each other", "bench --sweep --explain");
 }
 
 static void a_sweep_writes_a_table_and_a_picture(void **state)
@@ -411,6 +426,7 @@ int main(void)
         cmocka_unit_test(the_worst_element_is_located),
         cmocka_unit_test(every_kind_of_values_compares),
         cmocka_unit_test(bench_and_info_report),
+        cmocka_unit_test(explain_says_what_and_why),
         cmocka_unit_test(a_sweep_writes_a_table_and_a_picture),
         cmocka_unit_test(bad_usage_is_refused),
         cmocka_unit_test(bad_input_is_refused),

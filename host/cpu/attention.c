@@ -147,6 +147,13 @@ static void look_at_heads(attend_cpu_plan *plan, const attend_lists *lists, cons
     }
 }
 
+int64_t attend_cpu_units(const attend_cpu_plan *plan, int64_t heads_together)
+{
+    const attend_problem *p = plan->problem;
+    int64_t heads = p->batch * p->num_kv_heads, spans = plan->way == ATTEND_CPU_WHOLE ? 1 : attend_cpu_spans(p->seqlen_k);
+    return (plan->way == ATTEND_CPU_FEW ? heads / heads_together : heads * parts_of(plan)) * spans;
+}
+
 attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention_args *args)
 {
     const attend_problem *p = plan->problem;
@@ -155,10 +162,10 @@ attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention
     ATTEND_TRY(attend_lists_check(p, args));
     terms.relative_buckets = plan->relative_buckets;
     look_at_heads(plan, &lists, &terms);
-    int64_t heads = p->batch * p->num_kv_heads, rows = heads * attend_cpu_rows_of(p), spans = attend_cpu_spans(p->seqlen_k);
+    int64_t heads = p->batch * p->num_kv_heads, rows = heads * attend_cpu_rows_of(p);
     bool few = plan->way == ATTEND_CPU_FEW, merges = plan->way != ATTEND_CPU_WHOLE;
     int64_t packs = few ? 0 : heads * ((p->seqlen_k + plan->blocking.keys - 1) / plan->blocking.keys);
-    int64_t units = (few ? heads / few_heads(plan, args) : heads * parts_of(plan)) * (merges ? spans : 1);
+    int64_t units = attend_cpu_units(plan, few_heads(plan, args));
     int64_t threads = plan->context->threads, most = units > packs ? units : packs;
 #pragma omp parallel num_threads((int)(most < threads ? most + !most : threads))
     {

@@ -10,10 +10,11 @@
 static attend_status context_create(const attend_context_options *options, attend_context *context)
 {
     const attend_cpu_kernel *kernel;
-    ATTEND_TRY(attend_cpu_kernel_choose(&kernel));
+    bool forced;
+    ATTEND_TRY(attend_cpu_kernel_choose(&kernel, &forced));
     attend_cpu_context *cpu = malloc(sizeof *cpu);
     if (!cpu) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a context");
-    *cpu = (attend_cpu_context){options->threads ? options->threads : attend_cpu_usable_threads(), kernel};
+    *cpu = (attend_cpu_context){options->threads ? options->threads : attend_cpu_usable_threads(), kernel, forced};
     context->state = cpu;
     snprintf(context->name, sizeof context->name, "CPU, %d thread%s, %s", cpu->threads, cpu->threads == 1 ? "" : "s", kernel->name);
     return ATTEND_OK;
@@ -91,12 +92,10 @@ static attend_status reserve(attend_cpu_plan *cpu, size_t *bytes)
     return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the plan's %zu bytes", *bytes);
 }
 
-enum { FEATURES = ATTEND_FEATURES_INTERVAL | ATTEND_FEATURES_ELEMENT | ATTEND_FEATURES_HEAD | ATTEND_FEATURES_LAYER };
-
 static attend_status plan_create(attend_plan *plan)
 {
     const attend_problem *p = &plan->problem;
-    ATTEND_TRY(attend_features_check(p, FEATURES, "the CPU kernel"));
+    ATTEND_TRY(attend_features_check(p, ATTEND_CPU_FEATURES, "the CPU kernel"));
     attend_cpu_plan *cpu = calloc(1, sizeof *cpu);
     if (!cpu) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a plan");
     plan->state = cpu;
@@ -114,16 +113,6 @@ static attend_status attention_forward(attend_plan *plan, const attend_attention
     return attend_cpu_attention(plan->state, args);
 }
 
-static bool kernel(size_t index, attend_kernel_info *info)
-{
-    static const attend_dtype dtypes[] = {ATTEND_F32, ATTEND_F16, ATTEND_BF16};
-    const attend_cpu_kernel *row = attend_cpu_kernel_row(index / 3);
-    if (!row) return false;
-    *info = (attend_kernel_info){.name = row->name, .device = ATTEND_CPU, .dtype = dtypes[index % 3], .head_dim_max = INT64_MAX,
-                                 .head_dim_v_max = INT64_MAX, .tile_q = row->lanes * row->vectors, .tile_k = row->rows, .threads = 1, .features = FEATURES};
-    return true;
-}
-
 const attend_backend attend_cpu_backend = {
     .device = ATTEND_CPU,
     .context_create = context_create,
@@ -133,5 +122,7 @@ const attend_backend attend_cpu_backend = {
     .plan_destroy = plan_destroy,
     .attention_forward = attention_forward,
     .layer_forward = attend_cpu_layer_forward,
-    .kernel = kernel,
+    .explain = attend_cpu_explain,
+    .choice = attend_cpu_kernel_choice,
+    .kernel = attend_cpu_kernel_info,
 };

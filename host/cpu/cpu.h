@@ -4,6 +4,7 @@
 
 #include "../backend.h"
 #include "elements.h"
+#include "../feature_set.h"
 #include "kernel.h"
 
 #include <string.h>
@@ -11,6 +12,7 @@
 typedef struct attend_cpu_context {
     int threads;
     const attend_cpu_kernel *kernel;
+    bool forced; /* by ATTEND_CPU_ISA */
 } attend_cpu_context;
 
 typedef struct attend_cpu_projection attend_cpu_projection; /* projection.c */
@@ -56,6 +58,8 @@ static inline int64_t attend_cpu_partials_floats(const attend_problem *p)
 attend_cpu_blocking attend_cpu_blocking_for(const attend_cpu_kernel *kernel, const attend_problem *problem, int threads);
 /* The way of a plan whose context, problem and blocking are set. */
 attend_cpu_way attend_cpu_way_of(const attend_cpu_plan *plan);
+/* Units of work that a run hands to threads; few rows take `heads_together` KV heads at once. */
+int64_t attend_cpu_units(const attend_cpu_plan *plan, int64_t heads_together);
 attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention_args *args);
 
 /* y = x·Wᵀ + b for x [batch, seqlen, in], y [batch, seqlen, out] of any row strides. */
@@ -67,6 +71,13 @@ void attend_cpu_projection_destroy(attend_cpu_projection *projection);
 /* Norm and rotary embedding of q or k, in place. */
 attend_status attend_cpu_turn(const attend_cpu_plan *plan, const attend_lists *lists, const attend_tensor *positions,
                               const attend_tensor *weight, const attend_tensor *bias, const attend_tensor *x);
+
+enum { ATTEND_CPU_FEATURES = ATTEND_FEATURES_INTERVAL | ATTEND_FEATURES_ELEMENT | ATTEND_FEATURES_HEAD | ATTEND_FEATURES_LAYER };
+
+/* Its rows of the kernel table, and what a plan made of them. */
+bool attend_cpu_kernel_info(size_t index, attend_kernel_info *info);
+void attend_cpu_explain(const attend_plan *plan, attend_explanation *explanation);
+bool attend_cpu_kernel_choice(const attend_plan *plan, size_t index, attend_kernel_choice *choice);
 
 attend_status attend_cpu_layer_create(attend_plan *plan);
 attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_args *args);

@@ -91,8 +91,8 @@ typedef struct attend_cpu_kernel {
 /* Fastest first; ends with the portable one. */
 extern const attend_cpu_kernel attend_cpu_kernel_avx512, attend_cpu_kernel_avx2, attend_cpu_kernel_neon, attend_cpu_kernel_portable;
 
-/* The best for this machine, or the one that ATTEND_CPU_ISA names. */
-attend_status attend_cpu_kernel_choose(const attend_cpu_kernel **kernel);
+/* The best for this machine, or the one that ATTEND_CPU_ISA names: then *is_forced. */
+attend_status attend_cpu_kernel_choose(const attend_cpu_kernel **kernel, bool *is_forced);
 
 /* Row of the list of instruction sets, fastest first; NULL past the last. */
 const attend_cpu_kernel *attend_cpu_kernel_row(size_t index);

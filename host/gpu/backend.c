@@ -8,8 +8,10 @@
 static attend_status choose_kernels(attend_plan *plan)
 {
     attend_gpu_plan *own = plan->state;
-    ATTEND_TRY(attend_gpu_select_kernel(own->gpu, &plan->problem, true, &own->row));
-    ATTEND_TRY(attend_gpu_select_kernel(own->gpu, &plan->problem, false, &own->row_any));
+    const char *forced = getenv("ATTEND_KERNEL");
+    own->forced = forced != NULL;
+    ATTEND_TRY(attend_gpu_select_kernel(own->gpu, &plan->problem, true, forced, &own->row));
+    ATTEND_TRY(attend_gpu_select_kernel(own->gpu, &plan->problem, false, forced, &own->row_any));
     ATTEND_TRY(attend_gpu_check(own->row->prepare(), "cudaFuncSetAttribute"));
     ATTEND_TRY(attend_gpu_check(own->row_any->prepare(), "cudaFuncSetAttribute"));
     const attend_kernel_info *info = &own->row->info;
@@ -134,5 +136,7 @@ const attend_backend attend_gpu_backend = {
     .attention_forward = attention_forward,
     .layer_forward = layer_forward,
     .kernel = kernel,
+    .explain = attend_gpu_explain,
+    .choice = attend_gpu_kernel_choice,
     .kernel_resources = attend_gpu_kernel_resources,
 };

@@ -37,6 +37,7 @@ static attend_status read_properties(attend_gpu_context *gpu, attend_context *co
     ATTEND_TRY(attend_gpu_check(cudaGetDeviceProperties(&properties, gpu->device), "cudaGetDeviceProperties"));
     gpu->architecture = 10 * properties.major + properties.minor;
     gpu->l2_bytes = properties.l2CacheSize;
+    gpu->multiprocessors = properties.multiProcessorCount;
     gpu->shared_bytes = (int64_t)properties.sharedMemPerBlockOptin;
     snprintf(context->name, sizeof context->name, "%.100s (sm_%d)", properties.name, gpu->architecture);
     if (gpu->architecture < LEAST_ARCHITECTURE)

@@ -11,6 +11,7 @@
 typedef struct attend_gpu_context {
     int device, architecture;
     int64_t l2_bytes, shared_bytes; /* shared memory that a block may ask for */
+    int multiprocessors;
     bool device_tensors_only;
     cudaStream_t own_stream, stream;
     cublasHandle_t blas;
@@ -85,9 +86,14 @@ attend_status attend_gpu_take_sides(const attend_plan *plan, attend_attention_ar
 
 /* ---- kernels ---- */
 
-/* The first row that fits; aligned: q, k and v have rows at multiples of 16 bytes. NULL with ATTEND_OK never happens. */
-attend_status attend_gpu_select_kernel(const attend_gpu_context *gpu, const attend_problem *problem, bool aligned,
+/* The first row that fits, or the one called `forced`; aligned: q, k and v have rows at multiples of 16 bytes. */
+attend_status attend_gpu_select_kernel(const attend_gpu_context *gpu, const attend_problem *problem, bool aligned, const char *forced,
                                        const attend_kernel_row **row);
+/* Why a row runs a plan, or not; false past the last. */
+bool attend_gpu_kernel_choice(const attend_plan *plan, size_t index, attend_kernel_choice *choice);
+/* Blocks of a row that a multiprocessor of the device holds at once, each with so much more shared memory; 0: unknown. */
+int attend_gpu_blocks_at_once(const attend_gpu_context *gpu, const attend_kernel_row *row, int64_t more_shared_bytes);
+void attend_gpu_explain(const attend_plan *plan, attend_explanation *explanation);
 const attend_kernel_row *attend_gpu_kernel_row(size_t index); /* NULL past the last */
 bool attend_gpu_kernel_resources(size_t index, size_t build, attend_kernel_resources *resources);
 
@@ -115,6 +121,7 @@ typedef struct attend_gpu_layer {
 typedef struct attend_gpu_plan {
     attend_gpu_context *gpu;
     const attend_kernel_row *row, *row_any; /* for aligned tensors, for others */
+    bool forced;                            /* row is what ATTEND_KERNEL says */
     void *workspace, *staging;
     float *partials;                    /* of rows whose keys are split */
     attend_tensor q, k, v, out, lse; /* of attention: staging; of a layer: the projected Q, K, V and the heads' output */

@@ -29,6 +29,19 @@ static int blocks_that_fit(const attend_kernel_resources *r, int threads)
     return (int)blocks;
 }
 
+/* The newest build that a device runs: of its own architecture, or of an earlier one. */
+int attend_gpu_blocks_at_once(const attend_gpu_context *gpu, const attend_kernel_row *row, int64_t more_shared_bytes)
+{
+    attend_kernel_resources best = {0};
+    for (const attend_ptxas_report *r = attend_ptxas_reports; r->name; r++)
+        if (!strcmp(r->name, row->info.name) && r->architecture <= gpu->architecture && r->architecture > best.architecture)
+            best = (attend_kernel_resources){r->architecture, r->registers, r->spill_bytes,
+                                             row->info.shared_bytes + more_shared_bytes + r->shared_bytes, 0, 0};
+    if (!best.architecture) return 0;
+    best.architecture = gpu->architecture; /* whose multiprocessor it is */
+    return blocks_that_fit(&best, row->info.threads);
+}
+
 bool attend_gpu_kernel_resources(size_t index, size_t build, attend_kernel_resources *resources)
 {
     const attend_kernel_row *row = attend_gpu_kernel_row(index);

@@ -3,7 +3,7 @@
 #include "feature_set.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 const attend_kernel_row *attend_gpu_kernel_row(size_t index)
@@ -23,30 +23,100 @@ const attend_kernel_row *attend_gpu_kernel_row(size_t index)
     return NULL;
 }
 
-static bool fits(const attend_gpu_context *gpu, const attend_problem *p, bool aligned, const attend_kernel_row *row)
+/* What keeps a row from a problem, from what it says first to what it says last: the nearest row says the latest. */
+typedef enum misfit { DTYPE, FEATURES, HEAD_DIM, ALIGNMENT, ARCHITECTURE, SHARED_MEMORY, BLOCKS, FITS } misfit;
+
+/* The only place that asks whether a row fits; `why` says why not, in words that follow the row's name. */
+static misfit judge(const attend_gpu_context *gpu, const attend_problem *p, bool aligned, const attend_kernel_row *row, char *why,
+                    size_t bytes)
 {
     const attend_kernel_info *info = &row->info;
-    int64_t shared_bytes = info->shared_bytes + (attend_scores_elements(p) ? row->element_bytes : 0);
-    return info->dtype == p->dtype && p->head_dim <= info->head_dim_max && p->head_dim_v <= info->head_dim_v_max &&
-           info->architecture_min <= gpu->architecture && shared_bytes <= gpu->shared_bytes &&
-           !(attend_features_of(p) & ~(info->features | ATTEND_FEATURES_LAYER)) && (aligned || row->any_alignment);
+    const uint64_t lacking = attend_features_of(p) & ~(info->features | ATTEND_FEATURES_LAYER);
+    const int64_t shared_bytes = info->shared_bytes + (attend_scores_elements(p) ? row->element_bytes : 0);
+    attend_kernel_grid grid;
+    if (info->dtype != p->dtype)
+        return snprintf(why, bytes, "takes %s, the problem is %s", attend_dtype_name(info->dtype), attend_dtype_name(p->dtype)),
+               DTYPE;
+    if (lacking) {
+        char text[128];
+        attend_features_text(lacking, text, sizeof text);
+        return snprintf(why, bytes, "does not support: %s", text), FEATURES;
+    }
+    if (p->head_dim > info->head_dim_max)
+        return snprintf(why, bytes, "takes head_dim up to %" PRId64 ", the problem has %" PRId64, info->head_dim_max,
+                        p->head_dim),
+               HEAD_DIM;
+    if (p->head_dim_v > info->head_dim_v_max)
+        return snprintf(why, bytes, "takes head_dim_v up to %" PRId64 ", the problem has %" PRId64, info->head_dim_v_max,
+                        p->head_dim_v),
+               HEAD_DIM;
+    if (!aligned && !row->any_alignment)
+        return snprintf(why, bytes, "needs every row of q, k and v at a multiple of 16 bytes"), ALIGNMENT;
+    if (info->architecture_min > gpu->architecture)
+        return snprintf(why, bytes, "needs sm_%d, the device is sm_%d", info->architecture_min, gpu->architecture), ARCHITECTURE;
+    if (shared_bytes > gpu->shared_bytes)
+        return snprintf(why, bytes, "needs %" PRId64 " bytes of shared memory in a block, the device gives %" PRId64,
+                        shared_bytes, gpu->shared_bytes),
+               SHARED_MEMORY;
+    if (!row->grid(p, &grid))
+        return snprintf(why, bytes, "would need more than 2147483647 blocks, or keys that 32 bits count"), BLOCKS;
+    return FITS;
 }
 
-attend_status attend_gpu_select_kernel(const attend_gpu_context *gpu, const attend_problem *p, bool aligned,
+static const attend_kernel_row *find_row(const char *name)
+{
+    const attend_kernel_row *row;
+    for (size_t i = 0; (row = attend_gpu_kernel_row(i)); i++)
+        if (!strcmp(name, row->info.name)) return row;
+    return NULL;
+}
+
+/* ATTEND_KERNEL's row; where tensors are not aligned and it needs that, the first that fits stands in. */
+static attend_status take_forced(const attend_gpu_context *gpu, const attend_problem *p, bool aligned, const char *name,
+                                 const attend_kernel_row **row)
+{
+    char why[ATTEND_REASON_BYTES];
+    *row = find_row(name);
+    if (!*row)
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "ATTEND_KERNEL is \"%s\", which is no row of CUDA's kernel table; attend info --kernels lists them",
+                           name);
+    const misfit misfit = judge(gpu, p, aligned, *row, why, sizeof why);
+    if (misfit == ALIGNMENT) *row = NULL;
+    if (misfit == ALIGNMENT || misfit == FITS) return ATTEND_OK;
+    return attend_fail(ATTEND_UNSUPPORTED, "ATTEND_KERNEL is %s, which %s", name, why);
+}
+
+attend_status attend_gpu_select_kernel(const attend_gpu_context *gpu, const attend_problem *p, bool aligned, const char *forced,
                                        const attend_kernel_row **row)
 {
-    const char *forced = getenv("ATTEND_KERNEL");
-    uint64_t any = ATTEND_FEATURES_LAYER; /* and what at least one row can do */
-    for (size_t i = 0; (*row = attend_gpu_kernel_row(i)); i++) any |= (*row)->info.features;
-    ATTEND_TRY(attend_features_check(p, any, "no CUDA kernel of this build"));
-    for (size_t i = 0; (*row = attend_gpu_kernel_row(i)); i++)
-        if (fits(gpu, p, aligned, *row) && (!forced || !strcmp(forced, (*row)->info.name))) return ATTEND_OK;
-    /* Rows that need alignment are forced on aligned tensors only. */
-    for (size_t i = 0; forced && !aligned && (*row = attend_gpu_kernel_row(i)); i++)
-        if (fits(gpu, p, false, *row)) return ATTEND_OK;
-    if (forced)
-        return attend_fail(ATTEND_UNSUPPORTED, "ATTEND_KERNEL is %s, which does not fit this problem or does not exist", forced);
-    return attend_fail(ATTEND_UNSUPPORTED,
-                       "no CUDA kernel for %s with head_dim %" PRId64 " and head_dim_v %" PRId64 ": both may be at most 256",
-                       attend_dtype_name(p->dtype), p->head_dim, p->head_dim_v);
+    char why[ATTEND_REASON_BYTES], nearest[ATTEND_REASON_BYTES] = "";
+    const char *name = "";
+    misfit latest = DTYPE;
+    *row = NULL;
+    if (forced) ATTEND_TRY(take_forced(gpu, p, aligned, forced, row));
+    if (*row) return ATTEND_OK;
+    for (size_t i = 0; (*row = attend_gpu_kernel_row(i)); i++) {
+        const misfit misfit = judge(gpu, p, aligned, *row, why, sizeof why);
+        if (misfit == FITS) return ATTEND_OK;
+        if (misfit < latest) continue;
+        latest = misfit, name = (*row)->info.name;
+        memcpy(nearest, why, sizeof why);
+    }
+    return attend_fail(ATTEND_UNSUPPORTED, "no CUDA kernel fits; the nearest, %s, %s", name, nearest);
+}
+
+bool attend_gpu_kernel_choice(const attend_plan *plan, size_t index, attend_kernel_choice *choice)
+{
+    const attend_gpu_plan *own = plan->state;
+    const attend_kernel_row *row = attend_gpu_kernel_row(index);
+    if (!row) return false;
+    choice->name = row->info.name, choice->dtype = row->info.dtype;
+    choice->chosen = row == own->row, choice->chosen_unaligned = row == own->row_any;
+    if (choice->chosen || choice->chosen_unaligned) return true;
+    if (judge(own->gpu, &plan->problem, true, row, choice->reason, sizeof choice->reason) == FITS)
+        snprintf(choice->reason, sizeof choice->reason,
+                 own->forced ? "would fit, but ATTEND_KERNEL forces %s" : "would fit, but %s comes first in the table",
+                 own->row->info.name);
+    return true;
 }

@@ -10,13 +10,13 @@ static void report_attend(report *r, const attend_problem *p, const point *point
     const attend_plan_memory *m = &point->outcome.memory;
     const timing *t = &point->attend;
     double device = (double)(m->device_workspace_bytes + m->device_staging_bytes);
-    double tflops = point->flop / t->median * 1e-12, gbps = point->bytes / t->median * 1e-9;
+    double tflops = point->outcome.flop / t->median * 1e-12, gbps = point->bytes / t->median * 1e-9;
     report_number(r, "seconds", "time", t->median, "%s, median of %d (least %s)", time_text(t->median), t->runs,
                   time_text(t->least));
     report_number(r, "seconds_least", NULL, t->least, " ");
     report_number(r, "runs", NULL, t->runs, " ");
-    report_number(r, "tflops", "TFLOP/s", tflops, "%.4g, of %.4g GFLOP%s", tflops, point->flop * 1e-9,
-                  p->causal ? " (causal: half)" : "");
+    report_number(r, "tflops", "TFLOP/s", tflops, "%.4g, of %.4g GFLOP%s", tflops, point->outcome.flop * 1e-9,
+                  attend_problem_features(p) ? ", of what is visible" : "");
     report_number(r, "gbps", "GB/s", gbps, "%.4g, of %s in and out", gbps, bytes_text(point->bytes));
     report_number(r, "plan_host_bytes", "memory", (double)m->host_bytes, "plan %s on the host, %s on the device%s%s",
                   bytes_text((double)m->host_bytes), bytes_text(device), t->peak_bytes < 0 ? "" : "; process grew by ",
@@ -44,7 +44,7 @@ static void report_naive(report *r, const attend_problem *p, const point *point)
 static attend_status bench(const options *o, job *job, report *r)
 {
     point point;
-    ATTEND_TRY(bench_point(o, job, &point));
+    ATTEND_TRY(bench_point(o, job, &point, r));
     job_report(job, r);
     report_text(r, "device", "device", point.outcome.device, "%s", point.outcome.device);
     report_text(r, "kernel", "kernel", point.outcome.kernel, "%s", point.outcome.kernel);

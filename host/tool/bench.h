@@ -16,11 +16,11 @@ typedef struct point {
     const char *why;      /* and this says why not */
     double difference;    /* the largest between the two outputs */
     bool on_device;       /* tensors lay in the device's memory */
-    double flop, bytes;   /* of the problem: arithmetic; q, k, v and out read or written once */
+    double bytes;         /* q, k, v and out read or written once */
 } point;
 
 /* The problem's tensors must be loaded or made; results are allocated in the job's pool. */
-attend_status bench_point(const options *options, job *job, point *point);
+attend_status bench_point(const options *options, job *job, point *point, report *report);
 
 /* attend bench --sweep: a grid of head dims, lengths and masks, as a table and a picture. */
 attend_status bench_sweep(const options *options, report *report);

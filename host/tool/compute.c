@@ -15,9 +15,9 @@ static attend_status write_results(const options *o, const job *job, const outco
     return results_commit((result_file *const[]){output, lse}, 2);
 }
 
-static attend_status compute(const options *o, job *job, outcome *outcome)
+static attend_status compute(const options *o, job *job, outcome *outcome, report *r)
 {
-    const wanted wanted = {.device = o->device, .threads = o->threads, .lse = o->lse != NULL};
+    const wanted wanted = {.device = o->device, .threads = o->threads, .lse = o->lse != NULL, .explain = o->explain ? r : NULL};
     result_file output = {0}, lse = {0};
     attend_status status = result_open(o->output, job->problem.dtype, &output);
     if (status == ATTEND_OK) status = result_open(o->lse, ATTEND_F32, &lse);
@@ -33,7 +33,7 @@ attend_status command_compute(const options *o, report *r)
     job job;
     outcome outcome;
     attend_status status = job_load(o, &job);
-    if (status == ATTEND_OK) status = compute(o, &job, &outcome);
+    if (status == ATTEND_OK) status = compute(o, &job, &outcome, r);
     if (status == ATTEND_OK) {
         job_report(&job, r);
         report_text(r, "device", "device", outcome.device, "%s", outcome.device);

@@ -1,5 +1,6 @@
 /* Loading a problem from options, and running it. */
 #include "job.h"
+#include "explain.h"
 #include "features.h"
 #include "measure.h"
 #include "progress.h"
@@ -198,6 +199,11 @@ attend_status job_open(const job *job, const wanted *wanted, running *running, o
         ATTEND_TRY(from_library(attend_attention_plan(running->context, &problem, &running->plan)));
     outcome->plan_seconds = seconds_now() - begin;
     snprintf(outcome->kernel, sizeof outcome->kernel, "%s", attend_plan_kernel(running->plan));
+    const attend_lists lists = job_lists(job);
+    attend_explanation explanation;
+    ATTEND_TRY(from_library(attend_plan_explain(running->plan, &lists, &explanation)));
+    outcome->flop = explanation.flops;
+    if (wanted->explain) ATTEND_TRY(explain_report(running->plan, &lists, wanted->explain));
     return from_library(attend_plan_memory_usage(running->plan, &outcome->memory));
 }
 
@@ -231,6 +237,12 @@ attend_status job_compute(job *job, const wanted *wanted, outcome *outcome)
     if (status == ATTEND_OK) status = job_run(job, &running, outcome);
     job_close(&running);
     return status;
+}
+
+attend_lists job_lists(const job *job)
+{
+    const attend_attention_args *a = &job->attention;
+    return (attend_lists){a->seqlens_q, a->seqlens_k, a->starts_k, a->cu_seqlens_q, a->cu_seqlens_k};
 }
 
 attend_attention_args job_attention_args(const job *job, const outcome *outcome)

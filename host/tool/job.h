@@ -26,7 +26,7 @@ typedef struct outcome {
     attend_tensor out, lse;
     attend_tensor q, k, v, heads; /* of a layer, where stages were asked for */
     attend_plan_memory memory;
-    double plan_seconds, seconds;
+    double plan_seconds, seconds, flop; /* flop: of attention, what is visible counted alone */
     char device[128], kernel[128];
 } outcome;
 
@@ -34,6 +34,7 @@ typedef struct wanted {
     attend_device device;
     int threads;
     bool lse, stages;
+    report *explain; /* NULL: not asked for */
 } wanted;
 
 /* Allocates results in the job's pool. */
@@ -49,6 +50,9 @@ void job_close(running *running);
 
 /* Allocate, open, run, close. */
 attend_status job_compute(job *job, const wanted *wanted, outcome *outcome);
+
+/* The lengths that the job's runs bring. */
+attend_lists job_lists(const job *job);
 
 /* The arguments of a run, with its results in them: what comparing takes. */
 attend_attention_args job_attention_args(const job *job, const outcome *outcome);

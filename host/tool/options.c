@@ -121,6 +121,8 @@ static attend_status check_sources(const options *o, uint64_t given)
     }
     if (o->command == COMMAND_BENCH && o->output && !o->sweep)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--output is the picture of --sweep; attend bench writes nothing else");
+    if (o->sweep && o->explain)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--explain and --sweep exclude each other: a plan is explained one at a time");
     if (o->output && o->lse && !strcmp(o->output, o->lse) && is_regular(o->output))
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--output and --lse are the same file");
     if (o->command == COMMAND_RUN || o->command == COMMAND_ATTENTION) return need(o, "--output", o->output);

@@ -67,7 +67,7 @@ typedef struct options {
     const char *output, *lse;
     const char *result, *result_lse; /* compare: what somebody else computed */
     attend_device against;
-    bool kernels, sweep;
+    bool kernels, sweep, explain;
 
     attend_device device;
     bool dtype_given;

@@ -217,6 +217,7 @@ const option_row option_rows[] = {
     {"--result-lse", "L.npy", COMPARE, OF_TENSORS, read_text, FIELD(result_lse), "and its log-sum-exp"},
     {"--sweep", NULL, BENCH, OF_ANY, read_flag, FIELD(sweep),
      "head_dim 64 to 256, seqlen 512 to 16384, full and causal; as a picture too"},
+    {"--explain", NULL, COMPUTING, OF_ANY, read_flag, FIELD(explain), "what the plan will do, and which kernels it did not choose and why"},
     {"--kernels", NULL, INFO, OF_ANY, read_flag, FIELD(kernels), "the kernel table"},
     {"--device", "NAME", ALL, OF_ANY, read_device, 0, "auto, cpu, cuda, reference (auto)"},
     {"--dtype", "NAME", ALL, OF_ANY, read_dtype, 0, "store tensors as f32, f16 or bf16 (as the input is)"},

@@ -140,6 +140,7 @@ attend_status report_print(report *r)
         print_grid(&r->facts);
         if (r->facts.count && r->table.count) putchar('\n');
         print_grid(&r->table);
+        if (r->explanation) printf("\n%s", r->explanation);
     }
     cJSON_free(text);
     if (fflush(stdout) || ferror(stdout)) return attend_file_fail(ATTEND_IO_ERROR, "stdout: %s", strerror(errno));
@@ -156,6 +157,7 @@ void report_end(report *r)
 {
     free_grid(&r->facts);
     free_grid(&r->table);
+    free(r->explanation);
     cJSON_Delete(r->object);
     memset(r, 0, sizeof *r);
 }

@@ -19,6 +19,7 @@ typedef struct report {
     cJSON *object;
     grid facts; /* label, text */
     grid table;
+    char *explanation; /* a block of lines below all */
 } report;
 
 void report_begin(report *report, const options *options);

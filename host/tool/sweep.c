@@ -91,12 +91,12 @@ static attend_status run_point(sweep *s, int dim, int length, int causal)
     job.attention.q = attend_tensor_4d(s->values.attention.q.data, p->dtype, p->batch, p->seqlen_q, p->num_heads, p->head_dim);
     job.attention.k = attend_tensor_4d(s->values.attention.k.data, p->dtype, p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim);
     job.attention.v = attend_tensor_4d(s->values.attention.v.data, p->dtype, p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim);
-    attend_status status = bench_point(s->options, &job, &point);
+    attend_status status = bench_point(s->options, &job, &point, s->report);
     pool_free(&job.pool);
     ATTEND_TRY(status);
     sweep_speed *speed = &s->speeds.at[dim][causal][length];
-    speed->attend = point.flop / point.attend.median * 1e-12;
-    if (!point.why) speed->naive = point.flop / point.naive.median * 1e-12;
+    speed->attend = point.outcome.flop / point.attend.median * 1e-12;
+    if (!point.why) speed->naive = point.outcome.flop / point.naive.median * 1e-12;
     snprintf(s->device, sizeof s->device, "%s", point.outcome.device);
     add_row(s, p, &point, *speed);
     return ATTEND_OK;

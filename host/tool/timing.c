@@ -86,10 +86,10 @@ static attend_status time_on_device(const running *running, const attend_attenti
     return status;
 }
 
-static attend_status time_attend(const options *o, job *job, point *point)
+static attend_status time_attend(const options *o, job *job, point *point, report *r)
 {
     running running;
-    wanted wanted = {.device = o->device, .threads = o->threads};
+    wanted wanted = {.device = o->device, .threads = o->threads, .explain = o->explain ? r : NULL};
     ATTEND_TRY(job_allocate(job, &wanted, &point->outcome));
     attend_status status = job_open(job, &wanted, &running, &point->outcome);
     point->on_device = status == ATTEND_OK && attend_context_device(running.context) == ATTEND_CUDA;
@@ -167,14 +167,13 @@ static attend_status time_naive(const options *o, job *job, point *point)
     return status;
 }
 
-attend_status bench_point(const options *o, job *job, point *point)
+attend_status bench_point(const options *o, job *job, point *point, report *r)
 {
     const attend_problem *p = &job->problem;
     double dims = (double)(p->head_dim + p->head_dim_v), heads = (double)p->batch * (double)p->num_heads;
     memset(point, 0, sizeof *point);
-    point->flop = 2 * (double)p->seqlen_q * (double)p->seqlen_k * dims * heads * (p->causal ? 0.5 : 1);
     point->bytes = ((double)p->seqlen_q * heads + (double)p->seqlen_k * (double)p->batch * (double)p->num_kv_heads) * dims *
                    (double)attend_dtype_bytes(p->dtype);
-    ATTEND_TRY(time_attend(o, job, point));
+    ATTEND_TRY(time_attend(o, job, point, r));
     return time_naive(o, job, point);
 }

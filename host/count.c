@@ -1,0 +1,76 @@
+/* Counting what host/visibility.h says, row by row and tile by tile; of very many rows a regular sample. */
+#include "count.h"
+#include "score.h"
+
+enum { MOST_STEPS = 1 << 22 };
+
+/* Hidden keys between the prefix and those near the row. */
+static int64_t gap_of(const attend_problem *p, const attend_sequence *s, int64_t row, int64_t end)
+{
+    if (!attend_has_gap(p)) return 0;
+    int64_t begin = attend_clamp(s->start + p->prefix, 0, end), local = attend_local_begin(p, s, row);
+    return (local < end ? local : end) > begin ? (local < end ? local : end) - begin : 0;
+}
+
+static double pairs_of(const attend_problem *p, const attend_sequence *s, int64_t row)
+{
+    int64_t begin = attend_visible_begin(p, s, row), end = attend_visible_end(p, s, row);
+    return begin < end ? (double)(end - begin - gap_of(p, s, row, end)) : 0;
+}
+
+/* Keys of the tiles that queries [first, last] see. Tiles within the gap of all of them are left out. */
+static double keys_of(const attend_problem *p, const attend_sequence *s, int64_t first, int64_t last, int64_t tile)
+{
+    int64_t begin = attend_visible_begin(p, s, first), end = attend_visible_end(p, s, last);
+    if (begin >= end) return 0;
+    int64_t tiles = (end + tile - 1) / tile - begin / tile, gap = gap_of(p, s, first, end);
+    if (gap > 0) {
+        int64_t low = (s->start + p->prefix + tile - 1) / tile, high = (s->start + p->prefix + gap) / tile;
+        if (high > low) tiles -= high - low;
+    }
+    return (double)tiles * (double)tile;
+}
+
+static void add_sequence(const attend_problem *p, const attend_sequence *s, const attend_tiling *t, int64_t step,
+                         attend_count *count)
+{
+    double pairs = 0, computed = 0;
+    int64_t sampled = 0;
+    for (int64_t row = step / 2; row < s->seqlen_q; row += step, sampled++) pairs += pairs_of(p, s, row);
+    if (sampled) pairs *= (double)s->seqlen_q / (double)sampled;
+    int64_t rows = s->seqlen_q * t->group, tiles = t->rows ? (rows + t->rows - 1) / t->rows : 0;
+    int64_t tile_step = tiles / (s->seqlen_q / step + 1) + (tiles > s->seqlen_q / step);
+    if (tile_step < 1 || step == 1) tile_step = 1;
+    sampled = 0;
+    for (int64_t i = tile_step / 2; i < tiles; i += tile_step, sampled++) {
+        int64_t first = i * t->rows, last = first + t->rows < rows ? first + t->rows - 1 : rows - 1;
+        computed += keys_of(p, s, first / t->group, last / t->group, t->keys) * (double)t->rows;
+    }
+    if (sampled) computed *= (double)tiles / (double)sampled;
+    count->pairs += pairs * (double)p->num_heads;
+    count->pairs_computed += (t->rows ? computed / (double)t->group : pairs) * (double)p->num_heads;
+}
+
+/* Sequence b of packed ones whose lengths nobody gave. */
+static attend_sequence even_share(const attend_problem *p, int64_t b)
+{
+    attend_sequence s = {0};
+    s.seqlen_q = attend_clamp(p->total_q / p->batch + (b < p->total_q % p->batch), 0, p->seqlen_q);
+    s.seqlen_k = attend_clamp(p->total_k / p->batch + (b < p->total_k % p->batch), 0, p->seqlen_k);
+    return s;
+}
+
+attend_count attend_count_pairs(const attend_problem *p, const attend_lists *lists, const attend_tiling *tiling)
+{
+    attend_count count = {0, 0};
+    const bool same = !p->packed && !lists->seqlens_q && !lists->seqlens_k && !lists->starts_k;
+    const int64_t batch = same && p->batch > 0 ? 1 : p->batch;
+    const int64_t entries = batch > 0 ? (MOST_STEPS + batch - 1) / batch : 1, step = p->seqlen_q / entries + 1;
+    for (int64_t b = 0; b < batch; b++) {
+        attend_sequence s =
+            p->packed && !(lists->cu_seqlens_q && lists->cu_seqlens_k) ? even_share(p, b) : attend_sequence_of(p, lists, b);
+        add_sequence(p, &s, tiling, step, &count);
+    }
+    if (same) count.pairs *= (double)p->batch, count.pairs_computed *= (double)p->batch;
+    return count;
+}

@@ -1,0 +1,19 @@
+/* How much a problem asks for: pairs of queries and keys that are visible, and those that tiles of a kernel hold. */
+#ifndef ATTEND_HOST_COUNT_H
+#define ATTEND_HOST_COUNT_H
+
+#include "problem.h"
+
+/* Tiles of a kernel: rows are queries, or with `group` above 1 the queries of so many heads side by side. */
+typedef struct attend_tiling {
+    int64_t rows, keys, group;
+} attend_tiling;
+
+typedef struct attend_count {
+    double pairs, pairs_computed; /* of all heads and batch entries */
+} attend_count;
+
+/* A resolved problem; lists on the host, each may be NULL. tiling.rows 0: pairs_computed are the pairs. */
+attend_count attend_count_pairs(const attend_problem *problem, const attend_lists *lists, const attend_tiling *tiling);
+
+#endif

@@ -1,0 +1,9 @@
+/* --explain: what a plan will do and why, for people and in JSON. */
+#ifndef ATTEND_TOOL_EXPLAIN_H
+#define ATTEND_TOOL_EXPLAIN_H
+
+#include "report.h"
+
+attend_status explain_report(const attend_plan *plan, const attend_lists *lists, report *report);
+
+#endif

@@ -1,0 +1,280 @@
+/* attend_plan_explain(): counts are what the problem makes visible, the kernel named is the one that runs, and every other row of
+   the table has a reason. */
+#include "support/feature_cases.h"
+#include "support/fixture.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+enum {
+    COUNTED = ATTEND_FEATURE_CAUSAL | ATTEND_FEATURE_WINDOW | ATTEND_FEATURE_CHUNK | ATTEND_FEATURE_PREFIX |
+              ATTEND_FEATURE_PACKED | ATTEND_FEATURE_LEFT_PADDING
+};
+
+static attend_plan *plan_of(attend_context *context, const attend_problem *problem)
+{
+    attend_plan *plan;
+    if (attend_attention_plan(context, problem, &plan)) fail_msg("%s", attend_error_message());
+    return plan;
+}
+
+static attend_explanation explain(const attend_plan *plan, const attend_lists *lists)
+{
+    attend_explanation e;
+    if (attend_plan_explain(plan, lists, &e)) fail_msg("%s", attend_error_message());
+    return e;
+}
+
+/* With queries of zeros each visible key weighs the same, and exp(lse) is their number. */
+static double count_by_running(test_fixture *f, attend_context *context)
+{
+    const attend_tensor *lse = &f->args.lse;
+    double pairs = 0;
+    memset(f->q.bytes, 0, f->q.size);
+    test_fixture_run(f, context);
+    for (int64_t b = 0; b < lse->shape[0]; b++)
+        for (int64_t h = 0; h < lse->shape[1]; h++)
+            for (int64_t i = 0; i < lse->shape[2]; i++)
+                pairs += rint(exp(((const float *)lse->data)[b * lse->stride[0] + h * lse->stride[1] + i * lse->stride[2]]));
+    return pairs;
+}
+
+static void pairs_are_those_that_a_run_sees(void **state)
+{
+    (void)state;
+    int count;
+    attend_context *context = test_context();
+    test_case *cases = test_feature_cases(COUNTED, &count);
+    for (int i = 0; i < count; i++) {
+        test_fixture f;
+        char text[TEST_CASE_TEXT];
+        if (getenv("ATTEND_TEST_SHORT") && i % 8) continue;
+        test_fixture_make(&f, &cases[i]);
+        attend_plan *plan = plan_of(context, &f.c.problem);
+        const attend_lists lists = attend_lists_of(&f.args);
+        attend_explanation e = explain(plan, &lists);
+        const double pairs = count_by_running(&f, context);
+        const int64_t dims = f.problem.head_dim + f.problem.head_dim_v;
+        if (e.pairs != pairs) fail_msg("%s: %.17g pairs said, %.17g seen", test_case_text(&cases[i], text), e.pairs, pairs);
+        if (e.pairs_computed < pairs) fail_msg("%s: tiles hold less than what is visible", test_case_text(&cases[i], text));
+        assert_true(e.flops == 2 * pairs * (double)dims);
+        attend_plan_destroy(plan);
+        test_fixture_free(&f);
+    }
+    attend_context_destroy(context);
+    free(cases);
+}
+
+/* Beyond the number of rows that are looked at one by one, a sample gives the same. */
+static void very_long_problems_are_sampled(void **state)
+{
+    (void)state;
+    const int64_t n = (int64_t)1 << 26, window = 1000;
+    attend_context *context;
+    assert_int_equal(attend_context_create(&(attend_context_options){.device = ATTEND_REFERENCE}, &context), ATTEND_OK);
+    attend_problem p = {
+        .batch = 2, .seqlen_q = n, .seqlen_k = n, .num_heads = 3, .head_dim = 8, .causal = ATTEND_CAUSAL_TOP_LEFT};
+    attend_plan *plan = plan_of(context, &p);
+    const double causal = 6 * 0.5 * (double)n * (double)(n + 1), local = 6 * (double)n * (double)(window + 1);
+    assert_true(fabs(explain(plan, NULL).pairs / causal - 1) < 1e-6);
+    attend_plan_destroy(plan);
+    p.windowed = true, p.window_left = window, p.window_right = 0;
+    plan = plan_of(context, &p);
+    assert_true(fabs(explain(plan, NULL).pairs / local - 1) < 1e-4);
+    attend_plan_destroy(plan);
+    attend_context_destroy(context);
+}
+
+static void tiles_count_what_a_window_makes_of_them(void **state)
+{
+    (void)state;
+    attend_context *context = test_context();
+    attend_problem p = {.batch = 1,
+                        .seqlen_q = 4096,
+                        .seqlen_k = 4096,
+                        .num_heads = 2,
+                        .head_dim = 64,
+                        .windowed = true,
+                        .window_right = 0,
+                        .window_left = 127};
+    attend_plan *plan = plan_of(context, &p);
+    attend_explanation e = explain(plan, NULL);
+    assert_true(e.tile_q > 0 && e.tile_k > 0);
+    /* A tile's rows see 127 keys before its first and no key after its last, and no tile has more than one partial tile at each
+     * end. */
+    const double rows = e.tile_q, most = (rows + 127 + 2 * e.tile_k) / 128;
+    assert_true(e.pairs_computed > e.pairs && e.pairs_computed < e.pairs * most * 1.05);
+    attend_plan_destroy(plan);
+    attend_context_destroy(context);
+}
+
+static void every_row_that_is_not_chosen_has_a_reason(void **state)
+{
+    (void)state;
+    attend_context *context = test_context();
+    const bool cuda = attend_context_device(context) == ATTEND_CUDA;
+    attend_plan *plan = plan_of(
+        context,
+        &(attend_problem){.batch = 1, .seqlen_q = 100, .seqlen_k = 70, .num_heads = 8, .num_kv_heads = 2, .head_dim = 80});
+    attend_explanation e = explain(plan, NULL);
+    attend_kernel_choice choice;
+    attend_kernel_info info;
+    int chosen = 0, dtype = 0, other = 0, small = 0;
+    size_t i = 0;
+    for (; attend_plan_choice(plan, i, &choice); i++) {
+        assert_true(attend_kernel(i, &info));
+        assert_string_equal(choice.name, info.name);
+        assert_int_equal(choice.dtype, info.dtype);
+        assert_int_equal(choice.device, info.device);
+        if (choice.chosen) {
+            assert_string_equal(choice.name, e.kernel);
+            chosen++;
+        } else if (!choice.chosen_unaligned) {
+            assert_true(choice.reason[0] != 0);
+        }
+        dtype += strstr(choice.reason, "takes f16, the problem is f32") != NULL;
+        other += strstr(choice.reason, "runs on") != NULL;
+        small += strstr(choice.reason, "takes head_dim up to 64, the problem has 80") != NULL;
+    }
+    assert_false(attend_kernel(i, &info));
+    assert_int_equal(chosen, 1);
+    assert_true(dtype > 0);
+    assert_int_equal(small > 0, cuda);
+    if (cuda) assert_true(other > 0 && e.blocks > 0 && e.blocks_at_once > 0 && e.shared_bytes > 0);
+    attend_plan_destroy(plan);
+    attend_context_destroy(context);
+}
+
+static void a_forced_row_is_named_with_what_it_lacks(void **state)
+{
+    (void)state;
+    attend_context *context = test_context();
+    attend_plan *plan;
+    attend_problem p = {.batch = 1, .seqlen_q = 8, .seqlen_k = 8, .num_heads = 1, .head_dim = 80};
+    if (attend_context_device(context) != ATTEND_CUDA) {
+        attend_context_destroy(context);
+        skip();
+    }
+    const struct {
+        const char *row, *sentence;
+    } cases[] = {
+        {"bogus", "ATTEND_KERNEL is \"bogus\", which is no row of CUDA's kernel table; attend info --kernels lists them"},
+        {"flash_mma_f16_d96", "ATTEND_KERNEL is flash_mma_f16_d96, which takes f16, the problem is f32"},
+        {"flash_fma_f32_d64", "ATTEND_KERNEL is flash_fma_f32_d64, which takes head_dim up to 64, the problem has 80"}};
+    for (int i = 0; i < 3; i++) {
+        setenv("ATTEND_KERNEL", cases[i].row, 1);
+        assert_int_not_equal(attend_attention_plan(context, &p, &plan), ATTEND_OK);
+        assert_string_equal(attend_error_message(), cases[i].sentence);
+    }
+    setenv("ATTEND_KERNEL", "flash_fma_f32_d192", 1);
+    plan = plan_of(context, &p);
+    unsetenv("ATTEND_KERNEL");
+    attend_kernel_choice choice;
+    bool said = false;
+    for (size_t i = 0; attend_plan_choice(plan, i, &choice); i++)
+        said |= !strcmp(choice.name, "flash_fma_f32_d96") &&
+                !strcmp(choice.reason, "would fit, but ATTEND_KERNEL forces flash_fma_f32_d192");
+    assert_true(said);
+    attend_plan_destroy(plan);
+    p.head_dim = 300;
+    assert_int_equal(attend_attention_plan(context, &p, &plan), ATTEND_UNSUPPORTED);
+    assert_string_equal(attend_error_message(),
+                        "no CUDA kernel fits; the nearest, flash_fma_f32_d256, takes head_dim up to 256, the problem has 300");
+    attend_context_destroy(context);
+}
+
+static void a_layer_has_its_projections(void **state)
+{
+    (void)state;
+    static float weights[256 * 128];
+    attend_context *context = test_context();
+    attend_problem p = {.batch = 3,
+                        .seqlen_q = 10,
+                        .num_heads = 8,
+                        .num_kv_heads = 2,
+                        .head_dim = 16,
+                        .hidden_size = 64,
+                        .output_size = 32,
+                        .rotary = ATTEND_ROTARY_HALVES};
+    attend_layer_weights w = {.wq = attend_tensor_2d(weights, ATTEND_F32, 128, 64),
+                              .wk = attend_tensor_2d(weights, ATTEND_F32, 32, 64),
+                              .wv = attend_tensor_2d(weights, ATTEND_F32, 32, 64),
+                              .wo = attend_tensor_2d(weights, ATTEND_F32, 32, 128)};
+    attend_plan *plan;
+    if (attend_layer_plan(context, &p, &w, &plan)) fail_msg("%s", attend_error_message());
+    attend_explanation e = explain(plan, NULL);
+    static const int64_t expected[4][3] = {{30, 64, 128}, {30, 64, 32}, {30, 64, 32}, {30, 128, 32}};
+    assert_int_equal(e.projection_count, 4);
+    for (int i = 0; i < 4; i++) {
+        const attend_projection_work *x = &e.projections[i];
+        assert_int_equal(x->rows, expected[i][0]);
+        assert_int_equal(x->in, expected[i][1]);
+        assert_int_equal(x->out, expected[i][2]);
+        assert_true(x->flops == 2.0 * (double)(expected[i][0] * expected[i][1] * expected[i][2]));
+    }
+    assert_non_null(e.projection_library);
+    assert_true(e.turn_bytes == 2.0 * 30 * (8 + 2) * 16 * 4);
+    attend_plan_destroy(plan);
+    attend_context_destroy(context);
+}
+
+static void the_text_fits_the_room_that_it_is_given(void **state)
+{
+    (void)state;
+    attend_context *context = test_context();
+    attend_plan *plan =
+        plan_of(context, &(attend_problem){.batch = 1, .seqlen_q = 100, .seqlen_k = 100, .num_heads = 1, .head_dim = 64});
+    const size_t length = attend_plan_explain_text(plan, NULL, NULL, 0);
+    char *text = malloc(length + 2), few[5] = "....";
+    assert_true(length > 100);
+    text[length + 1] = '!';
+    assert_int_equal(attend_plan_explain_text(plan, NULL, text, length + 1), length);
+    assert_int_equal(strlen(text), length);
+    assert_true(text[length + 1] == '!');
+    assert_int_equal(attend_plan_explain_text(plan, NULL, few, 4), length);
+    assert_memory_equal(few, "dev\0", 5);
+    assert_non_null(strstr(text, explain(plan, NULL).kernel));
+    assert_non_null(strstr(text, "not chosen  "));
+    assert_null(strstr(text, ": \n"));
+    free(text);
+    attend_plan_destroy(plan);
+    attend_context_destroy(context);
+}
+
+static void misuse_is_refused(void **state)
+{
+    (void)state;
+    attend_explanation e;
+    attend_kernel_choice choice;
+    attend_context *context = test_context();
+    attend_plan *plan =
+        plan_of(context, &(attend_problem){.batch = 1, .seqlen_q = 10, .seqlen_k = 10, .num_heads = 1, .head_dim = 8});
+    assert_int_equal(attend_plan_explain(NULL, NULL, &e), ATTEND_INVALID_ARGUMENT);
+    assert_int_equal(attend_plan_explain(plan, NULL, NULL), ATTEND_INVALID_ARGUMENT);
+    assert_string_equal(attend_error_message(), "explanation is NULL");
+    assert_int_equal(attend_plan_explain_sized(plan, NULL, 0, &e, sizeof e + 1), ATTEND_INVALID_ARGUMENT);
+    assert_int_equal(attend_plan_explain(plan, &(attend_lists){.seqlens_k = (int64_t[]){11}}, &e), ATTEND_INVALID_ARGUMENT);
+    assert_string_equal(attend_error_message(), "seqlens_k[0] is 11, expected 0 to 10");
+    assert_int_equal(attend_plan_explain_text(NULL, NULL, NULL, 0), 0);
+    assert_false(attend_plan_choice(NULL, 0, &choice));
+    assert_false(attend_plan_choice(plan, 0, NULL));
+    assert_false(attend_plan_choice(plan, 10000, &choice));
+    attend_plan_destroy(plan);
+    attend_context_destroy(context);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pairs_are_those_that_a_run_sees),          cmocka_unit_test(very_long_problems_are_sampled),
+        cmocka_unit_test(tiles_count_what_a_window_makes_of_them),  cmocka_unit_test(every_row_that_is_not_chosen_has_a_reason),
+        cmocka_unit_test(a_forced_row_is_named_with_what_it_lacks), cmocka_unit_test(a_layer_has_its_projections),
+        cmocka_unit_test(the_text_fits_the_room_that_it_is_given),  cmocka_unit_test(misuse_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
