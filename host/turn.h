@@ -11,7 +11,7 @@ enum { ATTEND_TURN_PAIRS = 256 };
 
 /* A problem's rotary embedding and norm, made with the plan; kernels take it by value. */
 typedef struct attend_turn {
-    int64_t dims; /* of a head that turn, in pairs; 0: none */
+    int dims; /* of a head that turn, in pairs; 0: none */
     bool interleaved;
     float factor; /* of cosines and sines */
     attend_qk_norm norm;
@@ -24,15 +24,15 @@ static inline bool attend_problem_turns(const attend_problem *p) { return p->rot
 attend_turn attend_turn_of(const attend_problem *problem);
 
 /* The part of a turn, from -1/2 to 1/2, by which a pair turns at a position. */
-ATTEND_SHARED double attend_turn_fraction(const attend_turn *turn, int64_t pair, int64_t position)
+ATTEND_SHARED double attend_turn_fraction(const attend_turn *turn, int pair, int64_t position)
 {
     const double turns = (double)position * turn->turns[pair];
     return turns - rint(turns);
 }
 
 /* Where the two elements of a pair lie in a head. */
-ATTEND_SHARED int64_t attend_turn_first(const attend_turn *turn, int64_t pair) { return turn->interleaved ? 2 * pair : pair; }
-ATTEND_SHARED int64_t attend_turn_second(const attend_turn *turn, int64_t pair)
+ATTEND_SHARED int attend_turn_first(const attend_turn *turn, int pair) { return turn->interleaved ? 2 * pair : pair; }
+ATTEND_SHARED int attend_turn_second(const attend_turn *turn, int pair)
 {
     return turn->interleaved ? 2 * pair + 1 : pair + turn->dims / 2;
 }

@@ -8,7 +8,7 @@
 /* The cosines and sines of one position. */
 static void angles(const attend_turn *t, int64_t position, float *cosines, float *sines)
 {
-    for (int64_t i = 0; i < t->dims / 2; i++) {
+    for (int i = 0; i < t->dims / 2; i++) {
         double angle = 6.28318530717958647692 * attend_turn_fraction(t, i, position);
         cosines[i] = (float)(t->factor * cos(angle)), sines[i] = (float)(t->factor * sin(angle));
     }
@@ -33,7 +33,7 @@ static void normalise(const attend_turn *t, int64_t d, const float *weight, cons
 
 static void turn(const attend_turn *t, const float *cosines, const float *sines, float *y)
 {
-    for (int64_t i = 0; i < t->dims / 2; i++) {
+    for (int i = 0; i < t->dims / 2; i++) {
         float *a = y + attend_turn_first(t, i), *b = y + attend_turn_second(t, i), first = *a, second = *b;
         *a = first * cosines[i] - second * sines[i];
         *b = second * cosines[i] + first * sines[i];

@@ -33,7 +33,7 @@ void attend_reference_turn(const attend_turn *t, int64_t head_dim, const attend_
                            double *y, double *bound)
 {
     if (t->norm != ATTEND_QK_NORM_NONE) normalise(t, head_dim, weight, bias, y, bound);
-    for (int64_t i = 0; i < t->dims / 2; i++) {
+    for (int i = 0; i < t->dims / 2; i++) {
         double angle = 2 * pi * attend_turn_fraction(t, i, position), cosine = t->factor * cos(angle), sine = t->factor * sin(angle);
         double *a = y + attend_turn_first(t, i), *b = y + attend_turn_second(t, i), first = *a, second = *b;
         *a = first * cosine - second * sine;
