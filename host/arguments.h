@@ -43,6 +43,27 @@ attend_side_shape attend_side_expected(const attend_problem *problem, attend_sid
    their full extent and stride 0. Lists are not read: only a backend knows where they lie. */
 attend_status attend_side_resolve(const attend_problem *problem, const attend_side_args *args);
 
+/* Copies a caller's struct of `from_bytes` bytes into ours; fields that an older caller does not know stay zero. */
+attend_status attend_struct_read(const char *name, void *to, size_t to_bytes, const void *from, size_t from_bytes);
+
+/* One expected argument: where it stands, what it must look like. */
+typedef struct attend_expected {
+    const char *name;
+    attend_tensor *tensor; /* read and replaced by the resolved one */
+    attend_tensor_role role;
+    bool optional;
+    attend_dtype dtype;
+    int rank;
+    int64_t shape[ATTEND_MAX_RANK];
+} attend_expected;
+
+enum { ATTEND_MAX_EXPECTED = 12 };
+
+/* Resolves them all; no output may overlap another argument or, already resolved, one of `side` (NULL: none). */
+attend_status attend_expected_resolve(const attend_expected *arguments, int count, const attend_side_args *side);
+/* Fails unless the rows of all that are given are contiguous. */
+attend_status attend_expected_check_rows(const attend_expected *arguments, int count);
+
 /* What a layer's attention takes from the layer's arguments: lists and side tensors; the rest is left alone. */
 void attend_side_copy(attend_attention_args *to, const attend_layer_args *from);
 

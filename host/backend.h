@@ -3,6 +3,7 @@
 #ifndef ATTEND_HOST_BACKEND_H
 #define ATTEND_HOST_BACKEND_H
 
+#include "inspect.h"
 #include "problem.h"
 #include "status.h"
 #include "tensor.h"
@@ -23,6 +24,9 @@ struct attend_plan {
     char kernel[128];
 };
 
+/* Fails unless the plan is there and of this operation. */
+attend_status attend_plan_check(const attend_plan *plan, attend_operation operation);
+
 typedef struct attend_backend {
     attend_device device;
     /* Sets context->state and name. On failure leaves nothing behind. */
@@ -34,6 +38,8 @@ typedef struct attend_backend {
     void (*plan_destroy)(attend_plan *plan);
     attend_status (*attention_forward)(attend_plan *plan, const attend_attention_args *args);
     attend_status (*layer_forward)(attend_plan *plan, const attend_layer_args *args);
+    /* Of args only q, k, lse (an input here) and what features bring are there; plans of attention and of layers alike. */
+    attend_status (*inspect)(attend_plan *plan, const attend_attention_args *args, const attend_look *look);
     /* The backend's rows of the kernel table; false past the last. */
     bool (*kernel)(size_t index, attend_kernel_info *info);
     /* What the backend decided; the core has filled the rest. NULL: nothing beyond the kernel's name. */

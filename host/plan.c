@@ -40,7 +40,7 @@ attend_status attend_layer_plan_sized(attend_context *context, const attend_prob
     return create(context, ATTEND_LAYER, problem, problem_bytes, weights, weights_bytes, plan);
 }
 
-static attend_status check_plan(const attend_plan *plan, attend_operation operation)
+attend_status attend_plan_check(const attend_plan *plan, attend_operation operation)
 {
     if (!plan) return attend_fail(ATTEND_INVALID_ARGUMENT, "plan is NULL");
     if (plan->operation != operation)
@@ -53,7 +53,7 @@ static attend_status check_plan(const attend_plan *plan, attend_operation operat
 attend_status attend_attention_forward_sized(attend_plan *plan, const attend_attention_args *args, size_t args_bytes)
 {
     attend_attention_args resolved;
-    ATTEND_TRY(check_plan(plan, ATTEND_ATTENTION));
+    ATTEND_TRY(attend_plan_check(plan, ATTEND_ATTENTION));
     ATTEND_TRY(attend_attention_args_resolve(&plan->problem, args, args_bytes, &resolved));
     return plan->context->backend->attention_forward(plan, &resolved);
 }
@@ -61,7 +61,7 @@ attend_status attend_attention_forward_sized(attend_plan *plan, const attend_att
 attend_status attend_layer_forward_sized(attend_plan *plan, const attend_layer_args *args, size_t args_bytes)
 {
     attend_layer_args resolved;
-    ATTEND_TRY(check_plan(plan, ATTEND_LAYER));
+    ATTEND_TRY(attend_plan_check(plan, ATTEND_LAYER));
     ATTEND_TRY(attend_layer_args_resolve(&plan->problem, args, args_bytes, &resolved));
     return plan->context->backend->layer_forward(plan, &resolved);
 }

@@ -9,8 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Copies a caller's struct of `bytes` bytes into ours; fields that an older caller does not know stay zero. */
-static attend_status read_struct(const char *name, void *to, size_t to_bytes, const void *from, size_t from_bytes)
+attend_status attend_struct_read(const char *name, void *to, size_t to_bytes, const void *from, size_t from_bytes)
 {
     if (!from) return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is NULL", name);
     if (from_bytes > to_bytes)
@@ -194,7 +193,7 @@ static attend_status check_products(const attend_problem *p)
 attend_status attend_problem_resolve(const attend_problem *problem, size_t bytes, attend_operation operation,
                                      attend_problem *p)
 {
-    ATTEND_TRY(read_struct("problem", p, sizeof *p, problem, bytes));
+    ATTEND_TRY(attend_struct_read("problem", p, sizeof *p, problem, bytes));
     ATTEND_TRY(check_range("batch", p->batch, 0));
     ATTEND_TRY(check_range("seqlen_q", p->seqlen_q, 0));
     ATTEND_TRY(check_range("seqlen_k", p->seqlen_k, 0));
@@ -222,26 +221,12 @@ attend_status attend_problem_resolve(const attend_problem *problem, size_t bytes
     return check_products(p);
 }
 
-/* One expected argument: where it stands, what it must look like. */
-typedef struct expected {
-    const char *name;
-    attend_tensor *tensor; /* read and replaced by the resolved one */
-    attend_tensor_role role;
-    bool optional;
-    attend_dtype dtype;
-    int rank;
-    int64_t shape[ATTEND_MAX_RANK];
-} expected;
-
-enum { MAX_ARGUMENTS = 12 + ATTEND_SIDE_TENSORS };
-
-/* side: already resolved; outputs must not overlap those either. NULL: none. */
-static attend_status resolve_all(const expected *arguments, int count, const attend_side_args *side)
+attend_status attend_expected_resolve(const attend_expected *arguments, int count, const attend_side_args *side)
 {
-    attend_named_tensor named[MAX_ARGUMENTS];
+    attend_named_tensor named[ATTEND_MAX_EXPECTED + ATTEND_SIDE_TENSORS];
     int all = count;
     for (int i = 0; i < count; i++) {
-        const expected *e = &arguments[i];
+        const attend_expected *e = &arguments[i];
         attend_tensor given = *e->tensor;
         named[i] = (attend_named_tensor){e->name, e->tensor, e->role};
         if (e->optional && !given.data) continue;
@@ -252,7 +237,7 @@ static attend_status resolve_all(const expected *arguments, int count, const att
     return attend_tensors_disjoint(named, all);
 }
 
-static attend_status check_rows(const expected *arguments, int count)
+attend_status attend_expected_check_rows(const attend_expected *arguments, int count)
 {
     for (int i = 0; i < count; i++)
         if (arguments[i].tensor->data) ATTEND_TRY(attend_tensor_check_rows(arguments[i].name, arguments[i].tensor));
@@ -262,9 +247,9 @@ static attend_status check_rows(const expected *arguments, int count)
 attend_status attend_attention_args_resolve(const attend_problem *p, const attend_attention_args *args, size_t bytes,
                                             attend_attention_args *r)
 {
-    ATTEND_TRY(read_struct("args", r, sizeof *r, args, bytes));
+    ATTEND_TRY(attend_struct_read("args", r, sizeof *r, args, bytes));
     int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
-    const expected arguments[] = {
+    const attend_expected arguments[] = {
         {"q", &r->q, ATTEND_INPUT, false, p->dtype, 4, {batch, rows_q, p->num_heads, p->head_dim}},
         {"k", &r->k, ATTEND_INPUT, false, p->dtype, 4, {batch, rows_k, p->num_kv_heads, p->head_dim}},
         {"v", &r->v, ATTEND_INPUT, false, p->dtype, 4, {batch, rows_k, p->num_kv_heads, p->head_dim_v}},
@@ -273,14 +258,14 @@ attend_status attend_attention_args_resolve(const attend_problem *p, const atten
     };
     attend_side_args side = attend_side_of_attention(r);
     ATTEND_TRY(attend_side_resolve(p, &side));
-    ATTEND_TRY(resolve_all(arguments, 5, &side));
-    return check_rows(arguments, 4);
+    ATTEND_TRY(attend_expected_resolve(arguments, 5, &side));
+    return attend_expected_check_rows(arguments, 4);
 }
 
 attend_status attend_layer_args_resolve(const attend_problem *p, const attend_layer_args *args, size_t bytes,
                                         attend_layer_args *r)
 {
-    ATTEND_TRY(read_struct("args", r, sizeof *r, args, bytes));
+    ATTEND_TRY(attend_struct_read("args", r, sizeof *r, args, bytes));
     bool cross = attend_problem_is_cross(p);
     if (!cross && r->context.data)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "context is given, but the problem's context_hidden_size is 0");
@@ -288,7 +273,7 @@ attend_status attend_layer_args_resolve(const attend_problem *p, const attend_la
         return attend_fail(ATTEND_INVALID_ARGUMENT, "positions is given, but the problem does not announce it (rotary)");
     if (!cross && !r->cu_seqlens_k) r->cu_seqlens_k = r->cu_seqlens_q;
     int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
-    const expected arguments[] = {
+    const attend_expected arguments[] = {
         {"x", &r->x, ATTEND_INPUT, false, p->dtype, 3, {batch, rows_q, p->hidden_size}},
         {"context", &r->context, ATTEND_INPUT, !cross, p->dtype, 3, {batch, rows_k, p->context_hidden_size}},
         {"out", &r->out, ATTEND_OUTPUT, false, p->dtype, 3, {batch, rows_q, p->output_size}},
@@ -301,8 +286,8 @@ attend_status attend_layer_args_resolve(const attend_problem *p, const attend_la
     };
     attend_side_args side = attend_side_of_layer(r);
     ATTEND_TRY(attend_side_resolve(p, &side));
-    ATTEND_TRY(resolve_all(arguments, 9, &side));
-    return check_rows(arguments, 7);
+    ATTEND_TRY(attend_expected_resolve(arguments, 9, &side));
+    return attend_expected_check_rows(arguments, 7);
 }
 
 /* One of a matrix's strides is 1 and the other steps over a whole row or column, as GEMM needs it. */
@@ -320,10 +305,10 @@ static attend_status check_matrix(const char *name, const attend_tensor *w)
 attend_status attend_layer_weights_resolve(const attend_problem *p, const attend_layer_weights *weights, size_t bytes,
                                            attend_layer_weights *r)
 {
-    ATTEND_TRY(read_struct("weights", r, sizeof *r, weights, bytes));
+    ATTEND_TRY(attend_struct_read("weights", r, sizeof *r, weights, bytes));
     int64_t source = attend_problem_is_cross(p) ? p->context_hidden_size : p->hidden_size;
     int64_t q = p->num_heads * p->head_dim, k = p->num_kv_heads * p->head_dim, v = p->num_kv_heads * p->head_dim_v;
-    const expected arguments[] = {
+    const attend_expected arguments[] = {
         {"wq", &r->wq, ATTEND_INPUT, false, p->dtype, 2, {q, p->hidden_size}},
         {"wk", &r->wk, ATTEND_INPUT, false, p->dtype, 2, {k, source}},
         {"wv", &r->wv, ATTEND_INPUT, false, p->dtype, 2, {v, source}},
@@ -340,7 +325,7 @@ attend_status attend_layer_weights_resolve(const attend_problem *p, const attend
     for (int i = 8; i < 12; i++)
         if (arguments[i].tensor->data && p->qk_norm < (i < 10 ? ATTEND_QK_NORM_RMS : ATTEND_QK_NORM_LAYER))
             return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is given, but the problem's qk_norm has no use for it", arguments[i].name);
-    ATTEND_TRY(resolve_all(arguments, 12, NULL));
+    ATTEND_TRY(attend_expected_resolve(arguments, 12, NULL));
     for (int i = 0; i < 4; i++) ATTEND_TRY(check_matrix(arguments[i].name, arguments[i].tensor));
     for (int i = 4; i < 8; i++)
         if (arguments[i].tensor->data) ATTEND_TRY(attend_tensor_check_rows(arguments[i].name, arguments[i].tensor));

@@ -7,7 +7,7 @@
 
 size_t attend_dtype_bytes(attend_dtype dtype)
 {
-    return dtype == ATTEND_U8 ? 1 : dtype == ATTEND_F16 || dtype == ATTEND_BF16 ? 2 : 4;
+    return dtype == ATTEND_U8 ? 1 : dtype == ATTEND_F16 || dtype == ATTEND_BF16 ? 2 : dtype == ATTEND_I64 ? 8 : 4;
 }
 
 const char *attend_dtype_name(attend_dtype dtype)
@@ -18,6 +18,7 @@ const char *attend_dtype_name(attend_dtype dtype)
     case ATTEND_BF16: return "bf16";
     case ATTEND_U8: return "u8";
     case ATTEND_I32: return "i32";
+    case ATTEND_I64: return "i64";
     }
     return "unknown dtype";
 }

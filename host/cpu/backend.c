@@ -125,4 +125,5 @@ const attend_backend attend_cpu_backend = {
     .explain = attend_cpu_explain,
     .choice = attend_cpu_kernel_choice,
     .kernel = attend_cpu_kernel_info,
+    .inspect = attend_cpu_inspect,
 };

@@ -62,6 +62,8 @@ attend_cpu_way attend_cpu_way_of(const attend_cpu_plan *plan);
 int64_t attend_cpu_units(const attend_cpu_plan *plan, int64_t heads_together);
 attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention_args *args);
 
+attend_status attend_cpu_inspect(attend_plan *plan, const attend_attention_args *args, const attend_look *look);
+
 /* y = x·Wᵀ + b for x [batch, seqlen, in], y [batch, seqlen, out] of any row strides. */
 attend_status attend_cpu_projection_create(const attend_tensor *weight, const attend_tensor *bias, int64_t batch,
                                            int64_t seqlen, int threads, size_t *bytes, attend_cpu_projection **projection);

@@ -5,6 +5,7 @@
    S[keys][lanes] = K·Qᵀ, turns them into weights P where they lie, and adds O[columns][lanes] += Vᵀ·P. K and V are the operand that
    is broadcast, Q and P the one that is loaded: so softmax never crosses lanes, and P needs no packing. A row's numbers depend on
    nothing beside it. */
+#include "inspect.h"
 #include "kernel.h"
 #include "kernel_multiply.h"
 #include "kernel_pack.h"
@@ -311,4 +312,5 @@ static void run(const attend_cpu_task *task)
 static bool runs_here(void) { return ATTEND_RUNS_HERE; }
 
 const attend_cpu_kernel CONCAT(attend_cpu_kernel_, ATTEND_ISA) = {
-    STRING(ATTEND_ISA), LANES, ROWS, VECTORS, runs_here, scratch_floats, pack, run, run_few, merge};
+    STRING(ATTEND_ISA), LANES, ROWS, VECTORS, runs_here, scratch_floats, pack, run, run_few, merge,
+    &CONCAT(attend_cpu_inspector_, ATTEND_ISA)};

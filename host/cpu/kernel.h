@@ -86,6 +86,7 @@ typedef struct attend_cpu_kernel {
     void (*run_few)(const attend_cpu_task *tasks, int64_t count);
     /* Merges the partials of the task's rows over all spans and finishes them. */
     void (*merge)(const attend_cpu_task *task);
+    const struct attend_cpu_inspector *inspector; /* inspect.h */
 } attend_cpu_kernel;
 
 /* Fastest first; ends with the portable one. */

@@ -83,7 +83,7 @@ ALWAYS_INLINE void pack_values(const attend_cpu_task *task, int64_t first, atten
             }
 }
 
-static void pack(const attend_cpu_task *task, int64_t first)
+static inline void pack(const attend_cpu_task *task, int64_t first)
 {
     switch (task->problem->dtype) {
     case ATTEND_F32: pack_keys(task, first, ATTEND_F32), pack_values(task, first, ATTEND_F32); break;

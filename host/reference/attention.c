@@ -115,7 +115,7 @@ bool attend_reference_keys_load(attend_reference_keys *keys, const attend_proble
             keys->k[c * n + j] = attend_load(k, k_head + j * k->stride[1] + c * k->stride[3]);
             keys->k32[c * n + j] = (float)keys->k[c * n + j];
         }
-        for (int64_t c = 0; c < dv; c++) {
+        for (int64_t c = 0; c < dv && v->data; c++) {
             keys->v[j * dv + c] = attend_load(v, v_head + j * v->stride[1] + c * v->stride[3]);
             keys->v32[j * dv + c] = (float)keys->v[j * dv + c];
         }
@@ -185,6 +185,16 @@ static void score(const attend_reference_keys *keys, const double *q, row_work *
     if (p->sinks && sink != -INFINITY) w->sum += w->sink, w->max_magnitude = fmax(w->max_magnitude, fabs(sink));
 }
 
+/* The relative error that the weight of a key may have before it is divided by their sum. */
+static double weight_error(const row_work *w, int64_t j) { return w->delta[j] + 4 * epsilon * w->max_magnitude + 0x1p-22; }
+
+static double sink_error(const row_work *w) { return 4 * epsilon * w->max_magnitude + 0x1p-22; }
+
+static double lse_error(const row_work *w, double largest_error, double lse)
+{
+    return largest_error + ((double)w->count + 8) * epsilon + 4 * epsilon * fabs(lse);
+}
+
 /* Rule 1: see docs/numerics.md for each term. */
 static void bound_row(const attend_reference_keys *keys, const row_work *w, double *absolute_v, attend_reference_row *row)
 {
@@ -195,7 +205,7 @@ static void bound_row(const attend_reference_keys *keys, const row_work *w, doub
     for (int64_t j = 0; j < keys->seqlen_k; j++) {
         if (!w->sees[j]) continue;
         double weight = w->p[j] / w->sum;
-        double eta = w->delta[j] + 4 * epsilon * w->max_magnitude + 0x1p-22;
+        double eta = weight_error(w, j);
         weighted_eta += weight * eta;
         largest_eta = fmax(largest_eta, eta);
         largest_p = fmax(largest_p, weight);
@@ -207,7 +217,7 @@ static void bound_row(const attend_reference_keys *keys, const row_work *w, doub
         }
     }
     if (p->sinks) {
-        double eta = 4 * epsilon * w->max_magnitude + 0x1p-22;
+        double eta = sink_error(w);
         weighted_eta += w->sink / w->sum * eta;
         largest_eta = fmax(largest_eta, eta);
     }
@@ -215,7 +225,7 @@ static void bound_row(const attend_reference_keys *keys, const row_work *w, doub
         row->bound[c] += fabs(row->out[c]) * (weighted_eta + (m + 8) * epsilon + u) + attend_half_least(p->dtype);
         if (p->dtype == ATTEND_F16) row->bound[c] += 0x1p-25 * largest_p * absolute_v[c];
     }
-    row->lse_bound = largest_eta + (m + 8) * epsilon + 4 * epsilon * fabs(row->lse);
+    row->lse_bound = lse_error(w, largest_eta, row->lse);
 }
 
 /* Rule 2 for 16-bit dtypes: fp64, but the weights are rounded before they meet V, and so is the result. */
@@ -292,4 +302,28 @@ void attend_reference_attend(const attend_reference_keys *keys, int64_t head, in
         baseline_naive(keys, q, &w, (float *)w.delta, (float *)spare, row);
     else
         baseline_rounded(keys, &w, row);
+}
+
+void attend_reference_weigh(const attend_reference_keys *keys, int64_t head, int64_t query, const double *q, double *scratch,
+                            attend_reference_weights *weights)
+{
+    int64_t n = keys->seqlen_k;
+    row_work w = {.head = head, .query = query, .p = scratch, .delta = scratch + n, .sees = (bool *)(scratch + 2 * n)};
+    bool sinks = keys->problem->sinks;
+    *weights = (attend_reference_weights){.p = w.p, .error = w.delta, .sees = w.sees};
+    if (query >= keys->seqlen_q) return; /* padding: q is not read */
+    score(keys, q, &w);
+    double largest = sinks ? sink_error(&w) : 0;
+    if (w.count == 0) {
+        weights->sink = sinks;
+        return;
+    }
+    for (int64_t j = 0; j < n; j++) {
+        w.delta[j] = weight_error(&w, j);
+        if (w.sees[j]) largest = fmax(largest, w.delta[j]);
+        w.p[j] = w.sees[j] ? w.p[j] / w.sum : 0;
+    }
+    weights->count = w.count;
+    weights->sink = sinks ? w.sink / w.sum : 0, weights->sink_error = sink_error(&w);
+    weights->sum_error = lse_error(&w, largest, w.max + log(w.sum));
 }

@@ -97,6 +97,14 @@ static attend_status layer_forward(attend_plan *plan, const attend_layer_args *a
     return ATTEND_OK;
 }
 
+static attend_status inspect(attend_plan *plan, const attend_attention_args *args, const attend_look *look)
+{
+    ATTEND_TRY(attend_lists_check(&plan->problem, args));
+    if (!attend_reference_inspect(&plan->problem, args, look, NULL, threads_of(plan)))
+        return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's copy of K");
+    return ATTEND_OK;
+}
+
 static bool kernel(size_t index, attend_kernel_info *info)
 {
     (void)index, (void)info;
@@ -112,5 +120,6 @@ const attend_backend attend_reference_backend = {
     .plan_destroy = plan_destroy,
     .attention_forward = attention_forward,
     .layer_forward = layer_forward,
+    .inspect = inspect,
     .kernel = kernel,
 };

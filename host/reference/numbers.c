@@ -30,6 +30,7 @@ double attend_load(const attend_tensor *tensor, int64_t offset)
     case ATTEND_BF16: return attend_from_bf16(((const uint16_t *)tensor->data)[offset]);
     case ATTEND_U8: return ((const uint8_t *)tensor->data)[offset];
     case ATTEND_I32: return ((const int32_t *)tensor->data)[offset];
+    case ATTEND_I64: return (double)((const int64_t *)tensor->data)[offset];
     }
     return ((const double *)tensor->data)[offset];
 }
@@ -42,6 +43,7 @@ void attend_store(const attend_tensor *tensor, int64_t offset, double value)
     case ATTEND_BF16: ((uint16_t *)tensor->data)[offset] = attend_to_bf16(attend_double_to_odd(value)); return;
     case ATTEND_U8: ((uint8_t *)tensor->data)[offset] = (uint8_t)value; return;
     case ATTEND_I32: ((int32_t *)tensor->data)[offset] = (int32_t)value; return;
+    case ATTEND_I64: ((int64_t *)tensor->data)[offset] = (int64_t)value; return;
     }
     ((double *)tensor->data)[offset] = value;
 }

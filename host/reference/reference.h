@@ -1,9 +1,9 @@
 /* The definition of correct, in fp64 and without any trick: attention row by row, projections element by element, with the
-   error bound and the quality baseline of docs/numerics.md beside each result. Depends on nothing but attend.h. */
+   error bound and the quality baseline of docs/numerics.md beside each result. Depends on nothing but the public headers. */
 #ifndef ATTEND_REFERENCE_H
 #define ATTEND_REFERENCE_H
 
-#include <attend/attend.h>
+#include <attend/inspect.h>
 
 /* Unit roundoff of a storage dtype, and half its least subnormal. */
 double attend_unit_roundoff(attend_dtype dtype);
@@ -46,6 +46,23 @@ int64_t attend_reference_scratch(const attend_problem *problem, int64_t seqlen_k
 /* q: the query's head_dim elements, as doubles. */
 void attend_reference_attend(const attend_reference_keys *keys, int64_t head, int64_t query, const double *q, double *scratch,
                              attend_reference_row *row);
+
+/* One query's weights, and how far computed ones may be off, relatively: by `error` each, and all alike by `sum_error`. */
+typedef struct attend_reference_weights {
+    double *p, *error; /* [seqlen_k], in the scratch; p is 0 where nothing is seen */
+    bool *sees;
+    int64_t count; /* of keys seen */
+    double sink, sink_error, sum_error;
+} attend_reference_weights;
+void attend_reference_weigh(const attend_reference_keys *keys, int64_t head, int64_t query, const double *q, double *scratch,
+                            attend_reference_weights *weights);
+
+/* attend/inspect.h by its definitions, stored into the look's tensors; where `bounds` has a tensor of the same name (fp64 memory
+   without gaps, top_keys excepted), also how far a correct result may be off: docs/inspect.md derives it. args: resolved, on the
+   host. False where memory lacks. */
+struct attend_look;
+bool attend_reference_inspect(const attend_problem *problem, const attend_attention_args *args, const struct attend_look *look,
+                              const attend_inspection *bounds, int threads);
 
 /* Rows of a whole problem, computed by `threads` threads and handed to take() as they are done, from those threads, one call
    a row, with its place in the tensors. Rows past a query length come as zeros. args: resolved, on the host. False where

@@ -63,12 +63,12 @@ ATTEND_API const char *attend_version(void);
 
 /* ---- tensors ------------------------------------------------------------------------------------------------- */
 
-/* Activations and weights are of the first three; masks are ATTEND_U8, segment ids ATTEND_I32. */
-typedef enum attend_dtype { ATTEND_F32 = 0, ATTEND_F16, ATTEND_BF16, ATTEND_U8, ATTEND_I32 } attend_dtype;
+/* Activations and weights are of the first three; masks are ATTEND_U8, segment ids ATTEND_I32, indices of keys ATTEND_I64. */
+typedef enum attend_dtype { ATTEND_F32 = 0, ATTEND_F16, ATTEND_BF16, ATTEND_U8, ATTEND_I32, ATTEND_I64 } attend_dtype;
 
 /* Bytes of one element. */
 ATTEND_API size_t attend_dtype_bytes(attend_dtype dtype);
-/* "f32", "f16", "bf16", "u8", "i32". */
+/* "f32", "f16", "bf16", "u8", "i32", "i64". */
 ATTEND_API const char *attend_dtype_name(attend_dtype dtype);
 
 #define ATTEND_MAX_RANK 4

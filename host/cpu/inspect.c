@@ -1,0 +1,358 @@
+/* Inspection on the CPU: deals out blocks of rows of query heads to threads, takes each through the keys twice (once, where LSE
+   is given), and writes what was seen. What blocks of one head share, map and distance, each leaves in a place of its own; those
+   are summed in order, so that no bit depends on the threads. */
+#include "inspect.h"
+#include "../arguments.h"
+#include "cpu.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+
+enum { GLANCES = 4 }; /* of a block, which share packed keys */
+
+typedef struct inspecting {
+    const attend_cpu_plan *plan;
+    const attend_problem *problem;
+    const attend_cpu_inspector *inspector;
+    const attend_attention_args *args;
+    const attend_look *look;
+    attend_lists lists;
+    attend_terms terms;
+    int64_t block_rows, blocks;   /* rows of a block, blocks of a head */
+    int64_t map_first, map_slots; /* the first block that the map touches; places a head for rows of tiles */
+    float *slots;                 /* [batch][num_heads][map_slots][X]: block b leaves tile row y at b - map_first + y */
+    double (*sums)[2];            /* [batch][num_heads][blocks]: weight, weight·distance */
+    char *scratch;
+    size_t scratch_bytes; /* of a thread */
+} inspecting;
+
+/* One thread's memory, laid out once. */
+typedef struct memory {
+    attend_cpu_glance glances[GLANCES];
+    float *keys, *scores;
+} memory;
+
+static const double ln2 = 0.6931471805599453;
+
+static bool wants_map(const inspecting *w) { return w->look->want.map.data != NULL; }
+
+static size_t scratch_bytes(const inspecting *w)
+{
+    int64_t width = ATTEND_CPU_GLANCE, columns = wants_map(w) ? w->look->want.map.shape[3] : 0;
+    int64_t floats = ATTEND_CPU_BLOCK * (w->problem->head_dim + 2 * width) +
+                     GLANCES * width * (w->problem->head_dim + columns + 3 * w->look->top);
+    return sizeof(memory) + (size_t)floats * sizeof(float) + 64 * (3 + 4 * GLANCES);
+}
+
+static void *carve(char **from, int64_t elements, size_t bytes)
+{
+    void *piece = *from;
+    *from += ((size_t)elements * bytes + 63) / 64 * 64;
+    return piece;
+}
+
+static memory *lay_out(const inspecting *w, int64_t thread)
+{
+    char *at = w->scratch + thread * (int64_t)w->scratch_bytes;
+    int64_t width = ATTEND_CPU_GLANCE, d = w->problem->head_dim, top = w->look->top;
+    memory *m = carve(&at, 1, sizeof *m);
+    m->keys = carve(&at, ATTEND_CPU_BLOCK * d, sizeof(float));
+    m->scores = carve(&at, ATTEND_CPU_BLOCK * width, sizeof(float));
+    for (int i = 0; i < GLANCES; i++) {
+        attend_cpu_glance *g = &m->glances[i];
+        g->q = carve(&at, width * d, sizeof(float));
+        g->map = wants_map(w) ? carve(&at, width * w->look->want.map.shape[3], sizeof(float)) : NULL;
+        g->top_scores = carve(&at, width * top, sizeof(float));
+        g->top_keys = carve(&at, width * top, sizeof(int64_t));
+    }
+    return m;
+}
+
+/* ---- a glance --------------------------------------------------------------------------------------------------- */
+
+static void see(const attend_cpu_task *task, attend_cpu_glance *g)
+{
+    g->low = INT64_MAX, g->high = 0, g->all_low = 0, g->all_high = INT64_MAX;
+    for (int64_t r = 0; r < ATTEND_CPU_GLANCE; r++) {
+        int64_t row = g->first_row + r;
+        g->begin[r] = g->end[r] = 0;
+        if (r >= g->rows) continue;
+        if (row < task->sequence.seqlen_q) {
+            g->begin[r] = attend_visible_begin(task->problem, &task->sequence, row);
+            g->end[r] = attend_visible_end(task->problem, &task->sequence, row);
+        }
+        if (g->begin[r] >= g->end[r]) {
+            g->all_high = 0;
+            continue;
+        }
+        if (g->begin[r] < g->low) g->low = g->begin[r];
+        if (g->end[r] > g->high) g->high = g->end[r];
+        if (g->begin[r] > g->all_low) g->all_low = g->begin[r];
+        if (g->end[r] < g->all_high) g->all_high = g->end[r];
+    }
+    if (g->high == 0) g->low = 0;
+}
+
+/* Rows chosen for their weights start with zeros; a row chosen twice is copied at the end. */
+static void choose_weights(const inspecting *w, const attend_cpu_task *task, int64_t head, attend_cpu_glance *g)
+{
+    const attend_inspection *want = &w->look->want;
+    const attend_tensor *t = &want->weights;
+    for (int64_t n = 0; t->data && n < want->num_queries; n++) {
+        int64_t r = want->queries[n] - task->sequence.first_q - g->first_row;
+        if (r < 0 || r >= g->rows || g->weights[r]) continue;
+        g->weights[r] = (float *)t->data + task->sequence.batch * t->stride[0] + head * t->stride[1] + n * t->stride[2];
+        memset(g->weights[r], 0, (size_t)w->problem->seqlen_k * sizeof(float));
+    }
+}
+
+static void begin(const inspecting *w, const attend_cpu_task *task, int64_t head, attend_cpu_glance *g)
+{
+    int64_t lanes = w->inspector->lanes;
+    g->vectors = (int)((g->rows + lanes - 1) / lanes);
+    see(task, g);
+    memset(g->mass, 0, sizeof g->mass);
+    if (g->map) memset(g->map, 0, (size_t)(w->look->want.map.shape[3] * g->vectors * lanes) * sizeof(float));
+    for (int64_t r = 0; r < ATTEND_CPU_GLANCE; r++) {
+        g->max[r] = -INFINITY, g->sum[r] = g->lse[r] = 0;
+        g->weight[r] = g->entropy[r] = g->distance[r] = 0;
+        g->weights[r] = NULL, g->listed[r] = 0;
+        g->least_top[r] = w->look->top > 0 ? -INFINITY : INFINITY;
+    }
+    choose_weights(w, task, head, g);
+    w->inspector->take_queries(task, g);
+}
+
+/* log2 of the sums, or of what the caller's LSE says; 0 for a row that sees nothing. */
+static void settle(const inspecting *w, const attend_cpu_task *task, const attend_head *head, attend_cpu_glance *g)
+{
+    const attend_tensor *given = &w->args->lse;
+    const attend_sequence *s = &task->sequence;
+    for (int64_t r = 0; r < g->rows && g->first_row + r < s->seqlen_q; r++) {
+        double sum = g->sum[r], max = g->max[r], lse = sum != 0 ? max + log2(sum) : -INFINITY;
+        if (given->data) {
+            int64_t at =
+                s->batch * given->stride[0] + head->head * given->stride[1] + (s->first_q + g->first_row + r) * given->stride[2];
+            lse = ((const float *)given->data)[at] / ln2;
+        } else if (w->problem->sinks) {
+            double sink = attend_head_sink(&w->terms, head->head) / ln2, top = sink > lse ? sink : lse;
+            if (top != -INFINITY) lse = isnan(lse) ? lse : top + log2(exp2(lse - top) + exp2(sink - top));
+        }
+        g->lse[r] = lse == -INFINITY ? 0 : lse == INFINITY ? NAN : (float)lse;
+    }
+}
+
+/* ---- what it has seen ------------------------------------------------------------------------------------------- */
+
+/* Where the results of a row stand, in a tensor with the axes [batch, num_heads, rows, …]. */
+static int64_t place(const attend_tensor *t, const attend_sequence *s, int64_t head, int64_t row)
+{
+    return s->batch * t->stride[0] + head * t->stride[1] + (s->first_q + row) * t->stride[2];
+}
+
+static void give_top(const inspecting *w, const attend_sequence *s, int64_t head, int64_t r, const attend_cpu_glance *g)
+{
+    const attend_tensor *keys = &w->look->want.top_keys, *weights = &w->look->want.top_weights;
+    bool poisoned = isnan(g->weight[r]);
+    for (int64_t n = 0; n < w->look->top; n++) {
+        bool there = n < g->listed[r] && !poisoned;
+        float weight = there ? exp2f(g->top_scores[r * w->look->top + n] - g->lse[r]) : poisoned ? NAN : 0;
+        if (keys->data)
+            ((int64_t *)keys->data)[place(keys, s, head, g->first_row + r) + n * keys->stride[3]] =
+                there ? g->top_keys[r * w->look->top + n] : -1;
+        if (weights->data) ((float *)weights->data)[place(weights, s, head, g->first_row + r) + n * weights->stride[3]] = weight;
+    }
+}
+
+static void give_row(const inspecting *w, const attend_sequence *s, int64_t head, int64_t r, const attend_cpu_glance *g)
+{
+    const attend_tensor *entropy = &w->look->want.entropy, *mass = &w->look->want.mass;
+    double nats = g->entropy[r] * ln2;
+    if (w->problem->sinks && g->weight[r] != 0) { /* alone it is certain */
+        double surplus = attend_head_sink(&w->terms, head) / ln2 - g->lse[r], weight = exp2(surplus);
+        if (weight != 0) nats -= weight * surplus * ln2;
+    }
+    if (entropy->data) ((float *)entropy->data)[place(entropy, s, head, g->first_row + r)] = (float)nats;
+    for (int64_t n = 0; mass->data && n < w->look->want.num_windows; n++)
+        ((float *)mass->data)[place(mass, s, head, g->first_row + r) + n * mass->stride[3]] = g->mass[n][r];
+    give_top(w, s, head, r, g);
+}
+
+static void give_map(const inspecting *w, int64_t head_index, int64_t block, int64_t r, const attend_cpu_glance *g)
+{
+    const attend_inspection *want = &w->look->want;
+    int64_t columns = want->map.shape[3], y = g->first_row + r - want->first_query, step = g->vectors * w->inspector->lanes;
+    if (!g->map || y < 0 || y >= want->map_queries) return;
+    int64_t slot = block - w->map_first + attend_map_tile(y, want->map_queries, want->map.shape[2]);
+    float *to = w->slots + (head_index * w->map_slots + slot) * columns;
+    for (int64_t x = 0; x < columns; x++) to[x] += g->map[x * step + r];
+}
+
+static void copy_repeated(const inspecting *w, const attend_sequence *s, int64_t head, const attend_cpu_glance *g)
+{
+    const attend_inspection *want = &w->look->want;
+    const attend_tensor *t = &want->weights;
+    for (int64_t n = 0; t->data && n < want->num_queries; n++) {
+        int64_t r = want->queries[n] - s->first_q - g->first_row;
+        if (r < 0 || r >= g->rows) continue;
+        float *to = (float *)t->data + s->batch * t->stride[0] + head * t->stride[1] + n * t->stride[2];
+        if (to != g->weights[r]) memcpy(to, g->weights[r], (size_t)w->problem->seqlen_k * sizeof *to);
+    }
+}
+
+static void give(const inspecting *w, const attend_sequence *s, int64_t head_index, int64_t block, const attend_cpu_glance *g)
+{
+    double *sums = w->sums[head_index * w->blocks + block];
+    int64_t head = head_index % w->problem->num_heads;
+    for (int64_t r = 0; r < g->rows; r++) {
+        give_row(w, s, head, r, g);
+        give_map(w, head_index, block, r, g);
+        sums[0] += g->weight[r], sums[1] += g->distance[r];
+    }
+    copy_repeated(w, s, head, g);
+}
+
+/* ---- blocks of rows --------------------------------------------------------------------------------------------- */
+
+static attend_cpu_rows rows_of(const attend_tensor *t, int64_t batch, int64_t first, int64_t head)
+{
+    int64_t at = batch * t->stride[0] + first * t->stride[1] + head * t->stride[2];
+    return (attend_cpu_rows){(char *)t->data + at * (int64_t)attend_dtype_bytes(t->dtype), t->stride[1], 0};
+}
+
+static void walk(const inspecting *w, const attend_cpu_task *task, memory *m, int glances, bool second)
+{
+    int64_t low = INT64_MAX, high = 0;
+    for (int i = 0; i < glances; i++) {
+        if (m->glances[i].high == 0) continue;
+        if (m->glances[i].low < low) low = m->glances[i].low;
+        if (m->glances[i].high > high) high = m->glances[i].high;
+    }
+    for (int64_t first = low / ATTEND_CPU_BLOCK * ATTEND_CPU_BLOCK; first < high; first += ATTEND_CPU_BLOCK) {
+        w->inspector->take_keys(task, first, m->keys);
+        for (int i = 0; i < glances; i++)
+            if (second)
+                w->inspector->look(task, w->look, first, m->keys, m->scores, &m->glances[i]);
+            else
+                w->inspector->sum(task, first, m->keys, m->scores, &m->glances[i]);
+    }
+}
+
+static void inspect_block(const inspecting *w, int64_t unit, memory *m)
+{
+    const attend_problem *p = w->problem;
+    int64_t head_index = unit / w->blocks, block = unit % w->blocks, b = head_index / p->num_heads,
+            head = head_index % p->num_heads;
+    const attend_sequence s = attend_sequence_of(p, &w->lists, b);
+    const attend_head own = attend_head_of(p, &w->terms, &s, b, head);
+    const attend_cpu_elements elements = {&own, 1};
+    int64_t row = block * w->block_rows, width = w->inspector->lanes * w->inspector->vectors, all = attend_rows_of(p, &s);
+    int64_t end = row + w->block_rows < all ? row + w->block_rows : all;
+    attend_cpu_task task = {
+        .problem = p,
+        .blocking = {ATTEND_CPU_BLOCK, GLANCES},
+        .group = 1,
+        .heads = &own,
+        .sequence = s,
+        .q = rows_of(&w->args->q, s.batch, s.first_q, head),
+        .k = rows_of(&w->args->k, s.batch, s.first_k, head / (p->num_heads / p->num_kv_heads)),
+    };
+    if (attend_is_elementwise(p))
+        task.modifier = (attend_cpu_modifier){attend_cpu_elements_apply, attend_cpu_elements_hidden, &elements};
+    int glances = 0;
+    for (; row < end; row += width, glances++) {
+        m->glances[glances].first_row = row, m->glances[glances].rows = end - row < width ? end - row : width;
+        begin(w, &task, head, &m->glances[glances]);
+    }
+    if (!w->args->lse.data) walk(w, &task, m, glances, false);
+    for (int i = 0; i < glances; i++) settle(w, &task, &own, &m->glances[i]);
+    walk(w, &task, m, glances, true);
+    for (int i = 0; i < glances; i++) give(w, &s, head_index, block, &m->glances[i]);
+}
+
+/* ---- what blocks share ------------------------------------------------------------------------------------------ */
+
+static void finish_tiles(const inspecting *w, int64_t head_index, int64_t y)
+{
+    const attend_inspection *want = &w->look->want;
+    const attend_tensor *t = &want->map;
+    int64_t rows = t->shape[2], columns = t->shape[3], b = head_index / w->problem->num_heads,
+            head = head_index % w->problem->num_heads;
+    int64_t first = attend_map_begin(y, want->map_queries, rows), end = attend_map_begin(y + 1, want->map_queries, rows);
+    for (int64_t x = 0; x < columns; x++) {
+        int64_t keys = attend_map_begin(x + 1, want->map_keys, columns) - attend_map_begin(x, want->map_keys, columns);
+        double sum = 0;
+        for (int64_t block = (want->first_query + first) / w->block_rows; block <= (want->first_query + end - 1) / w->block_rows;
+             block++)
+            sum += w->slots[(head_index * w->map_slots + block - w->map_first + y) * columns + x];
+        ((float *)t->data)[b * t->stride[0] + head * t->stride[1] + y * t->stride[2] + x * t->stride[3]] =
+            (float)(sum / ((double)(end - first) * (double)keys));
+    }
+}
+
+static void finish_distance(const inspecting *w, int64_t head_index)
+{
+    const attend_tensor *t = &w->look->want.distance;
+    double weight = 0, distance = 0;
+    for (int64_t i = 0; i < w->blocks; i++)
+        weight += w->sums[head_index * w->blocks + i][0], distance += w->sums[head_index * w->blocks + i][1];
+    ((float *)t->data)[head_index / w->problem->num_heads * t->stride[0] + head_index % w->problem->num_heads * t->stride[1]] =
+        weight != 0 ? (float)(distance / weight) : 0;
+}
+
+static bool reserve(inspecting *w)
+{
+    const attend_inspection *want = &w->look->want;
+    int64_t heads = w->problem->batch * w->problem->num_heads, slots = 0, sums;
+    size_t total = 0;
+    w->block_rows = GLANCES * w->inspector->lanes * w->inspector->vectors;
+    w->blocks = (w->problem->seqlen_q + w->block_rows - 1) / w->block_rows;
+    if (wants_map(w)) {
+        w->map_first = want->first_query / w->block_rows;
+        w->map_slots = (want->first_query + want->map_queries - 1) / w->block_rows - w->map_first + want->map.shape[2];
+        if (!attend_multiply(heads, w->map_slots, &slots) || !attend_multiply(slots, want->map.shape[3], &slots)) return false;
+    }
+    if (!attend_multiply(heads, w->blocks, &sums)) return false;
+    w->scratch_bytes = (scratch_bytes(w) + 63) / 64 * 64;
+    w->slots = calloc((size_t)slots + 1, sizeof *w->slots);
+    w->sums = calloc((size_t)sums + 1, sizeof *w->sums);
+    w->scratch = attend_cpu_allocate(w->plan->context->threads, w->scratch_bytes, &total);
+    return w->slots && w->sums && w->scratch;
+}
+
+static void run(const inspecting *w)
+{
+    int64_t heads = w->problem->batch * w->problem->num_heads, units = heads * w->blocks;
+    int64_t tile_rows = wants_map(w) ? heads * w->look->want.map.shape[2] : 0;
+#pragma omp parallel num_threads(w->plan->context->threads)
+    {
+        memory *m = lay_out(w, omp_get_thread_num());
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t i = 0; i < units; i++) inspect_block(w, units - 1 - i, m);
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < tile_rows; i++) finish_tiles(w, i / w->look->want.map.shape[2], i % w->look->want.map.shape[2]);
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < heads; i++)
+            if (w->look->want.distance.data) finish_distance(w, i);
+    }
+}
+
+attend_status attend_cpu_inspect(attend_plan *plan, const attend_attention_args *args, const attend_look *look)
+{
+    const attend_cpu_plan *cpu = plan->state;
+    inspecting w = {.plan = cpu,
+                    .problem = &plan->problem,
+                    .inspector = cpu->context->kernel->inspector,
+                    .args = args,
+                    .look = look,
+                    .lists = attend_lists_of(args),
+                    .terms = attend_terms_of(args)};
+    w.terms.relative_buckets = cpu->relative_buckets;
+    ATTEND_TRY(attend_lists_check(&plan->problem, args));
+    bool complete = reserve(&w);
+    if (complete) run(&w);
+    free(w.slots), free(w.sums), free(w.scratch);
+    return complete ? ATTEND_OK
+                    : attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for what inspecting attention of these lengths takes");
+}
