@@ -142,43 +142,51 @@ ALWAYS_INLINE void fold(const work *w, panel *p, int vectors, int64_t from, int6
     UNROLL(8) for (int v = 0; v < vectors; v++) store(p->l_span + v * LANES, l[v]);
 }
 
-typedef void product(const float *a, const float *b, int64_t depth, float *c);
+typedef void scores_product(const float *k, const float *q, int64_t depth, float *s, int64_t tiles);
+typedef void output_product(const float *v, int64_t next, const float *p, int64_t depth, float *o, int64_t tiles);
 
-/* O += Vᵀ·P over keys [from, to) of the block at `key`; lane by lane where not all rows see all keys. */
-ALWAYS_INLINE void aggregate(const work *w, panel *p, int vectors, product *output, int64_t key, int64_t from, int64_t to)
+/* O += Vᵀ·P over keys [from, to) of the block at `key`, which some lanes do not see. */
+static void aggregate_some(const work *w, const panel *p, int64_t key, int64_t from, int64_t to)
 {
-    int64_t step = vectors * LANES, low = least(most(p->all_low - key, from), to), high = least(most(p->all_high - key, low), to);
+    int64_t step = p->vectors * LANES;
     steps at = {1, ROWS, step, step};
-    vi begin[VECTORS] = {{0}}, end[VECTORS] = {{0}};
-    for (int v = 0; v < vectors && high - low < to - from; v++) seen_from(p, v, key, &begin[v], &end[v]);
-    for (int64_t c = 0; c < w->v_width; c += ROWS) {
-        const float *values = w->task->keys.v + key * w->v_width + c * w->keys;
-        float *o = p->o_span + c * step;
-        if (w->task->modifier.apply) { /* keys may be hidden anywhere */
-            for (int v = 0; v < vectors; v++)
-                multiply_weighed(at, values + from * ROWS, w->s + from * step + v * LANES, to - from, o + v * LANES);
-            continue;
+    for (int v = 0; v < p->vectors && from < to; v++) {
+        vi begin, end;
+        seen_from(p, v, key, &begin, &end);
+        const float *weights = w->s + from * step + v * LANES;
+        for (int64_t c = 0; c < w->v_width; c += ROWS) {
+            const float *values = w->task->keys.v + key * w->v_width + c * w->keys + from * ROWS;
+            float *o = p->o_span + c * step + v * LANES;
+            if (w->task->modifier.apply) /* keys may be hidden anywhere */
+                multiply_weighed(at, values, weights, to - from, o);
+            else
+                multiply_seen(at, values, weights, to - from, o, (int32_t)from, begin, end);
         }
-        for (int v = 0; v < vectors && from < low; v++)
-            multiply_seen(at, values + from * ROWS, w->s + from * step + v * LANES, low - from, o + v * LANES, (int32_t)from,
-                          begin[v], end[v]);
-        if (low < high) output(values + low * ROWS, w->s + low * step, high - low, o);
-        for (int v = 0; v < vectors && high < to; v++)
-            multiply_seen(at, values + high * ROWS, w->s + high * step + v * LANES, to - high, o + v * LANES, (int32_t)high,
-                          begin[v], end[v]);
     }
 }
 
+/* The same where all lanes see keys [low, high). */
+ALWAYS_INLINE void aggregate(const work *w, panel *p, int vectors, output_product *output, int64_t key, int64_t from, int64_t to)
+{
+    int64_t low = least(most(p->all_low - key, from), to), high = least(most(p->all_high - key, low), to);
+    if (w->task->modifier.apply) low = high = to;
+    aggregate_some(w, p, key, from, low);
+    if (low < high)
+        output(w->task->keys.v + key * w->v_width + low * ROWS, w->keys * ROWS, w->s + low * vectors * LANES, high - low,
+               p->o_span, w->v_width / ROWS);
+    aggregate_some(w, p, key, high, to);
+}
+
 /* One panel against the block of keys at `key`. */
-ALWAYS_INLINE void block_of(const work *w, panel *p, int vectors, product *scores, product *output, int64_t key)
+ALWAYS_INLINE void block_of(const work *w, panel *p, int vectors, scores_product *scores, output_product *output, int64_t key)
 {
     int64_t from = most(p->low - key, 0), to = least(p->high - key, w->keys), step = vectors * LANES;
     if (from >= to) return;
     const attend_cpu_modifier *modifier = &w->task->modifier;
     const attend_cpu_scores tile = {w->s + from * step, p->first_row, p->rows, 1, key + from, to - from, step};
     if (modifier->apply && modifier->hidden(modifier->state, &tile)) return;
-    for (int64_t j = from / ROWS * ROWS; j < to; j += ROWS)
-        scores(w->task->keys.k + (key + j) * w->d, p->q, w->d, w->s + j * step);
+    int64_t first = from / ROWS * ROWS;
+    scores(w->task->keys.k + (key + first) * w->d, p->q, w->d, w->s + first * step, (to - first + ROWS - 1) / ROWS);
     if (modifier->apply) modifier->apply(modifier->state, &tile);
     hide(w, p, key, from, least(p->all_low - key, to));
     hide(w, p, key, most(p->all_high - key, from), to);

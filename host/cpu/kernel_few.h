@@ -148,7 +148,7 @@ ALWAYS_INLINE void few_multiply(few *f, int rows, int vectors, int64_t r, int64_
         {
             vf weight = splat(f->s[(r + i) * FEW_KEYS + j]);
             if (elementwise && weight[0] == 0) continue; /* hidden: its value reaches the row in no way */
-            UNROLL(4) for (int n = 0; n < vectors; n++) sum[i][n] += weight * column[n];
+            UNROLL(4) for (int n = 0; n < vectors; n++) sum[i][n] = multiply_into(sum[i][n], weight, column[n]);
         }
     }
     UNROLL(4) for (int i = 0; i < rows; i++)

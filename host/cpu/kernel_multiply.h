@@ -15,41 +15,88 @@ typedef struct steps {
 /* One step of depth. rows, vectors and the steps that are constants where this is inlined shape the code. */
 ALWAYS_INLINE void multiply_add(int rows, int vectors, steps at, const float *a, const float *b, vf sum[8][8])
 {
+#ifdef TILE_4X3
+    if (rows == 4 && vectors == 3 && at.a_row == 1) {
+        multiply_add_4x3(a, b, sum);
+        return;
+    }
+#endif
     vf column[8];
     UNROLL(8) for (int v = 0; v < vectors; v++) column[v] = load(b + v * LANES);
     UNROLL(8) for (int r = 0; r < rows; r++)
     {
         vf x = splat(a[r * at.a_row]);
-        UNROLL(8) for (int v = 0; v < vectors; v++) sum[r][v] += x * column[v];
+        UNROLL(8) for (int v = 0; v < vectors; v++) sum[r][v] = multiply_into(sum[r][v], x, column[v]);
     }
 }
 
-/* Two steps a turn: with one, gcc moves accumulators between registers at its end. */
-ALWAYS_INLINE void multiply(int rows, int vectors, steps at, const float *a, const float *b, int64_t depth, float *c, bool accumulate)
+/* The first step makes the accumulators: from C, or of the products alone. */
+ALWAYS_INLINE void multiply_first(int rows, int vectors, steps at, const float *a, const float *b, vf sum[8][8], const float *c,
+                                  bool accumulate)
+{
+    vf column[8];
+    UNROLL(8) for (int v = 0; v < vectors; v++) column[v] = load(b + v * LANES);
+    UNROLL(8) for (int r = 0; r < rows; r++)
+    {
+        vf x = splat(a[r * at.a_row]);
+        UNROLL(8) for (int v = 0; v < vectors; v++)
+        {
+            if (accumulate)
+                sum[r][v] = multiply_into(load(c + r * at.c_row + v * LANES), x, column[v]);
+            else
+                sum[r][v] = x * column[v];
+        }
+    }
+}
+
+ALWAYS_INLINE void store_sums(int rows, int vectors, steps at, vf sum[8][8], float *c)
+{
+    UNROLL(8) for (int r = 0; r < rows; r++)
+    {
+        UNROLL(8) for (int v = 0; v < vectors; v++) store(c + r * at.c_row + v * LANES, sum[r][v]);
+    }
+}
+
+/* One tile. Its first and last steps stand apart from the others, beside what comes before and after: accumulators that wait to
+   be made or stored leave the multipliers idle, 10 % of the time at a depth of 64. Two steps a turn: with one, gcc moves
+   accumulators about. */
+ALWAYS_INLINE void multiply(int rows, int vectors, steps at, const float *a, const float *b, int64_t depth, float *c,
+                            bool accumulate)
 {
     vf sum[8][8];
-    UNROLL(8) for (int r = 0; r < rows; r++)
-        UNROLL(8) for (int v = 0; v < vectors; v++) sum[r][v] = accumulate ? load(c + r * at.c_row + v * LANES) : splat(0);
-    for (int64_t pairs = depth / 2; pairs > 0; pairs--) {
+    multiply_first(rows, vectors, at, a, b, sum, c, accumulate);
+    if (depth == 1) {
+        store_sums(rows, vectors, at, sum, c);
+        return;
+    }
+    a += at.a_depth, b += at.b_depth;
+    for (int64_t pairs = (depth - 2) / 2; pairs > 0; pairs--) {
         multiply_add(rows, vectors, at, a, b, sum);
         multiply_add(rows, vectors, at, a + at.a_depth, b + at.b_depth, sum);
         a += 2 * at.a_depth, b += 2 * at.b_depth;
     }
-    if (depth % 2) multiply_add(rows, vectors, at, a, b, sum);
-    UNROLL(8) for (int r = 0; r < rows; r++)
-        UNROLL(8) for (int v = 0; v < vectors; v++) store(c + r * at.c_row + v * LANES, sum[r][v]);
+    if (depth % 2) {
+        multiply_add(rows, vectors, at, a, b, sum);
+        a += at.a_depth, b += at.b_depth;
+    }
+    multiply_add(rows, vectors, at, a, b, sum);
+    store_sums(rows, vectors, at, sum, c);
 }
 
-/* The two products of a panel `vectors` wide, as functions of their own so that their loops get all registers:
-   S = K·Qᵀ (fresh) and O += Vᵀ·P (not). */
-#define PANEL_PRODUCTS(vectors)                                                                                        \
-    __attribute__((noinline)) static void scores_##vectors(const float *k, const float *q, int64_t depth, float *s)    \
-    {                                                                                                                  \
-        multiply(ROWS, vectors, (steps){1, ROWS, vectors * LANES, vectors * LANES}, k, q, depth, s, false);            \
-    }                                                                                                                  \
-    __attribute__((noinline)) static void output_##vectors(const float *v, const float *p, int64_t depth, float *o)    \
-    {                                                                                                                  \
-        multiply(ROWS, vectors, (steps){1, ROWS, vectors * LANES, vectors * LANES}, v, p, depth, o, true);             \
+/* The two products of a panel `vectors` wide over `tiles` tiles, as functions of their own so that their loops get all registers:
+   S = K·Qᵀ (fresh), tiles of K side by side, and O += Vᵀ·P (not), tiles of V `next` floats apart. */
+#define PANEL_PRODUCTS(vectors)                                                                                         \
+    __attribute__((noinline)) static void scores_##vectors(const float *k, const float *q, int64_t depth, float *s,     \
+                                                           int64_t tiles)                                               \
+    {                                                                                                                   \
+        for (; tiles > 0; tiles--, k += depth * ROWS, s += ROWS * vectors * LANES)                                      \
+            multiply(ROWS, vectors, (steps){1, ROWS, vectors * LANES, vectors * LANES}, k, q, depth, s, false);         \
+    }                                                                                                                   \
+    __attribute__((noinline)) static void output_##vectors(const float *v, int64_t next, const float *p, int64_t depth, \
+                                                           float *o, int64_t tiles)                                     \
+    {                                                                                                                   \
+        for (; tiles > 0; tiles--, v += next, o += ROWS * vectors * LANES)                                              \
+            multiply(ROWS, vectors, (steps){1, ROWS, vectors * LANES, vectors * LANES}, v, p, depth, o, true);          \
     }
 
 /* One vector wide, and only for lanes that see the key: key is that of depth 0, a lane sees [begin, end). What a lane does not see
@@ -61,7 +108,7 @@ ALWAYS_INLINE void multiply_seen(steps at, const float *a, const float *b, int64
     for (int64_t k = 0; k < depth; k++) {
         vi j = splat_int(key + (int32_t)k), seen = (begin <= j) & (j < end);
         vf column = load(b);
-        UNROLL(8) for (int r = 0; r < ROWS; r++) sum[r] = choose(seen, sum[r] + splat(a[r * at.a_row]) * column, sum[r]);
+        UNROLL(8) for (int r = 0; r < ROWS; r++) sum[r] = choose(seen, multiply_into(sum[r], splat(a[r * at.a_row]), column), sum[r]);
         a += at.a_depth, b += at.b_depth;
     }
     UNROLL(8) for (int r = 0; r < ROWS; r++) store(c + r * at.c_row, sum[r]);
@@ -75,7 +122,7 @@ ALWAYS_INLINE void multiply_weighed(steps at, const float *a, const float *b, in
     for (int64_t k = 0; k < depth; k++) {
         vf column = load(b);
         vi weighs = column != splat(0);
-        UNROLL(8) for (int r = 0; r < ROWS; r++) sum[r] = choose(weighs, sum[r] + splat(a[r * at.a_row]) * column, sum[r]);
+        UNROLL(8) for (int r = 0; r < ROWS; r++) sum[r] = choose(weighs, multiply_into(sum[r], splat(a[r * at.a_row]), column), sum[r]);
         a += at.a_depth, b += at.b_depth;
     }
     UNROLL(8) for (int r = 0; r < ROWS; r++) store(c + r * at.c_row, sum[r]);

@@ -75,6 +75,39 @@ ALWAYS_INLINE float max_lanes(vf v)
     return m;
 }
 
+/* sum + a·b, rounded once where the machine can: said outright, for of two products in a sum a compiler may fuse either. */
+ALWAYS_INLINE vf multiply_into(vf sum, vf a, vf b)
+{
+#if ATTEND_LANES == 16 && defined(__AVX512F__)
+    return _mm512_fmadd_ps(a, b, sum);
+#elif ATTEND_LANES == 8 && defined(__FMA__)
+    return _mm256_fmadd_ps(a, b, sum);
+#elif ATTEND_LANES == 4 && defined(__aarch64__)
+    return vfmaq_f32(sum, a, b);
+#else
+    return sum + a * b;
+#endif
+}
+
+/* sum[r][v] += a[r]·b[v] for a tile of 4 × 3 vectors, which takes all sixteen registers: left to itself gcc moves sums about, or reads b
+   once a row. */
+#if ATTEND_LANES == 8 && defined(__FMA__)
+#define TILE_4X3 1
+#define TILE_ROW(r, s0, s1, s2)                                                                                        \
+    "vbroadcastss 4*" #r "(%[a]), %%ymm15\n\tvfmadd231ps %%ymm12, %%ymm15, %[" #s0 "]\n\t"                               \
+    "vfmadd231ps %%ymm13, %%ymm15, %[" #s1 "]\n\tvfmadd231ps %%ymm14, %%ymm15, %[" #s2 "]\n\t"
+ALWAYS_INLINE void multiply_add_4x3(const float *a, const float *b, vf sum[8][8])
+{
+    __asm__("vmovups (%[b]), %%ymm12\n\tvmovups 32(%[b]), %%ymm13\n\tvmovups 64(%[b]), %%ymm14\n\t" TILE_ROW(0, s00, s01, s02)
+                TILE_ROW(1, s10, s11, s12) TILE_ROW(2, s20, s21, s22) TILE_ROW(3, s30, s31, s32)
+            : [s00] "+v"(sum[0][0]), [s01] "+v"(sum[0][1]), [s02] "+v"(sum[0][2]), [s10] "+v"(sum[1][0]), [s11] "+v"(sum[1][1]),
+              [s12] "+v"(sum[1][2]), [s20] "+v"(sum[2][0]), [s21] "+v"(sum[2][1]), [s22] "+v"(sum[2][2]), [s30] "+v"(sum[3][0]),
+              [s31] "+v"(sum[3][1]), [s32] "+v"(sum[3][2])
+            : [a] "r"(a), [b] "r"(b), "m"(*(const float(*)[4])a), "m"(*(const float(*)[24])b)
+            : "ymm12", "ymm13", "ymm14", "ymm15");
+}
+#endif
+
 /* LANES stored elements as floats, and back (to nearest, ties to even). */
 ALWAYS_INLINE vf load_bf16(const uint16_t *p)
 {
