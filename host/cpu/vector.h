@@ -201,28 +201,29 @@ ALWAYS_INLINE void store_some(void *p, int64_t index, vf v, int64_t n, attend_dt
         for (int i = 0; i < n; i++) ((uint16_t *)p)[index + i] = half[i];
 }
 
-/* Swaps the off-diagonal blocks of size h of rows i and i + h; all h in turn transpose the matrix. */
+/* Of a matrix of LANES by LANES: four rows at a time become columns within 128 bits by two rounds of interleaving, single elements
+   and pairs, each of them one instruction everywhere; then the off-diagonal blocks of size 4 and 8 change places. */
 #if ATTEND_LANES == 4
-#define LOW1  0, 4, 2, 6
-#define HIGH1 1, 5, 3, 7
-#define LOW2  0, 1, 4, 5
-#define HIGH2 2, 3, 6, 7
+#define ZIP_LOW   0, 4, 1, 5
+#define ZIP_HIGH  2, 6, 3, 7
+#define PAIR_LOW  0, 1, 4, 5
+#define PAIR_HIGH 2, 3, 6, 7
 #elif ATTEND_LANES == 8
-#define LOW1  0, 8, 2, 10, 4, 12, 6, 14
-#define HIGH1 1, 9, 3, 11, 5, 13, 7, 15
-#define LOW2  0, 1, 8, 9, 4, 5, 12, 13
-#define HIGH2 2, 3, 10, 11, 6, 7, 14, 15
-#define LOW4  0, 1, 2, 3, 8, 9, 10, 11
-#define HIGH4 4, 5, 6, 7, 12, 13, 14, 15
+#define ZIP_LOW   0, 8, 1, 9, 4, 12, 5, 13
+#define ZIP_HIGH  2, 10, 3, 11, 6, 14, 7, 15
+#define PAIR_LOW  0, 1, 8, 9, 4, 5, 12, 13
+#define PAIR_HIGH 2, 3, 10, 11, 6, 7, 14, 15
+#define LOW4      0, 1, 2, 3, 8, 9, 10, 11
+#define HIGH4     4, 5, 6, 7, 12, 13, 14, 15
 #elif ATTEND_LANES == 16
-#define LOW1  0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30
-#define HIGH1 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31
-#define LOW2  0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29
-#define HIGH2 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31
-#define LOW4  0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27
-#define HIGH4 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31
-#define LOW8  0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
-#define HIGH8 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
+#define ZIP_LOW   0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29
+#define ZIP_HIGH  2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31
+#define PAIR_LOW  0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29
+#define PAIR_HIGH 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31
+#define LOW4      0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27
+#define HIGH4     4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31
+#define LOW8      0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
+#define HIGH8     8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
 #endif
 #define SWAP(h)                                                                                                        \
     UNROLL(16) for (int i = 0; i < LANES; i++) if (!(i & h))                                                           \
@@ -234,8 +235,13 @@ ALWAYS_INLINE void store_some(void *p, int64_t index, vf v, int64_t n, attend_dt
 
 ALWAYS_INLINE void transpose(vf row[LANES])
 {
-    SWAP(1)
-    SWAP(2)
+    UNROLL(4) for (int i = 0; i < LANES; i += 4)
+    {
+        vf low01 = __builtin_shufflevector(row[i], row[i + 1], ZIP_LOW), high01 = __builtin_shufflevector(row[i], row[i + 1], ZIP_HIGH);
+        vf low23 = __builtin_shufflevector(row[i + 2], row[i + 3], ZIP_LOW), high23 = __builtin_shufflevector(row[i + 2], row[i + 3], ZIP_HIGH);
+        row[i] = __builtin_shufflevector(low01, low23, PAIR_LOW), row[i + 1] = __builtin_shufflevector(low01, low23, PAIR_HIGH);
+        row[i + 2] = __builtin_shufflevector(high01, high23, PAIR_LOW), row[i + 3] = __builtin_shufflevector(high01, high23, PAIR_HIGH);
+    }
 #if ATTEND_LANES >= 8
     SWAP(4)
 #endif
