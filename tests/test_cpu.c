@@ -85,6 +85,8 @@ static const attend_problem shapes[] = {
     {.batch = 1, .seqlen_q = 300, .seqlen_k = 2500, .num_heads = 2, .head_dim = 64, .causal = ATTEND_CAUSAL_BOTTOM_RIGHT},
     {.batch = 1, .seqlen_q = 33, .seqlen_k = 5000, .num_heads = 1, .head_dim = 64},
     {.batch = 1, .seqlen_q = 1, .seqlen_k = 4100, .num_heads = 8, .num_kv_heads = 2, .head_dim = 80, .dtype = ATTEND_BF16},
+    {.batch = 1, .seqlen_q = 2, .seqlen_k = 4500, .num_heads = 16, .num_kv_heads = 8, .head_dim = 72, .dtype = ATTEND_BF16, .causal = ATTEND_CAUSAL_BOTTOM_RIGHT},
+    {.batch = 1, .seqlen_q = 40, .seqlen_k = 1500, .num_heads = 2, .num_kv_heads = 1, .head_dim = 72, .dtype = ATTEND_BF16, .causal = ATTEND_CAUSAL_BOTTOM_RIGHT},
     {.batch = 2, .seqlen_q = 2, .seqlen_k = 3000, .num_heads = 6, .num_kv_heads = 3, .head_dim = 33, .dtype = ATTEND_F16, .causal = ATTEND_CAUSAL_BOTTOM_RIGHT},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };

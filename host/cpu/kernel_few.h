@@ -8,27 +8,35 @@
 
 enum {
     FEW_KEYS = ATTEND_CPU_BLOCK,
-    FEW_PART = 64, /* keys that are scored, or aggregated, before the next: they stay in L1 from one group of columns to the next */
+    FEW_VECTORS = 4, /* the most vectors of keys in a part */
+    FEW_PART = FEW_VECTORS * LANES,
     FEW_DIMS = 32, /* of K transposed at a time: a cache line of 16-bit elements */
     FEW_ROWS = ATTEND_CPU_FEW_ROWS,
     FEW_HEADS = ATTEND_CPU_FEW_HEADS
 };
 
+/* Every head scores, or aggregates, one part of the block before any head goes on. Of eight heads of 128 dims, a part and the
+   next one take 128 KB (AVX2), which stays in L2. */
+ALWAYS_INLINE int few_vectors(attend_dtype dtype) { return dtype == ATTEND_F32 ? FEW_VECTORS / 2 : FEW_VECTORS; }
+
+/* One KV head. */
 typedef struct few {
     const attend_cpu_task *task;
     int64_t rows, width; /* width: of an output row, padded to vectors */
     float *q;            /* [head_dim][FEW_ROWS], scaled */
     float *kt;           /* [FEW_DIMS][FEW_PART] */
     float *s;            /* [FEW_ROWS][FEW_KEYS]: scores, then weights; rows past `rows` fill up the micro-kernel */
-    float *o;            /* [FEW_ROWS][width] */
+    float *o;            /* [FEW_ROWS][width]; of bf16, whole pairs of vectors hold even columns, then odd ones */
     float m[FEW_ROWS], l[FEW_ROWS];
     int64_t begin[FEW_ROWS], end[FEW_ROWS]; /* keys that each row sees */
     int64_t low, high;                      /* that some row sees */
+    int64_t from[FEW_ROWS], to[FEW_ROWS];   /* the same within the block at work, counted from its first key */
+    bool hidden;                            /* the whole block */
 } few;
 
 static int64_t few_floats(const attend_problem *p)
 {
-    return FEW_DIMS * FEW_PART + FEW_ROWS * FEW_KEYS + FEW_HEADS * FEW_ROWS * (p->head_dim + attend_cpu_round_up(p->head_dim_v, LANES));
+    return FEW_DIMS * FEW_PART + FEW_HEADS * FEW_ROWS * (FEW_KEYS + p->head_dim + attend_cpu_round_up(p->head_dim_v, LANES));
 }
 
 /* index: which of the tasks that share the scratch. */
@@ -37,15 +45,15 @@ static void few_begin(few *f, const attend_cpu_task *task, int64_t index)
     int64_t d = task->problem->head_dim;
     *f = (few){.task = task, .rows = task->rows, .width = attend_cpu_round_up(task->problem->head_dim_v, LANES)};
     f->kt = task->scratch;
-    f->s = f->kt + FEW_DIMS * FEW_PART;
-    f->o = f->s + FEW_ROWS * FEW_KEYS + index * FEW_ROWS * (f->width + d);
+    f->s = f->kt + FEW_DIMS * FEW_PART + index * FEW_ROWS * (FEW_KEYS + f->width + d);
+    f->o = f->s + FEW_ROWS * FEW_KEYS;
     f->q = f->o + FEW_ROWS * f->width;
-    for (int64_t r = 0; r < FEW_ROWS; r++)
-        for (int64_t c = 0; c < d; c++)
-            f->q[c * FEW_ROWS + r] =
-                r < f->rows ? load_one(task->q.data, row_offset(task, &task->q, task->first_row + r) + c, task->problem->dtype) *
-                                  row_scale(task, task->first_row + r)
-                            : 0;
+    memset(f->q, 0, (size_t)(FEW_ROWS * d) * sizeof *f->q);
+    for (int64_t r = 0; r < f->rows; r++) {
+        int64_t at = row_offset(task, &task->q, task->first_row + r);
+        float scale = row_scale(task, task->first_row + r);
+        for (int64_t c = 0; c < d; c++) f->q[c * FEW_ROWS + r] = load_one(task->q.data, at + c, task->problem->dtype) * scale;
+    }
     f->low = INT64_MAX, f->high = 0;
     for (int64_t r = 0; r < f->rows; r++) {
         visible(task, task->first_row + r, &f->begin[r], &f->end[r]);
@@ -53,11 +61,33 @@ static void few_begin(few *f, const attend_cpu_task *task, int64_t index)
     }
 }
 
-/* Asks for a row's lines ahead of their use; past the end of the sequence they are asked for in vain. */
-ALWAYS_INLINE void few_prefetch(const char *data, int64_t bytes)
+/* ---- reading ahead ---------------------------------------------------------------------------------------------- */
+
+/* The rows of all heads that come after those at work, asked for line by line while these are multiplied: the processor's own
+   prefetching follows neither rows that lie far apart nor the turns of heads. */
+typedef struct stream {
+    const char *row, *at; /* where the next line is, in which row */
+    int64_t bytes, stride, rows;
+} stream;
+
+/* Keys [key, key + keys) of K or V. */
+ALWAYS_INLINE stream stream_of(const attend_cpu_rows *first, const attend_cpu_rows *last, int64_t width, int64_t key, int64_t keys,
+                               int64_t element)
 {
-    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(data + i);
+    const char *row = (const char *)first->data + key * first->stride * element;
+    return (stream){row, row, (const char *)last->data - (const char *)first->data + width * element, first->stride * element, keys};
 }
+
+ALWAYS_INLINE void stream_ask(stream *s, int64_t lines)
+{
+    for (; lines > 0 && s->rows > 0; lines--) {
+        __builtin_prefetch(s->at);
+        s->at += 64;
+        if (s->at >= s->row + s->bytes) s->at = s->row += s->stride, s->rows--;
+    }
+}
+
+/* ---- scores ----------------------------------------------------------------------------------------------------- */
 
 /* Up to FEW_DIMS columns of up to LANES rows, as columns of kt. */
 ALWAYS_INLINE void few_transpose(float *kt, const char *rows, int64_t stride, int64_t count, int64_t dims, attend_dtype dtype)
@@ -76,17 +106,16 @@ ALWAYS_INLINE void few_transpose(float *kt, const char *rows, int64_t stride, in
     }
 }
 
-/* S of up to FEW_PART keys from `key` on; s: [FEW_ROWS][FEW_KEYS]. */
-ALWAYS_INLINE void few_score(few *f, int64_t key, int64_t count, float *s, attend_dtype dtype)
+/* S of up to a part of keys from `key` on; s: [FEW_ROWS][FEW_KEYS]. */
+ALWAYS_INLINE void few_score(few *f, int64_t key, int64_t count, float *s, stream *ahead, attend_dtype dtype)
 {
     const attend_cpu_rows *k = &f->task->k;
     int64_t d = f->task->problem->head_dim, element = dtype == ATTEND_F32 ? 4 : 2;
     for (int64_t c0 = 0; c0 < d; c0 += FEW_DIMS) {
-        int64_t dims = least(d - c0, FEW_DIMS);
+        int64_t dims = least(d - c0, FEW_DIMS), lines = (dims * element + 63) / 64 * LANES;
         for (int64_t j = 0; j < count; j += LANES) {
-            const char *rows = (const char *)k->data + ((key + j) * k->stride + c0) * element;
-            for (int i = 0; i < LANES; i++) few_prefetch(rows + (i + FEW_PART) * k->stride * element, dims * element);
-            few_transpose(f->kt + j, rows, k->stride, count - j, dims, dtype);
+            few_transpose(f->kt + j, (const char *)k->data + ((key + j) * k->stride + c0) * element, k->stride, count - j, dims, dtype);
+            stream_ask(ahead, lines);
         }
         steps at = {1, FEW_ROWS, FEW_PART, FEW_KEYS};
         for (int64_t r = 0; r < f->rows;) {
@@ -97,22 +126,24 @@ ALWAYS_INLINE void few_score(few *f, int64_t key, int64_t count, float *s, atten
                 for (int64_t j = 0; j < count; j += 2 * LANES) multiply(4, 2, at, q, f->kt + j, dims, to + j, c0 > 0);
                 r += 4;
             } else if (rest == 2) {
-                for (int64_t j = 0; j < count; j += 4 * LANES) multiply(2, 4, at, q, f->kt + j, dims, to + j, c0 > 0);
+                multiply(2, few_vectors(dtype), at, q, f->kt, dims, to, c0 > 0);
                 r += 2;
             } else {
-                for (int64_t j = 0; j < count; j += 4 * LANES) multiply(1, 4, at, q, f->kt + j, dims, to + j, c0 > 0);
+                multiply(1, few_vectors(dtype), at, q, f->kt, dims, to, c0 > 0);
                 r += 1;
             }
         }
     }
 }
 
-/* Weights of row r, which sees keys [from, to) of the block. */
-static void few_fold(few *f, int64_t r, int64_t from, int64_t to)
+/* ---- weights ---------------------------------------------------------------------------------------------------- */
+
+/* Weights of row r, which sees keys [from, to) of the block; all others become 0. */
+static void few_weigh(few *f, int64_t r)
 {
     float *s = f->s + r * FEW_KEYS;
-    for (int64_t j = 0; j < FEW_KEYS; j++)
-        if (j < from || j >= to) s[j] = -INFINITY;
+    for (int64_t j = 0; j < f->from[r]; j++) s[j] = -INFINITY;
+    for (int64_t j = f->to[r]; j < FEW_KEYS; j++) s[j] = -INFINITY;
     vf top = splat(-INFINITY), factor, m = splat(f->m[r]);
     for (int64_t j = 0; j < FEW_KEYS; j += LANES) top = maximum(load(s + j), top);
     top = splat(max_lanes(top));
@@ -124,86 +155,153 @@ static void few_fold(few *f, int64_t r, int64_t from, int64_t to)
     }
     m = reference_of(m);
     for (int64_t j = 0; j < FEW_KEYS; j += LANES) store(s + j, exp2_vector(load(s + j) - m));
-    float l = f->l[r];
-    for (int64_t j = from; j < to; j++) l += s[j];
-    f->l[r] = l;
 }
 
-/* Columns [c, c + columns) of O += P·V for `rows` rows from r on and keys [from, to). */
-ALWAYS_INLINE void few_multiply(few *f, int rows, int vectors, int64_t r, int64_t key, int64_t from, int64_t to, int64_t c,
-                                int64_t columns, attend_dtype dtype, bool elementwise)
+/* Weights of all rows and their sums, which are chains from key to key: four at once hide each other's latency. */
+static void few_fold(few *f)
 {
-    const attend_cpu_rows *v = &f->task->v;
-    int64_t element = dtype == ATTEND_F32 ? 4 : 2;
+    for (int64_t r = 0; r < f->rows; r++) few_weigh(f, r);
+    for (int64_t r = 0; r < f->rows; r += 4) {
+        const float *s = f->s + r * FEW_KEYS;
+        float l[4] = {f->l[r], f->l[r + 1], f->l[r + 2], f->l[r + 3]};
+        int64_t rows = least(f->rows - r, 4);
+        if (rows == 1)
+            for (int64_t j = 0; j < FEW_KEYS; j++) l[0] += s[j];
+        else
+            for (int64_t j = 0; j < FEW_KEYS; j++)
+                UNROLL(4) for (int i = 0; i < 4; i++) l[i] += s[i * FEW_KEYS + j];
+        memcpy(f->l + r, l, (size_t)rows * sizeof *l);
+    }
+}
+
+/* ---- output ----------------------------------------------------------------------------------------------------- */
+
+/* Columns from c on of the key at `at`; pairs: whole pairs of vectors of bf16, which part into even and odd columns. */
+ALWAYS_INLINE void few_columns(vf column[4], int vectors, const void *v, int64_t at, int64_t columns, attend_dtype dtype)
+{
+    if (dtype == ATTEND_BF16 && vectors > 1) {
+        UNROLL(2) for (int n = 0; n < vectors; n += 2)
+        {
+            vi pair = (vi)load((const float *)((const uint16_t *)v + at + n * LANES));
+            column[n] = (vf)(pair << 16), column[n + 1] = (vf)(pair & -0x10000);
+        }
+        return;
+    }
+    UNROLL(4) for (int n = 0; n < vectors; n++) column[n] = load_some(v, at + n * LANES, columns - n * LANES, dtype);
+}
+
+/* One key: its weights in `rows` rows FEW_KEYS apart, its columns at `at` of v. */
+ALWAYS_INLINE void few_step(vf sum[4][4], int rows, int vectors, const float *weights, const void *v, int64_t at, int64_t columns,
+                            attend_dtype dtype, bool elementwise)
+{
+    vf column[4];
+    few_columns(column, vectors, v, at, columns, dtype);
+    UNROLL(4) for (int i = 0; i < rows; i++)
+    {
+        vf weight = splat(weights[i * FEW_KEYS]);
+        if (elementwise && weight[0] == 0) continue; /* hidden: its value reaches the row in no way */
+        UNROLL(4) for (int n = 0; n < vectors; n++) sum[i][n] = multiply_into(sum[i][n], weight, column[n]);
+    }
+}
+
+/* Columns [c, c + columns) of O += P·V for `rows` rows from r on and keys [from, to) of the block at `key`. Two keys a turn: with one,
+   gcc moves accumulators between registers at its end. */
+ALWAYS_INLINE void few_multiply(few *f, int rows, int vectors, int64_t r, int64_t key, int64_t from, int64_t to, int64_t c,
+                                int64_t columns, stream *ahead, attend_dtype dtype, bool elementwise)
+{
+    const void *v = f->task->v.data;
+    const float *weights = f->s + r * FEW_KEYS + from;
+    int64_t stride = f->task->v.stride, at = (key + from) * stride + c;
     vf sum[4][4];
     float *o = f->o + r * f->width + c;
+    stream_ask(ahead, (to - from) * columns * (dtype == ATTEND_F32 ? 4 : 2) / 64);
     UNROLL(4) for (int i = 0; i < rows; i++)
         UNROLL(4) for (int n = 0; n < vectors; n++) sum[i][n] = load(o + i * f->width + n * LANES);
-    for (int64_t j = from; j < to; j++) {
-        vf column[4];
-        int64_t at = (key + j) * v->stride + c;
-        UNROLL(4) for (int n = 0; n < vectors; n++) column[n] = load_some(v->data, at + n * LANES, columns - n * LANES, dtype);
-        __builtin_prefetch((const char *)v->data + (at + FEW_PART * v->stride) * element);
-        UNROLL(4) for (int i = 0; i < rows; i++)
-        {
-            vf weight = splat(f->s[(r + i) * FEW_KEYS + j]);
-            if (elementwise && weight[0] == 0) continue; /* hidden: its value reaches the row in no way */
-            UNROLL(4) for (int n = 0; n < vectors; n++) sum[i][n] = multiply_into(sum[i][n], weight, column[n]);
-        }
+    for (int64_t pairs = (to - from) / 2; pairs > 0; pairs--) {
+        few_step(sum, rows, vectors, weights, v, at, columns, dtype, elementwise);
+        few_step(sum, rows, vectors, weights + 1, v, at + stride, columns, dtype, elementwise);
+        weights += 2, at += 2 * stride;
     }
+    if ((to - from) % 2) few_step(sum, rows, vectors, weights, v, at, columns, dtype, elementwise);
     UNROLL(4) for (int i = 0; i < rows; i++)
         UNROLL(4) for (int n = 0; n < vectors; n++) store(o + i * f->width + n * LANES, sum[i][n]);
 }
 
-/* O += P·V, part by part. */
-ALWAYS_INLINE void few_aggregate(few *f, int rows, int vectors, int64_t r, int64_t key, int64_t from, int64_t to, attend_dtype dtype,
-                                 bool elementwise)
+ALWAYS_INLINE void few_aggregate(few *f, int rows, int vectors, int64_t r, int64_t key, int64_t from, int64_t to, stream *ahead,
+                                 attend_dtype dtype, bool elementwise)
 {
-    int64_t dv = f->task->problem->head_dim_v;
-    for (int64_t end; from < to; from = end) {
-        int64_t c = 0;
-        end = least((from / FEW_PART + 1) * FEW_PART, to);
-        for (; c + vectors * LANES <= dv; c += vectors * LANES) few_multiply(f, rows, vectors, r, key, from, end, c, vectors * LANES, dtype, elementwise);
-        for (; c < dv; c += LANES) few_multiply(f, rows, 1, r, key, from, end, c, dv - c, dtype, elementwise);
-    }
+    int64_t dv = f->task->problem->head_dim_v, c = 0;
+    if (from >= to) return;
+    for (; c + vectors * LANES <= dv; c += vectors * LANES)
+        few_multiply(f, rows, vectors, r, key, from, to, c, vectors * LANES, ahead, dtype, elementwise);
+    for (; c + 2 * LANES <= dv; c += 2 * LANES) few_multiply(f, rows, 2, r, key, from, to, c, 2 * LANES, ahead, dtype, elementwise);
+    for (; c < dv; c += LANES) few_multiply(f, rows, 1, r, key, from, to, c, dv - c, ahead, dtype, elementwise);
 }
 
-/* The block's part of every row's output; rows see keys [from, to) of it. elementwise: some of those may be hidden as well. */
-ALWAYS_INLINE void few_output(few *f, int64_t key, int64_t count, const int64_t *from, const int64_t *to, attend_dtype dtype,
-                              bool elementwise)
+/* What keys [first, end) of the block add to every row's output. elementwise: some that a row sees by its interval may be hidden. */
+ALWAYS_INLINE void few_output(few *f, int64_t key, int64_t first, int64_t end, stream *ahead, attend_dtype dtype, bool elementwise)
 {
     for (int64_t r = 0; r < f->rows;) {
-        int64_t rows = f->rows - r >= 3 ? 4 : f->rows - r, real = least(rows, f->rows - r), low = 0, high = count;
-        for (int64_t i = r; i < r + real; i++) low = most(low, from[i]), high = least(high, to[i]);
+        int64_t rows = f->rows - r >= 3 ? 4 : f->rows - r, real = least(rows, f->rows - r), low = first, high = end;
+        for (int64_t i = r; i < r + real; i++) low = most(low, f->from[i]), high = least(high, f->to[i]);
         high = most(low, high);
-        for (int64_t i = r; i < r + real; i++) few_aggregate(f, 1, 4, i, key, from[i], least(low, to[i]), dtype, elementwise);
+        for (int64_t i = r; i < r + real; i++)
+            few_aggregate(f, 1, 4, i, key, most(first, f->from[i]), least(low, least(end, f->to[i])), ahead, dtype, elementwise);
         if (rows == 4)
-            few_aggregate(f, 4, 2, r, key, low, high, dtype, elementwise);
+            few_aggregate(f, 4, 2, r, key, low, high, ahead, dtype, elementwise);
         else if (rows == 2)
-            few_aggregate(f, 2, 4, r, key, low, high, dtype, elementwise);
+            few_aggregate(f, 2, 4, r, key, low, high, ahead, dtype, elementwise);
         else
-            few_aggregate(f, 1, 4, r, key, low, high, dtype, elementwise);
-        for (int64_t i = r; i < r + real; i++) few_aggregate(f, 1, 4, i, key, most(high, from[i]), to[i], dtype, elementwise);
+            few_aggregate(f, 1, 4, r, key, low, high, ahead, dtype, elementwise);
+        for (int64_t i = r; i < r + real; i++)
+            few_aggregate(f, 1, 4, i, key, most(high, f->from[i]), least(end, f->to[i]), ahead, dtype, elementwise);
         r += rows;
     }
 }
 
-ALWAYS_INLINE void few_block(few *f, int64_t key, int64_t count, attend_dtype dtype)
+/* ---- the task --------------------------------------------------------------------------------------------------- */
+
+/* All heads against the block of keys at `key`; more: another one follows. */
+ALWAYS_INLINE void few_block(few *f, int64_t count, int64_t key, bool more, attend_dtype dtype)
 {
-    const attend_cpu_task *task = f->task;
-    int64_t from[FEW_ROWS], to[FEW_ROWS];
-    const attend_cpu_scores tile = {f->s, task->first_row, f->rows, FEW_KEYS, key, count, 1};
-    if (task->modifier.apply && task->modifier.hidden(task->modifier.state, &tile)) return;
-    for (int64_t j = 0; j < count; j += FEW_PART) few_score(f, key + j, least(count - j, FEW_PART), f->s + j, dtype);
-    if (task->modifier.apply) task->modifier.apply(task->modifier.state, &tile);
-    for (int64_t r = 0; r < f->rows; r++) {
-        from[r] = least(most(f->begin[r] - key, 0), count), to[r] = least(most(f->end[r] - key, from[r]), count);
-        few_fold(f, r, from[r], to[r]);
+    const attend_cpu_task *first = f->task, *last = f[count - 1].task;
+    const attend_problem *p = first->problem;
+    int64_t keys = least(FEW_KEYS, first->sequence.seqlen_k - key), element = dtype == ATTEND_F32 ? 4 : 2;
+    const int64_t part = few_vectors(dtype) * LANES;
+    bool elementwise = first->modifier.apply;
+    for (int64_t i = 0; i < count; i++) {
+        const attend_cpu_scores tile = {f[i].s, f[i].task->first_row, f[i].rows, FEW_KEYS, key, keys, 1};
+        f[i].hidden = elementwise && first->modifier.hidden(f[i].task->modifier.state, &tile);
     }
-    if (task->modifier.apply)
-        few_output(f, key, count, from, to, dtype, true);
-    else
-        few_output(f, key, count, from, to, dtype, false);
+    for (int64_t j = 0; j < keys; j += part) {
+        stream ahead = j + part < keys
+                           ? stream_of(&first->k, &last->k, p->head_dim, key + j + part, least(keys - j - part, part), element)
+                           : stream_of(&first->v, &last->v, p->head_dim_v, key, least(keys, part), element);
+        for (int64_t i = 0; i < count; i++)
+            if (!f[i].hidden) few_score(&f[i], key + j, least(keys - j, part), f[i].s + j, &ahead, dtype);
+    }
+    for (int64_t i = 0; i < count; i++) {
+        if (f[i].hidden) continue;
+        const attend_cpu_scores tile = {f[i].s, f[i].task->first_row, f[i].rows, FEW_KEYS, key, keys, 1};
+        if (elementwise) first->modifier.apply(f[i].task->modifier.state, &tile);
+        for (int64_t r = 0; r < f[i].rows; r++) {
+            f[i].from[r] = least(most(f[i].begin[r] - key, 0), keys);
+            f[i].to[r] = least(most(f[i].end[r] - key, f[i].from[r]), keys);
+        }
+        few_fold(&f[i]);
+    }
+    for (int64_t j = 0; j < keys; j += part) {
+        stream ahead = j + part < keys
+                           ? stream_of(&first->v, &last->v, p->head_dim_v, key + j + part, least(keys - j - part, part), element)
+                           : stream_of(&first->k, &last->k, p->head_dim, key + FEW_KEYS, more ? part : 0, element);
+        for (int64_t i = 0; i < count; i++) {
+            if (f[i].hidden) continue;
+            if (elementwise)
+                few_output(&f[i], key, j, least(j + part, keys), &ahead, dtype, true);
+            else
+                few_output(&f[i], key, j, least(j + part, keys), &ahead, dtype, false);
+        }
+    }
 }
 
 static void few_span_begin(few *f)
@@ -214,32 +312,32 @@ static void few_span_begin(few *f)
 
 static void few_span_leave(const few *f, int64_t span)
 {
+    int64_t dv = f->task->problem->head_dim_v;
     for (int64_t r = 0; r < f->rows; r++) {
-        float *part = partial_of(f->task, f->task->first_row + r, span), *part_m = partial_m(f->task, part);
-        memcpy(part, f->o + r * f->width, (size_t)f->task->problem->head_dim_v * sizeof *part);
+        float *part = partial_of(f->task, f->task->first_row + r, span), *part_m = partial_m(f->task, part), *o = f->o + r * f->width;
+        int64_t c = 0;
+        for (; f->task->problem->dtype == ATTEND_BF16 && c + 2 * LANES <= dv; c += 2 * LANES)
+            for (int i = 0; i < LANES; i++) part[c + 2 * i] = o[c + i], part[c + 2 * i + 1] = o[c + LANES + i];
+        memcpy(part + c, o + c, (size_t)(dv - c) * sizeof *part);
         part_m[0] = f->m[r], part_m[1] = f->l[r];
     }
 }
 
-/* Tasks of one batch entry that differ in the KV head alone take turns block by block: where heads lie side by side, their keys share
-   pages and neighbouring lines. */
+/* Tasks of one batch entry that differ in the KV head alone take turns part by part: where heads lie side by side, memory is read in
+   its order. */
 static void run_few(const attend_cpu_task *tasks, int64_t count)
 {
     few f[FEW_HEADS];
     for (int64_t i = 0; i < count; i++) few_begin(&f[i], &tasks[i], i);
-    int64_t seqlen_k = tasks->sequence.seqlen_k;
     for (int64_t span = tasks->first_span; span < tasks->end_span; span++) {
         int64_t start = span * ATTEND_CPU_SPAN, end = least(start + ATTEND_CPU_SPAN, f->high);
         for (int64_t i = 0; i < count; i++) few_span_begin(&f[i]);
         for (int64_t key = most(start, f->low / FEW_KEYS * FEW_KEYS); key < end; key += FEW_KEYS)
-            for (int64_t i = 0; i < count; i++) {
-                int64_t keys = least(FEW_KEYS, seqlen_k - key);
-                switch (tasks->problem->dtype) {
-                case ATTEND_F32: few_block(&f[i], key, keys, ATTEND_F32); break;
-                case ATTEND_F16: few_block(&f[i], key, keys, ATTEND_F16); break;
-                case ATTEND_BF16: few_block(&f[i], key, keys, ATTEND_BF16); break;
-                default: break; /* no activation is of another dtype */
-                }
+            switch (tasks->problem->dtype) {
+            case ATTEND_F32: few_block(f, count, key, key + FEW_KEYS < end, ATTEND_F32); break;
+            case ATTEND_F16: few_block(f, count, key, key + FEW_KEYS < end, ATTEND_F16); break;
+            case ATTEND_BF16: few_block(f, count, key, key + FEW_KEYS < end, ATTEND_BF16); break;
+            default: break; /* no activation is of another dtype */
             }
         for (int64_t i = 0; i < count; i++) few_span_leave(&f[i], span);
     }
