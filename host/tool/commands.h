@@ -9,6 +9,7 @@ attend_status command_compute(const options *options, report *report);
 /* *passed: both rules hold. */
 attend_status command_compare(const options *options, report *report, bool *passed);
 attend_status command_bench(const options *options, report *report);
+attend_status command_inspect(const options *options, report *report);
 attend_status command_info(const options *options, report *report);
 
 #endif

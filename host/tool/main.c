@@ -48,6 +48,7 @@ static attend_status run(const options *options, report *report, bool *passed)
     case COMMAND_ATTENTION: return command_compute(options, report);
     case COMMAND_COMPARE: return command_compare(options, report, passed);
     case COMMAND_BENCH: return command_bench(options, report);
+    case COMMAND_INSPECT: return command_inspect(options, report);
     case COMMAND_INFO: return command_info(options, report);
     }
     return ATTEND_OK;

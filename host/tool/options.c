@@ -17,6 +17,8 @@ static const struct {
     {COMMAND_COMPARE, "compare", "a result against the fp64 reference, by both rules of docs/numerics.md",
      "--random seqlen_q=N,... | as run or attention"},
     {COMMAND_BENCH, "bench", "time, memory and speed, against the naive algorithm", "[--random seqlen_q=N,...] | --sweep"},
+    {COMMAND_INSPECT, "inspect", "who looks at whom: heads, distances, top keys, pictures",
+     "--weights FILE.safetensors --input X.npy [--tokens FILE] [--output FILE.png] | as compare"},
     {COMMAND_INFO, "info", "version, build, devices, kernels", "[--kernels]"},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
@@ -105,9 +107,9 @@ static attend_status check_sources(const options *o, uint64_t given)
     const char *layer = given_of(given, OF_LAYER), *tensors = given_of(given, OF_TENSORS), *random = given_of(given, OF_RANDOM);
     const char *first = layer ? layer : tensors, *second = random ? random : layer && tensors ? tensors : NULL;
     if (first && second) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s and %s exclude each other", first, second);
-    if (o->command == COMMAND_COMPARE && !first && !o->random)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "attend compare needs --weights and --input, or --q, --k and --v, or --random");
+    if (o->command & (COMMAND_COMPARE | COMMAND_INSPECT) && !first && !o->random)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "attend %s needs --weights and --input, or --q, --k and --v, or --random",
+                                o->name);
     if (o->command == COMMAND_RUN || layer) {
         ATTEND_TRY(need(o, "--weights", o->weights));
         ATTEND_TRY(need(o, "--input", o->input));
@@ -144,11 +146,12 @@ attend_status options_read(int argc, char **argv, options *options)
     options->against = ATTEND_REFERENCE;
     options->seed = 1;
     options->shape = (random_shape){-1, -1, -1, -1, -1, -1, -1};
+    options->inspect = inspect_options_usual();
     for (int i = 1; i < argc; i++) options->json |= !strcmp(argv[i], "--json");
     for (int i = 0; i < COMMANDS; i++)
         if (!strcmp(argv[0], commands[i].name)) options->command = commands[i].command, options->name = commands[i].name;
     if (!options->name)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "\"%s\" is not a command; run, attention, compare, bench and info are",
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "\"%s\" is not a command; run, attention, compare, bench, inspect and info are",
                                 argv[0]);
     for (int i = 1; i < argc; i++) ATTEND_TRY(read_one(argc, argv, &i, &given, options));
     if (options->help || options->command == COMMAND_INFO) return ATTEND_OK;

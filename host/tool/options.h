@@ -3,6 +3,7 @@
 #ifndef ATTEND_TOOL_OPTIONS_H
 #define ATTEND_TOOL_OPTIONS_H
 
+#include "inspect_options.h"
 #include "values/values.h"
 
 enum {
@@ -17,7 +18,8 @@ typedef enum command {
     COMMAND_ATTENTION = 2,
     COMMAND_COMPARE = 4,
     COMMAND_BENCH = 8,
-    COMMAND_INFO = 16
+    COMMAND_INFO = 16,
+    COMMAND_INSPECT = 32
 } command;
 
 typedef enum layout { LAYOUT_AUTO, LAYOUT_BERT, LAYOUT_GPT2, LAYOUT_LLAMA, LAYOUT_TORCH } layout;
@@ -62,6 +64,7 @@ typedef struct options {
     uint64_t seed;
 
     feature_options features;
+    inspect_options inspect;
     causal_choice causal_choice;
     attend_causal causal;
     const char *output, *lse;

@@ -11,8 +11,9 @@ enum {
     COMPARE = COMMAND_COMPARE,
     BENCH = COMMAND_BENCH,
     INFO = COMMAND_INFO,
-    COMPUTING = RUN | ATTENTION | COMPARE | BENCH,
-    ALL = RUN | ATTENTION | COMPARE | BENCH | INFO
+    INSPECT = COMMAND_INSPECT,
+    COMPUTING = RUN | ATTENTION | COMPARE | BENCH | INSPECT,
+    ALL = COMPUTING | INFO
 };
 
 static attend_status read_text(const option_row *row, const char *text, options *options)
@@ -172,28 +173,53 @@ static attend_status read_align(const option_row *row, const char *text, options
     return ATTEND_OK;
 }
 
+static attend_status read_top(const option_row *row, const char *text, options *options)
+{
+    return parse_whole(row->name, text, 1, ATTEND_MAX_TOP_KEYS, &options->inspect.top);
+}
+
+static attend_status read_place(const option_row *row, const char *text, options *options)
+{
+    return parse_whole(row->name, text, 0, INT32_MAX, (int64_t *)((char *)options + row->offset));
+}
+
+static attend_status read_queries(const option_row *row, const char *text, options *options)
+{
+    return parse_queries(row->name, text, &options->inspect);
+}
+
+static attend_status read_regions(const option_row *row, const char *text, options *options)
+{
+    return parse_regions(row->name, text, &options->inspect);
+}
+
+static attend_status read_map(const option_row *row, const char *text, options *options)
+{
+    return parse_map(row->name, text, &options->inspect);
+}
+
 #define FIELD(name) offsetof(options, name)
 const option_row option_rows[] = {
-    {"--weights", "FILE", RUN | COMPARE, OF_LAYER, read_text, FIELD(weights), "a layer's weights, .safetensors"},
-    {"--layer", "N", RUN | COMPARE, OF_LAYER, read_layer, 0, "which layer of the file (the first)"},
-    {"--layout", "NAME", RUN | COMPARE, OF_LAYER, read_layout, 0, "its tensor names: auto, bert, gpt2, llama, torch (auto)"},
-    {"--name-prefix", "TEXT", RUN | COMPARE, OF_LAYER, read_text, FIELD(name_prefix), "only tensors whose names begin so"},
-    {"--input", "X.npy", RUN | COMPARE, OF_LAYER, read_text, FIELD(input), "[batch, seqlen, hidden] or [seqlen, hidden]"},
-    {"--heads", "H", RUN | COMPARE, OF_LAYER, read_count, FIELD(heads), "query heads (config.json beside the weights)"},
-    {"--kv-heads", "K", RUN | COMPARE, OF_LAYER, read_count, FIELD(kv_heads), "key and value heads (from the weights' shapes)"},
-    {"--rotary", "WHICH", RUN | COMPARE, OF_LAYER, read_rotary, 0, "auto, or none: run a rotary layer without (auto)"},
-    {"--q", "Q.npy", ATTENTION | COMPARE, OF_TENSORS, read_text, FIELD(q), "[batch, seqlen_q, heads, head_dim]"},
-    {"--k", "K.npy", ATTENTION | COMPARE, OF_TENSORS, read_text, FIELD(k), "[batch, seqlen_k, kv_heads, head_dim]"},
-    {"--v", "V.npy", ATTENTION | COMPARE, OF_TENSORS, read_text, FIELD(v), "[batch, seqlen_k, kv_heads, head_dim_v]"},
-    {"--seqlens-k", "N.npy", ATTENTION | COMPARE, OF_TENSORS, read_text, FIELD(seqlens_k),
+    {"--weights", "FILE", RUN | COMPARE | INSPECT, OF_LAYER, read_text, FIELD(weights), "a layer's weights, .safetensors"},
+    {"--layer", "N", RUN | COMPARE | INSPECT, OF_LAYER, read_layer, 0, "which layer of the file (the first)"},
+    {"--layout", "NAME", RUN | COMPARE | INSPECT, OF_LAYER, read_layout, 0, "its tensor names: auto, bert, gpt2, llama, torch (auto)"},
+    {"--name-prefix", "TEXT", RUN | COMPARE | INSPECT, OF_LAYER, read_text, FIELD(name_prefix), "only tensors whose names begin so"},
+    {"--input", "X.npy", RUN | COMPARE | INSPECT, OF_LAYER, read_text, FIELD(input), "[batch, seqlen, hidden] or [seqlen, hidden]"},
+    {"--heads", "H", RUN | COMPARE | INSPECT, OF_LAYER, read_count, FIELD(heads), "query heads (config.json beside the weights)"},
+    {"--kv-heads", "K", RUN | COMPARE | INSPECT, OF_LAYER, read_count, FIELD(kv_heads), "key and value heads (from the weights' shapes)"},
+    {"--rotary", "WHICH", RUN | COMPARE | INSPECT, OF_LAYER, read_rotary, 0, "auto, or none: run a rotary layer without (auto)"},
+    {"--q", "Q.npy", ATTENTION | COMPARE | INSPECT, OF_TENSORS, read_text, FIELD(q), "[batch, seqlen_q, heads, head_dim]"},
+    {"--k", "K.npy", ATTENTION | COMPARE | INSPECT, OF_TENSORS, read_text, FIELD(k), "[batch, seqlen_k, kv_heads, head_dim]"},
+    {"--v", "V.npy", ATTENTION | COMPARE | INSPECT, OF_TENSORS, read_text, FIELD(v), "[batch, seqlen_k, kv_heads, head_dim_v]"},
+    {"--seqlens-k", "N.npy", ATTENTION | COMPARE | INSPECT, OF_TENSORS, read_text, FIELD(seqlens_k),
      "integers [batch]: keys of each entry"},
-    {"--scale", "S", ATTENTION | COMPARE | BENCH, OF_ATTENTION, read_scale, 0, "factor of the scores (1/sqrt(head_dim))"},
-    {"--random", "K=V,...", COMPARE | BENCH, OF_RANDOM, read_random, 0,
+    {"--scale", "S", ATTENTION | COMPARE | BENCH | INSPECT, OF_ATTENTION, read_scale, 0, "factor of the scores (1/sqrt(head_dim))"},
+    {"--random", "K=V,...", COMPARE | BENCH | INSPECT, OF_RANDOM, read_random, 0,
      "batch, heads, kv_heads, seqlen_q, seqlen_k, head_dim, head_dim_v"},
-    {"--values", "KIND", COMPARE | BENCH, OF_RANDOM, read_values, 0,
+    {"--values", "KIND", COMPARE | BENCH | INSPECT, OF_RANDOM, read_values, 0,
      "gauss, sharp, constant, offset, cancel, needle, ascend, descend, uniform, negative, exact (gauss)"},
-    {"--seed", "N", COMPARE | BENCH, OF_RANDOM, read_seed, 0, "of the random values (1)"},
-    {"--causal", "[=WHERE]", RUN | ATTENTION | COMPARE | BENCH, OF_ANY, read_causal, 0,
+    {"--seed", "N", COMPARE | BENCH | INSPECT, OF_RANDOM, read_seed, 0, "of the random values (1)"},
+    {"--causal", "[=WHERE]", COMPUTING, OF_ANY, read_causal, 0,
      "top-left, bottom-right or none; bare: where both agree"},
     {"--window", "L,R", COMPUTING, OF_ANY, read_window, 0, "only keys from L before to R after the query; -1: no limit"},
     {"--align", "WHERE", COMPUTING, OF_ANY, read_align, 0, "where query 0 stands among the keys: top-left, bottom-right"},
@@ -210,11 +236,22 @@ const option_row option_rows[] = {
     {"--seqlens-q", "N.npy", COMPUTING, OF_ANY, read_text, FIELD(features.seqlens_q), "integers [batch]: queries of each entry"},
     {"--starts-k", "N.npy", COMPUTING, OF_ANY, read_text, FIELD(features.starts_k), "integers [batch]: keys before are padding"},
     {"--output", "FILE", COMPUTING, OF_ANY, read_text, FIELD(output),
-     "the result, .npy or .safetensors; a sweep's picture, .png"},
+     "the result, .npy or .safetensors; the picture of a sweep or of inspect, .png"},
     {"--lse", "L.npy", RUN | ATTENTION | COMPARE, OF_ANY, read_text, FIELD(lse), "log-sum-exp, f32 [batch, heads, seqlen_q]"},
     {"--against", "DEVICE", COMPARE, OF_ANY, read_against, 0, "reference; cpu, cuda: also run there (reference)"},
     {"--result", "Z.npy", COMPARE, OF_LAYER | OF_TENSORS, read_text, FIELD(result), "judge this result instead of running"},
     {"--result-lse", "L.npy", COMPARE, OF_TENSORS, read_text, FIELD(result_lse), "and its log-sum-exp"},
+    {"--tokens", "FILE", INSPECT, OF_ANY, read_text, FIELD(inspect.tokens), "text with a token a line: labels"},
+    {"--top", "N", INSPECT, OF_ANY, read_top, 0, "keys to list for a query (5)"},
+    {"--queries", "LIST", INSPECT, OF_ANY, read_queries, 0, "queries to list keys for, and whose weights --rows writes: 3,7,10-20"},
+    {"--regions", "LIST", INSPECT, OF_ANY, read_regions, 0,
+     "self, previous, next, first, A..B after the query, @A..B keys (the first four)"},
+    {"--entry", "N", INSPECT, OF_ANY, read_place, FIELD(inspect.entry), "of the batch (0)"},
+    {"--head", "N", INSPECT, OF_ANY, read_place, FIELD(inspect.head), "draw this head alone (all)"},
+    {"--map", "Q:Q,K:K", INSPECT, OF_ANY, read_map, 0, "the part to draw: queries and keys from:to, an empty one to the end"},
+    {"--tiles", "N", INSPECT, OF_ANY, read_count, FIELD(inspect.tiles), "tiles of the map along queries and along keys (256)"},
+    {"--rows", "W.npy", INSPECT, OF_ANY, read_text, FIELD(inspect.rows), "all weights of --queries, f32 [batch, heads, queries, keys]"},
+    {"--map-output", "M.npy", INSPECT, OF_ANY, read_text, FIELD(inspect.map_output), "the map, f32 [batch, heads, tiles, tiles]"},
     {"--sweep", NULL, BENCH, OF_ANY, read_flag, FIELD(sweep),
      "head_dim 64 to 256, seqlen 512 to 16384, full and causal; as a picture too"},
     {"--explain", NULL, COMPUTING, OF_ANY, read_flag, FIELD(explain), "what the plan will do, and which kernels it did not choose and why"},

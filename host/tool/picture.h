@@ -2,9 +2,7 @@
 #ifndef ATTEND_TOOL_PICTURE_H
 #define ATTEND_TOOL_PICTURE_H
 
-#include "file/output.h"
-
-#include <stdint.h>
+#include <attend/attend.h>
 
 enum { GLYPH_WIDTH = 6, GLYPH_HEIGHT = 8 }; /* at scale 1, with the gaps */
 
@@ -17,10 +15,14 @@ typedef struct picture {
 attend_status picture_begin(picture *picture, int width, int height);
 /* colour: 0xRRGGBB. What lies outside is cut off. */
 void picture_box(picture *picture, int x, int y, int width, int height, uint32_t colour);
-/* Capital letters, digits and a few signs; others leave a gap. x, y: the upper left corner. */
+/* ASCII; other characters of UTF-8 become '?'. x, y: the upper left corner. */
 void picture_text(picture *picture, int x, int y, int scale, uint32_t colour, const char *text);
-/* Writes the whole file. */
-attend_status picture_write(const picture *picture, attend_output *output);
+/* The same from the bottom up. x, y: the lower left corner, where it begins. */
+void picture_text_up(picture *picture, int x, int y, int scale, uint32_t colour, const char *text);
+/* At scale 1, in pixels. */
+int picture_text_width(const char *text);
+/* Writes a file that appears whole or not at all. */
+attend_status picture_save(const picture *picture, const char *path);
 void picture_end(picture *picture);
 
 #endif

@@ -78,14 +78,9 @@ static void draw(picture *p, const sweep_speeds *speeds, const char *title)
 attend_status sweep_draw(const sweep_speeds *speeds, const char *title, const char *path)
 {
     picture picture;
-    attend_output output;
     ATTEND_TRY(picture_begin(&picture, 2 * MARGIN + 2 * PANEL_WIDTH, TITLE + SWEEP_DIMS * PANEL_HEIGHT));
     draw(&picture, speeds, title);
-    attend_status status = attend_output_open(path, &output);
-    if (status == ATTEND_OK) status = picture_write(&picture, &output);
-    if (status == ATTEND_OK) status = attend_output_finish(&output);
-    if (status == ATTEND_OK) status = attend_output_commit(&output);
-    attend_output_close(&output);
+    attend_status status = picture_save(&picture, path);
     picture_end(&picture);
     return status;
 }

@@ -1,0 +1,133 @@
+/* attend inspect: runs a layer or attention once, looks inside, reports and draws. */
+#include "inspect.h"
+#include "commands.h"
+#include "measure.h"
+#include "progress.h"
+#include "file/fail.h"
+
+#include <inttypes.h>
+
+static attend_status check(const options *o, const attend_problem *p)
+{
+    const inspect_options *i = &o->inspect;
+    if (p->batch == 0 || p->seqlen_q == 0 || p->seqlen_k == 0)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "there is nothing to inspect: batch %" PRId64 ", %" PRId64 " queries, %" PRId64 " keys", p->batch,
+                                p->seqlen_q, p->seqlen_k);
+    const struct {
+        const char *option;
+        int64_t value, limit;
+    } places[] = {{"--entry", i->entry, p->batch},
+                  {"--head", i->head, p->num_heads},
+                  {"--map: the first query", i->first_query, p->seqlen_q},
+                  {"--map: the first key", i->first_key, p->seqlen_k},
+                  {"--map: the last query", i->end_query - 1, p->seqlen_q},
+                  {"--map: the last key", i->end_key - 1, p->seqlen_k}};
+    for (int n = 0; n < 6; n++)
+        if (places[n].value >= places[n].limit)
+            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is %" PRId64 ", the last there is %" PRId64, places[n].option,
+                                    places[n].value, places[n].limit - 1);
+    for (int n = 0; n < i->query_count; n++)
+        if (i->queries[n] >= p->seqlen_q)
+            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--queries names %" PRId64 ", the last query is %" PRId64,
+                                    i->queries[n], p->seqlen_q - 1);
+    if (i->rows && i->query_count == 0) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--rows needs --queries");
+    return ATTEND_OK;
+}
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static attend_status allocate(sight *s, attend_inspection *want)
+{
+    const attend_problem *p = &s->job.problem;
+    const inspect_options *o = s->options;
+    pool *pool = &s->job.pool;
+    int64_t map_queries = (o->end_query ? o->end_query : p->seqlen_q) - o->first_query;
+    int64_t map_keys = (o->end_key ? o->end_key : p->seqlen_k) - o->first_key;
+    const int64_t top[] = {p->batch, p->num_heads, p->seqlen_q, o->top},
+                  mass[] = {p->batch, p->num_heads, p->seqlen_q, o->region_count};
+    const int64_t weights[] = {p->batch, p->num_heads, o->query_count, p->seqlen_k};
+    const int64_t map[] = {p->batch, p->num_heads, least(o->tiles, map_queries), least(o->tiles, map_keys)};
+    ATTEND_TRY(pool_tensor(pool, "the top keys", ATTEND_I64, 4, top, &s->top_keys));
+    ATTEND_TRY(pool_tensor(pool, "their weights", ATTEND_F32, 4, top, &s->top_weights));
+    ATTEND_TRY(pool_tensor(pool, "the entropy", ATTEND_F32, 3, top, &s->entropy));
+    ATTEND_TRY(pool_tensor(pool, "the regions' mass", ATTEND_F32, 4, mass, &s->mass));
+    ATTEND_TRY(pool_tensor(pool, "the distances", ATTEND_F32, 2, top, &s->distance));
+    ATTEND_TRY(pool_tensor(pool, "the queries' weights", ATTEND_F32, 4, weights, &s->weights));
+    ATTEND_TRY(pool_tensor(pool, "the map", ATTEND_F32, 4, map, &s->map));
+    *want = (attend_inspection){.top_keys = s->top_keys,
+                                .top_weights = s->top_weights,
+                                .entropy = s->entropy,
+                                .mass = s->mass,
+                                .windows = o->regions,
+                                .num_windows = o->region_count,
+                                .distance = s->distance,
+                                .weights = s->weights,
+                                .queries = o->queries,
+                                .num_queries = o->query_count,
+                                .map = s->map,
+                                .first_query = o->first_query,
+                                .map_queries = map_queries,
+                                .first_key = o->first_key,
+                                .map_keys = map_keys};
+    return ATTEND_OK;
+}
+
+static attend_status look(sight *s, const wanted *wanted)
+{
+    running running;
+    attend_inspection want;
+    ATTEND_TRY(allocate(s, &want));
+    ATTEND_TRY(job_allocate(&s->job, wanted, &s->outcome));
+    attend_status status = job_open(&s->job, wanted, &running, &s->outcome);
+    progress_stage("attention on %s", s->outcome.device);
+    if (status == ATTEND_OK) status = job_run(&s->job, &running, &s->outcome);
+    if (status == ATTEND_OK) {
+        const attend_attention_args attention = job_attention_args(&s->job, &s->outcome);
+        const attend_layer_args layer = job_layer_args(&s->job, &s->outcome);
+        double begin = seconds_now();
+        progress_stage("looking inside");
+        status = from_library(s->job.is_layer ? attend_layer_inspect(running.plan, &layer, &want)
+                                              : attend_attention_inspect(running.plan, &attention, &want));
+        s->seconds = seconds_now() - begin;
+    }
+    job_close(&running);
+    return status;
+}
+
+static attend_status write_files(const sight *s)
+{
+    result_file rows = {0}, map = {0};
+    attend_status status = result_open(s->options->rows, ATTEND_F32, &rows);
+    if (status == ATTEND_OK) status = result_open(s->options->map_output, ATTEND_F32, &map);
+    if (status == ATTEND_OK) status = result_write(&rows, "weights", &s->weights, true);
+    if (status == ATTEND_OK) status = result_write(&map, "map", &s->map, true);
+    if (status == ATTEND_OK) status = results_commit((result_file *const[]){&rows, &map}, 2);
+    result_close(&rows);
+    result_close(&map);
+    return status;
+}
+
+static attend_status inspect(const options *o, sight *s, report *r)
+{
+    const attend_problem *p = &s->job.problem;
+    const wanted wanted = {.device = o->device, .threads = o->threads, .lse = true, .stages = s->job.is_layer};
+    ATTEND_TRY(check(o, p));
+    if (o->inspect.tokens) ATTEND_TRY(tokens_load(o->inspect.tokens, p->seqlen_k, s));
+    ATTEND_TRY(look(s, &wanted));
+    ATTEND_TRY(write_files(s));
+    if (o->output) ATTEND_TRY(inspect_draw(s, o->output));
+    job_report(&s->job, r);
+    inspect_report(s, r);
+    if (o->output) report_text(r, "output", "picture", o->output, "%s", o->output);
+    return ATTEND_OK;
+}
+
+attend_status command_inspect(const options *o, report *r)
+{
+    sight s = {.options = &o->inspect};
+    attend_status status = job_load(o, &s.job);
+    if (status == ATTEND_OK) status = inspect(o, &s, r);
+    job_free(&s.job);
+    return status;
+}

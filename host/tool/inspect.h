@@ -1,0 +1,37 @@
+/* attend inspect, between its parts: what was seen of one entry of the batch. */
+#ifndef ATTEND_TOOL_INSPECT_H
+#define ATTEND_TOOL_INSPECT_H
+
+#include "job.h"
+
+typedef struct sight {
+    job job;
+    outcome outcome;
+    const inspect_options *options;
+    double seconds;
+    attend_tensor top_keys, top_weights, entropy, mass, distance, weights, map; /* without gaps, of the whole batch */
+    char **tokens;                                                              /* [token_count]; NULL: none were given */
+    int64_t token_count;
+} sight;
+
+/* What a head does on the average of its queries that see a key. */
+typedef struct head_view {
+    double distance, keys, mass[ATTEND_MAX_KEY_WINDOWS]; /* keys: exp of the entropy */
+    int64_t strong_query, strong_key;                    /* its largest weight; -1: it has none */
+    double strong_weight;
+    int64_t like; /* the head with the most similar map, by the cosine; -1: none */
+    double likeness;
+} head_view;
+
+head_view view_head(const sight *sight, int64_t head);
+
+/* "bank" or "17"; valid for the next seven calls. */
+const char *token_text(const sight *sight, int64_t place);
+/* Reads a file with a token a line; `count`: as many must be there. */
+attend_status tokens_load(const char *path, int64_t count, sight *sight);
+
+void inspect_report(const sight *sight, report *report);
+/* Draws the map of all heads, or of one, with the tokens where there is room. */
+attend_status inspect_draw(const sight *sight, const char *path);
+
+#endif

@@ -1,0 +1,146 @@
+/* attend inspect: what it says of a real layer, its files and pictures, and its sentences. */
+#include "support/command.h"
+#include "support/files.h"
+#include "file/npy.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#define MINILM "inspect --weights " TEST_DATA "/minilm/layer0.safetensors --input " TEST_DATA "/minilm/x.npy"
+#define TOKENS " --tokens " TEST_DATA "/minilm/tokens.txt"
+
+/* As scripts/demo finds by full softmax: head 2 looks at the word before; "bank" looks at "old". */
+static void the_real_layer_shows_what_it_does(void **state)
+{
+    (void)state;
+    static const char *const devices[] = {"cpu", "reference"};
+    for (int i = 0; i < 2; i++) {
+        cJSON *json = test_json(0, MINILM TOKENS " --queries 3 --json --device %s", devices[i]);
+        assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(json, "heads_seen")), 12);
+        assert_float_equal(test_json_number(json, "heads_seen/2/distance"), 1, 0.05);
+        assert_float_equal(test_json_number(json, "heads_seen/2/keys"), 1, 0.05);
+        assert_true(test_json_number(json, "heads_seen/2/mass/previous") > 0.98);
+        assert_true(test_json_number(json, "heads_seen/2/strongest/weight") > 0.99);
+        assert_float_equal(test_json_number(json, "heads_seen/7/most_like"), 11, 0);
+        assert_string_equal(test_json_text(json, "queries/0/token"), "bank");
+        assert_string_equal(test_json_text(json, "queries/0/keys/0/token"), "old");
+        assert_float_equal(test_json_number(json, "queries/0/keys/0/weight"), 0.10, 0.01);
+        cJSON_Delete(json);
+    }
+}
+
+static void a_person_reads_words(void **state)
+{
+    (void)state;
+    test_process p = test_attend(MINILM TOKENS " --queries 3 --top 2 --regions self,-2..-1,@0..0");
+    assert_int_equal(p.code, 0);
+    assert_non_null(strstr(p.out, "bank     -> old 10 %, [CLS] 8 %\n"));
+    assert_non_null(strstr(p.out, "head  distance  keys  self  -2..-1  @0..0  most like  strongest\n"));
+    assert_non_null(strstr(p.out, " -> "));
+    test_process_free(&p);
+}
+
+/* ---- files ------------------------------------------------------------------------------------------------------- */
+
+static int big_endian(const char *bytes)
+{
+    const unsigned char *b = (const unsigned char *)bytes;
+    return b[0] << 24 | b[1] << 16 | b[2] << 8 | b[3];
+}
+
+static void expect_picture(const char *name, int width, int height)
+{
+    size_t size;
+    char *file = test_read_file(test_path(name), &size);
+    assert_true(size > 100);
+    assert_memory_equal(file, "\x89PNG\r\n\x1a\n", 8);
+    assert_int_equal(big_endian(file + 16), width);
+    assert_int_equal(big_endian(file + 20), height);
+    free(file);
+}
+
+/* Margins of 16; a panel is its tiles' boxes, a margin, a title of 34 and the labels; four panels in a row. */
+static void pictures_have_a_panel_a_head(void **state)
+{
+    (void)state;
+    test_expect(0, "", MINILM " --quiet --output heads.png");
+    expect_picture("heads.png", 32 + 4 * (103 * 2 + 26 + 16), 32 + 3 * (103 * 2 + 26 + 34 + 16));
+    test_expect(0, "",
+                MINILM TOKENS " --quiet --map 1:6,2:9 --head 4 --output words.png"); /* "stood" and "stood", "where", "river" … */
+    expect_picture("words.png", 32 + 7 * 24 + (5 * 6 + 6) + 16, 32 + 5 * 24 + (5 * 6 + 6) + 34 + 16);
+    test_expect(0, "", "inspect --random heads=1,seqlen_q=3000,head_dim=8 --causal --tiles 100 --quiet --output long.png");
+    expect_picture("long.png", 32 + 100 * 9 + 26 + 16, 32 + 100 * 9 + 26 + 34 + 16);
+}
+
+static void weights_and_maps_are_written_as_numbers(void **state)
+{
+    (void)state;
+    attend_array rows, map;
+    test_expect(0, "",
+                "inspect --random batch=2,heads=3,kv_heads=1,seqlen_q=40,head_dim=16 --causal --queries 0,7,39 --tiles 4 --quiet "
+                "--rows rows.npy --map-output map.npy");
+    assert_int_equal(attend_npy_read(test_path("rows.npy"), &rows), ATTEND_OK);
+    assert_int_equal(attend_npy_read(test_path("map.npy"), &map), ATTEND_OK);
+    const int64_t rows_shape[] = {2, 3, 3, 40}, map_shape[] = {2, 3, 4, 4};
+    assert_memory_equal(rows.shape, rows_shape, sizeof rows_shape);
+    assert_memory_equal(map.shape, map_shape, sizeof map_shape);
+    for (int row = 0; row < 18; row++) {
+        const float *weights = (const float *)rows.data + row * 40;
+        double sum = 0;
+        for (int j = 0; j < 40; j++) sum += weights[j];
+        assert_float_equal(sum, 1, 1e-5);
+        for (int j = row % 3 == 0 ? 1 : row % 3 == 1 ? 8 : 40; j < 40; j++) assert_true(weights[j] == 0);
+    }
+    for (int tile = 0; tile < 96; tile++)
+        if (tile % 4 > tile / 4 % 4) assert_true(((const float *)map.data)[tile] == 0);
+    for (int line = 0; line < 24; line++) { /* a row of tiles holds the weight of its 10 queries */
+        const float *tiles = (const float *)map.data + line * 4;
+        assert_float_equal((tiles[0] + tiles[1] + tiles[2] + tiles[3]) * 10, 1, 1e-5);
+    }
+    attend_array_free(&rows), attend_array_free(&map);
+}
+
+/* ---- sentences --------------------------------------------------------------------------------------------------- */
+
+static void bad_requests_get_a_sentence(void **state)
+{
+    (void)state;
+#define SMALL "inspect --random heads=2,seqlen_q=8,head_dim=8 "
+    test_write_file(test_path("two.txt"), "one\ntwo\n", 8);
+    const char *const cases[][2] = {
+        {"inspect", "attend inspect needs --weights and --input, or --q, --k and --v, or --random"},
+        {SMALL "--queries 8", "--queries names 8, the last query is 7"},
+        {SMALL "--queries 5-3", "--queries is \"3\", expected a whole number from 5"},
+        {SMALL "--queries x", "--queries is \"x\""},
+        {SMALL "--queries 0-64", "--queries names more than 64 queries"},
+        {SMALL "--regions near", "--regions has \"near\", expected self, previous, next, first, A..B or @A..B"},
+        {SMALL "--regions 4..2", "--regions is \"2\", expected a whole number from 4"},
+        {SMALL "--top 65", "--top is \"65\""},
+        {SMALL "--head 2", "--head is 2, the last there is 1"},
+        {SMALL "--entry 1", "--entry is 1, the last there is 0"},
+        {SMALL "--map 0:9,:", "--map: the last query is 8, the last there is 7"},
+        {SMALL "--map 3", "--map is \"3\", expected queries and keys, FROM:TO,FROM:TO"},
+        {SMALL "--map 3:3,:", "--map is \"3\", expected a whole number from 4"},
+        {SMALL "--tokens two.txt", "two.txt has 2 lines, but there are 8 keys"},
+        {SMALL "--tokens none.txt", "none.txt: No such file or directory"},
+        {SMALL "--rows w.npy", "--rows needs --queries"},
+        {"inspect --random heads=1,seqlen_q=0,head_dim=8", "there is nothing to inspect: batch 1, 0 queries"},
+        {"run --tokens two.txt", "--tokens is not an option of attend run"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) test_expect(2, cases[i][1], "%s", cases[i][0]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_real_layer_shows_what_it_does), cmocka_unit_test(a_person_reads_words),
+        cmocka_unit_test(pictures_have_a_panel_a_head),      cmocka_unit_test(weights_and_maps_are_written_as_numbers),
+        cmocka_unit_test(bad_requests_get_a_sentence),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
