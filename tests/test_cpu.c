@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -258,15 +259,110 @@ static void memory_is_linear_in_length(void **state)
     assert_true(bytes[0] <= (size_t)65536 * 128 * 4 * 2 + (16 << 20)); /* K and V once, and scratch */
 }
 
+/* Each sequence packed with others gives the bits that it gives alone, whichever way its plan takes. */
+static void packed_sequences_do_not_disturb_each_other(void **state)
+{
+    (void)state;
+    enum { SEQUENCES = 4, HEADS = 2, DIM = 24 };
+    static const struct {
+        int64_t q[SEQUENCES + 1], k[SEQUENCES + 1], seqlen_q, seqlen_k;
+        int threads;
+        attend_cpu_way way;
+    } packs[] = {
+        {{0, 1, 2, 3, 5}, {0, 1500, 1500, 1630, 3800}, 2, 2170, 2, ATTEND_CPU_FEW},
+        {{0, 100, 300, 300, 329}, {0, 127, 200, 290, 500}, 200, 210, 2, ATTEND_CPU_WHOLE},
+        {{0, 20, 21, 60, 93}, {0, 3000, 3001, 3300, 4400}, 39, 3000, 30, ATTEND_CPU_SPLIT},
+    };
+    for (int i = 0; i < 3; i++) {
+        const int64_t *q = packs[i].q, *k = packs[i].k, total_q = q[SEQUENCES], total_k = k[SEQUENCES], row = HEADS * DIM;
+        job j = job_make((attend_problem){.batch = 1, .seqlen_q = total_q, .seqlen_k = total_k, .num_heads = HEADS, .head_dim = DIM}, ATTEND_VALUES_GAUSS);
+        attend_problem p = j.p;
+        p.packed = true, p.batch = SEQUENCES, p.total_q = total_q, p.total_k = total_k, p.seqlen_q = packs[i].seqlen_q, p.seqlen_k = packs[i].seqlen_k;
+        attend_attention_args args = {.q = j.q, .k = j.k, .v = j.v, .out = j.out, .lse = j.lse};
+        args.cu_seqlens_q = q, args.cu_seqlens_k = k;
+        attend_cpu_way way;
+        assert_int_equal(run(&p, &args, packs[i].threads, &way), 0);
+        assert_int_equal(way, packs[i].way);
+        for (int s = 0; s < SEQUENCES; s++) {
+            int64_t rows = q[s + 1] - q[s], keys = k[s + 1] - k[s];
+            attend_problem alone = j.p;
+            alone.seqlen_q = rows, alone.seqlen_k = keys;
+            attend_tensor out = tensor(ATTEND_F32, 1, rows, HEADS, DIM);
+            attend_attention_args part = {.q = attend_tensor_4d((float *)j.q.data + q[s] * row, ATTEND_F32, 1, rows, HEADS, DIM),
+                                          .k = attend_tensor_4d((float *)j.k.data + k[s] * row, ATTEND_F32, 1, keys, HEADS, DIM),
+                                          .v = attend_tensor_4d((float *)j.v.data + k[s] * row, ATTEND_F32, 1, keys, HEADS, DIM),
+                                          .out = out};
+            assert_int_equal(run(&alone, &part, 2, NULL), 0);
+            assert_memory_equal(out.data, (float *)j.out.data + q[s] * row, (size_t)(rows * row) * sizeof(float));
+            free(out.data);
+        }
+        job_free(&j);
+    }
+}
+
+static void packed_plans_reserve_the_totals(void **state)
+{
+    (void)state;
+    attend_context *context;
+    attend_plan *plan;
+    attend_plan_memory memory;
+    attend_problem p = {.batch = 64, .seqlen_q = 16384, .seqlen_k = 16384, .num_heads = 2, .head_dim = 64, .packed = true, .total_q = 20000, .total_k = 20000};
+    assert_int_equal(attend_context_create(&(attend_context_options){.device = ATTEND_CPU, .threads = 2}, &context), 0);
+    assert_int_equal(attend_attention_plan(context, &p, &plan), 0);
+    assert_int_equal(attend_plan_memory_usage(plan, &memory), 0);
+    /* K and V of all keys, a block more for each sequence, and scratch. */
+    assert_true(memory.host_bytes <= (size_t)(20000 + 65 * 128) * 2 * 64 * 2 * sizeof(float) + (8 << 20));
+    attend_plan_destroy(plan);
+    attend_context_destroy(context);
+}
+
+static void put(const char *root, const char *name, const char *text)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", root, name);
+    for (char *slash = strchr(path + strlen(root) + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = 0;
+        mkdir(path, 0700);
+        *slash = '/';
+    }
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+/* Of 8 processors, under cgroups as the files of a made-up /proc and /sys/fs/cgroup tell. */
 static void a_quota_limits_threads(void **state)
 {
     (void)state;
-    assert_int_equal(attend_cpu_quota("max 100000\n", 8), 8);
-    assert_int_equal(attend_cpu_quota("200000 100000\n", 8), 2);
-    assert_int_equal(attend_cpu_quota("150000 100000\n", 8), 2);
-    assert_int_equal(attend_cpu_quota("10000 100000\n", 8), 1);
-    assert_int_equal(attend_cpu_quota("1600000 100000\n", 8), 8);
-    assert_int_equal(attend_cpu_quota("", 3), 3);
+    static const struct {
+        const char *membership, *files[4][2];
+        int threads;
+    } cases[] = {
+        {"0::/a/b\n", {{"a/b/cpu.max", "max 100000\n"}}, 8},
+        {"0::/a/b\n", {{"a/b/cpu.max", "200000 100000\n"}}, 2},
+        {"0::/a/b\n", {{"a/b/cpu.max", "150000 100000\n"}}, 2},
+        {"0::/a/b\n", {{"a/b/cpu.max", "max 100000\n"}, {"a/cpu.max", "10000 100000\n"}}, 1},
+        {"0::/\n", {{"cpu.max", "300000 100000\n"}}, 3},
+        {"0::/a\n", {{"a/cpu.max", "1600000 100000\n"}}, 8},
+        {"0::/a\n", {{"a/cpu.max", ""}}, 8},
+        {"9:memory:/m\n4:cpu,cpuacct:/a/b\n0::/\n", {{"cpu/a/b/cpu.cfs_quota_us", "-1\n"}, {"cpu/a/b/cpu.cfs_period_us", "100000\n"}}, 8},
+        {"9:memory:/m\n4:cpu,cpuacct:/a/b\n0::/\n",
+         {{"cpu/a/b/cpu.cfs_quota_us", "-1\n"}, {"cpu/a/b/cpu.cfs_period_us", "100000\n"}, {"cpu/a/cpu.cfs_quota_us", "250000\n"}, {"cpu/a/cpu.cfs_period_us", "100000\n"}},
+         3},
+        {"4:cpuset:/a\n", {{"cpu/a/cpu.cfs_quota_us", "100000\n"}, {"cpu/a/cpu.cfs_period_us", "100000\n"}}, 8},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char root[] = "/tmp/attend-cgroup-XXXXXX", membership[64], command[64];
+        assert_non_null(mkdtemp(root));
+        snprintf(membership, sizeof membership, "%s/membership", root);
+        put(root, "membership", cases[i].membership);
+        for (int f = 0; f < 4 && cases[i].files[f][0]; f++) put(root, cases[i].files[f][0], cases[i].files[f][1]);
+        assert_int_equal(attend_cpu_limited_threads(membership, root, 8), cases[i].threads);
+        snprintf(command, sizeof command, "rm -r %s", root);
+        assert_int_equal(system(command), 0);
+    }
+    assert_int_equal(attend_cpu_limited_threads("/nowhere", "/nowhere", 5), 5);
     assert_true(attend_cpu_usable_threads() >= 1);
 }
 
@@ -276,6 +372,7 @@ int main(void)
         cmocka_unit_test(bits_do_not_depend_on_threads),  cmocka_unit_test(bits_do_not_depend_on_neighbours),
         cmocka_unit_test(every_border_key_is_found),      cmocka_unit_test(hidden_keys_reach_nothing),
         cmocka_unit_test(host_threads_do_not_disturb_each_other), cmocka_unit_test(memory_is_linear_in_length),
+        cmocka_unit_test(packed_sequences_do_not_disturb_each_other), cmocka_unit_test(packed_plans_reserve_the_totals),
         cmocka_unit_test(a_quota_limits_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

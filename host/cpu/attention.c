@@ -7,6 +7,22 @@
 
 int64_t attend_cpu_rows_of(const attend_problem *p) { return p->num_heads / p->num_kv_heads * p->seqlen_q; }
 
+/* Packed sequences have room by where they begin among all keys, so that each can be filled up to whole blocks; others by the longest. */
+static int64_t keys_before(const attend_cpu_plan *plan, int64_t entry, int64_t first_k)
+{
+    int64_t block = plan->blocking.keys;
+    return plan->problem->packed ? (first_k / block + entry) * block : entry * attend_cpu_round_up(plan->problem->seqlen_k, block);
+}
+
+int64_t attend_cpu_keys_reserved(const attend_cpu_plan *plan) { return keys_before(plan, plan->problem->batch, plan->problem->total_k); }
+
+static int64_t rows_before(const attend_problem *p, int64_t entry, int64_t first_q)
+{
+    return p->num_heads / p->num_kv_heads * (p->packed ? first_q : entry * p->seqlen_q);
+}
+
+int64_t attend_cpu_rows_reserved(const attend_problem *p) { return rows_before(p, p->batch, p->total_q); }
+
 /* Vectors of rows of one KV head, cut into equal parts that fill at most blocking.panels panels each. */
 static int64_t vectors_of(const attend_cpu_plan *plan)
 {
@@ -39,7 +55,6 @@ static attend_cpu_task task_of(const attend_cpu_plan *plan, const attend_attenti
 {
     const attend_problem *p = plan->problem;
     int64_t b = index / p->num_kv_heads, kv_head = index % p->num_kv_heads, group = p->num_heads / p->num_kv_heads;
-    int64_t keys = attend_cpu_round_up(p->seqlen_k, plan->blocking.keys);
     const attend_tensor *lse = &args->lse;
     const attend_head *heads = plan->per_head + b * p->num_heads + kv_head * group;
     const attend_sequence s = heads->sequence;
@@ -63,10 +78,13 @@ static attend_cpu_task task_of(const attend_cpu_plan *plan, const attend_attenti
     if (attend_is_elementwise(p))
         task.modifier = (attend_cpu_modifier){attend_cpu_elements_apply, attend_cpu_elements_hidden, &plan->elements[index]};
     task.end_span = attend_cpu_spans(task.sequence.seqlen_k);
-    if (plan->keys)
-        task.keys = (attend_cpu_keys){plan->keys + index * keys * p->head_dim,
-                                      plan->values + index * keys * attend_cpu_v_width(plan->context->kernel, p)};
-    if (plan->partials) task.partials = plan->partials + index * attend_cpu_partials_floats(p);
+    if (plan->keys) {
+        int64_t at = kv_head * attend_cpu_keys_reserved(plan) + keys_before(plan, b, s.first_k);
+        task.keys = (attend_cpu_keys){plan->keys + at * p->head_dim, plan->values + at * attend_cpu_v_width(plan->context->kernel, p)};
+    }
+    if (plan->partials)
+        task.partials = plan->partials + (kv_head * attend_cpu_rows_reserved(p) + rows_before(p, b, s.first_q)) *
+                                             attend_cpu_spans(p->seqlen_k) * attend_cpu_partial_floats(p);
     return task;
 }
 

@@ -66,12 +66,13 @@ static attend_status reserve(attend_cpu_plan *cpu, size_t *bytes)
 {
     const attend_problem *p = cpu->problem;
     const attend_cpu_kernel *kernel = cpu->context->kernel;
-    if (p->seqlen_k > INT64_MAX / 2 || p->head_dim_v > INT64_MAX / 64 || times(p->num_heads, p->seqlen_q) > INT64_MAX / 2)
+    if (p->head_dim_v > INT64_MAX / 64 || times(p->batch, times(p->num_heads, p->seqlen_q)) > INT64_MAX / 2 || p->total_k > INT64_MAX / 2 ||
+        p->seqlen_k > INT64_MAX / 2 || times(p->batch, p->seqlen_k + ATTEND_CPU_BLOCK) > INT64_MAX / 2)
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a plan of these lengths");
     cpu->blocking = attend_cpu_blocking_for(kernel, p, cpu->context->threads);
     cpu->way = attend_cpu_way_of(cpu);
     cpu->scratch_floats = kernel->scratch_floats(p, &cpu->blocking);
-    int64_t heads = times(p->batch, p->num_kv_heads), keys = times(heads, attend_cpu_round_up(p->seqlen_k, cpu->blocking.keys));
+    int64_t heads = times(p->batch, p->num_kv_heads), keys = times(p->num_kv_heads, attend_cpu_keys_reserved(cpu));
     bool complete = (cpu->scratch = attend_cpu_allocate(cpu->context->threads, (size_t)cpu->scratch_floats * sizeof(float), bytes));
     cpu->per_head = attend_cpu_allocate(times(p->batch, p->num_heads), sizeof *cpu->per_head, bytes);
     cpu->elements = attend_cpu_allocate(heads, sizeof *cpu->elements, bytes);
@@ -84,7 +85,8 @@ static attend_status reserve(attend_cpu_plan *cpu, size_t *bytes)
         complete = complete && cpu->keys && cpu->values;
     }
     if (cpu->way != ATTEND_CPU_WHOLE) {
-        int64_t partials = times(times(heads, attend_cpu_rows_of(p)), times(attend_cpu_spans(p->seqlen_k), attend_cpu_partial_floats(p)));
+        int64_t rows = times(p->num_kv_heads, attend_cpu_rows_reserved(p));
+        int64_t partials = times(rows, times(attend_cpu_spans(p->seqlen_k), attend_cpu_partial_floats(p)));
         complete = (cpu->partials = attend_cpu_allocate(partials, sizeof(float), bytes)) && complete;
     }
     if (complete) return ATTEND_OK;

@@ -40,20 +40,19 @@ typedef struct attend_cpu_plan {
     void *q, *k, *v, *heads;
 } attend_cpu_plan;
 
-/* Threads that the process may keep busy, at least 1; and the same from a line of cpu.max and a number of processors. */
+/* Threads that the process may keep busy, at least 1; and what its cgroups leave of so many processors: membership is a file like
+   /proc/self/cgroup, mount where the hierarchies lie (version 1's as folders named after their controllers). */
 int attend_cpu_usable_threads(void);
-int attend_cpu_quota(const char *line, int processors);
+int attend_cpu_limited_threads(const char *membership, const char *mount, int processors);
 
 /* 64-byte aligned memory for `elements` of `bytes` each, counted in *total also where it is NULL for want of room; SIZE_MAX: uncountable. */
 void *attend_cpu_allocate(int64_t elements, size_t bytes, size_t *total);
 
 /* Query rows that share a KV head. */
 int64_t attend_cpu_rows_of(const attend_problem *problem);
-/* Floats of the partials of one KV head. */
-static inline int64_t attend_cpu_partials_floats(const attend_problem *p)
-{
-    return attend_cpu_rows_of(p) * attend_cpu_spans(p->seqlen_k) * attend_cpu_partial_floats(p);
-}
+/* Of one KV head of all batch entries, side by side: keys as packed, each entry's filled up to whole blocks, and rows of partials. */
+int64_t attend_cpu_keys_reserved(const attend_cpu_plan *plan);
+int64_t attend_cpu_rows_reserved(const attend_problem *problem);
 
 attend_cpu_blocking attend_cpu_blocking_for(const attend_cpu_kernel *kernel, const attend_problem *problem, int threads);
 /* The way of a plan whose context, problem and blocking are set. */

@@ -1,4 +1,4 @@
-/* How many threads the process may use: the processors of its affinity mask, or fewer where a cgroup (version 2) limits its time. */
+/* How many threads the process may use: the processors of its affinity mask, or fewer where a cgroup limits its time. */
 #include "cpu.h"
 
 #include <omp.h>
@@ -15,28 +15,63 @@ static bool first_line(const char *path, char *line, int bytes)
     return read;
 }
 
-int attend_cpu_quota(const char *line, int processors)
+/* Processors that `quota` of every `period` microseconds keep busy. */
+static int limited(long long quota, long long period, int processors)
 {
-    long long quota, period;
-    if (sscanf(line, "%lld %lld", &quota, &period) != 2 || quota <= 0 || period <= 0) return processors; /* "max 100000" */
-    long long whole = (quota + period - 1) / period;
+    if (quota <= 0 || period <= 0) return processors; /* version 1 says -1 for none */
+    long long whole = quota / period + (quota % period != 0);
     return whole < processors ? (int)whole : processors;
 }
 
-int attend_cpu_usable_threads(void)
+/* The limit that stands in one folder of the hierarchy: cpu.max in version 2, "max" for none; two files in version 1. */
+static int limit_in(const char *folder, int processors)
 {
-    char group[512], path[640], line[64];
-    int processors = omp_get_num_procs();
-    if (!first_line("/proc/self/cgroup", group, sizeof group)) return processors;
-    char *name = group;
-    while (*name && *name != '/') name++;
-    name[strcspn(name, "\n")] = 0;
-    /* A limit may stand at any level above; within a container its own root is all that can be seen. */
+    char path[1024], line[64];
+    long long quota, period;
+    snprintf(path, sizeof path, "%s/cpu.max", folder);
+    if (first_line(path, line, sizeof line) && sscanf(line, "%lld %lld", &quota, &period) == 2)
+        processors = limited(quota, period, processors);
+    snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", folder);
+    if (!first_line(path, line, sizeof line) || sscanf(line, "%lld", &quota) != 1) return processors;
+    snprintf(path, sizeof path, "%s/cpu.cfs_period_us", folder);
+    if (!first_line(path, line, sizeof line) || sscanf(line, "%lld", &period) != 1) return processors;
+    return limited(quota, period, processors);
+}
+
+/* A limit may stand at any level above; within a container its own root is all that can be seen. */
+static int limit_along(const char *mount, char *name, int processors)
+{
+    char folder[960];
     for (;;) {
-        snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", name);
-        if (first_line(path, line, sizeof line)) processors = attend_cpu_quota(line, processors);
+        snprintf(folder, sizeof folder, "%s%s", mount, name);
+        processors = limit_in(folder, processors);
         char *slash = strrchr(name, '/');
         if (!slash || !*name) return processors;
         *slash = 0;
     }
+}
+
+int attend_cpu_limited_threads(const char *membership, const char *mount, int processors)
+{
+    char line[512], controllers[640];
+    FILE *file = fopen(membership, "re");
+    if (!file) return processors;
+    while (fgets(line, sizeof line, file)) { /* "0::/name" in version 2, "4:cpu,cpuacct:/name" in version 1 */
+        char *list = strchr(line, ':'), *name = list ? strchr(list + 1, ':') : NULL;
+        if (!name) continue;
+        *name++ = 0, list++;
+        name[strcspn(name, "\n")] = 0;
+        if (!strcmp(name, "/")) *name = 0;
+        snprintf(controllers, sizeof controllers, ",%s,", list);
+        if (*list && !strstr(controllers, ",cpu,")) continue;
+        snprintf(controllers, sizeof controllers, "%s%s%s", mount, *list ? "/" : "", *list ? "cpu" : "");
+        processors = limit_along(controllers, name, processors);
+    }
+    fclose(file);
+    return processors;
+}
+
+int attend_cpu_usable_threads(void)
+{
+    return attend_cpu_limited_threads("/proc/self/cgroup", "/sys/fs/cgroup", omp_get_num_procs());
 }
