@@ -107,19 +107,22 @@ static attend_status resolve_one(const attend_problem *p, attend_side side, atte
 static attend_status check_lists(const attend_problem *p, const attend_side_args *a)
 {
     const struct {
-        const char *name, *announced_by;
-        bool given, wanted, allowed;
-    } lists[] = {{"seqlens_q", "not packed", *a->seqlens_q, false, !p->packed},
-                 {"seqlens_k", "not packed", *a->seqlens_k, false, !p->packed},
+        const char *name, *belongs_to;
+        bool given, allowed, wanted;
+    } lists[] = {{"seqlens_q", NULL, *a->seqlens_q, !p->packed, false},
+                 {"seqlens_k", NULL, *a->seqlens_k, !p->packed, false},
                  {"starts_k", "left_padded", *a->starts_k, p->left_padded, p->left_padded},
                  {"cu_seqlens_q", "packed", *a->cu_seqlens_q, p->packed, p->packed},
                  {"cu_seqlens_k", "packed", *a->cu_seqlens_k, p->packed, p->packed}};
     for (int i = 0; i < 5; i++) {
+        if (lists[i].given && !lists[i].allowed && !lists[i].belongs_to)
+            return attend_fail(ATTEND_INVALID_ARGUMENT, "%s and packed exclude each other: cu_%s gives the lengths of packed sequences",
+                               lists[i].name, lists[i].name);
         if (lists[i].given && !lists[i].allowed)
             return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is given, but the problem does not announce it (%s)", lists[i].name,
-                               lists[i].announced_by);
+                               lists[i].belongs_to);
         if (!lists[i].given && lists[i].wanted && p->batch > 0)
-            return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is missing: the problem is %s", lists[i].name, lists[i].announced_by);
+            return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is missing: the problem is %s", lists[i].name, lists[i].belongs_to);
     }
     return ATTEND_OK;
 }

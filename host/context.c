@@ -14,6 +14,8 @@ static attend_status read_options(const attend_context_options *options, size_t 
     memcpy(read, options, bytes);
     if ((unsigned)read->device > ATTEND_REFERENCE)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "device is %d, expected one of attend_device", (int)read->device);
+    if (read->strict && read->device == ATTEND_AUTO)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "device is ATTEND_AUTO, which may take the CPU, but strict is set: name the device");
     if (read->threads < 0 || read->threads > ATTEND_MAX_THREADS)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "threads is %d, expected 0 to %d", read->threads, ATTEND_MAX_THREADS);
     if (read->device_index < 0)

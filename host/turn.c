@@ -30,6 +30,7 @@ static double yarn(const attend_problem *p, double dims, double pair, double fre
 {
     double original = (double)p->rotary_original_seqlen, unit = dims / (2 * log(p->rotary_base));
     double low = floor(unit * log(original / (p->rotary_high * 2 * pi))), high = ceil(unit * log(original / (p->rotary_low * 2 * pi)));
+    if (p->rotary_untruncated) low = unit * log(original / (p->rotary_high * 2 * pi)), high = unit * log(original / (p->rotary_low * 2 * pi));
     low = fmax(low, 0), high = fmin(high, dims - 1);
     if (low == high) high += 0.001;
     double stretch = fmin(fmax((pair - low) / (high - low), 0), 1);

@@ -237,6 +237,8 @@ static void explain_says_what_and_why(void **state)
     assert_int_equal(p.code, 0);
     assert_non_null(strstr(p.out, "\nnot chosen  "));
     test_process_free(&p);
+    test_expect(2, "--strict needs --device", "bench --strict");
+    test_expect(0, "", "bench --strict --device cpu --random seqlen_q=8 --quiet");
     test_expect(2, "--explain and --sweep exclude each other", "bench --sweep --explain");
 }
 
@@ -351,7 +353,7 @@ static void bad_input_is_refused(void **state)
         {"seqlens_k[1] is 8, expected 0 to 7", "attention " QKV " --seqlens-k long.npy --output o.npy"},
         {"seqlens_k[0] is -1", "attention " QKV " --seqlens-k negative.npy --output o.npy"},
         {"three.npy: expected 2 integers", "attention " QKV " --seqlens-k three.npy --output o.npy"},
-        {"q.npy: expected 2 integers", "attention " QKV " --seqlens-k q.npy --output o.npy"},
+        {"q.npy: expected integers (int32 or int64) along 1 axis", "attention " QKV " --seqlens-k q.npy --output o.npy"},
         {"element 2 is 70000, which f16 cannot hold",
          "attention --q large.npy --k large.npy --v large.npy --dtype f16 --output o.npy"},
         {"o.npy would hold bf16", "attention " QKV " --dtype bf16 --output o.npy"},

@@ -99,6 +99,74 @@ static void two_ways_to_say_one_thing(void **state)
     expect_same("--causal --prefix 3", "--window -1,0 --prefix 3");
 }
 
+static void lists_and_tables_say_what_masks_and_biases_do(void **state)
+{
+    (void)state;
+    unsigned char segments[2 * ROWS * ROWS], blocks[ROWS * ROWS];
+    float bias[HEADS * ROWS * ROWS], table[HEADS * 4], transposed[4 * HEADS];
+    const int32_t ids[2 * ROWS] = {7, 7, 7, -2, -2, 5, 1, 1, 1, 1, 1, 1};
+    for (int b = 0; b < 2; b++)
+        for (int i = 0; i < ROWS; i++)
+            for (int j = 0; j < ROWS; j++) segments[(b * ROWS + i) * ROWS + j] = ids[b * ROWS + i] == ids[b * ROWS + j];
+    write_raw("segments.npy", "|u1", "(2, 1, 6, 6)", segments, sizeof segments);
+    write_raw("ids.npy", "<i4", "(2, 6)", ids, sizeof ids);
+    const unsigned char shown[6] = {1, 0, 0, 1, 1, 1}; /* blocks of 2 queries by 3 keys */
+    for (int i = 0; i < ROWS; i++)
+        for (int j = 0; j < ROWS; j++) blocks[i * ROWS + j] = shown[i / 2 * 2 + j / 3];
+    write_raw("shown.npy", "|b1", "(3, 2)", shown, sizeof shown);
+    write_raw("blocks.npy", "|u1", "(6, 6)", blocks, sizeof blocks);
+    /* Two buckets each way: the key itself or one side, and all that is farther. */
+    for (int h = 0; h < HEADS; h++)
+        for (int n = 0; n < 4; n++) table[h * 4 + n] = transposed[n * HEADS + h] = (float)(h - n) / 4;
+    for (int h = 0; h < HEADS; h++)
+        for (int i = 0; i < ROWS; i++)
+            for (int j = 0; j < ROWS; j++) bias[(h * ROWS + i) * ROWS + j] = table[h * 4 + (j > i ? 2 : 0) + (i != j)];
+    write_floats("table.npy", 2, (int64_t[]){HEADS, 4}, table);
+    write_floats("buckets.npy", 3, (int64_t[]){HEADS, ROWS, ROWS}, bias);
+    expect_same("--segments-q ids.npy", "--mask segments.npy");
+    expect_same("--segments-q ids.npy --segments-k ids.npy", "--mask segments.npy");
+    expect_same("--blocks 2,3 --block-mask shown.npy", "--mask blocks.npy");
+    expect_same("--relative both,2 --relative-table table.npy", "--bias buckets.npy");
+    test_expect(2, "--blocks and --block-mask are given both or neither", ATTENTION "--output o.npy --blocks 2,3");
+    test_expect(2, "--relative and --relative-table are given both or neither", ATTENTION "--output o.npy --relative both,2");
+    test_expect(2, "--blocks is \"2\", expected 2 numbers", ATTENTION "--output o.npy --blocks 2");
+    test_expect(2, "block_mask has shape [1, 1, 3, 2], expected", ATTENTION "--output o.npy --blocks 1,3 --block-mask shown.npy");
+}
+
+/* Both batch entries packed end to end are two sequences. */
+static void packed_sequences_are_those_of_a_batch(void **state)
+{
+    (void)state;
+    size_t sizes[2], header = 128;
+    static const char *const names[] = {"q", "k", "v"};
+    char to[32], from[32];
+    for (int i = 0; i < 3; i++) {
+        size_t size;
+        snprintf(from, sizeof from, "%s.npy", names[i]), snprintf(to, sizeof to, "packed_%s.npy", names[i]);
+        char *file = test_read_file(test_path(from), &size);
+        write_floats(to, 3, (int64_t[]){BATCH * ROWS, HEADS, DIM}, (const float *)(const void *)(file + header));
+        free(file);
+    }
+    write_raw("cu.npy", "<i8", "(3,)", (int64_t[]){0, ROWS, 2 * ROWS}, 24);
+    write_raw("cu3.npy", "<i8", "(4,)", (int64_t[]){0, 3, ROWS, 2 * ROWS}, 32);
+    write_raw("down.npy", "<i8", "(3,)", (int64_t[]){0, 12, 6}, 24);
+#define PACKED "attention --q packed_q.npy --k packed_k.npy --v packed_v.npy --device cpu --quiet --output packed.npy "
+    test_expect(0, "", PACKED "--causal --cu-seqlens-q cu.npy --lse packed_lse.npy");
+    test_expect(0, "", "attention --q q.npy --k k.npy --v v.npy --device cpu --quiet --causal --output whole.npy");
+    char *packed = test_read_file(test_path("packed.npy"), &sizes[0]), *whole = test_read_file(test_path("whole.npy"), &sizes[1]);
+    assert_int_equal(sizes[0], sizes[1]);
+    assert_memory_equal(packed + header, whole + header, sizes[0] - header);
+    free(packed), free(whole);
+    test_expect(2, "--causal needs an alignment", PACKED "--causal --cu-seqlens-q cu.npy --cu-seqlens-k cu.npy");
+    test_expect(2, "cu3.npy has 3 sequences, but cu.npy has 2", PACKED "--cu-seqlens-q cu.npy --cu-seqlens-k cu3.npy");
+    test_expect(2, "down.npy: element 2 is less than the one before", PACKED "--cu-seqlens-q down.npy");
+    test_expect(2, "packed and left_padded exclude each other", PACKED "--cu-seqlens-q cu.npy --starts-k lengths.npy");
+    cJSON *json = test_json(0, "compare --device cpu --random seqlen_q=99,heads=2,head_dim=8 --cu-seqlens-q cu.npy --json");
+    assert_true(cJSON_IsTrue(cJSON_GetObjectItem(json, "passed")));
+    assert_int_equal(test_json_number(json, "seqlen_q"), ROWS);
+    cJSON_Delete(json);
+}
+
 static void every_feature_holds_against_the_reference(void **state)
 {
     (void)state;
@@ -136,6 +204,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_ways_to_say_one_thing),
+        cmocka_unit_test(lists_and_tables_say_what_masks_and_biases_do),
+        cmocka_unit_test(packed_sequences_are_those_of_a_batch),
         cmocka_unit_test(every_feature_holds_against_the_reference),
         cmocka_unit_test(what_does_not_fit_is_refused),
     };

@@ -79,6 +79,19 @@ static void the_document_is_current(void **state)
     add_features(&t);
     add(&t, "\n## Kernel rows\n\nRotary embedding and QK-norm come before attention; no kernel of attention sees them.\n\n");
     add_kernels(&t);
+    add(&t, "\n## What excludes what\n\nAll else goes together, on every backend (`test_features` runs each pair). A combination without a meaning is INVALID_ARGUMENT, one that a\n"
+            "backend lacks UNSUPPORTED, with both names in the sentence (`test_strict`):\n\n"
+            "| | with | because |\n|---|---|---|\n"
+            "| `packed` | `left_padded` | packed sequences have no padding |\n"
+            "| `packed` | `seqlens_q`, `seqlens_k` | `cu_seqlens_q` and `cu_seqlens_k` say the lengths |\n"
+            "| `ATTEND_CAUSAL_TOP_LEFT` | `align_bottom_right` | they put query 0 in two places |\n"
+            "| `rotary`, `qk_norm` | `context_hidden_size` | cross-attention's keys have no place among the queries |\n"
+            "| `window_left`, `rotary_dim`, `total_q`, … | the switch that they belong to left off | they would do nothing |\n\n"
+            "Nothing falls back in silence, strict or not: no dtype is exchanged (fp32 never becomes TF32; the CPU projects 16-bit layers in fp32 and rounds\n"
+            "once), no algorithm is approximate, and a device that is named is the one used. Two things are chosen for the caller, and said: `ATTEND_AUTO`\n"
+            "takes the CPU where no CUDA device can be used (`attend_context_device_name()`), and on CUDA tensors whose rows are not at multiples of 16 bytes\n"
+            "take the row that `attend_plan_explain()` names as `kernel_unaligned`. With `strict` in `attend_context_options`, and the command's `--strict`, both are\n"
+            "errors.\n");
     if (getenv("ATTEND_WRITE_DOCS")) {
         FILE *f = fopen(ATTEND_TEST_DOCS "/features.md", "w");
         assert_non_null(f);

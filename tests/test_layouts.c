@@ -221,7 +221,12 @@ static void config_json_is_believed_and_checked(void **state)
         {"{\"num_attention_heads\": 4, \"num_key_value_heads\": null, \"sliding_window\": null}", "bert", 0, ""},
         {"{\"num_attention_heads\": 4, \"num_key_value_heads\": 1}", "grouped", 2, "config.json says 1"},
         {"{\"num_attention_heads\": 4, \"head_dim\": 16}", "bert", 2, "says head_dim 16"},
-        {"{\"num_attention_heads\": 4, \"rope_theta\": 10000.0}", "grouped", 2, "--rotary none"},
+        {"{\"num_attention_heads\": 4, \"rope_theta\": 10000.0}", "grouped", 0, ""},
+        {"{\"num_attention_heads\": 4, \"rope_theta\": \"big\"}", "grouped", 2, "rope_theta is not a number of at least 1"},
+        {"{\"num_attention_heads\": 4, \"rope_theta\": 1e4, \"rope_scaling\": {\"type\": \"longrope\"}}", "grouped", 2, "longrope is not known"},
+        {"{\"num_attention_heads\": 4, \"rope_theta\": 1e4, \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4, \"mscale\": 1}}", "grouped", 2,
+         "mscale is not known"},
+        {"{\"num_attention_heads\": 4, \"rope_theta\": 1e4, \"rope_local_base_freq\": 1e4}", "grouped", 2, "rope_local_base_freq"},
         {"{\"num_attention_heads\": 4, \"rope_theta\": 10000.0}", "grouped --rotary none", 0, "no rotary embedding is applied"},
         {"{\"num_attention_heads\": 4, \"attn_logit_softcapping\": \"50\"}", "grouped", 2, "attn_logit_softcapping"},
         {"{\"num_attention_heads\": 4, \"position_embedding_type\": \"relative_key\"}", "bert", 2, "relative"},
@@ -317,7 +322,10 @@ static void what_is_not_applied_is_refused(void **state)
     (void)state;
     begin(), put_apart("model.layers.0.", llama, Q, false), put("model.layers.0.self_attn.q_norm.weight", bq, DIM, 0),
         finish("normed.safetensors");
-    test_expect(2, "normalises Q and K (model.layers.0.self_attn.q_norm.weight)", RUN "--weights normed.safetensors --heads 4");
+    test_expect(0, "", RUN_QUIET "--weights normed.safetensors --heads 4 --rotary halves");
+    begin(), put_apart("model.layers.0.", llama, Q, false), put("model.layers.0.self_attn.q_norm.weight", bq, Q, 0),
+        finish("wide.safetensors");
+    test_expect(2, "q_norm.weight is not a vector of head_dim (8) elements", RUN "--weights wide.safetensors --heads 4");
     begin(), put_apart("", bert, Q, false), put("attention.self.query.bias", bq, Q - 1, 0), finish("bias.safetensors");
     test_expect(2, "attention.self.query.bias is not a vector of 32", RUN "--weights bias.safetensors --heads 4");
     begin(), put("in_proj_weight", wq, Q, 0), put("out_proj.weight", wo, HIDDEN, Q), finish("vector.safetensors");

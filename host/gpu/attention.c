@@ -15,12 +15,24 @@ static bool is_aligned(const attend_tensor *t)
     return aligned;
 }
 
+/* The plan's kernel runs, or for tensors that it cannot read the one named beside it: not where the context is strict. */
+static attend_status choose_row(const attend_gpu_plan *own, const attend_attention_args *args, bool *aligned, const attend_kernel_row **row)
+{
+    const char *odd = !is_aligned(&args->q) ? "q" : !is_aligned(&args->k) ? "k" : !is_aligned(&args->v) ? "v" : NULL;
+    *aligned = !odd;
+    *row = odd ? own->row_any : own->row;
+    if (*row == own->row || !own->gpu->strict) return ATTEND_OK;
+    return attend_fail(ATTEND_UNSUPPORTED, "%s has rows that are not at multiples of 16 bytes, but %s needs that, and the context is strict: %s may not stand in",
+                       odd, own->row->info.name, own->row_any->info.name);
+}
+
 attend_status attend_gpu_attention(const attend_plan *plan, const attend_attention_args *args)
 {
     const attend_gpu_plan *gpu_plan = plan->state;
     const attend_gpu_context *gpu = gpu_plan->gpu;
-    bool aligned = is_aligned(&args->q) && is_aligned(&args->k) && is_aligned(&args->v);
-    const attend_kernel_row *row = aligned ? gpu_plan->row : gpu_plan->row_any;
+    const attend_kernel_row *row;
+    bool aligned;
+    ATTEND_TRY(choose_row(gpu_plan, args, &aligned, &row));
     attend_kernel_args kernel = {
         .problem = plan->problem,
         .q = view_of(&args->q), .k = view_of(&args->k), .v = view_of(&args->v), .out = view_of(&args->out),

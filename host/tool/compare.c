@@ -171,8 +171,8 @@ static const char *device_key(attend_device device)
 static attend_status compare_runs(const options *o, job *job, report *r, bool *passed)
 {
     outcome first, second;
-    const wanted here = {.device = o->device, .threads = o->threads, .lse = true, .stages = true, .explain = o->explain ? r : NULL};
-    const wanted there = {.device = o->against, .threads = o->threads, .lse = true, .stages = true};
+    const wanted here = {.device = o->device, .threads = o->threads, .strict = o->strict, .lse = true, .stages = true, .explain = o->explain ? r : NULL};
+    const wanted there = {.device = o->against, .threads = o->threads, .strict = o->strict, .lse = true, .stages = true};
     judge *judge = job->is_layer ? judge_layer : judge_attention;
     ATTEND_TRY(job_compute(job, &here, &first));
     ATTEND_TRY(write_results(o, job, &first));

@@ -17,7 +17,7 @@ static attend_status write_results(const options *o, const job *job, const outco
 
 static attend_status compute(const options *o, job *job, outcome *outcome, report *r)
 {
-    const wanted wanted = {.device = o->device, .threads = o->threads, .lse = o->lse != NULL, .explain = o->explain ? r : NULL};
+    const wanted wanted = {.device = o->device, .threads = o->threads, .strict = o->strict, .lse = o->lse != NULL, .explain = o->explain ? r : NULL};
     result_file output = {0}, lse = {0};
     attend_status status = result_open(o->output, job->problem.dtype, &output);
     if (status == ATTEND_OK) status = result_open(o->lse, ATTEND_F32, &lse);

@@ -15,8 +15,7 @@
 
 enum { MAX_CONFIG = 16 << 20 };
 
-/* NULL where the key is missing or null. */
-static const cJSON *field(const cJSON *json, const char *key)
+const cJSON *config_field(const cJSON *json, const char *key)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(json, key);
     return cJSON_IsNull(item) ? NULL : item;
@@ -27,7 +26,7 @@ static attend_status read_count(const char *path, const cJSON *json, const char 
 {
     *value = 0;
     for (int i = 0; keys[i]; i++) {
-        const cJSON *item = field(json, keys[i]);
+        const cJSON *item = config_field(json, keys[i]);
         if (!item) continue;
         double number = item->valuedouble;
         if (!cJSON_IsNumber(item) || !(number >= 1 && number <= INT32_MAX) || number != floor(number))
@@ -47,9 +46,9 @@ static attend_status refuse(const char *path, const char *key)
 static attend_status check_demands(const char *path, const cJSON *json)
 {
     static const char *const flags[] = {"alibi", "scale_attn_by_inverse_layer_idx", NULL};
-    const cJSON *positions = field(json, "position_embedding_type");
+    const cJSON *positions = config_field(json, "position_embedding_type");
     for (int i = 0; flags[i]; i++)
-        if (cJSON_IsTrue(field(json, flags[i]))) return refuse(path, flags[i]);
+        if (cJSON_IsTrue(config_field(json, flags[i]))) return refuse(path, flags[i]);
     if (cJSON_IsString(positions) && strncmp(positions->valuestring, "relative", 8) == 0)
         return refuse(path, "position_embedding_type relative_…");
     return ATTEND_OK;
@@ -57,7 +56,7 @@ static attend_status check_demands(const char *path, const cJSON *json)
 
 static attend_status read_softcap(const char *path, const cJSON *json, float *softcap)
 {
-    const cJSON *item = field(json, "attn_logit_softcapping");
+    const cJSON *item = config_field(json, "attn_logit_softcapping");
     if (item && !(cJSON_IsNumber(item) && item->valuedouble >= 0 && item->valuedouble < 1e30))
         return attend_file_fail(ATTEND_BAD_FILE, "%s: attn_logit_softcapping is not a number of at least 0", path);
     if (item) *softcap = (float)item->valuedouble;
@@ -67,7 +66,7 @@ static attend_status read_softcap(const char *path, const cJSON *json, float *so
 /* Models whose layers differ list what each does. */
 static int layer_slides(const cJSON *json, int64_t layer)
 {
-    const cJSON *types = field(json, "layer_types");
+    const cJSON *types = config_field(json, "layer_types");
     const cJSON *type = cJSON_IsArray(types) && layer < INT32_MAX ? cJSON_GetArrayItem(types, (int)layer) : NULL;
     if (!cJSON_IsString(type)) return 0;
     return !strcmp(type->valuestring, "sliding_attention") ? 1 : !strcmp(type->valuestring, "full_attention") ? -1 : 0;
@@ -75,11 +74,11 @@ static int layer_slides(const cJSON *json, int64_t layer)
 
 static attend_status read_scale(const char *path, const cJSON *json, float *scale)
 {
-    const cJSON *scalar = field(json, "query_pre_attn_scalar");
+    const cJSON *scalar = config_field(json, "query_pre_attn_scalar");
     if (scalar && !(cJSON_IsNumber(scalar) && scalar->valuedouble > 0 && isfinite(scalar->valuedouble)))
         return attend_file_fail(ATTEND_BAD_FILE, "%s: query_pre_attn_scalar is not a number above 0", path);
     if (scalar) *scale = (float)(1 / sqrt(scalar->valuedouble));
-    if (cJSON_IsFalse(field(json, "scale_attn_weights"))) *scale = 1;
+    if (cJSON_IsFalse(config_field(json, "scale_attn_weights"))) *scale = 1;
     return ATTEND_OK;
 }
 
@@ -88,16 +87,14 @@ static attend_status read_config(const cJSON *json, int64_t layer, model_config 
     static const char *const heads[] = {"num_attention_heads", "n_head", "n_heads", "num_heads", NULL};
     static const char *const kv_heads[] = {"num_key_value_heads", NULL}, *const head_dim[] = {"head_dim", NULL};
     static const char *const window[] = {"sliding_window", NULL};
-    static const char *const rotary[] = {"rope_theta", "rope_scaling",          "rope_parameters",
-                                         "rotary_dim", "partial_rotary_factor", NULL};
     const char *path = config->path;
     if (!cJSON_IsObject(json)) return attend_file_fail(ATTEND_BAD_FILE, "%s is not a JSON object", path);
     ATTEND_TRY(read_count(path, json, heads, &config->heads));
     ATTEND_TRY(read_count(path, json, kv_heads, &config->kv_heads));
     ATTEND_TRY(read_count(path, json, head_dim, &config->head_dim));
-    if (!cJSON_IsFalse(field(json, "use_sliding_window"))) ATTEND_TRY(read_count(path, json, window, &config->sliding_window));
-    for (int i = 0; rotary[i]; i++) config->rotary |= field(json, rotary[i]) != NULL;
+    if (!cJSON_IsFalse(config_field(json, "use_sliding_window"))) ATTEND_TRY(read_count(path, json, window, &config->sliding_window));
     config->slides = layer_slides(json, layer);
+    ATTEND_TRY(config_read_turn(json, config));
     ATTEND_TRY(read_scale(path, json, &config->scale));
     ATTEND_TRY(read_softcap(path, json, &config->softcap));
     return check_demands(path, json);

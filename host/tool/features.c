@@ -16,24 +16,89 @@ void features_set(const options *o, attend_problem *p)
     p->alibi = f->alibi;
 }
 
-static attend_status load_lengths(const char *path, pool *pool, int64_t batch, const int64_t **lengths)
+/* Integers as they are in a file, as int64_t in the pool; any shape of `rank` axes. */
+static attend_status load_integers(const char *path, pool *pool, int rank, int64_t *shape, int64_t **integers)
 {
     attend_array array;
     void *memory = NULL;
-    if (!path) return ATTEND_OK;
     ATTEND_TRY(array_load(path, &array));
-    bool integers = array.type == ATTEND_ARRAY_I32 || array.type == ATTEND_ARRAY_I64;
     attend_status status = ATTEND_OK;
-    if (!integers || array.rank != 1 || array.shape[0] != batch)
-        status = attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                  "%s: expected %" PRId64 " integers (int32 or int64), one a batch entry", path, batch);
-    if (status == ATTEND_OK) status = attend_memory_allocate(path, batch * (int64_t)sizeof(int64_t), &memory);
+    if ((array.type != ATTEND_ARRAY_I32 && array.type != ATTEND_ARRAY_I64) || array.rank != rank)
+        status = attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s: expected integers (int32 or int64) along %d ax%cs", path, rank,
+                                  rank == 1 ? 'i' : 'e');
+    const int64_t count = attend_array_elements(&array);
+    if (status == ATTEND_OK) status = attend_memory_allocate(path, count * (int64_t)sizeof(int64_t), &memory);
     if (status == ATTEND_OK) status = pool_keep(pool, memory);
-    for (int64_t i = 0; status == ATTEND_OK && i < batch; i++)
+    for (int64_t i = 0; status == ATTEND_OK && i < count; i++)
         ((int64_t *)memory)[i] = array.type == ATTEND_ARRAY_I32 ? ((int32_t *)array.data)[i] : ((int64_t *)array.data)[i];
-    if (status == ATTEND_OK) *lengths = memory;
+    memcpy(shape, array.shape, sizeof *shape * (size_t)rank);
+    *integers = memory;
     attend_array_free(&array);
     return status;
+}
+
+static attend_status load_lengths(const char *path, pool *pool, int64_t batch, const int64_t **lengths)
+{
+    int64_t shape[1], *integers;
+    if (!path) return ATTEND_OK;
+    ATTEND_TRY(load_integers(path, pool, 1, shape, &integers));
+    if (shape[0] != batch)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s: expected %" PRId64 " integers (int32 or int64), one a batch entry",
+                                path, batch);
+    *lengths = integers;
+    return ATTEND_OK;
+}
+
+/* [batch, rows] of int32, as segment ids and positions are. */
+static attend_status load_rows(const char *path, pool *pool, attend_tensor *tensor)
+{
+    int64_t shape[2], *integers;
+    if (!path) return ATTEND_OK;
+    ATTEND_TRY(load_integers(path, pool, 2, shape, &integers));
+    ATTEND_TRY(pool_tensor(pool, path, ATTEND_I32, 2, shape, tensor));
+    for (int64_t i = 0; i < shape[0] * shape[1]; i++) {
+        if (integers[i] < INT32_MIN || integers[i] > INT32_MAX)
+            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s: element %" PRId64 " is %" PRId64 ", which 32 bits do not hold",
+                                    path, i, integers[i]);
+        ((int32_t *)tensor->data)[i] = (int32_t)integers[i];
+    }
+    return ATTEND_OK;
+}
+
+/* cu_seqlens [sequences + 1]: how many, the longest, and where they end. */
+static attend_status load_packing(const char *path, pool *pool, const int64_t **cu, int64_t *batch, int64_t *longest,
+                                  int64_t *total)
+{
+    int64_t shape[1], *integers;
+    ATTEND_TRY(load_integers(path, pool, 1, shape, &integers));
+    if (shape[0] < 1 || integers[0] != 0)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s: expected integers [sequences + 1], from 0 to the total", path);
+    *batch = shape[0] - 1, *longest = 0, *total = integers[*batch];
+    for (int64_t b = 0; b < *batch; b++) {
+        if (integers[b + 1] < integers[b])
+            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s: element %" PRId64 " is less than the one before", path, b + 1);
+        if (integers[b + 1] - integers[b] > *longest) *longest = integers[b + 1] - integers[b];
+    }
+    *cu = integers;
+    return ATTEND_OK;
+}
+
+attend_status features_pack(const options *o, pool *pool, attend_problem *p, attend_attention_args *args)
+{
+    const feature_options *f = &o->features;
+    int64_t batch_k = 0;
+    if (!f->cu_seqlens_q) return ATTEND_OK;
+    p->packed = true;
+    ATTEND_TRY(load_packing(f->cu_seqlens_q, pool, &args->cu_seqlens_q, &p->batch, &p->seqlen_q, &p->total_q));
+    if (!f->cu_seqlens_k) {
+        args->cu_seqlens_k = args->cu_seqlens_q;
+        p->seqlen_k = p->seqlen_q, p->total_k = p->total_q;
+        return ATTEND_OK;
+    }
+    ATTEND_TRY(load_packing(f->cu_seqlens_k, pool, &args->cu_seqlens_k, &batch_k, &p->seqlen_k, &p->total_k));
+    if (batch_k == p->batch) return ATTEND_OK;
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has %" PRId64 " sequences, but %s has %" PRId64, f->cu_seqlens_k,
+                            batch_k, f->cu_seqlens_q, p->batch);
 }
 
 static attend_status load_per_head(const char *path, pool *pool, attend_tensor *tensor)
@@ -44,11 +109,34 @@ static attend_status load_per_head(const char *path, pool *pool, attend_tensor *
     return array_to_tensor(pool, path, &array, ATTEND_F32, tensor);
 }
 
-/* Loads [batch, heads, queries, keys], where leading axes may be missing and any may be 1; *axes are those that vary. */
-static attend_status load_scores(const char *path, pool *pool, const attend_problem *p, bool mask, attend_tensor *tensor,
-                                 int *axes)
+/* [heads, buckets], or transposed as T5 stores it; a square one is taken as it is. */
+static attend_status load_relative(const options *o, pool *pool, attend_problem *p, attend_tensor *table)
 {
-    const int64_t full[] = {p->batch, p->num_heads, p->seqlen_q, p->seqlen_k};
+    const feature_options *f = &o->features;
+    if (!f->relative_table && !f->relative_max_distance) return ATTEND_OK;
+    if (!f->relative_table || !f->relative_max_distance)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--relative and --relative-table are given both or neither");
+    ATTEND_TRY(load_per_head(f->relative_table, pool, table));
+    if (table->rank != 2 || (table->shape[0] != p->num_heads && table->shape[1] != p->num_heads) || table->shape[1] > INT32_MAX ||
+        table->shape[0] > INT32_MAX)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s: expected a table [heads, buckets] or [buckets, heads] for %" PRId64 " heads",
+                                f->relative_table, p->num_heads);
+    if (table->shape[0] != p->num_heads) {
+        const int64_t buckets = table->shape[0];
+        table->shape[0] = p->num_heads, table->shape[1] = buckets;
+        table->stride[0] = 1, table->stride[1] = p->num_heads;
+    }
+    p->relative_buckets = (int)table->shape[1];
+    p->relative_max_distance = (int)f->relative_max_distance, p->relative_bidirectional = f->relative_bidirectional;
+    return ATTEND_OK;
+}
+
+/* Loads [batch, heads, queries, keys] or blocks of them, where leading axes may be missing and any may be 1; *axes are those that
+ * vary. */
+static attend_status load_scores(const char *path, pool *pool, const attend_problem *p, const int64_t *full, bool mask,
+                                 attend_tensor *tensor, int *axes)
+{
     attend_array array;
     if (!path) return ATTEND_OK;
     ATTEND_TRY(array_load(path, &array));
@@ -74,14 +162,42 @@ static attend_status load_scores(const char *path, pool *pool, const attend_prob
     return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s holds one value for all scores", path);
 }
 
+static int64_t blocks_of(int64_t n, int64_t block) { return n / block + (n % block != 0); }
+
+static attend_status load_blocks(const options *o, pool *pool, attend_problem *p, attend_attention_args *args)
+{
+    const feature_options *f = &o->features;
+    int axes = 0;
+    if (!f->block_mask && !f->block_q) return ATTEND_OK;
+    if (!f->block_mask || !f->block_q)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--blocks and --block-mask are given both or neither");
+    p->block_q = f->block_q, p->block_k = f->block_k;
+    const int64_t full[] = {p->batch, p->num_heads, blocks_of(p->seqlen_q, p->block_q), blocks_of(p->seqlen_k, p->block_k)};
+    ATTEND_TRY(load_scores(f->block_mask, pool, p, full, true, &args->block_mask, &axes));
+    p->block_axes = axes & (ATTEND_PER_BATCH | ATTEND_PER_HEAD);
+    return ATTEND_OK;
+}
+
+attend_status features_positions(const options *o, pool *pool, attend_tensor *positions)
+{
+    return load_rows(o->features.positions, pool, positions);
+}
+
 attend_status features_load(const options *o, pool *pool, attend_problem *p, attend_attention_args *args)
 {
     const feature_options *f = &o->features;
     ATTEND_TRY(load_lengths(o->seqlens_k, pool, p->batch, &args->seqlens_k));
     ATTEND_TRY(load_lengths(f->seqlens_q, pool, p->batch, &args->seqlens_q));
     ATTEND_TRY(load_lengths(f->starts_k, pool, p->batch, &args->starts_k));
-    ATTEND_TRY(load_scores(f->mask, pool, p, true, &args->mask, &p->mask_axes));
-    ATTEND_TRY(load_scores(f->bias, pool, p, false, &args->bias, &p->bias_axes));
+    const int64_t full[] = {p->batch, p->num_heads, p->seqlen_q, p->seqlen_k};
+    ATTEND_TRY(load_scores(f->mask, pool, p, full, true, &args->mask, &p->mask_axes));
+    ATTEND_TRY(load_scores(f->bias, pool, p, full, false, &args->bias, &p->bias_axes));
+    ATTEND_TRY(load_blocks(o, pool, p, args));
+    ATTEND_TRY(load_relative(o, pool, p, &args->relative_table));
+    ATTEND_TRY(load_rows(f->segments_q, pool, &args->segments_q));
+    ATTEND_TRY(load_rows(f->segments_k, pool, &args->segments_k));
+    if (!f->segments_k) args->segments_k = args->segments_q;
+    p->segments = f->segments_q || f->segments_k;
     ATTEND_TRY(load_per_head(f->alibi_slopes, pool, &args->alibi_slopes));
     ATTEND_TRY(load_per_head(f->head_scales, pool, &args->head_scales));
     ATTEND_TRY(load_per_head(f->sinks, pool, &args->sinks));
@@ -96,4 +212,7 @@ void features_copy(const attend_attention_args *from, attend_layer_args *to)
     to->seqlens_q = from->seqlens_q, to->seqlens_k = from->seqlens_k, to->starts_k = from->starts_k;
     to->mask = from->mask, to->bias = from->bias, to->alibi_slopes = from->alibi_slopes;
     to->head_scales = from->head_scales, to->sinks = from->sinks;
+    to->cu_seqlens_q = from->cu_seqlens_q, to->cu_seqlens_k = from->cu_seqlens_k;
+    to->segments_q = from->segments_q, to->segments_k = from->segments_k;
+    to->block_mask = from->block_mask, to->relative_table = from->relative_table;
 }

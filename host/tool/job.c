@@ -18,7 +18,7 @@ attend_status from_library(attend_status status)
 /* The alignment that the options mean; a bare --causal only where there is nothing to choose. */
 static attend_status choose_causal(const options *o, attend_causal usual, const attend_problem *p, attend_causal *causal)
 {
-    bool agree = p->seqlen_q == p->seqlen_k && !o->seqlens_k && !o->features.seqlens_q;
+    bool agree = p->seqlen_q == p->seqlen_k && !o->seqlens_k && !o->features.seqlens_q && !o->features.cu_seqlens_k;
     attend_causal bare = o->features.align_bottom_right ? ATTEND_CAUSAL_BOTTOM_RIGHT : ATTEND_CAUSAL_TOP_LEFT;
     *causal = o->causal_choice == CAUSAL_NAMED ? o->causal : o->causal_choice == CAUSAL_BARE ? bare : usual;
     if (o->causal_choice != CAUSAL_BARE || agree || o->features.align_bottom_right) return ATTEND_OK;
@@ -67,6 +67,8 @@ static attend_status load_layer(const options *o, const attend_safetensors *file
     ATTEND_TRY(load_batched(&job->pool, o->input, &array, p->dtype, 3, &job->inputs.x, &job->batched));
     const attend_tensor *x = &job->inputs.x;
     p->batch = x->shape[0], p->seqlen_q = p->seqlen_k = x->shape[1];
+    ATTEND_TRY(features_pack(o, &job->pool, p, &job->attention));
+    ATTEND_TRY(features_positions(o, &job->pool, &job->inputs.positions));
     if (x->shape[2] != p->hidden_size)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has %" PRId64 " columns, but the layer takes %" PRId64, o->input,
                                 x->shape[2], p->hidden_size);
@@ -102,10 +104,19 @@ static attend_status load_tensors(const options *o, job *job)
     p->batch = q[0], p->seqlen_q = q[1], p->num_heads = q[2], p->head_dim = q[3];
     p->seqlen_k = k[1], p->num_kv_heads = k[2], p->head_dim_v = v[3];
     p->softmax_scale = o->scale;
+    ATTEND_TRY(features_pack(o, &job->pool, p, &job->attention));
     if (p->num_kv_heads == 0 || p->head_dim_v == 0) /* 0 would mean "the usual" to the library */
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has no %s", p->num_kv_heads ? o->v : o->k,
                                 p->num_kv_heads ? "columns" : "heads");
     return settle(o, ATTEND_CAUSAL_NONE, job);
+}
+
+/* A problem whose batch and lengths are those of its tensors: packed sequences lie end to end in one batch entry. */
+static attend_problem as_stored(const attend_problem *p)
+{
+    attend_problem stored = *p;
+    if (p->packed) stored.batch = 1, stored.seqlen_q = p->total_q, stored.seqlen_k = p->total_k;
+    return stored;
 }
 
 /* Shapes that are not said: 8 heads of 64, 1024 queries and as many keys. */
@@ -123,14 +134,15 @@ static attend_status make_random(const options *o, job *job)
     p->head_dim_v = s->head_dim_v >= 0 ? s->head_dim_v : p->head_dim;
     p->softmax_scale = o->scale;
     job->batched = true;
+    ATTEND_TRY(features_pack(o, &job->pool, p, &job->attention));
     if (p->num_heads % p->num_kv_heads)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                 "--random: heads (%" PRId64 ") is not a multiple of kv_heads (%" PRId64 ")", p->num_heads,
                                 p->num_kv_heads);
     ATTEND_TRY(settle(o, ATTEND_CAUSAL_NONE, job));
-    const int64_t q[] = {p->batch, p->seqlen_q, p->num_heads, p->head_dim},
-                  k[] = {p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim};
-    const int64_t v[] = {p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim_v};
+    const attend_problem in = as_stored(p);
+    const int64_t q[] = {in.batch, in.seqlen_q, p->num_heads, p->head_dim}, k[] = {in.batch, in.seqlen_k, p->num_kv_heads, p->head_dim};
+    const int64_t v[] = {in.batch, in.seqlen_k, p->num_kv_heads, p->head_dim_v};
     ATTEND_TRY(pool_tensor(&job->pool, "q", p->dtype, 4, q, &job->attention.q));
     ATTEND_TRY(pool_tensor(&job->pool, "k", p->dtype, 4, k, &job->attention.k));
     ATTEND_TRY(pool_tensor(&job->pool, "v", p->dtype, 4, v, &job->attention.v));
@@ -140,7 +152,7 @@ static attend_status make_random(const options *o, job *job)
         t->stride[3] = 1;
         for (int axis = 2; axis >= 0; axis--) t->stride[axis] = t->stride[axis + 1] * t->shape[axis + 1];
     }
-    attend_values_fill(o->values, o->seed, p, &job->attention.q, &job->attention.k, &job->attention.v);
+    attend_values_fill(o->values, o->seed, &in, &job->attention.q, &job->attention.k, &job->attention.v);
     return ATTEND_OK;
 }
 
@@ -167,7 +179,7 @@ void job_free(job *job) { pool_free(&job->pool); }
 
 attend_status job_allocate(job *job, const wanted *wanted, outcome *outcome)
 {
-    const attend_problem *p = &job->problem;
+    const attend_problem stored = as_stored(&job->problem), *p = &stored;
     const int64_t lse[] = {p->batch, p->num_heads, p->seqlen_q}, out[] = {p->batch, p->seqlen_q, p->output_size};
     const int64_t q[] = {p->batch, p->seqlen_q, p->num_heads, p->head_dim},
                   k[] = {p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim};
@@ -186,7 +198,7 @@ attend_status job_allocate(job *job, const wanted *wanted, outcome *outcome)
 
 attend_status job_open(const job *job, const wanted *wanted, running *running, outcome *outcome)
 {
-    const attend_context_options options = {.device = wanted->device, .threads = wanted->threads};
+    const attend_context_options options = {.device = wanted->device, .threads = wanted->threads, .strict = wanted->strict};
     attend_problem problem = job->problem;
     memset(running, 0, sizeof *running);
     progress_stage("planning");

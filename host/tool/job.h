@@ -33,7 +33,7 @@ typedef struct outcome {
 typedef struct wanted {
     attend_device device;
     int threads;
-    bool lse, stages;
+    bool strict, lse, stages;
     report *explain; /* NULL: not asked for */
 } wanted;
 

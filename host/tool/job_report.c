@@ -41,6 +41,12 @@ static void report_layer(const job *job, report *r)
     report_number(r, "hidden_size", NULL, (double)p->hidden_size, " ");
     report_text(r, "heads_from", "heads", job->layer.heads_by, "%" PRId64 "%s, from %s", p->num_heads,
                 p->num_heads == p->num_kv_heads ? "" : " in groups", job->layer.heads_by);
+    if (job->layer.rotary_by) {
+        static const char *const scalings[] = {"", ", linear scaling", ", NTK scaling", ", YaRN", ", Llama 3's scaling"};
+        const char *kind = p->rotary == ATTEND_ROTARY_HALVES ? "halves" : "interleaved";
+        report_text(r, "rotary", "rotary", kind, "%s, base %g%s, from %s", kind, p->rotary_base != 0 ? p->rotary_base : 10000.0,
+                    scalings[p->rotary_scaling], job->layer.rotary_by);
+    }
     if (job->layer.rotary_missing)
         report_warning(r, "no rotary embedding is applied: models with %s names rotate Q and K before attention",
                        found->naming->title);

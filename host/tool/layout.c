@@ -187,9 +187,6 @@ attend_status layout_check_extras(const attend_safetensors *file, const found_la
     static const struct {
         const char *suffix, *what;
     } extras[] = {
-        {"self_attn.q_norm.weight", "normalises Q and K"},
-        {"self_attn.k_norm.weight", "normalises Q and K"},
-        {"self_attn.q_layernorm.weight", "normalises Q and K"},
         {"attention.self.distance_embedding.weight", "has relative positions"},
         {"attention.self.relative_attention_bias.weight", "has relative positions"},
         {"bias_k", "appends a learned key"},

@@ -29,8 +29,7 @@ typedef struct found_layer {
 /* Finds the layer that the options ask for. Sentences name what was found instead. */
 attend_status layout_find(const attend_safetensors *file, const options *options, found_layer *found);
 
-/* Fails where the layer has parts that attend does not apply: normalised Q and K, sinks, relative positions,
- * extra keys. */
+/* Fails where the layer has parts that attend does not apply: relative positions, extra keys. */
 attend_status layout_check_extras(const attend_safetensors *file, const found_layer *found);
 
 /* The entry "PREFIX suffix"; NULL where there is none. */

@@ -55,7 +55,7 @@ static const option_row *find_row(const options *options, const char *argument, 
 }
 
 /* Reads argv[*i], and argv[*i + 1] where that is its value. */
-static attend_status read_one(int argc, char **argv, int *i, uint64_t *given, options *options)
+static attend_status read_one(int argc, char **argv, int *i, bool *given, options *options)
 {
     const char *argument = argv[*i], *equals = strchr(argument, '=');
     size_t length = equals ? (size_t)(equals - argument) : strlen(argument);
@@ -65,9 +65,8 @@ static attend_status read_one(int argc, char **argv, int *i, uint64_t *given, op
     if (!row)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%.*s is not an option of attend %s", (int)length, argument,
                                 options->name);
-    uint64_t bit = (uint64_t)1 << (row - option_rows);
-    if (*given & bit) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is given twice", row->name);
-    *given |= bit;
+    if (given[row - option_rows]) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is given twice", row->name);
+    given[row - option_rows] = true;
     const char *value = equals ? equals + 1 : NULL;
     if (!row->argument && value) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s takes no value", row->name);
     if (row->argument && row->argument[0] != '[' && !value) {
@@ -80,11 +79,11 @@ static attend_status read_one(int argc, char **argv, int *i, uint64_t *given, op
 
 /* The first given option that belongs to `group` and to none of the other two sources of a problem; NULL if
  * there is none. */
-static const char *given_of(uint64_t given, group group)
+static const char *given_of(const bool *given, group group)
 {
     const int sources = OF_LAYER | OF_TENSORS | OF_RANDOM;
     for (int i = 0; i < option_row_count; i++)
-        if (given >> i & 1 && ((int)option_rows[i].group & sources) == (int)group) return option_rows[i].name;
+        if (given[i] && ((int)option_rows[i].group & sources) == (int)group) return option_rows[i].name;
     return NULL;
 }
 
@@ -102,7 +101,7 @@ static bool is_regular(const char *path)
 }
 
 /* That exactly one source of a problem is given, and completely. */
-static attend_status check_sources(const options *o, uint64_t given)
+static attend_status check_sources(const options *o, const bool *given)
 {
     const char *layer = given_of(given, OF_LAYER), *tensors = given_of(given, OF_TENSORS), *random = given_of(given, OF_RANDOM);
     const char *first = layer ? layer : tensors, *second = random ? random : layer && tensors ? tensors : NULL;
@@ -123,6 +122,8 @@ static attend_status check_sources(const options *o, uint64_t given)
     }
     if (o->command == COMMAND_BENCH && o->output && !o->sweep)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--output is the picture of --sweep; attend bench writes nothing else");
+    if (o->strict && o->device == ATTEND_AUTO)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--strict needs --device cpu, cuda or reference: auto may take either");
     if (o->sweep && o->explain)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--explain and --sweep exclude each other: a plan is explained one at a time");
     if (o->output && o->lse && !strcmp(o->output, o->lse) && is_regular(o->output))
@@ -140,7 +141,7 @@ static attend_status check_sources(const options *o, uint64_t given)
 
 attend_status options_read(int argc, char **argv, options *options)
 {
-    uint64_t given = 0;
+    bool given[MOST_OPTIONS] = {false};
     memset(options, 0, sizeof *options);
     options->layer = -1;
     options->against = ATTEND_REFERENCE;
@@ -153,7 +154,7 @@ attend_status options_read(int argc, char **argv, options *options)
     if (!options->name)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "\"%s\" is not a command; run, attention, compare, bench, inspect and info are",
                                 argv[0]);
-    for (int i = 1; i < argc; i++) ATTEND_TRY(read_one(argc, argv, &i, &given, options));
+    for (int i = 1; i < argc; i++) ATTEND_TRY(read_one(argc, argv, &i, given, options));
     if (options->help || options->command == COMMAND_INFO) return ATTEND_OK;
     return check_sources(options, given);
 }

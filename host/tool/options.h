@@ -41,8 +41,31 @@ typedef struct feature_options {
     int64_t window_left, window_right, chunk, prefix; /* chunk, prefix 0: none */
     float softcap;                                    /* 0: none */
     attend_alibi alibi;
-    const char *seqlens_q, *starts_k, *mask, *bias, *alibi_slopes, *head_scales, *sinks;
+    int64_t block_q, block_k;     /* 0: none */
+    bool relative_bidirectional;
+    int64_t relative_max_distance; /* 0: none */
+    const char *seqlens_q, *starts_k, *cu_seqlens_q, *cu_seqlens_k, *segments_q, *segments_k;
+    const char *mask, *block_mask, *bias, *alibi_slopes, *relative_table, *head_scales, *sinks, *positions;
 } feature_options;
+
+typedef enum rotary_choice { ROTARY_AUTO, ROTARY_NO, ROTARY_GIVEN } rotary_choice;
+
+/* Where a token is: fields of attend_problem that begin with rotary or qk_norm. */
+typedef struct turn_options {
+    rotary_choice choice;
+    attend_rotary rotary;
+    int64_t dim, first_position;
+    double base;
+    attend_rotary_scaling scaling;
+    double factor, low, high, attention_factor;
+    int64_t original_seqlen;
+    bool untruncated;
+    double part;         /* of head_dim that turns, where dim is 0; 0: all */
+    const char *refused; /* what a config asks for that is not known */
+    bool norm_given;
+    attend_qk_norm norm;
+    float norm_epsilon;
+} turn_options;
 
 /* Texts point into argv; NULL: not given. */
 typedef struct options {
@@ -53,7 +76,6 @@ typedef struct options {
     int64_t layer;                             /* -1: not said */
     layout layout;
     int64_t heads, kv_heads; /* 0: not said */
-    bool without_rotary;
 
     const char *q, *k, *v, *seqlens_k; /* attention on tensors */
     float scale;                       /* 0: not said */
@@ -65,12 +87,13 @@ typedef struct options {
 
     feature_options features;
     inspect_options inspect;
+    turn_options turn;
     causal_choice causal_choice;
     attend_causal causal;
     const char *output, *lse;
     const char *result, *result_lse; /* compare: what somebody else computed */
     attend_device against;
-    bool kernels, sweep, explain;
+    bool kernels, sweep, explain, strict;
 
     attend_device device;
     bool dtype_given;

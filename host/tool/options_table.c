@@ -3,6 +3,7 @@
 #include "parse.h"
 #include "file/fail.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -71,10 +72,83 @@ static attend_status read_causal(const option_row *row, const char *text, option
 
 static attend_status read_rotary(const option_row *row, const char *text, options *options)
 {
-    static const char *const names[] = {"auto", "none", NULL};
+    static const char *const names[] = {"auto", "none", "halves", "interleaved", NULL};
     int index;
     ATTEND_TRY(parse_choice(row->name, text, names, &index));
-    options->without_rotary = index == 1;
+    options->turn.choice = index < 2 ? (rotary_choice)index : ROTARY_GIVEN;
+    options->turn.rotary = index < 2 ? ATTEND_ROTARY_NONE : (attend_rotary)(index - 1);
+    return ATTEND_OK;
+}
+
+static attend_status read_rotary_base(const option_row *row, const char *text, options *options)
+{
+    return parse_numbers(row->name, text, 1, 1, &options->turn.base);
+}
+
+/* KIND,FACTOR[,ORIGINAL[,LOW,HIGH[,ATTENTION]]] */
+static attend_status read_rotary_scaling(const option_row *row, const char *text, options *options)
+{
+    static const char *const names[] = {"none", "linear", "ntk", "yarn", "llama3", NULL};
+    turn_options *t = &options->turn;
+    char kind[16];
+    double numbers[5] = {0};
+    size_t length = strcspn(text, ",");
+    int index;
+    snprintf(kind, sizeof kind, "%.*s", (int)length, text);
+    ATTEND_TRY(parse_choice(row->name, kind, names, &index));
+    t->scaling = (attend_rotary_scaling)index;
+    if (index == 0 && !text[length]) return ATTEND_OK;
+    ATTEND_TRY(parse_numbers(row->name, text + length + (text[length] == ','), 1, 5, numbers));
+    if (numbers[1] < 0 || numbers[1] > 1e15 || numbers[1] != (double)(int64_t)numbers[1])
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", whose length is not a whole number", row->name, text);
+    t->factor = numbers[0], t->original_seqlen = (int64_t)numbers[1];
+    t->low = numbers[2], t->high = numbers[3], t->attention_factor = numbers[4];
+    return ATTEND_OK;
+}
+
+static attend_status read_first_position(const option_row *row, const char *text, options *options)
+{
+    return parse_whole(row->name, text, 0, INT32_MAX, &options->turn.first_position);
+}
+
+/* KIND[,EPSILON] */
+static attend_status read_qk_norm(const option_row *row, const char *text, options *options)
+{
+    static const char *const names[] = {"none", "rms", "layer", NULL};
+    char kind[16];
+    double epsilon = 0;
+    size_t length = strcspn(text, ",");
+    int index;
+    snprintf(kind, sizeof kind, "%.*s", (int)length, text);
+    ATTEND_TRY(parse_choice(row->name, kind, names, &index));
+    if (text[length]) ATTEND_TRY(parse_numbers(row->name, text + length + 1, 1, 1, &epsilon));
+    options->turn.norm_given = true;
+    options->turn.norm = (attend_qk_norm)index, options->turn.norm_epsilon = (float)epsilon;
+    return ATTEND_OK;
+}
+
+/* KIND,DISTANCE */
+static attend_status read_relative(const option_row *row, const char *text, options *options)
+{
+    static const char *const names[] = {"one-sided", "both", NULL};
+    char kind[16];
+    size_t length = strcspn(text, ",");
+    int index;
+    snprintf(kind, sizeof kind, "%.*s", (int)length, text);
+    ATTEND_TRY(parse_choice(row->name, kind, names, &index));
+    options->features.relative_bidirectional = index == 1;
+    return parse_whole(row->name, text + length + (text[length] == ','), 1, 1 << 24, &options->features.relative_max_distance);
+}
+
+static attend_status read_blocks(const option_row *row, const char *text, options *options)
+{
+    double numbers[2];
+    ATTEND_TRY(parse_numbers(row->name, text, 2, 2, numbers));
+    for (int i = 0; i < 2; i++)
+        if (!(numbers[i] >= 1 && numbers[i] <= INT32_MAX) || numbers[i] != (double)(int64_t)numbers[i])
+            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected two whole numbers of at least 1", row->name,
+                                    text);
+    options->features.block_q = (int64_t)numbers[0], options->features.block_k = (int64_t)numbers[1];
     return ATTEND_OK;
 }
 
@@ -207,7 +281,6 @@ const option_row option_rows[] = {
     {"--input", "X.npy", RUN | COMPARE | INSPECT, OF_LAYER, read_text, FIELD(input), "[batch, seqlen, hidden] or [seqlen, hidden]"},
     {"--heads", "H", RUN | COMPARE | INSPECT, OF_LAYER, read_count, FIELD(heads), "query heads (config.json beside the weights)"},
     {"--kv-heads", "K", RUN | COMPARE | INSPECT, OF_LAYER, read_count, FIELD(kv_heads), "key and value heads (from the weights' shapes)"},
-    {"--rotary", "WHICH", RUN | COMPARE | INSPECT, OF_LAYER, read_rotary, 0, "auto, or none: run a rotary layer without (auto)"},
     {"--q", "Q.npy", ATTENTION | COMPARE | INSPECT, OF_TENSORS, read_text, FIELD(q), "[batch, seqlen_q, heads, head_dim]"},
     {"--k", "K.npy", ATTENTION | COMPARE | INSPECT, OF_TENSORS, read_text, FIELD(k), "[batch, seqlen_k, kv_heads, head_dim]"},
     {"--v", "V.npy", ATTENTION | COMPARE | INSPECT, OF_TENSORS, read_text, FIELD(v), "[batch, seqlen_k, kv_heads, head_dim_v]"},
@@ -235,6 +308,28 @@ const option_row option_rows[] = {
     {"--sinks", "S.npy", COMPUTING, OF_ANY, read_text, FIELD(features.sinks), "f32 [heads]: logits that take part in softmax"},
     {"--seqlens-q", "N.npy", COMPUTING, OF_ANY, read_text, FIELD(features.seqlens_q), "integers [batch]: queries of each entry"},
     {"--starts-k", "N.npy", COMPUTING, OF_ANY, read_text, FIELD(features.starts_k), "integers [batch]: keys before are padding"},
+    {"--cu-seqlens-q", "N.npy", COMPUTING, OF_ANY, read_text, FIELD(features.cu_seqlens_q),
+     "integers [sequences + 1]: packed sequences begin there"},
+    {"--cu-seqlens-k", "N.npy", COMPUTING, OF_ANY, read_text, FIELD(features.cu_seqlens_k), "the same of keys (as the queries)"},
+    {"--segments-q", "S.npy", COMPUTING, OF_ANY, read_text, FIELD(features.segments_q),
+     "integers [batch, queries]: equal ids see each other"},
+    {"--segments-k", "S.npy", COMPUTING, OF_ANY, read_text, FIELD(features.segments_k), "the same of keys (as the queries)"},
+    {"--blocks", "Q,K", COMPUTING, OF_ANY, read_blocks, 0, "queries and keys of a block of --block-mask"},
+    {"--block-mask", "B.npy", COMPUTING, OF_ANY, read_text, FIELD(features.block_mask),
+     "bool or uint8 [batch, heads, blocks of queries, blocks of keys], or broadcast"},
+    {"--relative", "KIND,D", COMPUTING, OF_ANY, read_relative, 0, "T5's buckets up to distance D: one-sided, both"},
+    {"--relative-table", "T.npy", COMPUTING, OF_ANY, read_text, FIELD(features.relative_table),
+     "f32 [heads, buckets], or as T5 stores it [buckets, heads]"},
+    {"--rotary", "KIND", RUN | COMPARE | INSPECT, OF_LAYER, read_rotary, 0, "halves, interleaved, none; auto: as config.json says (auto)"},
+    {"--rotary-dim", "N", RUN | COMPARE | INSPECT, OF_LAYER, read_count, FIELD(turn.dim), "elements of a head that turn (all)"},
+    {"--rotary-base", "B", RUN | COMPARE | INSPECT, OF_LAYER, read_rotary_base, 0, "of the frequencies (10000)"},
+    {"--rotary-scaling", "KIND,...", RUN | COMPARE | INSPECT, OF_LAYER, read_rotary_scaling, 0,
+     "linear, ntk, yarn or llama3, then factor[,trained length[,low,high[,attention factor]]]"},
+    {"--first-position", "N", RUN | COMPARE | INSPECT, OF_LAYER, read_first_position, 0, "of the first token (0)"},
+    {"--positions", "P.npy", RUN | COMPARE | INSPECT, OF_LAYER, read_text, FIELD(features.positions),
+     "integers [batch, seqlen]: of each token"},
+    {"--qk-norm", "KIND[,E]", RUN | COMPARE | INSPECT, OF_LAYER, read_qk_norm, 0,
+     "of Q and K: none, rms, layer; and its epsilon (as the checkpoint)"},
     {"--output", "FILE", COMPUTING, OF_ANY, read_text, FIELD(output),
      "the result, .npy or .safetensors; the picture of a sweep or of inspect, .png"},
     {"--lse", "L.npy", RUN | ATTENTION | COMPARE, OF_ANY, read_text, FIELD(lse), "log-sum-exp, f32 [batch, heads, seqlen_q]"},
@@ -254,7 +349,9 @@ const option_row option_rows[] = {
     {"--map-output", "M.npy", INSPECT, OF_ANY, read_text, FIELD(inspect.map_output), "the map, f32 [batch, heads, tiles, tiles]"},
     {"--sweep", NULL, BENCH, OF_ANY, read_flag, FIELD(sweep),
      "head_dim 64 to 256, seqlen 512 to 16384, full and causal; as a picture too"},
-    {"--explain", NULL, COMPUTING, OF_ANY, read_flag, FIELD(explain), "what the plan will do, and which kernels it did not choose and why"},
+    {"--explain", NULL, RUN | ATTENTION | COMPARE | BENCH, OF_ANY, read_flag, FIELD(explain),
+     "what the plan will do, and which kernels it did not choose and why"},
+    {"--strict", NULL, COMPUTING, OF_ANY, read_flag, FIELD(strict), "no other kernel or device may stand in; needs --device"},
     {"--kernels", NULL, INFO, OF_ANY, read_flag, FIELD(kernels), "the kernel table"},
     {"--device", "NAME", ALL, OF_ANY, read_device, 0, "auto, cpu, cuda, reference (auto)"},
     {"--dtype", "NAME", ALL, OF_ANY, read_dtype, 0, "store tensors as f32, f16 or bf16 (as the input is)"},
@@ -263,4 +360,5 @@ const option_row option_rows[] = {
     {"--quiet", NULL, ALL, OF_ANY, read_flag, FIELD(quiet), "no table, no progress"},
     {"--help", NULL, ALL, OF_ANY, read_flag, FIELD(help), "this text"},
 };
+_Static_assert(sizeof option_rows / sizeof *option_rows <= MOST_OPTIONS, "options.c remembers which were given");
 const int option_row_count = sizeof option_rows / sizeof *option_rows;

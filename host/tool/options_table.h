@@ -16,6 +16,7 @@ typedef struct option_row {
     const char *help;
 } option_row;
 
+enum { MOST_OPTIONS = 128 };
 extern const option_row option_rows[];
 extern const int option_row_count;
 

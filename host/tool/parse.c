@@ -40,6 +40,26 @@ attend_status parse_scale(const char *option, const char *text, float *value)
     return ATTEND_OK;
 }
 
+attend_status parse_numbers(const char *option, const char *text, int least, int most, double *values)
+{
+    const char *at = text;
+    int count = 0;
+    for (;; count++, at++) {
+        char *end;
+        if (count == most) break;
+        values[count] = strtod(at, &end);
+        if (end == at || strchr(" \t\n", *at) || !isfinite(values[count]) || (*end && *end != ',')) break;
+        at = end;
+        if (!*at && count + 1 >= least) return ATTEND_OK;
+        if (!*at) break;
+    }
+    if (least == most)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected %d number%s", option, text, least,
+                                least == 1 ? "" : "s with commas between");
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected %d to %d numbers with commas between", option, text,
+                            least, most);
+}
+
 attend_status parse_choice(const char *option, const char *text, const char *const *names, int *index)
 {
     char list[256] = "";

@@ -10,6 +10,9 @@ attend_status parse_seed(const char *option, const char *text, uint64_t *value);
 /* Finite as a float, and not 0. */
 attend_status parse_scale(const char *option, const char *text, float *value);
 
+/* From `least` to `most` finite numbers with commas between; the others stay as they are. */
+attend_status parse_numbers(const char *option, const char *text, int least, int most, double *values);
+
 /* One of `names` (NULL-terminated); *index is its place. */
 attend_status parse_choice(const char *option, const char *text, const char *const *names, int *index);
 

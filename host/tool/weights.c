@@ -93,15 +93,58 @@ static attend_status count_heads(const char *path, const options *o, layer *laye
     return ATTEND_OK;
 }
 
-static attend_status check_rotary(const char *path, const options *o, layer *layer)
+/* The rotary embedding: the command line's, else the config's; a warning where the names alone suggest one. */
+static attend_status set_rotary(const char *path, const options *o, layer *layer)
 {
-    if (!layer->found.naming->rotary && !layer->config.rotary) return ATTEND_OK;
-    layer->rotary_missing = true;
-    if (!layer->config.rotary || o->without_rotary) return ATTEND_OK;
-    return attend_file_fail(ATTEND_UNSUPPORTED,
-                            "%s: %s asks for a rotary embedding, which attend run does not apply; --rotary "
-                            "none runs the layer without",
-                            path, layer->config.path);
+    const turn_options *given = &o->turn, *t = given->choice == ROTARY_GIVEN ? given : &layer->config.turn;
+    attend_problem *p = &layer->problem;
+    const bool parameters = given->dim || given->base != 0 || given->scaling || given->first_position || o->features.positions;
+    if (given->choice != ROTARY_GIVEN && t->choice == ROTARY_GIVEN && t->refused && given->choice != ROTARY_NO)
+        return attend_file_fail(
+            ATTEND_UNSUPPORTED,
+            "%s asks for a rotary embedding with %s, which attend run does not know; --rotary halves with its "
+            "parameters, or --rotary none, say what to do instead",
+            layer->config.path, t->refused);
+    if (given->choice == ROTARY_NO || t->choice != ROTARY_GIVEN) {
+        layer->rotary_missing = layer->found.naming->rotary || layer->config.turn.choice == ROTARY_GIVEN;
+        if (!parameters) return ATTEND_OK;
+        return attend_file_fail(
+            ATTEND_INVALID_ARGUMENT,
+            "%s: parameters or positions of a rotary embedding are given, but none is asked for; --rotary halves or "
+            "interleaved does",
+            path);
+    }
+    layer->rotary_by = t == given ? "--rotary" : "config.json";
+    p->rotary = t->rotary;
+    p->rotary_dim = given->dim ? given->dim : t->dim ? t->dim : t->part > 0 ? (int64_t)(t->part * (double)p->head_dim) : 0;
+    p->rotary_base = given->base != 0 ? given->base : t->base;
+    const turn_options *scaling = given->scaling ? given : t;
+    p->rotary_scaling = scaling->scaling, p->rotary_factor = scaling->factor,
+    p->rotary_original_seqlen = scaling->original_seqlen;
+    p->rotary_low = scaling->low, p->rotary_high = scaling->high, p->rotary_attention_factor = scaling->attention_factor;
+    p->rotary_untruncated = scaling->untruncated;
+    p->first_position = given->first_position;
+    return ATTEND_OK;
+}
+
+/* Norms of Q and K by the names of their weights: an RMS norm, or a layer norm. */
+static attend_status set_norms(const attend_safetensors *file, const options *o, layer *layer)
+{
+    attend_problem *p = &layer->problem;
+    const char *prefix = layer->found.prefix;
+    layer->rms_norm = layout_entry(file, prefix, "self_attn.q_norm.weight") != NULL;
+    layer->layer_norm = layout_entry(file, prefix, "self_attn.q_layernorm.weight") != NULL;
+    p->qk_norm = o->turn.norm_given  ? o->turn.norm
+                 : layer->rms_norm   ? ATTEND_QK_NORM_RMS
+                 : layer->layer_norm ? ATTEND_QK_NORM_LAYER
+                                     : ATTEND_QK_NORM_NONE;
+    p->qk_norm_epsilon = o->turn.norm_epsilon != 0 ? o->turn.norm_epsilon : layer->config.turn.norm_epsilon;
+    if ((layer->rms_norm || layer->layer_norm) && layer->config.gemma && !o->turn.norm_given)
+        return attend_file_fail(ATTEND_UNSUPPORTED,
+                                "%s: Gemma's norms of Q and K multiply by 1 + weight, which attend run does not do; --qk-norm "
+                                "none runs the layer without",
+                                file->input.path);
+    return ATTEND_OK;
 }
 
 attend_status layer_find(const attend_safetensors *file, const options *options, layer *layer)
@@ -111,14 +154,15 @@ attend_status layer_find(const attend_safetensors *file, const options *options,
     ATTEND_TRY(layout_find(file, options, &layer->found));
     ATTEND_TRY(layout_check_extras(file, &layer->found));
     ATTEND_TRY(config_load(options->weights, layer->found.layer, &layer->config));
-    ATTEND_TRY(check_rotary(file->input.path, options, layer));
     ATTEND_TRY(read_extents(file, &layer->found, &e));
     const naming *n = layer->found.naming;
     snprintf(layer->stored, sizeof layer->stored, "%s",
              layout_entry(file, layer->found.prefix, n->fused ? n->fused : n->q)->dtype);
     layer->problem.softmax_scale = layer->config.scale;
     layer->problem.softcap = layer->config.softcap;
-    return count_heads(file->input.path, options, layer, &e);
+    ATTEND_TRY(count_heads(file->input.path, options, layer, &e));
+    ATTEND_TRY(set_norms(file, options, layer));
+    return set_rotary(file->input.path, options, layer);
 }
 
 /* Reads one tensor of the layer; absent where there is none of that name. */
@@ -170,6 +214,28 @@ static attend_tensor part(const attend_tensor *whole, int64_t skip, int64_t coun
     return t;
 }
 
+/* The norms' weights, each [head_dim]: one shape for all heads. */
+static attend_status load_norms(const attend_safetensors *file, attend_dtype dtype, pool *pool, layer *layer)
+{
+    static const char *const rms[] = {"self_attn.q_norm.weight", "self_attn.k_norm.weight", "self_attn.q_norm.bias",
+                                      "self_attn.k_norm.bias"};
+    static const char *const layer_norm[] = {"self_attn.q_layernorm.weight", "self_attn.k_layernorm.weight",
+                                             "self_attn.q_layernorm.bias", "self_attn.k_layernorm.bias"};
+    attend_layer_weights *w = &layer->weights;
+    attend_tensor *const tensors[] = {&w->q_norm, &w->k_norm, &w->q_norm_bias, &w->k_norm_bias};
+    const attend_problem *p = &layer->problem;
+    for (int i = 0; i < 4 && p->qk_norm; i++) {
+        const char *name = layer->rms_norm ? rms[i] : layer_norm[i];
+        if (i >= 2 && p->qk_norm != ATTEND_QK_NORM_LAYER) break;
+        ATTEND_TRY(load(file, &layer->found, name, dtype, pool, tensors[i]));
+        if (tensors[i]->data && (tensors[i]->rank != 1 || tensors[i]->shape[0] != p->head_dim))
+            return attend_file_fail(ATTEND_UNSUPPORTED,
+                                    "%s: %s%s is not a vector of head_dim (%" PRId64 ") elements, the norm that attend run knows",
+                                    file->input.path, layer->found.prefix, name, p->head_dim);
+    }
+    return ATTEND_OK;
+}
+
 attend_status layer_load(const attend_safetensors *file, attend_dtype dtype, pool *pool, layer *layer)
 {
     const found_layer *found = &layer->found;
@@ -194,6 +260,7 @@ attend_status layer_load(const attend_safetensors *file, attend_dtype dtype, poo
         ATTEND_TRY(load_bias(file, found, n->k, dtype, pool, k, &w->bk));
         ATTEND_TRY(load_bias(file, found, n->v, dtype, pool, v, &w->bv));
     }
+    ATTEND_TRY(load_norms(file, dtype, pool, layer));
     ATTEND_TRY(load(file, found, "self_attn.sinks", ATTEND_F32, pool, &layer->sinks));
     ATTEND_TRY(load_matrix(file, found, n->out, dtype, pool, &w->wo));
     return load_bias(file, found, n->out, dtype, pool, p->output_size, &w->bo);

@@ -13,6 +13,8 @@ typedef struct layer {
     char stored[16];      /* the file's dtype of its weights, "F32" */
     const char *heads_by; /* where the number of heads comes from */
     bool rotary_missing;  /* its models rotate Q and K; here nothing does */
+    const char *rotary_by; /* where the rotary embedding comes from; NULL: there is none */
+    bool rms_norm, layer_norm; /* of Q and K, by the names of their weights */
     attend_layer_weights weights;
     attend_tensor sinks;    /* f32 [heads], where the layer has them */
     attend_problem problem; /* heads, dims and sizes; the scale, if the config says one */

@@ -221,6 +221,7 @@ typedef struct attend_problem {
     double rotary_attention_factor; /* YaRN: of cosine and sine; 0: 0.1·ln(rotary_factor) + 1 */
     attend_qk_norm qk_norm;
     float qk_norm_epsilon; /* 0: 1e-6 */
+    bool rotary_untruncated; /* YaRN: the ramp's ends are not rounded to whole pairs (gpt-oss) */
 } attend_problem;
 
 /* ---- contexts ------------------------------------------------------------------------------------------------ */
@@ -239,6 +240,10 @@ typedef struct attend_context_options {
     int device_index;         /* which CUDA device */
     int threads;              /* CPU threads, at most ATTEND_MAX_THREADS; 0: as many as the process may use */
     bool device_tensors_only; /* CUDA: plans reserve no staging for host tensors, and refuse them */
+    /* Nothing stands in for what was asked: ATTEND_AUTO is refused, and a run on CUDA whose q, k or v has rows that are not at
+     * multiples of 16 bytes is UNSUPPORTED where the plan's kernel needs them so, instead of taking the slower one that
+     * attend_plan_explain() names. Dtypes and algorithms are never exchanged, strict or not. */
+    bool strict;
 } attend_context_options;
 
 typedef struct attend_context attend_context;

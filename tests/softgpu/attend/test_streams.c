@@ -153,9 +153,46 @@ static void threads_are_independent(void **state)
     }
 }
 
+/* Rows at odd multiples of two bytes: another kernel stands in, and says so, but not where the context is strict. */
+static void strict_contexts_refuse_rows_that_are_not_aligned(void **state)
+{
+    (void)state;
+    enum { ROWS = 4, STEP = 9, DIM = 8 };
+    void *memory;
+    CUDA(cudaMalloc(&memory, 4 * ROWS * STEP * 2));
+    CUDA(cudaMemset(memory, 0, 4 * ROWS * STEP * 2));
+    CUDA(cudaDeviceSynchronize());
+    for (int strict = 0; strict < 2; strict++) {
+        attend_context *context;
+        attend_plan *plan;
+        attend_explanation e;
+        attend_problem p = {.batch = 1, .seqlen_q = ROWS, .seqlen_k = ROWS, .num_heads = 1, .head_dim = DIM, .dtype = ATTEND_F16};
+        attend_tensor t[4];
+        for (int i = 0; i < 4; i++) {
+            t[i] = attend_tensor_4d((char *)memory + i * ROWS * STEP * 2, ATTEND_F16, 1, ROWS, 1, DIM);
+            t[i].stride[0] = ROWS * STEP, t[i].stride[1] = t[i].stride[2] = STEP, t[i].stride[3] = 1;
+        }
+        assert_int_equal(attend_context_create(&(attend_context_options){.device = ATTEND_CUDA, .strict = strict}, &context), ATTEND_OK);
+        assert_int_equal(attend_attention_plan(context, &p, &plan), ATTEND_OK);
+        assert_int_equal(attend_plan_explain(plan, NULL, &e), ATTEND_OK);
+        assert_string_equal(e.kernel, "flash_mma_f16_d32");
+        assert_string_equal(e.kernel_unaligned, "flash_fma_f16_d128");
+        attend_status status = attend_attention_forward(plan, &(attend_attention_args){.q = t[0], .k = t[1], .v = t[2], .out = t[3]});
+        assert_int_equal(status, strict ? ATTEND_UNSUPPORTED : ATTEND_OK);
+        if (strict)
+            assert_string_equal(attend_error_message(), "q has rows that are not at multiples of 16 bytes, but flash_mma_f16_d32 needs that, and the "
+                                                        "context is strict: flash_fma_f16_d128 may not stand in");
+        assert_int_equal(attend_synchronize(context), ATTEND_OK);
+        attend_plan_destroy(plan);
+        attend_context_destroy(context);
+    }
+    CUDA(cudaFree(memory));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(attention_in_a_graph), cmocka_unit_test(layer_in_a_graph),
-                                       cmocka_unit_test(callers_stream), cmocka_unit_test(threads_are_independent)};
+                                       cmocka_unit_test(callers_stream), cmocka_unit_test(threads_are_independent),
+                                       cmocka_unit_test(strict_contexts_refuse_rows_that_are_not_aligned)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

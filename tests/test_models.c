@@ -1,0 +1,58 @@
+/* Layers of small random models with the head shapes and conventions of well-known ones, straight from their checkpoints and config.json:
+   what transformers' own code made of them (tests/peers/models.py) is within the rules, and no longer once a convention is left out. */
+#include "support/command.h"
+#include "support/files.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+typedef struct model {
+    const char *name;
+    const char *without[4]; /* options that each take a convention away, NULL-terminated */
+} model;
+
+static const model models[] = {
+    {"gpt2", {"--causal=none"}},
+    {"llama3", {"--rotary none", "--rotary interleaved --rotary-base 500000", "--rotary halves --rotary-base 10000"}},
+    {"gemma2", {"--softcap 50", "--window -1,-1", "--rotary none"}},
+    {"gpt_oss", {"--window -1,-1", "--rotary none", "--rotary halves --rotary-base 150000"}},
+    {"qwen3", {"--qk-norm none", "--qk-norm layer", "--qk-norm rms,0.1"}},
+};
+
+#define COMPARE "compare --weights %s/models/%s/layer.safetensors --input %s/models/%s/x.npy --quiet "
+#define PLACES(m) TEST_DATA, (m).name, TEST_DATA, (m).name
+
+static void what_transformers_computes_is_within_the_rules(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++)
+        test_expect(0, "", COMPARE "--result %s/models/%s/z.npy", PLACES(models[i]), TEST_DATA, models[i].name);
+}
+
+static void without_a_convention_it_is_not(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++)
+        for (int j = 0; models[i].without[j]; j++)
+            test_expect(3, "", COMPARE "--result %s/models/%s/z.npy %s", PLACES(models[i]), TEST_DATA, models[i].name, models[i].without[j]);
+}
+
+static void the_cpu_runs_them_within_the_rules(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++)
+        for (int dtype = 0; dtype < 2; dtype++)
+            test_expect(0, "", COMPARE "--device cpu --dtype %s", PLACES(models[i]), dtype ? "bf16" : "f32");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_transformers_computes_is_within_the_rules),
+        cmocka_unit_test(without_a_convention_it_is_not),
+        cmocka_unit_test(the_cpu_runs_them_within_the_rules),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
