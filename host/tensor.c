@@ -131,6 +131,9 @@ attend_status attend_tensor_resolve(const char *name, const attend_tensor *tenso
     *resolved = *tensor;
     if (!tensor->data && tensor->rank == 0) return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is missing", name);
     ATTEND_TRY(check_shape(name, tensor, rank, shape));
+    if ((unsigned)tensor->dtype > ATTEND_I64)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s has dtype %d, which is none of attend_dtype, expected %s", name, (int)tensor->dtype,
+                           attend_dtype_name(dtype));
     if (tensor->dtype != dtype)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is %s, expected %s", name, attend_dtype_name(tensor->dtype),
                            attend_dtype_name(dtype));

@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -179,6 +180,7 @@ static void bad_tensors_are_named(void **state)
     a = small_args(), a.q.data = NULL, expect_bad_args(&a, "q is NULL");
     a = small_args(), a.k.rank = 3, expect_bad_args(&a, "k has rank 3, expected 4");
     a = small_args(), a.v.shape[1] = 6, expect_bad_args(&a, "v has shape [2, 6, 2, 8], expected [2, 5, 2, 8]");
+    a = small_args(), a.q.dtype = (attend_dtype)77, expect_bad_args(&a, "q has dtype 77, which is none of attend_dtype, expected f32");
     a = small_args(), a.q.dtype = ATTEND_F16, expect_bad_args(&a, "q is f16, expected f32");
     a = small_args(), a.q.data = (char *)memory + 2, expect_bad_args(&a, "q is not aligned to its 4-byte elements");
     a = small_args(), a.lse.dtype = ATTEND_BF16, expect_bad_args(&a, "lse is bf16, expected f32");
@@ -349,6 +351,33 @@ static void calls_refuse_null(void **state)
     attend_context_destroy(NULL);
 }
 
+static void questions_without_a_place_for_the_answer(void **state)
+{
+    (void)state;
+    assert_int_equal(attend_problem_features(NULL), 0);
+    assert_false(attend_kernel(0, NULL));
+    assert_false(attend_kernel_resources_of(0, 0, NULL));
+    assert_null(attend_feature_name(-1));
+}
+
+static void an_unknown_instruction_set_is_refused(void **state)
+{
+    (void)state;
+    attend_context *context;
+    const char *before = getenv("ATTEND_CPU_ISA");
+    char kept[32] = "";
+    snprintf(kept, sizeof kept, "%s", before ? before : "");
+    setenv("ATTEND_CPU_ISA", "bogus", 1);
+    assert_int_equal(attend_context_create(&(attend_context_options){.device = ATTEND_CPU}, &context), ATTEND_INVALID_ARGUMENT);
+#if defined(__x86_64__)
+    assert_string_equal(attend_error_message(), "ATTEND_CPU_ISA=bogus is not one of avx512, avx2, portable, which this build has");
+#endif
+    if (before)
+        setenv("ATTEND_CPU_ISA", kept, 1);
+    else
+        unsetenv("ATTEND_CPU_ISA");
+}
+
 static void plans_beyond_memory_say_how_much(void **state)
 {
     (void)state;
@@ -380,6 +409,8 @@ int main(void)
         cmocka_unit_test(weights_in_either_orientation),
         cmocka_unit_test(context_only_where_the_problem_has_one),
         cmocka_unit_test(calls_refuse_null),
+        cmocka_unit_test(questions_without_a_place_for_the_answer),
+        cmocka_unit_test(an_unknown_instruction_set_is_refused),
         cmocka_unit_test(plans_beyond_memory_say_how_much),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -288,14 +288,14 @@ static void bad_usage_is_refused(void **state)
         {"--causal needs an alignment", "attention " QKV " --output o.npy --causal"},
         {"--causal needs an alignment",
          "attention --q q.npy --k q.npy --v q.npy --seqlens-k lengths.npy --output o.npy --causal"},
-        {"attend attention needs --v", "attention --q q.npy --k k.npy --output o.npy"},
-        {"attend attention needs --output", "attention " QKV},
-        {"attend run needs --input", "run --weights w.safetensors --output z.npy"},
-        {"attend run needs --weights", "run --input x.npy --output z.npy"},
+        {"--v is missing; attend attention --help", "attention --q q.npy --k k.npy --output o.npy"},
+        {"--output is missing; attend attention --help", "attention " QKV},
+        {"--input is missing; attend run --help", "run --weights w.safetensors --output z.npy"},
+        {"--weights is missing; attend run --help", "run --input x.npy --output z.npy"},
         {"--layer is \"-1\"", "run " LAYER " --output z.npy --layer -1"},
         {"--heads is \"0\"", "run " LAYER " --output z.npy --heads 0"},
         {"--layout is \"bart\"", "run " LAYER " --output z.npy --layout bart"},
-        {"attend compare needs", "compare"},
+        {"give --weights and --input, or --q", "compare"},
         {"exclude each other", "compare " QKV " --random seqlen_q=4"},
         {"exclude each other", "compare " QKV " --heads 4"},
         {"exclude each other", "compare " QKV " --seed 4"},
@@ -327,6 +327,13 @@ static void bad_usage_is_refused(void **state)
     assert_non_null(strstr(test_json_text(json, "error"), "--device is \"gpu\""));
     assert_string_equal(test_json_text(json, "status"), "ATTEND_INVALID_ARGUMENT");
     cJSON_Delete(json);
+    json = test_json(2, "attention --q nowhere.npy --k k.npy --v v.npy --output o.npy --json");
+    assert_string_equal(test_json_text(json, "status"), "ATTEND_IO_ERROR");
+    cJSON_Delete(json);
+    test_expect(2, "o.txt ends neither in .npy nor in .safetensors", "attention " QKV " --output o.txt");
+    test_expect(2, "l.text ends neither", "attention " QKV " --output o.npy --lse l.text");
+    test_expect(1, "q needs 2048000000000000 bytes, more than there is memory", "compare --random seqlen_q=1000000000000 --quiet");
+    test_expect(1, "q has more bytes than 63 bits can count", "compare --random seqlen_q=9223372036854775807 --quiet");
 }
 
 static void bad_input_is_refused(void **state)

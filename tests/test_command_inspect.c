@@ -113,7 +113,7 @@ static void bad_requests_get_a_sentence(void **state)
 #define SMALL "inspect --random heads=2,seqlen_q=8,head_dim=8 "
     test_write_file(test_path("two.txt"), "one\ntwo\n", 8);
     const char *const cases[][2] = {
-        {"inspect", "attend inspect needs --weights and --input, or --q, --k and --v, or --random"},
+        {"inspect", "give --weights and --input, or --q, --k and --v, or --random"},
         {SMALL "--queries 8", "--queries names 8, the last query is 7"},
         {SMALL "--queries 5-3", "--queries is \"3\", expected a whole number from 5"},
         {SMALL "--queries x", "--queries is \"x\""},

@@ -35,8 +35,11 @@ static void without_a_convention_it_is_not(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof models / sizeof *models; i++)
-        for (int j = 0; models[i].without[j]; j++)
-            test_expect(3, "", COMPARE "--result %s/models/%s/z.npy %s", PLACES(models[i]), TEST_DATA, models[i].name, models[i].without[j]);
+        for (int j = 0; models[i].without[j]; j++) {
+            test_process p = test_attend(COMPARE "--result %s/models/%s/z.npy %s", PLACES(models[i]), TEST_DATA, models[i].name, models[i].without[j]);
+            if (p.code != 3) fail_msg("%s with %s: exit %d, %s", models[i].name, models[i].without[j], p.code, p.err);
+            test_process_free(&p);
+        }
 }
 
 static void the_cpu_runs_them_within_the_rules(void **state)

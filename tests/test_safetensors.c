@@ -94,6 +94,7 @@ static void lies_are_refused(void **state)
         {"\"c\" overlaps another one", "{" A "," TENSOR("c", "F32", "[2,2]", "0", "16") "}", 0, 16},
         {"\"b\" leaves a hole before it", "{" TENSOR("a", "F32", "[1]", "0", "4") "," B "}", 0, 24},
         {"\"a\" leaves a hole before it", "{" TENSOR("a", "F32", "[1]", "4", "8") "}", 0, 8},
+        {"\"a\" is there twice", "{" A "," A "}", 0, 16},
         {"\"a\" is there twice", "{" A "," TENSOR("a", "F32", "[1]", "16", "20") "}", 0, 20},
         {"\"a\" ends before it begins", "{" TENSOR("a", "F32", "[2,2]", "16", "0") "}", 0, 16},
         {"has 16 bytes, but its shape and dtype need 12", "{" TENSOR("a", "F32", "[3]", "0", "16") "}", 0, 16},

@@ -15,10 +15,10 @@ attend_status attend_input_open(const char *path, attend_input *input)
     struct stat about;
     memset(input, 0, sizeof *input);
     int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer must not block */
-    if (descriptor < 0) return attend_file_fail(ATTEND_IO_ERROR, "%s: %s", path, strerror(errno));
+    if (descriptor < 0) return attend_file_fail_input("%s: %s", path, strerror(errno));
     if (fstat(descriptor, &about) || !S_ISREG(about.st_mode)) {
         close(descriptor);
-        return attend_file_fail(ATTEND_IO_ERROR, "%s is not a regular file", path);
+        return attend_file_fail_input("%s is not a regular file", path);
     }
     *input = (attend_input){strdup(path), descriptor, about.st_size};
     if (input->path) return ATTEND_OK;
@@ -31,9 +31,9 @@ attend_status attend_input_read(const attend_input *input, int64_t offset, void 
     for (int64_t done = 0; done < bytes;) {
         ssize_t got = pread(input->descriptor, (char *)to + done, (size_t)(bytes - done), offset + done);
         if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return attend_file_fail(ATTEND_IO_ERROR, "%s: %s", input->path, strerror(errno));
+        if (got < 0) return attend_file_fail_input("%s: %s", input->path, strerror(errno));
         if (got == 0)
-            return attend_file_fail(ATTEND_IO_ERROR, "%s ends at byte %" PRId64 ": it was cut while it was read", input->path,
+            return attend_file_fail_input("%s ends at byte %" PRId64 ": it was cut while it was read", input->path,
                                     offset + done);
         done += got;
     }

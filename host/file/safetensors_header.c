@@ -181,6 +181,8 @@ attend_status attend_safetensors_parse(const char *text, int64_t length, attend_
         metadata = true;
         ATTEND_TRY(check_metadata(file, item));
     }
+    ATTEND_TRY(check_names(file));
     ATTEND_TRY(check_places(file));
-    return check_names(file);
+    qsort(file->entries, (size_t)file->count, sizeof *file->entries, by_name); /* as they are looked up */
+    return ATTEND_OK;
 }

@@ -131,5 +131,5 @@ attend_status config_load(const char *weights, int64_t layer, model_config *conf
         cJSON_Delete(json);
     }
     free(text);
-    return status == ATTEND_IO_ERROR ? ATTEND_INVALID_ARGUMENT : status;
+    return status;
 }

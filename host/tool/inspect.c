@@ -111,7 +111,7 @@ static attend_status write_files(const sight *s)
 static attend_status inspect(const options *o, sight *s, report *r)
 {
     const attend_problem *p = &s->job.problem;
-    const wanted wanted = {.device = o->device, .threads = o->threads, .lse = true, .stages = s->job.is_layer};
+    const wanted wanted = {.device = o->device, .threads = o->threads, .strict = o->strict, .lse = true, .stages = s->job.is_layer};
     ATTEND_TRY(check(o, p));
     if (o->inspect.tokens) ATTEND_TRY(tokens_load(o->inspect.tokens, p->seqlen_k, s));
     ATTEND_TRY(look(s, &wanted));

@@ -165,7 +165,6 @@ attend_status job_load(const options *o, job *job)
         job->is_layer = true;
         snprintf(job->path, sizeof job->path, "%s", o->weights);
         attend_status status = attend_safetensors_open(o->weights, &file);
-        if (status == ATTEND_IO_ERROR) return ATTEND_INVALID_ARGUMENT;
         if (status == ATTEND_OK) status = load_layer(o, &file, job);
         attend_safetensors_close(&file);
         return status;

@@ -19,6 +19,7 @@ static int exit_code(attend_status status)
     case ATTEND_INVALID_ARGUMENT:
     case ATTEND_UNSUPPORTED:
     case ATTEND_BAD_FILE: return EXIT_USAGE;
+    case ATTEND_IO_ERROR: return attend_file_failed_on_input() ? EXIT_USAGE : EXIT_FAILED;
     default: return EXIT_FAILED;
     }
 }

@@ -90,7 +90,7 @@ static const char *given_of(const bool *given, group group)
 static attend_status need(const options *o, const char *name, const void *value)
 {
     if (value) return ATTEND_OK;
-    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "attend %s needs %s", o->name, name);
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is missing; attend %s --help lists what is needed", name, o->name);
 }
 
 /* Or will be: a device may take two results. */
@@ -107,8 +107,7 @@ static attend_status check_sources(const options *o, const bool *given)
     const char *first = layer ? layer : tensors, *second = random ? random : layer && tensors ? tensors : NULL;
     if (first && second) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s and %s exclude each other", first, second);
     if (o->command & (COMMAND_COMPARE | COMMAND_INSPECT) && !first && !o->random)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "attend %s needs --weights and --input, or --q, --k and --v, or --random",
-                                o->name);
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "give --weights and --input, or --q, --k and --v, or --random");
     if (o->command == COMMAND_RUN || layer) {
         ATTEND_TRY(need(o, "--weights", o->weights));
         ATTEND_TRY(need(o, "--input", o->input));
@@ -129,7 +128,8 @@ static attend_status check_sources(const options *o, const bool *given)
     if (o->output && o->lse && !strcmp(o->output, o->lse) && is_regular(o->output))
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--output and --lse are the same file");
     if (o->command == COMMAND_RUN || o->command == COMMAND_ATTENTION) return need(o, "--output", o->output);
-    if (o->result_lse && !o->result) return need(o, "--result where --result-lse is given", o->result);
+    if (o->result_lse && !o->result)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--result-lse is given without --result, which it belongs to");
     if (o->result && random) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--result and %s exclude each other", random);
     if (o->result && o->against != ATTEND_REFERENCE)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--result is judged against the reference: leave --against out");

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 void pool_free(pool *pool)
 {
@@ -78,7 +79,7 @@ attend_status array_load(const char *path, attend_array *array)
     } else {
         status = ends_with(path, extension) ? load_from_safetensors(path, NULL, array) : attend_npy_read(path, array);
     }
-    return status == ATTEND_IO_ERROR ? ATTEND_INVALID_ARGUMENT : status;
+    return status;
 }
 
 attend_status array_dtype(const char *path, const attend_array *array, attend_dtype *dtype)
@@ -169,6 +170,9 @@ attend_status result_open(const char *path, attend_dtype dtype, result_file *fil
     if (dtype == ATTEND_BF16 && !ends_with(path, ".safetensors"))
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                 "%s would hold bf16, which .npy has no name for; give a .safetensors file, or --dtype f32", path);
+    struct stat about;
+    if (!ends_with(path, ".npy") && !ends_with(path, ".safetensors") && (stat(path, &about) || S_ISREG(about.st_mode)))
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s ends neither in .npy nor in .safetensors, which say how to write it", path);
     file->path = path;
     return attend_output_open(path, &file->output);
 }
