@@ -1,10 +1,12 @@
-/* Projections by oneDNN in fp32: y = x·Wᵀ + b on rows without gaps, a chunk of them at a time. Weights are converted and
-   rearranged once, with the plan; rows that are strided or stored in 16 bits go through buffers of one chunk. */
+/* Projections by oneDNN in fp32: y = x·Wᵀ + b on rows without gaps, a chunk of them at a time, as a matrix product or, where that is
+   faster, as a 1×1 convolution whose pixels are the rows. Weights are converted and rearranged once, with the plan; rows that are
+   strided or stored in 16 bits go through buffers of one chunk. */
 #include "cpu.h"
 
 #include <dnnl.h>
 #include <omp.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { CHUNK = 1024 }; /* rows: enough for oneDNN to run at its best, little beside the tensors */
 
@@ -18,6 +20,7 @@ typedef struct chunk_product {
 struct attend_cpu_projection {
     int threads;
     int64_t rows, in, out;
+    bool convolution;
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     chunk_product whole, last; /* of a whole chunk, and of what is left behind the last one */
@@ -54,35 +57,95 @@ static attend_status copy_weight(attend_cpu_projection *m, const attend_tensor *
     return ATTEND_OK;
 }
 
-/* One product, with W as *w says; `any` there asks oneDNN how it likes W best, and gets its answer. */
-static attend_status build_product(attend_cpu_projection *m, chunk_product *product, dnnl_memory_desc_t *w)
+/* W as *w says in, as it is to be arranged out; `any` there asks oneDNN how it likes W best. */
+static dnnl_status_t describe_product(const attend_cpu_projection *m, int64_t rows, dnnl_memory_desc_t *w, dnnl_primitive_desc_t *desc)
 {
     dnnl_memory_desc_t x, b, y;
-    dnnl_matmul_desc_t desc;
-    dnnl_primitive_desc_t primitive_desc;
-    DNNL_TRY(dnnl_memory_desc_init_by_tag(&x, 2, (dnnl_dims_t){product->rows, m->in}, dnnl_f32, dnnl_ab));
-    DNNL_TRY(dnnl_memory_desc_init_by_tag(&b, 2, (dnnl_dims_t){1, m->out}, dnnl_f32, dnnl_ab));
-    DNNL_TRY(dnnl_memory_desc_init_by_tag(&y, 2, (dnnl_dims_t){product->rows, m->out}, dnnl_f32, dnnl_ab));
-    DNNL_TRY(dnnl_matmul_desc_init(&desc, &x, w, m->bias ? &b : NULL, &y));
-    DNNL_TRY(dnnl_primitive_desc_create(&primitive_desc, &desc, NULL, m->engine, NULL));
-    *w = *dnnl_primitive_desc_query_md(primitive_desc, dnnl_query_weights_md, 0);
-    dnnl_status_t made = dnnl_primitive_create(&product->primitive, primitive_desc);
-    dnnl_primitive_desc_destroy(primitive_desc);
-    DNNL_TRY(made);
-    DNNL_TRY(dnnl_memory_create(&product->x, &x, m->engine, DNNL_MEMORY_NONE));
-    DNNL_TRY(dnnl_memory_create(&product->y, &y, m->engine, DNNL_MEMORY_NONE));
-    if (m->bias && !m->b) DNNL_TRY(dnnl_memory_create(&m->b, &b, m->engine, m->bias));
+    dnnl_matmul_desc_t product;
+    dnnl_memory_desc_init_by_tag(&x, 2, (dnnl_dims_t){rows, m->in}, dnnl_f32, dnnl_ab);
+    dnnl_memory_desc_init_by_tag(&b, 2, (dnnl_dims_t){1, m->out}, dnnl_f32, dnnl_ab);
+    dnnl_memory_desc_init_by_tag(&y, 2, (dnnl_dims_t){rows, m->out}, dnnl_f32, dnnl_ab);
+    dnnl_status_t status = dnnl_matmul_desc_init(&product, &x, w, m->bias ? &b : NULL, &y);
+    return status == dnnl_success ? dnnl_primitive_desc_create(desc, &product, NULL, m->engine, NULL) : status;
+}
+
+/* The same as a convolution over an image of `rows` pixels with `in` channels, whose channels are neighbours. */
+static dnnl_status_t describe_convolution(const attend_cpu_projection *m, int64_t rows, dnnl_memory_desc_t *w, dnnl_primitive_desc_t *desc)
+{
+    dnnl_memory_desc_t x, b, y;
+    dnnl_convolution_desc_t convolution;
+    dnnl_memory_desc_init_by_tag(&x, 4, (dnnl_dims_t){1, m->in, rows, 1}, dnnl_f32, dnnl_nhwc);
+    dnnl_memory_desc_init_by_tag(&b, 1, (dnnl_dims_t){m->out}, dnnl_f32, dnnl_a);
+    dnnl_memory_desc_init_by_tag(&y, 4, (dnnl_dims_t){1, m->out, rows, 1}, dnnl_f32, dnnl_nhwc);
+    dnnl_status_t status =
+        dnnl_convolution_forward_desc_init(&convolution, dnnl_forward_inference, dnnl_convolution_direct, &x, w, m->bias ? &b : NULL, &y,
+                                           (dnnl_dims_t){1, 1}, (dnnl_dims_t){0, 0}, (dnnl_dims_t){0, 0});
+    return status == dnnl_success ? dnnl_primitive_desc_create(desc, &convolution, NULL, m->engine, NULL) : status;
+}
+
+static dnnl_status_t describe(const attend_cpu_projection *m, int64_t rows, dnnl_memory_desc_t *w, dnnl_primitive_desc_t *desc)
+{
+    dnnl_status_t status = m->convolution ? describe_convolution(m, rows, w, desc) : describe_product(m, rows, w, desc);
+    if (status == dnnl_success) *w = *dnnl_primitive_desc_query_md(*desc, dnnl_query_weights_md, 0);
+    return status;
+}
+
+/* W in whatever arrangement is best. */
+static dnnl_memory_desc_t any_weight(const attend_cpu_projection *m)
+{
+    dnnl_memory_desc_t w;
+    if (m->convolution)
+        dnnl_memory_desc_init_by_tag(&w, 4, (dnnl_dims_t){m->out, m->in, 1, 1}, dnnl_f32, dnnl_format_tag_any);
+    else
+        dnnl_memory_desc_init_by_tag(&w, 2, (dnnl_dims_t){m->in, m->out}, dnnl_f32, dnnl_format_tag_any);
+    return w;
+}
+
+/* AVX2's product rearranges x and W at every call, its 1×1 convolution neither: 4 to 10 % faster in large, 20 to 40 % in small. */
+static bool convolution_is_faster(attend_cpu_projection *m)
+{
+    const int64_t rows[] = {m->whole.rows, m->last.rows};
+    bool faster = m->convolution = true;
+    dnnl_memory_desc_t w = any_weight(m);
+    for (int i = 0; i < 2 && faster; i++) {
+        dnnl_primitive_desc_t desc;
+        const char *name = "";
+        if (rows[i] == 0) continue;
+        if (describe(m, rows[i], &w, &desc) != dnnl_success) return false;
+        dnnl_primitive_desc_query(desc, dnnl_query_impl_info_str, 0, &name);
+        faster = !strcmp(name, "jit_1x1:avx2");
+        dnnl_primitive_desc_destroy(desc);
+    }
+    return faster;
+}
+
+static attend_status build_product(attend_cpu_projection *m, chunk_product *product, dnnl_memory_desc_t *w)
+{
+    dnnl_primitive_desc_t desc;
+    DNNL_TRY(describe(m, product->rows, w, &desc));
+    dnnl_status_t status = dnnl_primitive_create(&product->primitive, desc);
+    if (status == dnnl_success)
+        status = dnnl_memory_create(&product->x, dnnl_primitive_desc_query_md(desc, dnnl_query_src_md, 0), m->engine, DNNL_MEMORY_NONE);
+    if (status == dnnl_success)
+        status = dnnl_memory_create(&product->y, dnnl_primitive_desc_query_md(desc, dnnl_query_dst_md, 0), m->engine, DNNL_MEMORY_NONE);
+    if (status == dnnl_success && m->bias && !m->b)
+        status = dnnl_memory_create(&m->b, dnnl_primitive_desc_query_md(desc, dnnl_query_weights_md, 1), m->engine, m->bias);
+    dnnl_primitive_desc_destroy(desc);
+    DNNL_TRY(status);
     return ATTEND_OK;
 }
 
-/* Brings W from [in, out] by columns to the arrangement w. */
+/* Brings W from [out, in], row by row, to the arrangement w. */
 static attend_status rearrange(attend_cpu_projection *m, const dnnl_memory_desc_t *w)
 {
     dnnl_memory_desc_t w_given;
     dnnl_primitive_t reorder;
     dnnl_primitive_desc_t reorder_desc;
     dnnl_memory_t given;
-    DNNL_TRY(dnnl_memory_desc_init_by_tag(&w_given, 2, (dnnl_dims_t){m->in, m->out}, dnnl_f32, dnnl_ba));
+    if (m->convolution)
+        DNNL_TRY(dnnl_memory_desc_init_by_tag(&w_given, 4, (dnnl_dims_t){m->out, m->in, 1, 1}, dnnl_f32, dnnl_oihw));
+    else
+        DNNL_TRY(dnnl_memory_desc_init_by_tag(&w_given, 2, (dnnl_dims_t){m->in, m->out}, dnnl_f32, dnnl_ba));
     DNNL_TRY(dnnl_memory_create(&m->w, w, m->engine, DNNL_MEMORY_ALLOCATE));
     DNNL_TRY(dnnl_memory_create(&given, &w_given, m->engine, m->weight));
     dnnl_status_t status = dnnl_reorder_primitive_desc_create(&reorder_desc, &w_given, m->engine, w, m->engine, NULL);
@@ -102,8 +165,8 @@ static attend_status rearrange(attend_cpu_projection *m, const dnnl_memory_desc_
 
 static attend_status build(attend_cpu_projection *m)
 {
-    dnnl_memory_desc_t w;
-    DNNL_TRY(dnnl_memory_desc_init_by_tag(&w, 2, (dnnl_dims_t){m->in, m->out}, dnnl_f32, dnnl_format_tag_any));
+    m->convolution = convolution_is_faster(m);
+    dnnl_memory_desc_t w = any_weight(m);
     ATTEND_TRY(build_product(m, &m->whole, &w));
     if (m->last.rows) ATTEND_TRY(build_product(m, &m->last, &w));
     return rearrange(m, &w);

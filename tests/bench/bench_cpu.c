@@ -75,7 +75,7 @@ static int compare(const void *a, const void *b)
 
 static double visible_pairs(const attend_problem *p)
 {
-    double all = (double)p->seqlen_q * (double)p->seqlen_k;
+    double all = (double)p->seqlen_q * (double)(p->seqlen_k ? p->seqlen_k : p->seqlen_q);
     return p->causal ? 0.5 * (all + (double)p->seqlen_q) : all;
 }
 
