@@ -34,7 +34,7 @@ template <typename T> __device__ void combine(const attend_kernel_args &args)
     const int64_t batch = pair / p.num_kv_heads, head = pair % p.num_kv_heads * group + row % group;
     const float2 *const states = reinterpret_cast<const float2 *>(args.partials + rows.state(row, 0));
 
-    lazy_row all;
+    base2_row all;
     for (int64_t chunk = 0; chunk < args.chunks; chunk++) all.reference = fmaxf(all.reference, states[chunk].x);
     for (int64_t chunk = 0; chunk < args.chunks; chunk++) all.merge(states[chunk].x, states[chunk].y);
     float normaliser, lse;

@@ -1,8 +1,7 @@
 // Attention on the tensor cores: FlashAttention-2 (arXiv:2307.08691) on mma.sync, ldmatrix and cp.async, fp16 or bf16 in and out.
 // For a tile of query rows Q and, one after the other, the tiles K, V of keys:
-//     S = Q·Kᵀ;  P = 2^(c·S - r);  l += rowsum P;  O += P·V        out = O / l,  lse = ln 2·r + ln l,  c = scale·log2 e
-// The reference r of a row is a maximum that it once had: the usual tile needs none (lazy_row in softmax.cuh). Where a sum
-// shows that a weight has grown too large, the tile is scored again, and r, l and O follow its maximum.
+//     S = Q·Kᵀ;  r' = max(r, c·rowmax S);  P = 2^(c·S - r');  l = l·2^(r - r') + rowsum P;  O = O·2^(r - r') + P·V
+// and in the end out = O / l, lse = ln 2·r + ln l, where c = scale·log2 e. O is multiplied only where a maximum of the warp moved.
 //
 // Rows of a block: the queries of all heads that share a KV head, query by query, so that K and V are read once for them.
 // A warp owns 16·m rows: O (16·m x dim) and S (16·m x keys) in its registers, fp32. Shared memory holds Q, one K and one V,
@@ -172,43 +171,44 @@ template <typename tile> __device__ void mask(typename tile::scores &s, const mm
     }
 }
 
-// P from S, and each row's sum; whether all weights of the warp are small enough.
+// The rows' references follow their maxima; l and O follow where one moves, which the usual tile's do not.
 template <typename tile>
-__device__ bool weigh(typename tile::weights &p, float (&sum)[tile::lane_rows], const typename tile::scores &s,
-                      const lazy_row (&state)[tile::lane_rows], float scale)
+__device__ void follow(base2_row (&state)[tile::lane_rows], typename tile::output &o, const typename tile::scores &s, float scale)
 {
-    bool accepted = true;
+    float most[tile::lane_rows];
+    bool grown = false;
 #pragma unroll
     for (int i = 0; i < tile::lane_rows; i++) {
-        sum[i] = 0;
+        most[i] = fmaxf(s[i / 2][0][i % 2 * 2], s[i / 2][0][i % 2 * 2 + 1]);
+#pragma unroll
+        for (int n = 1; n < 2 * tile::key_steps; n++)
+            most[i] = fmaxf(most[i], fmaxf(s[i / 2][n][i % 2 * 2], s[i / 2][n][i % 2 * 2 + 1]));
+        grown = grown || state[i].below(most[i], scale);
+    }
+    if (!__any_sync(~0u, grown)) return;
+#pragma unroll
+    for (int i = 0; i < tile::lane_rows; i++) {
+        const float shrink = state[i].fold(quad_max(most[i]), scale);
+#pragma unroll
+        for (int n = 0; n < 2 * tile::dim_steps; n++) o[i / 2][n][i % 2 * 2] *= shrink, o[i / 2][n][i % 2 * 2 + 1] *= shrink;
+    }
+}
+
+// P from S, and l.
+template <typename tile>
+__device__ void weigh(typename tile::weights &p, base2_row (&state)[tile::lane_rows], const typename tile::scores &s, float scale)
+{
+#pragma unroll
+    for (int i = 0; i < tile::lane_rows; i++) {
+        float sum;
 #pragma unroll
         for (int n = 0; n < 2 * tile::key_steps; n++) {
             const float low = state[i].weight(s[i / 2][n][i % 2 * 2], scale),
                         high = state[i].weight(s[i / 2][n][i % 2 * 2 + 1], scale);
-            sum[i] += low, sum[i] += high;
+            sum = n == 0 ? low + high : sum + low + high;
             p[i / 2][n / 2][n % 2 * 2 + i % 2] = pack<typename tile::element>(low, high);
         }
-        accepted = accepted && lazy_row::accepts(sum[i]);
-    }
-    return __all_sync(~0u, accepted);
-}
-
-// The rows whose sums were not accepted move their reference to the tile's maximum; l and O follow.
-template <typename tile>
-__device__ void follow(lazy_row (&state)[tile::lane_rows], typename tile::output &o, const float (&sum)[tile::lane_rows],
-                       const typename tile::scores &s, float scale)
-{
-#pragma unroll
-    for (int i = 0; i < tile::lane_rows; i++) {
-        const bool moves = quad_any(!lazy_row::accepts(sum[i]));
-        float most = -INFINITY;
-#pragma unroll
-        for (int n = 0; n < 2 * tile::key_steps; n++)
-            most = fmaxf(most, fmaxf(s[i / 2][n][i % 2 * 2], s[i / 2][n][i % 2 * 2 + 1]));
-        most = quad_max(most);
-        const float shrink = moves ? state[i].move(most, scale) : 1;
-#pragma unroll
-        for (int n = 0; n < 2 * tile::dim_steps; n++) o[i / 2][n][i % 2 * 2] *= shrink, o[i / 2][n][i % 2 * 2 + 1] *= shrink;
+        state[i].sum += sum;
     }
 }
 
@@ -256,7 +256,7 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
     const float scale = block.elementwise ? log2e : fabsf(problem.softmax_scale) * log2e;
     const fragments<kv_tile> k_fragments = across_first<kv_tile>(k_shared), v_fragments = down_first<kv_tile>(v_shared, 0);
     query_operand<tile> q = {down_first<typename tile::q_tile>(q_shared, warp_row<tile>())};
-    lazy_row state[tile::lane_rows];
+    base2_row state[tile::lane_rows];
     typename tile::output o = {};
     if (seen.begin < seen.end) {
         load_queries<tile>(q_shared, args, block);
@@ -279,27 +279,17 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
         __syncthreads(); // K is here, and nobody reads V any more
         load(copy_to + kv_tile::bytes, v_from, block.v, t);
         if (sees) {
-            float sum[tile::lane_rows];
-            bool accepted = false;
-#pragma unroll
-            for (int i = 0; i < tile::lane_rows; i++) sum[i] = INFINITY;
-            if (!border && t > seen.begin) {
-                typename tile::scores s;
-                multiply_keys<tile>(s, q, k_fragments);
-                accepted = weigh<tile>(p, sum, s, state, scale);
-            }
-            for (bool again = !border || t == seen.begin; !accepted; again = true) {
-                typename tile::scores s;
+            typename tile::scores s;
+            if (border)
                 multiply_keys_looped<tile>(s, q, k_fragments);
-                if (border && block.elementwise)
-                    score_elements<tile>(s, args, block, key, elements);
-                else if (border && warp_seen.border(t))
-                    mask<tile>(s, block, key);
-                if (again) follow<tile>(state, o, sum, s, scale);
-                accepted = weigh<tile>(p, sum, s, state, scale) || again;
-            }
-#pragma unroll
-            for (int i = 0; i < tile::lane_rows; i++) state[i].sum += sum[i];
+            else
+                multiply_keys<tile>(s, q, k_fragments);
+            if (border && block.elementwise)
+                score_elements<tile>(s, args, block, key, elements);
+            else if (border && warp_seen.border(t))
+                mask<tile>(s, block, key);
+            follow<tile>(state, o, s, scale);
+            weigh<tile>(p, state, s, scale);
         }
         cp_async_wait<0>();
         if (!border) {
@@ -325,7 +315,7 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
 #pragma unroll
     for (int i = 0; i < tile::lane_rows; i++) {
         state[i].sum = quad_sum(state[i].sum);
-        if (warp_row<tile>() + lane_row(i) >= block.rows.valid) state[i] = lazy_row(); // its zeros have scored too
+        if (warp_row<tile>() + lane_row(i) >= block.rows.valid) state[i] = base2_row(); // its zeros have scored too
     }
     if (args.chunks > 1)
         store_partial<tile>(o, state, args, block);

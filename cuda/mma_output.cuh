@@ -10,7 +10,7 @@ namespace attend
 
 // A split row's state, for combine() to merge with those over other chunks of keys.
 template <typename tile>
-__device__ void store_partial(const typename tile::output &o, const lazy_row (&state)[tile::lane_rows],
+__device__ void store_partial(const typename tile::output &o, const base2_row (&state)[tile::lane_rows],
                               const attend_kernel_args &args, const mma_block<tile> &block)
 {
     const partial_rows rows(args.problem, args.chunks);
@@ -33,7 +33,7 @@ __device__ void store_partial(const typename tile::output &o, const lazy_row (&s
 
 // O / l in whole rows, through this warp's part of Q's shared memory, which nobody else reads.
 template <typename tile>
-__device__ void store(const typename tile::output &o, const lazy_row (&state)[tile::lane_rows], const attend_kernel_args &args,
+__device__ void store(const typename tile::output &o, const base2_row (&state)[tile::lane_rows], const attend_kernel_args &args,
                       const mma_block<tile> &block, unsigned char *q_bytes)
 {
     using T = typename tile::element;

@@ -36,28 +36,24 @@ struct softmax_row {
     __device__ float lse(float scale) const { return sum == 0 ? -INFINITY : fmaf(base * scale, ln2, logf(sum)); }
 };
 
-// The same for scores whose weights are rounded to 16 bits: the reference is a maximum that the row once had, and stays while
-// weights remain below `most`. That is exact in the end, as numerator and sum share the reference: O/l = Σ 2^(s-r)·v / Σ 2^(s-r)
-// for any r. 2^8 is far from fp16's 2^16, and costs neither rounding nor range. A tile thus needs no maximum unless its sum tells
-// of a weight that is too large; a row that has seen no key tells so itself, as its first key's weight is infinite.
-struct lazy_row {
-    static constexpr float most = 256;
-    float reference = -FLT_MAX; // of 2^(score·scale - reference)
+// The same with the maximum in exponents of two, so that a weight costs one fma before its ex2.
+struct base2_row {
+    float reference = -FLT_MAX; // of 2^(score·scale - reference): the maximum; never -inf, so that -inf - reference is -inf
     float sum = 0;              // Σ weight, or this lane's share of it
 
-    __device__ float weight(float score, float scale) const { return ex2(fmaf(score, scale, -reference)); }
-    __device__ static bool accepts(float tile_sum) { return tile_sum <= most; }
-
-    // Moves the reference to a tile's maximum; returns by how much all that was summed before must shrink.
-    __device__ float move(float tile_max, float scale)
+    __device__ bool below(float score, float scale) const { return score * scale > reference; }
+    __device__ float fold(float tile_max, float scale)
     {
-        if (tile_max == -INFINITY) return 1;
-        const float before = reference;
-        reference = tile_max * scale;
-        const float shrink = ex2(before - reference);
+        const float most = tile_max * scale;
+        if (!below(tile_max, scale)) return 1;
+        const float shrink = ex2(reference - most);
+        reference = most;
         sum *= shrink;
         return shrink;
     }
+
+    // 1 for the largest score, but for a rounding error of c·score, which the rounding to 16 bits takes back.
+    __device__ float weight(float score, float scale) const { return ex2(fmaf(score, scale, -reference)); }
 
     // Takes in the same row's state over other keys; the reference must be the larger of both. Returns the factor of its output.
     __device__ float merge(float other_reference, float other_sum)

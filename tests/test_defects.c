@@ -26,14 +26,24 @@ static test_case long_case(int i)
                        .values = (attend_values)(i / 3), .seed = (uint64_t)i + 900};
 }
 
+/* And scores that grow along the keys under values that cancel, where the largest weight's rounding is all that is left. */
+enum { GROWING_CASES = 2 };
+static test_case growing_case(int i)
+{
+    return (test_case){.problem = {.batch = 1, .seqlen_q = 512, .seqlen_k = 90, .num_heads = 8, .head_dim = 64, .dtype = dtypes[i + 1],
+                                   .alibi = ATTEND_ALIBI_CAUSAL},
+                       .values = ATTEND_VALUES_CANCEL, .seed = (uint64_t)i + 980};
+}
+
 static test_case *all_cases(int *count)
 {
     int design;
-    test_case *covering = test_covering(&factors, &design), *all = malloc((size_t)(design + LONG_CASES) * sizeof *all);
+    test_case *covering = test_covering(&factors, &design), *all = malloc((size_t)(design + LONG_CASES + GROWING_CASES) * sizeof *all);
     memcpy(all, covering, (size_t)design * sizeof *all);
     for (int i = 0; i < LONG_CASES; i++) all[design + i] = long_case(i);
+    for (int i = 0; i < GROWING_CASES; i++) all[design + LONG_CASES + i] = growing_case(i);
     free(covering);
-    *count = design + LONG_CASES;
+    *count = design + LONG_CASES + GROWING_CASES;
     return all;
 }
 

@@ -79,17 +79,6 @@ static test_case base(int n)
     };
 }
 
-/* A known limit, docs/numerics.md: a weight that dominates its row is exactly 1 in rule 2's baseline, but a rounded number where the
-   reference is an earlier maximum, as in flash_mma. Where pairs of equal keys weigh differently and values nearly cancel, one tile
-   of 501 cases was at 1.17 of rule 2. Other kernels keep the rule on these inputs, and get them. */
-static bool beyond_tensor_cores(const test_case *c)
-{
-    const char *device = getenv("ATTEND_TEST_DEVICE");
-    const attend_problem *p = &c->problem;
-    bool unequal = p->alibi || p->relative_buckets || p->bias_axes;
-    return c->values == ATTEND_VALUES_CANCEL && unequal && p->dtype != ATTEND_F32 && device && !strcmp(device, "cuda");
-}
-
 /* Rule 2 needs so many independent roundings in a tile of 64 rows to tell a good kernel from a bad one (docs/numerics.md, "How many
    draws"); rows of queries that are all alike share theirs. */
 static bool few_draws(const test_case *c)
@@ -107,7 +96,6 @@ static bool add(test_case *cases, int count, uint64_t supported, const test_sett
     if (excluded(&c.problem) || attend_problem_features(&c.problem) & ~supported) return false;
     if (c.problem.packed || (c.problem.left_padded && c.layout == LAYOUT_BROADCAST)) c.layout = LAYOUT_BSHD;
     if (c.problem.packed) c.lengths = false;
-    if (beyond_tensor_cores(&c)) c.values = ATTEND_VALUES_GAUSS;
     if (few_draws(&c)) c.problem.head_dim = 64;
     snprintf(c.features, sizeof c.features, "%s%s%s", a->name, b ? " + " : "", b ? b->name : "");
     cases[count] = c;

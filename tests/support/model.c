@@ -16,7 +16,8 @@ enum { TILE = 64, STEP = 16 };
 static const char *const names[MODEL_DEFECTS] = {
     "correct",           "narrow accumulation", "output not rescaled", "sum not rescaled",    "key skipped",
     "phantom keys",      "causal one more",     "causal one less",     "causal other corner", "wrong KV head",
-    "LSE in base 2",     "LSE of unscaled",     "scale missing",       "length ignored",      "TF32 scores"};
+    "LSE in base 2",     "LSE of unscaled",     "scale missing",       "length ignored",      "TF32 scores",
+    "lazy maximum"};
 
 const char *model_defect_name(model_defect defect) { return names[defect]; }
 
@@ -24,6 +25,7 @@ bool model_defect_applies(model_defect defect, const attend_problem *p, const at
 {
     if (p->batch == 0 || p->seqlen_q == 0 || p->seqlen_k == 0) return false;
     switch (defect) {
+    case MODEL_LAZY_MAXIMUM: return p->dtype != ATTEND_F32 && p->seqlen_k > TILE;
     case MODEL_NARROW_ACCUMULATION: return p->dtype != ATTEND_F32;
     case MODEL_TF32_SCORES: return p->dtype == ATTEND_F32;
     case MODEL_OUTPUT_NOT_RESCALED:
@@ -136,14 +138,15 @@ static void fold_tile(const keys *x, int64_t i, const float *q, float factor, in
     }
     if (x->defect == MODEL_PHANTOM_KEYS && end == x->s.seqlen_k) phantom = TILE - count;
     if (phantom) m = fmaxf(m, 0);
-    if (m > s->m) rescale(x, s, m);
+    const float slack = x->defect == MODEL_LAZY_MAXIMUM ? 8 : 0; /* binary digits */
+    if ((m - s->m) * x->unit > slack) rescale(x, s, m);
     if (m == -INFINITY) return;
     for (int64_t j = 0; j < count; j++) {
         weight[j] = exp2_approx((score[j] - s->m) * x->unit);
         s->l += weight[j];
         if (p->dtype != ATTEND_F32) weight[j] = (float)attend_round(weight[j], p->dtype);
     }
-    s->l += (float)phantom * exp2_approx((0 - s->m) * x->unit);
+    if (phantom) s->l += (float)phantom * exp2_approx((0 - s->m) * x->unit);
     for (int64_t c = 0; c < p->head_dim_v; c++) {
         float column[TILE];
         for (int64_t j = 0; j < count; j++) column[j] = score[j] == -INFINITY ? 0 : x->v[(first + j) * p->head_dim_v + c];

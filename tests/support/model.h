@@ -21,6 +21,7 @@ typedef enum model_defect {
     MODEL_SCALE_MISSING,       /* on the last head */
     MODEL_LENGTH_IGNORED,      /* keys past seqlens_k count */
     MODEL_TF32_SCORES,         /* Q and K cut to 10 bits */
+    MODEL_LAZY_MAXIMUM,        /* the maximum that weights refer to stays until one reaches 2^8: 16-bit weights are rounded elsewhere */
     MODEL_DEFECTS
 } model_defect;
 
