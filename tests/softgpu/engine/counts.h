@@ -24,6 +24,8 @@ typedef struct counted_insn {
     int64_t tensor_flops;          /* of one execution by a warp */
     int flops;                     /* of one active lane */
     bool branch;
+    bool warpgroup;                /* a product of four warps: wgmma */
+    bool copies;                   /* a mov */
 } counted_insn;
 
 typedef struct counted_kernel {

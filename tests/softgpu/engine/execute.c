@@ -218,7 +218,8 @@ static void describe_instructions(counted_kernel *k, const sg_function *f)
         const char *file = at->file >= 0 && at->file < f->module->file_count ? f->module->files[at->file] : NULL;
         k->insns[i] = (counted_insn){.file = file, .line = at->line, .pipe = pipe_of(at),
                                      .tensor_flops = at->tensor_flops, .flops = at->row ? at->row->flops : 0,
-                                     .branch = at->target >= 0 || at->target_count};
+                                     .branch = at->target >= 0 || at->target_count, .warpgroup = at->holds,
+                                     .copies = at->copies};
     }
 }
 

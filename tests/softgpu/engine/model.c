@@ -1,5 +1,7 @@
 /* Rates by compute capability: results a clock and multiprocessor, from the CUDA C++ Programming Guide, "Throughput of Native Arithmetic
-   Instructions"; tensor rates from the architecture papers' dense fp16 peak. Clocks and bandwidths: boost clock and L2 read rate. */
+   Instructions"; tensor rates from the architecture papers' dense fp16 peak. Clocks and bandwidths: boost clock and L2 read rate.
+   Hopper reaches its peak through wgmma alone, with mma.sync about 2/3 of it: note 1 of the FlashAttention-3 announcement
+   (pytorch.org/blog/flashattention-3), after arXiv:2402.13499. No such figure is known here for Blackwell, whose peak is that of tcgen05. */
 #include "model.h"
 
 #include <stddef.h>
@@ -7,16 +9,17 @@
 typedef struct rates {
     int major, minor;
     double clock_hz;
-    double tensor_flops;              /* a clock and multiprocessor, fp16 with fp32 accumulation, through mma.sync */
+    double tensor_flops;              /* a clock and multiprocessor, fp16 with fp32 accumulation */
     double fma, alu, half, fp64, mufu, convert, shuffle; /* lanes a clock and multiprocessor */
     double l2_bytes;                  /* a clock, whole device */
+    double warp_share;                /* of tensor_flops that mma.sync and wmma reach */
 } rates;
 
 static const rates table[] = {
-    {7, 0, 1.53e9, 1024, 64, 64, 128, 32, 16, 16, 32, 2048},   {7, 5, 1.59e9, 1024, 64, 64, 128, 2, 16, 16, 32, 1280},
-    {8, 0, 1.41e9, 2048, 64, 64, 256, 32, 16, 16, 32, 5120},   {8, 6, 1.70e9, 512, 128, 64, 128, 2, 16, 16, 32, 2560},
-    {8, 9, 2.52e9, 512, 128, 64, 128, 2, 16, 16, 32, 5120},    {9, 0, 1.755e9, 4096, 128, 64, 256, 64, 16, 64, 32, 5632},
-    {10, 0, 1.85e9, 8192, 128, 64, 256, 64, 16, 64, 32, 10240}, {12, 0, 2.41e9, 512, 128, 64, 128, 2, 16, 64, 32, 8192},
+    {7, 0, 1.53e9, 1024, 64, 64, 128, 32, 16, 16, 32, 2048, 1},   {7, 5, 1.59e9, 1024, 64, 64, 128, 2, 16, 16, 32, 1280, 1},
+    {8, 0, 1.41e9, 2048, 64, 64, 256, 32, 16, 16, 32, 5120, 1},   {8, 6, 1.70e9, 512, 128, 64, 128, 2, 16, 16, 32, 2560, 1},
+    {8, 9, 2.52e9, 512, 128, 64, 128, 2, 16, 16, 32, 5120, 1},    {9, 0, 1.755e9, 4096, 128, 64, 256, 64, 16, 64, 32, 5632, 2.0 / 3},
+    {10, 0, 1.85e9, 8192, 128, 64, 256, 64, 16, 64, 32, 10240, 1}, {12, 0, 2.41e9, 512, 128, 64, 128, 2, 16, 64, 32, 8192, 1},
 };
 
 const char *pipe_name(pipe p)
@@ -34,6 +37,11 @@ static const rates *rates_of(const sg_properties *device)
     return best;
 }
 
+static double tensor_rate(const rates *r, const counted_insn *insn)
+{
+    return insn->warpgroup ? r->tensor_flops : r->warp_share * r->tensor_flops;
+}
+
 static void limit(model_bound *bound, double cycles, const char *by)
 {
     if (cycles > bound->seconds) *bound = (model_bound){cycles, by};
@@ -47,10 +55,11 @@ model_bound model_time(const counted_kernel *kernel, const counts *totals)
     double cycles[PIPES] = {0}, issued = 0, wavefronts = 0, sectors = 0;
     for (int i = 0; i < kernel->instructions; i++) {
         pipe p = kernel->insns[i].pipe;
+        if (kernel->insns[i].copies) continue; /* of registers and constants: ptxas makes operands of them */
         issued += (double)totals[i].warps;
         wavefronts += (double)totals[i].wavefronts;
         sectors += (double)totals[i].sectors;
-        if (p == PIPE_TENSOR) cycles[p] += (double)(totals[i].warps * kernel->insns[i].tensor_flops) / r->tensor_flops;
+        if (p == PIPE_TENSOR) cycles[p] += (double)(totals[i].warps * kernel->insns[i].tensor_flops) / tensor_rate(r, &kernel->insns[i]);
         if (lanes[p] > 0) cycles[p] += (double)totals[i].warps * 32 / lanes[p];
     }
     /* No more multiprocessors work than there are blocks. */
