@@ -2,7 +2,6 @@
 #include "bench.h"
 #include "commands.h"
 #include "measure.h"
-#include "naive.h"
 #include "file/fail.h"
 
 static void report_attend(report *r, const attend_problem *p, const point *point)
@@ -27,13 +26,14 @@ static void report_attend(report *r, const attend_problem *p, const point *point
 
 static void report_naive(report *r, const attend_problem *p, const point *point)
 {
-    double scores = (double)naive_score_bytes(p), seconds = point->naive.median, speedup = seconds / point->attend.median;
+    double scores = point->score_bytes, seconds = point->naive.median, speedup = seconds / point->attend.median;
     if (point->why) {
         report_text(r, "naive", "naive", point->why, "not run: %s", point->why);
         return;
     }
-    report_number(r, "naive_seconds", "naive", seconds, "%s, Q·Kᵀ, softmax, P·V with oneDNN in fp32; scores %s",
-                  time_text(seconds), bytes_text(scores));
+    report_number(r, "naive_seconds", "naive", seconds, "%s, Q·Kᵀ, softmax, P·V with %s in %s; scores %s",
+                  time_text(seconds), point->on_device ? "cuBLAS" : "oneDNN", point->on_device ? attend_dtype_name(p->dtype) : "fp32",
+                  bytes_text(scores));
     report_number(r, "naive_score_bytes", NULL, scores, " ");
     if (point->naive.peak_bytes >= 0) report_number(r, "naive_peak_bytes", NULL, (double)point->naive.peak_bytes, " ");
     report_number(r, "speedup", "against naive", speedup, "%.2f times as fast; outputs differ by at most %.2g", speedup,

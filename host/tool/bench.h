@@ -15,7 +15,8 @@ typedef struct point {
     timing attend, naive; /* naive.runs is 0 where it was not run, */
     const char *why;      /* and this says why not */
     double difference;    /* the largest between the two outputs */
-    bool on_device;       /* tensors lay in the device's memory */
+    bool on_device;       /* tensors lay in the device's memory, and naive means cuBLAS */
+    double score_bytes;   /* the naive algorithm's scores */
     double bytes;         /* q, k, v and out read or written once */
 } point;
 

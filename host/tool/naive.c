@@ -6,9 +6,9 @@
 #include <math.h>
 #include <omp.h>
 
-int64_t naive_score_bytes(const attend_problem *p)
+int64_t naive_score_bytes(const attend_problem *p, size_t element_bytes)
 {
-    int64_t bytes = sizeof(float);
+    int64_t bytes = (int64_t)element_bytes;
     bool overflow = false;
     const int64_t sizes[] = {p->batch, p->num_heads, p->seqlen_q, p->seqlen_k};
     for (int i = 0; i < 4; i++) overflow |= __builtin_mul_overflow(bytes, sizes[i], &bytes);

@@ -3,6 +3,7 @@
 #include "device.h"
 #include "measure.h"
 #include "naive.h"
+#include "naive_device.h"
 #include "progress.h"
 #include "file/fail.h"
 
@@ -65,23 +66,83 @@ static attend_status run_attend(void *state, double *seconds)
 }
 
 /* Runs of a device are bundled to two milliseconds. */
-static attend_status choose_repeats(attend_run *run)
+static attend_status choose_repeats(once *once, void *state, int *repeats)
 {
     double seconds;
-    ATTEND_TRY(run_attend(run, &seconds));
-    ATTEND_TRY(run_attend(run, &seconds));
-    if (seconds < 2e-3) run->repeats = seconds < 2e-5 ? 100 : (int)(2e-3 / seconds) + 1;
+    ATTEND_TRY(once(state, &seconds));
+    ATTEND_TRY(once(state, &seconds));
+    if (seconds < 2e-3) *repeats = seconds < 2e-5 ? 100 : (int)(2e-3 / seconds) + 1;
     return ATTEND_OK;
 }
 
-static attend_status time_on_device(const running *running, const attend_attention_args *args, point *point)
+typedef struct device_run {
+    naive_device *naive;
+    int repeats;
+} device_run;
+
+static attend_status run_naive_on_device(void *state, double *seconds)
+{
+    device_run *run = state;
+    double begin = seconds_now();
+    for (int i = 0; i < run->repeats; i++) ATTEND_TRY(naive_device_enqueue(run->naive));
+    ATTEND_TRY(naive_device_wait(run->naive));
+    *seconds = (seconds_now() - begin) / run->repeats;
+    return ATTEND_OK;
+}
+
+static attend_problem with_scale(const job *job)
+{
+    attend_problem p = job->problem;
+    if (p.softmax_scale == 0) p.softmax_scale = (float)(1 / sqrt((double)p.head_dim));
+    return p;
+}
+
+/* The largest difference between attend's output and the naive one, which has the same shape. */
+static void note_difference(point *point, const attend_tensor *naive)
+{
+    const attend_tensor *out = &point->outcome.out;
+    int64_t elements = out->shape[0] * out->shape[1] * out->shape[2] * out->shape[3];
+    for (int64_t i = 0; i < elements; i++)
+        point->difference = fmax(point->difference, fabs((double)tensor_element(out, i) - (double)tensor_element(naive, i)));
+}
+
+/* What the naive algorithm cannot do anywhere. */
+static const char *why_not_naive(const job *job)
+{
+    uint64_t others = attend_problem_features(&job->problem) & ~(uint64_t)ATTEND_FEATURE_CAUSAL;
+    if (others || job->attention.seqlens_q || job->attention.seqlens_k) return "it knows causal attention alone";
+    return NULL;
+}
+
+/* In the place of attend's output, which has been fetched. */
+static attend_status time_naive_on_device(job *job, const device_args *device, point *point)
+{
+    const attend_problem p = with_scale(job);
+    device_run run = {NULL, 1};
+    attend_tensor out;
+    point->why = why_not_naive(job);
+    if (point->why) return ATTEND_OK;
+    ATTEND_TRY(pool_tensor(&job->pool, "the naive output", p.dtype, 4, point->outcome.out.shape, &out));
+    attend_status status = naive_device_make(&p, &device->args, &run.naive, &point->why);
+    if (status != ATTEND_OK || point->why) return status;
+    point->score_bytes = (double)naive_score_bytes(&p, attend_dtype_bytes(p.dtype));
+    status = choose_repeats(run_naive_on_device, &run, &run.repeats);
+    if (status == ATTEND_OK) status = time_runs("naive", run_naive_on_device, &run, &point->naive);
+    if (status == ATTEND_OK) status = device_args_fetch(device, &out);
+    if (status == ATTEND_OK) note_difference(point, &out);
+    naive_device_free(run.naive);
+    return status;
+}
+
+static attend_status time_on_device(const running *running, job *job, const attend_attention_args *args, point *point)
 {
     device_args device;
     attend_status status = device_args_make(args, &device);
     attend_run run = {running, device.args, 1};
-    if (status == ATTEND_OK) status = choose_repeats(&run);
+    if (status == ATTEND_OK) status = choose_repeats(run_attend, &run, &run.repeats);
     if (status == ATTEND_OK) status = time_runs("attend", run_attend, &run, &point->attend);
     if (status == ATTEND_OK) status = device_args_fetch(&device, &point->outcome.out);
+    if (status == ATTEND_OK) status = time_naive_on_device(job, &device, point);
     device_args_free(&device);
     return status;
 }
@@ -97,7 +158,7 @@ static attend_status time_attend(const options *o, job *job, point *point, repor
     attend_run run = {&running, args, 1};
     if (status == ATTEND_OK)
         status =
-            point->on_device ? time_on_device(&running, &args, point) : time_runs("attend", run_attend, &run, &point->attend);
+            point->on_device ? time_on_device(&running, job, &args, point) : time_runs("attend", run_attend, &run, &point->attend);
     job_close(&running);
     return status;
 }
@@ -129,11 +190,8 @@ static float *as_floats(pool *pool, const attend_tensor *t)
     return copy.data;
 }
 
-static const char *why_not_naive(const job *job, const point *point, int64_t score_bytes)
+static const char *why_no_room(int64_t score_bytes)
 {
-    uint64_t others = attend_problem_features(&job->problem) & ~(uint64_t)ATTEND_FEATURE_CAUSAL;
-    if (point->on_device) return "it is not run on CUDA";
-    if (others || job->attention.seqlens_q || job->attention.seqlens_k) return "it knows causal attention alone";
     if (score_bytes == 0) return "there are no scores";
     if (score_bytes < 0 || score_bytes > attend_memory_available() / 10 * 9) return "its scores do not fit in memory";
     return NULL;
@@ -141,14 +199,14 @@ static const char *why_not_naive(const job *job, const point *point, int64_t sco
 
 static attend_status time_naive(const options *o, job *job, point *point)
 {
-    attend_problem p = job->problem;
+    const attend_problem p = with_scale(job);
     attend_tensor out;
-    const int64_t shape[] = {p.batch, p.seqlen_q, p.num_heads, p.head_dim_v};
-    int64_t bytes = naive_score_bytes(&p);
-    point->why = why_not_naive(job, point, bytes);
+    int64_t bytes = naive_score_bytes(&p, sizeof(float));
+    point->why = why_not_naive(job);
+    if (!point->why) point->why = why_no_room(bytes);
     if (point->why) return ATTEND_OK;
-    if (p.softmax_scale == 0) p.softmax_scale = (float)(1 / sqrt((double)p.head_dim));
-    ATTEND_TRY(pool_tensor(&job->pool, "the naive output", ATTEND_F32, 4, shape, &out));
+    point->score_bytes = (double)bytes;
+    ATTEND_TRY(pool_tensor(&job->pool, "the naive output", ATTEND_F32, 4, point->outcome.out.shape, &out));
     naive_run run = {.problem = &p, .out = out.data, .threads = o->threads ? o->threads : omp_get_num_procs()};
     run.q = as_floats(&job->pool, &job->attention.q);
     run.k = as_floats(&job->pool, &job->attention.k);
@@ -162,8 +220,7 @@ static attend_status time_naive(const options *o, job *job, point *point)
     omp_set_num_threads(run.threads);
     attend_status status = time_runs("naive", run_naive, &run, &point->naive);
     free(run.scores);
-    for (int64_t i = 0; i < shape[0] * shape[1] * shape[2] * shape[3]; i++)
-        point->difference = fmax(point->difference, fabs((double)tensor_element(&point->outcome.out, i) - (double)run.out[i]));
+    note_difference(point, &out);
     return status;
 }
 
@@ -175,5 +232,5 @@ attend_status bench_point(const options *o, job *job, point *point, report *r)
     point->bytes = ((double)p->seqlen_q * heads + (double)p->seqlen_k * (double)p->batch * (double)p->num_kv_heads) * dims *
                    (double)attend_dtype_bytes(p->dtype);
     ATTEND_TRY(time_attend(o, job, point, r));
-    return time_naive(o, job, point);
+    return point->on_device ? ATTEND_OK : time_naive(o, job, point);
 }
