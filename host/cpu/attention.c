@@ -23,18 +23,14 @@ static int64_t rows_before(const attend_problem *p, int64_t entry, int64_t first
 
 int64_t attend_cpu_rows_reserved(const attend_problem *p) { return rows_before(p, p->batch, p->total_q); }
 
-/* Vectors of rows of one KV head, cut into equal parts that fill at most blocking.panels panels each. */
-static int64_t vectors_of(const attend_cpu_plan *plan)
+/* Panels of rows of one KV head, cut into equal parts of at most blocking.panels: only the last part has a panel less than full. */
+static int64_t panels_of(const attend_cpu_plan *plan)
 {
-    int lanes = plan->context->kernel->lanes;
-    return (attend_cpu_rows_of(plan->problem) + lanes - 1) / lanes;
+    int64_t width = plan->context->kernel->lanes * plan->context->kernel->vectors;
+    return (attend_cpu_rows_of(plan->problem) + width - 1) / width;
 }
 
-static int64_t parts_of(const attend_cpu_plan *plan)
-{
-    int64_t most = plan->blocking.panels * plan->context->kernel->vectors;
-    return (vectors_of(plan) + most - 1) / most;
-}
+static int64_t parts_of(const attend_cpu_plan *plan) { return (panels_of(plan) + plan->blocking.panels - 1) / plan->blocking.panels; }
 
 attend_cpu_way attend_cpu_way_of(const attend_cpu_plan *plan)
 {
@@ -88,13 +84,13 @@ static attend_cpu_task task_of(const attend_cpu_plan *plan, const attend_attenti
     return task;
 }
 
-/* Rows of part `part` of a KV head; parts are whole vectors. */
+/* Rows of part `part` of a KV head. */
 static void take_part(const attend_cpu_plan *plan, int64_t part, attend_cpu_task *task)
 {
-    int64_t vectors = vectors_of(plan), parts = parts_of(plan), rows = task->rows, lanes = plan->context->kernel->lanes;
-    int64_t end = vectors * (part + 1) / parts * lanes;
-    task->first_row = vectors * part / parts * lanes;
-    task->rows = (end < rows ? end : rows) - task->first_row;
+    int64_t width = plan->context->kernel->lanes * plan->context->kernel->vectors, panels = panels_of(plan), parts = parts_of(plan);
+    int64_t end = panels * (part + 1) / parts * width;
+    task->first_row = panels * part / parts * width;
+    task->rows = (end < task->rows ? end : task->rows) - task->first_row;
 }
 
 /* KV heads that a task of few rows takes together: where they lie side by side, unless threads would go without. */

@@ -106,10 +106,34 @@ static void hide(const work *w, const panel *p, int64_t key, int64_t from, int64
     }
 }
 
+/* The weights of one vector of rows, in place, and their sum. One vector at a time keeps all constants in registers, four keys a turn
+   keep the multipliers busy through the latency of the polynomial. */
+ALWAYS_INLINE void weigh_lanes(float *s, int64_t step, int64_t from, int64_t to, vf m, float *sum)
+{
+    const weigher w = weigher_of(reference_of(m));
+    vf l = load(sum);
+    if (any(w.base != splat(0)))
+        for (int64_t j = from; j < to; j++) store(s + j * step, load(s + j * step) - w.base);
+    int64_t j = from;
+    for (; j + 4 <= to; j += 4)
+        UNROLL(4) for (int i = 0; i < 4; i++)
+        {
+            vf weight = weigh(load(s + (j + i) * step), &w);
+            store(s + (j + i) * step, weight);
+            l += weight;
+        }
+    for (; j < to; j++) {
+        vf weight = weigh(load(s + j * step), &w);
+        store(s + j * step, weight);
+        l += weight;
+    }
+    store(sum, l);
+}
+
 /* Folds keys [from, to) of the block into m and l, and turns their scores into weights. `vectors` is a constant where inlined. */
 ALWAYS_INLINE void fold(const work *w, panel *p, int vectors, int64_t from, int64_t to)
 {
-    vf top[VECTORS], m[VECTORS], l[VECTORS], factor[VECTORS];
+    vf top[VECTORS], m[VECTORS], factor[VECTORS];
     int64_t step = vectors * LANES;
     vi grows = splat_int(0);
     UNROLL(8) for (int v = 0; v < vectors; v++) top[v] = splat(-INFINITY), m[v] = load(p->m_span + v * LANES);
@@ -130,16 +154,7 @@ ALWAYS_INLINE void fold(const work *w, panel *p, int vectors, int64_t from, int6
                 store(o, load(o) * factor[v]);
             }
     }
-    UNROLL(8) for (int v = 0; v < vectors; v++) l[v] = load(p->l_span + v * LANES), m[v] = reference_of(m[v]);
-    for (int64_t j = from; j < to; j++)
-        UNROLL(8) for (int v = 0; v < vectors; v++)
-        {
-            float *s = w->s + j * step + v * LANES;
-            vf weight = exp2_vector(load(s) - m[v]);
-            store(s, weight);
-            l[v] += weight;
-        }
-    UNROLL(8) for (int v = 0; v < vectors; v++) store(p->l_span + v * LANES, l[v]);
+    for (int v = 0; v < vectors; v++) weigh_lanes(w->s + v * LANES, step, from, to, m[v], p->l_span + v * LANES);
 }
 
 typedef void scores_product(const float *k, const float *q, int64_t depth, float *s, int64_t tiles);

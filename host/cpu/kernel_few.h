@@ -153,8 +153,8 @@ static void few_weigh(few *f, int64_t r)
         float *o = f->o + r * f->width;
         for (int64_t c = 0; c < f->width; c += LANES) store(o + c, load(o + c) * factor);
     }
-    m = reference_of(m);
-    for (int64_t j = 0; j < FEW_KEYS; j += LANES) store(s + j, exp2_vector(load(s + j) - m));
+    const weigher w = weigher_of(reference_of(m));
+    for (int64_t j = 0; j < FEW_KEYS; j += LANES) store(s + j, weigh(load(s + j) - w.base, &w));
 }
 
 /* Weights of all rows and their sums, which are chains from key to key: four at once hide each other's latency. */

@@ -93,29 +93,44 @@ static inline void pack(const attend_cpu_task *task, int64_t first)
     }
 }
 
+/* Which query and head of the group a row of the KV head is. */
+typedef struct place {
+    int64_t query, head;
+} place;
+
+ALWAYS_INLINE place place_of(const attend_cpu_task *task, int64_t row)
+{
+    if (task->group == 1) return (place){row, 0}; /* spares two divisions a row */
+    return (place){row / task->group, row % task->group};
+}
+
 /* Element offset of a KV head's row. */
 ALWAYS_INLINE int64_t row_offset(const attend_cpu_task *task, const attend_cpu_rows *rows, int64_t row)
 {
-    return row / task->group * rows->stride + row % task->group * rows->head_stride;
+    place at = place_of(task, row);
+    return at.query * rows->stride + at.head * rows->head_stride;
 }
 
 /* What the row's queries are multiplied by: scores then come out in units of log2. The modifier gets plain dot products: scaling
    after the sum costs each score a rounding of its own, which averages out where a query's would not. */
 ALWAYS_INLINE float row_scale(const attend_cpu_task *task, int64_t row)
 {
-    return task->modifier.apply ? 1 : task->heads[row % task->group].scale * ATTEND_CPU_LOG2E;
+    return task->modifier.apply ? 1 : task->heads[place_of(task, row).head].scale * ATTEND_CPU_LOG2E;
 }
 
 /* LANES queries from `row` on, `count` of them real, times their scale, as [head_dim][step] with the rows as lanes. */
 ALWAYS_INLINE void pack_queries(const attend_cpu_task *task, int64_t row, int64_t count, float *q, int64_t step)
 {
-    int64_t d = task->problem->head_dim;
+    int64_t d = task->problem->head_dim, offset[LANES];
     vf scale;
-    for (int i = 0; i < LANES; i++) scale[i] = i < count ? row_scale(task, row + i) : 0;
+    for (int i = 0; i < LANES; i++) {
+        scale[i] = i < count ? row_scale(task, row + i) : 0;
+        offset[i] = i < count ? row_offset(task, &task->q, row + i) : 0;
+    }
     for (int64_t c = 0; c < d; c += LANES) {
         vf tile[LANES];
         for (int i = 0; i < LANES; i++)
-            tile[i] = i < count ? load_some(task->q.data, row_offset(task, &task->q, row + i) + c, d - c, task->problem->dtype) : splat(0);
+            tile[i] = i < count ? load_some(task->q.data, offset[i] + c, d - c, task->problem->dtype) : splat(0);
         transpose(tile);
         for (int64_t i = 0; i < LANES && i < d - c; i++) store(q + (c + i) * step, tile[i] * scale);
     }

@@ -8,7 +8,7 @@
 /* Row `row` of the KV head sees the keys [*begin, *end); the only place where the kernel asks. */
 ALWAYS_INLINE void visible(const attend_cpu_task *task, int64_t row, int64_t *begin, int64_t *end)
 {
-    int64_t query = row / task->group;
+    int64_t query = place_of(task, row).query;
     *begin = *end = 0;
     if (query >= task->sequence.seqlen_q) return;
     *begin = attend_visible_begin(task->problem, &task->sequence, query);
@@ -20,21 +20,23 @@ ALWAYS_INLINE void visible(const attend_cpu_task *task, int64_t row, int64_t *be
 static void finish_row(const attend_cpu_task *task, int64_t row, const float *o, float m, float l, bool interval)
 {
     const attend_problem *p = task->problem;
+    const place place = place_of(task, row);
     int64_t at = row_offset(task, &task->out, row);
     bool sees = interval && l != 0;
-    float lse = sees ? (float)(m * 0x1.62e42fefa39efp-1 + logf(l)) : -INFINITY;
-    if (p->sinks && row / task->group < task->sequence.seqlen_q) {
-        float normaliser, sink = attend_head_sink(task->heads->terms, task->heads[row % task->group].head);
+    float lse = -INFINITY;
+    if (p->sinks && place.query < task->sequence.seqlen_q) {
+        float normaliser, sink = attend_head_sink(task->heads->terms, task->heads[place.head].head);
         attend_softmax_finish(sees ? m * 0x1.62e42fefa39efp-1 : -INFINITY, sees ? l : 0, sink, &normaliser, &lse);
         l = 1 / normaliser;
+    } else if (sees && task->lse) {
+        lse = (float)(m * 0x1.62e42fefa39efp-1 + logf(l));
     }
     for (int64_t c = 0; c < p->head_dim_v; c += LANES) {
         vf value = splat(0);
         if (sees) value = load(o + c) / splat(l);
         store_some(task->out.data, at + c, value, p->head_dim_v - c, p->dtype);
     }
-    if (task->lse)
-        task->lse[row / task->group * task->lse_stride + row % task->group * task->lse_head_stride] = lse;
+    if (task->lse) task->lse[place.query * task->lse_stride + place.head * task->lse_head_stride] = lse;
 }
 
 static float *partial_of(const attend_cpu_task *task, int64_t row, int64_t span)

@@ -15,13 +15,28 @@
 /* Adding and subtracting it rounds |x| < 2^22 to an integer, which is then in the low bits. */
 #define ROUNDER 0x1.8p23f
 
-/* 2^x for x <= 2^6: x = n + r with |r| <= 1/2, a polynomial for 2^r (relative error 2^-25.5), n added to the exponent. LEAST and
-   below give exactly 0; a NaN stays. */
-ALWAYS_INLINE vf exp2_vector(vf x)
+/* How scores become weights, 2^(s - reference). */
+typedef struct weigher {
+    vf base;  /* what is taken from scores beforehand; 0 for a usual reference */
+    vf least; /* scores up to this weigh 0 */
+    vf shift; /* ROUNDER less the reference: score + shift is n = the score's integer less the reference, in the low bits */
+} weigher;
+
+/* reference: an integer, at most SLACK below the scores. A large one would push the shift out of its binade, so it goes beforehand. */
+ALWAYS_INLINE weigher weigher_of(vf reference)
 {
-    x = maximum(splat(LEAST), x);
-    vf shifted = x + splat(ROUNDER);
-    vf r = x - (shifted - splat(ROUNDER));
+    vi usual = (reference < splat(0x1p21f)) & (reference > splat(-0x1p21f));
+    vf near = choose(usual, reference, splat(0));
+    return (weigher){choose(usual, splat(0), reference), near + splat(LEAST), splat(ROUNDER) - near};
+}
+
+/* The weight of a score less the base. n and r = score - (n + reference), |r| <= 1/2, are exact; then a polynomial for 2^r (relative error
+   2^-25.5), and n added to its exponent. `least` and below give exactly 0; a NaN stays. */
+ALWAYS_INLINE vf weigh(vf score, const weigher *w)
+{
+    vf x = maximum(w->least, score);
+    vf shifted = x + w->shift;
+    vf r = x - (shifted - w->shift);
     vf y = splat(0x1.470b48p-13f);
     y = y * r + splat(0x1.5f7276p-10f);
     y = y * r + splat(0x1.3b270ep-7f);
@@ -30,6 +45,13 @@ ALWAYS_INLINE vf exp2_vector(vf x)
     y = y * r + splat(0x1.62e432p-1f);
     y = y * r + splat(1);
     return (vf)((vi)y + ((vi)shifted << 23));
+}
+
+/* 2^x for x <= 2^6; LEAST and below give exactly 0; a NaN stays. */
+ALWAYS_INLINE vf exp2_vector(vf x)
+{
+    const weigher plain = {splat(0), splat(LEAST), splat(ROUNDER)};
+    return weigh(x, &plain);
 }
 
 /* 2^x for integers x <= 0; under LEAST, and for x = -infinity: 0. */
