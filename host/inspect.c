@@ -114,8 +114,6 @@ static attend_status inspect(attend_plan *plan, attend_attention_args *args, con
     ATTEND_TRY(attend_side_resolve(p, &side));
     ATTEND_TRY(attend_expected_resolve(arguments, 10, &side));
     ATTEND_TRY(attend_expected_check_rows(arguments, 3));
-    if (!plan->context->backend->inspect)
-        return attend_fail(ATTEND_UNSUPPORTED, "%s cannot be inspected; a plan on the CPU can", plan->context->name);
     return plan->context->backend->inspect(plan, args, &look);
 }
 

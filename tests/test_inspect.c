@@ -45,12 +45,12 @@ static double check_case(const test_case *c, attend_context *context)
 static void every_feature_is_within_the_bounds(void **state)
 {
     (void)state;
-    int count;
+    int count, ran = 0;
     double worst = 0;
     attend_context *context = test_context();
     test_case *cases = test_feature_cases(test_supported(context), &count);
-    for (int i = 0; i < count; i += is_short() ? 16 : 1) worst = fmax(worst, check_case(&cases[i], context));
-    print_message("%s: %d cases, worst ratio to a bound %.3f\n", attend_context_device_name(context), count, worst);
+    for (int i = 0; i < count; i += is_short() ? 16 : 1, ran++) worst = fmax(worst, check_case(&cases[i], context));
+    print_message("%s: %d cases, worst ratio to a bound %.3f\n", attend_context_device_name(context), ran, worst);
     attend_context_destroy(context);
     free(cases);
 }
@@ -64,12 +64,12 @@ static void every_shape_is_within_the_bounds(void **state)
     static const attend_dtype dtypes[] = {ATTEND_F32, ATTEND_F16, ATTEND_BF16};
     const test_factors f = {
         is_short() ? short_seqlens : seqlens, is_short() ? 4 : 6, head_dims, 5, heads, 3, batches, 3, dtypes, 3};
-    int count;
+    int count, ran = 0;
     double worst = 0;
     attend_context *context = test_context();
     test_case *cases = test_covering(&f, &count);
-    for (int i = 0; i < count; i += is_short() ? 4 : 1) worst = fmax(worst, check_case(&cases[i], context));
-    print_message("%s: %d cases, worst ratio to a bound %.3f\n", attend_context_device_name(context), count, worst);
+    for (int i = 0; i < count; i += is_short() ? 4 : 1, ran++) worst = fmax(worst, check_case(&cases[i], context));
+    print_message("%s: %d cases, worst ratio to a bound %.3f\n", attend_context_device_name(context), ran, worst);
     attend_context_destroy(context);
     free(cases);
 }

@@ -135,6 +135,7 @@ const attend_backend attend_gpu_backend = {
     .plan_destroy = plan_destroy,
     .attention_forward = attention_forward,
     .layer_forward = layer_forward,
+    .inspect = attend_gpu_inspect,
     .kernel = kernel,
     .explain = attend_gpu_explain,
     .choice = attend_gpu_kernel_choice,

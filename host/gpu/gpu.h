@@ -135,6 +135,8 @@ typedef struct attend_gpu_plan {
 attend_status attend_gpu_attention(const attend_plan *plan, const attend_attention_args *on_device);
 attend_status attend_gpu_attention_forward(attend_plan *plan, const attend_attention_args *args);
 
+attend_status attend_gpu_inspect(attend_plan *plan, const attend_attention_args *args, const attend_look *look);
+
 /* Adds a layer's part to the two arenas of a plan; then, once they are allocated, uploads and wires it. */
 attend_status attend_gpu_layer_reserve(attend_plan *plan, attend_gpu_arena *workspace, attend_gpu_arena *staging);
 attend_status attend_gpu_layer_create(attend_plan *plan);

@@ -1,0 +1,34 @@
+/* The door between host/gpu/inspect.c and the kernels of inspection. Plain C. */
+#ifndef ATTEND_CUDA_INSPECT_KERNELS_H
+#define ATTEND_CUDA_INSPECT_KERNELS_H
+
+#include "inspect.h"
+#include "kernels.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { attend_inspect_rows = 16 }; /* of a block */
+
+/* Passed to the kernels by value; everything lies on the device, also the look's tensors and its list of queries. */
+typedef struct attend_inspect_args {
+    attend_problem problem; /* resolved */
+    attend_view q, k;
+    attend_view lse; /* fp32 with one element a row; data NULL: to be computed */
+    attend_lists lists;
+    attend_terms terms;
+    attend_look look;
+    int64_t blocks;               /* of a head */
+    int64_t map_first, map_slots; /* the first block that the map touches; rows of slots a head */
+    float *slots;                 /* zeros, [batch][num_heads][map_slots][X]: block b leaves tile row y at b - map_first + y */
+    double *sums;                 /* [batch][num_heads][blocks][2]: weight, weight·distance */
+} attend_inspect_args;
+
+cudaError_t attend_inspect(const attend_inspect_args *args, cudaStream_t stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

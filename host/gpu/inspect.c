@@ -1,0 +1,100 @@
+/* Inspection on the device: brings there what lies on the host, launches, and waits until all is back. */
+#include "gpu.h"
+#include "inspect_kernels.h"
+#include "range.h"
+
+enum { OUTPUTS = 7 };
+
+/* What an inspection holds while it works: room for outputs that the caller keeps on the host, and what blocks share. */
+typedef struct looking {
+    attend_inspect_args kernel;
+    attend_tensor staging[OUTPUTS];
+    int64_t *queries;
+    void *memory;
+} looking;
+
+static attend_tensor *output(attend_inspection *w, int index)
+{
+    attend_tensor *const all[OUTPUTS] = {&w->top_keys, &w->top_weights, &w->entropy, &w->mass,
+                                         &w->distance, &w->weights,     &w->map};
+    return all[index];
+}
+
+static const char *const names[OUTPUTS] = {"top_keys", "top_weights", "entropy", "mass", "distance", "weights", "map"};
+
+/* Sums have a place each for a block; tiles of the map one for each block that touches them. */
+static attend_status allocate(const attend_gpu_context *gpu, const attend_problem *p, attend_inspection *want, looking *l)
+{
+    attend_gpu_arena arena = {0};
+    attend_inspect_args *k = &l->kernel;
+    int64_t heads = p->batch * p->num_heads, slots = 0, sums = 0;
+    bool on_host, fits;
+    for (int i = 0; i < OUTPUTS; i++) {
+        const attend_tensor *t = output(want, i);
+        ATTEND_TRY(attend_gpu_is_on_host(gpu, names[i], t->data, &on_host));
+        if (on_host && !gpu->device_tensors_only) attend_gpu_reserve_tensor(&arena, &l->staging[i], t->dtype, t->rank, t->shape);
+    }
+    k->blocks = (p->seqlen_q + attend_inspect_rows - 1) / attend_inspect_rows;
+    fits = attend_multiply(heads, 2 * k->blocks, &sums);
+    if (want->map.data) {
+        k->map_first = want->first_query / attend_inspect_rows;
+        k->map_slots = (want->first_query + want->map_queries - 1) / attend_inspect_rows - k->map_first + want->map.shape[2];
+        fits = fits && attend_multiply(heads, k->map_slots, &slots) && attend_multiply(slots, want->map.shape[3], &slots);
+    }
+    if (!fits) return attend_fail(ATTEND_OUT_OF_MEMORY, "the inspection needs more bytes than 63 bits can count");
+    attend_gpu_reserve(&arena, (void **)&k->slots, slots, sizeof(float));
+    attend_gpu_reserve(&arena, (void **)&k->sums, sums, sizeof(double));
+    attend_gpu_reserve(&arena, (void **)&l->queries, want->num_queries, sizeof(int64_t));
+    ATTEND_TRY(attend_gpu_arena_allocate(&arena, &l->memory));
+    if (slots > 0)
+        ATTEND_TRY(attend_gpu_check(cudaMemsetAsync(k->slots, 0, (size_t)slots * sizeof(float), gpu->stream), "cudaMemsetAsync"));
+    /* Blocks past a sequence's end leave nothing. */
+    if (sums > 0)
+        ATTEND_TRY(attend_gpu_check(cudaMemsetAsync(k->sums, 0, (size_t)sums * sizeof(double), gpu->stream), "cudaMemsetAsync"));
+    return want->weights.data ? attend_gpu_check(attend_set_lengths(l->queries, want->queries, want->num_queries, gpu->stream),
+                                                 "cudaLaunchKernel of set_lengths")
+                              : ATTEND_OK;
+}
+
+static attend_view view_of(const attend_tensor *t) { return (attend_view){t->data, t->stride[0], t->stride[1], t->stride[2]}; }
+
+static attend_status run(const attend_plan *plan, const attend_attention_args *args, const attend_look *look, looking *l)
+{
+    const attend_gpu_plan *own = plan->state;
+    const attend_gpu_context *gpu = own->gpu;
+    attend_inspection given = look->want;
+    attend_attention_args use = *args;
+    attend_inspect_args *k = &l->kernel;
+    k->look = *look;
+    ATTEND_TRY(allocate(gpu, &plan->problem, &given, l));
+    ATTEND_TRY(attend_gpu_take_sides(plan, &use));
+    ATTEND_TRY(attend_gpu_take_input(gpu, "q", &args->q, &own->q, &use.q));
+    ATTEND_TRY(attend_gpu_take_input(gpu, "k", &args->k, &own->k, &use.k));
+    ATTEND_TRY(attend_gpu_take_input(gpu, "lse", &args->lse, &own->lse, &use.lse));
+    for (int i = 0; i < OUTPUTS; i++)
+        ATTEND_TRY(attend_gpu_take_output(gpu, names[i], output(&given, i), &l->staging[i], output(&k->look.want, i)));
+    k->problem = plan->problem;
+    k->q = view_of(&use.q), k->k = view_of(&use.k);
+    k->lse = (attend_view){use.lse.data, use.lse.stride[0], use.lse.stride[2], use.lse.stride[1]};
+    k->lists = attend_lists_of(&use), k->terms = attend_terms_of(&use);
+    k->terms.relative_buckets = own->sides.relative_buckets;
+    k->look.want.queries = l->queries;
+    ATTEND_TRY(attend_gpu_check(attend_inspect(k, gpu->stream), "cudaLaunchKernel of inspect_rows"));
+    for (int i = 0; i < OUTPUTS; i++) ATTEND_TRY(attend_gpu_give_output(gpu, output(&given, i), output(&k->look.want, i)));
+    return ATTEND_OK;
+}
+
+attend_status attend_gpu_inspect(attend_plan *plan, const attend_attention_args *args, const attend_look *look)
+{
+    const attend_gpu_plan *own = plan->state;
+    looking l = {0};
+    int previous;
+    ATTEND_TRY(attend_gpu_enter(own->gpu, &previous));
+    attend_range_begin("attend: inspect");
+    attend_status status = run(plan, args, look, &l);
+    attend_status waited = attend_gpu_check(cudaStreamSynchronize(own->gpu->stream), "cudaStreamSynchronize");
+    if (l.memory) cudaFree(l.memory);
+    attend_range_end();
+    attend_gpu_leave(previous);
+    return status ? status : waited;
+}
