@@ -86,10 +86,13 @@ static attend_status look(sight *s, const wanted *wanted)
         const attend_attention_args attention = job_attention_args(&s->job, &s->outcome);
         const attend_layer_args layer = job_layer_args(&s->job, &s->outcome);
         double begin = seconds_now();
+        int64_t before = memory_now_bytes();
+        memory_peak_reset();
         progress_stage("looking inside");
         status = from_library(s->job.is_layer ? attend_layer_inspect(running.plan, &layer, &want)
                                               : attend_attention_inspect(running.plan, &attention, &want));
         s->seconds = seconds_now() - begin;
+        s->grew_bytes = memory_peak_bytes() - before;
     }
     job_close(&running);
     return status;

@@ -9,6 +9,7 @@ typedef struct sight {
     outcome outcome;
     const inspect_options *options;
     double seconds;
+    int64_t grew_bytes; /* the process, while it looked inside */
     attend_tensor top_keys, top_weights, entropy, mass, distance, weights, map; /* without gaps, of the whole batch */
     char **tokens;                                                              /* [token_count]; NULL: none were given */
     int64_t token_count;

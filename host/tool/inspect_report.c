@@ -141,9 +141,10 @@ static void report_query(const sight *s, int n, cJSON *queries, report *r)
 void inspect_report(const sight *s, report *r)
 {
     report_text(r, "device", "device", s->outcome.device, "%s", s->outcome.device);
-    report_number(r, "seconds", "time", s->outcome.seconds, "%s, looking inside %s", time_text(s->outcome.seconds),
-                  time_text(s->seconds));
+    report_number(r, "seconds", "time", s->outcome.seconds, "%s, looking inside %s and %s", time_text(s->outcome.seconds),
+                  time_text(s->seconds), bytes_text((double)s->grew_bytes));
     report_number(r, "inspect_seconds", NULL, s->seconds, " ");
+    report_number(r, "inspect_grew_bytes", NULL, (double)s->grew_bytes, " ");
     if (s->job.problem.batch > 1)
         report_number(r, "entry", "entry", (double)s->options->entry, "%" PRId64 " of %" PRId64, s->options->entry,
                       s->job.problem.batch);
