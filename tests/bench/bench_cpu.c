@@ -2,10 +2,11 @@
    bytes/s as a share of what plain reading reaches. Peak and problem take turns, so that both see the same clock.
 
        bench_cpu [--threads N | --cpu-time] [--seconds S] [--csv] [name…]   rows whose name begins with one of the names; all
-                                                                            without one */
+                                                                            without one. gemm: oneDNN's, as a yardstick */
 #include "peak.h"
 
 #include <attend/attend.h>
+#include <oneapi/dnnl/dnnl.h>
 
 #include <math.h>
 #include <omp.h>
@@ -165,6 +166,27 @@ static void measure(attend_context *context, const row *r, int threads, double s
     for (size_t i = 0; i < sizeof data / sizeof *data; i++) free(data[i]); /* a layer's weights stay: the process ends soon */
 }
 
+/* What memory and clock leave of the peak to a product of matrices that is as good as they come: a yardstick for the rows' shares. */
+static void measure_gemm(int threads, double seconds)
+{
+    enum { N = 2048, MOST = 100 };
+    float *a = filled((int64_t)N * N, ATTEND_F32), *b = filled((int64_t)N * N, ATTEND_F32), *c = filled((int64_t)N * N, ATTEND_F32);
+    double shares[MOST];
+    int count = 0;
+    omp_set_num_threads(threads);
+    dnnl_sgemm('N', 'N', N, N, N, 1, a, N, b, N, 0, c, N);
+    for (double begin = bench_now(); count < 3 || (count < MOST && bench_now() - begin < seconds); count++) {
+        double before = bench_peak_flops(threads), start = bench_now();
+        dnnl_sgemm('N', 'N', N, N, N, 1, a, N, b, N, 0, c, N);
+        double time = bench_now() - start;
+        shares[count] = 2.0 * N * N * N / time / fmax(before, bench_peak_flops(threads));
+    }
+    qsort(shares, (size_t)count, sizeof *shares, compare);
+    printf("%-18s %3d runs  oneDNN, %d x %d x %d  %5.1f %% of the FMA peak in the median (quartiles %.1f, %.1f)\n", "gemm", count, N, N, N,
+           100 * shares[count / 2], 100 * shares[count / 4], 100 * shares[count * 3 / 4]);
+    free(a), free(b), free(c);
+}
+
 int main(int argc, char **argv)
 {
     int threads = 0, names = 0;
@@ -189,6 +211,9 @@ int main(int argc, char **argv)
         puts("name,best_s,median_s,work,share,peak");
     else
         printf("%s\n", attend_context_device_name(context));
+    bool gemm = names == 0 && !csv;
+    for (int n = 1; n <= names; n++) gemm |= !strcmp(argv[n], "gemm") && !csv;
+    if (gemm) measure_gemm(threads, seconds);
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
         bool wanted = names == 0;
         for (int n = 1; n <= names; n++) wanted |= !strncmp(rows[r].name, argv[n], strlen(argv[n]));
