@@ -238,23 +238,35 @@ ALWAYS_INLINE void few_aggregate(few *f, int rows, int vectors, int64_t r, int64
     for (; c < dv; c += LANES) few_multiply(f, rows, 1, r, key, from, to, c, dv - c, ahead, dtype, elementwise);
 }
 
-/* What keys [first, end) of the block add to every row's output. elementwise: some that a row sees by its interval may be hidden. */
-ALWAYS_INLINE void few_output(few *f, int64_t key, int64_t first, int64_t end, stream *ahead, attend_dtype dtype, bool elementwise)
+/* Functions of their own, so that the compiler has small loops to look at. elementwise: hidden keys may lie between those that a row
+   sees; such rows go one by one. */
+typedef void few_aggregator(few *f, int64_t r, int64_t key, int64_t from, int64_t to, stream *ahead);
+#define FEW_AGGREGATOR(name, rows, vectors, dtype, elementwise)                                                        \
+    __attribute__((noinline)) static void name(few *f, int64_t r, int64_t key, int64_t from, int64_t to, stream *ahead) \
+    {                                                                                                                  \
+        few_aggregate(f, rows, vectors, r, key, from, to, ahead, dtype, elementwise);                                  \
+    }
+#define FEW_AGGREGATORS(name, dtype)                                                                                   \
+    FEW_AGGREGATOR(few_hiding_##name, 1, 4, dtype, true)                                                               \
+    FEW_AGGREGATOR(few_1_##name, 1, 4, dtype, false)                                                                   \
+    FEW_AGGREGATOR(few_2_##name, 2, 4, dtype, false)                                                                   \
+    FEW_AGGREGATOR(few_4_##name, 4, 2, dtype, false)                                                                   \
+    static few_aggregator *const few_##name[] = {few_hiding_##name, few_1_##name, few_2_##name, few_4_##name, few_4_##name};
+FEW_AGGREGATORS(f32, ATTEND_F32)
+FEW_AGGREGATORS(f16, ATTEND_F16)
+FEW_AGGREGATORS(bf16, ATTEND_BF16)
+
+/* What keys [first, end) of the block add to every row's output. */
+static void few_output(few *f, int64_t key, int64_t first, int64_t end, stream *ahead, few_aggregator *const *aggregators, bool elementwise)
 {
+    few_aggregator *one = aggregators[elementwise ? 0 : 1];
     for (int64_t r = 0; r < f->rows;) {
-        int64_t rows = f->rows - r >= 3 ? 4 : f->rows - r, real = least(rows, f->rows - r), low = first, high = end;
-        for (int64_t i = r; i < r + real; i++) low = most(low, f->from[i]), high = least(high, f->to[i]);
+        int64_t rows = elementwise ? 1 : least(f->rows - r, 4), low = first, high = end;
+        for (int64_t i = r; i < r + rows; i++) low = most(low, f->from[i]), high = least(high, f->to[i]);
         high = most(low, high);
-        for (int64_t i = r; i < r + real; i++)
-            few_aggregate(f, 1, 4, i, key, most(first, f->from[i]), least(low, least(end, f->to[i])), ahead, dtype, elementwise);
-        if (rows == 4)
-            few_aggregate(f, 4, 2, r, key, low, high, ahead, dtype, elementwise);
-        else if (rows == 2)
-            few_aggregate(f, 2, 4, r, key, low, high, ahead, dtype, elementwise);
-        else
-            few_aggregate(f, 1, 4, r, key, low, high, ahead, dtype, elementwise);
-        for (int64_t i = r; i < r + real; i++)
-            few_aggregate(f, 1, 4, i, key, most(high, f->from[i]), least(end, f->to[i]), ahead, dtype, elementwise);
+        for (int64_t i = r; i < r + rows; i++) one(f, i, key, most(first, f->from[i]), least(low, least(end, f->to[i])), ahead);
+        (elementwise ? one : aggregators[rows])(f, r, key, low, high, ahead);
+        for (int64_t i = r; i < r + rows; i++) one(f, i, key, most(high, f->from[i]), least(end, f->to[i]), ahead);
         r += rows;
     }
 }
@@ -269,6 +281,7 @@ ALWAYS_INLINE void few_block(few *f, int64_t count, int64_t key, bool more, atte
     int64_t keys = least(FEW_KEYS, first->sequence.seqlen_k - key), element = dtype == ATTEND_F32 ? 4 : 2;
     const int64_t part = few_vectors(dtype) * LANES;
     bool elementwise = first->modifier.apply;
+    few_aggregator *const *aggregators = dtype == ATTEND_F32 ? few_f32 : dtype == ATTEND_F16 ? few_f16 : few_bf16;
     for (int64_t i = 0; i < count; i++) {
         const attend_cpu_scores tile = {f[i].s, f[i].task->first_row, f[i].rows, FEW_KEYS, key, keys, 1};
         f[i].hidden = elementwise && first->modifier.hidden(f[i].task->modifier.state, &tile);
@@ -296,10 +309,7 @@ ALWAYS_INLINE void few_block(few *f, int64_t count, int64_t key, bool more, atte
                            : stream_of(&first->k, &last->k, p->head_dim, key + FEW_KEYS, more ? part : 0, element);
         for (int64_t i = 0; i < count; i++) {
             if (f[i].hidden) continue;
-            if (elementwise)
-                few_output(&f[i], key, j, least(j + part, keys), &ahead, dtype, true);
-            else
-                few_output(&f[i], key, j, least(j + part, keys), &ahead, dtype, false);
+            few_output(&f[i], key, j, least(j + part, keys), &ahead, aggregators, elementwise);
         }
     }
 }
