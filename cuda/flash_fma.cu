@@ -121,6 +121,26 @@ __device__ void aggregate(float2 (&o)[rows][columns], softmax_row (&state)[rows]
     }
 }
 
+// Scores that are more than scale·q·k: a thread's cells of S in shared memory, `rows` down from row0, keys `across` apart from `key` on, one
+// by one. A call, so that none of what it needs takes registers of problems without such terms.
+template <typename tile>
+__device__ __noinline__ void score_elements(const attend_kernel_args &args, block_place place, float *cells, int64_t row0, int64_t last,
+                                            int64_t key)
+{
+    constexpr int keys = tile::k / across;
+    const attend_problem &problem = args.problem;
+    const attend_sequence sequence = attend_sequence_of(&problem, &args.lists, place.batch);
+    const attend_head head = attend_head_of(&problem, &args.terms, &sequence, place.batch, place.head);
+#pragma unroll 1
+    for (int n = 0; n < rows * keys; n++) {
+        const int64_t row = row0 + n / keys, at = key + n % keys * across;
+        float &cell = cells[n / keys * tile::pitch_p + n % keys * across];
+        const bool inside = row <= last && at >= attend_visible_begin(&problem, &sequence, row) &&
+                            at < attend_visible_end(&problem, &sequence, row);
+        cell = inside ? attend_element_score(&head, row, at, cell) : -INFINITY;
+    }
+}
+
 template <typename T, int dim>
 __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     flash_fma(const __grid_constant__ attend_kernel_args args, const __grid_constant__ block_order order)
@@ -146,8 +166,8 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     const int x = threadIdx.x % across, y = threadIdx.x / across * rows;
     // Scores enter the softmax as plain dot products, or as attend_element_score() made them.
     const bool elementwise = attend_is_elementwise(&problem);
-    const attend_head head = attend_head_of(&problem, &args.terms, &sequence, place.batch, place.head);
-    const float sign = head.scale < 0 && !elementwise ? -1 : 1, scale = elementwise ? log2e : fabsf(head.scale) * log2e;
+    const float head_scale = attend_head_scale(&problem, &args.terms, place.head);
+    const float sign = head_scale < 0 && !elementwise ? -1 : 1, scale = elementwise ? log2e : fabsf(head_scale) * log2e;
     // Both ends of what a row sees never decrease: the first row and the last tell what some and what all rows see.
     const int64_t last = min(row0 + tile::q, seqlen_q) - 1;
     const int64_t begin = attend_visible_begin(&problem, &sequence, row0), begin_of_all = attend_visible_begin(&problem, &sequence, last);
@@ -156,9 +176,9 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     // The first tile from `key` on that some row may see; tiles start at multiples of their size, so a row's sums are the same
     // whatever rows are beside it.
     const auto seen_from = [&](int64_t key) {
-        while (elementwise && key < end &&
-               attend_tile_hidden(&head, row0, last + 1 - row0, key, min(end - key, int64_t(tile::k))))
-            key += tile::k;
+        if (!elementwise) return key;
+        const attend_head head = attend_head_of(&problem, &args.terms, &sequence, place.batch, place.head);
+        while (key < end && attend_tile_hidden(&head, row0, last + 1 - row0, key, min(end - key, int64_t(tile::k)))) key += tile::k;
         return key;
     };
 
@@ -201,20 +221,11 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
 
         float *const own_p = p_tile + y * tile::pitch_p + x; // this thread's scores, later weights: rows down, keys 16 apart
         if (elementwise) {
-            // One by one through shared memory, so that the code is there once.
 #pragma unroll
             for (int i = 0; i < rows; i++)
 #pragma unroll
                 for (int j = 0; j < keys; j++) own_p[i * tile::pitch_p + across * j] = s[i][j];
-#pragma unroll 1
-            for (int n = 0; n < rows * keys; n++) {
-                const int i = n / keys, column = x + n % keys * across;
-                const int64_t row = row0 + y + i, at = key + column;
-                float *cell = own_p + i * tile::pitch_p + n % keys * across;
-                const bool inside = row <= last && at >= attend_visible_begin(&problem, &sequence, row) &&
-                                    at < attend_visible_end(&problem, &sequence, row);
-                *cell = inside ? attend_element_score(&head, row, at, *cell) : -INFINITY;
-            }
+            score_elements<tile>(args, place, own_p, row0 + y, last, key + x);
 #pragma unroll
             for (int i = 0; i < rows; i++)
 #pragma unroll
@@ -253,7 +264,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
         if (row > last) state[i].sum = 0; // rows past the length have scored zeros
         float normaliser = state[i].normaliser(), lse = state[i].lse(scale);
         if (problem.sinks && row <= last)
-            attend_softmax_finish(state[i].sum == 0 ? -INFINITY : state[i].base * double(elementwise ? 1 : fabsf(head.scale)), state[i].sum,
+            attend_softmax_finish(state[i].sum == 0 ? -INFINITY : state[i].base * double(elementwise ? 1 : fabsf(head_scale)), state[i].sum,
                                   attend_head_sink(&args.terms, place.head), &normaliser, &lse);
         const int64_t out_row = sequence.first_q + row;
         T *out = static_cast<T *>(args.out.data) + sequence.batch * args.out.batch + out_row * args.out.seqlen + place.head * args.out.head;
