@@ -300,9 +300,11 @@ template <typename T, int dim> cudaError_t launch(const attend_kernel_args *args
     block_order order;
     if (!order_blocks(*args, args->problem.num_heads, query_tiles<dim>(args->problem), &order))
         return cudaErrorInvalidConfiguration;
-    if (order.pairs * order.tiles == 0) return cudaSuccess;
+    bool last;
+    const uint32_t blocks = blocks_to_launch(*args, order, &last);
+    if (blocks == 0) return cudaSuccess;
     void *parameters[] = {const_cast<attend_kernel_args *>(args), &order};
-    return cudaLaunchKernel(reinterpret_cast<const void *>(&flash_fma<T, dim>), order.pairs * order.tiles, tile::threads, parameters,
+    return cudaLaunchKernel(reinterpret_cast<const void *>(&flash_fma<T, dim>), blocks, tile::threads, parameters,
                             tile::shared_bytes, stream);
 }
 

@@ -33,6 +33,7 @@ typedef struct attend_kernel_args {
     bool out_aligned;                       /* every row of out does */
     int64_t chunks;                         /* of attend_chunk_keys keys each, that go to blocks of their own; 1: not split */
     float *partials;                        /* what those blocks leave to be merged: row->partial_bytes of memory */
+    int64_t first_block, block_count;       /* launch so many blocks of the grid from the first on; block_count 0: all of them */
 } attend_kernel_args;
 
 /* Whether scores pass through attend_element_score() one by one: heads with scales of their own are scored like that too. */

@@ -69,12 +69,14 @@ cudaError_t launch_mma(const attend_kernel_args *given, cudaStream_t stream)
     args.chunks = split_keys(p);
     if (!count_tiles<tile>(p, &tiles)) return cudaErrorInvalidConfiguration;
     if (!order_blocks(args, p.num_kv_heads, tiles, &order)) return cudaErrorInvalidConfiguration;
-    if (order.pairs * order.tiles == 0) return cudaSuccess;
+    bool last;
+    const uint32_t blocks = blocks_to_launch(args, order, &last);
+    if (blocks == 0) return cudaSuccess;
     void *parameters[] = {&args, &order};
     cudaError_t error =
-        cudaLaunchKernel(reinterpret_cast<const void *>(kernel), order.pairs * order.tiles, tile::threads, parameters,
+        cudaLaunchKernel(reinterpret_cast<const void *>(kernel), blocks, tile::threads, parameters,
                          shared_bytes<tile>() + (attend_scores_elements(&p) ? element_bytes<tile>() : 0), stream);
-    if (error != cudaSuccess || args.chunks == 1) return error;
+    if (error != cudaSuccess || args.chunks == 1 || !last) return error;
     const unsigned dims = static_cast<unsigned>(p.head_dim_v);
     return cudaLaunchKernel(reinterpret_cast<const void *>(merge), static_cast<unsigned>(p.batch * p.num_heads * p.seqlen_q),
                             (dims + 31) / 32 * 32, parameters, 0, stream);

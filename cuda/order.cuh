@@ -14,14 +14,16 @@ struct block_order {
     uint32_t heads;
     uint32_t pairs;   // of (batch, head), heads running fastest
     uint32_t section; // pairs that run side by side because their K and V fit in L2 together
+    uint32_t first;   // of the blocks that this launch is about
 };
 
 struct block_place {
     int64_t tile, head, batch;
 };
 
-__device__ inline block_place place_block(const block_order &order, uint32_t block)
+__device__ inline block_place place_block(const block_order &order, uint32_t index)
 {
+    const uint32_t block = order.first + index;
     uint32_t section = block / (order.tiles * order.section);
     uint32_t first = section * order.section, width = min(order.section, order.pairs - first);
     uint32_t within = block - first * order.tiles;
@@ -45,8 +47,17 @@ inline bool order_blocks(const attend_kernel_args &args, int64_t heads, int64_t 
     if (!count_blocks(p, heads, tiles, &blocks)) return false;
     int64_t section = std::min(pairs, std::max<int64_t>(fit, 1) * group);
     *order = {static_cast<uint32_t>(tiles), static_cast<uint32_t>(heads), static_cast<uint32_t>(pairs),
-              static_cast<uint32_t>(section)};
+              static_cast<uint32_t>(section), static_cast<uint32_t>(args.first_block)};
     return true;
+}
+
+// The blocks of this launch, and whether it holds the grid's last one.
+inline uint32_t blocks_to_launch(const attend_kernel_args &args, const block_order &order, bool *last)
+{
+    const int64_t all = int64_t(order.pairs) * order.tiles, left = std::max<int64_t>(0, all - args.first_block);
+    const int64_t count = args.block_count > 0 ? std::min(args.block_count, left) : left;
+    *last = args.first_block + count >= all;
+    return static_cast<uint32_t>(count);
 }
 
 } // namespace attend

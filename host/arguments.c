@@ -7,9 +7,9 @@
 #include <string.h>
 
 static const char *const names[ATTEND_SIDE_TENSORS] = {"segments_q",   "segments_k",     "mask",        "block_mask", "bias",
-                                                       "alibi_slopes", "relative_table", "head_scales", "sinks"};
+                                                       "alibi_slopes", "relative_table", "head_scales", "sinks",       "block_offsets", "block_indices"};
 static const char *const announced_by[ATTEND_SIDE_TENSORS] = {"segments", "segments",         "mask_axes",   "block_q", "bias_axes",
-                                                              "alibi",    "relative_buckets", "head_scales", "sinks"};
+                                                              "alibi",    "relative_buckets", "head_scales", "sinks",     "block_list", "block_list"};
 
 const char *attend_side_name(attend_side side) { return names[side]; }
 
@@ -17,14 +17,14 @@ attend_side_args attend_side_of_attention(attend_attention_args *a)
 {
     return (attend_side_args){&a->seqlens_q, &a->seqlens_k, &a->starts_k, &a->cu_seqlens_q, &a->cu_seqlens_k,
                               {&a->segments_q, &a->segments_k, &a->mask, &a->block_mask, &a->bias, &a->alibi_slopes,
-                               &a->relative_table, &a->head_scales, &a->sinks}};
+                               &a->relative_table, &a->head_scales, &a->sinks, &a->block_offsets, &a->block_indices}};
 }
 
 attend_side_args attend_side_of_layer(attend_layer_args *a)
 {
     return (attend_side_args){&a->seqlens_q, &a->seqlens_k, &a->starts_k, &a->cu_seqlens_q, &a->cu_seqlens_k,
                               {&a->segments_q, &a->segments_k, &a->mask, &a->block_mask, &a->bias, &a->alibi_slopes,
-                               &a->relative_table, &a->head_scales, &a->sinks}};
+                               &a->relative_table, &a->head_scales, &a->sinks, &a->block_offsets, &a->block_indices}};
 }
 
 void attend_side_copy(attend_attention_args *to, const attend_layer_args *from)
@@ -58,7 +58,7 @@ attend_side_shape attend_side_expected(const attend_problem *p, attend_side side
     case ATTEND_SIDE_SEGMENTS_K: return (attend_side_shape){p->segments ? 2 : 0, {batch, k}, {true, true}, false};
     case ATTEND_SIDE_MASK: return by_axes(p->mask_axes, p->batch, p->num_heads, p->seqlen_q, p->seqlen_k);
     case ATTEND_SIDE_BLOCK_MASK:
-        if (block_q == 0) return s;
+        if (block_q == 0 || p->block_list > 0) return s;
         return by_axes(p->block_axes | ATTEND_PER_QUERY | ATTEND_PER_KEY, p->batch, p->num_heads,
                        p->seqlen_q / block_q + (p->seqlen_q % block_q != 0), p->seqlen_k / block_k + (p->seqlen_k % block_k != 0));
     case ATTEND_SIDE_BIAS: return by_axes(p->bias_axes, p->batch, p->num_heads, p->seqlen_q, p->seqlen_k);
@@ -70,13 +70,20 @@ attend_side_shape attend_side_expected(const attend_problem *p, attend_side side
         return (attend_side_shape){p->relative_buckets ? 2 : 0, {p->num_heads, p->relative_buckets}, {true, true}, false};
     case ATTEND_SIDE_HEAD_SCALES: return by_head(p, p->head_scales);
     case ATTEND_SIDE_SINKS: return by_head(p, p->sinks);
+    case ATTEND_SIDE_BLOCK_OFFSETS:
+        if (p->block_list == 0) return s;
+        s = by_axes(p->block_axes | ATTEND_PER_QUERY, p->batch, p->num_heads, p->seqlen_q / block_q + (p->seqlen_q % block_q != 0) + 1, 0);
+        s.rank = 3;
+        return s;
+    case ATTEND_SIDE_BLOCK_INDICES: return (attend_side_shape){p->block_list > 0, {p->block_list}, {true}, false};
     }
     return s;
 }
 
 static attend_dtype dtype_of(const attend_problem *p, attend_side side, const attend_tensor *given)
 {
-    if (side <= ATTEND_SIDE_SEGMENTS_K) return ATTEND_I32;
+    if (side <= ATTEND_SIDE_SEGMENTS_K || side == ATTEND_SIDE_BLOCK_INDICES) return ATTEND_I32;
+    if (side == ATTEND_SIDE_BLOCK_OFFSETS) return ATTEND_I64;
     if (side <= ATTEND_SIDE_BLOCK_MASK) return ATTEND_U8;
     return side == ATTEND_SIDE_BIAS && given->dtype == p->dtype ? p->dtype : ATTEND_F32;
 }
@@ -160,13 +167,42 @@ attend_status attend_cu_seqlens_check(const char *name, const int64_t *cu, int64
     return ATTEND_OK;
 }
 
+/* One row of a list: within the indices, ascending, blocks that are there. */
+static attend_status check_block_row(const attend_problem *p, const attend_tensor *offsets, const attend_tensor *indices, int64_t b, int64_t h, int64_t i)
+{
+    const int64_t *at = (const int64_t *)offsets->data + b * offsets->stride[0] + h * offsets->stride[1] + i * offsets->stride[2];
+    const int64_t begin = at[0], end = at[offsets->stride[2]], blocks = p->seqlen_k / p->block_k + (p->seqlen_k % p->block_k != 0);
+    if (begin < 0 || end < begin || end > p->block_list)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "block_offsets[%" PRId64 ", %" PRId64 ", %" PRId64 "] and the next are %" PRId64 " and %" PRId64
+                           ", expected ascending numbers up to block_list (%" PRId64 ")", b, h, i, begin, end, p->block_list);
+    for (int64_t n = begin, before = -1; n < end; n++) {
+        const int64_t block = ((const int32_t *)indices->data)[n * indices->stride[0]];
+        if (block <= before || block >= blocks)
+            return attend_fail(ATTEND_INVALID_ARGUMENT, "block_indices[%" PRId64 "] is %" PRId64 ", expected more than the one before and less than %" PRId64
+                               ", the blocks of keys", n, block, blocks);
+        before = block;
+    }
+    return ATTEND_OK;
+}
+
+attend_status attend_block_list_check(const attend_problem *p, const attend_tensor *offsets, const attend_tensor *indices)
+{
+    if (p->block_list == 0 || !offsets->data || !indices->data) return ATTEND_OK;
+    const int64_t batch = offsets->stride[0] ? offsets->shape[0] : offsets->shape[0] > 0, heads = offsets->stride[1] ? offsets->shape[1] : 1;
+    for (int64_t b = 0; b < batch; b++)
+        for (int64_t h = 0; h < heads; h++)
+            for (int64_t i = 0; i + 1 < offsets->shape[2]; i++) ATTEND_TRY(check_block_row(p, offsets, indices, b, h, i));
+    return ATTEND_OK;
+}
+
 attend_status attend_lists_check(const attend_problem *p, const attend_attention_args *args)
 {
     ATTEND_TRY(attend_lengths_check("seqlens_q", args->seqlens_q, p->batch, p->seqlen_q));
     ATTEND_TRY(attend_lengths_check("seqlens_k", args->seqlens_k, p->batch, p->seqlen_k));
     ATTEND_TRY(attend_lengths_check("starts_k", args->starts_k, p->batch, p->seqlen_k));
     ATTEND_TRY(attend_cu_seqlens_check("cu_seqlens_q", args->cu_seqlens_q, p->batch, p->seqlen_q, p->total_q));
-    return attend_cu_seqlens_check("cu_seqlens_k", args->cu_seqlens_k, p->batch, p->seqlen_k, p->total_k);
+    ATTEND_TRY(attend_cu_seqlens_check("cu_seqlens_k", args->cu_seqlens_k, p->batch, p->seqlen_k, p->total_k));
+    return attend_block_list_check(p, &args->block_offsets, &args->block_indices);
 }
 
 attend_lists attend_lists_of(const attend_attention_args *a)
@@ -197,5 +233,6 @@ attend_terms attend_terms_of(const attend_attention_args *a)
         .segments_q = by_row(&a->segments_q), .segments_k = by_row(&a->segments_k),
         .slopes = by_head_of(&a->alibi_slopes), .head_scales = by_head_of(&a->head_scales), .sinks = by_head_of(&a->sinks),
         .relative_table = by_head_of(&a->relative_table),
+        .block_offsets = plane_of(&a->block_offsets), .block_indices = {.data = a->block_indices.data, .key = a->block_indices.stride[0]},
     };
 }

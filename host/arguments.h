@@ -6,7 +6,7 @@
 #include "score.h"
 #include "tensor.h"
 
-enum { ATTEND_SIDE_TENSORS = 9 };
+enum { ATTEND_SIDE_TENSORS = 11 };
 
 typedef struct attend_side_args {
     const int64_t **seqlens_q, **seqlens_k, **starts_k, **cu_seqlens_q, **cu_seqlens_k;
@@ -22,7 +22,9 @@ typedef enum attend_side {
     ATTEND_SIDE_SLOPES,
     ATTEND_SIDE_RELATIVE_TABLE,
     ATTEND_SIDE_HEAD_SCALES,
-    ATTEND_SIDE_SINKS
+    ATTEND_SIDE_SINKS,
+    ATTEND_SIDE_BLOCK_OFFSETS,
+    ATTEND_SIDE_BLOCK_INDICES
 } attend_side;
 
 const char *attend_side_name(attend_side side);
@@ -70,6 +72,7 @@ void attend_side_copy(attend_attention_args *to, const attend_layer_args *from);
 /* Lists on the host: lengths in range, cu_seqlens from 0, never decreasing, within the total and the longest. */
 attend_status attend_lengths_check(const char *name, const int64_t *lengths, int64_t batch, int64_t seqlen);
 attend_status attend_cu_seqlens_check(const char *name, const int64_t *cu_seqlens, int64_t batch, int64_t seqlen, int64_t total);
+attend_status attend_block_list_check(const attend_problem *problem, const attend_tensor *offsets, const attend_tensor *indices);
 attend_status attend_lists_check(const attend_problem *problem, const attend_attention_args *args);
 
 /* Resolved arguments as the shared functions read them. relative_buckets stays NULL: the plan has it. */

@@ -79,6 +79,9 @@ static attend_status check_visibility(attend_problem *p)
     if ((p->block_q == 0) != (p->block_k == 0))
         return attend_fail(ATTEND_INVALID_ARGUMENT, "block_q (%" PRId64 ") and block_k (%" PRId64 ") are given both or neither",
                            p->block_q, p->block_k);
+    ATTEND_TRY(check_range("block_list", p->block_list, 0));
+    if (p->block_list && !p->block_q)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "block_list is %" PRId64 ", which counts only with block_q and block_k", p->block_list);
     if (p->block_axes & ~(p->block_q ? ATTEND_PER_BATCH | ATTEND_PER_HEAD : 0))
         return attend_fail(ATTEND_INVALID_ARGUMENT, "block_axes is %d, expected ATTEND_PER_BATCH and ATTEND_PER_HEAD, with block_q and block_k",
                            p->block_axes);

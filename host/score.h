@@ -24,6 +24,7 @@ typedef struct attend_plane {
 /* All that args bring beside q, k, v and lists. */
 typedef struct attend_terms {
     attend_plane mask, block_mask, bias;
+    attend_plane block_offsets, block_indices; /* i64 by query, i32 by key */
     attend_plane segments_q, segments_k;                        /* the first by query, the second by key */
     attend_plane slopes, head_scales, sinks, relative_table;    /* fp32; the last has its buckets along key */
     const int32_t *relative_buckets; /* of the distances -max_distance … max_distance, made with the plan */
@@ -36,7 +37,7 @@ typedef struct attend_head {
     const attend_terms *terms;
     attend_sequence sequence;
     float scale, slope;
-    int64_t mask, block_mask, bias, relative; /* offsets of this head */
+    int64_t mask, block_mask, bias, relative, block_offsets; /* offsets of this head */
 } attend_head;
 
 /* Whether scores are more than scale·dot or visible keys less than an interval. */
@@ -83,9 +84,10 @@ ATTEND_SHARED float attend_head_sink(const attend_terms *terms, int64_t head)
 ATTEND_SHARED attend_head attend_head_of(const attend_problem *p, const attend_terms *terms, const attend_sequence *s, int64_t b,
                                          int64_t head)
 {
-    attend_head h = {head, p, terms, *s, attend_head_scale(p, terms, head), 0, 0, 0, 0, 0};
+    attend_head h = {head, p, terms, *s, attend_head_scale(p, terms, head), 0, 0, 0, 0, 0, 0};
     h.mask = b * terms->mask.batch + head * terms->mask.head;
     h.block_mask = b * terms->block_mask.batch + head * terms->block_mask.head;
+    h.block_offsets = b * terms->block_offsets.batch + head * terms->block_offsets.head;
     h.bias = b * terms->bias.batch + head * terms->bias.head;
     h.relative = head * terms->relative_table.head;
     if (p->alibi)
@@ -99,6 +101,33 @@ ATTEND_SHARED int32_t attend_segment(const attend_plane *segments, const attend_
     return ((const int32_t *)segments->data)[s->batch * segments->batch + at];
 }
 
+/* The first block of keys from `from` on that block `block` of queries sees, by the list; INT64_MAX: none. */
+ATTEND_SHARED int64_t attend_listed_from(const attend_head *h, int64_t block, int64_t from)
+{
+    const attend_terms *t = h->terms;
+    const int64_t *offsets = (const int64_t *)t->block_offsets.data + h->block_offsets + block * t->block_offsets.query;
+    const int32_t *indices = (const int32_t *)t->block_indices.data;
+    int64_t low = attend_clamp(offsets[0], 0, h->problem->block_list);
+    const int64_t end = attend_clamp(offsets[t->block_offsets.query], low, h->problem->block_list);
+    int64_t high = end;
+    while (low < high) {
+        const int64_t middle = low + (high - low) / 2;
+        if (indices[middle * t->block_indices.key] < from)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < end ? indices[low * t->block_indices.key] : INT64_MAX;
+}
+
+/* Whether block_mask or list show a block; only where the problem has either. */
+ATTEND_SHARED bool attend_block_visible(const attend_head *h, int64_t block_q, int64_t block_k)
+{
+    const attend_plane *mask = &h->terms->block_mask;
+    if (h->problem->block_list > 0) return attend_listed_from(h, block_q, block_k) == block_k;
+    return ((const uint8_t *)mask->data)[h->block_mask + block_q * mask->query + block_k * mask->key] != 0;
+}
+
 /* Whether a row sees a key of its interval. */
 ATTEND_SHARED bool attend_element_visible(const attend_head *h, int64_t row, int64_t key)
 {
@@ -109,9 +138,7 @@ ATTEND_SHARED bool attend_element_visible(const attend_head *h, int64_t row, int
     if (p->segments && attend_segment(&t->segments_q, s, (s->first_q + row) * t->segments_q.query) !=
                            attend_segment(&t->segments_k, s, (s->first_k + key) * t->segments_k.key))
         return false;
-    if (p->block_q > 0 && !((const uint8_t *)t->block_mask.data)[h->block_mask + row / p->block_q * t->block_mask.query +
-                                                                 key / p->block_k * t->block_mask.key])
-        return false;
+    if (p->block_q > 0 && !attend_block_visible(h, row / p->block_q, key / p->block_k)) return false;
     return !p->mask_axes || ((const uint8_t *)t->mask.data)[h->mask + row * t->mask.query + key * t->mask.key];
 }
 
@@ -167,10 +194,11 @@ ATTEND_SHARED bool attend_tile_hidden(const attend_head *h, int64_t row, int64_t
     const attend_sequence *s = &h->sequence;
     if (attend_has_gap(p) && key >= s->start + p->prefix && key + keys <= attend_local_begin(p, s, row)) return true;
     if (p->block_q <= 0) return false;
-    const uint8_t *mask = (const uint8_t *)h->terms->block_mask.data + h->block_mask;
-    for (int64_t i = row / p->block_q; i * p->block_q < row + rows; i++)
-        for (int64_t j = key / p->block_k; j * p->block_k < key + keys; j++)
-            if (mask[i * h->terms->block_mask.query + j * h->terms->block_mask.key]) return false;
+    for (int64_t i = row / p->block_q; i * p->block_q < row + rows; i++) {
+        if (p->block_list > 0 && attend_listed_from(h, i, key / p->block_k) <= (key + keys - 1) / p->block_k) return false;
+        for (int64_t j = key / p->block_k; p->block_list == 0 && j * p->block_k < key + keys; j++)
+            if (attend_block_visible(h, i, j)) return false;
+    }
     return true;
 }
 

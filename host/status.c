@@ -28,6 +28,7 @@ const char *attend_status_name(attend_status status)
     case ATTEND_DEVICE_ERROR: return "ATTEND_DEVICE_ERROR";
     case ATTEND_BAD_FILE: return "ATTEND_BAD_FILE";
     case ATTEND_IO_ERROR: return "ATTEND_IO_ERROR";
+    case ATTEND_CANCELLED: return "ATTEND_CANCELLED";
     }
     return "unknown status";
 }

@@ -126,6 +126,9 @@ static void lists_and_tables_say_what_masks_and_biases_do(void **state)
     expect_same("--segments-q ids.npy", "--mask segments.npy");
     expect_same("--segments-q ids.npy --segments-k ids.npy", "--mask segments.npy");
     expect_same("--blocks 2,3 --block-mask shown.npy", "--mask blocks.npy");
+    write_raw("offsets.npy", "<i8", "(1, 1, 4)", (int64_t[]){0, 1, 2, 4}, 32);
+    write_raw("indices.npy", "<i4", "(4,)", (int32_t[]){0, 1, 0, 1}, 16);
+    expect_same("--blocks 2,3 --block-offsets offsets.npy --block-indices indices.npy", "--mask blocks.npy");
     expect_same("--relative both,2 --relative-table table.npy", "--bias buckets.npy");
     test_expect(2, "--blocks and --block-mask are given both or neither", ATTENTION "--output o.npy --blocks 2,3");
     test_expect(2, "--relative and --relative-table are given both or neither", ATTENTION "--output o.npy --relative both,2");

@@ -27,7 +27,7 @@ __attribute__((format(printf, 2, 3))) static void add(text *t, const char *forma
 /* The fields of attend_problem that ask for each feature, in the order of the bits. */
 static const char *const fields[] = {
     "`causal`", "`windowed`, `window_left`, `window_right`", "`chunk`", "`prefix`", "`segments`", "`mask_axes`",
-    "`block_q`, `block_k`, `block_axes`", "`packed`, `total_q`, `total_k`", "`softcap`", "`alibi`",
+    "`block_q`, `block_k`, `block_axes`, `block_list`", "`packed`, `total_q`, `total_k`", "`softcap`", "`alibi`",
     "`relative_buckets`, `relative_max_distance`, `relative_bidirectional`", "`bias_axes`", "`head_scales`", "`sinks`", "`left_padded`",
     "`rotary`, `rotary_…`, `first_position`; layers", "`qk_norm`, `qk_norm_epsilon`; layers",
 };

@@ -13,6 +13,8 @@ typedef struct attend_cpu_context {
     int threads;
     const attend_cpu_kernel *kernel;
     bool forced; /* by ATTEND_CPU_ISA */
+    attend_progress *progress;
+    void *progress_user;
 } attend_cpu_context;
 
 typedef struct attend_cpu_projection attend_cpu_projection; /* projection.c */

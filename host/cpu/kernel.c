@@ -264,8 +264,9 @@ static void panel_rows(const work *w, const panel *p, const float *o, int64_t r,
     }
 }
 
-static void panel_finish(const work *w, const panel *p)
+static void panel_finish(const work *w, panel *p)
 {
+    if (p->fresh) memset(p->l, 0, sizeof p->l); /* every span was hidden */
     int64_t width = attend_cpu_round_up(w->v_width, LANES);
     for (int64_t r = 0; r < p->rows; r += LANES) {
         panel_rows(w, p, p->o, r, p->o_span, width);
@@ -305,6 +306,15 @@ static void cut(work *w)
     }
 }
 
+/* Whether no row of a panel sees any key of a span, as far as block masks and prefixes tell: it then adds nothing to the total. */
+static bool span_hidden(const work *w, const panel *p, int64_t key, int64_t end)
+{
+    const attend_cpu_modifier *modifier = &w->task->modifier;
+    const int64_t from = most(p->low, key), to = least(p->high, end);
+    const attend_cpu_scores tile = {NULL, p->first_row, p->rows, 1, from, to - from, 1};
+    return modifier->apply && modifier->hidden(modifier->state, &tile);
+}
+
 static void run(const attend_cpu_task *task)
 {
     const attend_problem *problem = task->problem;
@@ -315,7 +325,7 @@ static void run(const attend_cpu_task *task)
         int64_t key = span * ATTEND_CPU_SPAN, end = key + ATTEND_CPU_SPAN;
         bool seen[ATTEND_CPU_MAX_PANELS];
         for (int64_t i = 0; i < w.count; i++) {
-            seen[i] = w.panels[i].low < end && w.panels[i].high > key;
+            seen[i] = w.panels[i].low < end && w.panels[i].high > key && (task->partials || !span_hidden(&w, &w.panels[i], key, end));
             if (seen[i]) span_begin(&w, &w.panels[i]);
         }
         for (int64_t block = key; block < end && block < task->sequence.seqlen_k; block += w.keys)

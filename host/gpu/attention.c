@@ -2,6 +2,8 @@
 #include "gpu.h"
 #include "range.h"
 
+#include <inttypes.h>
+
 static attend_view view_of(const attend_tensor *t)
 {
     return (attend_view){t->data, t->stride[0], t->stride[1], t->stride[2]};
@@ -26,6 +28,23 @@ static attend_status choose_row(const attend_gpu_plan *own, const attend_attenti
                        odd, own->row->info.name, own->row_any->info.name);
 }
 
+/* Slices of the grid that fill the device a few times, or a hundredth of it where that is more; each is waited for. */
+static attend_status launch_by_slices(const attend_gpu_context *gpu, const attend_kernel_row *row, attend_kernel_args *kernel)
+{
+    attend_kernel_grid grid;
+    row->grid(&kernel->problem, &grid);
+    const int64_t wave = (int64_t)attend_gpu_blocks_at_once(gpu, row, 0) * gpu->multiprocessors;
+    kernel->block_count = grid.blocks / 100 > 4 * wave ? grid.blocks / 100 : 4 * wave + !wave;
+    for (; kernel->first_block < grid.blocks; kernel->first_block += kernel->block_count) {
+        ATTEND_TRY(attend_gpu_check(row->launch(kernel, gpu->stream), row->info.name));
+        ATTEND_TRY(attend_gpu_check(cudaStreamSynchronize(gpu->stream), "cudaStreamSynchronize"));
+        const int64_t end = kernel->first_block + kernel->block_count, done = end < grid.blocks ? end : grid.blocks;
+        if (!gpu->progress(gpu->progress_user, done, grid.blocks) && done < grid.blocks)
+            return attend_fail(ATTEND_CANCELLED, "the progress callback asked to stop after %" PRId64 " of %" PRId64 " blocks", done, grid.blocks);
+    }
+    return ATTEND_OK;
+}
+
 attend_status attend_gpu_attention(const attend_plan *plan, const attend_attention_args *args)
 {
     const attend_gpu_plan *gpu_plan = plan->state;
@@ -43,7 +62,7 @@ attend_status attend_gpu_attention(const attend_plan *plan, const attend_attenti
     };
     kernel.terms.relative_buckets = gpu_plan->sides.relative_buckets;
     attend_range_begin(row->info.name);
-    attend_status status = attend_gpu_check(row->launch(&kernel, gpu->stream), row->info.name);
+    attend_status status = gpu->progress ? launch_by_slices(gpu, row, &kernel) : attend_gpu_check(row->launch(&kernel, gpu->stream), row->info.name);
     attend_range_end();
     return status;
 }

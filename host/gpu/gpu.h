@@ -13,6 +13,8 @@ typedef struct attend_gpu_context {
     int64_t l2_bytes, shared_bytes; /* shared memory that a block may ask for */
     int multiprocessors;
     bool device_tensors_only, strict;
+    attend_progress *progress;
+    void *progress_user;
     cudaStream_t own_stream, stream;
     cublasHandle_t blas;
     void *blas_workspace; /* cuBLAS allocates nothing itself, so its calls can be captured in graphs */

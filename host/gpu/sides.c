@@ -22,7 +22,7 @@ void attend_gpu_reserve_sides(attend_plan *plan, attend_gpu_arena *workspace, at
         attend_side_shape e = attend_side_expected(p, (attend_side)i);
         int64_t shape[ATTEND_MAX_RANK];
         held_shape(&e, shape);
-        if (e.rank) attend_gpu_reserve_tensor(staging, &sides->tensors[i], ATTEND_F32, e.rank, shape);
+        if (e.rank) attend_gpu_reserve_tensor(staging, &sides->tensors[i], i == ATTEND_SIDE_BLOCK_OFFSETS ? ATTEND_I64 : ATTEND_F32, e.rank, shape);
     }
 }
 
@@ -85,7 +85,7 @@ static attend_status take_side(const attend_plan *plan, attend_side side, attend
     attend_tensor given = *use, copy = own->sides.tensors[side], taken;
     if (!given.data) return ATTEND_OK;
     held_shape(&e, given.shape);
-    copy.dtype = given.dtype; /* the room is enough for 4-byte elements */
+    copy.dtype = given.dtype; /* the room is enough for its elements */
     ATTEND_TRY(attend_gpu_take_input(own->gpu, attend_side_name(side), &given, &copy, &taken));
     if (taken.data == given.data) return ATTEND_OK;
     *use = taken;
@@ -97,7 +97,11 @@ static attend_status take_side(const attend_plan *plan, attend_side side, attend
 attend_status attend_gpu_take_sides(const attend_plan *plan, attend_attention_args *use)
 {
     attend_side_args sides = attend_side_of_attention(use);
+    bool offsets_on_host, indices_on_host;
     ATTEND_TRY(take_lists(plan, use));
+    ATTEND_TRY(attend_gpu_is_on_host(((attend_gpu_plan *)plan->state)->gpu, "block_offsets", use->block_offsets.data, &offsets_on_host));
+    ATTEND_TRY(attend_gpu_is_on_host(((attend_gpu_plan *)plan->state)->gpu, "block_indices", use->block_indices.data, &indices_on_host));
+    if (offsets_on_host && indices_on_host) ATTEND_TRY(attend_block_list_check(&plan->problem, &use->block_offsets, &use->block_indices));
     for (int i = 0; i < ATTEND_SIDE_TENSORS; i++) ATTEND_TRY(take_side(plan, (attend_side)i, sides.tensors[i]));
     return ATTEND_OK;
 }

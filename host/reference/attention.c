@@ -27,6 +27,16 @@ static int64_t position(const attend_reference_keys *x, int64_t i)
     return x->problem->align_bottom_right ? i + x->seqlen_k - x->seqlen_q : i;
 }
 
+/* Whether the list of a block of queries holds a block of keys. */
+static bool listed(const attend_reference_keys *x, int64_t h, int64_t block_q, int64_t block_k)
+{
+    const attend_tensor *offsets = &x->args->block_offsets, *indices = &x->args->block_indices;
+    const int64_t end = (int64_t)plane(x, offsets, h, block_q + 1, 0);
+    for (int64_t n = (int64_t)plane(x, offsets, h, block_q, 0); n < end; n++)
+        if ((int64_t)attend_load(indices, n * indices->stride[0]) == block_k) return true;
+    return false;
+}
+
 /* Whether query i sees key j: stated here a second time, independently of host/visibility.h. */
 static bool visible(const attend_reference_keys *x, int64_t h, int64_t i, int64_t j)
 {
@@ -42,7 +52,8 @@ static bool visible(const attend_reference_keys *x, int64_t h, int64_t i, int64_
     if (!near && j - x->start >= p->prefix) return false;
     if (p->segments && segment(x, &a->segments_q, x->first_q + i) != segment(x, &a->segments_k, x->first_k + j)) return false;
     if (p->mask_axes && plane(x, &a->mask, h, i, j) == 0) return false;
-    if (p->block_q && plane(x, &a->block_mask, h, i / p->block_q, j / p->block_k) == 0) return false;
+    if (p->block_list && !listed(x, h, i / p->block_q, j / p->block_k)) return false;
+    if (p->block_q && !p->block_list && plane(x, &a->block_mask, h, i / p->block_q, j / p->block_k) == 0) return false;
     return !p->bias_axes || plane(x, &a->bias, h, i, j) != -INFINITY;
 }
 

@@ -164,14 +164,34 @@ static attend_status load_scores(const char *path, pool *pool, const attend_prob
 
 static int64_t blocks_of(int64_t n, int64_t block) { return n / block + (n % block != 0); }
 
+/* A list of key blocks: offsets may have extent 1 along batch and heads. */
+static attend_status load_block_list(const feature_options *f, pool *pool, attend_problem *p, attend_attention_args *args)
+{
+    int64_t shape[3], count[1], *offsets, *indices;
+    ATTEND_TRY(load_integers(f->block_offsets, pool, 3, shape, &offsets));
+    ATTEND_TRY(load_integers(f->block_indices, pool, 1, count, &indices));
+    args->block_offsets = attend_tensor_3d(offsets, ATTEND_I64, shape[0], shape[1], shape[2]);
+    p->block_list = count[0] > 0 ? count[0] : 1; /* a list of nothing still is one */
+    ATTEND_TRY(pool_tensor(pool, f->block_indices, ATTEND_I32, 1, &p->block_list, &args->block_indices));
+    for (int64_t i = 0; i < count[0]; i++) {
+        if (indices[i] < 0 || indices[i] > INT32_MAX)
+            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s: element %" PRId64 " is %" PRId64 ", expected a block of keys", f->block_indices, i, indices[i]);
+        ((int32_t *)args->block_indices.data)[i] = (int32_t)indices[i];
+    }
+    p->block_axes = (shape[0] != 1 || p->batch == 1 ? ATTEND_PER_BATCH : 0) | (shape[1] != 1 || p->num_heads == 1 ? ATTEND_PER_HEAD : 0);
+    return ATTEND_OK;
+}
+
 static attend_status load_blocks(const options *o, pool *pool, attend_problem *p, attend_attention_args *args)
 {
     const feature_options *f = &o->features;
+    const bool list = f->block_offsets || f->block_indices;
     int axes = 0;
-    if (!f->block_mask && !f->block_q) return ATTEND_OK;
-    if (!f->block_mask || !f->block_q)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--blocks and --block-mask are given both or neither");
+    if (!f->block_mask && !f->block_q && !list) return ATTEND_OK;
+    if (!f->block_q || (!f->block_mask && !list) || (list && (f->block_mask || !f->block_offsets || !f->block_indices)))
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--blocks and --block-mask are given both or neither; or --blocks, --block-offsets and --block-indices");
     p->block_q = f->block_q, p->block_k = f->block_k;
+    if (list) return load_block_list(f, pool, p, args);
     const int64_t full[] = {p->batch, p->num_heads, blocks_of(p->seqlen_q, p->block_q), blocks_of(p->seqlen_k, p->block_k)};
     ATTEND_TRY(load_scores(f->block_mask, pool, p, full, true, &args->block_mask, &axes));
     p->block_axes = axes & (ATTEND_PER_BATCH | ATTEND_PER_HEAD);
@@ -214,5 +234,6 @@ void features_copy(const attend_attention_args *from, attend_layer_args *to)
     to->head_scales = from->head_scales, to->sinks = from->sinks;
     to->cu_seqlens_q = from->cu_seqlens_q, to->cu_seqlens_k = from->cu_seqlens_k;
     to->segments_q = from->segments_q, to->segments_k = from->segments_k;
+    to->block_offsets = from->block_offsets, to->block_indices = from->block_indices;
     to->block_mask = from->block_mask, to->relative_table = from->relative_table;
 }

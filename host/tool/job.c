@@ -197,7 +197,8 @@ attend_status job_allocate(job *job, const wanted *wanted, outcome *outcome)
 
 attend_status job_open(const job *job, const wanted *wanted, running *running, outcome *outcome)
 {
-    const attend_context_options options = {.device = wanted->device, .threads = wanted->threads, .strict = wanted->strict};
+    const attend_context_options options = {.device = wanted->device, .threads = wanted->threads, .strict = wanted->strict,
+                                            .progress = wanted->timed ? NULL : progress_show};
     attend_problem problem = job->problem;
     memset(running, 0, sizeof *running);
     progress_stage("planning");

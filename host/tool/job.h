@@ -34,6 +34,7 @@ typedef struct wanted {
     attend_device device;
     int threads;
     bool strict, lse, stages;
+    bool timed; /* runs are, so nothing may wait for a bar */
     report *explain; /* NULL: not asked for */
 } wanted;
 

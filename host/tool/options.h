@@ -45,7 +45,7 @@ typedef struct feature_options {
     bool relative_bidirectional;
     int64_t relative_max_distance; /* 0: none */
     const char *seqlens_q, *starts_k, *cu_seqlens_q, *cu_seqlens_k, *segments_q, *segments_k;
-    const char *mask, *block_mask, *bias, *alibi_slopes, *relative_table, *head_scales, *sinks, *positions;
+    const char *mask, *block_mask, *block_offsets, *block_indices, *bias, *alibi_slopes, *relative_table, *head_scales, *sinks, *positions;
 } feature_options;
 
 typedef enum rotary_choice { ROTARY_AUTO, ROTARY_NO, ROTARY_GIVEN } rotary_choice;

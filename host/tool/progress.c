@@ -13,6 +13,7 @@ static struct {
     pthread_cond_t wake;
     bool running, stop;
     char stage[128];
+    double part; /* of the stage that is done; below 0: not known */
 } progress = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
 enum { TICK_MS = 200, QUIET_TICKS = 3 };
@@ -27,6 +28,16 @@ static void wait_tick(void)
     pthread_cond_timedwait(&progress.wake, &progress.lock, &until);
 }
 
+/* "[#####...............] 25 %" */
+static void print_bar(double part)
+{
+    enum { WIDTH = 20 };
+    char bar[WIDTH + 1];
+    for (int i = 0; i < WIDTH; i++) bar[i] = i < (int)(part * WIDTH) ? '#' : '.';
+    bar[WIDTH] = 0;
+    fprintf(stderr, " [%s] %.0f %%", bar, 100 * part);
+}
+
 static void *show(void *unused)
 {
     struct timespec begin, now;
@@ -35,7 +46,10 @@ static void *show(void *unused)
     pthread_mutex_lock(&progress.lock);
     for (int tick = 0; !progress.stop; tick++) {
         clock_gettime(CLOCK_MONOTONIC, &now);
-        if (tick >= QUIET_TICKS) fprintf(stderr, "\r\033[K%s, %ld s", progress.stage, (long)(now.tv_sec - begin.tv_sec));
+        if (tick >= QUIET_TICKS) {
+            fprintf(stderr, "\r\033[K%s, %ld s", progress.stage, (long)(now.tv_sec - begin.tv_sec));
+            if (progress.part >= 0) print_bar(progress.part);
+        }
         wait_tick();
     }
     pthread_mutex_unlock(&progress.lock);
@@ -56,8 +70,18 @@ void progress_stage(const char *format, ...)
     va_start(arguments, format);
     pthread_mutex_lock(&progress.lock);
     vsnprintf(progress.stage, sizeof progress.stage, format, arguments);
+    progress.part = -1;
     pthread_mutex_unlock(&progress.lock);
     va_end(arguments);
+}
+
+bool progress_show(void *unused, int64_t done, int64_t total)
+{
+    (void)unused;
+    pthread_mutex_lock(&progress.lock);
+    progress.part = total > 0 ? (double)done / (double)total : 1;
+    pthread_mutex_unlock(&progress.lock);
+    return true;
 }
 
 void progress_stop(void)

@@ -150,7 +150,7 @@ static attend_status time_on_device(const running *running, job *job, const atte
 static attend_status time_attend(const options *o, job *job, point *point, report *r)
 {
     running running;
-    wanted wanted = {.device = o->device, .threads = o->threads, .strict = o->strict, .explain = o->explain ? r : NULL};
+    wanted wanted = {.device = o->device, .threads = o->threads, .strict = o->strict, .timed = true, .explain = o->explain ? r : NULL};
     ATTEND_TRY(job_allocate(job, &wanted, &point->outcome));
     attend_status status = job_open(job, &wanted, &running, &point->outcome);
     point->on_device = status == ATTEND_OK && attend_context_device(running.context) == ATTEND_CUDA;

@@ -49,7 +49,8 @@ typedef enum attend_status {
     ATTEND_NO_DEVICE,        /* no CUDA driver, no device of that index, or a build without CUDA */
     ATTEND_DEVICE_ERROR,     /* CUDA or cuBLAS failed; the message has the call and CUDA's name for the error */
     ATTEND_BAD_FILE,         /* a file whose content is not what its format promises */
-    ATTEND_IO_ERROR          /* the system refused to open, read or write */
+    ATTEND_IO_ERROR,         /* the system refused to open, read or write */
+    ATTEND_CANCELLED         /* a progress callback asked to stop */
 } attend_status;
 
 /* "ATTEND_INVALID_ARGUMENT" and so on; never NULL. */
@@ -222,6 +223,9 @@ typedef struct attend_problem {
     attend_qk_norm qk_norm;
     float qk_norm_epsilon; /* 0: 1e-6 */
     bool rotary_untruncated; /* YaRN: the ramp's ends are not rounded to whole pairs (gpt-oss) */
+    /* With block_q, > 0: args bring a list of the visible key blocks of each block of queries, with at most so many indices in all, in
+     * place of the block_mask. */
+    int64_t block_list;
 } attend_problem;
 
 /* ---- contexts ------------------------------------------------------------------------------------------------ */
@@ -235,6 +239,10 @@ typedef enum attend_device {
 
 #define ATTEND_MAX_THREADS 4096
 
+/* Called from the thread that called the library, while a run works: done of total units, which say nothing but their ratio. Returns false
+ * to stop: the run ends soon with ATTEND_CANCELLED, and its outputs hold anything. */
+typedef bool attend_progress(void *user, int64_t done, int64_t total);
+
 typedef struct attend_context_options {
     attend_device device;
     int device_index;         /* which CUDA device */
@@ -244,6 +252,10 @@ typedef struct attend_context_options {
      * multiples of 16 bytes is UNSUPPORTED where the plan's kernel needs them so, instead of taking the slower one that
      * attend_plan_explain() names. Dtypes and algorithms are never exchanged, strict or not. */
     bool strict;
+    /* NULL: none, at no cost. On a CPU it tells of attention, not of a layer's projections; the reference does not call it. On CUDA a run
+     * with it goes slice by slice, waits for each, and can be no part of a graph. */
+    attend_progress *progress;
+    void *progress_user;
 } attend_context_options;
 
 typedef struct attend_context attend_context;
@@ -401,6 +413,9 @@ typedef struct attend_attention_args {
     attend_tensor relative_table; /* f32 [num_heads, relative_buckets]; T5 stores it transposed: strides {1, num_heads} */
     attend_tensor head_scales;    /* f32 [num_heads] */
     attend_tensor sinks;          /* f32 [num_heads] */
+    /* With block_list: block i of queries sees the blocks of keys indices[offsets[i]] … indices[offsets[i + 1] - 1], ascending. Offsets are
+     * i64 [batch, num_heads, blocks of queries + 1], indices i32 [block_list]; on the host they are checked, on the device clamped. */
+    attend_tensor block_offsets, block_indices;
 } attend_attention_args;
 
 ATTEND_API attend_status attend_attention_forward_sized(attend_plan *plan, const attend_attention_args *args,
@@ -459,6 +474,7 @@ typedef struct attend_layer_args {
     const int64_t *cu_seqlens_q, *cu_seqlens_k;
     attend_tensor segments_q, segments_k, mask, block_mask, bias, alibi_slopes, relative_table, head_scales, sinks;
     attend_tensor positions; /* optional with rotary: i32 [batch, seqlen_q]; packed: [1, total_q] */
+    attend_tensor block_offsets, block_indices; /* as in attend_attention_args */
 } attend_layer_args;
 
 ATTEND_API attend_status attend_layer_forward_sized(attend_plan *plan, const attend_layer_args *args,
@@ -559,7 +575,7 @@ typedef enum attend_feature {
 /* "sliding window" and so on, for bit 0, 1, …; NULL past the last. */
 ATTEND_API const char *attend_feature_name(int bit);
 
-/* The features that a problem asks for; a struct that is not valid asks for whatever its fields say. */
+/* The features that a problem asks for; a struct that is not valid asks for whatever its fields say, NULL for none. */
 ATTEND_API uint64_t attend_problem_features_sized(const attend_problem *problem, size_t problem_bytes);
 static inline uint64_t attend_problem_features(const attend_problem *problem)
 {
@@ -583,7 +599,7 @@ typedef struct attend_kernel_info {
 
 ATTEND_API bool attend_kernel_sized(size_t index, attend_kernel_info *info, size_t info_bytes);
 
-/* Row `index` of the table of all backends in this build; false past the last. */
+/* Row `index` of the table of all backends in this build; false past the last, and where info is NULL. */
 static inline bool attend_kernel(size_t index, attend_kernel_info *info)
 {
     return attend_kernel_sized(index, info, sizeof *info);

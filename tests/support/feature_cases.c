@@ -26,6 +26,8 @@ static const test_setting settings[] = {
     {"mask by queries", {.mask_axes = ATTEND_PER_QUERY}},
     {"blocks 16", {.block_q = 16, .block_k = 16, .block_axes = ATTEND_PER_HEAD}},
     {"blocks 64x20", {.block_q = 64, .block_k = 20, .block_axes = ATTEND_PER_BATCH}},
+    {"blocks listed 16", {.block_q = 16, .block_k = 16, .block_axes = ATTEND_PER_HEAD, .block_list = 4096}},
+    {"blocks listed 64x20", {.block_q = 64, .block_k = 20, .block_axes = ATTEND_PER_BATCH, .block_list = 4096}},
     {"packed", {.packed = true}},
     {"softcap 2", {.softcap = 2}},
     {"softcap 50", {.softcap = 50}},

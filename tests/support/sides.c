@@ -31,6 +31,8 @@ static double element(attend_side side, uint64_t seed, uint64_t index, int64_t l
     case ATTEND_SIDE_RELATIVE_TABLE: return 2 * even(bits);
     case ATTEND_SIDE_HEAD_SCALES: return 1 + 0.5 * even(bits);
     case ATTEND_SIDE_SINKS: return 4 * even(bits);
+    case ATTEND_SIDE_BLOCK_OFFSETS:
+    case ATTEND_SIDE_BLOCK_INDICES: return 0; /* make_list() */
     }
     return 0;
 }
@@ -43,6 +45,8 @@ static void *make_side(const attend_problem *p, attend_side side, uint64_t seed,
     int64_t stride = 1;
     *t = (attend_tensor){.rank = e.rank, .dtype = ATTEND_F32};
     if (side <= ATTEND_SIDE_SEGMENTS_K) t->dtype = ATTEND_I32;
+    if (side == ATTEND_SIDE_BLOCK_INDICES) t->dtype = ATTEND_I32;
+    if (side == ATTEND_SIDE_BLOCK_OFFSETS) t->dtype = ATTEND_I64;
     if (side == ATTEND_SIDE_MASK || side == ATTEND_SIDE_BLOCK_MASK) t->dtype = ATTEND_U8;
     if (side == ATTEND_SIDE_BIAS && seed % 3) t->dtype = p->dtype;
     for (int i = e.rank - 1; i >= 0; i--) {
@@ -56,8 +60,24 @@ static void *make_side(const attend_problem *p, attend_side side, uint64_t seed,
     return t->data;
 }
 
+/* Every second block of keys or so, row by row of what varies; the indices behind the last are none. */
+static void make_list(const attend_problem *p, uint64_t seed, const attend_tensor *offsets, const attend_tensor *indices)
+{
+    const int64_t blocks = (p->seqlen_k + p->block_k - 1) / p->block_k, rows = offsets->shape[2];
+    const int64_t batch = offsets->stride[0] ? offsets->shape[0] : 1, heads = offsets->stride[1] ? offsets->shape[1] : 1;
+    int32_t *index = indices->data;
+    int64_t count = 0;
+    memset(index, 0xff, (size_t)p->block_list * sizeof *index);
+    for (int64_t n = 0; n < batch * heads * rows; n++) {
+        ((int64_t *)offsets->data)[n] = count;
+        for (int64_t j = 0; j < blocks && n % rows + 1 < rows; j++)
+            if (draw(seed, (uint64_t)(n * blocks + j)) % 2 && count < p->block_list) index[count++] = (int32_t)j;
+    }
+}
+
 void test_sides_make(const attend_problem *p, uint64_t seed, attend_attention_args *args, void **memory)
 {
     attend_side_args sides = attend_side_of_attention(args);
     for (int i = 0; i < ATTEND_SIDE_TENSORS; i++) memory[i] = make_side(p, (attend_side)i, seed, sides.tensors[i]);
+    if (p->block_list > 0 && args->block_offsets.data) make_list(p, seed, &args->block_offsets, &args->block_indices);
 }
