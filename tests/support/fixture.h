@@ -37,5 +37,7 @@ void test_fixture_run(test_fixture *fixture, attend_context *context);
 
 /* Fails the test, with the worst element, unless both rules hold and nothing else was written. */
 attend_comparison test_fixture_check(const test_fixture *fixture);
+/* The same but for rule 2: for inputs of too few independent roundings, whose caller pools them over cases. */
+attend_comparison test_fixture_check_bounds(const test_fixture *fixture);
 
 #endif
