@@ -1,5 +1,5 @@
-/* The CPU path against the machine's limits, measured in the same run: FLOP/s as a share of what multiply-adds in registers reach,
-   bytes/s as a share of what plain reading reaches. Peak and problem take turns, so that both see the same clock.
+/* The CPU path against the machine's limits, measured in the same run: FLOP/s as a share of what multiply-adds in registers
+   reach, bytes/s as a share of what plain reading reaches. Peak and problem take turns, so that both see the same clock.
 
        bench_cpu [--threads N | --cpu-time] [--seconds S] [--csv] [name…]   rows whose name begins with one of the names; all
                                                                             without one. gemm: oneDNN's, as a yardstick */
@@ -19,9 +19,9 @@ typedef struct row {
     attend_problem problem;
 } row;
 
-#define SQUARE(n, d, ...)                                                                                              \
-    {                                                                                                                  \
-        .batch = 1, .seqlen_q = n, .seqlen_k = n, .num_heads = 8, .head_dim = d, __VA_ARGS__                           \
+#define SQUARE(n, d, ...)                                                                    \
+    {                                                                                        \
+        .batch = 1, .seqlen_q = n, .seqlen_k = n, .num_heads = 8, .head_dim = d, __VA_ARGS__ \
     }
 #define CAUSAL .causal = ATTEND_CAUSAL_TOP_LEFT
 
@@ -40,10 +40,13 @@ static const row rows[] = {
     {"bf16-n2048-d128", SQUARE(2048, 128, .dtype = ATTEND_BF16)},
     {"f16-n2048-d128", SQUARE(2048, 128, .dtype = ATTEND_F16)},
     {"layer-minilm", {.batch = 1, .seqlen_q = 512, .num_heads = 12, .head_dim = 32, .hidden_size = 384}},
-    {"decode-bf16", {.batch = 1, .seqlen_q = 1, .seqlen_k = 32768, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128, .dtype = ATTEND_BF16}},
-    {"decode-f16", {.batch = 1, .seqlen_q = 1, .seqlen_k = 32768, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128, .dtype = ATTEND_F16}},
+    {"decode-bf16",
+     {.batch = 1, .seqlen_q = 1, .seqlen_k = 32768, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128, .dtype = ATTEND_BF16}},
+    {"decode-f16",
+     {.batch = 1, .seqlen_q = 1, .seqlen_k = 32768, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128, .dtype = ATTEND_F16}},
     {"decode-f32", {.batch = 1, .seqlen_q = 1, .seqlen_k = 32768, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128}},
-    {"decode-near-bf16", {.batch = 1, .seqlen_q = 1, .seqlen_k = 262144, .num_heads = 4, .num_kv_heads = 1, .head_dim = 128, .dtype = ATTEND_BF16}},
+    {"decode-near-bf16",
+     {.batch = 1, .seqlen_q = 1, .seqlen_k = 262144, .num_heads = 4, .num_kv_heads = 1, .head_dim = 128, .dtype = ATTEND_BF16}},
     {"decode-mha-bf16", {.batch = 1, .seqlen_q = 1, .seqlen_k = 32768, .num_heads = 8, .head_dim = 128, .dtype = ATTEND_BF16}},
 };
 
@@ -58,7 +61,8 @@ static void *filled(int64_t elements, attend_dtype dtype)
         for (int k = 0; k < 4; k++) state = state * 1664525u + 1013904223u, x += (float)(state >> 8) * 0x1p-24f - 0.5f;
         uint32_t bits;
         memcpy(&bits, &x, 4);
-        uint16_t half = (uint16_t)(dtype == ATTEND_BF16 ? bits >> 16 : (bits >> 16 & 0x8000) | (((bits >> 13) & 0x3ffff) - (112 << 10)));
+        uint16_t half =
+            (uint16_t)(dtype == ATTEND_BF16 ? bits >> 16 : (bits >> 16 & 0x8000) | (((bits >> 13) & 0x3ffff) - (112 << 10)));
         if (dtype == ATTEND_F16 && fabsf(x) < 0x1p-13f) half = 0;
         if (dtype == ATTEND_F32)
             memcpy(data + 4 * i, &x, 4);
@@ -105,19 +109,27 @@ static attend_tensor activations(attend_dtype dtype, int64_t b, int64_t n, int64
     return attend_tensor_4d(filled(b * n * h * d, dtype), dtype, b, n, h, d);
 }
 
-static attend_tensor matrix(attend_dtype dtype, int64_t out, int64_t in) { return attend_tensor_2d(filled(out * in, dtype), dtype, out, in); }
+static attend_tensor matrix(attend_dtype dtype, int64_t out, int64_t in)
+{
+    return attend_tensor_2d(filled(out * in, dtype), dtype, out, in);
+}
 
 static void job_make(attend_context *context, const attend_problem *p, job *j)
 {
     int64_t kv = p->num_kv_heads ? p->num_kv_heads : p->num_heads, width = p->num_heads * p->head_dim;
     if (p->hidden_size) {
-        attend_layer_weights w = {.wq = matrix(p->dtype, width, p->hidden_size), .wk = matrix(p->dtype, width, p->hidden_size),
-                                  .wv = matrix(p->dtype, width, p->hidden_size), .wo = matrix(p->dtype, p->hidden_size, width)};
+        attend_layer_weights w = {.wq = matrix(p->dtype, width, p->hidden_size),
+                                  .wk = matrix(p->dtype, width, p->hidden_size),
+                                  .wv = matrix(p->dtype, width, p->hidden_size),
+                                  .wo = matrix(p->dtype, p->hidden_size, width)};
         attend_tensor *biases[] = {&w.bq, &w.bk, &w.bv, &w.bo};
-        for (int i = 0; i < 4; i++) *biases[i] = attend_tensor_1d(filled(width, p->dtype), p->dtype, i < 3 ? width : p->hidden_size);
+        for (int i = 0; i < 4; i++)
+            *biases[i] = attend_tensor_1d(filled(width, p->dtype), p->dtype, i < 3 ? width : p->hidden_size);
         j->is_layer = true;
-        j->layer.x = attend_tensor_3d(filled(p->batch * p->seqlen_q * p->hidden_size, p->dtype), p->dtype, p->batch, p->seqlen_q, p->hidden_size);
-        j->layer.out = attend_tensor_3d(filled(p->batch * p->seqlen_q * p->hidden_size, p->dtype), p->dtype, p->batch, p->seqlen_q, p->hidden_size);
+        j->layer.x = attend_tensor_3d(filled(p->batch * p->seqlen_q * p->hidden_size, p->dtype), p->dtype, p->batch, p->seqlen_q,
+                                      p->hidden_size);
+        j->layer.out = attend_tensor_3d(filled(p->batch * p->seqlen_q * p->hidden_size, p->dtype), p->dtype, p->batch,
+                                        p->seqlen_q, p->hidden_size);
         expect(attend_layer_plan(context, p, &w, &j->plan));
     } else {
         j->attention.q = activations(p->dtype, p->batch, p->seqlen_q, p->num_heads, p->head_dim);
@@ -128,9 +140,78 @@ static void job_make(attend_context *context, const attend_problem *p, job *j)
     }
 }
 
-static void measure(attend_context *context, const row *r, int threads, double seconds, bool csv)
+/* The least cycles that each piece of a run of one thread took in any of the runs: pieces end where the progress callback is
+   called, after each unit of work, and are short enough that nobody else had a part of the core in one run or another. Their sum
+   is a run that nobody disturbed. */
+typedef struct pieces {
+    double last, seconds[8192], least[8192];
+    int64_t at, count;
+} pieces;
+
+static bool end_piece(void *user, int64_t done, int64_t total)
 {
-    enum { MOST = 400 };
+    pieces *p = user;
+    const double now = bench_now();
+    if (p->at < (int64_t)(sizeof p->least / sizeof *p->least)) p->seconds[p->at++] = now - p->last;
+    p->last = now;
+    return done <= total;
+}
+
+static void fold_pieces(pieces *p, double clock)
+{
+    for (int64_t i = 0; i < p->at; i++)
+        p->least[i] = i < p->count ? fmin(p->least[i], p->seconds[i] * clock) : p->seconds[i] * clock;
+    p->count = p->at;
+}
+
+static double undisturbed_cycles(const pieces *p)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < p->count; i++) sum += p->least[i];
+    return sum;
+}
+
+/* Shares of what the machine could do, of runs that took turns with the measures themselves. */
+typedef struct shares {
+    double times[400], peak[400]; /* seconds, and of the peak as it was beside each run */
+    double slots[400];            /* of the FLOP that the cores could begin in the cycles that went by */
+    double highest_peak;
+    int count;
+} shares;
+
+enum { MOST_RUNS = 400 };
+
+static void note(shares *s, double work, double seconds, double peak, double slots_a_second)
+{
+    s->times[s->count] = seconds, s->peak[s->count] = work / seconds / peak, s->slots[s->count] = work / seconds / slots_a_second;
+    s->highest_peak = fmax(s->highest_peak, peak);
+    s->count++;
+}
+
+static bool goes_on(const shares *s, double begin, double seconds)
+{
+    return s->count < 3 || (s->count < MOST_RUNS && bench_now() - begin < seconds);
+}
+
+static void sort(shares *s)
+{
+    qsort(s->times, (size_t)s->count, sizeof(double), compare);
+    qsort(s->peak, (size_t)s->count, sizeof(double), compare);
+    qsort(s->slots, (size_t)s->count, sizeof(double), compare);
+}
+
+static void print(const char *name, const shares *s, double work, bool reads)
+{
+    printf("%-18s %3d runs  best %9.3f ms, median %9.3f ms  %7.1f %s  %5.1f %% of %s (quartiles %.1f, %.1f)", name, s->count,
+           s->times[0] * 1e3, s->times[s->count / 2] * 1e3, work / s->times[0] * 1e-9, reads ? "GB/s   " : "GFLOP/s",
+           100 * s->peak[s->count / 2], reads ? "plain reading" : "the FMA peak", 100 * s->peak[s->count / 4],
+           100 * s->peak[s->count * 3 / 4]);
+    if (!reads) printf("  slots %5.1f %%, best %5.1f %%", 100 * s->slots[s->count / 2], 100 * s->slots[s->count - 1]);
+}
+
+static void measure(attend_context *context, pieces *pieces, const row *r, int threads, double seconds, bool csv)
+{
+    static shares s;
     const attend_problem *p = &r->problem;
     job j = {0};
     attend_plan_memory memory;
@@ -138,53 +219,74 @@ static void measure(attend_context *context, const row *r, int threads, double s
     expect(attend_plan_memory_usage(j.plan, &memory));
     run(&j);
     bool reads = p->seqlen_q == 1;
-    size_t kv_bytes = (size_t)(p->batch * p->seqlen_k * (p->num_kv_heads ? p->num_kv_heads : p->num_heads) * p->head_dim) * attend_dtype_bytes(p->dtype);
-    double times[MOST], shares[MOST], peak = 0, work = 4.0 * (double)(p->batch * p->num_heads * p->head_dim) * visible_pairs(p);
+    size_t kv_bytes = (size_t)(p->batch * p->seqlen_k * (p->num_kv_heads ? p->num_kv_heads : p->num_heads) * p->head_dim) *
+                      attend_dtype_bytes(p->dtype);
+    double work = 4.0 * (double)(p->batch * p->num_heads * p->head_dim) * visible_pairs(p), clock = 0;
     if (p->hidden_size) work += 8.0 * (double)(p->batch * p->seqlen_q * p->hidden_size * p->num_heads * p->head_dim);
     if (reads) work = 2.0 * (double)kv_bytes;
-    int count = 0;
-    for (double begin = bench_now(); count < 3 || (count < MOST && bench_now() - begin < seconds); count++) {
+    const double flop_a_cycle = bench_flop_a_cycle(threads);
+    pieces->count = 0, s.count = 0, s.highest_peak = 0;
+    for (double begin = bench_now(); goes_on(&s, begin, seconds);) {
         double before = reads ? bench_peak_read(j.attention.k.data, kv_bytes, threads) : bench_peak_flops(threads);
-        double start = bench_now();
+        const double start = bench_now();
+        pieces->at = 0, pieces->last = start;
         run(&j);
-        times[count] = bench_now() - start;
+        const double time = bench_now() - start;
+        end_piece(pieces, 0, 0);
         double after = reads ? bench_peak_read(j.attention.v.data, kv_bytes, threads) : bench_peak_flops(threads);
-        shares[count] = work / times[count] / fmax(before, after);
-        peak = fmax(peak, fmax(before, after));
+        clock = bench_clock(threads);
+        fold_pieces(pieces, clock);
+        note(&s, work, time, fmax(before, after), flop_a_cycle * clock * threads);
     }
-    qsort(times, (size_t)count, sizeof *times, compare);
-    qsort(shares, (size_t)count, sizeof *shares, compare);
-    if (csv)
-        printf("%s,%.9g,%.9g,%.9g,%.9g,%.9g\n", r->name, times[0], times[count / 2], work, shares[count / 2], peak);
-    else
-        printf("%-18s %3d runs  best %9.3f ms, median %9.3f ms  %7.1f %s  %5.1f %% of %s in the median (quartiles %.1f, %.1f)  plan %.1f MB\n", r->name,
-               count, times[0] * 1e3, times[count / 2] * 1e3, work / times[0] * 1e-9, reads ? "GB/s   " : "GFLOP/s", 100 * shares[count / 2],
-               reads ? "plain reading" : "the FMA peak", 100 * shares[count / 4], 100 * shares[count * 3 / 4], (double)memory.host_bytes * 1e-6);
+    sort(&s);
+    const double undisturbed = threads == 1 && !reads ? work / flop_a_cycle / undisturbed_cycles(pieces) : 0;
+    if (csv) {
+        printf("%s,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g\n", r->name, s.times[0], s.times[s.count / 2], work,
+               s.peak[s.count / 2], s.highest_peak, s.slots[s.count / 2], s.slots[s.count - 1], undisturbed);
+    } else {
+        print(r->name, &s, work, reads);
+        if (undisturbed > 0) printf(", undisturbed %5.1f %%", 100 * undisturbed);
+        printf("  at %.2f GHz  plan %.1f MB\n", clock * 1e-9, (double)memory.host_bytes * 1e-6);
+    }
     fflush(stdout);
     attend_plan_destroy(j.plan);
-    void *data[] = {j.attention.q.data, j.attention.k.data, j.attention.v.data, j.attention.out.data, j.layer.x.data, j.layer.out.data};
+    void *data[] = {j.attention.q.data,   j.attention.k.data, j.attention.v.data,
+                    j.attention.out.data, j.layer.x.data,     j.layer.out.data};
     for (size_t i = 0; i < sizeof data / sizeof *data; i++) free(data[i]); /* a layer's weights stay: the process ends soon */
 }
 
-/* What memory and clock leave of the peak to a product of matrices that is as good as they come: a yardstick for the rows' shares. */
-static void measure_gemm(int threads, double seconds)
+/* What memory and neighbours leave of the peak to a product of matrices that is as good as they come: a yardstick for the rows'
+   shares. In the shapes of one head's products each thread has a head of its own. */
+static void measure_gemm(const char *name, int64_t m, int64_t n, int64_t k, bool each, int threads, double seconds)
 {
-    enum { N = 2048, MOST = 100 };
-    float *a = filled((int64_t)N * N, ATTEND_F32), *b = filled((int64_t)N * N, ATTEND_F32), *c = filled((int64_t)N * N, ATTEND_F32);
-    double shares[MOST];
-    int count = 0;
+    static shares s;
+    const int64_t copies = each ? threads : 1;
+    float *a = filled(copies * m * k, ATTEND_F32), *b = filled(copies * k * n, ATTEND_F32),
+          *c = filled(copies * m * n, ATTEND_F32);
+    const double work = 2.0 * (double)(m * n * k * copies), slots_a_cycle = bench_flop_a_cycle(threads) * threads;
     omp_set_num_threads(threads);
-    dnnl_sgemm('N', 'N', N, N, N, 1, a, N, b, N, 0, c, N);
-    for (double begin = bench_now(); count < 3 || (count < MOST && bench_now() - begin < seconds); count++) {
+    s.count = 0, s.highest_peak = 0;
+    for (double begin = bench_now(); goes_on(&s, begin, seconds);) {
         double before = bench_peak_flops(threads), start = bench_now();
-        dnnl_sgemm('N', 'N', N, N, N, 1, a, N, b, N, 0, c, N);
+#pragma omp parallel for num_threads((int)copies)
+        for (int64_t i = 0; i < copies; i++)
+            dnnl_sgemm('N', 'N', m, n, k, 1, a + i * m * k, k, b + i * k * n, n, 0, c + i * m * n, n);
         double time = bench_now() - start;
-        shares[count] = 2.0 * N * N * N / time / fmax(before, bench_peak_flops(threads));
+        note(&s, work, time, fmax(before, bench_peak_flops(threads)), slots_a_cycle * bench_clock(threads));
     }
-    qsort(shares, (size_t)count, sizeof *shares, compare);
-    printf("%-18s %3d runs  oneDNN, %d x %d x %d  %5.1f %% of the FMA peak in the median (quartiles %.1f, %.1f)\n", "gemm", count, N, N, N,
-           100 * shares[count / 2], 100 * shares[count / 4], 100 * shares[count * 3 / 4]);
+    sort(&s);
+    print(name, &s, work, false);
+    puts("  oneDNN");
     free(a), free(b), free(c);
+}
+
+static void measure_gemms(int threads, double seconds)
+{
+    measure_gemm("gemm-n2048", 2048, 2048, 2048, false, threads, seconds);
+    measure_gemm("gemm-scores-d64", 512, 512, 64, true, threads, seconds / 4);
+    measure_gemm("gemm-output-d64", 512, 64, 512, true, threads, seconds / 4);
+    measure_gemm("gemm-scores-d128", 512, 512, 128, true, threads, seconds / 4);
+    measure_gemm("gemm-output-d128", 512, 128, 512, true, threads, seconds / 4);
 }
 
 int main(int argc, char **argv)
@@ -204,20 +306,23 @@ int main(int argc, char **argv)
         else
             argv[++names] = argv[i];
     }
+    static pieces pieces;
     attend_context *context;
-    expect(attend_context_create(&(attend_context_options){.device = ATTEND_CPU, .threads = threads}, &context));
+    expect(attend_context_create(
+        &(attend_context_options){.device = ATTEND_CPU, .threads = threads, .progress = end_piece, .progress_user = &pieces},
+        &context));
     if (!threads) threads = omp_get_num_procs();
     if (csv)
-        puts("name,best_s,median_s,work,share,peak");
+        puts("name,best_s,median_s,work,share,peak,slots,best_slots,undisturbed_slots");
     else
         printf("%s\n", attend_context_device_name(context));
     bool gemm = names == 0 && !csv;
     for (int n = 1; n <= names; n++) gemm |= !strcmp(argv[n], "gemm") && !csv;
-    if (gemm) measure_gemm(threads, seconds);
+    if (gemm) measure_gemms(threads, seconds);
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
         bool wanted = names == 0;
         for (int n = 1; n <= names; n++) wanted |= !strncmp(rows[r].name, argv[n], strlen(argv[n]));
-        if (wanted) measure(context, &rows[r], threads, seconds, csv);
+        if (wanted) measure(context, &pieces, &rows[r], threads, seconds, csv);
     }
     attend_context_destroy(context);
     return 0;
