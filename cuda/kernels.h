@@ -3,6 +3,7 @@
 #ifndef ATTEND_CUDA_KERNELS_H
 #define ATTEND_CUDA_KERNELS_H
 
+#include <attend/kernel.h>
 #include "score.h"
 #include "turn.h"
 #include <cuda_runtime_api.h>

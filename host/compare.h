@@ -2,6 +2,7 @@
 #ifndef ATTEND_HOST_COMPARE_H
 #define ATTEND_HOST_COMPARE_H
 
+#include <attend/compare.h>
 #include "reference/reference.h"
 
 /* Sums of squares over a group of elements, for rule 2. */

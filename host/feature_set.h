@@ -2,7 +2,7 @@
 #ifndef ATTEND_HOST_FEATURE_SET_H
 #define ATTEND_HOST_FEATURE_SET_H
 
-#include <attend/attend.h>
+#include <attend/problem.h>
 
 /* All that the shared functions of visibility.h and score.h bring: what a kernel that calls them supports. */
 #define ATTEND_FEATURES_INTERVAL                                                                                           \

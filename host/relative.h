@@ -2,7 +2,7 @@
 #ifndef ATTEND_HOST_RELATIVE_H
 #define ATTEND_HOST_RELATIVE_H
 
-#include <attend/attend.h>
+#include <attend/problem.h>
 
 /* The bucket of a distance (key's position minus query's). fp32 logarithms, as the model's own code takes them: which bucket
    a distance on a border falls into is part of what a model was trained with. */

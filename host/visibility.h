@@ -6,7 +6,7 @@
 #ifndef ATTEND_HOST_VISIBILITY_H
 #define ATTEND_HOST_VISIBILITY_H
 
-#include <attend/attend.h>
+#include <attend/problem.h>
 
 #ifdef __CUDACC__
 #define ATTEND_SHARED __host__ __device__ static inline

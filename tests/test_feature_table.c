@@ -1,4 +1,5 @@
 /* docs/features.md says what the code says: which backend and which row of the kernel table supports which feature. */
+#include <attend/attend.h>
 #include "feature_set.h"
 
 #include <setjmp.h>
@@ -74,7 +75,7 @@ static void the_document_is_current(void **state)
     char *found = calloc(1, ROOM);
     if (!features_of(ATTEND_CUDA) || !ATTEND_TEST_X86) skip(); /* its rows are part of the table */
     add(&t, "# Features\n\nGenerated from the code; `ATTEND_WRITE_DOCS=1 build/release/tests/test_feature_table` writes this file anew. What each\n"
-            "feature means is said once, in [`attend.h`](../include/attend/attend.h). Any of them go together unless the header says otherwise;\n"
+            "feature means is said once, in [`problem.h`](../include/attend/problem.h). Any of them go together unless the header says otherwise;\n"
             "a kernel that lacks one is not chosen, and where none is left the plan is refused with a sentence that names what is lacking.\n\n");
     add_features(&t);
     add(&t, "\n## Kernel rows\n\nRotary embedding and QK-norm come before attention; no kernel of attention sees them.\n\n");

@@ -2,7 +2,7 @@
 #ifndef ATTEND_ATTEND_CUDA_H
 #define ATTEND_ATTEND_CUDA_H
 
-#include <attend/attend.h>
+#include <attend/context.h>
 #include <cuda_runtime_api.h>
 
 #ifdef __cplusplus

@@ -15,7 +15,8 @@
 #ifndef ATTEND_INSPECT_H
 #define ATTEND_INSPECT_H
 
-#include <attend/attend.h>
+#include <attend/attention.h>
+#include <attend/layer.h>
 
 #ifdef __cplusplus
 extern "C" {

@@ -1,0 +1,75 @@
+/* Results held against the fp64 reference. */
+#ifndef ATTEND_COMPARE_H
+#define ATTEND_COMPARE_H
+
+#include <attend/attention.h>
+#include <attend/layer.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* One element of a result [batch, seqlen, head, column]; column is -1 in an LSE, head is -1 in a layer's output. */
+typedef struct attend_element {
+    int64_t batch, head, row, column;
+    double actual, expected;
+    double bound; /* the largest error that rule 1 allows here */
+} attend_element;
+
+/* The two rules of docs/numerics.md: every element within its bound; and every tensor, head and tile of rows no worse
+ * in the mean square than its storage dtype forces. A ratio above 1 breaks its rule. */
+typedef struct attend_comparison {
+    bool passed;
+    int64_t elements;
+    double bound_ratio;          /* rule 1 on out: the worst |actual - expected| / bound */
+    double quality_ratio;        /* rule 2 on out: the worst of the tensor, its heads and its tiles of 64 rows */
+    double lse_bound_ratio;      /* rule 1 on lse; 0 without one */
+    double max_error, rms_error; /* of out */
+    attend_element worst;        /* where bound_ratio was reached */
+    attend_element worst_lse;
+} attend_comparison;
+
+ATTEND_API attend_status attend_compare_sized(const attend_problem *problem, size_t problem_bytes,
+                                              const attend_attention_args *args, size_t args_bytes, int threads,
+                                              attend_comparison *comparison, size_t comparison_bytes);
+
+/* Holds args->out (and lse if given), wherever they were computed, against the fp64 reference of the same stored
+ * inputs. All tensors on the host; O(seqlen_q·seqlen_k) time on `threads` CPU threads (0: all), O(seqlen) memory.
+ * Errors: INVALID_ARGUMENT, also where the reference itself is not finite; breaking a rule is ATTEND_OK with
+ * passed = false. */
+static inline attend_status attend_compare(const attend_problem *problem, const attend_attention_args *args, int threads,
+                                           attend_comparison *comparison)
+{
+    return attend_compare_sized(problem, sizeof *problem, args, sizeof *args, threads, comparison, sizeof *comparison);
+}
+
+/* A layer stage by stage, each given what the stage before it really produced, and rule 2 from end to end. */
+typedef struct attend_layer_comparison {
+    bool passed;
+    double projection_ratio[3];  /* rule 1 of Q, K and V: the dot product's bound */
+    attend_comparison attention; /* of heads, given q, k and v */
+    double output_ratio;         /* rule 1 of the output projection */
+    double quality_ratio;        /* rule 2 of out, end to end */
+    double max_error, rms_error; /* of out, end to end */
+    attend_element worst;        /* of the output projection */
+} attend_layer_comparison;
+
+ATTEND_API attend_status attend_layer_compare_sized(const attend_problem *problem, size_t problem_bytes,
+                                                    const attend_layer_weights *weights, size_t weights_bytes,
+                                                    const attend_layer_args *args, size_t args_bytes, int threads,
+                                                    attend_layer_comparison *comparison, size_t comparison_bytes);
+
+/* args holds out and the intermediate q, k, v and heads of one run. All tensors on the host. Errors as
+ * attend_compare(). */
+static inline attend_status attend_layer_compare(const attend_problem *problem, const attend_layer_weights *weights,
+                                                 const attend_layer_args *args, int threads, attend_layer_comparison *comparison)
+{
+    return attend_layer_compare_sized(problem, sizeof *problem, weights, sizeof *weights, args, sizeof *args, threads, comparison,
+                                      sizeof *comparison);
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,84 @@
+/* What a plan will do, and why so: kernel, tiles, memory, work expected, and what was not chosen. */
+#ifndef ATTEND_EXPLAIN_H
+#define ATTEND_EXPLAIN_H
+
+#include <attend/plan.h>
+#include <attend/context.h>
+#include <attend/problem.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A projection of a layer: y [rows, out] = x [rows, in]·Wᵀ. */
+typedef struct attend_projection_work {
+    int64_t rows, in, out;
+    int call;            /* those of one number go into one call of the library */
+    double flops, bytes; /* 2·rows·in·out; x, W and y once */
+} attend_projection_work;
+
+/* What a plan will do. Pairs are (query, key) pairs of all heads that causal, window, chunk, prefix and lengths leave visible;
+ * what masks, block masks and segments hide besides is known to the run alone, and not taken off. Without lists every sequence
+ * has its longest length; packed ones share the totals evenly. Exact up to 4 million rows, beyond from a sample of so many. */
+typedef struct attend_explanation {
+    attend_device device;
+    const char *kernel;           /* the row of the table that runs */
+    const char *kernel_unaligned; /* CUDA: what runs instead where rows of q, k or v do not lie at multiples of 16 bytes */
+    int tile_q, tile_k, threads;  /* 0: none. Rows of a tile are queries, with `grouped` those of all heads of a KV head */
+    bool grouped;
+    int64_t shared_bytes;
+    int64_t splits;         /* parts of the keys that are computed apart, then merged; 1: none */
+    int64_t blocks;         /* of the grid; on a CPU the units of work that threads take */
+    int64_t blocks_at_once; /* that the device holds; on a CPU its threads; 0: unknown */
+    size_t host_bytes, device_workspace_bytes, device_staging_bytes; /* as attend_plan_memory */
+    double pairs, pairs_computed;                                    /* visible; and those of the tiles that hold them */
+    double flops, bytes; /* of attention: 2·pairs·(head_dim + head_dim_v); its tensors once */
+    /* Of a layer. */
+    int projection_count; /* 4: Q, K, V, output; 0 for attention */
+    attend_projection_work projections[4];
+    const char *projection_library; /* NULL for attention */
+    double turn_bytes;              /* that rotary embedding and QK-norm read and write */
+} attend_explanation;
+
+ATTEND_API attend_status attend_plan_explain_sized(const attend_plan *plan, const attend_lists *lists, size_t lists_bytes,
+                                                   attend_explanation *explanation, size_t explanation_bytes);
+
+/* Explains a plan; lists may be NULL. Texts live as long as the plan. Errors: INVALID_ARGUMENT. */
+static inline attend_status attend_plan_explain(const attend_plan *plan, const attend_lists *lists,
+                                                attend_explanation *explanation)
+{
+    return attend_plan_explain_sized(plan, lists, sizeof *lists, explanation, sizeof *explanation);
+}
+
+/* The same in words, for people, with the rows of the kernel table that were not chosen and why. Writes at most `bytes`, the last
+ * of them 0, and returns how many all would need, without the 0; text may be NULL if bytes is 0. Returns 0 where it fails. */
+ATTEND_API size_t attend_plan_explain_text(const attend_plan *plan, const attend_lists *lists, char *text, size_t bytes);
+
+#define ATTEND_REASON_BYTES 160
+
+/* A row of the kernel table as a plan saw it. */
+typedef struct attend_kernel_choice {
+    const char *name;
+    attend_device device;
+    attend_dtype dtype;
+    bool chosen, chosen_unaligned;    /* as kernel and kernel_unaligned above */
+    char reason[ATTEND_REASON_BYTES]; /* of a row not chosen: "takes head_dim up to 64, the problem has 128" */
+} attend_kernel_choice;
+
+ATTEND_API bool attend_plan_choice_sized(const attend_plan *plan, size_t index, attend_kernel_choice *choice,
+                                         size_t choice_bytes);
+
+/* Row `index` of the table, in the order of attend_kernel(); false past the last. */
+static inline bool attend_plan_choice(const attend_plan *plan, size_t index, attend_kernel_choice *choice)
+{
+    return attend_plan_choice_sized(plan, index, choice, sizeof *choice);
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,40 @@
+/* What calls return, the sentence of a failure, and the library's version. */
+#ifndef ATTEND_STATUS_H
+#define ATTEND_STATUS_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define ATTEND_API __attribute__((visibility("default")))
+
+#define ATTEND_VERSION_MAJOR 0
+#define ATTEND_VERSION_MINOR 1
+#define ATTEND_VERSION_PATCH 0
+
+typedef enum attend_status {
+    ATTEND_OK = 0,
+    ATTEND_INVALID_ARGUMENT, /* a value that no backend can accept; the message names it */
+    ATTEND_UNSUPPORTED,      /* a valid problem that this backend or build does not do */
+    ATTEND_OUT_OF_MEMORY,    /* on the host or on the device */
+    ATTEND_NO_DEVICE,        /* no CUDA driver, no device of that index, or a build without CUDA */
+    ATTEND_DEVICE_ERROR,     /* CUDA or cuBLAS failed; the message has the call and CUDA's name for the error */
+    ATTEND_BAD_FILE,         /* a file whose content is not what its format promises */
+    ATTEND_IO_ERROR,         /* the system refused to open, read or write */
+    ATTEND_CANCELLED         /* a progress callback asked to stop */
+} attend_status;
+
+/* "ATTEND_INVALID_ARGUMENT" and so on; never NULL. */
+ATTEND_API const char *attend_status_name(attend_status status);
+
+/* The sentence of the last failure in the calling thread; "" before the first. Valid until that thread's next failure. */
+ATTEND_API const char *attend_error_message(void);
+
+/* The library's own version, "0.1.0". */
+ATTEND_API const char *attend_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

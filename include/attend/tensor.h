@@ -1,0 +1,61 @@
+/* Views of memory that the caller owns. */
+#ifndef ATTEND_TENSOR_H
+#define ATTEND_TENSOR_H
+
+#include <attend/status.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Activations and weights are of the first three; masks are ATTEND_U8, segment ids ATTEND_I32, indices of keys ATTEND_I64. */
+typedef enum attend_dtype { ATTEND_F32 = 0, ATTEND_F16, ATTEND_BF16, ATTEND_U8, ATTEND_I32, ATTEND_I64 } attend_dtype;
+
+/* Bytes of one element. */
+ATTEND_API size_t attend_dtype_bytes(attend_dtype dtype);
+/* "f32", "f16", "bf16", "u8", "i32", "i64". */
+ATTEND_API const char *attend_dtype_name(attend_dtype dtype);
+
+#define ATTEND_MAX_RANK 4
+
+/* A view of memory that the caller owns, on the host or on the device. Element (i, j, …) lies at
+ * data + i·stride[0] + j·stride[1] + …; strides count elements. All strides zero means row-major without gaps.
+ * A stride of 0 along one axis broadcasts an input; outputs must not overlap themselves or any input. */
+typedef struct attend_tensor {
+    void *data; /* NULL: absent. Inputs are never written through it. */
+    attend_dtype dtype;
+    int rank;
+    int64_t shape[ATTEND_MAX_RANK];
+    int64_t stride[ATTEND_MAX_RANK];
+} attend_tensor;
+
+/* Row-major views without gaps. Activations of attention are [batch, seqlen, heads, head_dim]: permute the strides
+ * where memory holds [batch, heads, seqlen, head_dim], offset `data` into packed QKV. */
+static inline attend_tensor attend_tensor_4d(void *data, attend_dtype dtype, int64_t n0, int64_t n1, int64_t n2, int64_t n3)
+{
+    attend_tensor t = {data, dtype, 4, {n0, n1, n2, n3}, {0, 0, 0, 0}};
+    return t;
+}
+static inline attend_tensor attend_tensor_3d(void *data, attend_dtype dtype, int64_t n0, int64_t n1, int64_t n2)
+{
+    attend_tensor t = {data, dtype, 3, {n0, n1, n2, 0}, {0, 0, 0, 0}};
+    return t;
+}
+static inline attend_tensor attend_tensor_2d(void *data, attend_dtype dtype, int64_t n0, int64_t n1)
+{
+    attend_tensor t = {data, dtype, 2, {n0, n1, 0, 0}, {0, 0, 0, 0}};
+    return t;
+}
+static inline attend_tensor attend_tensor_1d(void *data, attend_dtype dtype, int64_t n0)
+{
+    attend_tensor t = {data, dtype, 1, {n0, 0, 0, 0}, {0, 0, 0, 0}};
+    return t;
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
