@@ -228,13 +228,14 @@ static void measure(attend_context *context, pieces *pieces, const row *r, int t
     pieces->count = 0, s.count = 0, s.highest_peak = 0;
     for (double begin = bench_now(); goes_on(&s, begin, seconds);) {
         double before = reads ? bench_peak_read(j.attention.k.data, kv_bytes, threads) : bench_peak_flops(threads);
+        clock = bench_clock(threads);
         const double start = bench_now();
         pieces->at = 0, pieces->last = start;
         run(&j);
         const double time = bench_now() - start;
         end_piece(pieces, 0, 0);
         double after = reads ? bench_peak_read(j.attention.v.data, kv_bytes, threads) : bench_peak_flops(threads);
-        clock = bench_clock(threads);
+        clock = fmax(clock, bench_clock(threads)); /* one of the two may have been interrupted */
         fold_pieces(pieces, clock);
         note(&s, work, time, fmax(before, after), flop_a_cycle * clock * threads);
     }
