@@ -216,7 +216,7 @@ template <typename T> __global__ void __launch_bounds__(warps *lanes) inspect_ro
     __shared__ tiles shared;
     const attend_problem &problem = a.problem;
     const attend_inspection &want = a.look.want;
-    const int64_t unit = blockIdx.x, b = unit / a.blocks / problem.num_heads, head = unit / a.blocks % problem.num_heads;
+    const int64_t unit = a.first_block + blockIdx.x, b = unit / a.blocks / problem.num_heads, head = unit / a.blocks % problem.num_heads;
     const int64_t row0 = unit % a.blocks * rows, head_kv = head / (problem.num_heads / problem.num_kv_heads);
     const attend_sequence sequence = attend_sequence_of(&problem, &a.lists, b);
     const int64_t all_rows = attend_rows_of(&problem, &sequence);
@@ -373,17 +373,21 @@ const void *kernel_of(attend_dtype dtype)
 
 } // namespace
 
-cudaError_t attend_inspect(const attend_inspect_args *args, cudaStream_t stream)
+cudaError_t attend_inspect_blocks(const attend_inspect_args *args, int64_t count, cudaStream_t stream)
+{
+    void *parameters[] = {const_cast<attend_inspect_args *>(args)};
+    if (count == 0) return cudaSuccess;
+    if (count > INT_MAX) return cudaErrorInvalidConfiguration;
+    return cudaLaunchKernel(kernel_of(args->problem.dtype), static_cast<unsigned>(count), warps * lanes, parameters, 0, stream);
+}
+
+cudaError_t attend_inspect_finish(const attend_inspect_args *args, cudaStream_t stream)
 {
     const attend_tensor &map = args->look.want.map;
-    const int64_t heads = args->problem.batch * args->problem.num_heads, blocks = heads * args->blocks;
-    const int64_t finishing = heads * (map.data ? map.shape[2] * map.shape[3] : 0) + heads, threads = warps * lanes;
+    const int64_t heads = args->problem.batch * args->problem.num_heads, all = heads * (map.data ? map.shape[2] * map.shape[3] : 0) + heads;
+    const int64_t threads = warps * lanes, blocks = (all + threads - 1) / threads;
     void *parameters[] = {const_cast<attend_inspect_args *>(args)};
-    if (blocks > INT_MAX || (finishing + threads - 1) / threads > INT_MAX) return cudaErrorInvalidConfiguration;
-    cudaError_t error = cudaSuccess;
-    if (blocks > 0)
-        error = cudaLaunchKernel(kernel_of(args->problem.dtype), static_cast<unsigned>(blocks), threads, parameters, 0, stream);
-    if (error != cudaSuccess || finishing == 0) return error;
-    return cudaLaunchKernel(reinterpret_cast<const void *>(&inspect_finish),
-                            static_cast<unsigned>((finishing + threads - 1) / threads), threads, parameters, 0, stream);
+    if (blocks == 0) return cudaSuccess;
+    if (blocks > INT_MAX) return cudaErrorInvalidConfiguration;
+    return cudaLaunchKernel(reinterpret_cast<const void *>(&inspect_finish), static_cast<unsigned>(blocks), threads, parameters, 0, stream);
 }

@@ -20,12 +20,15 @@ typedef struct attend_inspect_args {
     attend_terms terms;
     attend_look look;
     int64_t blocks;               /* of a head */
+    int64_t first_block;          /* of those launched */
     int64_t map_first, map_slots; /* the first block that the map touches; rows of slots a head */
     float *slots;                 /* zeros, [batch][num_heads][map_slots][X]: block b leaves tile row y at b - map_first + y */
     double *sums;                 /* [batch][num_heads][blocks][2]: weight, weight·distance */
 } attend_inspect_args;
 
-cudaError_t attend_inspect(const attend_inspect_args *args, cudaStream_t stream);
+/* `count` of the batch·num_heads·blocks blocks, from first_block on; then, once all are done, what they share. */
+cudaError_t attend_inspect_blocks(const attend_inspect_args *args, int64_t count, cudaStream_t stream);
+cudaError_t attend_inspect_finish(const attend_inspect_args *args, cudaStream_t stream);
 
 #ifdef __cplusplus
 }

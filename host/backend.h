@@ -7,11 +7,13 @@
 #include "problem.h"
 #include "status.h"
 #include "tensor.h"
+#include "watch.h"
 
 struct attend_context {
     const struct attend_backend *backend;
     void *state;    /* the backend's */
     char name[128]; /* for people; the backend fills it */
+    attend_watch watch;
 };
 
 struct attend_plan {
@@ -26,6 +28,10 @@ struct attend_plan {
 
 /* Fails unless the plan is there and of this operation. */
 attend_status attend_plan_check(const attend_plan *plan, attend_operation operation);
+
+/* Around what a backend does for a plan: telling that it begins, and once it succeeded and is done, that it ended. */
+attend_status attend_plan_begin(const attend_plan *plan);
+attend_status attend_plan_end(const attend_plan *plan);
 
 typedef struct attend_backend {
     attend_device device;

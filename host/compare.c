@@ -112,12 +112,13 @@ static void judge_quality(comparing *c)
 attend_status attend_compare_resolved(const attend_problem *problem, const attend_attention_args *args, int threads,
                                       attend_comparison *result)
 {
+    attend_watch nobody = {0};
     comparing c = {.problem = problem, .args = args, .result = result, .reference_finite = true};
     memset(result, 0, sizeof *result);
     ATTEND_TRY(attend_lists_check(problem, args));
     c.tiles_a_head = (attend_rows_q(problem) + ATTEND_TILE_ROWS - 1) / ATTEND_TILE_ROWS;
     c.tiles = calloc((size_t)(attend_tensor_batch(problem) * problem->num_heads * c.tiles_a_head) + 1, sizeof *c.tiles);
-    bool complete = c.tiles && attend_reference_attention(problem, args, threads, take_row, &c);
+    bool complete = c.tiles && attend_reference_attention(problem, args, threads, &nobody, take_row, &c);
     if (complete) judge_quality(&c);
     free(c.tiles);
     if (!complete) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's copy of K and V");

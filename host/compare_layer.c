@@ -53,7 +53,8 @@ static attend_status compare_projection(const projection *p, int threads, double
     size_t elements = (size_t)(p->y.shape[0] * p->y.shape[1] * p->y.shape[2] * p->y.shape[3]) + 1;
     double *exact = malloc(elements * sizeof *exact), *bound = malloc(elements * sizeof *bound);
     attend_reference_projection to = {.exact = exact, .bound = bound};
-    bool complete = exact && bound && attend_reference_project(p->x, p->weight, p->bias, p->dtype, threads, &to);
+    attend_watch nobody = {0};
+    bool complete = exact && bound && attend_reference_project(p->x, p->weight, p->bias, p->dtype, threads, &nobody, &to);
     if (complete && p->problem)
         attend_reference_turn_all(p->problem, p->args, p->norm, p->norm_bias, p->y.shape[2], false, exact, bound);
     if (complete) judge_bound(p, exact, bound, ratio, worst);
@@ -135,9 +136,10 @@ static attend_status compare_end_to_end(const attend_problem *p, const attend_la
     attend_layer_args inputs = *args;
     inputs.lse = (attend_tensor){0};
     attend_reference_layer exact, rounded = {0};
+    attend_watch nobody = {0};
     attend_tensor actual = one_head(&args->out);
-    bool complete = attend_reference_run_layer(p, w, &inputs, false, threads, &exact) &&
-                    attend_reference_run_layer(p, w, &inputs, true, threads, &rounded);
+    bool complete = attend_reference_run_layer(p, w, &inputs, false, threads, &nobody, &exact) &&
+                    attend_reference_run_layer(p, w, &inputs, true, threads, &nobody, &rounded);
     bool finite = complete && judge_end_to_end(p, &actual, &exact, &rounded, result);
     attend_reference_free_layer(&exact);
     attend_reference_free_layer(&rounded);

@@ -13,6 +13,9 @@ typedef struct attend_count {
     double pairs, pairs_computed; /* of all heads and batch entries */
 } attend_count;
 
+/* Rows, width of a row and width of the result of a layer's four projections: Q, K, V, output. */
+void attend_count_projections(const attend_problem *problem, int64_t sizes[4][3]);
+
 /* A resolved problem; lists on the host, each may be NULL. tiling.rows 0: pairs_computed are the pairs. */
 attend_count attend_count_pairs(const attend_problem *problem, const attend_lists *lists, const attend_tiling *tiling);
 

@@ -41,12 +41,8 @@ static void count(const attend_problem *p, const attend_lists *lists, attend_exp
 
 static void count_projections(const attend_problem *p, attend_explanation *e)
 {
-    const int64_t rows_q = attend_tensor_batch(p) * attend_rows_q(p), rows_k = attend_tensor_batch(p) * attend_rows_k(p);
-    const int64_t source = attend_problem_is_cross(p) ? p->context_hidden_size : p->hidden_size;
-    const int64_t sizes[4][3] = {{rows_q, p->hidden_size, p->num_heads * p->head_dim},
-                                 {rows_k, source, p->num_kv_heads * p->head_dim},
-                                 {rows_k, source, p->num_kv_heads * p->head_dim_v},
-                                 {rows_q, p->num_heads * p->head_dim_v, p->output_size}};
+    int64_t sizes[4][3];
+    attend_count_projections(p, sizes);
     e->projection_count = 4;
     for (int i = 0; i < 4; i++) {
         attend_projection_work *w = &e->projections[i];

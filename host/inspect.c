@@ -114,7 +114,9 @@ static attend_status inspect(attend_plan *plan, attend_attention_args *args, con
     ATTEND_TRY(attend_side_resolve(p, &side));
     ATTEND_TRY(attend_expected_resolve(arguments, 10, &side));
     ATTEND_TRY(attend_expected_check_rows(arguments, 3));
-    return plan->context->backend->inspect(plan, args, &look);
+    ATTEND_TRY(attend_watch_begin(&plan->context->watch, &(attend_work){.attention = 1}));
+    ATTEND_TRY(plan->context->backend->inspect(plan, args, &look));
+    return attend_plan_end(plan);
 }
 
 attend_status attend_attention_inspect_sized(attend_plan *plan, const attend_attention_args *args, size_t args_bytes,

@@ -1,5 +1,6 @@
 /* Plans: validated once, run many times. Each call here checks what the caller gave and hands it to the backend. */
 #include "backend.h"
+#include "count.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -50,12 +51,44 @@ attend_status attend_plan_check(const attend_plan *plan, attend_operation operat
     return ATTEND_OK;
 }
 
+/* Of a run on whole sequences: lists may lie on the device. */
+static attend_work work_of(const attend_plan *plan)
+{
+    const attend_problem *p = &plan->problem;
+    attend_work work = {.attention = 2 * (double)(p->head_dim + p->head_dim_v) *
+                                     attend_count_pairs(p, &(attend_lists){0}, &(attend_tiling){0, 0, 1}).pairs};
+    int64_t sizes[4][3];
+    if (plan->operation != ATTEND_LAYER) return work;
+    attend_count_projections(p, sizes);
+    for (int i = 0; i < 4; i++) work.projections[i] = 2 * (double)sizes[i][0] * (double)sizes[i][1] * (double)sizes[i][2];
+    return work;
+}
+
+attend_status attend_plan_begin(const attend_plan *plan)
+{
+    attend_watch *watch = &plan->context->watch;
+    if (!watch->progress) return ATTEND_OK;
+    const attend_work work = work_of(plan);
+    return attend_watch_begin(watch, &work);
+}
+
+attend_status attend_plan_end(const attend_plan *plan)
+{
+    attend_watch *watch = &plan->context->watch;
+    if (!watch->progress) return ATTEND_OK;
+    ATTEND_TRY(plan->context->backend->synchronize(plan->context));
+    attend_watch_end(watch);
+    return ATTEND_OK;
+}
+
 attend_status attend_attention_forward_sized(attend_plan *plan, const attend_attention_args *args, size_t args_bytes)
 {
     attend_attention_args resolved;
     ATTEND_TRY(attend_plan_check(plan, ATTEND_ATTENTION));
     ATTEND_TRY(attend_attention_args_resolve(&plan->problem, args, args_bytes, &resolved));
-    return plan->context->backend->attention_forward(plan, &resolved);
+    ATTEND_TRY(attend_plan_begin(plan));
+    ATTEND_TRY(plan->context->backend->attention_forward(plan, &resolved));
+    return attend_plan_end(plan);
 }
 
 attend_status attend_layer_forward_sized(attend_plan *plan, const attend_layer_args *args, size_t args_bytes)
@@ -63,7 +96,9 @@ attend_status attend_layer_forward_sized(attend_plan *plan, const attend_layer_a
     attend_layer_args resolved;
     ATTEND_TRY(attend_plan_check(plan, ATTEND_LAYER));
     ATTEND_TRY(attend_layer_args_resolve(&plan->problem, args, args_bytes, &resolved));
-    return plan->context->backend->layer_forward(plan, &resolved);
+    ATTEND_TRY(attend_plan_begin(plan));
+    ATTEND_TRY(plan->context->backend->layer_forward(plan, &resolved));
+    return attend_plan_end(plan);
 }
 
 attend_status attend_plan_memory_usage_sized(const attend_plan *plan, attend_plan_memory *memory, size_t memory_bytes)

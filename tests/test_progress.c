@@ -1,5 +1,8 @@
-/* The progress callback: called from the calling thread, never back, to the end; asking to stop stops; and it changes no bit. */
-#include "support/fixture.h"
+/* The progress callback: from nothing to all, over a whole layer and over an inspection too; called from the calling thread, never
+   back; it changes no bit; and wherever it asks to stop, the run stops, its plan goes on to serve, and nothing is lost. */
+#include "support/inspection.h"
+#include "problem.h"
+#include "values/values.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -11,17 +14,149 @@
 typedef struct watch {
     pthread_t caller;
     int calls, stop_at; /* stop_at 0: never */
-    int64_t done, total;
+    int steps;          /* different fractions told */
+    double first, part;
     bool elsewhere, backwards;
 } watch;
 
 static bool look(void *user, int64_t done, int64_t total)
 {
     watch *w = user;
+    const double part = (double)done / (double)total;
+    if (w->calls == 0) w->first = part;
     w->elsewhere |= !pthread_equal(w->caller, pthread_self());
-    w->backwards |= done < w->done || done > total || (w->total && total != w->total);
-    w->done = done, w->total = total;
+    w->backwards |= part < w->part || part > 1 || done < 0;
+    w->steps += w->calls == 0 || part != w->part;
+    w->part = part;
     return ++w->calls != w->stop_at;
+}
+
+typedef enum kind { ATTENTION, LAYER, INSPECTION, INSPECTION_WITH_LSE } kind;
+
+typedef struct subject {
+    const char *name;
+    kind kind;
+    attend_problem problem;
+    int steps, device_steps; /* at least so many different fractions are told; on CUDA, where slices are larger, so many */
+} subject;
+
+static const subject subjects[] = {
+    {"few rows", ATTENTION, {.batch = 2, .seqlen_q = 1, .seqlen_k = 1500, .num_heads = 4, .num_kv_heads = 2, .head_dim = 16}, 3, 2},
+    {"whole rows", ATTENTION, {.batch = 2, .seqlen_q = 200, .seqlen_k = 200, .num_heads = 4, .head_dim = 16, .causal = ATTEND_CAUSAL_TOP_LEFT}, 5, 2},
+    {"split keys", ATTENTION, {.batch = 1, .seqlen_q = 20, .seqlen_k = 1500, .num_heads = 4, .num_kv_heads = 2, .head_dim = 16}, 3, 2},
+    {"many heads", ATTENTION, {.batch = 30, .seqlen_q = 4, .seqlen_k = 4, .num_heads = 30, .head_dim = 8}, 10, 3},
+    {"no queries", ATTENTION, {.batch = 1, .seqlen_q = 0, .seqlen_k = 5, .num_heads = 2, .head_dim = 8}, 2, 2},
+    {"layer", LAYER, {.batch = 2, .seqlen_q = 70, .num_heads = 4, .num_kv_heads = 2, .head_dim = 16, .hidden_size = 48,
+                      .causal = ATTEND_CAUSAL_TOP_LEFT, .rotary = ATTEND_ROTARY_HALVES}, 6, 4},
+    {"cross-attention", LAYER, {.batch = 1, .seqlen_q = 20, .seqlen_k = 40, .num_heads = 2, .head_dim = 16, .hidden_size = 24,
+                                .context_hidden_size = 32}, 6, 5},
+    {"inspection", INSPECTION, {.batch = 30, .seqlen_q = 20, .seqlen_k = 20, .num_heads = 16, .num_kv_heads = 2, .head_dim = 8,
+                                .causal = ATTEND_CAUSAL_TOP_LEFT}, 10, 3},
+    {"inspection with LSE", INSPECTION_WITH_LSE, {.batch = 1, .seqlen_q = 120, .seqlen_k = 120, .num_heads = 2, .head_dim = 8}, 3, 2},
+};
+enum { SUBJECTS = sizeof subjects / sizeof *subjects, BLOCKS = 16 };
+
+/* A subject with its memory; what it writes lies in `out`, or in the inspection. */
+typedef struct work {
+    const subject *s;
+    attend_problem p; /* resolved */
+    attend_layer_weights weights;
+    attend_layer_args layer;
+    attend_attention_args attention;
+    test_inspection inspection;
+    attend_tensor out;
+    void *blocks[BLOCKS];
+    int count;
+} work;
+
+static attend_tensor filled(work *w, int rank, const int64_t *shape, float deviation)
+{
+    attend_tensor t = {.dtype = ATTEND_F32, .rank = rank};
+    int64_t elements = 1;
+    for (int i = rank - 1; i >= 0; i--) t.shape[i] = shape[i], t.stride[i] = elements, elements *= shape[i];
+    assert_true(w->count < BLOCKS);
+    t.data = w->blocks[w->count++] = calloc((size_t)elements + 1, sizeof(float));
+    assert_non_null(t.data);
+    if (deviation > 0) attend_values_gauss((uint64_t)w->count, deviation, &t);
+    return t;
+}
+
+static void make_layer(work *w)
+{
+    const attend_problem *p = &w->p;
+    const int64_t hq = p->num_heads * p->head_dim, hk = p->num_kv_heads * p->head_dim, hidden = p->hidden_size;
+    const int64_t source = p->context_hidden_size ? p->context_hidden_size : hidden;
+    w->weights.wq = filled(w, 2, (int64_t[]){hq, hidden}, 0.2f);
+    w->weights.wk = filled(w, 2, (int64_t[]){hk, source}, 0.2f);
+    w->weights.wv = filled(w, 2, (int64_t[]){hk, source}, 0.2f);
+    w->weights.wo = filled(w, 2, (int64_t[]){hidden, hq}, 0.2f);
+    w->layer.x = filled(w, 3, (int64_t[]){p->batch, p->seqlen_q, hidden}, 1);
+    if (p->context_hidden_size) w->layer.context = filled(w, 3, (int64_t[]){p->batch, p->seqlen_k, source}, 1);
+    w->out = w->layer.out = filled(w, 3, (int64_t[]){p->batch, p->seqlen_q, hidden}, 0);
+}
+
+static void make(work *w, const subject *s)
+{
+    *w = (work){.s = s};
+    if (attend_problem_resolve(&s->problem, sizeof s->problem, s->kind == LAYER ? ATTEND_LAYER : ATTEND_ATTENTION, &w->p))
+        fail_msg("%s: %s", s->name, attend_error_message());
+    const attend_problem *p = &w->p;
+    if (s->kind == LAYER) {
+        make_layer(w);
+        return;
+    }
+    w->attention.q = filled(w, 4, (int64_t[]){p->batch, p->seqlen_q, p->num_heads, p->head_dim}, 1);
+    w->attention.k = filled(w, 4, (int64_t[]){p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim}, 1);
+    w->attention.v = filled(w, 4, (int64_t[]){p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim}, 1);
+    w->out = w->attention.out = filled(w, 4, (int64_t[]){p->batch, p->seqlen_q, p->num_heads, p->head_dim}, 0);
+    if (s->kind == INSPECTION_WITH_LSE) w->attention.lse = filled(w, 3, (int64_t[]){p->batch, p->num_heads, p->seqlen_q}, 1);
+    if (s->kind >= INSPECTION) {
+        test_inspection_make(&w->inspection, p);
+        w->out = w->inspection.want.weights; /* the largest of what it writes */
+    }
+}
+
+static void release(work *w)
+{
+    for (int i = 0; i < w->count; i++) free(w->blocks[i]);
+    if (w->s->kind >= INSPECTION) test_inspection_free(&w->inspection);
+}
+
+static attend_plan *plan_of(work *w, attend_context *context)
+{
+    attend_plan *plan;
+    if (w->s->kind == LAYER ? attend_layer_plan(context, &w->s->problem, &w->weights, &plan)
+                            : attend_attention_plan(context, &w->s->problem, &plan))
+        fail_msg("%s: %s", w->s->name, attend_error_message());
+    return plan;
+}
+
+static attend_status run(work *w, attend_plan *plan)
+{
+    return w->s->kind == LAYER       ? attend_layer_forward(plan, &w->layer)
+           : w->s->kind == ATTENTION ? attend_attention_forward(plan, &w->attention)
+                                     : attend_attention_inspect(plan, &w->attention, &w->inspection.want);
+}
+
+static size_t out_bytes(const work *w)
+{
+    size_t bytes = sizeof(float);
+    for (int i = 0; i < w->out.rank; i++) bytes *= (size_t)w->out.shape[i];
+    return bytes;
+}
+
+/* What a run without anybody looking writes. */
+static unsigned char *unwatched(work *w)
+{
+    attend_context *context = test_context();
+    attend_plan *plan = plan_of(w, context);
+    if (run(w, plan) || attend_synchronize(context)) fail_msg("%s: %s", w->s->name, attend_error_message());
+    attend_plan_destroy(plan);
+    attend_context_destroy(context);
+    unsigned char *copy = malloc(out_bytes(w) + 1);
+    memcpy(copy, w->out.data, out_bytes(w));
+    memset(w->out.data, 0xff, out_bytes(w));
+    return copy;
 }
 
 static attend_context *watched(watch *w, int threads)
@@ -34,73 +169,74 @@ static attend_context *watched(watch *w, int threads)
     return context;
 }
 
-static test_case some_case(int64_t seqlen_q, int64_t seqlen_k)
-{
-    return (test_case){.problem = {.batch = 2, .seqlen_q = seqlen_q, .seqlen_k = seqlen_k, .num_heads = 4, .num_kv_heads = 2, .head_dim = 32,
-                                   .causal = ATTEND_CAUSAL_BOTTOM_RIGHT},
-                       .seed = 3};
-}
+static bool is_cuda(const attend_context *context) { return attend_context_device(context) == ATTEND_CUDA; }
 
-/* Few rows, whole rows, and keys split in spans. */
-static const int64_t shapes[][2] = {{1, 1500}, {500, 500}, {20, 3000}};
-
-static void it_tells_of_the_way_to_the_end_and_changes_no_bit(void **state)
+static void it_tells_of_the_way_from_nothing_to_all_and_changes_no_bit(void **state)
 {
     (void)state;
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < SUBJECTS; i++)
         for (int threads = 1; threads <= 3; threads += 2) {
-            test_case c = some_case(shapes[i][0], shapes[i][1]);
-            test_fixture f;
-            watch w = {0};
-            test_fixture_make(&f, &c);
-            attend_context *plain = test_context(), *context = watched(&w, threads);
-            test_fixture_run(&f, plain);
-            unsigned char *before = malloc(f.out.size);
-            memcpy(before, f.out.bytes, f.out.size);
-            memset(f.out.bytes, 0xff, f.out.size);
-            test_fixture_run(&f, context);
-            assert_memory_equal(before, f.out.bytes, f.out.size);
-            assert_true(w.calls > 0 && w.total > 0);
-            assert_int_equal(w.done, w.total);
-            assert_false(w.elsewhere || w.backwards);
+            work w;
+            watch seen = {0};
+            make(&w, &subjects[i]);
+            unsigned char *before = unwatched(&w);
+            attend_context *context = watched(&seen, threads);
+            attend_plan *plan = plan_of(&w, context);
+            assert_int_equal(seen.calls, 0);
+            if (run(&w, plan)) fail_msg("%s: %s", w.s->name, attend_error_message());
+            if (memcmp(before, w.out.data, out_bytes(&w))) fail_msg("%s: bits differ", w.s->name); /* all is there, unsynchronised */
+            if (seen.first != 0 || seen.part != 1 || seen.elsewhere || seen.backwards)
+                fail_msg("%s, %d threads: from %g to %g%s%s", w.s->name, threads, seen.first, seen.part,
+                         seen.elsewhere ? ", on another thread" : "", seen.backwards ? ", and back" : "");
+            const int least = is_cuda(context) ? w.s->device_steps : threads == 1 ? w.s->steps : 2;
+            if (seen.steps < least) fail_msg("%s, %d threads: told of %d fractions, expected %d", w.s->name, threads, seen.steps, least);
+            if (is_cuda(context)) threads = 3; /* they are the CPU's */
+            attend_plan_destroy(plan);
+            attend_context_destroy(context);
             free(before);
-            test_fixture_free(&f);
-            attend_context_destroy(plain), attend_context_destroy(context);
+            release(&w);
         }
 }
 
-static void it_can_stop_a_run(void **state)
+static void it_stops_wherever_it_is_asked_and_goes_on_another_time(void **state)
 {
     (void)state;
-    test_case c = some_case(900, 900);
-    test_fixture f;
-    attend_plan *plan;
-    watch w = {.stop_at = 1};
-    test_fixture_make(&f, &c);
-    attend_context *context = watched(&w, 1);
-    assert_int_equal(attend_attention_plan(context, &c.problem, &plan), ATTEND_OK);
-    attend_status status = attend_attention_forward(plan, &f.args);
-    if (w.total > w.done) {
-        assert_int_equal(status, ATTEND_CANCELLED);
-        assert_string_equal(attend_status_name(status), "ATTEND_CANCELLED");
-        assert_non_null(strstr(attend_error_message(), "the progress callback asked to stop after"));
-        assert_int_equal(w.calls, 1);
+    for (int i = 0; i < SUBJECTS; i++) {
+        work w;
+        watch seen = {0};
+        make(&w, &subjects[i]);
+        unsigned char *before = unwatched(&w);
+        attend_context *context = watched(&seen, 1);
+        attend_plan *plan = plan_of(&w, context);
+        assert_int_equal(run(&w, plan), ATTEND_OK);
+        const int calls = seen.calls; /* the last tells that all is done: nothing is left to stop */
+        const int stops[] = {1, calls / 3, calls / 2, calls - 1};
+        for (int n = 0; n < 4; n++) {
+            const int at = stops[n] > 0 ? stops[n] : 1;
+            if (n > 0 && stops[n] <= stops[n - 1]) continue;
+            seen.calls = 0, seen.part = 0, seen.stop_at = at;
+            const attend_status status = run(&w, plan);
+            if (status != ATTEND_CANCELLED) fail_msg("%s, asked at call %d of %d: %s", w.s->name, at, calls, attend_status_name(status));
+            assert_non_null(strstr(attend_error_message(), "the progress callback asked to stop after "));
+            assert_int_equal(seen.calls, at);
+        }
+        memset(w.out.data, 0xff, out_bytes(&w));
+        seen.calls = 0, seen.part = 0, seen.stop_at = calls;
+        if (run(&w, plan)) fail_msg("%s: %s", w.s->name, attend_error_message());
+        assert_int_equal(seen.calls, calls);
+        if (memcmp(before, w.out.data, out_bytes(&w))) fail_msg("%s: bits differ after runs that were stopped", w.s->name);
+        attend_plan_destroy(plan);
+        attend_context_destroy(context);
+        free(before);
+        release(&w);
     }
-    w.stop_at = 0, w.done = w.calls = 0; /* the context and the plan go on as before */
-    assert_int_equal(attend_attention_forward(plan, &f.args), ATTEND_OK);
-    assert_int_equal(attend_synchronize(context), ATTEND_OK);
-    test_fixture_check(&f);
-    assert_int_equal(w.done, w.total);
-    attend_plan_destroy(plan);
-    attend_context_destroy(context);
-    test_fixture_free(&f);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(it_tells_of_the_way_to_the_end_and_changes_no_bit),
-        cmocka_unit_test(it_can_stop_a_run),
+        cmocka_unit_test(it_tells_of_the_way_from_nothing_to_all_and_changes_no_bit),
+        cmocka_unit_test(it_stops_wherever_it_is_asked_and_goes_on_another_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

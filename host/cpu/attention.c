@@ -3,7 +3,6 @@
 #include "cpu.h"
 #include "../arguments.h"
 
-#include <inttypes.h>
 #include <omp.h>
 
 int64_t attend_cpu_rows_of(const attend_problem *p) { return p->num_heads / p->num_kv_heads * p->seqlen_q; }
@@ -169,30 +168,6 @@ int64_t attend_cpu_units(const attend_cpu_plan *plan, int64_t heads_together)
     return (plan->way == ATTEND_CPU_FEW ? heads / heads_together : heads * parts_of(plan)) * spans;
 }
 
-/* Units that are done, of which the calling thread, the team's first, tells. */
-typedef struct tally {
-    const attend_cpu_context *context;
-    int64_t done, total;
-    bool cancelled;
-} tally;
-
-static bool goes_on(const tally *t) { return !t->context->progress || !__atomic_load_n(&t->cancelled, __ATOMIC_RELAXED); }
-
-static void count(tally *t)
-{
-    if (!t->context->progress) return;
-    const int64_t done = __atomic_add_fetch(&t->done, 1, __ATOMIC_RELAXED);
-    if (omp_get_thread_num() == 0 && !t->context->progress(t->context->progress_user, done, t->total))
-        __atomic_store_n(&t->cancelled, true, __ATOMIC_RELAXED);
-}
-
-static attend_status finish(tally *t)
-{
-    if (t->cancelled) return attend_fail(ATTEND_CANCELLED, "the progress callback asked to stop after %" PRId64 " of %" PRId64 " units", t->done, t->total);
-    if (t->context->progress) t->context->progress(t->context->progress_user, t->total, t->total);
-    return ATTEND_OK;
-}
-
 attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention_args *args)
 {
     const attend_problem *p = plan->problem;
@@ -205,7 +180,8 @@ attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention
     bool few = plan->way == ATTEND_CPU_FEW, merges = plan->way != ATTEND_CPU_WHOLE;
     int64_t packs = few ? 0 : heads * ((p->seqlen_k + plan->blocking.keys - 1) / plan->blocking.keys);
     int64_t units = attend_cpu_units(plan, few_heads(plan, args));
-    tally tally = {plan->context, 0, units, false};
+    attend_watch *watch = plan->context->watch;
+    attend_watch_stage(watch, watch->work.attention, units);
     int64_t threads = plan->context->threads, most = units > packs ? units : packs;
 #pragma omp parallel num_threads((int)(most < threads ? most + !most : threads))
     {
@@ -214,17 +190,17 @@ attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention
         for (int64_t i = 0; i < packs; i++) pack_block(plan, args, i);
 #pragma omp for schedule(dynamic, 1)
         for (int64_t i = 0; i < units; i++) {
-            if (!goes_on(&tally)) continue;
+            if (!attend_watch_goes_on(watch)) continue;
             if (few)
                 run_few_unit(plan, args, i, scratch);
             else
                 run_unit(plan, args, i, scratch);
-            count(&tally);
+            attend_watch_count(watch, 1, omp_get_thread_num() == 0);
         }
-        if (merges && goes_on(&tally)) {
+        if (merges && attend_watch_goes_on(watch)) {
 #pragma omp for schedule(static)
             for (int64_t i = 0; i < rows; i++) merge_row(plan, args, i, scratch);
         }
     }
-    return finish(&tally);
+    return attend_watch_status(watch);
 }

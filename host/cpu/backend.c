@@ -14,7 +14,7 @@ static attend_status context_create(const attend_context_options *options, atten
     ATTEND_TRY(attend_cpu_kernel_choose(&kernel, &forced));
     attend_cpu_context *cpu = malloc(sizeof *cpu);
     if (!cpu) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a context");
-    *cpu = (attend_cpu_context){options->threads ? options->threads : attend_cpu_usable_threads(), kernel, forced, options->progress, options->progress_user};
+    *cpu = (attend_cpu_context){options->threads ? options->threads : attend_cpu_usable_threads(), kernel, forced, &context->watch};
     context->state = cpu;
     snprintf(context->name, sizeof context->name, "CPU, %d thread%s, %s", cpu->threads, cpu->threads == 1 ? "" : "s", kernel->name);
     return ATTEND_OK;

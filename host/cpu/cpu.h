@@ -13,8 +13,7 @@ typedef struct attend_cpu_context {
     int threads;
     const attend_cpu_kernel *kernel;
     bool forced; /* by ATTEND_CPU_ISA */
-    attend_progress *progress;
-    void *progress_user;
+    attend_watch *watch; /* the context's */
 } attend_cpu_context;
 
 typedef struct attend_cpu_projection attend_cpu_projection; /* projection.c */
@@ -65,10 +64,11 @@ attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention
 
 attend_status attend_cpu_inspect(attend_plan *plan, const attend_attention_args *args, const attend_look *look);
 
-/* y = x·Wᵀ + b for x [batch, seqlen, in], y [batch, seqlen, out] of any row strides. */
+/* y = x·Wᵀ + b for x [batch, seqlen, in], y [batch, seqlen, out] of any row strides; so much work, to tell of. */
 attend_status attend_cpu_projection_create(const attend_tensor *weight, const attend_tensor *bias, int64_t batch,
                                            int64_t seqlen, int threads, size_t *bytes, attend_cpu_projection **projection);
-attend_status attend_cpu_project(const attend_cpu_projection *projection, const attend_tensor *x, const attend_tensor *y);
+attend_status attend_cpu_project(const attend_cpu_projection *projection, const attend_tensor *x, const attend_tensor *y, double work,
+                                 attend_watch *watch);
 void attend_cpu_projection_destroy(attend_cpu_projection *projection);
 
 /* Norm and rotary embedding of q or k, in place. */

@@ -325,11 +325,17 @@ static void run(const inspecting *w)
 {
     int64_t heads = w->problem->batch * w->problem->num_heads, units = heads * w->blocks;
     int64_t tile_rows = wants_map(w) ? heads * w->look->want.map.shape[2] : 0;
+    attend_watch *watch = w->plan->context->watch;
+    attend_watch_stage(watch, watch->work.attention, units);
 #pragma omp parallel num_threads(w->plan->context->threads)
     {
         memory *m = lay_out(w, omp_get_thread_num());
 #pragma omp for schedule(dynamic, 1)
-        for (int64_t i = 0; i < units; i++) inspect_block(w, units - 1 - i, m);
+        for (int64_t i = 0; i < units; i++) {
+            if (!attend_watch_goes_on(watch)) continue;
+            inspect_block(w, units - 1 - i, m);
+            attend_watch_count(watch, 1, omp_get_thread_num() == 0);
+        }
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < tile_rows; i++) finish_tiles(w, i / w->look->want.map.shape[2], i % w->look->want.map.shape[2]);
 #pragma omp for schedule(static)
@@ -353,6 +359,6 @@ attend_status attend_cpu_inspect(attend_plan *plan, const attend_attention_args 
     bool complete = reserve(&w);
     if (complete) run(&w);
     free(w.slots), free(w.sums), free(w.scratch);
-    return complete ? ATTEND_OK
-                    : attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for what inspecting attention of these lengths takes");
+    if (!complete) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for what inspecting attention of these lengths takes");
+    return attend_watch_status(cpu->context->watch);
 }

@@ -53,13 +53,13 @@ static bool join_heads(const attend_tensor *t, attend_tensor *rows)
     return t->shape[2] == 1 || t->stride[2] == t->shape[3];
 }
 
-static attend_status project_heads(const attend_cpu_projection *projection, const attend_tensor *x, const char *name,
-                                   const attend_tensor *y)
+static attend_status project_heads(const attend_cpu_plan *cpu, int index, const attend_tensor *x, const char *name, const attend_tensor *y)
 {
+    attend_watch *watch = cpu->context->watch;
     attend_tensor rows;
     if (!join_heads(y, &rows))
         return attend_fail(ATTEND_UNSUPPORTED, "%s: the CPU writes a layer's heads side by side; its stride[2] must be its last extent", name);
-    return attend_cpu_project(projection, x, &rows);
+    return attend_cpu_project(cpu->projections[index], x, &rows, watch->work.projections[index], watch);
 }
 
 attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_args *args)
@@ -76,9 +76,9 @@ attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_arg
     };
     attend_side_copy(&attention, args);
     attend_tensor joined;
-    ATTEND_TRY(project_heads(cpu->projections[0], &args->x, "q", &attention.q));
-    ATTEND_TRY(project_heads(cpu->projections[1], source, "k", &attention.k));
-    ATTEND_TRY(project_heads(cpu->projections[2], source, "v", &attention.v));
+    ATTEND_TRY(project_heads(cpu, 0, &args->x, "q", &attention.q));
+    ATTEND_TRY(project_heads(cpu, 1, source, "k", &attention.k));
+    ATTEND_TRY(project_heads(cpu, 2, source, "v", &attention.v));
     if (attend_problem_turns(p)) {
         const attend_lists lists = attend_lists_of(&attention);
         const attend_layer_weights *w = &plan->weights;
@@ -89,5 +89,5 @@ attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_arg
     ATTEND_TRY(attend_cpu_attention(cpu, &attention));
     if (!join_heads(&attention.out, &joined))
         return attend_fail(ATTEND_UNSUPPORTED, "heads: the CPU reads a layer's heads side by side; its stride[2] must be its last extent");
-    return attend_cpu_project(cpu->projections[3], &joined, &args->out);
+    return attend_cpu_project(cpu->projections[3], &joined, &args->out, cpu->context->watch->work.projections[3], cpu->context->watch);
 }

@@ -248,10 +248,16 @@ static attend_status multiply(const attend_cpu_projection *m, const chunk_produc
     return ATTEND_OK;
 }
 
-attend_status attend_cpu_project(const attend_cpu_projection *m, const attend_tensor *x, const attend_tensor *y)
+attend_status attend_cpu_project(const attend_cpu_projection *m, const attend_tensor *x, const attend_tensor *y, double work,
+                                 attend_watch *watch)
 {
-    for (int64_t first = 0; first < m->rows; first += m->whole.rows)
-        ATTEND_TRY(multiply(m, first + m->whole.rows <= m->rows ? &m->whole : &m->last, x, y, first));
+    attend_watch_stage(watch, work, m->rows);
+    for (int64_t first = 0; first < m->rows; first += m->whole.rows) {
+        const chunk_product *product = first + m->whole.rows <= m->rows ? &m->whole : &m->last;
+        ATTEND_TRY(multiply(m, product, x, y, first));
+        attend_watch_count(watch, product->rows, true);
+        ATTEND_TRY(attend_watch_status(watch));
+    }
     return ATTEND_OK;
 }
 

@@ -2,8 +2,6 @@
 #include "gpu.h"
 #include "range.h"
 
-#include <inttypes.h>
-
 static attend_view view_of(const attend_tensor *t)
 {
     return (attend_view){t->data, t->stride[0], t->stride[1], t->stride[2]};
@@ -28,21 +26,17 @@ static attend_status choose_row(const attend_gpu_plan *own, const attend_attenti
                        odd, own->row->info.name, own->row_any->info.name);
 }
 
-/* Slices of the grid that fill the device a few times, or a hundredth of it where that is more; each is waited for. */
-static attend_status launch_by_slices(const attend_gpu_context *gpu, const attend_kernel_row *row, attend_kernel_args *kernel)
+typedef struct launching {
+    const attend_gpu_context *gpu;
+    const attend_kernel_row *row;
+    attend_kernel_args kernel;
+} launching;
+
+static attend_status launch(void *job, int64_t first, int64_t count)
 {
-    attend_kernel_grid grid;
-    row->grid(&kernel->problem, &grid);
-    const int64_t wave = (int64_t)attend_gpu_blocks_at_once(gpu, row, 0) * gpu->multiprocessors;
-    kernel->block_count = grid.blocks / 100 > 4 * wave ? grid.blocks / 100 : 4 * wave + !wave;
-    for (; kernel->first_block < grid.blocks; kernel->first_block += kernel->block_count) {
-        ATTEND_TRY(attend_gpu_check(row->launch(kernel, gpu->stream), row->info.name));
-        ATTEND_TRY(attend_gpu_check(cudaStreamSynchronize(gpu->stream), "cudaStreamSynchronize"));
-        const int64_t end = kernel->first_block + kernel->block_count, done = end < grid.blocks ? end : grid.blocks;
-        if (!gpu->progress(gpu->progress_user, done, grid.blocks) && done < grid.blocks)
-            return attend_fail(ATTEND_CANCELLED, "the progress callback asked to stop after %" PRId64 " of %" PRId64 " blocks", done, grid.blocks);
-    }
-    return ATTEND_OK;
+    launching *l = job;
+    l->kernel.first_block = first, l->kernel.block_count = count;
+    return attend_gpu_check(l->row->launch(&l->kernel, l->gpu->stream), l->row->info.name);
 }
 
 attend_status attend_gpu_attention(const attend_plan *plan, const attend_attention_args *args)
@@ -52,17 +46,19 @@ attend_status attend_gpu_attention(const attend_plan *plan, const attend_attenti
     const attend_kernel_row *row;
     bool aligned;
     ATTEND_TRY(choose_row(gpu_plan, args, &aligned, &row));
-    attend_kernel_args kernel = {
+    attend_kernel_grid grid;
+    launching l = {gpu, row, {
         .problem = plan->problem,
         .q = view_of(&args->q), .k = view_of(&args->k), .v = view_of(&args->v), .out = view_of(&args->out),
         .lse = {args->lse.data, args->lse.stride[0], args->lse.stride[2], args->lse.stride[1]},
         .lists = attend_lists_of(args), .terms = attend_terms_of(args),
         .l2_bytes = gpu->l2_bytes, .aligned = aligned, .out_aligned = is_aligned(&args->out),
         .chunks = 1, .partials = gpu_plan->partials,
-    };
-    kernel.terms.relative_buckets = gpu_plan->sides.relative_buckets;
+    }};
+    l.kernel.terms.relative_buckets = gpu_plan->sides.relative_buckets;
     attend_range_begin(row->info.name);
-    attend_status status = gpu->progress ? launch_by_slices(gpu, row, &kernel) : attend_gpu_check(row->launch(&kernel, gpu->stream), row->info.name);
+    row->grid(&plan->problem, &grid);
+    attend_status status = attend_gpu_launch_slices(gpu, grid.blocks, launch, &l);
     attend_range_end();
     return status;
 }

@@ -60,7 +60,7 @@ static attend_status open_device(const attend_context_options *options, attend_g
     ATTEND_TRY(read_properties(gpu, context));
     gpu->device_tensors_only = options->device_tensors_only;
     gpu->strict = options->strict;
-    gpu->progress = options->progress, gpu->progress_user = options->progress_user;
+    gpu->watch = &context->watch;
     gpu->blas_workspace_bytes = (size_t)(gpu->architecture >= 90 ? 32 : 4) << 20; /* what cuBLAS would take itself */
     ATTEND_TRY(attend_gpu_check(cudaStreamCreateWithFlags(&gpu->own_stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags"));
     ATTEND_TRY(attend_gpu_check(cudaMalloc(&gpu->blas_workspace, gpu->blas_workspace_bytes), "cudaMalloc of cuBLAS's workspace"));

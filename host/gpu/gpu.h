@@ -13,8 +13,7 @@ typedef struct attend_gpu_context {
     int64_t l2_bytes, shared_bytes; /* shared memory that a block may ask for */
     int multiprocessors;
     bool device_tensors_only, strict;
-    attend_progress *progress;
-    void *progress_user;
+    attend_watch *watch; /* the context's */
     cudaStream_t own_stream, stream;
     cublasHandle_t blas;
     void *blas_workspace; /* cuBLAS allocates nothing itself, so its calls can be captured in graphs */
@@ -98,6 +97,14 @@ int attend_gpu_blocks_at_once(const attend_gpu_context *gpu, const attend_kernel
 void attend_gpu_explain(const attend_plan *plan, attend_explanation *explanation);
 const attend_kernel_row *attend_gpu_kernel_row(size_t index); /* NULL past the last */
 bool attend_gpu_kernel_resources(size_t index, size_t build, attend_kernel_resources *resources);
+
+/* ---- telling how far a run is ---- */
+
+/* Waits for the stream, then tells that so many units of the stage are done; where nobody looks, nothing. */
+attend_status attend_gpu_tell(const attend_gpu_context *gpu, int64_t units);
+/* Calls launch(job, first, count) for slices of `blocks` blocks and tells after each; where nobody looks, once for all of them. */
+typedef attend_status attend_gpu_launch(void *job, int64_t first, int64_t count);
+attend_status attend_gpu_launch_slices(const attend_gpu_context *gpu, int64_t blocks, attend_gpu_launch *launch, void *job);
 
 /* ---- plans ---- */
 

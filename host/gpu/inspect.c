@@ -9,6 +9,7 @@ enum { OUTPUTS = 7 };
 typedef struct looking {
     attend_inspect_args kernel;
     attend_tensor staging[OUTPUTS];
+    cudaStream_t stream;
     int64_t *queries;
     void *memory;
 } looking;
@@ -58,6 +59,13 @@ static attend_status allocate(const attend_gpu_context *gpu, const attend_proble
 
 static attend_view view_of(const attend_tensor *t) { return (attend_view){t->data, t->stride[0], t->stride[1], t->stride[2]}; }
 
+static attend_status launch(void *job, int64_t first, int64_t count)
+{
+    looking *l = job;
+    l->kernel.first_block = first;
+    return attend_gpu_check(attend_inspect_blocks(&l->kernel, count, l->stream), "cudaLaunchKernel of inspect_rows");
+}
+
 static attend_status run(const attend_plan *plan, const attend_attention_args *args, const attend_look *look, looking *l)
 {
     const attend_gpu_plan *own = plan->state;
@@ -79,7 +87,9 @@ static attend_status run(const attend_plan *plan, const attend_attention_args *a
     k->lists = attend_lists_of(&use), k->terms = attend_terms_of(&use);
     k->terms.relative_buckets = own->sides.relative_buckets;
     k->look.want.queries = l->queries;
-    ATTEND_TRY(attend_gpu_check(attend_inspect(k, gpu->stream), "cudaLaunchKernel of inspect_rows"));
+    l->stream = gpu->stream;
+    ATTEND_TRY(attend_gpu_launch_slices(gpu, k->problem.batch * k->problem.num_heads * k->blocks, launch, l));
+    ATTEND_TRY(attend_gpu_check(attend_inspect_finish(k, gpu->stream), "cudaLaunchKernel of inspect_finish"));
     for (int i = 0; i < OUTPUTS; i++) ATTEND_TRY(attend_gpu_give_output(gpu, output(&given, i), output(&k->look.want, i)));
     return ATTEND_OK;
 }

@@ -59,10 +59,11 @@ static attend_status attention_forward(attend_plan *plan, const attend_attention
 {
     const attend_problem *p = &plan->problem;
     attention_job job = {args, p};
+    attend_watch *watch = &plan->context->watch;
     ATTEND_TRY(attend_lists_check(p, args));
-    if (!attend_reference_attention(p, args, threads_of(plan), take_row, &job))
+    if (!attend_reference_attention(p, args, threads_of(plan), watch, take_row, &job))
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's copy of K and V");
-    return ATTEND_OK;
+    return attend_watch_status(watch);
 }
 
 static void copy_out(const attend_tensor *from, const attend_tensor *to)
@@ -79,11 +80,12 @@ static attend_status layer_forward(attend_plan *plan, const attend_layer_args *a
 {
     const attend_problem *p = &plan->problem;
     attend_reference_layer layer;
+    attend_watch *watch = &plan->context->watch;
     attend_attention_args lists = {0};
     attend_side_copy(&lists, args);
     ATTEND_TRY(attend_lists_check(p, &lists));
-    bool complete = attend_reference_run_layer(p, &plan->weights, args, false, threads_of(plan), &layer);
-    if (complete) {
+    bool complete = attend_reference_run_layer(p, &plan->weights, args, false, threads_of(plan), watch, &layer);
+    if (complete && attend_watch_goes_on(watch)) {
         attend_tensor out = args->out;
         out.rank = 4, out.shape[2] = 1, out.shape[3] = p->output_size, out.stride[2] = 0, out.stride[3] = 1;
         copy_out(&layer.out, &out);
@@ -94,15 +96,15 @@ static attend_status layer_forward(attend_plan *plan, const attend_layer_args *a
     }
     attend_reference_free_layer(&layer);
     if (!complete) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's fp64 intermediates");
-    return ATTEND_OK;
+    return attend_watch_status(watch);
 }
 
 static attend_status inspect(attend_plan *plan, const attend_attention_args *args, const attend_look *look)
 {
     ATTEND_TRY(attend_lists_check(&plan->problem, args));
-    if (!attend_reference_inspect(&plan->problem, args, look, NULL, threads_of(plan)))
+    if (!attend_reference_inspect(&plan->problem, args, look, NULL, threads_of(plan), &plan->context->watch))
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's copy of K");
-    return ATTEND_OK;
+    return attend_watch_status(&plan->context->watch);
 }
 
 static bool kernel(size_t index, attend_kernel_info *info)

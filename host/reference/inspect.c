@@ -5,6 +5,7 @@
 #include "reference.h"
 
 #include <math.h>
+#include <omp.h>
 #include <stdlib.h>
 
 static const double epsilon = 0x1p-24;
@@ -15,6 +16,7 @@ typedef struct work {
     const attend_attention_args *args;
     const attend_look *look;
     const attend_inspection *bounds; /* NULL: not wanted */
+    attend_watch *watch;
     attend_reference_keys keys;
     attend_sequence sequence;
     int64_t head;
@@ -172,28 +174,32 @@ static bool one_head(work *w, int64_t b, int64_t head)
     w->head = head;
     w->weight = w->distance = w->weight_bound_sum = w->distance_bound = 0;
     for (int64_t t = 0; t < tiles; t++) w->map[t] = w->map_bound[t] = 0;
-    for (int64_t row = 0; row < attend_rows_of(p, &w->sequence); row++) one_row(w, row);
+    for (int64_t row = 0; row < attend_rows_of(p, &w->sequence) && attend_watch_goes_on(w->watch); row++) {
+        one_row(w, row);
+        attend_watch_count(w->watch, 1, omp_get_thread_num() == 0);
+    }
     finish(w, b);
     attend_reference_keys_free(&w->keys);
     return true;
 }
 
 bool attend_reference_inspect(const attend_problem *p, const attend_attention_args *args, const attend_look *look,
-                              const attend_inspection *bounds, int threads)
+                              const attend_inspection *bounds, int threads, attend_watch *watch)
 {
     int64_t tiles = look->want.map.data ? look->want.map.shape[2] * look->want.map.shape[3] : 0, n = p->seqlen_k;
     int64_t scratch = attend_reference_scratch(p, n), heads = p->batch * p->num_heads;
     bool complete = true;
+    attend_watch_stage(watch, watch->work.attention, attend_tensor_batch(p) * attend_rows_q(p) * p->num_heads);
 #pragma omp parallel num_threads(threads) reduction(&& : complete)
     {
         double *memory = malloc((size_t)(p->head_dim + scratch + n + 2 * tiles) * sizeof(double));
-        work w = {.problem = p, .args = args, .look = look, .bounds = bounds, .q = memory};
+        work w = {.problem = p, .args = args, .look = look, .bounds = bounds, .watch = watch, .q = memory};
         complete = memory != NULL;
         w.scratch = w.q + p->head_dim, w.weight_bound = w.scratch + scratch, w.map = w.weight_bound + n,
         w.map_bound = w.map + tiles;
 #pragma omp for schedule(dynamic, 1)
         for (int64_t i = 0; i < heads; i++)
-            if (memory) complete = one_head(&w, i / p->num_heads, i % p->num_heads) && complete;
+            if (memory && attend_watch_goes_on(watch)) complete = one_head(&w, i / p->num_heads, i % p->num_heads) && complete;
         free(memory);
     }
     return complete;

@@ -44,16 +44,25 @@ static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_re
     if (lse->data) attend_store(lse, b * lse->stride[0] + h * lse->stride[1] + i * lse->stride[2], row->lse);
 }
 
-static bool project(const attend_tensor *x, const attend_tensor *weight, const attend_tensor *bias, const attend_problem *p,
-                    bool rounded, int threads, const attend_tensor *y, double *magnitude)
+/* What the stages of one run share. */
+typedef struct running {
+    const attend_problem *problem;
+    bool rounded;
+    int threads;
+    attend_watch *watch;
+} running;
+
+static bool project(const running *run, int index, const attend_tensor *x, const attend_tensor *weight, const attend_tensor *bias,
+                    const attend_tensor *y, double *magnitude)
 {
     attend_reference_projection to = {
-        .exact = rounded ? NULL : y->data, .baseline = rounded ? y->data : NULL, .magnitude = magnitude};
-    return attend_reference_project(x, weight, bias, p->dtype, threads, &to);
+        .exact = run->rounded ? NULL : y->data, .baseline = run->rounded ? y->data : NULL, .magnitude = magnitude};
+    attend_watch_stage(run->watch, run->watch->work.projections[index], x->shape[0] * x->shape[1]);
+    return attend_reference_project(x, weight, bias, run->problem->dtype, run->threads, run->watch, &to);
 }
 
 bool attend_reference_run_layer(const attend_problem *p, const attend_layer_weights *w, const attend_layer_args *args,
-                                bool rounded, int threads, attend_reference_layer *r)
+                                bool rounded, int threads, attend_watch *watch, attend_reference_layer *r)
 {
     const attend_tensor *source = p->context_hidden_size ? &args->context : &args->x;
     memset(r, 0, sizeof *r);
@@ -70,14 +79,15 @@ bool attend_reference_run_layer(const attend_problem *p, const attend_layer_weig
     attend_side_copy(&attention, args);
     attend_tensor joined = join(&r->heads);
     attention_job job = {r, rounded, p->head_dim_v};
-    bool complete = project(&args->x, &w->wq, &w->bq, p, rounded, threads, &r->q, NULL) &&
-                    project(source, &w->wk, &w->bk, p, rounded, threads, &r->k, NULL) &&
-                    project(source, &w->wv, &w->bv, p, rounded, threads, &r->v, NULL);
-    if (!complete) return false;
+    const running run = {p, rounded, threads, watch};
+    bool complete = project(&run, 0, &args->x, &w->wq, &w->bq, &r->q, NULL) &&
+                    project(&run, 1, source, &w->wk, &w->bk, &r->k, NULL) &&
+                    project(&run, 2, source, &w->wv, &w->bv, &r->v, NULL);
+    if (!complete || !attend_watch_goes_on(watch)) return complete;
     attend_reference_turn_all(p, args, &w->q_norm, &w->q_norm_bias, p->num_heads, rounded, r->q.data, NULL);
     attend_reference_turn_all(p, args, &w->k_norm, &w->k_norm_bias, p->num_kv_heads, rounded, r->k.data, NULL);
-    return attend_reference_attention(p, &attention, threads, take_row, &job) &&
-           project(&joined, &w->wo, &w->bo, p, rounded, threads, &r->out, r->magnitude.data);
+    return attend_reference_attention(p, &attention, threads, watch, take_row, &job) &&
+           project(&run, 3, &joined, &w->wo, &w->bo, &r->out, r->magnitude.data);
 }
 
 void attend_reference_free_layer(attend_reference_layer *r)

@@ -3,6 +3,7 @@
 #include "reference.h"
 
 #include <math.h>
+#include <omp.h>
 #include <stdlib.h>
 
 /* W as doubles, transposed: [in][out], and its bias. */
@@ -58,7 +59,7 @@ static void one_token(const matrix *m, const attend_tensor *x, int64_t token, at
 }
 
 bool attend_reference_project(const attend_tensor *x, const attend_tensor *weight, const attend_tensor *bias,
-                              attend_dtype dtype, int threads, const attend_reference_projection *y)
+                              attend_dtype dtype, int threads, attend_watch *watch, const attend_reference_projection *y)
 {
     matrix m;
     bool complete = load_matrix(&m, weight, bias);
@@ -68,8 +69,11 @@ bool attend_reference_project(const attend_tensor *x, const attend_tensor *weigh
         double *memory = malloc((size_t)(3 * m.out) * sizeof(double));
         complete = complete && memory;
 #pragma omp for schedule(static)
-        for (int64_t t = 0; t < tokens; t++)
-            if (memory) one_token(&m, x, t, dtype, memory, y);
+        for (int64_t t = 0; t < tokens; t++) {
+            if (!memory || !attend_watch_goes_on(watch)) continue;
+            one_token(&m, x, t, dtype, memory, y);
+            attend_watch_count(watch, 1, omp_get_thread_num() == 0);
+        }
         free(memory);
     }
     free(m.w), free(m.bias);

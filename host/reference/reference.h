@@ -1,8 +1,9 @@
 /* The definition of correct, in fp64 and without any trick: attention row by row, projections element by element, with the
-   error bound and the quality baseline of docs/numerics.md beside each result. Depends on nothing but the public headers. */
+   error bound and the quality baseline of docs/numerics.md beside each result. Depends on little but the public headers. */
 #ifndef ATTEND_REFERENCE_H
 #define ATTEND_REFERENCE_H
 
+#include "../watch.h"
 #include <attend/inspect.h>
 
 /* Unit roundoff of a storage dtype, and half its least subnormal. */
@@ -62,14 +63,14 @@ void attend_reference_weigh(const attend_reference_keys *keys, int64_t head, int
    host. False where memory lacks. */
 struct attend_look;
 bool attend_reference_inspect(const attend_problem *problem, const attend_attention_args *args, const struct attend_look *look,
-                              const attend_inspection *bounds, int threads);
+                              const attend_inspection *bounds, int threads, attend_watch *watch);
 
 /* Rows of a whole problem, computed by `threads` threads and handed to take() as they are done, from those threads, one call
    a row, with its place in the tensors. Rows past a query length come as zeros. args: resolved, on the host. False where
-   memory lacks. */
+   memory lacks. Here and below, once the watch was asked to stop nothing more is computed. */
 typedef void attend_reference_take(void *job, int64_t batch, int64_t head, int64_t query, const attend_reference_row *row);
 bool attend_reference_attention(const attend_problem *problem, const attend_attention_args *args, int threads,
-                                attend_reference_take *take, void *job);
+                                attend_watch *watch, attend_reference_take *take, void *job);
 
 /* Storage that only the reference has: intermediate results in fp64. */
 #define ATTEND_REFERENCE_F64 ((attend_dtype)64)
@@ -80,7 +81,7 @@ typedef struct attend_reference_projection {
     double *exact, *bound, *baseline, *magnitude;
 } attend_reference_projection;
 bool attend_reference_project(const attend_tensor *x, const attend_tensor *weight, const attend_tensor *bias,
-                              attend_dtype dtype, int threads, const attend_reference_projection *y);
+                              attend_dtype dtype, int threads, attend_watch *watch, const attend_reference_projection *y);
 
 /* Norm and rotary embedding of one head, in place: y[head_dim] exact and, unless NULL, what it may be off by. */
 struct attend_turn;
@@ -99,7 +100,8 @@ typedef struct attend_reference_layer {
 /* Exact, or with Q, K, V, P, heads and result rounded to the dtype (fp32: the naive algorithm). args: resolved. False where
    memory lacks; free the layer either way. */
 bool attend_reference_run_layer(const attend_problem *problem, const attend_layer_weights *weights,
-                                const attend_layer_args *args, bool rounded, int threads, attend_reference_layer *layer);
+                                const attend_layer_args *args, bool rounded, int threads, attend_watch *watch,
+                                attend_reference_layer *layer);
 void attend_reference_free_layer(attend_reference_layer *layer);
 
 /* fp64 memory without gaps as a tensor. */

@@ -1,6 +1,8 @@
 /* Walks all rows of an attention problem: keys loaded once per KV head, queries spread over threads. */
 #include "reference.h"
+#include "../problem.h"
 
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,7 +28,7 @@ static void one_row(const attend_reference_keys *keys, int64_t h, int64_t i, dou
 }
 
 static bool one_kv_head(const attend_problem *p, const attend_attention_args *args, int64_t b, int64_t kv_head, int threads,
-                        attend_reference_take *take, void *job)
+                        attend_watch *watch, attend_reference_take *take, void *job)
 {
     attend_reference_keys keys;
     bool complete = true;
@@ -37,8 +39,11 @@ static bool one_kv_head(const attend_problem *p, const attend_attention_args *ar
         double *memory = worker_memory(p);
         complete = memory != NULL;
 #pragma omp for schedule(dynamic, 8)
-        for (int64_t r = 0; r < rows; r++)
-            if (memory) one_row(&keys, kv_head * group + r / queries, r % queries, memory, take, job);
+        for (int64_t r = 0; r < rows; r++) {
+            if (!memory || !attend_watch_goes_on(watch)) continue;
+            one_row(&keys, kv_head * group + r / queries, r % queries, memory, take, job);
+            attend_watch_count(watch, 1, omp_get_thread_num() == 0);
+        }
         free(memory);
     }
     attend_reference_keys_free(&keys);
@@ -46,10 +51,11 @@ static bool one_kv_head(const attend_problem *p, const attend_attention_args *ar
 }
 
 bool attend_reference_attention(const attend_problem *p, const attend_attention_args *args, int threads,
-                                attend_reference_take *take, void *job)
+                                attend_watch *watch, attend_reference_take *take, void *job)
 {
+    attend_watch_stage(watch, watch->work.attention, attend_tensor_batch(p) * attend_rows_q(p) * p->num_heads);
     for (int64_t b = 0; b < p->batch; b++)
-        for (int64_t kv_head = 0; kv_head < p->num_kv_heads; kv_head++)
-            if (!one_kv_head(p, args, b, kv_head, threads, take, job)) return false;
+        for (int64_t kv_head = 0; kv_head < p->num_kv_heads && attend_watch_goes_on(watch); kv_head++)
+            if (!one_kv_head(p, args, b, kv_head, threads, watch, take, job)) return false;
     return true;
 }

@@ -20,8 +20,9 @@ typedef enum attend_device {
 
 #define ATTEND_MAX_THREADS 4096
 
-/* Called from the thread that called the library, while a run works: done of total units, which say nothing but their ratio.
- * Returns false to stop: the run ends soon with ATTEND_CANCELLED, and its outputs hold anything. */
+/* Called from the thread that called the library, while a run works: done of total units, which say nothing but their ratio, from 0 to
+ * 1 and never back. Returns false to stop: the run ends soon with ATTEND_CANCELLED, and its outputs hold anything; the plan can run
+ * again. What it returns once all is done does not matter. */
 typedef bool attend_progress(void *user, int64_t done, int64_t total);
 
 typedef struct attend_context_options {
@@ -33,8 +34,8 @@ typedef struct attend_context_options {
      * multiples of 16 bytes is UNSUPPORTED where the plan's kernel needs them so, instead of taking the slower one that
      * attend_plan_explain() names. Dtypes and algorithms are never exchanged, strict or not. */
     bool strict;
-    /* NULL: none, at no cost. On a CPU it tells of attention, not of a layer's projections; the reference does not call it. On
-     * CUDA a run with it goes slice by slice, waits for each, and can be no part of a graph. */
+    /* Of every run and inspection on the context, a whole layer too; NULL: none, at no cost. On CUDA a run with it goes slice by slice,
+     * waits for each, is done when the call returns, and can be no part of a graph. */
     attend_progress *progress;
     void *progress_user;
 } attend_context_options;

@@ -132,12 +132,13 @@ double test_inspection_check(const test_inspection *t, const attend_problem *p, 
     attend_inspection bounds = t->want;
     const int64_t limit = INT64_MAX / 4;
     double worst = 0;
+    attend_watch nobody = {0};
     for (int i = 0; i < TEST_WINDOWS; i++)
         look.windows[i] = (attend_key_window){attend_clamp(t->windows[i].first, -limit, limit),
                                               attend_clamp(t->windows[i].last, -limit, limit), t->windows[i].absolute};
     allocate_all(&look.want, p, ATTEND_REFERENCE_F64, sizeof(double));
     allocate_all(&bounds, p, ATTEND_REFERENCE_F64, sizeof(double));
-    assert_true(attend_reference_inspect(p, args, &look, &bounds, 2));
+    assert_true(attend_reference_inspect(p, args, &look, &bounds, 2, &nobody));
     check_lists(t, p, &look.want, &bounds, text);
     for (int n = 0; n < TEST_OUTPUTS; n++) {
         attend_inspection want = t->want;
