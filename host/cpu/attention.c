@@ -71,12 +71,12 @@ static attend_cpu_task task_of(const attend_cpu_plan *plan, const attend_attenti
         .lse_head_stride = lse->stride[1],
         .scratch = scratch,
     };
-    if (attend_is_elementwise(p))
-        task.modifier = (attend_cpu_modifier){attend_cpu_elements_apply, attend_cpu_elements_hidden, &plan->elements[index]};
+    if (attend_is_elementwise(p)) task.elements = &plan->elements[index];
     task.end_span = attend_cpu_spans(task.sequence.seqlen_k);
     if (plan->keys) {
         int64_t at = kv_head * attend_cpu_keys_reserved(plan) + keys_before(plan, b, s.first_k);
-        task.keys = (attend_cpu_keys){plan->keys + at * p->head_dim, plan->values + at * attend_cpu_v_width(plan->context->kernel, p)};
+        task.keys = (attend_cpu_keys){plan->keys + at * p->head_dim, plan->values + at * attend_cpu_v_width(plan->context->kernel, p),
+                                      plan->finite ? plan->finite + at / plan->blocking.keys : NULL};
     }
     if (plan->partials)
         task.partials = plan->partials + (kv_head * attend_cpu_rows_reserved(p) + rows_before(p, b, s.first_q)) *
@@ -148,16 +148,32 @@ static void pack_block(const attend_cpu_plan *plan, const attend_attention_args 
     if (first < task.sequence.seqlen_k) plan->context->kernel->pack(&task, first);
 }
 
-/* What each head needs of what features bring. */
-static void look_at_heads(attend_cpu_plan *plan, const attend_lists *lists, const attend_terms *terms)
+void attend_cpu_look_at_heads(attend_cpu_plan *plan, const attend_attention_args *args)
 {
     const attend_problem *p = plan->problem;
-    int64_t group = p->num_heads / p->num_kv_heads;
+    const attend_lists lists = attend_lists_of(args);
+    const int64_t group = p->num_heads / p->num_kv_heads, floats = attend_cpu_relative_floats(p), blocks = attend_cpu_id_blocks(p);
+    plan->terms = attend_terms_of(args);
+    plan->terms.relative_buckets = plan->relative_buckets;
     for (int64_t b = 0; b < p->batch; b++) {
-        attend_sequence s = attend_sequence_of(p, lists, b);
-        for (int64_t h = 0; h < p->num_heads; h++) plan->per_head[b * p->num_heads + h] = attend_head_of(p, terms, &s, b, h);
+        attend_sequence s = attend_sequence_of(p, &lists, b);
+        for (int64_t h = 0; h < p->num_heads; h++) plan->per_head[b * p->num_heads + h] = attend_head_of(p, &plan->terms, &s, b, h);
         for (int64_t h = 0; h < p->num_kv_heads; h++)
-            plan->elements[b * p->num_kv_heads + h] = (attend_cpu_elements){plan->per_head + b * p->num_heads + h * group, group};
+            plan->elements[b * p->num_kv_heads + h] = (attend_cpu_elements){
+                .heads = plan->per_head + b * p->num_heads + h * group,
+                .group = group,
+                .relative = plan->relative + h * group * floats,
+                .reach = attend_cpu_relative_reach(p),
+                .ids = plan->ids + b * blocks,
+            };
+    }
+#pragma omp parallel num_threads(plan->context->threads) if (floats > 0 || blocks > 0)
+    {
+#pragma omp for nowait
+        for (int64_t h = 0; h < (floats > 0 && p->batch > 0 ? p->num_heads : 0); h++)
+            attend_cpu_fill_relative(&plan->per_head[h], plan->relative + h * floats);
+#pragma omp for
+        for (int64_t i = 0; i < p->batch * blocks; i++) plan->ids[i] = attend_cpu_key_ids(&plan->per_head[i / blocks * p->num_heads], i % blocks);
     }
 }
 
@@ -171,11 +187,8 @@ int64_t attend_cpu_units(const attend_cpu_plan *plan, int64_t heads_together)
 attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention_args *args)
 {
     const attend_problem *p = plan->problem;
-    const attend_lists lists = attend_lists_of(args);
-    attend_terms terms = attend_terms_of(args);
     ATTEND_TRY(attend_lists_check(p, args));
-    terms.relative_buckets = plan->relative_buckets;
-    look_at_heads(plan, &lists, &terms);
+    attend_cpu_look_at_heads(plan, args);
     int64_t heads = p->batch * p->num_kv_heads, rows = heads * attend_cpu_rows_of(p);
     bool few = plan->way == ATTEND_CPU_FEW, merges = plan->way != ATTEND_CPU_WHOLE;
     int64_t packs = few ? 0 : heads * ((p->seqlen_k + plan->blocking.keys - 1) / plan->blocking.keys);

@@ -51,7 +51,7 @@ static void plan_destroy(attend_plan *plan)
     attend_cpu_plan *cpu = plan->state;
     attend_cpu_layer_destroy(cpu);
     free(cpu->keys), free(cpu->values), free(cpu->partials), free(cpu->scratch);
-    free(cpu->per_head), free(cpu->elements), free(cpu->relative_buckets);
+    free(cpu->per_head), free(cpu->elements), free(cpu->relative_buckets), free(cpu->relative), free(cpu->ids), free(cpu->finite);
     free(cpu);
 }
 
@@ -77,12 +77,15 @@ static attend_status reserve(attend_cpu_plan *cpu, size_t *bytes)
     cpu->per_head = attend_cpu_allocate(times(p->batch, p->num_heads), sizeof *cpu->per_head, bytes);
     cpu->elements = attend_cpu_allocate(heads, sizeof *cpu->elements, bytes);
     cpu->relative_buckets = attend_cpu_allocate(attend_relative_distances(p), sizeof *cpu->relative_buckets, bytes);
-    complete = complete && cpu->per_head && cpu->elements && cpu->relative_buckets;
+    cpu->relative = attend_cpu_allocate(times(p->num_heads, attend_cpu_relative_floats(p)), sizeof *cpu->relative, bytes);
+    cpu->ids = attend_cpu_allocate(times(p->batch, attend_cpu_id_blocks(p)), sizeof *cpu->ids, bytes);
+    complete = complete && cpu->per_head && cpu->elements && cpu->relative_buckets && cpu->relative && cpu->ids;
     if (complete) attend_relative_fill(p, cpu->relative_buckets);
     if (cpu->way != ATTEND_CPU_FEW) {
         cpu->keys = attend_cpu_allocate(times(keys, p->head_dim), sizeof(float), bytes);
         cpu->values = attend_cpu_allocate(times(keys, attend_cpu_v_width(kernel, p)), sizeof(float), bytes);
         complete = complete && cpu->keys && cpu->values;
+        if (attend_is_elementwise(p)) complete = (cpu->finite = attend_cpu_allocate(keys / cpu->blocking.keys, sizeof *cpu->finite, bytes)) && complete;
     }
     if (cpu->way != ATTEND_CPU_WHOLE) {
         int64_t rows = times(p->num_kv_heads, attend_cpu_rows_reserved(p));

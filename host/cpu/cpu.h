@@ -33,8 +33,13 @@ typedef struct attend_cpu_plan {
     float *partials;      /* NULL where tasks are whole */
     float *scratch;       /* one part a thread */
     attend_head *per_head;         /* [batch][num_heads], filled by each run */
-    attend_cpu_elements *elements; /* [batch][num_kv_heads], for the kernel's modifier */
+    /* For features that touch each score; all but the buckets filled by each run. */
+    attend_cpu_elements *elements; /* [batch][num_kv_heads] */
     int32_t *relative_buckets;
+    float *relative;      /* [num_heads][attend_cpu_relative_floats()] */
+    attend_cpu_ids *ids;  /* [batch][attend_cpu_id_blocks()] */
+    bool *finite;         /* of each block of packed values; NULL: nobody asks */
+    attend_terms terms;
     int64_t scratch_floats;
     /* Of a layer: what the projections read and write; NULL parts are the caller's own tensors. */
     attend_cpu_projection *projections[4]; /* Q, K, V, output */
@@ -61,6 +66,9 @@ attend_cpu_way attend_cpu_way_of(const attend_cpu_plan *plan);
 /* Units of work that a run hands to threads; few rows take `heads_together` KV heads at once. */
 int64_t attend_cpu_units(const attend_cpu_plan *plan, int64_t heads_together);
 attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention_args *args);
+
+/* Looks at what a run brings: fills per_head, elements and their tables. */
+void attend_cpu_look_at_heads(attend_cpu_plan *plan, const attend_attention_args *args);
 
 attend_status attend_cpu_inspect(attend_plan *plan, const attend_attention_args *args, const attend_look *look);
 

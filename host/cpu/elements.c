@@ -1,31 +1,72 @@
-/* Scores one by one, where a problem asks for more than scale·q·k or hides keys within a row's interval. */
+/* What tiles of scores need to know of heads, rows and keys: looked up once a run, or once a panel of rows. */
 #include "elements.h"
 
-void attend_cpu_elements_apply(const void *state, const attend_cpu_scores *t)
+static void add_id(attend_cpu_ids *ids, int32_t id)
 {
-    const attend_cpu_elements *e = state;
-    for (int64_t r = 0; r < t->rows; r++) {
-        const attend_head *h = &e->heads[(t->first_row + r) % e->group];
-        int64_t row = (t->first_row + r) / e->group, begin = 0, end = 0;
-        if (row < h->sequence.seqlen_q) {
-            begin = attend_clamp(attend_visible_begin(h->problem, &h->sequence, row) - t->first_key, 0, t->keys);
-            end = attend_clamp(attend_visible_end(h->problem, &h->sequence, row) - t->first_key, 0, t->keys);
-        }
-        float *scores = t->scores + r * t->row_stride;
-        for (int64_t k = begin; k < end; k++) {
-            float *s = scores + k * t->key_stride;
-            *s = attend_element_score(h, row, t->first_key + k, *s) * ATTEND_CPU_LOG2E;
-        }
+    if (id < ids->least) ids->least = id;
+    if (id > ids->most) ids->most = id;
+    ids->set |= (uint64_t)1 << (id & 63);
+}
+
+attend_cpu_ids attend_cpu_key_ids(const attend_head *h, int64_t block)
+{
+    attend_cpu_ids ids = {INT32_MAX, INT32_MIN, 0};
+    const attend_plane *segments = &h->terms->segments_k;
+    const int64_t end = attend_clamp((block + 1) * ATTEND_CPU_BLOCK, 0, h->sequence.seqlen_k);
+    for (int64_t key = block * ATTEND_CPU_BLOCK; key < end; key++)
+        add_id(&ids, attend_segment(segments, &h->sequence, (h->sequence.first_k + key) * segments->key));
+    return ids;
+}
+
+void attend_cpu_fill_relative(const attend_head *h, float *table)
+{
+    const attend_problem *p = h->problem;
+    const attend_terms *t = h->terms;
+    const int64_t limit = p->relative_max_distance, end = attend_cpu_relative_reach(p) + ATTEND_CPU_RELATIVE_PAD;
+    for (int64_t distance = -end; distance <= end; distance++) {
+        const int32_t bucket = t->relative_buckets[attend_clamp(distance, -limit, limit) + limit];
+        table[distance + end] = ((const float *)t->relative_table.data)[h->relative + bucket * t->relative_table.key];
     }
 }
 
-bool attend_cpu_elements_hidden(const void *state, const attend_cpu_scores *t)
+static void look_at_row(const attend_cpu_elements *e, int64_t row, int64_t i, attend_cpu_element_rows *of)
 {
-    const attend_cpu_elements *e = state;
-    const attend_sequence *s = &e->heads[0].sequence;
-    int64_t first = t->first_row / e->group, end = (t->first_row + t->rows - 1) / e->group + 1;
-    if (end > s->seqlen_q) end = s->seqlen_q;
-    for (int64_t h = 0; h < e->group && first < end; h++)
-        if (!attend_tile_hidden(&e->heads[h], first, end - first, t->first_key, t->keys)) return false;
-    return true;
+    const int64_t of_head = row % e->group;
+    const attend_head *h = &e->heads[of_head];
+    const attend_problem *p = h->problem;
+    const attend_terms *t = h->terms;
+    const int64_t query = attend_clamp(row / e->group, 0, h->sequence.seqlen_q - 1);
+    of->head[i] = h;
+    of->scale[i] = h->scale, of->slope[i] = h->slope;
+    of->position[i] = attend_position(p, &h->sequence, query);
+    of->mask[i] = h->mask + query * t->mask.query;
+    of->bias[i] = h->bias + query * t->bias.query;
+    if (p->relative_buckets > 0)
+        of->relative[i] = e->relative + of_head * attend_cpu_relative_floats(p) + e->reach + ATTEND_CPU_RELATIVE_PAD;
+    if (p->block_q > 0) {
+        of->block[i] = query / p->block_q;
+        of->block_row[i] = p->block_list > 0 ? h->block_offsets + of->block[i] * t->block_offsets.query
+                                             : h->block_mask + of->block[i] * t->block_mask.query;
+    }
+    if (attend_has_gap(p)) of->gap_end[i] = attend_local_begin(p, &h->sequence, query);
+    if (p->segments) {
+        of->segment[i] = attend_segment(&t->segments_q, &h->sequence, (h->sequence.first_q + query) * t->segments_q.query);
+        add_id(&of->ids, of->segment[i]);
+    }
+}
+
+void attend_cpu_look_at_rows(const attend_cpu_elements *e, int64_t first_row, int64_t rows, int64_t lanes, attend_cpu_element_rows *of)
+{
+    of->first_row = first_row, of->rows = rows;
+    of->ids = (attend_cpu_ids){INT32_MAX, INT32_MIN, 0};
+    of->gap_least = INT64_MAX, of->gap_most = 0;
+    of->one_mask = of->one_bias = true, of->consecutive = e->group == 1;
+    for (int64_t i = 0; i < attend_cpu_round_up(rows, lanes); i++) {
+        look_at_row(e, first_row + (i < rows ? i : rows - 1), i, of);
+        of->one_mask = of->one_mask && of->mask[i] == of->mask[0];
+        of->one_bias = of->one_bias && of->bias[i] == of->bias[0];
+        if (!attend_has_gap(e->heads->problem)) continue;
+        if (of->gap_end[i] < of->gap_least) of->gap_least = of->gap_end[i];
+        if (of->gap_end[i] > of->gap_most) of->gap_most = of->gap_end[i];
+    }
 }

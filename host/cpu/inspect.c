@@ -17,8 +17,6 @@ typedef struct inspecting {
     const attend_cpu_inspector *inspector;
     const attend_attention_args *args;
     const attend_look *look;
-    attend_lists lists;
-    attend_terms terms;
     int64_t block_rows, blocks;   /* rows of a block, blocks of a head */
     int64_t map_first, map_slots; /* the first block that the map touches; places a head for rows of tiles */
     float *slots;                 /* [batch][num_heads][map_slots][X]: block b leaves tile row y at b - map_first + y */
@@ -136,7 +134,7 @@ static void settle(const inspecting *w, const attend_cpu_task *task, const atten
                 s->batch * given->stride[0] + head->head * given->stride[1] + (s->first_q + g->first_row + r) * given->stride[2];
             lse = ((const float *)given->data)[at] / ln2;
         } else if (w->problem->sinks) {
-            double sink = attend_head_sink(&w->terms, head->head) / ln2, top = sink > lse ? sink : lse;
+            double sink = attend_head_sink(&w->plan->terms, head->head) / ln2, top = sink > lse ? sink : lse;
             if (top != -INFINITY) lse = isnan(lse) ? lse : top + log2(exp2(lse - top) + exp2(sink - top));
         }
         g->lse[r] = lse == -INFINITY ? 0 : lse == INFINITY ? NAN : (float)lse;
@@ -170,7 +168,7 @@ static void give_row(const inspecting *w, const attend_sequence *s, int64_t head
     const attend_tensor *entropy = &w->look->want.entropy, *mass = &w->look->want.mass;
     double nats = g->entropy[r] * ln2;
     if (w->problem->sinks && g->weight[r] != 0) { /* alone it is certain */
-        double surplus = attend_head_sink(&w->terms, head) / ln2 - g->lse[r], weight = exp2(surplus);
+        double surplus = attend_head_sink(&w->plan->terms, head) / ln2 - g->lse[r], weight = exp2(surplus);
         if (weight != 0) nats -= weight * surplus * ln2;
     }
     if (entropy->data) ((float *)entropy->data)[place(entropy, s, head, g->first_row + r)] = (float)nats;
@@ -242,31 +240,31 @@ static void walk(const inspecting *w, const attend_cpu_task *task, memory *m, in
 static void inspect_block(const inspecting *w, int64_t unit, memory *m)
 {
     const attend_problem *p = w->problem;
-    int64_t head_index = unit / w->blocks, block = unit % w->blocks, b = head_index / p->num_heads,
-            head = head_index % p->num_heads;
-    const attend_sequence s = attend_sequence_of(p, &w->lists, b);
-    const attend_head own = attend_head_of(p, &w->terms, &s, b, head);
-    const attend_cpu_elements elements = {&own, 1};
+    int64_t head_index = unit / w->blocks, block = unit % w->blocks, head = head_index % p->num_heads;
+    const attend_head *own = &w->plan->per_head[head_index];
+    const attend_sequence s = own->sequence;
+    attend_cpu_elements elements = w->plan->elements[head_index / (p->num_heads / p->num_kv_heads)];
+    elements.relative += head % elements.group * attend_cpu_relative_floats(p);
+    elements.heads = own, elements.group = 1;
     int64_t row = block * w->block_rows, width = w->inspector->lanes * w->inspector->vectors, all = attend_rows_of(p, &s);
     int64_t end = row + w->block_rows < all ? row + w->block_rows : all;
     attend_cpu_task task = {
         .problem = p,
         .blocking = {ATTEND_CPU_BLOCK, GLANCES},
         .group = 1,
-        .heads = &own,
+        .heads = own,
         .sequence = s,
         .q = rows_of(&w->args->q, s.batch, s.first_q, head),
         .k = rows_of(&w->args->k, s.batch, s.first_k, head / (p->num_heads / p->num_kv_heads)),
     };
-    if (attend_is_elementwise(p))
-        task.modifier = (attend_cpu_modifier){attend_cpu_elements_apply, attend_cpu_elements_hidden, &elements};
+    if (attend_is_elementwise(p)) task.elements = &elements;
     int glances = 0;
     for (; row < end; row += width, glances++) {
         m->glances[glances].first_row = row, m->glances[glances].rows = end - row < width ? end - row : width;
         begin(w, &task, head, &m->glances[glances]);
     }
     if (!w->args->lse.data) walk(w, &task, m, glances, false);
-    for (int i = 0; i < glances; i++) settle(w, &task, &own, &m->glances[i]);
+    for (int i = 0; i < glances; i++) settle(w, &task, own, &m->glances[i]);
     walk(w, &task, m, glances, true);
     for (int i = 0; i < glances; i++) give(w, &s, head_index, block, &m->glances[i]);
 }
@@ -346,16 +344,14 @@ static void run(const inspecting *w)
 
 attend_status attend_cpu_inspect(attend_plan *plan, const attend_attention_args *args, const attend_look *look)
 {
-    const attend_cpu_plan *cpu = plan->state;
+    attend_cpu_plan *cpu = plan->state;
     inspecting w = {.plan = cpu,
                     .problem = &plan->problem,
                     .inspector = cpu->context->kernel->inspector,
                     .args = args,
-                    .look = look,
-                    .lists = attend_lists_of(args),
-                    .terms = attend_terms_of(args)};
-    w.terms.relative_buckets = cpu->relative_buckets;
+                    .look = look};
     ATTEND_TRY(attend_lists_check(&plan->problem, args));
+    attend_cpu_look_at_heads(cpu, args);
     bool complete = reserve(&w);
     if (complete) run(&w);
     free(w.slots), free(w.sums), free(w.scratch);

@@ -1,6 +1,7 @@
 /* The loops of inspection over scores, compiled once per instruction set: S[keys][lanes] = K·Qᵀ as in kernel.c, then what
    attend/inspect.h asks of each row, lane by lane. Sums are taken within blocks of keys at absolute positions, then block by
    block: a row's numbers depend on nothing beside it. */
+#include "elements.h"
 #include "inspect.h"
 #include "kernel_multiply.h"
 #include "kernel_pack.h"
@@ -53,15 +54,22 @@ ALWAYS_INLINE void places(const block *b, const int64_t *begin, const int64_t *e
 ALWAYS_INLINE bool score_block(block *b, int vectors, const float *keys)
 {
     const attend_cpu_glance *g = b->glance;
-    const attend_cpu_modifier *modifier = &b->task->modifier;
+    const attend_cpu_elements *e = b->task->elements;
     int64_t d = b->task->problem->head_dim, step = vectors * LANES;
     b->from = most(g->low - b->first, 0), b->to = least(g->high - b->first, ATTEND_CPU_BLOCK);
     if (b->from >= b->to) return false;
-    const attend_cpu_scores tile = {b->s + b->from * step, g->first_row, g->rows, 1, b->first + b->from, b->to - b->from, step};
-    if (modifier->apply && modifier->hidden(modifier->state, &tile)) return false;
+    attend_cpu_scores tile = {b->s + b->from * step, 1, b->first + b->from, b->to - b->from, step};
+    attend_cpu_sight sight = ATTEND_CPU_SEEN;
+    attend_cpu_element_rows look;
+    if (e) {
+        attend_cpu_look_at_rows(e, g->first_row, g->rows, LANES, &look);
+        sight = CONCAT(attend_cpu_scorer_, ATTEND_ISA).look(e, &look, &tile);
+        if (sight == ATTEND_CPU_HIDDEN) return false;
+        b->from = tile.first_key - b->first, b->to = b->from + tile.keys;
+    }
     for (int64_t j = b->from / ROWS * ROWS; j < b->to; j += ROWS)
         multiply(ROWS, vectors, (steps){1, ROWS, step, step}, keys + j * d, g->q, d, b->s + j * step, false);
-    if (modifier->apply) modifier->apply(modifier->state, &tile);
+    if (e) CONCAT(attend_cpu_scorer_, ATTEND_ISA).score(e, &look, &tile, sight);
     if (g->all_low <= b->first + b->from && g->all_high >= b->first + b->to) return true;
     for (int v = 0; v < vectors; v++) {
         vi from, to;

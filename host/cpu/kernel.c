@@ -5,6 +5,11 @@
    S[keys][lanes] = K·Qᵀ, turns them into weights P where they lie, and adds O[columns][lanes] += Vᵀ·P. K and V are the operand that
    is broadcast, Q and P the one that is loaded: so softmax never crosses lanes, and P needs no packing. A row's numbers depend on
    nothing beside it. */
+#define CONCAT_(a, b) a##b
+#define CONCAT(a, b)  CONCAT_(a, b)
+#define SCORER        CONCAT(attend_cpu_scorer_, ATTEND_ISA)
+
+#include "elements.h"
 #include "inspect.h"
 #include "kernel.h"
 #include "kernel_multiply.h"
@@ -13,8 +18,6 @@
 #include "kernel_rows.h"
 #include "kernel_few.h"
 
-#define CONCAT_(a, b) a##b
-#define CONCAT(a, b)  CONCAT_(a, b)
 #define STRING_(a)    #a
 #define STRING(a)     STRING_(a)
 
@@ -24,6 +27,7 @@ typedef struct panel {
     int64_t rows;
     int vectors;
     bool fresh; /* no span has been merged yet */
+    bool begun; /* the span at work has shown some key */
     /* Rows that see no key at all count nowhere here: they may gather anything, and finish as zeros. */
     int64_t low, high;         /* keys that some row sees */
     int64_t all_low, all_high; /* keys that every row sees; low <= all_low <= all_high <= high */
@@ -38,6 +42,7 @@ typedef struct work {
     int64_t d, v_width, keys;
     float *s; /* [keys of a block][WIDTH] */
     panel *panels;
+    attend_cpu_element_rows *looks; /* of each panel; NULL without elements */
     int64_t count;
 } work;
 
@@ -48,7 +53,8 @@ static int64_t panel_floats(const attend_problem *p)
 
 static int64_t scratch_floats(const attend_problem *p, const attend_cpu_blocking *blocking)
 {
-    return attend_cpu_round_up(most(blocking->keys * WIDTH + blocking->panels * panel_floats(p), few_floats(p)), 16);
+    const int64_t looks = attend_is_elementwise(p) ? (int64_t)(sizeof(attend_cpu_element_rows) / sizeof(float)) : 0;
+    return attend_cpu_round_up(most(blocking->keys * WIDTH + blocking->panels * (panel_floats(p) + looks), few_floats(p)), 16);
 }
 
 /* ---- a panel ---------------------------------------------------------------------------------------------------- */
@@ -73,6 +79,7 @@ static void panel_begin(const work *w, panel *p, int64_t row, int64_t rows)
     panel_look(w->task, p);
     int64_t step = p->vectors * LANES;
     p->fresh = true;
+    if (w->looks && p->high > 0) attend_cpu_look_at_rows(w->task->elements, row, rows, LANES, &w->looks[p - w->panels]);
     for (int v = 0; v < p->vectors; v++) pack_queries(w->task, row + v * LANES, rows - v * LANES, p->q + v * LANES, step);
 }
 
@@ -81,6 +88,7 @@ static void span_begin(const work *w, panel *p)
     int64_t step = p->vectors * LANES;
     for (int64_t r = 0; r < step; r++) p->m_span[r] = -INFINITY, p->l_span[r] = 0;
     memset(p->o_span, 0, (size_t)(w->v_width * step) * sizeof *p->o_span);
+    p->begun = true;
 }
 
 /* Which keys the lanes of vector v see, counted from `key` and cut to int32. */
@@ -160,8 +168,8 @@ ALWAYS_INLINE void fold(const work *w, panel *p, int vectors, int64_t from, int6
 typedef void scores_product(const float *k, const float *q, int64_t depth, float *s, int64_t tiles);
 typedef void output_product(const float *v, int64_t next, const float *p, int64_t depth, float *o, int64_t tiles);
 
-/* O += Vᵀ·P over keys [from, to) of the block at `key`, which some lanes do not see. */
-static void aggregate_some(const work *w, const panel *p, int64_t key, int64_t from, int64_t to)
+/* O += Vᵀ·P over keys [from, to) of the block at `key`, which some lanes do not see; anywhere: not as an interval. */
+static void aggregate_some(const work *w, const panel *p, int64_t key, int64_t from, int64_t to, bool anywhere)
 {
     int64_t step = p->vectors * LANES;
     steps at = {1, ROWS, step, step};
@@ -172,7 +180,7 @@ static void aggregate_some(const work *w, const panel *p, int64_t key, int64_t f
         for (int64_t c = 0; c < w->v_width; c += ROWS) {
             const float *values = w->task->keys.v + key * w->v_width + c * w->keys + from * ROWS;
             float *o = p->o_span + c * step + v * LANES;
-            if (w->task->modifier.apply) /* keys may be hidden anywhere */
+            if (anywhere)
                 multiply_weighed(at, values, weights, to - from, o);
             else
                 multiply_seen(at, values, weights, to - from, o, (int32_t)from, begin, end);
@@ -180,16 +188,17 @@ static void aggregate_some(const work *w, const panel *p, int64_t key, int64_t f
     }
 }
 
-/* The same where all lanes see keys [low, high). */
-ALWAYS_INLINE void aggregate(const work *w, panel *p, int vectors, output_product *output, int64_t key, int64_t from, int64_t to)
+/* The same where all lanes see keys [low, high). A key that is hidden besides has weight 0: that is enough where values are finite. */
+ALWAYS_INLINE void aggregate(const work *w, panel *p, int vectors, output_product *output, int64_t key, int64_t from, int64_t to, bool hides)
 {
     int64_t low = least(most(p->all_low - key, from), to), high = least(most(p->all_high - key, low), to);
-    if (w->task->modifier.apply) low = high = to;
-    aggregate_some(w, p, key, from, low);
+    const bool anywhere = hides && !w->task->keys.finite[key / w->keys];
+    if (anywhere) low = high = to;
+    aggregate_some(w, p, key, from, low, anywhere);
     if (low < high)
         output(w->task->keys.v + key * w->v_width + low * ROWS, w->keys * ROWS, w->s + low * vectors * LANES, high - low,
                p->o_span, w->v_width / ROWS);
-    aggregate_some(w, p, key, high, to);
+    aggregate_some(w, p, key, high, to, anywhere);
 }
 
 /* One panel against the block of keys at `key`. */
@@ -197,16 +206,23 @@ ALWAYS_INLINE void block_of(const work *w, panel *p, int vectors, scores_product
 {
     int64_t from = most(p->low - key, 0), to = least(p->high - key, w->keys), step = vectors * LANES;
     if (from >= to) return;
-    const attend_cpu_modifier *modifier = &w->task->modifier;
-    const attend_cpu_scores tile = {w->s + from * step, p->first_row, p->rows, 1, key + from, to - from, step};
-    if (modifier->apply && modifier->hidden(modifier->state, &tile)) return;
+    const attend_cpu_elements *e = w->task->elements;
+    const attend_cpu_element_rows *look = e ? &w->looks[p - w->panels] : NULL;
+    attend_cpu_scores tile = {w->s + from * step, 1, key + from, to - from, step};
+    attend_cpu_sight sight = ATTEND_CPU_SEEN;
+    if (e) {
+        sight = SCORER.look(e, look, &tile);
+        if (sight == ATTEND_CPU_HIDDEN) return;
+        from = tile.first_key - key, to = from + tile.keys;
+    }
+    if (!p->begun) span_begin(w, p);
     int64_t first = from / ROWS * ROWS;
     scores(w->task->keys.k + (key + first) * w->d, p->q, w->d, w->s + first * step, (to - first + ROWS - 1) / ROWS);
-    if (modifier->apply) modifier->apply(modifier->state, &tile);
+    const bool hides = e && SCORER.score(e, look, &tile, sight);
     hide(w, p, key, from, least(p->all_low - key, to));
     hide(w, p, key, most(p->all_high - key, from), to);
     fold(w, p, vectors, from, to);
-    aggregate(w, p, vectors, output, key, from, to);
+    aggregate(w, p, vectors, output, key, from, to, hides);
 }
 
 #define BLOCK(n)                                                                                                       \
@@ -296,6 +312,7 @@ static void cut(work *w)
     const attend_cpu_task *task = w->task;
     int64_t vectors = (task->rows + LANES - 1) / LANES, row = task->first_row, end = row + task->rows;
     float *floats = (float *)(w->panels + task->blocking.panels);
+    if (task->elements) w->looks = (attend_cpu_element_rows *)floats, floats = (float *)(w->looks + task->blocking.panels);
     for (w->count = 0; vectors > 0; w->count++) {
         int64_t width = VECTORS == 3 && vectors == 4 ? 2 : least(vectors, VECTORS);
         panel *p = &w->panels[w->count];
@@ -306,44 +323,55 @@ static void cut(work *w)
     }
 }
 
-/* Whether no row of a panel sees any key of a span, as far as block masks and prefixes tell: it then adds nothing to the total. */
-static bool span_hidden(const work *w, const panel *p, int64_t key, int64_t end)
-{
-    const attend_cpu_modifier *modifier = &w->task->modifier;
-    const int64_t from = most(p->low, key), to = least(p->high, end);
-    const attend_cpu_scores tile = {NULL, p->first_row, p->rows, 1, from, to - from, 1};
-    return modifier->apply && modifier->hidden(modifier->state, &tile);
-}
-
 static void run(const attend_cpu_task *task)
 {
     const attend_problem *problem = task->problem;
-    work w = {task, problem->head_dim, attend_cpu_round_up(problem->head_dim_v, ROWS), task->blocking.keys, task->scratch, NULL, 0};
+    work w = {task, problem->head_dim, attend_cpu_round_up(problem->head_dim_v, ROWS), task->blocking.keys, task->scratch, NULL, NULL, 0};
     w.panels = (panel *)(w.s + w.keys * WIDTH);
     cut(&w);
     for (int64_t span = task->first_span; span < task->end_span; span++) {
         int64_t key = span * ATTEND_CPU_SPAN, end = key + ATTEND_CPU_SPAN;
         bool seen[ATTEND_CPU_MAX_PANELS];
         for (int64_t i = 0; i < w.count; i++) {
-            seen[i] = w.panels[i].low < end && w.panels[i].high > key && (task->partials || !span_hidden(&w, &w.panels[i], key, end));
-            if (seen[i]) span_begin(&w, &w.panels[i]);
+            seen[i] = w.panels[i].low < end && w.panels[i].high > key;
+            w.panels[i].begun = false; /* by the first block that is not hidden */
         }
         for (int64_t block = key; block < end && block < task->sequence.seqlen_k; block += w.keys)
             for (int64_t i = 0; i < w.count; i++)
                 if (seen[i]) blocks[w.panels[i].vectors](&w, &w.panels[i], block);
         for (int64_t i = 0; i < w.count; i++) {
-            if (!seen[i]) continue;
-            if (task->partials)
+            if (task->partials && seen[i]) {
+                if (!w.panels[i].begun) span_begin(&w, &w.panels[i]);
                 span_leave(&w, &w.panels[i], span);
-            else
+            } else if (w.panels[i].begun) {
                 span_merge(&w, &w.panels[i]);
+            }
         }
     }
     for (int64_t i = 0; i < w.count && !task->partials; i++) panel_finish(&w, &w.panels[i]);
 }
 
+/* Of the block of keys at `first`: packed values of keys that are there. */
+static bool values_finite(const attend_cpu_task *task, int64_t first)
+{
+    const int64_t width = attend_cpu_round_up(task->problem->head_dim_v, ROWS), keys = task->blocking.keys;
+    const int64_t floats = least(task->sequence.seqlen_k - first, keys) * ROWS;
+    vf none = splat(0);
+    for (int64_t c = 0; c < width; c += ROWS) {
+        const float *panel = task->keys.v + first * width + c * keys;
+        for (int64_t i = 0; i < floats; i += LANES) none += load_some(panel, i, floats - i, ATTEND_F32) * splat(0);
+    }
+    return !any(none != none);
+}
+
+static void pack_block(const attend_cpu_task *task, int64_t first)
+{
+    pack(task, first);
+    if (task->keys.finite) task->keys.finite[first / task->blocking.keys] = values_finite(task, first);
+}
+
 static bool runs_here(void) { return ATTEND_RUNS_HERE; }
 
 const attend_cpu_kernel CONCAT(attend_cpu_kernel_, ATTEND_ISA) = {
-    STRING(ATTEND_ISA), LANES, ROWS, VECTORS, runs_here, scratch_floats, pack, run, run_few, merge,
-    &CONCAT(attend_cpu_inspector_, ATTEND_ISA)};
+    STRING(ATTEND_ISA), LANES, ROWS, VECTORS, runs_here, scratch_floats, pack_block, run, run_few, merge,
+    &CONCAT(attend_cpu_inspector_, ATTEND_ISA), &SCORER};

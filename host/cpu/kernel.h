@@ -25,27 +25,11 @@ typedef struct attend_cpu_blocking {
     int64_t panels; /* of rows that one task takes through all its keys; at most ATTEND_CPU_MAX_PANELS */
 } attend_cpu_blocking;
 
-/* One tile of scores. Row r and key k of the tile lie at
-   scores[r·row_stride + k·key_stride]; they are row first_row + r of the KV head and key first_key + k of the sequence. */
-typedef struct attend_cpu_scores {
-    float *scores;
-    int64_t first_row, rows, row_stride;
-    int64_t first_key, keys, key_stride;
-} attend_cpu_scores;
-
-/* What features do to scores before softmax sees them (bias, softcap, …): values, never another kernel. */
-typedef struct attend_cpu_modifier {
-    /* Takes dot products, leaves scores times ATTEND_CPU_LOG2E, -infinity where the row does not see the key. */
-    void (*apply)(const void *state, const attend_cpu_scores *tile);
-    /* Whether no row of the tile sees any key of it; scores are not there yet. */
-    bool (*hidden)(const void *state, const attend_cpu_scores *tile);
-    const void *state; /* of one (batch entry, KV head) */
-} attend_cpu_modifier;
-
 /* One KV head, packed by pack(): keys as panels [head_dim][rows of the micro-kernel]; values block by block as panels
    [keys of a block][rows of the micro-kernel]. */
 typedef struct attend_cpu_keys {
     float *k, *v;
+    bool *finite; /* of each block, whether all values are; NULL: nobody asks */
 } attend_cpu_keys;
 
 /* Rows of activations: row, then head within the KV head's group, in elements. */
@@ -58,7 +42,8 @@ typedef struct attend_cpu_rows {
 typedef struct attend_cpu_task {
     const attend_problem *problem;
     attend_cpu_blocking blocking;
-    attend_cpu_modifier modifier; /* apply NULL: none */
+    /* What features make of scores before softmax sees them: values, never another kernel. NULL: nothing. */
+    const struct attend_cpu_elements *elements;
     int64_t group;                /* query heads of the KV head */
     const attend_head *heads;     /* [group] */
     attend_sequence sequence;     /* the batch entry */
@@ -87,6 +72,7 @@ typedef struct attend_cpu_kernel {
     /* Merges the partials of the task's rows over all spans and finishes them. */
     void (*merge)(const attend_cpu_task *task);
     const struct attend_cpu_inspector *inspector; /* inspect.h */
+    const struct attend_cpu_scorer *scorer;       /* elements.h */
 } attend_cpu_kernel;
 
 /* Fastest first; ends with the portable one. */

@@ -4,6 +4,7 @@
 #ifndef ATTEND_CPU_KERNEL_FEW_H
 #define ATTEND_CPU_KERNEL_FEW_H
 
+#include "elements.h"
 #include "kernel_rows.h"
 
 enum {
@@ -31,7 +32,10 @@ typedef struct few {
     int64_t begin[FEW_ROWS], end[FEW_ROWS]; /* keys that each row sees */
     int64_t low, high;                      /* that some row sees */
     int64_t from[FEW_ROWS], to[FEW_ROWS];   /* the same within the block at work, counted from its first key */
-    bool hidden;                            /* the whole block */
+    attend_cpu_element_rows look;           /* where there are elements */
+    attend_cpu_scores tile;
+    attend_cpu_sight sight; /* of the block at work */
+    bool hiding;            /* some of its keys are hidden one by one, and their values are not finite */
 } few;
 
 static int64_t few_floats(const attend_problem *p)
@@ -59,6 +63,7 @@ static void few_begin(few *f, const attend_cpu_task *task, int64_t index)
         visible(task, task->first_row + r, &f->begin[r], &f->end[r]);
         if (f->begin[r] < f->end[r]) f->low = least(f->low, f->begin[r]), f->high = most(f->high, f->end[r]);
     }
+    if (task->elements && f->high > 0) attend_cpu_look_at_rows(task->elements, task->first_row, task->rows, LANES, &f->look);
 }
 
 /* ---- reading ahead ---------------------------------------------------------------------------------------------- */
@@ -192,14 +197,14 @@ ALWAYS_INLINE void few_columns(vf column[4], int vectors, const void *v, int64_t
 
 /* One key: its weights in `rows` rows FEW_KEYS apart, its columns at `at` of v. */
 ALWAYS_INLINE void few_step(vf sum[4][4], int rows, int vectors, const float *weights, const void *v, int64_t at, int64_t columns,
-                            attend_dtype dtype, bool elementwise)
+                            attend_dtype dtype, bool hiding)
 {
     vf column[4];
     few_columns(column, vectors, v, at, columns, dtype);
     UNROLL(4) for (int i = 0; i < rows; i++)
     {
         vf weight = splat(weights[i * FEW_KEYS]);
-        if (elementwise && weight[0] == 0) continue; /* hidden: its value reaches the row in no way */
+        if (hiding && weight[0] == 0) continue; /* its value reaches the row in no way */
         UNROLL(4) for (int n = 0; n < vectors; n++) sum[i][n] = multiply_into(sum[i][n], weight, column[n]);
     }
 }
@@ -207,7 +212,7 @@ ALWAYS_INLINE void few_step(vf sum[4][4], int rows, int vectors, const float *we
 /* Columns [c, c + columns) of O += P·V for `rows` rows from r on and keys [from, to) of the block at `key`. Two keys a turn: with one,
    gcc moves accumulators between registers at its end. */
 ALWAYS_INLINE void few_multiply(few *f, int rows, int vectors, int64_t r, int64_t key, int64_t from, int64_t to, int64_t c,
-                                int64_t columns, stream *ahead, attend_dtype dtype, bool elementwise)
+                                int64_t columns, stream *ahead, attend_dtype dtype, bool hiding)
 {
     const void *v = f->task->v.data;
     const float *weights = f->s + r * FEW_KEYS + from;
@@ -218,33 +223,33 @@ ALWAYS_INLINE void few_multiply(few *f, int rows, int vectors, int64_t r, int64_
     UNROLL(4) for (int i = 0; i < rows; i++)
         UNROLL(4) for (int n = 0; n < vectors; n++) sum[i][n] = load(o + i * f->width + n * LANES);
     for (int64_t pairs = (to - from) / 2; pairs > 0; pairs--) {
-        few_step(sum, rows, vectors, weights, v, at, columns, dtype, elementwise);
-        few_step(sum, rows, vectors, weights + 1, v, at + stride, columns, dtype, elementwise);
+        few_step(sum, rows, vectors, weights, v, at, columns, dtype, hiding);
+        few_step(sum, rows, vectors, weights + 1, v, at + stride, columns, dtype, hiding);
         weights += 2, at += 2 * stride;
     }
-    if ((to - from) % 2) few_step(sum, rows, vectors, weights, v, at, columns, dtype, elementwise);
+    if ((to - from) % 2) few_step(sum, rows, vectors, weights, v, at, columns, dtype, hiding);
     UNROLL(4) for (int i = 0; i < rows; i++)
         UNROLL(4) for (int n = 0; n < vectors; n++) store(o + i * f->width + n * LANES, sum[i][n]);
 }
 
 ALWAYS_INLINE void few_aggregate(few *f, int rows, int vectors, int64_t r, int64_t key, int64_t from, int64_t to, stream *ahead,
-                                 attend_dtype dtype, bool elementwise)
+                                 attend_dtype dtype, bool hiding)
 {
     int64_t dv = f->task->problem->head_dim_v, c = 0;
     if (from >= to) return;
     for (; c + vectors * LANES <= dv; c += vectors * LANES)
-        few_multiply(f, rows, vectors, r, key, from, to, c, vectors * LANES, ahead, dtype, elementwise);
-    for (; c + 2 * LANES <= dv; c += 2 * LANES) few_multiply(f, rows, 2, r, key, from, to, c, 2 * LANES, ahead, dtype, elementwise);
-    for (; c < dv; c += LANES) few_multiply(f, rows, 1, r, key, from, to, c, dv - c, ahead, dtype, elementwise);
+        few_multiply(f, rows, vectors, r, key, from, to, c, vectors * LANES, ahead, dtype, hiding);
+    for (; c + 2 * LANES <= dv; c += 2 * LANES) few_multiply(f, rows, 2, r, key, from, to, c, 2 * LANES, ahead, dtype, hiding);
+    for (; c < dv; c += LANES) few_multiply(f, rows, 1, r, key, from, to, c, dv - c, ahead, dtype, hiding);
 }
 
-/* Functions of their own, so that the compiler has small loops to look at. elementwise: hidden keys may lie between those that a row
-   sees; such rows go one by one. */
+/* Functions of their own, so that the compiler has small loops to look at. hiding: hidden keys whose values are not finite lie between
+   those that a row sees; such rows go one by one. */
 typedef void few_aggregator(few *f, int64_t r, int64_t key, int64_t from, int64_t to, stream *ahead);
-#define FEW_AGGREGATOR(name, rows, vectors, dtype, elementwise)                                                        \
+#define FEW_AGGREGATOR(name, rows, vectors, dtype, hiding)                                                        \
     __attribute__((noinline)) static void name(few *f, int64_t r, int64_t key, int64_t from, int64_t to, stream *ahead) \
     {                                                                                                                  \
-        few_aggregate(f, rows, vectors, r, key, from, to, ahead, dtype, elementwise);                                  \
+        few_aggregate(f, rows, vectors, r, key, from, to, ahead, dtype, hiding);                                  \
     }
 #define FEW_AGGREGATORS(name, dtype)                                                                                   \
     FEW_AGGREGATOR(few_hiding_##name, 1, 4, dtype, true)                                                               \
@@ -257,21 +262,43 @@ FEW_AGGREGATORS(f16, ATTEND_F16)
 FEW_AGGREGATORS(bf16, ATTEND_BF16)
 
 /* What keys [first, end) of the block add to every row's output. */
-static void few_output(few *f, int64_t key, int64_t first, int64_t end, stream *ahead, few_aggregator *const *aggregators, bool elementwise)
+static void few_output(few *f, int64_t key, int64_t first, int64_t end, stream *ahead, few_aggregator *const *aggregators, bool hiding)
 {
-    few_aggregator *one = aggregators[elementwise ? 0 : 1];
+    few_aggregator *one = aggregators[hiding ? 0 : 1];
     for (int64_t r = 0; r < f->rows;) {
-        int64_t rows = elementwise ? 1 : least(f->rows - r, 4), low = first, high = end;
+        int64_t rows = hiding ? 1 : least(f->rows - r, 4), low = first, high = end;
         for (int64_t i = r; i < r + rows; i++) low = most(low, f->from[i]), high = least(high, f->to[i]);
         high = most(low, high);
         for (int64_t i = r; i < r + rows; i++) one(f, i, key, most(first, f->from[i]), least(low, least(end, f->to[i])), ahead);
-        (elementwise ? one : aggregators[rows])(f, r, key, low, high, ahead);
+        (hiding ? one : aggregators[rows])(f, r, key, low, high, ahead);
         for (int64_t i = r; i < r + rows; i++) one(f, i, key, most(high, f->from[i]), least(end, f->to[i]), ahead);
         r += rows;
     }
 }
 
 /* ---- the task --------------------------------------------------------------------------------------------------- */
+
+/* What the rows see of the block at `key`. */
+static void few_look(few *f, int64_t key, int64_t keys)
+{
+    f->tile = (attend_cpu_scores){f->s, FEW_KEYS, key, keys, 1}, f->sight = ATTEND_CPU_SEEN;
+    if (f->task->elements) f->sight = SCORER.look(f->task->elements, &f->look, &f->tile);
+}
+
+/* Whether all values are finite of the keys in the block that have no weight in some row. */
+ALWAYS_INLINE bool few_finite(const few *f, int64_t key, int64_t keys, attend_dtype dtype)
+{
+    const attend_cpu_rows *v = &f->task->v;
+    const int64_t dv = f->task->problem->head_dim_v;
+    vf none = splat(0);
+    for (int64_t j = 0; j < keys; j++) {
+        bool weighs = true;
+        for (int64_t r = 0; r < f->rows; r++) weighs = weighs && f->s[r * FEW_KEYS + j] != 0;
+        for (int64_t c = 0; c < dv && !weighs; c += LANES)
+            none += load_some(v->data, (key + j) * v->stride + c, dv - c, dtype) * splat(0);
+    }
+    return !any(none != none);
+}
 
 /* All heads against the block of keys at `key`; more: another one follows. */
 ALWAYS_INLINE void few_block(few *f, int64_t count, int64_t key, bool more, attend_dtype dtype)
@@ -280,36 +307,33 @@ ALWAYS_INLINE void few_block(few *f, int64_t count, int64_t key, bool more, atte
     const attend_problem *p = first->problem;
     int64_t keys = least(FEW_KEYS, first->sequence.seqlen_k - key), element = dtype == ATTEND_F32 ? 4 : 2;
     const int64_t part = few_vectors(dtype) * LANES;
-    bool elementwise = first->modifier.apply;
     few_aggregator *const *aggregators = dtype == ATTEND_F32 ? few_f32 : dtype == ATTEND_F16 ? few_f16 : few_bf16;
-    for (int64_t i = 0; i < count; i++) {
-        const attend_cpu_scores tile = {f[i].s, f[i].task->first_row, f[i].rows, FEW_KEYS, key, keys, 1};
-        f[i].hidden = elementwise && first->modifier.hidden(f[i].task->modifier.state, &tile);
-    }
+    for (int64_t i = 0; i < count; i++) few_look(&f[i], key, keys);
     for (int64_t j = 0; j < keys; j += part) {
         stream ahead = j + part < keys
                            ? stream_of(&first->k, &last->k, p->head_dim, key + j + part, least(keys - j - part, part), element)
                            : stream_of(&first->v, &last->v, p->head_dim_v, key, least(keys, part), element);
         for (int64_t i = 0; i < count; i++)
-            if (!f[i].hidden) few_score(&f[i], key + j, least(keys - j, part), f[i].s + j, &ahead, dtype);
+            if (f[i].sight) few_score(&f[i], key + j, least(keys - j, part), f[i].s + j, &ahead, dtype);
     }
     for (int64_t i = 0; i < count; i++) {
-        if (f[i].hidden) continue;
-        const attend_cpu_scores tile = {f[i].s, f[i].task->first_row, f[i].rows, FEW_KEYS, key, keys, 1};
-        if (elementwise) first->modifier.apply(f[i].task->modifier.state, &tile);
+        if (f[i].sight == ATTEND_CPU_HIDDEN) continue;
+        const int64_t low = f[i].tile.first_key - key, high = low + f[i].tile.keys; /* the others are hidden from all rows */
+        const bool hides = first->elements && SCORER.score(f[i].task->elements, &f[i].look, &f[i].tile, f[i].sight);
         for (int64_t r = 0; r < f[i].rows; r++) {
-            f[i].from[r] = least(most(f[i].begin[r] - key, 0), keys);
-            f[i].to[r] = least(most(f[i].end[r] - key, f[i].from[r]), keys);
+            f[i].from[r] = least(most(f[i].begin[r] - key, low), high);
+            f[i].to[r] = least(most(f[i].end[r] - key, f[i].from[r]), high);
         }
         few_fold(&f[i]);
+        f[i].hiding = hides && !few_finite(&f[i], key, keys, dtype);
     }
     for (int64_t j = 0; j < keys; j += part) {
         stream ahead = j + part < keys
                            ? stream_of(&first->v, &last->v, p->head_dim_v, key + j + part, least(keys - j - part, part), element)
                            : stream_of(&first->k, &last->k, p->head_dim, key + FEW_KEYS, more ? part : 0, element);
         for (int64_t i = 0; i < count; i++) {
-            if (f[i].hidden) continue;
-            few_output(&f[i], key, j, least(j + part, keys), &ahead, aggregators, elementwise);
+            if (f[i].sight == ATTEND_CPU_HIDDEN) continue;
+            few_output(&f[i], key, j, least(j + part, keys), &ahead, aggregators, f[i].hiding);
         }
     }
 }

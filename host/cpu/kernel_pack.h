@@ -2,7 +2,7 @@
 #ifndef ATTEND_CPU_KERNEL_PACK_H
 #define ATTEND_CPU_KERNEL_PACK_H
 
-#include "kernel.h"
+#include "elements.h"
 #include "kernel_multiply.h"
 
 #include <string.h>
@@ -111,11 +111,11 @@ ALWAYS_INLINE int64_t row_offset(const attend_cpu_task *task, const attend_cpu_r
     return at.query * rows->stride + at.head * rows->head_stride;
 }
 
-/* What the row's queries are multiplied by: scores then come out in units of log2. The modifier gets plain dot products: scaling
-   after the sum costs each score a rounding of its own, which averages out where a query's would not. */
+/* What the row's queries are multiplied by: scores then come out in units of log2. Elements are made of plain
+   dot products: scaling after the sum costs each score a rounding of its own, which averages out where a query's would not. */
 ALWAYS_INLINE float row_scale(const attend_cpu_task *task, int64_t row)
 {
-    return task->modifier.apply ? 1 : task->heads[place_of(task, row).head].scale * ATTEND_CPU_LOG2E;
+    return task->elements ? 1 : task->heads[place_of(task, row).head].scale * ATTEND_CPU_LOG2E;
 }
 
 /* LANES queries from `row` on, `count` of them real, times their scale, as [head_dim][step] with the rows as lanes. */

@@ -1,0 +1,127 @@
+/* How much some rows see of a tile of keys, feature by feature: what all show is seen, what one hides is hidden. Included by
+   elements_kernel.c alone. */
+#ifndef ATTEND_CPU_ELEMENTS_SIGHT_H
+#define ATTEND_CPU_ELEMENTS_SIGHT_H
+
+#include "elements.h"
+#include "vector.h"
+
+#include <string.h>
+
+typedef attend_cpu_sight sight_of(const attend_cpu_elements *e, const attend_cpu_element_rows *x, int64_t first, int64_t keys);
+
+static attend_cpu_sight gap_sight(const attend_cpu_elements *e, const attend_cpu_element_rows *x, int64_t first, int64_t keys)
+{
+    const attend_head *h = e->heads;
+    const int64_t begin = h->sequence.start + h->problem->prefix;
+    if (first >= begin && first + keys <= x->gap_least) return ATTEND_CPU_HIDDEN;
+    return first + keys <= begin || first >= x->gap_most ? ATTEND_CPU_SEEN : ATTEND_CPU_PARTLY;
+}
+
+static attend_cpu_sight segment_sight(const attend_cpu_elements *e, const attend_cpu_element_rows *x, int64_t first, int64_t keys)
+{
+    const attend_cpu_ids *of = &e->ids[first / ATTEND_CPU_BLOCK];
+    (void)keys;
+    if (of->most < x->ids.least || of->least > x->ids.most || !(of->set & x->ids.set)) return ATTEND_CPU_HIDDEN;
+    return of->least == of->most && x->ids.least == x->ids.most ? ATTEND_CPU_SEEN : ATTEND_CPU_PARTLY;
+}
+
+static attend_cpu_sight block_sight(const attend_cpu_elements *e, const attend_cpu_element_rows *x, int64_t first, int64_t keys)
+{
+    const int64_t size = e->heads->problem->block_k;
+    bool seen = false, hidden = false;
+    for (int64_t r = 0; r < x->rows; r++) {
+        if (r > 0 && x->block_row[r] == x->block_row[r - 1]) continue;
+        for (int64_t block = first / size; block * size < first + keys; block++) {
+            const bool visible = attend_block_visible(x->head[r], x->block[r], block);
+            seen |= visible, hidden |= !visible;
+            if (seen && hidden) return ATTEND_CPU_PARTLY;
+        }
+    }
+    return seen ? ATTEND_CPU_SEEN : ATTEND_CPU_HIDDEN;
+}
+
+/* Whether any of n bytes is not 0. */
+static bool any_byte(const uint8_t *bytes, int64_t n)
+{
+    uint64_t word, all = 0;
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) memcpy(&word, bytes + i, 8), all |= word;
+    for (; i < n; i++) all |= bytes[i];
+    return all != 0;
+}
+
+static void look_at_mask(const attend_plane *mask, int64_t offset, int64_t keys, bool *seen, bool *hidden)
+{
+    const uint8_t *from = (const uint8_t *)mask->data + offset;
+    if (mask->key == 1) {
+        *seen = *seen || any_byte(from, keys), *hidden = *hidden || memchr(from, 0, (size_t)keys);
+        return;
+    }
+    for (int64_t k = 0; k < keys && !(*seen && *hidden); k++) *(from[k * mask->key] ? seen : hidden) = true;
+}
+
+static attend_cpu_sight mask_sight(const attend_cpu_elements *e, const attend_cpu_element_rows *x, int64_t first, int64_t keys)
+{
+    const attend_plane *mask = &e->heads->terms->mask;
+    bool seen = false, hidden = false;
+    for (int64_t r = 0; r < (x->one_mask ? 1 : x->rows); r++) {
+        look_at_mask(mask, x->mask[r] + first * mask->key, keys, &seen, &hidden);
+        if (seen && hidden) return ATTEND_CPU_PARTLY;
+    }
+    return seen ? ATTEND_CPU_SEEN : ATTEND_CPU_HIDDEN;
+}
+
+/* A bias of -infinity throughout hides the tile; others are found where scores are made. */
+static attend_cpu_sight bias_sight(const attend_cpu_elements *e, const attend_cpu_element_rows *x, int64_t first, int64_t keys)
+{
+    const attend_plane *bias = &e->heads->terms->bias;
+    for (int64_t r = 0; r < (x->one_bias ? 1 : x->rows); r++)
+        for (int64_t k = 0; k < keys;) {
+            const int64_t at = x->bias[r] + (first + k) * bias->key;
+            if (bias->key == 1 && keys - k >= LANES) {
+                if (any(load_vector(bias->data, at, bias->dtype) != splat(-INFINITY))) return ATTEND_CPU_SEEN;
+                k += LANES;
+                continue;
+            }
+            if (load_one(bias->data, at, bias->dtype) != -INFINITY) return ATTEND_CPU_SEEN;
+            k++;
+        }
+    return ATTEND_CPU_HIDDEN;
+}
+
+/* Takes keys off either end whose segment no row is of. */
+static void trim(const attend_cpu_elements *e, const attend_cpu_element_rows *x, attend_cpu_scores *tile)
+{
+    const attend_head *h = e->heads;
+    const attend_plane *segments = &h->terms->segments_k;
+    for (bool front = true;;) {
+        if (tile->keys == 0) return;
+        const int64_t key = tile->first_key + (front ? 0 : tile->keys - 1);
+        const int32_t id = attend_segment(segments, &h->sequence, (h->sequence.first_k + key) * segments->key);
+        if (id >= x->ids.least && id <= x->ids.most && x->ids.set >> (id & 63) & 1) {
+            if (!front) return;
+            front = false;
+            continue;
+        }
+        tile->keys--, tile->first_key += front, tile->scores += front ? tile->key_stride : 0;
+    }
+}
+
+static attend_cpu_sight look(const attend_cpu_elements *e, const attend_cpu_element_rows *x, attend_cpu_scores *tile)
+{
+    const attend_problem *p = e->heads->problem;
+    sight_of *const tests[] = {attend_has_gap(p) ? gap_sight : NULL, p->segments ? segment_sight : NULL, p->block_q > 0 ? block_sight : NULL,
+                               p->mask_axes ? mask_sight : NULL, p->bias_axes ? bias_sight : NULL};
+    attend_cpu_sight all = ATTEND_CPU_SEEN;
+    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
+        if (!tests[i]) continue;
+        const attend_cpu_sight sight = tests[i](e, x, tile->first_key, tile->keys);
+        if (sight == ATTEND_CPU_HIDDEN) return sight;
+        if (sight == ATTEND_CPU_PARTLY) all = sight;
+    }
+    if (all == ATTEND_CPU_PARTLY && p->segments) trim(e, x, tile);
+    return tile->keys > 0 ? all : ATTEND_CPU_HIDDEN;
+}
+
+#endif
