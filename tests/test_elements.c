@@ -1,0 +1,145 @@
+/* Tiles of scores with features, in vectors, are what attend_element_score() says of each score, on every instruction set that runs here:
+   hidden where it hides, and within a few roundings of its terms elsewhere. */
+#include "support/feature_cases.h"
+#include "support/fixture.h"
+#include "cpu/cpu.h"
+#include "arguments.h"
+#include "relative.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+enum { STEP = 48, ROOM = STEP * ATTEND_CPU_BLOCK + 64 };
+
+/* Products and sums may be fused, and tanh is another: with its quotient and product at most 7 units of 2^-24 off, libm's 5. */
+static double allowed(const attend_head *h, int64_t row, int64_t key, float dot, float score)
+{
+    const double far = fabs((double)(key - attend_position(h->problem, &h->sequence, row))), plain = fabs((double)dot * h->scale);
+    const double cap = h->problem->softcap, capped = cap > 0 ? fmin(plain, cap) : 0;
+    return 0x1p-24 * (12 * capped + 4 * ((cap > 0 ? capped : plain) + fabs(h->slope) * far + 2 * fabs((double)score)));
+}
+
+static void compare_tile(const attend_cpu_kernel *kernel, const attend_cpu_elements *e, int64_t first, int64_t rows, int64_t key, int64_t keys,
+                         bool lanes_are_rows)
+{
+    static _Alignas(64) float scores[ROOM], dots[ROOM];
+    static attend_cpu_element_rows look;
+    const int64_t row_stride = lanes_are_rows ? 1 : ATTEND_CPU_BLOCK, key_stride = lanes_are_rows ? STEP : 1;
+    for (int i = 0; i < ROOM; i++) scores[i] = dots[i] = 8 * sinf((float)(i * 37 % 1009));
+    attend_cpu_look_at_rows(e, first, rows, kernel->lanes, &look);
+    attend_cpu_scores tile = {scores, row_stride, key, keys, key_stride};
+    const attend_cpu_sight sight = kernel->scorer->look(e, &look, &tile);
+    const bool hides = sight == ATTEND_CPU_HIDDEN || kernel->scorer->score(e, &look, &tile, sight);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t k = 0; k < keys; k++) {
+            const attend_head *h = &e->heads[(first + r) % e->group];
+            const int64_t query = (first + r) / e->group, at = r * row_stride + k * key_stride;
+            if (query >= h->sequence.seqlen_q) continue;
+            const float expected = attend_element_score(h, query, key + k, dots[at]);
+            const bool off = sight == ATTEND_CPU_HIDDEN || key + k < tile.first_key || key + k >= tile.first_key + tile.keys;
+            if (expected == -INFINITY) {
+                assert_true(off || scores[at] == -INFINITY);
+                assert_true(hides || off);
+                continue;
+            }
+            assert_false(off);
+            const double error = fabs(scores[at] / 1.4426950408889634 - expected), bound = allowed(h, query, key + k, dots[at], expected);
+            if (!(error <= bound)) fail_msg("%s, row %d, key %d: %.9g for %.9g", kernel->name, (int)query, (int)(key + k), scores[at] / 1.4426950408889634, expected);
+        }
+}
+
+static void compare_case(const attend_cpu_kernel *kernel, test_fixture *f, attend_cpu_plan *plan)
+{
+    const attend_problem *p = &f->problem;
+    const int64_t group = p->num_heads / p->num_kv_heads, most = kernel->lanes * kernel->vectors;
+    attend_cpu_look_at_heads(plan, &f->args);
+    for (int64_t i = 0; i < p->batch * p->num_kv_heads; i++) {
+        const attend_cpu_elements *e = &plan->elements[i];
+        const attend_sequence *s = &e->heads->sequence;
+        for (int64_t first = 0; first < group * s->seqlen_q; first += most)
+            for (int64_t key = 0; key < s->seqlen_k; key += ATTEND_CPU_BLOCK) {
+                const int64_t rows = attend_clamp(group * s->seqlen_q - first, 1, most), keys = attend_clamp(s->seqlen_k - key, 1, ATTEND_CPU_BLOCK);
+                compare_tile(kernel, e, first, rows, key, keys, true);
+                compare_tile(kernel, e, first, attend_clamp(rows, 1, ATTEND_CPU_FEW_ROWS), key, keys, false);
+                if (keys > 9) compare_tile(kernel, e, first, rows, key + 3, keys - 8, true); /* no whole vectors */
+            }
+    }
+}
+
+static void every_score_is_what_score_h_says(void **state)
+{
+    (void)state;
+    int count, tested = 0;
+    attend_context *context;
+    assert_int_equal(attend_context_create(&(attend_context_options){.device = ATTEND_CPU, .threads = 1}, &context), ATTEND_OK);
+    test_case *cases = test_feature_cases(UINT64_MAX, &count);
+    for (int i = 0; i < count; i++) {
+        test_fixture f;
+        attend_plan *plan;
+        if (!attend_is_elementwise(&cases[i].problem)) continue;
+        test_fixture_make(&f, &cases[i]);
+        if (attend_attention_plan(context, &f.c.problem, &plan)) fail_msg("%s: %s", cases[i].features, attend_error_message());
+        const attend_cpu_kernel *kernel;
+        for (size_t k = 0; (kernel = attend_cpu_kernel_row(k)); k++)
+            if (kernel->runs_here()) compare_case(kernel, &f, plan->state), tested++;
+        attend_plan_destroy(plan);
+        test_fixture_free(&f);
+    }
+    print_message("%d cases compared score by score\n", tested);
+    assert_true(tested > 300);
+    free(cases);
+    attend_context_destroy(context);
+}
+
+static void fill(float *to, int64_t n, int64_t seed)
+{
+    for (int64_t i = 0; i < n; i++) to[i] = sinf((float)((i + seed) * 37 % 1009));
+}
+
+/* NaN and infinity in K and V of a key change no bit of the rows that a mask hides it from, and reach the others: with many rows and with few. */
+static void hidden_keys_reach_nothing(void **state)
+{
+    (void)state;
+    enum { KEYS = 300, DIM = 24, MOST = 40, HIDDEN = 137 };
+    static float q[MOST * DIM], k[KEYS * DIM], v[KEYS * DIM], before[MOST * DIM], after[MOST * DIM];
+    static uint8_t mask[MOST * KEYS];
+    static const float bad[] = {NAN, INFINITY};
+    for (int i = 0; i < 4; i++) {
+        const int64_t rows = i % 2 ? 3 : MOST;
+        attend_context *context;
+        attend_plan *plan;
+        fill(q, rows * DIM, 1), fill(k, KEYS * DIM, 2), fill(v, KEYS * DIM, 3);
+        for (int64_t at = 0; at < rows * KEYS; at++) mask[at] = at % 7 != 3;
+        for (int64_t r = 0; r < rows; r++) mask[r * KEYS + HIDDEN] = r % 2;
+        const attend_problem p = {.batch = 1, .seqlen_q = rows, .seqlen_k = KEYS, .num_heads = 1, .head_dim = DIM, .mask_axes = ATTEND_PER_QUERY | ATTEND_PER_KEY};
+        attend_attention_args args = {.q = attend_tensor_4d(q, ATTEND_F32, 1, rows, 1, DIM),
+                                      .k = attend_tensor_4d(k, ATTEND_F32, 1, KEYS, 1, DIM),
+                                      .v = attend_tensor_4d(v, ATTEND_F32, 1, KEYS, 1, DIM),
+                                      .out = attend_tensor_4d(before, ATTEND_F32, 1, rows, 1, DIM),
+                                      .mask = attend_tensor_4d(mask, ATTEND_U8, 1, 1, rows, KEYS)};
+        assert_int_equal(attend_context_create(&(attend_context_options){.device = ATTEND_CPU, .threads = 1}, &context), ATTEND_OK);
+        assert_int_equal(attend_attention_plan(context, &p, &plan), ATTEND_OK);
+        assert_int_equal(attend_attention_forward(plan, &args), ATTEND_OK);
+        for (int64_t c = 0; c < DIM; c++) v[HIDDEN * DIM + c] = bad[i / 2], k[HIDDEN * DIM + c] = NAN;
+        args.out.data = after;
+        assert_int_equal(attend_attention_forward(plan, &args), ATTEND_OK);
+        for (int64_t r = 0; r < rows; r++) {
+            if (r % 2)
+                assert_true(isnan(after[r * DIM]));
+            else
+                assert_memory_equal(before + r * DIM, after + r * DIM, DIM * sizeof(float));
+        }
+        attend_plan_destroy(plan);
+        attend_context_destroy(context);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_score_is_what_score_h_says), cmocka_unit_test(hidden_keys_reach_nothing)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
