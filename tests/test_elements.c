@@ -138,8 +138,32 @@ static void hidden_keys_reach_nothing(void **state)
     }
 }
 
+/* The inverse of the least softcaps is no number: scores of 0 stay 0, so that all keys weigh the same. */
+static void the_least_softcap_keeps_scores_of_zero(void **state)
+{
+    (void)state;
+    enum { KEYS = 40, DIM = 8 };
+    static float q[DIM], k[KEYS * DIM], v[KEYS * DIM], out[DIM];
+    attend_context *context;
+    attend_plan *plan;
+    fill(k, KEYS * DIM, 1);
+    for (int i = 0; i < KEYS * DIM; i++) v[i] = (float)(i / DIM % 2);
+    const attend_problem p = {.batch = 1, .seqlen_q = 1, .seqlen_k = KEYS, .num_heads = 1, .head_dim = DIM, .softcap = 1e-39f};
+    const attend_attention_args args = {.q = attend_tensor_4d(q, ATTEND_F32, 1, 1, 1, DIM),
+                                        .k = attend_tensor_4d(k, ATTEND_F32, 1, KEYS, 1, DIM),
+                                        .v = attend_tensor_4d(v, ATTEND_F32, 1, KEYS, 1, DIM),
+                                        .out = attend_tensor_4d(out, ATTEND_F32, 1, 1, 1, DIM)};
+    assert_int_equal(attend_context_create(&(attend_context_options){.device = ATTEND_CPU, .threads = 1}, &context), ATTEND_OK);
+    assert_int_equal(attend_attention_plan(context, &p, &plan), ATTEND_OK);
+    assert_int_equal(attend_attention_forward(plan, &args), ATTEND_OK);
+    for (int c = 0; c < DIM; c++) assert_true(out[c] == 0.5f);
+    attend_plan_destroy(plan);
+    attend_context_destroy(context);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_score_is_what_score_h_says), cmocka_unit_test(hidden_keys_reach_nothing)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_score_is_what_score_h_says), cmocka_unit_test(hidden_keys_reach_nothing),
+                                       cmocka_unit_test(the_least_softcap_keeps_scores_of_zero)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

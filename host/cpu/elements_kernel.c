@@ -4,6 +4,8 @@
 #include "elements_sight.h"
 #include "kernel_softmax.h"
 
+#include <float.h>
+
 #define CONCAT_(a, b) a##b
 #define CONCAT(a, b)  CONCAT_(a, b)
 
@@ -179,7 +181,8 @@ ALWAYS_INLINE void add_alibi(const square *at, bool lanes_are_rows, vf s[LANES])
 ALWAYS_INLINE vi make_scores(const square *at, bool lanes_are_rows, vf s[LANES])
 {
     const int vectors = vectors_of(at, lanes_are_rows);
-    const vf scale = load(at->x->scale + at->row), cap = splat(at->p->softcap), by = splat(1) / cap;
+    const vf scale = load(at->x->scale + at->row), cap = splat(at->p->softcap);
+    const vf by = splat(fminf(FLT_MAX, 1 / at->p->softcap)); /* the least caps have no inverse, and 0 times infinity is none */
     vi hides = splat_int(0);
     vf term[LANES];
     for (int i = 0; i < vectors; i++) s[i] *= lanes_are_rows ? scale : splat(scale[i]);
