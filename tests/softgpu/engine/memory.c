@@ -41,7 +41,7 @@ static char *reserve(size_t size, int protection)
 /* Address space costs nothing, but some systems limit it. */
 static bool open_arena(arena *a, bool device_only)
 {
-    for (size_t size = (size_t)1 << 42; !a->start && size >= (size_t)1 << 34; size /= 4) {
+    for (size_t size = (size_t)1 << 44; !a->start && size >= (size_t)1 << 34; size /= 4) {
         a->view = reserve(size, PROT_READ | PROT_WRITE);
         a->start = !device_only ? a->view : a->view ? reserve(size, PROT_NONE) : NULL;
         if (a->view && !a->start) munmap(a->view, size);
