@@ -109,18 +109,18 @@ static void judge_quality(comparing *c)
     r->rms_error = tensor.elements ? sqrt(tensor.error / (double)tensor.elements) : 0;
 }
 
-attend_status attend_compare_resolved(const attend_problem *problem, const attend_attention_args *args, int threads,
+attend_status attend_compare_resolved(const attend_problem *problem, const attend_attention_args *args, attend_judge *judge,
                                       attend_comparison *result)
 {
-    attend_watch nobody = {0};
     comparing c = {.problem = problem, .args = args, .result = result, .reference_finite = true};
     memset(result, 0, sizeof *result);
     ATTEND_TRY(attend_lists_check(problem, args));
     c.tiles_a_head = (attend_rows_q(problem) + ATTEND_TILE_ROWS - 1) / ATTEND_TILE_ROWS;
     c.tiles = calloc((size_t)(attend_tensor_batch(problem) * problem->num_heads * c.tiles_a_head) + 1, sizeof *c.tiles);
-    bool complete = c.tiles && attend_reference_attention(problem, args, threads, &nobody, take_row, &c);
+    bool complete = c.tiles && attend_reference_attention(problem, args, judge->threads, &judge->watch, take_row, &c);
     if (complete) judge_quality(&c);
     free(c.tiles);
+    ATTEND_TRY(attend_watch_status(&judge->watch));
     if (!complete) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's copy of K and V");
     if (!c.reference_finite)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
@@ -138,25 +138,31 @@ attend_status attend_compare_check(const void *comparison, size_t bytes, size_t 
     return ATTEND_OK;
 }
 
-attend_status attend_compare_threads(int threads, int *resolved)
+attend_status attend_judge_make(const attend_compare_options *options, size_t options_bytes, attend_judge *judge)
 {
-    if (threads < 0 || threads > ATTEND_MAX_THREADS)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "threads is %d, expected 0 to %d", threads, ATTEND_MAX_THREADS);
-    *resolved = threads ? threads : omp_get_num_procs();
+    attend_compare_options o = {0};
+    if (options) ATTEND_TRY(attend_struct_read("options", &o, sizeof o, options, options_bytes));
+    if (o.threads < 0 || o.threads > ATTEND_MAX_THREADS)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "threads is %d, expected 0 to %d", o.threads, ATTEND_MAX_THREADS);
+    *judge = (attend_judge){o.threads ? o.threads : omp_get_num_procs(), {.progress = o.progress, .user = o.progress_user}};
     return ATTEND_OK;
 }
 
 attend_status attend_compare_sized(const attend_problem *problem, size_t problem_bytes, const attend_attention_args *args,
-                                   size_t args_bytes, int threads, attend_comparison *comparison, size_t comparison_bytes)
+                                   size_t args_bytes, const attend_compare_options *options, size_t options_bytes,
+                                   attend_comparison *comparison, size_t comparison_bytes)
 {
     attend_problem p;
     attend_attention_args resolved;
+    attend_judge judge;
     attend_comparison result;
     ATTEND_TRY(attend_compare_check(comparison, comparison_bytes, sizeof result));
-    ATTEND_TRY(attend_compare_threads(threads, &threads));
+    ATTEND_TRY(attend_judge_make(options, options_bytes, &judge));
     ATTEND_TRY(attend_problem_resolve(problem, problem_bytes, ATTEND_ATTENTION, &p));
     ATTEND_TRY(attend_attention_args_resolve(&p, args, args_bytes, &resolved));
-    ATTEND_TRY(attend_compare_resolved(&p, &resolved, threads, &result));
+    ATTEND_TRY(attend_watch_begin(&judge.watch, &(attend_work){.attention = 1}));
+    ATTEND_TRY(attend_compare_resolved(&p, &resolved, &judge, &result));
+    attend_watch_end(&judge.watch);
     memcpy(comparison, &result, comparison_bytes);
     return ATTEND_OK;
 }

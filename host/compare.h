@@ -29,10 +29,15 @@ void attend_note_worst(double ratio, attend_element element, double *worst_ratio
 /* The caller's struct for the result: not NULL, not larger than this library's. */
 attend_status attend_compare_check(const void *comparison, size_t bytes, size_t known);
 
-/* 0 becomes as many threads as there are processors. */
-attend_status attend_compare_threads(int threads, int *resolved);
+/* A comparison at work. */
+typedef struct attend_judge {
+    int threads;
+    attend_watch watch;
+} attend_judge;
 
-attend_status attend_compare_resolved(const attend_problem *problem, const attend_attention_args *args, int threads,
+attend_status attend_judge_make(const attend_compare_options *options, size_t options_bytes, attend_judge *judge);
+
+attend_status attend_compare_resolved(const attend_problem *problem, const attend_attention_args *args, attend_judge *judge,
                                       attend_comparison *result);
 
 #endif

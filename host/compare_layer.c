@@ -3,6 +3,7 @@
 #include "compare.h"
 #include "arguments.h"
 #include "backend.h"
+#include "count.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -48,17 +49,19 @@ static void judge_bound(const projection *p, const double *exact, const double *
             }
 }
 
-static attend_status compare_projection(const projection *p, int threads, double *ratio, attend_element *worst)
+static attend_status compare_projection(const projection *p, int index, attend_judge *judge, double *ratio, attend_element *worst)
 {
     size_t elements = (size_t)(p->y.shape[0] * p->y.shape[1] * p->y.shape[2] * p->y.shape[3]) + 1;
     double *exact = malloc(elements * sizeof *exact), *bound = malloc(elements * sizeof *bound);
     attend_reference_projection to = {.exact = exact, .bound = bound};
-    attend_watch nobody = {0};
-    bool complete = exact && bound && attend_reference_project(p->x, p->weight, p->bias, p->dtype, threads, &nobody, &to);
+    attend_watch *watch = &judge->watch;
+    attend_watch_stage(watch, watch->work.projections[index], p->x->shape[0] * p->x->shape[1]);
+    bool complete = exact && bound && attend_reference_project(p->x, p->weight, p->bias, p->dtype, judge->threads, watch, &to);
     if (complete && p->problem)
         attend_reference_turn_all(p->problem, p->args, p->norm, p->norm_bias, p->y.shape[2], false, exact, bound);
     if (complete) judge_bound(p, exact, bound, ratio, worst);
     free(exact), free(bound);
+    ATTEND_TRY(attend_watch_status(watch));
     return complete ? ATTEND_OK : attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's projection");
 }
 
@@ -74,19 +77,19 @@ static attend_tensor join_heads(const attend_tensor *heads)
 }
 
 static attend_status compare_output(const attend_problem *p, const attend_layer_weights *w, const attend_layer_args *args,
-                                    int threads, attend_layer_comparison *result)
+                                    attend_judge *judge, attend_layer_comparison *result)
 {
     attend_tensor heads = join_heads(&args->heads), rows = heads;
     if (!heads.data) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a copy of the heads' output");
     rows.rank = 3, rows.shape[2] = heads.shape[3], rows.stride[2] = 1;
     const projection output = {&rows, &w->wo, &w->bo, one_head(&args->out), NULL, p->dtype, NULL, NULL, NULL, NULL};
-    attend_status status = compare_projection(&output, threads, &result->output_ratio, &result->worst);
+    attend_status status = compare_projection(&output, 3, judge, &result->output_ratio, &result->worst);
     free(heads.data);
     return status;
 }
 
 static attend_status compare_stages(const attend_problem *p, const attend_layer_weights *w, const attend_layer_args *args,
-                                    int threads, attend_layer_comparison *result)
+                                    attend_judge *judge, attend_layer_comparison *result)
 {
     const attend_tensor *source = attend_problem_is_cross(p) ? &args->context : &args->x;
     const projection projections[] = {
@@ -95,11 +98,11 @@ static attend_status compare_stages(const attend_problem *p, const attend_layer_
         {source, &w->wv, &w->bv, args->v, args->seqlens_k, p->dtype, NULL, NULL, NULL, NULL},
     };
     attend_element ignored;
-    for (int i = 0; i < 3; i++) ATTEND_TRY(compare_projection(&projections[i], threads, &result->projection_ratio[i], &ignored));
-    ATTEND_TRY(compare_output(p, w, args, threads, result));
+    for (int i = 0; i < 3; i++) ATTEND_TRY(compare_projection(&projections[i], i, judge, &result->projection_ratio[i], &ignored));
+    ATTEND_TRY(compare_output(p, w, args, judge, result));
     attend_attention_args attention = {.q = args->q, .k = args->k, .v = args->v, .out = args->heads, .lse = args->lse};
     attend_side_copy(&attention, args);
-    return attend_compare_resolved(p, &attention, threads, &result->attention);
+    return attend_compare_resolved(p, &attention, judge, &result->attention);
 }
 
 /* Rule 2 from end to end, over tiles of rows and the tensor. False where the reference is not finite. */
@@ -131,18 +134,19 @@ static bool judge_end_to_end(const attend_problem *p, const attend_tensor *actua
 }
 
 static attend_status compare_end_to_end(const attend_problem *p, const attend_layer_weights *w, const attend_layer_args *args,
-                                        int threads, attend_layer_comparison *result)
+                                        attend_judge *judge, attend_layer_comparison *result)
 {
     attend_layer_args inputs = *args;
     inputs.lse = (attend_tensor){0};
     attend_reference_layer exact, rounded = {0};
-    attend_watch nobody = {0};
+    attend_watch *watch = &judge->watch;
     attend_tensor actual = one_head(&args->out);
-    bool complete = attend_reference_run_layer(p, w, &inputs, false, threads, &nobody, &exact) &&
-                    attend_reference_run_layer(p, w, &inputs, true, threads, &nobody, &rounded);
-    bool finite = complete && judge_end_to_end(p, &actual, &exact, &rounded, result);
+    bool complete = attend_reference_run_layer(p, w, &inputs, false, judge->threads, watch, &exact) &&
+                    (!attend_watch_goes_on(watch) || attend_reference_run_layer(p, w, &inputs, true, judge->threads, watch, &rounded));
+    bool finite = complete && attend_watch_goes_on(watch) && judge_end_to_end(p, &actual, &exact, &rounded, result);
     attend_reference_free_layer(&exact);
     attend_reference_free_layer(&rounded);
+    ATTEND_TRY(attend_watch_status(watch));
     if (!complete) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's fp64 intermediates");
     if (!finite)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
@@ -164,15 +168,17 @@ static attend_status check_stages_given(const attend_layer_args *args)
 
 attend_status attend_layer_compare_sized(const attend_problem *problem, size_t problem_bytes,
                                          const attend_layer_weights *weights, size_t weights_bytes,
-                                         const attend_layer_args *args, size_t args_bytes, int threads,
+                                         const attend_layer_args *args, size_t args_bytes,
+                                         const attend_compare_options *options, size_t options_bytes,
                                          attend_layer_comparison *comparison, size_t comparison_bytes)
 {
     attend_problem p;
     attend_layer_weights w;
     attend_layer_args a;
+    attend_judge judge;
     attend_layer_comparison result = {0};
     ATTEND_TRY(attend_compare_check(comparison, comparison_bytes, sizeof result));
-    ATTEND_TRY(attend_compare_threads(threads, &threads));
+    ATTEND_TRY(attend_judge_make(options, options_bytes, &judge));
     ATTEND_TRY(attend_problem_resolve(problem, problem_bytes, ATTEND_LAYER, &p));
     ATTEND_TRY(attend_layer_weights_resolve(&p, weights, weights_bytes, &w));
     ATTEND_TRY(attend_layer_args_resolve(&p, args, args_bytes, &a));
@@ -180,8 +186,12 @@ attend_status attend_layer_compare_sized(const attend_problem *problem, size_t p
     attend_attention_args lists = {0};
     attend_side_copy(&lists, &a);
     ATTEND_TRY(attend_lists_check(&p, &lists));
-    ATTEND_TRY(compare_end_to_end(&p, &w, &a, threads, &result));
-    ATTEND_TRY(compare_stages(&p, &w, &a, threads, &result));
+    attend_work work = attend_count_work(&p, true);
+    work.rounds = 3; /* exact, rounded, and stage by stage */
+    ATTEND_TRY(attend_watch_begin(&judge.watch, &work));
+    ATTEND_TRY(compare_end_to_end(&p, &w, &a, &judge, &result));
+    ATTEND_TRY(compare_stages(&p, &w, &a, &judge, &result));
+    attend_watch_end(&judge.watch);
     result.passed = result.attention.passed && result.output_ratio <= 1 && result.quality_ratio <= 1;
     for (int i = 0; i < 3; i++) result.passed &= result.projection_ratio[i] <= 1;
     memcpy(comparison, &result, comparison_bytes);

@@ -87,3 +87,14 @@ void attend_count_projections(const attend_problem *p, int64_t sizes[4][3])
                                {rows_q, p->num_heads * p->head_dim_v, p->output_size}};
     memcpy(sizes, all, sizeof all);
 }
+
+attend_work attend_count_work(const attend_problem *p, bool is_layer)
+{
+    attend_work work = {.attention = 2 * (double)(p->head_dim + p->head_dim_v) *
+                                     attend_count_pairs(p, &(attend_lists){0}, &(attend_tiling){0, 0, 1}).pairs};
+    int64_t sizes[4][3];
+    if (!is_layer) return work;
+    attend_count_projections(p, sizes);
+    for (int i = 0; i < 4; i++) work.projections[i] = 2 * (double)sizes[i][0] * (double)sizes[i][1] * (double)sizes[i][2];
+    return work;
+}

@@ -3,6 +3,7 @@
 #define ATTEND_HOST_COUNT_H
 
 #include "problem.h"
+#include "watch.h"
 
 /* Tiles of a kernel: rows are queries, or with `group` above 1 the queries of so many heads side by side. */
 typedef struct attend_tiling {
@@ -18,5 +19,8 @@ void attend_count_projections(const attend_problem *problem, int64_t sizes[4][3]
 
 /* A resolved problem; lists on the host, each may be NULL. tiling.rows 0: pairs_computed are the pairs. */
 attend_count attend_count_pairs(const attend_problem *problem, const attend_lists *lists, const attend_tiling *tiling);
+
+/* What a run on whole sequences does, for telling how far it is: lists may lie on the device. */
+attend_work attend_count_work(const attend_problem *problem, bool is_layer);
 
 #endif

@@ -51,24 +51,11 @@ attend_status attend_plan_check(const attend_plan *plan, attend_operation operat
     return ATTEND_OK;
 }
 
-/* Of a run on whole sequences: lists may lie on the device. */
-static attend_work work_of(const attend_plan *plan)
-{
-    const attend_problem *p = &plan->problem;
-    attend_work work = {.attention = 2 * (double)(p->head_dim + p->head_dim_v) *
-                                     attend_count_pairs(p, &(attend_lists){0}, &(attend_tiling){0, 0, 1}).pairs};
-    int64_t sizes[4][3];
-    if (plan->operation != ATTEND_LAYER) return work;
-    attend_count_projections(p, sizes);
-    for (int i = 0; i < 4; i++) work.projections[i] = 2 * (double)sizes[i][0] * (double)sizes[i][1] * (double)sizes[i][2];
-    return work;
-}
-
 attend_status attend_plan_begin(const attend_plan *plan)
 {
     attend_watch *watch = &plan->context->watch;
     if (!watch->progress) return ATTEND_OK;
-    const attend_work work = work_of(plan);
+    const attend_work work = attend_count_work(&plan->problem, plan->operation == ATTEND_LAYER);
     return attend_watch_begin(watch, &work);
 }
 

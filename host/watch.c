@@ -13,6 +13,7 @@ attend_status attend_watch_begin(attend_watch *w, const attend_work *work)
     if (!w->progress) return ATTEND_OK;
     *w = (attend_watch){.progress = w->progress, .user = w->user, .work = *work, .total = work->attention};
     for (int i = 0; i < 4; i++) w->total += work->projections[i];
+    if (work->rounds > 1) w->total *= work->rounds;
     tell(w, 0);
     return attend_watch_status(w);
 }

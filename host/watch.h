@@ -9,6 +9,7 @@
 typedef struct attend_work {
     double projections[4]; /* of a layer: Q, K, V, output */
     double attention;      /* or, of an inspection, looking */
+    int rounds;            /* of all that; 0: one */
 } attend_work;
 
 typedef struct attend_watch {

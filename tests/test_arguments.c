@@ -344,7 +344,7 @@ static void calls_refuse_null(void **state)
     options.threads = ATTEND_MAX_THREADS + 1;
     expect_failure(attend_context_create(&options, &context), ATTEND_INVALID_ARGUMENT, "threads is 4097, expected 0 to 4096");
     attend_comparison comparison;
-    expect_failure(attend_compare(&p, &args, ATTEND_MAX_THREADS + 1, &comparison), ATTEND_INVALID_ARGUMENT,
+    expect_failure(attend_compare(&p, &args, &(attend_compare_options){.threads = ATTEND_MAX_THREADS + 1}, &comparison), ATTEND_INVALID_ARGUMENT,
                    "threads is 4097, expected 0 to 4096");
     expect_failure(attend_context_create(NULL, NULL), ATTEND_INVALID_ARGUMENT, "context is NULL");
     attend_plan_destroy(NULL);

@@ -50,7 +50,7 @@ static test_case *all_cases(int *count)
 static attend_comparison compare(const test_fixture *f)
 {
     attend_comparison r;
-    if (attend_compare(&f->c.problem, &f->args, 0, &r)) fail_msg("%s", attend_error_message());
+    if (attend_compare(&f->c.problem, &f->args, NULL, &r)) fail_msg("%s", attend_error_message());
     return r;
 }
 

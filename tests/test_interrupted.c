@@ -1,4 +1,5 @@
 /* Long work: a terminal's stderr shows what goes on, and a command that is stopped leaves no file behind. */
+#include "support/command.h"
 #include "support/files.h"
 #include "file/npy.h"
 
@@ -22,33 +23,77 @@ enum { SEQLEN = 2048, HEADS = 8, DIM = 64 };
 
 static const char *command(void) { return getenv("ATTEND_COMMAND") ? getenv("ATTEND_COMMAND") : ATTEND_COMMAND; }
 
-static void progress_is_shown_on_a_terminal(void **state)
+/* What a comparison of some seconds writes to a terminal, all of it. */
+static char *on_a_terminal(const char *option)
 {
-    (void)state;
-    char text[1 << 16] = "";
+    enum { MOST = 1 << 16 };
+    char *text = calloc(1, MOST);
     size_t used = 0;
     int terminal, status;
     pid_t child = forkpty(&terminal, NULL, NULL, NULL);
     assert_true(child >= 0);
+    assert_non_null(text);
     if (child == 0) {
-        execl(command(), "attend", "compare", "--random", "heads=8,seqlen_q=1536", LONG_WORK, (char *)NULL);
+        execl(command(), "attend", "compare", "--random", "heads=4,seqlen_q=1536", LONG_WORK, option, (char *)NULL);
         _exit(127);
     }
-    for (ssize_t got; used + 1 < sizeof text;) {
-        got = read(terminal, text + used, sizeof text - 1 - used);
+    while (used + 1 < MOST) {
+        ssize_t got = read(terminal, text + used, MOST - 1 - used);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) break; /* EIO: the other side is closed */
         used += (size_t)got;
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(WEXITSTATUS(status), 0);
-    text[used] = 0;
-    const char *stage = strstr(text, "\r\033[Kfp64 reference, ");
-    assert_non_null(stage);
-    const char *table = strstr(stage, "\r\033[Kproblem"); /* the line is cleared before the table begins */
-    assert_non_null(table);
-    assert_non_null(strstr(table, "within bounds"));
     close(terminal);
+    return text;
+}
+
+/* The stage, its seconds and a bar that only grows: "fp64 reference, 2 s [#######.............] 37 %". Returns how many were drawn. */
+static int read_bars(const char *text, const char *stage)
+{
+    int drawn = 0, before = 0;
+    char begin[64];
+    snprintf(begin, sizeof begin, "\r\033[K%s, ", stage);
+    for (const char *at = strstr(text, begin); at; at = strstr(at + 1, begin)) {
+        char bar[32], tail[2];
+        int seconds, percent, marks = 0;
+        if (sscanf(at + strlen(begin), "%d s [%20[#.]] %d %1[%]", &seconds, bar, &percent, tail) != 4) continue; /* not begun */
+        while (bar[marks] == '#') marks++;
+        assert_int_equal(strlen(bar), 20);
+        assert_int_equal(strspn(bar + marks, "."), 20 - marks);
+        assert_in_range(percent, before, 100);
+        assert_in_range(5 * marks, percent < 5 ? 0 : percent - 5, percent + 1); /* a mark is 5 %, what is shown is rounded */
+        before = percent, drawn++;
+    }
+    return drawn;
+}
+
+static void progress_is_shown_on_a_terminal(void **state)
+{
+    (void)state;
+    char *text = on_a_terminal(NULL);
+    assert_true(read_bars(text, "attention on fp64 reference, 1 thread") > 1);
+    assert_true(read_bars(text, "fp64 reference") > 1);
+    const char *table = strstr(text, "\r\033[Kproblem"); /* the line is cleared before the table begins */
+    assert_non_null(table);
+    assert_null(strstr(table, " ["));
+    assert_non_null(strstr(table, "within bounds"));
+    free(text);
+}
+
+static void quiet_shows_none(void **state)
+{
+    (void)state;
+    char *text = on_a_terminal("--quiet");
+    assert_null(strchr(text, '\033'));
+    free(text);
+}
+
+static void no_progress_is_shown_in_a_pipe(void **state)
+{
+    (void)state;
+    test_expect(0, "", "compare --random heads=4,seqlen_q=1536 --device reference --threads 1");
 }
 
 static void write_zeros(const char *name)
@@ -103,6 +148,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(progress_is_shown_on_a_terminal),
+        cmocka_unit_test(quiet_shows_none),
+        cmocka_unit_test(no_progress_is_shown_in_a_pipe),
         cmocka_unit_test(a_stopped_command_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

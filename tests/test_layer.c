@@ -198,7 +198,7 @@ static void run(layer *l, attend_context *context)
 static attend_layer_comparison compare(const layer *l)
 {
     attend_layer_comparison r;
-    if (attend_layer_compare(&l->given, &l->weights, &l->args, 0, &r)) fail_msg("%s: %s", l->c->name, attend_error_message());
+    if (attend_layer_compare(&l->given, &l->weights, &l->args, NULL, &r)) fail_msg("%s: %s", l->c->name, attend_error_message());
     return r;
 }
 
@@ -303,12 +303,12 @@ static void comparing_needs_every_stage_and_finite_input(void **state)
     run(&l, context);
     attend_layer_args args = l.args;
     args.heads.data = NULL;
-    assert_int_equal(attend_layer_compare(&l.given, &l.weights, &args, 0, &r), ATTEND_INVALID_ARGUMENT);
+    assert_int_equal(attend_layer_compare(&l.given, &l.weights, &args, NULL, &r), ATTEND_INVALID_ARGUMENT);
     assert_non_null(strstr(attend_error_message(), "heads is missing"));
     attend_store(&l.args.x, 0, NAN);
-    assert_int_equal(attend_layer_compare(&l.given, &l.weights, &l.args, 0, &r), ATTEND_INVALID_ARGUMENT);
+    assert_int_equal(attend_layer_compare(&l.given, &l.weights, &l.args, NULL, &r), ATTEND_INVALID_ARGUMENT);
     assert_non_null(strstr(attend_error_message(), "not finite"));
-    assert_int_equal(attend_layer_compare(&l.given, &l.weights, &l.args, 0, NULL), ATTEND_INVALID_ARGUMENT);
+    assert_int_equal(attend_layer_compare(&l.given, &l.weights, &l.args, NULL, NULL), ATTEND_INVALID_ARGUMENT);
     release(&l);
     attend_context_destroy(context);
 }

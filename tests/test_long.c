@@ -131,8 +131,8 @@ static void run_attention(attend_context *context, const attend_problem *problem
 static void compare_far(const attend_problem *problem, const attend_attention_args *args, const attend_attention_args *dense, const char *name)
 {
     attend_comparison near_by, far_away;
-    expect_ok(attend_compare(problem, dense, 1, &near_by), name);
-    expect_ok(attend_compare(problem, args, 1, &far_away), name);
+    expect_ok(attend_compare(problem, dense, &(attend_compare_options){.threads = 1}, &near_by), name);
+    expect_ok(attend_compare(problem, args, &(attend_compare_options){.threads = 1}, &far_away), name);
     if (!far_away.passed || far_away.bound_ratio != near_by.bound_ratio || far_away.quality_ratio != near_by.quality_ratio)
         fail_msg("%s: the comparison finds %g and %g, without gaps %g and %g", name, far_away.bound_ratio, far_away.quality_ratio,
                  near_by.bound_ratio, near_by.quality_ratio);
@@ -294,7 +294,7 @@ static void layers_give_the_same_bits(void **state)
             make_far(&w, turn);
             run_layer(context, &layers[n], &weights, &args);
             expect_same_bits(&s, &dense, "the layer", turn);
-            expect_ok(attend_layer_compare(&layers[n], &weights, &args, 1, &c), "the layer");
+            expect_ok(attend_layer_compare(&layers[n], &weights, &args, &(attend_compare_options){.threads = 1}, &c), "the layer");
             assert_true(c.passed);
             free_spread(&s);
             free_spread(&w);

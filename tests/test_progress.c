@@ -1,4 +1,4 @@
-/* The progress callback: from nothing to all, over a whole layer and over an inspection too; called from the calling thread, never
+/* The progress callback: from nothing to all, over a whole layer, an inspection and a comparison too; called from the calling thread, never
    back; it changes no bit; and wherever it asks to stop, the run stops, its plan goes on to serve, and nothing is lost. */
 #include "support/inspection.h"
 #include "problem.h"
@@ -31,7 +31,7 @@ static bool look(void *user, int64_t done, int64_t total)
     return ++w->calls != w->stop_at;
 }
 
-typedef enum kind { ATTENTION, LAYER, INSPECTION, INSPECTION_WITH_LSE } kind;
+typedef enum kind { ATTENTION, LAYER, INSPECTION, INSPECTION_WITH_LSE, COMPARISON, LAYER_COMPARISON } kind;
 
 typedef struct subject {
     const char *name;
@@ -52,6 +52,8 @@ static const subject subjects[] = {
                                 .context_hidden_size = 32}, 6, 5},
     {"inspection", INSPECTION, {.batch = 30, .seqlen_q = 20, .seqlen_k = 20, .num_heads = 16, .num_kv_heads = 2, .head_dim = 8,
                                 .causal = ATTEND_CAUSAL_TOP_LEFT}, 10, 3},
+    {"comparison", COMPARISON, {.batch = 2, .seqlen_q = 40, .seqlen_k = 50, .num_heads = 4, .num_kv_heads = 2, .head_dim = 8}, 10, 2},
+    {"layer comparison", LAYER_COMPARISON, {.batch = 2, .seqlen_q = 30, .num_heads = 2, .head_dim = 8, .hidden_size = 16}, 10, 2},
     {"inspection with LSE", INSPECTION_WITH_LSE, {.batch = 1, .seqlen_q = 120, .seqlen_k = 120, .num_heads = 2, .head_dim = 8}, 3, 2},
 };
 enum { SUBJECTS = sizeof subjects / sizeof *subjects, BLOCKS = 16 };
@@ -64,6 +66,8 @@ typedef struct work {
     attend_layer_args layer;
     attend_attention_args attention;
     test_inspection inspection;
+    attend_comparison comparison;
+    attend_layer_comparison layer_comparison;
     attend_tensor out;
     void *blocks[BLOCKS];
     int count;
@@ -95,14 +99,37 @@ static void make_layer(work *w)
     w->out = w->layer.out = filled(w, 3, (int64_t[]){p->batch, p->seqlen_q, hidden}, 0);
 }
 
+/* A result to judge, right or not, and where the judgement lies: numbers one after the other. */
+static void make_comparison(work *w)
+{
+    const attend_problem *p = &w->p;
+    attend_layer_args *l = &w->layer;
+    if (w->s->kind == COMPARISON) {
+        attend_values_gauss(1, 1, &w->attention.out);
+        w->out = attend_tensor_1d(&w->comparison.elements, ATTEND_I64, 2); /* and bound_ratio: sums depend on the order of rows */
+        return;
+    }
+    attend_values_gauss(1, 1, &l->out);
+    l->q = filled(w, 4, (int64_t[]){p->batch, p->seqlen_q, p->num_heads, p->head_dim}, 1);
+    l->k = filled(w, 4, (int64_t[]){p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim}, 1);
+    l->v = filled(w, 4, (int64_t[]){p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim}, 1);
+    l->heads = filled(w, 4, (int64_t[]){p->batch, p->seqlen_q, p->num_heads, p->head_dim}, 1);
+    w->out = attend_tensor_1d(&w->layer_comparison.output_ratio, ATTEND_I64, 4);
+}
+
+static bool is_layer(const subject *s) { return s->kind == LAYER || s->kind == LAYER_COMPARISON; }
+static bool compares(const subject *s) { return s->kind >= COMPARISON; }
+static bool inspects(const subject *s) { return s->kind == INSPECTION || s->kind == INSPECTION_WITH_LSE; }
+
 static void make(work *w, const subject *s)
 {
     *w = (work){.s = s};
-    if (attend_problem_resolve(&s->problem, sizeof s->problem, s->kind == LAYER ? ATTEND_LAYER : ATTEND_ATTENTION, &w->p))
+    if (attend_problem_resolve(&s->problem, sizeof s->problem, is_layer(s) ? ATTEND_LAYER : ATTEND_ATTENTION, &w->p))
         fail_msg("%s: %s", s->name, attend_error_message());
     const attend_problem *p = &w->p;
-    if (s->kind == LAYER) {
+    if (is_layer(s)) {
         make_layer(w);
+        if (compares(s)) make_comparison(w);
         return;
     }
     w->attention.q = filled(w, 4, (int64_t[]){p->batch, p->seqlen_q, p->num_heads, p->head_dim}, 1);
@@ -110,7 +137,8 @@ static void make(work *w, const subject *s)
     w->attention.v = filled(w, 4, (int64_t[]){p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim}, 1);
     w->out = w->attention.out = filled(w, 4, (int64_t[]){p->batch, p->seqlen_q, p->num_heads, p->head_dim}, 0);
     if (s->kind == INSPECTION_WITH_LSE) w->attention.lse = filled(w, 3, (int64_t[]){p->batch, p->num_heads, p->seqlen_q}, 1);
-    if (s->kind >= INSPECTION) {
+    if (compares(s)) make_comparison(w);
+    if (inspects(s)) {
         test_inspection_make(&w->inspection, p);
         w->out = w->inspection.want.weights; /* the largest of what it writes */
     }
@@ -119,20 +147,24 @@ static void make(work *w, const subject *s)
 static void release(work *w)
 {
     for (int i = 0; i < w->count; i++) free(w->blocks[i]);
-    if (w->s->kind >= INSPECTION) test_inspection_free(&w->inspection);
+    if (inspects(w->s)) test_inspection_free(&w->inspection);
 }
 
 static attend_plan *plan_of(work *w, attend_context *context)
 {
     attend_plan *plan;
-    if (w->s->kind == LAYER ? attend_layer_plan(context, &w->s->problem, &w->weights, &plan)
+    if (is_layer(w->s) ? attend_layer_plan(context, &w->s->problem, &w->weights, &plan)
                             : attend_attention_plan(context, &w->s->problem, &plan))
         fail_msg("%s: %s", w->s->name, attend_error_message());
     return plan;
 }
 
-static attend_status run(work *w, attend_plan *plan)
+/* options: for comparing, which has no plan. */
+static attend_status run(work *w, attend_plan *plan, const attend_compare_options *options)
 {
+    if (w->s->kind == COMPARISON) return attend_compare(&w->s->problem, &w->attention, options, &w->comparison);
+    if (w->s->kind == LAYER_COMPARISON)
+        return attend_layer_compare(&w->s->problem, &w->weights, &w->layer, options, &w->layer_comparison);
     return w->s->kind == LAYER       ? attend_layer_forward(plan, &w->layer)
            : w->s->kind == ATTENTION ? attend_attention_forward(plan, &w->attention)
                                      : attend_attention_inspect(plan, &w->attention, &w->inspection.want);
@@ -140,7 +172,7 @@ static attend_status run(work *w, attend_plan *plan)
 
 static size_t out_bytes(const work *w)
 {
-    size_t bytes = sizeof(float);
+    size_t bytes = attend_dtype_bytes(w->out.dtype);
     for (int i = 0; i < w->out.rank; i++) bytes *= (size_t)w->out.shape[i];
     return bytes;
 }
@@ -150,7 +182,7 @@ static unsigned char *unwatched(work *w)
 {
     attend_context *context = test_context();
     attend_plan *plan = plan_of(w, context);
-    if (run(w, plan) || attend_synchronize(context)) fail_msg("%s: %s", w->s->name, attend_error_message());
+    if (run(w, plan, NULL) || attend_synchronize(context)) fail_msg("%s: %s", w->s->name, attend_error_message());
     attend_plan_destroy(plan);
     attend_context_destroy(context);
     unsigned char *copy = malloc(out_bytes(w) + 1);
@@ -182,13 +214,14 @@ static void it_tells_of_the_way_from_nothing_to_all_and_changes_no_bit(void **st
             unsigned char *before = unwatched(&w);
             attend_context *context = watched(&seen, threads);
             attend_plan *plan = plan_of(&w, context);
+            const attend_compare_options options = {threads, look, &seen};
             assert_int_equal(seen.calls, 0);
-            if (run(&w, plan)) fail_msg("%s: %s", w.s->name, attend_error_message());
+            if (run(&w, plan, &options)) fail_msg("%s: %s", w.s->name, attend_error_message());
             if (memcmp(before, w.out.data, out_bytes(&w))) fail_msg("%s: bits differ", w.s->name); /* all is there, unsynchronised */
             if (seen.first != 0 || seen.part != 1 || seen.elsewhere || seen.backwards)
                 fail_msg("%s, %d threads: from %g to %g%s%s", w.s->name, threads, seen.first, seen.part,
                          seen.elsewhere ? ", on another thread" : "", seen.backwards ? ", and back" : "");
-            const int least = is_cuda(context) ? w.s->device_steps : threads == 1 ? w.s->steps : 2;
+            const int least = is_cuda(context) && !compares(w.s) ? w.s->device_steps : threads == 1 ? w.s->steps : 2;
             if (seen.steps < least) fail_msg("%s, %d threads: told of %d fractions, expected %d", w.s->name, threads, seen.steps, least);
             if (is_cuda(context)) threads = 3; /* they are the CPU's */
             attend_plan_destroy(plan);
@@ -208,21 +241,24 @@ static void it_stops_wherever_it_is_asked_and_goes_on_another_time(void **state)
         unsigned char *before = unwatched(&w);
         attend_context *context = watched(&seen, 1);
         attend_plan *plan = plan_of(&w, context);
-        assert_int_equal(run(&w, plan), ATTEND_OK);
+        const attend_compare_options options = {1, look, &seen};
+        assert_int_equal(run(&w, plan, &options), ATTEND_OK);
         const int calls = seen.calls; /* the last tells that all is done: nothing is left to stop */
         const int stops[] = {1, calls / 3, calls / 2, calls - 1};
         for (int n = 0; n < 4; n++) {
             const int at = stops[n] > 0 ? stops[n] : 1;
             if (n > 0 && stops[n] <= stops[n - 1]) continue;
             seen.calls = 0, seen.part = 0, seen.stop_at = at;
-            const attend_status status = run(&w, plan);
+            memset(w.out.data, 0xff, out_bytes(&w));
+            const attend_status status = run(&w, plan, &options);
             if (status != ATTEND_CANCELLED) fail_msg("%s, asked at call %d of %d: %s", w.s->name, at, calls, attend_status_name(status));
             assert_non_null(strstr(attend_error_message(), "the progress callback asked to stop after "));
             assert_int_equal(seen.calls, at);
+            for (size_t n = 0; compares(w.s) && n < out_bytes(&w); n++) assert_int_equal(((unsigned char *)w.out.data)[n], 0xff);
         }
         memset(w.out.data, 0xff, out_bytes(&w));
         seen.calls = 0, seen.part = 0, seen.stop_at = calls;
-        if (run(&w, plan)) fail_msg("%s: %s", w.s->name, attend_error_message());
+        if (run(&w, plan, &options)) fail_msg("%s: %s", w.s->name, attend_error_message());
         assert_int_equal(seen.calls, calls);
         if (memcmp(before, w.out.data, out_bytes(&w))) fail_msg("%s: bits differ after runs that were stopped", w.s->name);
         attend_plan_destroy(plan);

@@ -182,7 +182,7 @@ static void attention_is_theirs(void **state)
                                       .v = attend_tensor_4d(v, ATTEND_F32, 1, n, kv, d), .out = attend_tensor_4d(out, ATTEND_F32, 1, n, heads, d)};
         set_features(name, &p, &args, extra, seen);
         attend_comparison r;
-        if (attend_compare(&p, &args, 1, &r)) fail_msg("%s: %s", name, attend_error_message());
+        if (attend_compare(&p, &args, &(attend_compare_options){.threads = 1}, &r)) fail_msg("%s: %s", name, attend_error_message());
         print_message("%-10s rule 1 %.3f, rule 2 %.3f\n", name, r.bound_ratio, r.quality_ratio);
         if (!(r.bound_ratio <= 1)) fail_msg("%s: row %d, head %d: %.9g, the peer's is %.9g", name, (int)r.worst.row, (int)r.worst.head, r.worst.expected, r.worst.actual);
         count++;

@@ -100,9 +100,10 @@ static attend_status judge_attention(const options *o, const job *job, const out
                                      bool *passed)
 {
     const attend_attention_args args = job_attention_args(job, outcome);
+    const attend_compare_options by = {.threads = o->threads, .progress = progress_show};
     attend_comparison c;
     progress_stage("fp64 reference");
-    ATTEND_TRY(from_library(attend_compare(&job->problem, &args, o->threads, &c)));
+    ATTEND_TRY(from_library(attend_compare(&job->problem, &args, &by, &c)));
     add_attention(r, side, "out", &c, args.lse.data != NULL);
     *passed &= c.passed;
     return ATTEND_OK;
@@ -113,9 +114,10 @@ static attend_status judge_layer(const options *o, const job *job, const outcome
 {
     static const char *const projections[] = {"q", "k", "v"};
     const attend_layer_args args = job_layer_args(job, outcome);
+    const attend_compare_options by = {.threads = o->threads, .progress = progress_show};
     attend_layer_comparison c;
     progress_stage("fp64 reference");
-    ATTEND_TRY(from_library(attend_layer_compare(&job->problem, &job->layer.weights, &args, o->threads, &c)));
+    ATTEND_TRY(from_library(attend_layer_compare(&job->problem, &job->layer.weights, &args, &by, &c)));
     for (int i = 0; i < 3; i++) add_line(r, &(line){side, projections[i], c.projection_ratio[i], -1, -1, -1, NULL});
     add_attention(r, side, "heads", &c.attention, args.lse.data != NULL);
     add_line(r, &(line){side, "out", c.output_ratio, c.quality_ratio, c.max_error, c.rms_error,
@@ -211,13 +213,14 @@ static attend_status load_result(const char *path, attend_dtype dtype, int rank,
 static attend_status judge_layer_result(const options *o, job *job, const attend_tensor *result, report *r, bool *passed)
 {
     outcome reference;
+    const attend_compare_options by = {.threads = o->threads, .progress = progress_show};
     attend_layer_comparison c;
     attend_element where;
     const wanted exact = {.device = ATTEND_REFERENCE, .threads = o->threads, .stages = true};
     ATTEND_TRY(job_compute(job, &exact, &reference));
     attend_layer_args args = job_layer_args(job, &reference);
     args.out = *result;
-    ATTEND_TRY(from_library(attend_layer_compare(&job->problem, &job->layer.weights, &args, o->threads, &c)));
+    ATTEND_TRY(from_library(attend_layer_compare(&job->problem, &job->layer.weights, &args, &by, &c)));
     largest_difference(result, &reference.out, &where);
     add_line(r, &(line){"result", "out", -1, c.quality_ratio, c.max_error, c.rms_error, &where});
     *passed = c.quality_ratio <= 1;

@@ -9,6 +9,13 @@
 extern "C" {
 #endif
 
+/* How a comparison goes about it; zero means the usual, NULL in place of it too. */
+typedef struct attend_compare_options {
+    int threads;               /* CPU threads, at most ATTEND_MAX_THREADS; 0: all */
+    attend_progress *progress; /* as in attend_context_options; where it asks to stop, the comparison is left as it was */
+    void *progress_user;
+} attend_compare_options;
+
 /* One element of a result [batch, seqlen, head, column]; column is -1 in an LSE, head is -1 in a layer's output. */
 typedef struct attend_element {
     int64_t batch, head, row, column;
@@ -30,17 +37,19 @@ typedef struct attend_comparison {
 } attend_comparison;
 
 ATTEND_API attend_status attend_compare_sized(const attend_problem *problem, size_t problem_bytes,
-                                              const attend_attention_args *args, size_t args_bytes, int threads,
+                                              const attend_attention_args *args, size_t args_bytes,
+                                              const attend_compare_options *options, size_t options_bytes,
                                               attend_comparison *comparison, size_t comparison_bytes);
 
 /* Holds args->out (and lse if given), wherever they were computed, against the fp64 reference of the same stored
- * inputs. All tensors on the host; O(seqlen_q·seqlen_k) time on `threads` CPU threads (0: all), O(seqlen) memory.
- * Errors: INVALID_ARGUMENT, also where the reference itself is not finite; breaking a rule is ATTEND_OK with
- * passed = false. */
-static inline attend_status attend_compare(const attend_problem *problem, const attend_attention_args *args, int threads,
-                                           attend_comparison *comparison)
+ * inputs. All tensors on the host; O(seqlen_q·seqlen_k) time on the CPU, O(seqlen) memory; options may be NULL.
+ * Errors: INVALID_ARGUMENT, also where the reference itself is not finite; OUT_OF_MEMORY; CANCELLED. Breaking a rule is ATTEND_OK
+ * with passed = false. */
+static inline attend_status attend_compare(const attend_problem *problem, const attend_attention_args *args,
+                                           const attend_compare_options *options, attend_comparison *comparison)
 {
-    return attend_compare_sized(problem, sizeof *problem, args, sizeof *args, threads, comparison, sizeof *comparison);
+    return attend_compare_sized(problem, sizeof *problem, args, sizeof *args, options, sizeof *options, comparison,
+                                sizeof *comparison);
 }
 
 /* A layer stage by stage, each given what the stage before it really produced, and rule 2 from end to end. */
@@ -56,16 +65,18 @@ typedef struct attend_layer_comparison {
 
 ATTEND_API attend_status attend_layer_compare_sized(const attend_problem *problem, size_t problem_bytes,
                                                     const attend_layer_weights *weights, size_t weights_bytes,
-                                                    const attend_layer_args *args, size_t args_bytes, int threads,
+                                                    const attend_layer_args *args, size_t args_bytes,
+                                                    const attend_compare_options *options, size_t options_bytes,
                                                     attend_layer_comparison *comparison, size_t comparison_bytes);
 
 /* args holds out and the intermediate q, k, v and heads of one run. All tensors on the host. Errors as
  * attend_compare(). */
 static inline attend_status attend_layer_compare(const attend_problem *problem, const attend_layer_weights *weights,
-                                                 const attend_layer_args *args, int threads, attend_layer_comparison *comparison)
+                                                 const attend_layer_args *args, const attend_compare_options *options,
+                                                 attend_layer_comparison *comparison)
 {
-    return attend_layer_compare_sized(problem, sizeof *problem, weights, sizeof *weights, args, sizeof *args, threads, comparison,
-                                      sizeof *comparison);
+    return attend_layer_compare_sized(problem, sizeof *problem, weights, sizeof *weights, args, sizeof *args, options,
+                                      sizeof *options, comparison, sizeof *comparison);
 }
 
 #ifdef __cplusplus

@@ -139,6 +139,9 @@ static void packed(attend_problem *p, attend_attention_args *a)
     a->cu_seqlens_q = a->cu_seqlens_k = cu;
 }
 
+/* Nothing: the row runs on a context with a progress callback. */
+static void watched(attend_problem *p, attend_attention_args *a) { (void)p, (void)a; }
+
 typedef struct row {
     const char *name;
     attend_problem fields; /* on top of the plain problem */
@@ -149,6 +152,7 @@ enum { PER_PAIR = ATTEND_PER_QUERY | ATTEND_PER_KEY };
 
 static const row rows[] = {
     {"plain", {0}, NULL},
+    {"progress callback", {0}, watched},
     {"head scales", {.head_scales = true}, scales},
     {"sinks", {.sinks = true}, sinks},
     {"causal", {.causal = ATTEND_CAUSAL_TOP_LEFT}, NULL},
@@ -178,6 +182,7 @@ static const row rows[] = {
 };
 static const row decoding[] = {
     {"decode, plain", {0}, NULL},
+    {"decode, progress callback", {0}, watched},
     {"decode, mask by keys, three quarters seen", {.mask_axes = ATTEND_PER_KEY}, key_mask},
     {"decode, segments of 4096", {.segments = true}, NULL},
     {"decode, bias by keys", {.bias_axes = ATTEND_PER_KEY}, key_bias},
@@ -193,7 +198,10 @@ typedef struct job {
     attend_attention_args args;
 } job;
 
-static job make(attend_context *context, const attend_problem *plain, const attend_attention_args *tensors, const row *row)
+static bool look(void *user, int64_t done, int64_t total) { return (void)user, done <= total; }
+
+/* contexts: nobody looks; somebody does. */
+static job make(attend_context *const contexts[2], const attend_problem *plain, const attend_attention_args *tensors, const row *row)
 {
     job j = {.args = *tensors};
     attend_problem p = *plain;
@@ -202,7 +210,7 @@ static job make(attend_context *context, const attend_problem *plain, const atte
         if (from[i]) ((unsigned char *)&p)[i] = from[i];
     if (row->bring) row->bring(&p, &j.args);
     if (p.segments && !row->bring) documents(&p, &j.args, 4096);
-    expect(attend_attention_plan(context, &p, &j.plan));
+    expect(attend_attention_plan(contexts[row->bring == watched], &p, &j.plan));
     return j;
 }
 
@@ -238,15 +246,15 @@ static void measure(const job *plain, const row *row, const job *j, double secon
     fflush(stdout);
 }
 
-static void measure_all(attend_context *context, const attend_problem *plain, const attend_attention_args *tensors, const row *of, size_t count,
+static void measure_all(attend_context *const contexts[2], const attend_problem *plain, const attend_attention_args *tensors, const row *of, size_t count,
                         double seconds, char **names, int name_count, FILE *save)
 {
-    const job base = make(context, plain, tensors, of);
+    const job base = make(contexts, plain, tensors, of);
     for (size_t i = 0; i < count; i++) {
         bool wanted = name_count == 0;
         for (int n = 0; n < name_count; n++) wanted = wanted || strstr(of[i].name, names[n]);
         if (!wanted) continue;
-        const job j = make(context, plain, tensors, &of[i]);
+        const job j = make(contexts, plain, tensors, &of[i]);
         measure(&base, &of[i], &j, seconds);
         if (save) timed(&j), fwrite(tensors->out.data, 4, (size_t)(plain->seqlen_q * plain->num_heads * plain->head_dim) / (plain->dtype ? 2 : 1), save);
         attend_plan_destroy(j.plan);
@@ -265,19 +273,21 @@ int main(int argc, char **argv)
         if (!strcmp(argv[arg], "--seconds")) seconds = atof(argv[arg + 1]);
         if (!strcmp(argv[arg], "--save")) save = fopen(argv[arg + 1], "wb");
     }
-    attend_context *context;
-    expect(attend_context_create(&options, &context));
+    attend_context *contexts[2];
+    expect(attend_context_create(&options, &contexts[0]));
+    options.progress = look;
+    expect(attend_context_create(&options, &contexts[1]));
     printf("%s; fp32, %d heads of 64, %d queries and keys; decoding: bf16, 1 query, %d heads of 128, %d KV heads, %d keys\n\n| | time | of plain |\n|---|---|---|\n",
-           attend_context_device_name(context), HEADS, N, KV_HEADS * GROUP, KV_HEADS, KEYS);
+           attend_context_device_name(contexts[0]), HEADS, N, KV_HEADS * GROUP, KV_HEADS, KEYS);
     const attend_problem square = {.batch = 1, .seqlen_q = N, .seqlen_k = N, .num_heads = HEADS, .head_dim = 64};
     const attend_attention_args square_args = {.q = values(ATTEND_F32, 1, N, HEADS, 64), .k = values(ATTEND_F32, 1, N, HEADS, 64),
                                                .v = values(ATTEND_F32, 1, N, HEADS, 64), .out = tensor(ATTEND_F32, 1, N, HEADS, 64)};
-    measure_all(context, &square, &square_args, rows, sizeof rows / sizeof *rows, seconds, argv + arg, argc - arg, save);
+    measure_all(contexts, &square, &square_args, rows, sizeof rows / sizeof *rows, seconds, argv + arg, argc - arg, save);
     const attend_problem one = {.batch = 1, .seqlen_q = 1, .seqlen_k = KEYS, .num_heads = KV_HEADS * GROUP, .num_kv_heads = KV_HEADS, .head_dim = 128, .dtype = ATTEND_BF16};
     const attend_attention_args one_args = {.q = values(ATTEND_BF16, 1, 1, KV_HEADS * GROUP, 128), .k = values(ATTEND_BF16, 1, KEYS, KV_HEADS, 128),
                                             .v = values(ATTEND_BF16, 1, KEYS, KV_HEADS, 128), .out = tensor(ATTEND_BF16, 1, 1, KV_HEADS * GROUP, 128)};
-    measure_all(context, &one, &one_args, decoding, sizeof decoding / sizeof *decoding, seconds, argv + arg, argc - arg, save);
-    attend_context_destroy(context);
+    measure_all(contexts, &one, &one_args, decoding, sizeof decoding / sizeof *decoding, seconds, argv + arg, argc - arg, save);
+    for (int i = 0; i < 2; i++) attend_context_destroy(contexts[i]);
     if (save) fclose(save);
     return 0;
 }

@@ -124,7 +124,7 @@ static double time_runs(attend_context *context, attend_plan *plan, const attend
 static bool print_row(const demo *d, const char *name, const attend_layer_args *args, double seconds)
 {
     attend_layer_comparison r;
-    check(attend_layer_compare(&d->problem, &d->weights, args, 0, &r));
+    check(attend_layer_compare(&d->problem, &d->weights, args, NULL, &r));
     printf("%-32s %8.1e %8.1e %7.2f", name, r.max_error, r.rms_error, r.quality_ratio);
     if (seconds > 0)
         printf(" %8.2f ms", 1e3 * seconds);

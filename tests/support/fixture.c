@@ -184,7 +184,7 @@ static attend_comparison check(const test_fixture *f, bool rule_2)
 {
     char text[TEST_CASE_TEXT];
     attend_comparison r;
-    expect_ok(attend_compare(&f->c.problem, &f->args, 0, &r), &f->c);
+    expect_ok(attend_compare(&f->c.problem, &f->args, NULL, &r), &f->c);
     expect_padding_untouched(f);
     const attend_element *e = r.lse_bound_ratio > 1 ? &r.worst_lse : &r.worst;
     bool within = r.bound_ratio <= 1 && r.lse_bound_ratio <= 1; /* NaN is not */
