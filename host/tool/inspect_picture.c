@@ -99,17 +99,17 @@ static void draw_head(picture *p, const sheet *l, int64_t head, int x, int y)
     const float *map =
         (const float *)s->map.data + (s->options->entry * s->job.problem.num_heads + head) * l->tiles_q * l->tiles_k;
     int left = x + l->label, upper = y + TITLE + l->label;
-    double top = 0;
+    float top = 0;
     char text[96];
     snprintf(text, sizeof text, "head %" PRId64, head);
     picture_text(p, left, y, 2, INK, text);
     snprintf(text, sizeof text, "distance %.1f, over %.1f keys", v.distance, v.keys);
     picture_text(p, left, y + 2 * GLYPH_HEIGHT + 4, 1, INK, text);
-    for (int64_t i = 0; i < l->tiles_q * l->tiles_k; i++) top = fmax(top, (double)map[i]);
+    for (int64_t i = 0; i < l->tiles_q * l->tiles_k; i++) top = fmaxf(top, map[i]);
     picture_box(p, left - 1, upper - 1, (int)l->tiles_k * l->box + 2, (int)l->tiles_q * l->box + 2, FRAME);
     for (int64_t i = 0; i < l->tiles_q * l->tiles_k; i++)
         picture_box(p, left + (int)(i % l->tiles_k) * l->box, upper + (int)(i / l->tiles_k) * l->box, l->box, l->box,
-                    shade(top > 0 ? (double)map[i] / top : (double)map[i]));
+                    shade(top > 0 ? (double)map[i] / (double)top : (double)map[i]));
     draw_labels(p, l, left, upper);
 }
 
