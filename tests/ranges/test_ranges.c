@@ -114,6 +114,33 @@ static void attention_reads_by_itself(void **state)
     attend_plan_destroy(plan);
 }
 
+/* What a layer with rotary positions does besides, and what looking inside one of its runs does. */
+static void turning_and_looking_read_by_themselves(void **state)
+{
+    static float q[TOKENS * HIDDEN], k[TOKENS * HIDDEN], entropy[HEADS * TOKENS];
+    attend_plan *plan;
+    char wanted[512];
+    attend_problem p = {.batch = 1, .seqlen_q = TOKENS, .num_heads = HEADS, .head_dim = DIM, .hidden_size = HIDDEN, .rotary = ATTEND_ROTARY_HALVES};
+    const attend_tensor w = attend_tensor_2d(weights[0], ATTEND_F32, HIDDEN, HIDDEN);
+    const attend_layer_weights layer = {.wq = w, .wk = w, .wv = w, .wo = w};
+    const attend_layer_args args = {.x = attend_tensor_3d(x, ATTEND_F32, 1, TOKENS, HIDDEN),
+                                    .q = attend_tensor_4d(q, ATTEND_F32, 1, TOKENS, HEADS, DIM),
+                                    .k = attend_tensor_4d(k, ATTEND_F32, 1, TOKENS, HEADS, DIM),
+                                    .out = attend_tensor_3d(out, ATTEND_F32, 1, TOKENS, HIDDEN)};
+    expect_ok(attend_layer_plan(*state, &p, &layer, &plan));
+    timeline[0] = '\0';
+    expect_ok(attend_layer_forward(plan, &args));
+    snprintf(wanted, sizeof wanted, "attend: project Q, K, V\n  attend: turn Q and K\n  %s\n", kernel_of(plan));
+    assert_non_null(strstr(timeline, wanted));
+    timeline[0] = '\0';
+    expect_ok(attend_layer_inspect(plan, &args, &(attend_inspection){.entropy = attend_tensor_3d(entropy, ATTEND_F32, 1, HEADS, TOKENS)}));
+    expect("attend: inspect\n"
+           "  attend: copy in\n"
+           "  attend: copy in\n"
+           "  attend: copy out\n");
+    attend_plan_destroy(plan);
+}
+
 static int open_device(void **state)
 {
     attend_context *context;
@@ -130,6 +157,7 @@ static int close_device(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_layer_reads_by_itself), cmocka_unit_test(attention_reads_by_itself)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_layer_reads_by_itself), cmocka_unit_test(attention_reads_by_itself),
+                                       cmocka_unit_test(turning_and_looking_read_by_themselves)};
     return cmocka_run_group_tests(tests, open_device, close_device);
 }
