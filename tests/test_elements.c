@@ -80,7 +80,7 @@ static void every_score_is_what_score_h_says(void **state)
     for (int i = 0; i < count; i++) {
         test_fixture f;
         attend_plan *plan;
-        if (!attend_is_elementwise(&cases[i].problem)) continue;
+        if (!attend_is_elementwise(&cases[i].problem) || (getenv("ATTEND_TEST_SHORT") && i % 4)) continue;
         test_fixture_make(&f, &cases[i]);
         if (attend_attention_plan(context, &f.c.problem, &plan)) fail_msg("%s: %s", cases[i].features, attend_error_message());
         const attend_cpu_kernel *kernel;
@@ -90,7 +90,7 @@ static void every_score_is_what_score_h_says(void **state)
         test_fixture_free(&f);
     }
     print_message("%d cases compared score by score\n", tested);
-    assert_true(tested > 300);
+    assert_true(tested > (getenv("ATTEND_TEST_SHORT") ? 75 : 300));
     free(cases);
     attend_context_destroy(context);
 }
