@@ -4,6 +4,7 @@
 #ifndef ATTEND_HOST_SCORE_H
 #define ATTEND_HOST_SCORE_H
 
+#include "segment.h"
 #include "visibility.h"
 
 #ifdef __CUDACC__

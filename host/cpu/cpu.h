@@ -37,7 +37,7 @@ typedef struct attend_cpu_plan {
     attend_cpu_elements *elements; /* [batch][num_kv_heads] */
     int32_t *relative_buckets;
     float *relative;      /* [num_heads][attend_cpu_relative_floats()] */
-    attend_cpu_ids *ids;  /* [batch][attend_cpu_id_blocks()] */
+    attend_ids *ids;      /* [batch][attend_cpu_id_blocks()] */
     bool *finite;         /* of each block of packed values; NULL: nobody asks */
     attend_terms terms;
     int64_t scratch_floats;

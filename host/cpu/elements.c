@@ -1,20 +1,13 @@
 /* What tiles of scores need to know of heads, rows and keys: looked up once a run, or once a panel of rows. */
 #include "elements.h"
 
-static void add_id(attend_cpu_ids *ids, int32_t id)
+attend_ids attend_cpu_key_ids(const attend_head *h, int64_t block)
 {
-    if (id < ids->least) ids->least = id;
-    if (id > ids->most) ids->most = id;
-    ids->set |= (uint64_t)1 << (id & 63);
-}
-
-attend_cpu_ids attend_cpu_key_ids(const attend_head *h, int64_t block)
-{
-    attend_cpu_ids ids = {INT32_MAX, INT32_MIN, 0};
+    attend_ids ids = attend_no_ids();
     const attend_plane *segments = &h->terms->segments_k;
     const int64_t end = attend_clamp((block + 1) * ATTEND_CPU_BLOCK, 0, h->sequence.seqlen_k);
     for (int64_t key = block * ATTEND_CPU_BLOCK; key < end; key++)
-        add_id(&ids, attend_segment(segments, &h->sequence, (h->sequence.first_k + key) * segments->key));
+        attend_ids_add(&ids, attend_segment(segments, &h->sequence, (h->sequence.first_k + key) * segments->key));
     return ids;
 }
 
@@ -51,14 +44,14 @@ static void look_at_row(const attend_cpu_elements *e, int64_t row, int64_t i, at
     if (attend_has_gap(p)) of->gap_end[i] = attend_local_begin(p, &h->sequence, query);
     if (p->segments) {
         of->segment[i] = attend_segment(&t->segments_q, &h->sequence, (h->sequence.first_q + query) * t->segments_q.query);
-        add_id(&of->ids, of->segment[i]);
+        attend_ids_add(&of->ids, of->segment[i]);
     }
 }
 
 void attend_cpu_look_at_rows(const attend_cpu_elements *e, int64_t first_row, int64_t rows, int64_t lanes, attend_cpu_element_rows *of)
 {
     of->first_row = first_row, of->rows = rows;
-    of->ids = (attend_cpu_ids){INT32_MAX, INT32_MIN, 0};
+    of->ids = attend_no_ids();
     of->gap_least = INT64_MAX, of->gap_most = 0;
     of->one_mask = of->one_bias = true, of->consecutive = e->group == 1;
     for (int64_t i = 0; i < attend_cpu_round_up(rows, lanes); i++) {

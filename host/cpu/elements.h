@@ -10,19 +10,13 @@ enum {
     ATTEND_CPU_RELATIVE_PAD = 16 /* a vector of distances may begin so far before the table's end, or end so far after it */
 };
 
-/* The ids of some tokens: those between least and most whose last six bits are in the set, and perhaps fewer. */
-typedef struct attend_cpu_ids {
-    int32_t least, most;
-    uint64_t set;
-} attend_cpu_ids;
-
 /* The query heads of one KV head of one batch entry. */
 typedef struct attend_cpu_elements {
     const attend_head *heads;
     int64_t group;
     const float *relative;     /* [group][attend_cpu_relative_floats()]: the relative bias of distances from -reach - PAD on */
     int64_t reach;             /* beyond it on either side, all distances have one bias */
-    const attend_cpu_ids *ids; /* of each ATTEND_CPU_BLOCK keys */
+    const attend_ids *ids;     /* of each ATTEND_CPU_BLOCK keys */
 } attend_cpu_elements;
 
 /* Some rows of a KV head, as tiles read them. Entries past the last row repeat it, up to whole vectors. */
@@ -36,7 +30,7 @@ typedef struct attend_cpu_element_rows {
     int64_t block[ATTEND_CPU_TILE_ROWS], block_row[ATTEND_CPU_TILE_ROWS];   /* of queries; where its visible blocks are told */
     const float *relative[ATTEND_CPU_TILE_ROWS];                            /* of distance 0 */
     const attend_head *head[ATTEND_CPU_TILE_ROWS];
-    attend_cpu_ids ids;
+    attend_ids ids;
     int64_t gap_least, gap_most; /* of gap_end */
     bool one_mask, one_bias;     /* all rows have the same */
     bool consecutive;            /* positions grow by 1 from row to row */
@@ -85,6 +79,6 @@ static inline int64_t attend_cpu_id_blocks(const attend_problem *p)
     return p->segments ? attend_cpu_round_up(p->seqlen_k, ATTEND_CPU_BLOCK) / ATTEND_CPU_BLOCK : 0;
 }
 /* The ids of one block of keys; only where the sequence has it. */
-attend_cpu_ids attend_cpu_key_ids(const attend_head *head, int64_t block);
+attend_ids attend_cpu_key_ids(const attend_head *head, int64_t block);
 
 #endif

@@ -20,10 +20,10 @@ static attend_cpu_sight gap_sight(const attend_cpu_elements *e, const attend_cpu
 
 static attend_cpu_sight segment_sight(const attend_cpu_elements *e, const attend_cpu_element_rows *x, int64_t first, int64_t keys)
 {
-    const attend_cpu_ids *of = &e->ids[first / ATTEND_CPU_BLOCK];
+    const attend_ids *of = &e->ids[first / ATTEND_CPU_BLOCK];
     (void)keys;
-    if (of->most < x->ids.least || of->least > x->ids.most || !(of->set & x->ids.set)) return ATTEND_CPU_HIDDEN;
-    return of->least == of->most && x->ids.least == x->ids.most ? ATTEND_CPU_SEEN : ATTEND_CPU_PARTLY;
+    if (!attend_ids_meet(of, &x->ids)) return ATTEND_CPU_HIDDEN;
+    return attend_ids_same(of, &x->ids) ? ATTEND_CPU_SEEN : ATTEND_CPU_PARTLY;
 }
 
 static attend_cpu_sight block_sight(const attend_cpu_elements *e, const attend_cpu_element_rows *x, int64_t first, int64_t keys)
@@ -99,7 +99,7 @@ static void trim(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
         if (tile->keys == 0) return;
         const int64_t key = tile->first_key + (front ? 0 : tile->keys - 1);
         const int32_t id = attend_segment(segments, &h->sequence, (h->sequence.first_k + key) * segments->key);
-        if (id >= x->ids.least && id <= x->ids.most && x->ids.set >> (id & 63) & 1) {
+        if (attend_ids_hold(&x->ids, id)) {
             if (!front) return;
             front = false;
             continue;
