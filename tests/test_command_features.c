@@ -24,17 +24,6 @@ static void write_floats(const char *name, int rank, const int64_t *shape, const
     attend_output_close(&output);
 }
 
-/* A file of another dtype: numpy's header by hand. */
-static void write_raw(const char *name, const char *descr, const char *shape, const void *data, size_t bytes)
-{
-    char file[512];
-    int length = snprintf(file + 10, 200, "{'descr': '%s', 'fortran_order': False, 'shape': %s, }", descr, shape);
-    memcpy(file, "\x93NUMPY\1\0", 8);
-    file[8] = (char)length, file[9] = 0;
-    memcpy(file + 10 + length, data, bytes);
-    test_write_file(test_path(name), file, (size_t)(10 + length) + bytes);
-}
-
 static int make_inputs(void **state)
 {
     (void)state;
@@ -76,12 +65,12 @@ static void two_ways_to_say_one_thing(void **state)
             window[i * ROWS + j] = j >= i - 2 && j <= i + 1;
             bias[i * ROWS + j] = -0.5f * (float)abs(i - j);
         }
-    write_raw("window.npy", "|b1", "(6, 6)", window, sizeof window);
-    write_raw("lengths.npy", "<i4", "(2,)", (int32_t[]){6, 4}, 8);
-    write_raw("starts.npy", "<i8", "(2,)", (int64_t[]){0, 0}, 16);
+    test_write_npy("window.npy", "|b1", "(6, 6)", window, sizeof window);
+    test_write_npy("lengths.npy", "<i4", "(2,)", (int32_t[]){6, 4}, 8);
+    test_write_npy("starts.npy", "<i8", "(2,)", (int64_t[]){0, 0}, 16);
     unsigned char padded[2 * ROWS];
     for (int j = 0; j < 2 * ROWS; j++) padded[j] = j < 10;
-    write_raw("padded.npy", "|u1", "(2, 1, 1, 6)", padded, sizeof padded);
+    test_write_npy("padded.npy", "|u1", "(2, 1, 1, 6)", padded, sizeof padded);
     write_floats("bias.npy", 2, (int64_t[]){ROWS, ROWS}, bias);
     write_floats("slopes.npy", 1, (int64_t[]){HEADS}, slopes);
     for (int h = 0; h < HEADS; h++) slopes[h] = 0.5f;
@@ -108,13 +97,13 @@ static void lists_and_tables_say_what_masks_and_biases_do(void **state)
     for (int b = 0; b < 2; b++)
         for (int i = 0; i < ROWS; i++)
             for (int j = 0; j < ROWS; j++) segments[(b * ROWS + i) * ROWS + j] = ids[b * ROWS + i] == ids[b * ROWS + j];
-    write_raw("segments.npy", "|u1", "(2, 1, 6, 6)", segments, sizeof segments);
-    write_raw("ids.npy", "<i4", "(2, 6)", ids, sizeof ids);
+    test_write_npy("segments.npy", "|u1", "(2, 1, 6, 6)", segments, sizeof segments);
+    test_write_npy("ids.npy", "<i4", "(2, 6)", ids, sizeof ids);
     const unsigned char shown[6] = {1, 0, 0, 1, 1, 1}; /* blocks of 2 queries by 3 keys */
     for (int i = 0; i < ROWS; i++)
         for (int j = 0; j < ROWS; j++) blocks[i * ROWS + j] = shown[i / 2 * 2 + j / 3];
-    write_raw("shown.npy", "|b1", "(3, 2)", shown, sizeof shown);
-    write_raw("blocks.npy", "|u1", "(6, 6)", blocks, sizeof blocks);
+    test_write_npy("shown.npy", "|b1", "(3, 2)", shown, sizeof shown);
+    test_write_npy("blocks.npy", "|u1", "(6, 6)", blocks, sizeof blocks);
     /* Two buckets each way: the key itself or one side, and all that is farther. */
     for (int h = 0; h < HEADS; h++)
         for (int n = 0; n < 4; n++) table[h * 4 + n] = transposed[n * HEADS + h] = (float)(h - n) / 4;
@@ -126,8 +115,8 @@ static void lists_and_tables_say_what_masks_and_biases_do(void **state)
     expect_same("--segments-q ids.npy", "--mask segments.npy");
     expect_same("--segments-q ids.npy --segments-k ids.npy", "--mask segments.npy");
     expect_same("--blocks 2,3 --block-mask shown.npy", "--mask blocks.npy");
-    write_raw("offsets.npy", "<i8", "(1, 1, 4)", (int64_t[]){0, 1, 2, 4}, 32);
-    write_raw("indices.npy", "<i4", "(4,)", (int32_t[]){0, 1, 0, 1}, 16);
+    test_write_npy("offsets.npy", "<i8", "(1, 1, 4)", (int64_t[]){0, 1, 2, 4}, 32);
+    test_write_npy("indices.npy", "<i4", "(4,)", (int32_t[]){0, 1, 0, 1}, 16);
     expect_same("--blocks 2,3 --block-offsets offsets.npy --block-indices indices.npy", "--mask blocks.npy");
     expect_same("--relative both,2 --relative-table table.npy", "--bias buckets.npy");
     test_expect(2, "--blocks and --block-mask are given both or neither", ATTENTION "--output o.npy --blocks 2,3");
@@ -150,9 +139,9 @@ static void packed_sequences_are_those_of_a_batch(void **state)
         write_floats(to, 3, (int64_t[]){BATCH * ROWS, HEADS, DIM}, (const float *)(const void *)(file + header));
         free(file);
     }
-    write_raw("cu.npy", "<i8", "(3,)", (int64_t[]){0, ROWS, 2 * ROWS}, 24);
-    write_raw("cu3.npy", "<i8", "(4,)", (int64_t[]){0, 3, ROWS, 2 * ROWS}, 32);
-    write_raw("down.npy", "<i8", "(3,)", (int64_t[]){0, 12, 6}, 24);
+    test_write_npy("cu.npy", "<i8", "(3,)", (int64_t[]){0, ROWS, 2 * ROWS}, 24);
+    test_write_npy("cu3.npy", "<i8", "(4,)", (int64_t[]){0, 3, ROWS, 2 * ROWS}, 32);
+    test_write_npy("down.npy", "<i8", "(3,)", (int64_t[]){0, 12, 6}, 24);
 #define PACKED "attention --q packed_q.npy --k packed_k.npy --v packed_v.npy --device cpu --quiet --output packed.npy "
     test_expect(0, "", PACKED "--causal --cu-seqlens-q cu.npy --lse packed_lse.npy");
     test_expect(0, "", "attention --q q.npy --k k.npy --v v.npy --device cpu --quiet --causal --output whole.npy");
@@ -195,7 +184,7 @@ static void what_does_not_fit_is_refused(void **state)
     (void)state;
     const float one[1] = {1};
     write_floats("one.npy", 1, (int64_t[]){1}, one);
-    write_raw("three.npy", "|u1", "(3, 6)", "123456123456123456", 18);
+    test_write_npy("three.npy", "|u1", "(3, 6)", "123456123456123456", 18);
     test_expect(2, "one.npy holds one value for all scores", ATTENTION "--output o.npy --bias one.npy");
     test_expect(2, "bias.npy is a mask of another type than bool or uint8", ATTENTION "--output o.npy --mask bias.npy");
     test_expect(2, "mask has shape [1, 1, 3, 6]", ATTENTION "--output o.npy --mask three.npy");

@@ -57,6 +57,19 @@ void test_write_file(const char *path, const void *bytes, size_t size)
     assert_int_equal(fclose(file), 0);
 }
 
+void test_write_npy(const char *name, const char *descr, const char *shape, const void *data, size_t bytes)
+{
+    char header[200], *file = malloc(sizeof header + bytes);
+    int length = snprintf(header + 10, sizeof header - 10, "{'descr': '%s', 'fortran_order': False, 'shape': %s, }", descr, shape);
+    assert_in_range(length, 1, 189);
+    memcpy(header, "\x93NUMPY\1\0", 8);
+    header[8] = (char)length, header[9] = 0;
+    memcpy(file, header, (size_t)(10 + length));
+    memcpy(file + 10 + length, data, bytes);
+    test_write_file(test_path(name), file, (size_t)(10 + length) + bytes);
+    free(file);
+}
+
 char *test_read_file(const char *path, size_t *size)
 {
     FILE *file = fopen(path, "rb");

@@ -10,6 +10,8 @@ const char *test_folder(void);
 /* "FOLDER/name"; valid for the next seven calls. */
 const char *test_path(const char *name);
 void test_write_file(const char *path, const void *bytes, size_t size);
+/* An .npy file in the folder, of any dtype: `descr` is numpy's name of it, "<i8", and `shape` a tuple, "(2, 6)". */
+void test_write_npy(const char *name, const char *descr, const char *shape, const void *data, size_t bytes);
 /* The whole file with a NUL behind it; free() it. Fails the test where it cannot be read. */
 char *test_read_file(const char *path, size_t *size);
 /* A device like /dev/full or /dev/null that a test may lose: as root a node of the test's own, made where the file system allows
