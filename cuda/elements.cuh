@@ -20,6 +20,7 @@ __device__ void score_elements(typename tile::scores &s, const attend_kernel_arg
 {
     constexpr int columns = 4 * tile::key_steps;
     float *const mine = elements + threadIdx.x;
+    const bool scored = block.scored; // else scores stay products, and the scale is the softmax's
 #pragma unroll
     for (int i = 0; i < tile::lane_rows; i++)
 #pragma unroll
@@ -34,7 +35,10 @@ __device__ void score_elements(typename tile::scores &s, const attend_kernel_arg
         for (int c = 0; c < columns; c++) {
             float &element = mine[(i * columns + c) * tile::threads];
             const int column = key + element_column<tile>(c);
-            element = keys.holds(column) ? attend_element_score(&head, query, column, element) : -INFINITY;
+            if (!keys.holds(column) || !attend_element_visible(&head, query, column))
+                element = -INFINITY;
+            else if (scored)
+                element = attend_visible_score(&head, query, column, element);
         }
     }
 #pragma unroll
@@ -43,15 +47,20 @@ __device__ void score_elements(typename tile::scores &s, const attend_kernel_arg
         for (int c = 0; c < columns; c++) s[i / 2][c / 2][i % 2 * 2 + c % 2] = mine[(i * columns + c) * tile::threads];
 }
 
-// Whether none of the warp's rows sees a key of the tile, as far as block mask and prefix tell. A lane looks at a row.
+// Whether none of the warp's rows sees a key of the tile, as far as segments, blocks and prefix tell. A lane looks at a row.
 template <typename tile> __device__ bool tile_hidden(const attend_kernel_args &args, const mma_block<tile> &block, int key)
 {
     const int lane = threadIdx.x % 32, row = warp_row<tile>() + lane;
+    const int64_t keys = min(int64_t(tile::keys), block.sequence.seqlen_k - key);
     bool hidden = true;
     if (lane < tile::warp_rows && row < block.rows.valid) {
         const attend_head head = block.head_of(args, row);
-        hidden =
-            attend_tile_hidden(&head, block.rows.query(row), 1, key, min(int64_t(tile::keys), block.sequence.seqlen_k - key));
+        hidden = attend_tile_hidden(&head, block.rows.query(row), 1, key, keys);
+    }
+    if (args.problem.segments) {
+        const attend_ids theirs = attend_ids_of_keys(&args.terms, &block.sequence, key, keys);
+        const bool strangers = !attend_ids_meet(&block.ids[threadIdx.x / 32], &theirs);
+        hidden = hidden || strangers;
     }
     return __all_sync(~0u, hidden);
 }
@@ -72,7 +81,7 @@ __device__ void visible_columns(uint32_t (&visible)[tile::lane_rows], const atte
         for (int c = 0; c < 4 * tile::key_steps; c++) {
             const int column = key + element_column<tile>(c);
             bool sees = keys.holds(column);
-            if (sees && block.elementwise) {
+            if (sees && block.hides) {
                 const attend_head head = block.head_of(args, row);
                 sees = attend_element_visible(&head, block.rows.query(row), column);
             }

@@ -10,6 +10,7 @@
 #include "feature_set.h"
 #include "order.cuh"
 #include "ptx.cuh"
+#include "search.cuh"
 #include "softmax.cuh"
 
 #include <cuda_bf16.h>
@@ -27,7 +28,8 @@ template <int dim> struct fma_tile {
     static constexpr int threads = q / rows * across;
     static constexpr int pitch = dim + 4, pitch_p = k + 4, pitch_v = dim;
     static constexpr int floats_q = q * pitch, floats_k = k * pitch, floats_v = k * pitch_v, floats_p = q * pitch_p;
-    static constexpr int shared_bytes = (floats_q + floats_k + floats_v + floats_p) * 4;
+    static constexpr int floats = floats_q + floats_k + floats_v + floats_p, shared_bytes = floats * 4 + sizeof(tile_search);
+    static_assert(floats % 4 == 0, "what lies behind is aligned");
     static_assert(dim % 32 == 0 && k % across == 0);
     static_assert(shared_bytes <= 99 * 1024, "the least that a card since Ampere gives a block");
 };
@@ -131,13 +133,17 @@ __device__ __noinline__ void score_elements(const attend_kernel_args &args, bloc
     const attend_problem &problem = args.problem;
     const attend_sequence sequence = attend_sequence_of(&problem, &args.lists, place.batch);
     const attend_head head = attend_head_of(&problem, &args.terms, &sequence, place.batch, place.head);
+    const bool scored = attend_adds_terms(&problem);
 #pragma unroll 1
     for (int n = 0; n < rows * keys; n++) {
         const int64_t row = row0 + n / keys, at = key + n % keys * across;
         float &cell = cells[n / keys * tile::pitch_p + n % keys * across];
         const bool inside = row <= last && at >= attend_visible_begin(&problem, &sequence, row) &&
                             at < attend_visible_end(&problem, &sequence, row);
-        cell = inside ? attend_element_score(&head, row, at, cell) : -INFINITY;
+        if (!inside || !attend_element_visible(&head, row, at))
+            cell = -INFINITY;
+        else if (scored)
+            cell = attend_visible_score(&head, row, at, cell);
     }
 }
 
@@ -165,22 +171,31 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
 
     const int x = threadIdx.x % across, y = threadIdx.x / across * rows;
     // Scores enter the softmax as plain dot products, or as attend_element_score() made them.
-    const bool elementwise = attend_is_elementwise(&problem);
+    const bool scored = attend_adds_terms(&problem), searches = attend_hides_tiles(&problem), elementwise = attend_is_elementwise(&problem);
     const float head_scale = attend_head_scale(&problem, &args.terms, place.head);
-    const float sign = head_scale < 0 && !elementwise ? -1 : 1, scale = elementwise ? log2e : fabsf(head_scale) * log2e;
-    // Both ends of what a row sees never decrease: the first row and the last tell what some and what all rows see.
+    const float sign = head_scale < 0 && !scored ? -1 : 1, scale = scored ? log2e : fabsf(head_scale) * log2e;
+    // Both ends of what a row sees never decrease: the first row and the last tell what some and what all rows see. Tiles start at
+    // multiples of their size, so a row's sums are the same whatever rows are beside it.
     const int64_t last = min(row0 + tile::q, seqlen_q) - 1;
-    const int64_t begin = attend_visible_begin(&problem, &sequence, row0), begin_of_all = attend_visible_begin(&problem, &sequence, last);
-    const int64_t end = last < row0 ? 0 : attend_visible_end(&problem, &sequence, last);
-    const int64_t end_of_all = attend_visible_end(&problem, &sequence, row0);
-    // The first tile from `key` on that some row may see; tiles start at multiples of their size, so a row's sums are the same
-    // whatever rows are beside it.
-    const auto seen_from = [&](int64_t key) {
-        if (!elementwise) return key;
-        const attend_head head = attend_head_of(&problem, &args.terms, &sequence, place.batch, place.head);
-        while (key < end && attend_tile_hidden(&head, row0, last + 1 - row0, key, min(end - key, int64_t(tile::k)))) key += tile::k;
-        return key;
-    };
+    tile_search &search = *reinterpret_cast<tile_search *>(reinterpret_cast<float *>(shared) + tile::floats);
+    const tile_range &seen = search.run;
+    if (threadIdx.x < 32) {
+        tile_range all = {0, 0, 0, 0};
+        if (last >= row0)
+            all = visible_tiles(visible_keys(problem, sequence, row0), visible_keys(problem, sequence, last), tile::k);
+        if (scored || problem.mask_axes) all.full_begin = all.full_end = 0;
+        if (searches && all.begin < all.end) {
+            tile_search first;
+            first.begin(all, sequence, place.batch, row0, last + 1, place.head, 1);
+            first.ids = problem.segments ? ids_of_rows(args.terms, sequence, row0, first.queries) : attend_no_ids();
+            if (threadIdx.x == 0) search = first;
+            __syncwarp();
+            find_run<tile::k>(args, search, all.begin);
+        } else if (threadIdx.x == 0) {
+            search.run = all;
+        }
+    }
+    __syncthreads();
 
     const auto load_k = [&](int64_t key) {
         load_tile<T, tile::k, dim, tile::pitch, tile::threads>(k_tile, k + key * args.k.seqlen, args.k.seqlen, seqlen_k - key,
@@ -190,18 +205,18 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
         load_tile<T, tile::k, dim, tile::pitch_v, tile::threads>(v_tile, v + key * args.v.seqlen, args.v.seqlen, seqlen_k - key,
                                                                  static_cast<int>(problem.head_dim_v), args.aligned);
     };
-    int64_t next = seen_from(begin / tile::k * tile::k);
-    if (next < end) {
+    if (seen.begin < seen.end) {
         load_tile<T, tile::q, dim, tile::pitch, tile::threads>(q_tile, q, args.q.seqlen, seqlen_q - row0,
                                                                static_cast<int>(problem.head_dim), args.aligned);
-        load_k(next);
+        load_k(int64_t(seen.begin) * tile::k);
     }
 
     softmax_row state[rows];
     float2 o[rows][columns] = {};
-    while (next < end) {
-        const int64_t key = next;
-        const bool border = elementwise || key < begin_of_all || key + tile::k > end_of_all;
+#pragma unroll 1
+    for (int t = seen.begin; t < seen.end;) {
+        const int64_t key = int64_t(t) * tile::k;
+        const bool border = seen.border(t), run_ends = t + 1 == seen.end;
         int first[rows], limit[rows]; // the keys of this tile that the row may see
 #pragma unroll
         for (int i = 0; i < rows; i++) first[i] = 0, limit[i] = tile::k;
@@ -215,12 +230,13 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
         cp_async_wait<0>();
         __syncthreads(); // K is here, and nobody reads V or P any more
         load_v(key);
+        if (searches && run_ends && threadIdx.x < 32) find_run<tile::k>(args, search, t + 1);
 
         float s[rows][keys] = {};
         for (int c = 0; c < dim; c += summand) score<tile>(s, q_tile + y * tile::pitch + c, k_tile + x * tile::pitch + c);
 
         float *const own_p = p_tile + y * tile::pitch_p + x; // this thread's scores, later weights: rows down, keys 16 apart
-        if (elementwise) {
+        if (border && elementwise) {
 #pragma unroll
             for (int i = 0; i < rows; i++)
 #pragma unroll
@@ -249,8 +265,8 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
         }
         cp_async_wait<0>();
         __syncthreads(); // V and P are here, and nobody reads K any more
-        next = seen_from(key + tile::k);
-        if (next < end) load_k(next);
+        t = max(t + 1, seen.begin);
+        if (t < seen.end) load_k(int64_t(t) * tile::k);
         if (border)
             aggregate<tile, columns, true>(o, state, p_tile + y * tile::pitch_p, v_tile + 2 * x);
         else
@@ -264,7 +280,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
         if (row > last) state[i].sum = 0; // rows past the length have scored zeros
         float normaliser = state[i].normaliser(), lse = state[i].lse(scale);
         if (problem.sinks && row <= last)
-            attend_softmax_finish(state[i].sum == 0 ? -INFINITY : state[i].base * double(elementwise ? 1 : fabsf(head_scale)), state[i].sum,
+            attend_softmax_finish(state[i].sum == 0 ? -INFINITY : state[i].base * double(scored ? 1 : fabsf(head_scale)), state[i].sum,
                                   attend_head_sink(&args.terms, place.head), &normaliser, &lse);
         const int64_t out_row = sequence.first_q + row;
         T *out = static_cast<T *>(args.out.data) + sequence.batch * args.out.batch + out_row * args.out.seqlen + place.head * args.out.head;

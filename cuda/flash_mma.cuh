@@ -88,7 +88,7 @@ template <typename tile> struct query_operand<tile, true> {
 // S = Q·Kᵀ, a step of 16 dims after the other. Tiles that are not the rule take their code as a loop, and Q from shared memory.
 template <typename tile>
 __device__ void multiply_step(typename tile::scores &s, const uint32_t (&a)[tile::m][4],
-                              const fragments<typename tile::kv_tile> &k, int step)
+                              const typename tile::k_fragments &k, int step)
 {
 #pragma unroll
     for (int n = 0; n < tile::key_steps; n++) {
@@ -111,7 +111,7 @@ template <typename tile> __device__ void clear(typename tile::scores &s)
             for (int e = 0; e < 4; e++) s[i][n][e] = 0;
 }
 template <typename tile>
-__device__ void multiply_keys(typename tile::scores &s, const query_operand<tile> &q, const fragments<typename tile::kv_tile> &k)
+__device__ void multiply_keys(typename tile::scores &s, const query_operand<tile> &q, const typename tile::k_fragments &k)
 {
     const auto keys = k.here();
     const auto &queries = q.here();
@@ -125,7 +125,7 @@ __device__ void multiply_keys(typename tile::scores &s, const query_operand<tile
 }
 template <typename tile>
 __device__ void multiply_keys_looped(typename tile::scores &s, const query_operand<tile> &q,
-                                     const fragments<typename tile::kv_tile> &k)
+                                     const typename tile::k_fragments &k)
 {
     clear<tile>(s);
 #pragma unroll 1
@@ -140,7 +140,7 @@ __device__ void multiply_keys_looped(typename tile::scores &s, const query_opera
 // O += P·V
 template <typename tile>
 __device__ void multiply_values(typename tile::output &o, const typename tile::weights &p,
-                                const fragments<typename tile::kv_tile> &v)
+                                const typename tile::v_fragments &v)
 {
     const auto values = v.here();
 #pragma unroll
@@ -219,21 +219,17 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
     constexpr int threads = tile::threads, keys = tile::keys;
     extern __shared__ __align__(128) unsigned char shared[]; // Q, K, V, and what the block agrees on
     mma_block<tile> &block = *reinterpret_cast<mma_block<tile> *>(shared + tile::tile_bytes);
-    unsigned char *const q_bytes = shared, *const v_bytes = shared + tile::q_tile::bytes + kv_tile::bytes;
-    const uint32_t q_shared = shared_address(q_bytes), k_shared = q_shared + tile::q_tile::bytes,
-                   v_shared = k_shared + kv_tile::bytes;
+    unsigned char *const q_bytes = shared, *const v_bytes = shared + tile::v_at;
+    const uint32_t q_shared = shared_address(q_bytes);
 
     if (threadIdx.x == 0) block.find(args, order);
     __syncthreads();
     if (threadIdx.x < tile::rows) block.look(args.problem, threadIdx.x);
+    if (args.problem.segments) block.note_segments(args.terms, threadIdx.x / 32);
     __syncthreads();
-    if (threadIdx.x == 0) {
-        block.seen = block.tiles(0, tile::rows);
-        if (block.elementwise) block.seen.full_end = block.seen.full_begin = 0;
-        if (args.chunks > 1) block.seen.restrict(block.chunk * (attend_chunk_keys / keys), attend_chunk_keys / keys);
-    }
+    if (threadIdx.x < 32) block.start(args);
     __syncthreads();
-    const tile_range &seen = block.seen;
+    const tile_range &seen = block.search.run;
     const attend_problem &problem = args.problem;
 
     const T *k = static_cast<const T *>(args.k.data) + block.key_offset(args.k);
@@ -244,7 +240,7 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
                *&v_from = tile::tight ? block.from[1][threadIdx.x] : registers[1];
     k_from = copy::start(k + int64_t(seen.begin) * keys * args.k.seqlen, 2 * args.k.seqlen);
     v_from = copy::start(v + int64_t(seen.begin) * keys * args.v.seqlen, 2 * args.v.seqlen);
-    const uint32_t copy_to = keep(k_shared + tile::kv_share::offset());
+    const uint32_t copy_to = keep(q_shared + tile::k_at + tile::kv_share::offset());
     const auto load = [&](uint32_t to, const char *&from, const tile_copies &copies, int t) {
         const tile_copies c = copies;
         from = t < c.whole
@@ -253,38 +249,42 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
                                 static_cast<int>(min(int64_t(keys), block.sequence.seqlen_k - int64_t(t) * keys)), c.dims);
     };
     float *const elements = reinterpret_cast<float *>(&block + 1);
-    const float scale = block.elementwise ? log2e : fabsf(problem.softmax_scale) * log2e;
-    const fragments<kv_tile> k_fragments = across_first<kv_tile>(k_shared), v_fragments = down_first<kv_tile>(v_shared, 0);
+    const float scale = block.scored ? log2e : fabsf(problem.softmax_scale) * log2e;
+    const auto k_fragments = across_first<kv_tile, tile::k_at>(q_shared);
+    const auto v_fragments = down_first<kv_tile, tile::v_at>(q_shared, 0);
     query_operand<tile> q = {down_first<typename tile::q_tile>(q_shared, warp_row<tile>())};
     base2_row state[tile::lane_rows];
     typename tile::output o = {};
     if (seen.begin < seen.end) {
         load_queries<tile>(q_shared, args, block);
         cp_async_wait<0>();
-        if (problem.softmax_scale < 0 && !block.elementwise) negate_queries<tile>(q_bytes);
+        if (problem.softmax_scale < 0 && !block.scored) negate_queries<tile>(q_bytes);
         load(copy_to, k_from, block.k, seen.begin);
         if (tile::q_stays) {
             __syncthreads();
             q.keep();
         }
     }
+    // Visits tile t and starts loading the one that follows, which it returns.
     const auto visit = [&](auto at_border, int t) {
         constexpr bool border = decltype(at_border)::value;
         const int key = t * keys;
         tile_range warp_seen = seen;
         if (border) warp_seen = block.tiles(warp_row<tile>(), tile::warp_rows);
-        const bool sees = !border || (warp_seen.sees(t) && !(block.elementwise && tile_hidden<tile>(args, block, key)));
+        const bool whole = border && block.last_whole && t + 1 == seen.end;
+        const bool sees = !border || whole || (warp_seen.sees(t) && !(block.searches && tile_hidden<tile>(args, block, key)));
         typename tile::weights p;
         cp_async_wait<0>();
         __syncthreads(); // K is here, and nobody reads V any more
         load(copy_to + kv_tile::bytes, v_from, block.v, t);
+        if (border && block.searches && threadIdx.x < 32 && t + 1 == seen.end) block.go_on(args, t + 1);
         if (sees) {
             typename tile::scores s;
             if (border)
                 multiply_keys_looped<tile>(s, q, k_fragments);
             else
                 multiply_keys<tile>(s, q, k_fragments);
-            if (border && block.elementwise)
+            if (border && !whole && (block.scored || block.hides))
                 score_elements<tile>(s, args, block, key, elements);
             else if (border && warp_seen.border(t))
                 mask<tile>(s, block, key);
@@ -297,20 +297,24 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
         } else if (__syncthreads_or(holds_poison<T, kv_tile, threads>(v_bytes))) {
             uint32_t visible[tile::lane_rows];
             visible_columns<tile>(visible, args, block, key);
-            take_poison<T, kv_tile, tile::m>(o, v_fragments, visible);
+            take_poison<T>(o, v_fragments, visible);
             __syncthreads();
             remove_poison<T, kv_tile, threads>(v_bytes);
             __syncthreads();
         }
-        if (t + 1 < seen.end) load(copy_to, k_from, block.k, t + 1);
+        int next = t + 1;
+        if (border && seen.begin > next) {
+            const int64_t hidden = seen.begin - next;
+            k_from += hidden * block.k.step * tile::kv_share::passes_down;
+            v_from += hidden * block.v.step * tile::kv_share::passes_down;
+            next = seen.begin;
+        }
+        if (next < seen.end) load(copy_to, k_from, block.k, next);
         if (sees) multiply_values<tile>(o, p, v_fragments);
+        return next;
     };
 #pragma unroll 1
-    for (int t = seen.begin; t < seen.end; t++)
-        if (seen.border(t))
-            visit(std::true_type(), t);
-        else
-            visit(std::false_type(), t);
+    for (int t = seen.begin; t < seen.end;) t = seen.border(t) ? visit(std::true_type(), t) : visit(std::false_type(), t);
 
 #pragma unroll
     for (int i = 0; i < tile::lane_rows; i++) {

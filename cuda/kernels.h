@@ -79,6 +79,9 @@ cudaError_t attend_turn_heads(const attend_problem *problem, const attend_turn *
                               int64_t batch, int64_t rows, int64_t heads, const attend_tensor *positions, const attend_tensor *weight,
                               const attend_tensor *bias, cudaStream_t stream);
 
+/* Summaries of the segment ids of `keys` keys in each batch entry of the tensors, attend_id_blocks(keys) an entry: terms.key_ids. */
+cudaError_t attend_note_segments(const attend_plane *segments_k, int64_t batch, int64_t keys, attend_ids *summaries, cudaStream_t stream);
+
 /* Pointers of a batched projection, one product a (batch, head), as cuBLAS reads them. */
 typedef struct attend_projection_pointers {
     const void **weight, **x;

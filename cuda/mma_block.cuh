@@ -4,6 +4,7 @@
 #include "kernels.h"
 #include "mask.cuh"
 #include "order.cuh"
+#include "search.cuh"
 #include "tile.cuh"
 
 namespace attend
@@ -20,10 +21,14 @@ template <typename T, int dim_, int warps_, int m_, int keys_, bool q_stays_> st
     using kv_share = tile_share<kv_tile, threads>;
     // O and S fill the registers: what each thread needs once a tile lies in shared memory.
     static constexpr bool tight = m * (dim + keys) / 2 > 160;
+    static constexpr int blocks = m * (dim + keys) / 2 <= 96 ? 3 : 1; // a multiprocessor, at least: 168 registers or 255
     using scores = float[m][2 * key_steps][4];
     using weights = uint32_t[m][key_steps][4];
     using output = float[m][2 * dim_steps][4];
-    static constexpr int tile_bytes = q_tile::bytes + 2 * kv_tile::bytes;
+    // Q, K and V lie one behind the other.
+    static constexpr int k_at = q_tile::bytes, v_at = k_at + kv_tile::bytes, tile_bytes = v_at + kv_tile::bytes;
+    using k_fragments = fragments<kv_tile, k_at>;
+    using v_fragments = fragments<kv_tile, v_at>;
 };
 
 // What a lane holds of mma's 16x8 results: row i is half i % 2 of fragment i / 2, column n·8 + … of fragment n.
@@ -67,12 +72,15 @@ struct __align__(16) tile_copies
 // What all threads of a block agree on. It lies in shared memory: registers are dear, and most of it is rarely asked for.
 template <typename tile> struct mma_block {
     tile_copies k, v;
-    tile_range seen; // by any row
     block_place place;
     attend_sequence sequence;
     int chunk;
-    bool elementwise; // scores pass through attend_element_score
+    bool scored, hides; // scores are more than scale·q·k; keys are hidden one by one
+    bool searches;      // whole tiles may be, so that there is more than one run
+    bool last_whole;    // all rows see all of the run's last tile, though it counts as one on the border
     packed_rows rows;
+    tile_search search;
+    attend_ids ids[tile::warps];                          // of the segments of a warp's rows
     key_interval sight[tile::rows];                       // what each row sees
     const char *from[2][tile::tight ? tile::threads : 1]; // tile_copy's, of K and V
 
@@ -83,7 +91,9 @@ template <typename tile> struct mma_block {
         place = place_block(order, blockIdx.x);
         sequence = attend_sequence_of(&p, &args.lists, place.batch);
         chunk = static_cast<int>(place.tile % args.chunks);
-        elementwise = attend_scores_elements(&p);
+        scored = attend_adds_terms(&p) || p.head_scales;
+        searches = attend_hides_tiles(&p);
+        hides = searches || p.mask_axes;
         const int64_t row0 = place.tile / args.chunks * tile::rows;
         rows = {row0 / group, static_cast<uint32_t>(row0 % group), static_cast<uint32_t>(group), sequence.seqlen_q * group - row0,
                 attend_rows_of(&p, &sequence) * group - row0};
@@ -95,6 +105,45 @@ template <typename tile> struct mma_block {
     {
         sight[row] = {0, 0};
         if (row < rows.valid) sight[row] = visible_keys(problem, sequence, rows.query(row));
+    }
+    __device__ void note_segments(const attend_terms &terms, int warp)
+    {
+        const int64_t first = warp * tile::warp_rows, end = min(first + tile::warp_rows, rows.valid);
+        attend_ids of_warp = attend_no_ids();
+        if (first < end) {
+            const int64_t query = rows.query(first);
+            of_warp = ids_of_rows(terms, sequence, query, static_cast<int>(rows.query(end - 1) + 1 - query));
+        }
+        if (threadIdx.x % 32 == 0) ids[warp] = of_warp;
+    }
+    // The first run, by the block's first warp.
+    __device__ void start(const attend_kernel_args &args)
+    {
+        tile_range all = tiles(0, tile::rows);
+        if (scored || (hides && !searches)) all.full_end = all.full_begin = 0;
+        if (args.chunks > 1) all.restrict(chunk * (attend_chunk_keys / tile::keys), attend_chunk_keys / tile::keys);
+        if (searches && all.begin < all.end) {
+            tile_search first;
+            const int last = static_cast<int>(min(int64_t(tile::rows), rows.valid)) - 1;
+            first.begin(all, sequence, place.batch, rows.query(0), rows.query(last) + 1, place.head * rows.group, rows.group);
+            first.ids = attend_no_ids();
+            for (int warp = 0; args.problem.segments && warp < tile::warps; warp++) attend_ids_join(&first.ids, &ids[warp]);
+            if (threadIdx.x == 0) search = first;
+            __syncwarp();
+            go_on(args, all.begin);
+        } else if (threadIdx.x == 0) {
+            search.run = all, last_whole = false;
+        }
+    }
+    // The run after tile `from`, by the block's first warp. A run that another may follow ends with a tile on the border, where
+    // that other is looked for: the path of full tiles knows nothing of runs.
+    __device__ void go_on(const attend_kernel_args &args, int from)
+    {
+        find_run<tile::keys>(args, search, from);
+        if (threadIdx.x != 0) return;
+        tile_range &run = search.run;
+        last_whole = !run.border(run.end - 1) && run.end < search.within.end;
+        if (last_whole) run.full_end--;
     }
     // What attend_element_score wants to know of the head that a row belongs to.
     __device__ attend_head head_of(const attend_kernel_args &args, int row) const

@@ -100,7 +100,7 @@ attend_kernel_row mma_row(const char *name, attend_dtype dtype)
 // A kernel under the name that its row has; … are mma_tile's parameters.
 #define ATTEND_MMA_KERNEL(name, ...)                                                                             \
     using name##_tile = attend::mma_tile<__VA_ARGS__>;                                                           \
-    extern "C" __global__ void __launch_bounds__(name##_tile::threads, 1)                                        \
+    extern "C" __global__ void __launch_bounds__(name##_tile::threads, name##_tile::blocks)                      \
         name(const __grid_constant__ attend_kernel_args args, const __grid_constant__ attend::block_order order) \
     {                                                                                                            \
         attend::flash_mma<name##_tile>(args, order);                                                             \

@@ -87,8 +87,8 @@ template <typename T> __device__ uint32_t sight(uint32_t visible, int column)
 
 // O of a warp's 16·m rows takes the poison of the keys that they see: a bit for each of a lane's columns, four a step of 16 keys.
 // Row 2i + h of a lane is row h of the i-th fragment.
-template <typename T, typename tile, int m>
-__device__ void take_poison(float (&o)[m][tile::dim / 8][4], const fragments<tile> &v, const uint32_t (&visible)[2 * m])
+template <typename T, typename tile, int at, int m>
+__device__ void take_poison(float (&o)[m][tile::dim / 8][4], const fragments<tile, at> &v, const uint32_t (&visible)[2 * m])
 {
 #pragma unroll
     for (int n = 0; n < tile::dim / 16; n++) {

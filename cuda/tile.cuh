@@ -33,9 +33,11 @@ template <int rows_, int dim_> struct shared_tile {
 };
 
 // Where a lane's part of the 16x16 fragments of a tile lies: fragments start at row `row0` and walk in steps of 16 rows and
-// 16 columns. The address is computed once; a step costs an XOR with a constant.
-template <typename tile> struct fragments {
+// 16 columns. The address is computed once; a step costs an XOR with a constant. The tile begins `at` bytes after the address that
+// the base is made from: added after the XOR, where instructions add constants for nothing.
+template <typename tile, int at = 0> struct fragments {
     uint32_t base;
+    static_assert(at % 128 == 0, "XORs stay within a line");
 
     __device__ fragments(uint32_t address, uint32_t lane_row, uint32_t lane_chunk)
         : base(keep(address + tile::offset(lane_row, lane_chunk)))
@@ -53,22 +55,22 @@ template <typename tile> struct fragments {
     __device__ uint32_t address(int row_step, int column_step) const
     {
         return (base ^ (column_step % tile::period * 32)) + column_step / tile::period * (tile::period * 32) +
-               row_step * (16 * tile::row_bytes);
+               row_step * (16 * tile::row_bytes) + at;
     }
 };
 
 // A 16x16 fragment as ldmatrix reads it, its four 8x8 matrices down first: the A operand, and B of a transposed tile.
-template <typename tile> __device__ fragments<tile> down_first(uint32_t address, int row0)
+template <typename tile, int at = 0> __device__ fragments<tile, at> down_first(uint32_t address, int row0)
 {
     const uint32_t lane = threadIdx.x % 32;
-    return fragments<tile>(address, row0 + lane % 16, lane / 16);
+    return fragments<tile, at>(address, row0 + lane % 16, lane / 16);
 }
 
 // The same across first: B of a tile whose rows are the columns of the product.
-template <typename tile> __device__ fragments<tile> across_first(uint32_t address)
+template <typename tile, int at = 0> __device__ fragments<tile, at> across_first(uint32_t address)
 {
     const uint32_t lane = threadIdx.x % 32;
-    return fragments<tile>(address, lane / 16 * 8 + lane % 8, lane / 8 % 2);
+    return fragments<tile, at>(address, lane / 16 * 8 + lane % 8, lane / 8 % 2);
 }
 
 // How the threads of a block share the chunks of a tile: `across` neighbours take neighbouring chunks of a row.

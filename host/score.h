@@ -29,6 +29,8 @@ typedef struct attend_terms {
     attend_plane segments_q, segments_k;                        /* the first by query, the second by key */
     attend_plane slopes, head_scales, sinks, relative_table;    /* fp32; the last has its buckets along key */
     const int32_t *relative_buckets; /* of the distances -max_distance … max_distance, made with the plan */
+    const attend_ids *key_ids; /* of segments_k, blocks of attend_id_block keys, made before a run; NULL: nobody asks */
+    int64_t key_id_blocks;     /* of a batch entry */
 } attend_terms;
 
 /* What one head of one batch entry needs of them. */
@@ -41,11 +43,22 @@ typedef struct attend_head {
     int64_t mask, block_mask, bias, relative, block_offsets; /* offsets of this head */
 } attend_head;
 
+/* Whether scores are more than scale·dot. */
+ATTEND_SHARED bool attend_adds_terms(const attend_problem *p)
+{
+    return p->bias_axes || p->softcap > 0 || p->alibi || p->relative_buckets > 0;
+}
+
+/* Whether whole tiles of a row's interval can be hidden. */
+ATTEND_SHARED bool attend_hides_tiles(const attend_problem *p)
+{
+    return p->segments || p->block_q > 0 || attend_has_gap(p);
+}
+
 /* Whether scores are more than scale·dot or visible keys less than an interval. */
 ATTEND_SHARED bool attend_is_elementwise(const attend_problem *p)
 {
-    return p->mask_axes || p->bias_axes || p->segments || p->block_q > 0 || p->softcap > 0 || p->alibi ||
-           p->relative_buckets > 0 || attend_has_gap(p);
+    return p->mask_axes || attend_adds_terms(p) || attend_hides_tiles(p);
 }
 
 /* The paper's slopes: 2^(-8/n), 2^(-16/n), …, 2^-8 for n a power of two; the others fill up from the series of 2n. */
@@ -111,6 +124,7 @@ ATTEND_SHARED int64_t attend_listed_from(const attend_head *h, int64_t block, in
     int64_t low = attend_clamp(offsets[0], 0, h->problem->block_list);
     const int64_t end = attend_clamp(offsets[t->block_offsets.query], low, h->problem->block_list);
     int64_t high = end;
+    ATTEND_ROLLED
     while (low < high) {
         const int64_t middle = low + (high - low) / 2;
         if (indices[middle * t->block_indices.key] < from)
@@ -143,12 +157,11 @@ ATTEND_SHARED bool attend_element_visible(const attend_head *h, int64_t row, int
     return !p->mask_axes || ((const uint8_t *)t->mask.data)[h->mask + row * t->mask.query + key * t->mask.key];
 }
 
-/* The score of a key of the row's interval, given q·k: in natural units, -infinity where the key is hidden. */
-ATTEND_SHARED float attend_element_score(const attend_head *h, int64_t row, int64_t key, float dot)
+/* The score of a key that the row sees, given q·k, in natural units. */
+ATTEND_SHARED float attend_visible_score(const attend_head *h, int64_t row, int64_t key, float dot)
 {
     const attend_problem *p = h->problem;
     const attend_terms *t = h->terms;
-    if (!attend_element_visible(h, row, key)) return -INFINITY;
     float s = dot * h->scale;
     if (p->softcap > 0) s = p->softcap * tanhf(s / p->softcap);
     int64_t distance = key - attend_position(p, &h->sequence, row);
@@ -166,6 +179,12 @@ ATTEND_SHARED float attend_element_score(const attend_head *h, int64_t row, int6
         s = bias == -INFINITY ? bias : s + bias;
     }
     return s;
+}
+
+/* The same of any key of the row's interval: -infinity where it is hidden. */
+ATTEND_SHARED float attend_element_score(const attend_head *h, int64_t row, int64_t key, float dot)
+{
+    return attend_element_visible(h, row, key) ? attend_visible_score(h, row, key, dot) : -INFINITY;
 }
 
 /* e^x for x <= 0, of which fp32 keeps too few digits where it is far from 0. */
@@ -195,12 +214,40 @@ ATTEND_SHARED bool attend_tile_hidden(const attend_head *h, int64_t row, int64_t
     const attend_sequence *s = &h->sequence;
     if (attend_has_gap(p) && key >= s->start + p->prefix && key + keys <= attend_local_begin(p, s, row)) return true;
     if (p->block_q <= 0) return false;
+    ATTEND_ROLLED
     for (int64_t i = row / p->block_q; i * p->block_q < row + rows; i++) {
         if (p->block_list > 0 && attend_listed_from(h, i, key / p->block_k) <= (key + keys - 1) / p->block_k) return false;
+        ATTEND_ROLLED
         for (int64_t j = key / p->block_k; p->block_list == 0 && j * p->block_k < key + keys; j++)
             if (attend_block_visible(h, i, j)) return false;
     }
     return true;
+}
+
+/* Whether the rows see all keys of the tile that lie within their intervals, as far as prefix and blocks tell. */
+ATTEND_SHARED bool attend_tile_whole(const attend_head *h, int64_t row, int64_t rows, int64_t key, int64_t keys)
+{
+    const attend_problem *p = h->problem;
+    const attend_sequence *s = &h->sequence;
+    if (attend_has_gap(p) && key + keys > s->start + p->prefix && key < attend_local_begin(p, s, row + rows - 1)) return false;
+    if (p->block_q <= 0) return true;
+    ATTEND_ROLLED
+    for (int64_t i = row / p->block_q; i * p->block_q < row + rows; i++)
+        ATTEND_ROLLED
+        for (int64_t j = key / p->block_k; j * p->block_k < key + keys; j++)
+            if (!attend_block_visible(h, i, j)) return false;
+    return true;
+}
+
+/* What the segments of keys [key, key + keys) may be; only where summaries were made. */
+ATTEND_SHARED attend_ids attend_ids_of_keys(const attend_terms *t, const attend_sequence *s, int64_t key, int64_t keys)
+{
+    const int64_t first = s->first_k + key, last = first + keys - 1;
+    attend_ids ids = attend_no_ids();
+    ATTEND_ROLLED
+    for (int64_t block = first / attend_id_block; block <= last / attend_id_block; block++)
+        attend_ids_join(&ids, &t->key_ids[s->batch * t->key_id_blocks + block]);
+    return ids;
 }
 
 #endif

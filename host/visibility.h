@@ -13,6 +13,11 @@
 #else
 #define ATTEND_SHARED static inline
 #endif
+#ifdef __CUDA_ARCH__
+#define ATTEND_ROLLED _Pragma("unroll 1") /* registers are dearer than this loop's speed */
+#else
+#define ATTEND_ROLLED
+#endif
 
 /* One entry of the batch: where its rows lie in the tensors and how many there are. */
 typedef struct attend_sequence {

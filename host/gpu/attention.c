@@ -51,11 +51,11 @@ attend_status attend_gpu_attention(const attend_plan *plan, const attend_attenti
         .problem = plan->problem,
         .q = view_of(&args->q), .k = view_of(&args->k), .v = view_of(&args->v), .out = view_of(&args->out),
         .lse = {args->lse.data, args->lse.stride[0], args->lse.stride[2], args->lse.stride[1]},
-        .lists = attend_lists_of(args), .terms = attend_terms_of(args),
+        .lists = attend_lists_of(args),
         .l2_bytes = gpu->l2_bytes, .aligned = aligned, .out_aligned = is_aligned(&args->out),
         .chunks = 1, .partials = gpu_plan->partials,
     }};
-    l.kernel.terms.relative_buckets = gpu_plan->sides.relative_buckets;
+    ATTEND_TRY(attend_gpu_make_terms(plan, args, &l.kernel.terms));
     attend_range_begin(row->info.name);
     row->grid(&plan->problem, &grid);
     attend_status status = attend_gpu_launch_slices(gpu, grid.blocks, launch, &l);

@@ -78,12 +78,15 @@ typedef struct attend_gpu_sides {
     int64_t *seqlens_q, *seqlens_k, *starts_k, *cu_seqlens_q, *cu_seqlens_k;
     attend_tensor tensors[ATTEND_SIDE_TENSORS];
     int32_t *relative_buckets;
+    attend_ids *key_ids;
 } attend_gpu_sides;
 
 void attend_gpu_reserve_sides(attend_plan *plan, attend_gpu_arena *workspace, attend_gpu_arena *staging);
 attend_status attend_gpu_create_sides(attend_plan *plan);
 /* Lists and side tensors as the kernels read them: the caller's on the device, or copies of the host's. */
 attend_status attend_gpu_take_sides(const attend_plan *plan, attend_attention_args *use);
+/* What kernels need of them, with the plan's tables; enqueues what makes those that depend on the run. */
+attend_status attend_gpu_make_terms(const attend_plan *plan, const attend_attention_args *on_device, attend_terms *terms);
 
 /* ---- kernels ---- */
 

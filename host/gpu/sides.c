@@ -18,6 +18,9 @@ void attend_gpu_reserve_sides(attend_plan *plan, attend_gpu_arena *workspace, at
     int64_t **const lists[] = {&sides->seqlens_q, &sides->seqlens_k, &sides->starts_k, &sides->cu_seqlens_q, &sides->cu_seqlens_k};
     for (int i = 0; i < 5; i++) attend_gpu_reserve(workspace, (void **)lists[i], p->batch + 1, sizeof(int64_t));
     attend_gpu_reserve(workspace, (void **)&sides->relative_buckets, attend_relative_distances(p), sizeof(int32_t));
+    int64_t id_blocks = 0;
+    if (p->segments && !attend_multiply(attend_tensor_batch(p), attend_id_blocks(attend_rows_k(p)), &id_blocks)) workspace->overflow = true;
+    attend_gpu_reserve(workspace, (void **)&sides->key_ids, id_blocks, sizeof(attend_ids));
     for (int i = 0; i < ATTEND_SIDE_TENSORS; i++) {
         attend_side_shape e = attend_side_expected(p, (attend_side)i);
         int64_t shape[ATTEND_MAX_RANK];
@@ -104,4 +107,16 @@ attend_status attend_gpu_take_sides(const attend_plan *plan, attend_attention_ar
     if (offsets_on_host && indices_on_host) ATTEND_TRY(attend_block_list_check(&plan->problem, &use->block_offsets, &use->block_indices));
     for (int i = 0; i < ATTEND_SIDE_TENSORS; i++) ATTEND_TRY(take_side(plan, (attend_side)i, sides.tensors[i]));
     return ATTEND_OK;
+}
+
+attend_status attend_gpu_make_terms(const attend_plan *plan, const attend_attention_args *on_device, attend_terms *terms)
+{
+    const attend_gpu_plan *own = plan->state;
+    const attend_problem *p = &plan->problem;
+    *terms = attend_terms_of(on_device);
+    terms->relative_buckets = own->sides.relative_buckets;
+    if (!p->segments) return ATTEND_OK;
+    terms->key_ids = own->sides.key_ids, terms->key_id_blocks = attend_id_blocks(attend_rows_k(p));
+    return attend_gpu_check(attend_note_segments(&terms->segments_k, attend_tensor_batch(p), attend_rows_k(p), own->sides.key_ids, own->gpu->stream),
+                            "cudaLaunchKernel of note_segments");
 }
