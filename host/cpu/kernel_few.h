@@ -187,7 +187,7 @@ ALWAYS_INLINE void few_columns(vf column[4], int vectors, const void *v, int64_t
     if (dtype == ATTEND_BF16 && vectors > 1) {
         UNROLL(2) for (int n = 0; n < vectors; n += 2)
         {
-            vi pair = (vi)load((const float *)((const uint16_t *)v + at + n * LANES));
+            vi pair = load_pairs((const uint16_t *)v + at + n * LANES);
             column[n] = (vf)(pair << 16), column[n + 1] = (vf)(pair & -0x10000);
         }
         return;

@@ -31,7 +31,7 @@ ALWAYS_INLINE void load_transposed(vf tile[LANES], const void *rows, int64_t str
 ALWAYS_INLINE void load_transposed_pairs(vf tile[2 * LANES], const void *rows, int64_t stride, int64_t c)
 {
     vf pair[LANES];
-    UNROLL(16) for (int i = 0; i < LANES; i++) pair[i] = load((const float *)((const uint16_t *)rows + i * stride + c));
+    UNROLL(16) for (int i = 0; i < LANES; i++) pair[i] = (vf)load_pairs((const uint16_t *)rows + i * stride + c);
     transpose(pair);
     UNROLL(16) for (int i = 0; i < LANES; i++) tile[2 * i] = (vf)((vi)pair[i] << 16), tile[2 * i + 1] = (vf)((vi)pair[i] & -0x10000);
 }

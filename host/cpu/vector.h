@@ -26,11 +26,15 @@ enum { LANES = ATTEND_LANES };
 typedef float vf __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t vi __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef uint16_t vh __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+typedef int32_t vpair __attribute__((vector_size(4 * LANES), aligned(2), may_alias));
 
 ALWAYS_INLINE vf load(const float *p) { return *(const vf *)p; }
 ALWAYS_INLINE void store(float *p, vf v) { *(vf *)p = v; }
 ALWAYS_INLINE vf splat(float x) { return x - (vf){0}; }
 ALWAYS_INLINE vi splat_int(int32_t x) { return x - (vi){0}; }
+
+/* Neighbouring 16-bit elements, two a lane, the first one in the low half. */
+ALWAYS_INLINE vi load_pairs(const uint16_t *p) { return *(const vpair *)p; }
 
 /* Lane by lane a > b ? a : b, so b where either is a NaN. */
 ALWAYS_INLINE vf maximum(vf a, vf b)
