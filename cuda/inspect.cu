@@ -172,26 +172,30 @@ __device__ float *place(const attend_tensor &t, const attend_sequence &s, int64_
     return static_cast<float *>(t.data) + s.batch * t.stride[0] + head * t.stride[1] + (s.first_q + row) * t.stride[2];
 }
 
+__device__ float *weights_of(const attend_inspect_args &a, const attend_sequence &s, int64_t head, int64_t n)
+{
+    const attend_tensor &t = a.look.want.weights;
+    return static_cast<float *>(t.data) + s.batch * t.stride[0] + head * t.stride[1] + n * t.stride[2];
+}
+
 // Where all weights of a row go: the first place that asks for it, zeroed by the lanes that will write them. Null: nobody asks.
-__device__ float *chosen(const attend_inspect_args &a, const attend_sequence &s, int64_t head, int64_t row, int64_t *first)
+__device__ float *chosen(const attend_inspect_args &a, const attend_sequence &s, int64_t head, int64_t row)
 {
     const attend_inspection &want = a.look.want;
-    const attend_tensor &t = want.weights;
-    *first = 0;
-    while (t.data && *first < want.num_queries && want.queries[*first] != s.first_q + row) ++*first;
-    if (!t.data || *first == want.num_queries) return nullptr;
-    float *to = static_cast<float *>(t.data) + s.batch * t.stride[0] + head * t.stride[1] + *first * t.stride[2];
+    int64_t n = 0;
+    while (want.weights.data && n < want.num_queries && want.queries[n] != s.first_q + row) n++;
+    if (!want.weights.data || n == want.num_queries) return nullptr;
+    float *to = weights_of(a, s, head, n);
     for (int64_t j = threadIdx.x % lanes; j < a.problem.seqlen_k; j += lanes) to[j] = 0;
     return to;
 }
 
-__device__ void copy_repeated(const attend_inspect_args &a, const attend_sequence &s, int64_t row, const float *from,
-                              int64_t first)
+__device__ void copy_repeated(const attend_inspect_args &a, const attend_sequence &s, int64_t head, int64_t row, const float *from)
 {
     const attend_inspection &want = a.look.want;
-    for (int64_t n = first + 1; from && n < want.num_queries; n++) {
-        if (want.queries[n] != s.first_q + row) continue;
-        float *to = const_cast<float *>(from) + (n - first) * want.weights.stride[2];
+    for (int64_t n = 0; from && n < want.num_queries; n++) {
+        float *to = weights_of(a, s, head, n);
+        if (want.queries[n] != s.first_q + row || to == from) continue;
         for (int64_t j = threadIdx.x % lanes; j < a.problem.seqlen_k; j += lanes) to[j] = from[j];
     }
 }
@@ -232,7 +236,7 @@ template <typename T> __global__ void __launch_bounds__(warps *lanes) inspect_ro
         static_cast<const T *>(a.q.data) + sequence.batch * a.q.batch + head * a.q.head + (sequence.first_q + row0) * a.q.seqlen,
         static_cast<const T *>(a.k.data) + sequence.batch * a.k.batch + head_kv * a.k.head + sequence.first_k * a.k.seqlen};
     const bool elementwise = attend_is_elementwise(&problem);
-    const float sink = problem.sinks ? attend_head_sink(&a.terms, head) : -INFINITY;
+    const auto sink = [&] { return problem.sinks ? attend_head_sink(&a.terms, head) : -INFINITY; }; // twice, instead of a register
     // Both ends of what a row sees never decrease.
     const int64_t last = min(row0 + rows, sequence.seqlen_q) - 1;
     const int64_t low = last < row0 ? 0 : attend_visible_begin(&problem, &sequence, row0) / keys * keys;
@@ -259,7 +263,7 @@ template <typename T> __global__ void __launch_bounds__(warps *lanes) inspect_ro
     }
 #pragma unroll
     for (int r = 0; r < warp_rows; r++) {
-        float lse = sums[r].lse(problem.sinks, sink);
+        float lse = sums[r].lse(problem.sinks, sink());
         const bool there = w.row(r) < sequence.seqlen_q;
         if (a.lse.data && there)
             lse = static_cast<const float *>(
@@ -270,12 +274,11 @@ template <typename T> __global__ void __launch_bounds__(warps *lanes) inspect_ro
     float weight[warp_rows] = {}, entropy[warp_rows] = {}, distance[warp_rows] = {}, threshold[warp_rows],
           mass[ATTEND_MAX_KEY_WINDOWS][warp_rows];
     float *all[warp_rows]; // where all of a row's weights go
-    int64_t first[warp_rows];
     int count[warp_rows] = {};
 #pragma unroll
     for (int r = 0; r < warp_rows; r++) {
         threshold[r] = a.look.top > 0 ? -INFINITY : INFINITY;
-        all[r] = w.row(r) < all_rows ? chosen(a, sequence, head, w.row(r), &first[r]) : nullptr;
+        all[r] = w.row(r) < all_rows ? chosen(a, sequence, head, w.row(r)) : nullptr;
     }
     const int windows = want.mass.data ? static_cast<int>(want.num_windows) : 0;
     for (int n = 0; n < windows; n++)
@@ -319,13 +322,13 @@ template <typename T> __global__ void __launch_bounds__(warps *lanes) inspect_ro
         if (w.lane == 0) shared.sums[row][0] = total, shared.sums[row][1] = far;
         for (int n = 0; n < windows; n++) mass[n][r] = sum_over_warp(mass[n][r]);
         if (w.row(r) >= all_rows) continue;
-        const float own = sink - w.lse[r];
+        const float own = sink() - w.lse[r];
         if (problem.sinks && total != 0 && own > -200) nats -= expf(own) * own; // alone it is certain
         if (w.lane == 0 && want.entropy.data) *place(want.entropy, sequence, head, w.row(r)) = nats;
         for (int n = w.lane; n < windows; n += lanes)
             place(want.mass, sequence, head, w.row(r))[n * want.mass.stride[3]] = mass[n][r];
         give_top(a, sequence, head, w.row(r), shared.top_scores[row], shared.top_keys[row], count[r], w.lse[r], isnan(total));
-        copy_repeated(a, sequence, w.row(r), all[r], first[r]);
+        copy_repeated(a, sequence, head, w.row(r), all[r]);
     }
     __syncthreads();
     if (threadIdx.x < 2) {

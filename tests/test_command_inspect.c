@@ -105,6 +105,83 @@ static void weights_and_maps_are_written_as_numbers(void **state)
     attend_array_free(&rows), attend_array_free(&map);
 }
 
+/* ---- packed sequences, and no values ------------------------------------------------------------------------------- */
+
+static void write_floats(const char *name, int rank, const int64_t *shape, const float *data)
+{
+    attend_output output;
+    assert_int_equal(attend_output_open(test_path(name), &output), ATTEND_OK);
+    assert_int_equal(attend_npy_write(&output, ATTEND_F32, rank, shape, data), ATTEND_OK);
+    assert_int_equal(attend_output_finish(&output), ATTEND_OK);
+    assert_int_equal(attend_output_commit(&output), ATTEND_OK);
+    attend_output_close(&output);
+}
+
+/* [rows, 2 heads, 4], and its rows from `first` on as a file of their own. */
+static void write_rows(const char *name, int64_t first, int64_t rows, uint64_t seed)
+{
+    float data[16 * 8];
+    for (int i = 0; i < 16 * 8; i++) data[i] = (float)((seed + (uint64_t)i * 7919) % 101) / 25.0f - 2;
+    write_floats(name, 3, (int64_t[]){rows, 2, 4}, data + first * 8);
+}
+
+/* A member of each head seen: equal in both, to the last digit. */
+static void expect_same_heads(const cJSON *a, const cJSON *b)
+{
+    static const char *const members[] = {"distance", "keys", "mass/self", "mass/previous", "most_like", "likeness", "strongest/query",
+                                          "strongest/key", "strongest/weight"};
+    char path[64];
+    for (int head = 0; head < 2; head++)
+        for (size_t m = 0; m < sizeof members / sizeof *members; m++) {
+            snprintf(path, sizeof path, "heads_seen/%d/%s", head, members[m]);
+            if (test_json_number(a, path) != test_json_number(b, path)) fail_msg("%s differs", path);
+        }
+}
+
+/* The second of three sequences, and the same rows alone. */
+static void a_packed_sequence_is_seen_as_if_it_were_alone(void **state)
+{
+    (void)state;
+    static const char npy[] = "\x93NUMPY\x01\x00\x76\x00{'descr': '<i8', 'fortran_order': False, 'shape': (4,), }"
+                              "                                                            \n";
+    const int64_t cu[] = {0, 4, 11, 16};
+    char list[sizeof npy - 1 + sizeof cu];
+    memcpy(list, npy, sizeof npy - 1), memcpy(list + sizeof npy - 1, cu, sizeof cu);
+    test_write_file(test_path("cu.npy"), list, sizeof list);
+    const char tokens[] = "a\nb\nc\nd\nE\nF\nG\nH\nI\nJ\nK\nl\nm\nn\no\np\n";
+    test_write_file(test_path("packed.txt"), tokens, sizeof tokens - 1);
+    write_rows("q.npy", 0, 16, 1), write_rows("k.npy", 0, 16, 2), write_rows("v.npy", 0, 16, 3);
+    write_rows("q1.npy", 4, 7, 1), write_rows("k1.npy", 4, 7, 2), write_rows("v1.npy", 4, 7, 3);
+    for (int values = 0; values < 2; values++) {
+        cJSON *packed = test_json(0, "inspect --q q.npy --k k.npy %s --cu-seqlens-q cu.npy --entry 1 --causal --queries 6,2 --tokens packed.txt "
+                                     "--rows r.npy --map-output m.npy --output p.png --json --device cpu", values ? "--v v.npy" : "");
+        cJSON *alone = test_json(0, "inspect --q q1.npy --k k1.npy %s --causal --queries 6,2 --rows r1.npy --map-output m1.npy --json --device cpu",
+                                 values ? "--v v1.npy" : "");
+        expect_same_heads(packed, alone);
+        assert_string_equal(test_json_text(packed, "queries/0/token"), "K");
+        assert_string_equal(test_json_text(packed, "queries/1/token"), "G");
+        assert_true(test_json_number(packed, "queries/0/keys/0/key") == test_json_number(alone, "queries/0/keys/0/key"));
+        assert_true(test_json_number(packed, "queries/0/keys/0/weight") == test_json_number(alone, "queries/0/keys/0/weight"));
+        assert_int_equal(cJSON_HasObjectItem(packed, "seconds"), values); /* of attention, which needs values */
+        attend_array rows, rows_alone, map, map_alone;
+        assert_int_equal(attend_npy_read(test_path("r.npy"), &rows), ATTEND_OK);
+        assert_int_equal(attend_npy_read(test_path("r1.npy"), &rows_alone), ATTEND_OK);
+        assert_int_equal(attend_npy_read(test_path("m.npy"), &map), ATTEND_OK);
+        assert_int_equal(attend_npy_read(test_path("m1.npy"), &map_alone), ATTEND_OK);
+        assert_memory_equal(rows.shape, ((int64_t[]){1, 2, 2, 7}), sizeof(int64_t[4])); /* the longest has 7 */
+        assert_memory_equal(rows.data, rows_alone.data, 2 * 2 * 7 * sizeof(float));
+        assert_memory_equal(map.shape, ((int64_t[]){3, 2, 7, 7}), sizeof(int64_t[4]));
+        assert_memory_equal((float *)map.data + 2 * 7 * 7, map_alone.data, 2 * 7 * 7 * sizeof(float));
+        attend_array_free(&rows), attend_array_free(&rows_alone), attend_array_free(&map), attend_array_free(&map_alone);
+        cJSON_Delete(packed), cJSON_Delete(alone);
+    }
+    expect_picture("p.png", 32 + 2 * (7 * 24 + 26 + 16), 32 + 7 * 24 + 26 + 34 + 16);
+    test_expect(2, "--entry is 3, the last there is 2", "inspect --q q.npy --k k.npy --cu-seqlens-q cu.npy --entry 3");
+    test_expect(2, "--queries names 7, the last query is 6", "inspect --q q.npy --k k.npy --cu-seqlens-q cu.npy --entry 1 --queries 7");
+    test_expect(2, "packed.txt has 16 lines, but there are 7 keys", "inspect --q q1.npy --k k1.npy --tokens packed.txt");
+    test_expect(2, "--v is missing", "compare --q q.npy --k k.npy");
+}
+
 /* ---- sentences --------------------------------------------------------------------------------------------------- */
 
 static void bad_requests_get_a_sentence(void **state)
@@ -140,6 +217,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_real_layer_shows_what_it_does), cmocka_unit_test(a_person_reads_words),
         cmocka_unit_test(pictures_have_a_panel_a_head),      cmocka_unit_test(weights_and_maps_are_written_as_numbers),
+        cmocka_unit_test(a_packed_sequence_is_seen_as_if_it_were_alone),
         cmocka_unit_test(bad_requests_get_a_sentence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

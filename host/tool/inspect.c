@@ -7,30 +7,44 @@
 
 #include <inttypes.h>
 
-static attend_status check(const options *o, const attend_problem *p)
+/* The rows of the entry asked for, which is there. */
+static entry_rows find_entry(const job *job, int64_t entry)
+{
+    const attend_problem *p = &job->problem;
+    const int64_t *cu_q = job->attention.cu_seqlens_q, *cu_k = job->attention.cu_seqlens_k;
+    if (!p->packed) return (entry_rows){p->batch, p->seqlen_q, entry, 0, 0, p->seqlen_q, p->seqlen_k};
+    return (entry_rows){1, p->total_q, 0, cu_q[entry], cu_k[entry], cu_q[entry + 1] - cu_q[entry], cu_k[entry + 1] - cu_k[entry]};
+}
+
+static attend_status check_place(const char *option, int64_t value, int64_t limit)
+{
+    if (value < limit) return ATTEND_OK;
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is %" PRId64 ", the last there is %" PRId64, option, value, limit - 1);
+}
+
+/* That what is asked for is there; finds the entry and its queries. */
+static attend_status check(const options *o, sight *s)
 {
     const inspect_options *i = &o->inspect;
-    if (p->batch == 0 || p->seqlen_q == 0 || p->seqlen_k == 0)
+    const attend_problem *p = &s->job.problem;
+    const entry_rows *e = &s->entry;
+    if (p->batch > 0) ATTEND_TRY(check_place("--entry", i->entry, p->batch));
+    if (p->batch > 0) s->entry = find_entry(&s->job, i->entry);
+    if (e->queries == 0 || e->keys == 0)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                 "there is nothing to inspect: batch %" PRId64 ", %" PRId64 " queries, %" PRId64 " keys", p->batch,
-                                p->seqlen_q, p->seqlen_k);
-    const struct {
-        const char *option;
-        int64_t value, limit;
-    } places[] = {{"--entry", i->entry, p->batch},
-                  {"--head", i->head, p->num_heads},
-                  {"--map: the first query", i->first_query, p->seqlen_q},
-                  {"--map: the first key", i->first_key, p->seqlen_k},
-                  {"--map: the last query", i->end_query - 1, p->seqlen_q},
-                  {"--map: the last key", i->end_key - 1, p->seqlen_k}};
-    for (int n = 0; n < 6; n++)
-        if (places[n].value >= places[n].limit)
-            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is %" PRId64 ", the last there is %" PRId64, places[n].option,
-                                    places[n].value, places[n].limit - 1);
-    for (int n = 0; n < i->query_count; n++)
-        if (i->queries[n] >= p->seqlen_q)
+                                e->queries, e->keys);
+    ATTEND_TRY(check_place("--head", i->head, p->num_heads));
+    ATTEND_TRY(check_place("--map: the first query", i->first_query, e->queries));
+    ATTEND_TRY(check_place("--map: the first key", i->first_key, e->keys));
+    ATTEND_TRY(check_place("--map: the last query", i->end_query - 1, e->queries));
+    ATTEND_TRY(check_place("--map: the last key", i->end_key - 1, e->keys));
+    for (int n = 0; n < i->query_count; n++) {
+        if (i->queries[n] >= e->queries)
             return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--queries names %" PRId64 ", the last query is %" PRId64,
-                                    i->queries[n], p->seqlen_q - 1);
+                                    i->queries[n], e->queries - 1);
+        s->queries[n] = e->first_q + i->queries[n];
+    }
     if (i->rows && i->query_count == 0) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--rows needs --queries");
     return ATTEND_OK;
 }
@@ -41,18 +55,18 @@ static attend_status allocate(sight *s, attend_inspection *want)
 {
     const attend_problem *p = &s->job.problem;
     const inspect_options *o = s->options;
+    const entry_rows *e = &s->entry;
     pool *pool = &s->job.pool;
-    int64_t map_queries = (o->end_query ? o->end_query : p->seqlen_q) - o->first_query;
-    int64_t map_keys = (o->end_key ? o->end_key : p->seqlen_k) - o->first_key;
-    const int64_t top[] = {p->batch, p->num_heads, p->seqlen_q, o->top},
-                  mass[] = {p->batch, p->num_heads, p->seqlen_q, o->region_count};
-    const int64_t weights[] = {p->batch, p->num_heads, o->query_count, p->seqlen_k};
+    int64_t map_queries = (o->end_query ? o->end_query : e->queries) - o->first_query;
+    int64_t map_keys = (o->end_key ? o->end_key : e->keys) - o->first_key;
+    const int64_t top[] = {e->batch, p->num_heads, e->rows, o->top}, mass[] = {e->batch, p->num_heads, e->rows, o->region_count};
+    const int64_t weights[] = {e->batch, p->num_heads, o->query_count, p->seqlen_k}, distance[] = {p->batch, p->num_heads};
     const int64_t map[] = {p->batch, p->num_heads, least(o->tiles, map_queries), least(o->tiles, map_keys)};
     ATTEND_TRY(pool_tensor(pool, "the top keys", ATTEND_I64, 4, top, &s->top_keys));
     ATTEND_TRY(pool_tensor(pool, "their weights", ATTEND_F32, 4, top, &s->top_weights));
     ATTEND_TRY(pool_tensor(pool, "the entropy", ATTEND_F32, 3, top, &s->entropy));
     ATTEND_TRY(pool_tensor(pool, "the regions' mass", ATTEND_F32, 4, mass, &s->mass));
-    ATTEND_TRY(pool_tensor(pool, "the distances", ATTEND_F32, 2, top, &s->distance));
+    ATTEND_TRY(pool_tensor(pool, "the distances", ATTEND_F32, 2, distance, &s->distance));
     ATTEND_TRY(pool_tensor(pool, "the queries' weights", ATTEND_F32, 4, weights, &s->weights));
     ATTEND_TRY(pool_tensor(pool, "the map", ATTEND_F32, 4, map, &s->map));
     *want = (attend_inspection){.top_keys = s->top_keys,
@@ -63,7 +77,7 @@ static attend_status allocate(sight *s, attend_inspection *want)
                                 .num_windows = o->region_count,
                                 .distance = s->distance,
                                 .weights = s->weights,
-                                .queries = o->queries,
+                                .queries = s->queries,
                                 .num_queries = o->query_count,
                                 .map = s->map,
                                 .first_query = o->first_query,
@@ -77,11 +91,12 @@ static attend_status look(sight *s, const wanted *wanted)
 {
     running running;
     attend_inspection want;
+    const bool runs = s->job.is_layer || s->job.attention.v.data; /* without values there is nothing to run */
     ATTEND_TRY(allocate(s, &want));
-    ATTEND_TRY(job_allocate(&s->job, wanted, &s->outcome));
+    if (runs) ATTEND_TRY(job_allocate(&s->job, wanted, &s->outcome));
     attend_status status = job_open(&s->job, wanted, &running, &s->outcome);
     progress_stage("attention on %s", s->outcome.device);
-    if (status == ATTEND_OK) status = job_run(&s->job, &running, &s->outcome);
+    if (status == ATTEND_OK && runs) status = job_run(&s->job, &running, &s->outcome);
     if (status == ATTEND_OK) {
         const attend_attention_args attention = job_attention_args(&s->job, &s->outcome);
         const attend_layer_args layer = job_layer_args(&s->job, &s->outcome);
@@ -115,8 +130,8 @@ static attend_status inspect(const options *o, sight *s, report *r)
 {
     const attend_problem *p = &s->job.problem;
     const wanted wanted = {.device = o->device, .threads = o->threads, .strict = o->strict, .lse = true, .stages = s->job.is_layer};
-    ATTEND_TRY(check(o, p));
-    if (o->inspect.tokens) ATTEND_TRY(tokens_load(o->inspect.tokens, p->seqlen_k, s));
+    ATTEND_TRY(check(o, s));
+    if (o->inspect.tokens) ATTEND_TRY(tokens_load(o->inspect.tokens, p->packed ? p->total_k : p->seqlen_k, s));
     ATTEND_TRY(look(s, &wanted));
     ATTEND_TRY(write_files(s));
     if (o->output) ATTEND_TRY(inspect_draw(s, o->output));

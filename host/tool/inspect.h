@@ -4,10 +4,20 @@
 
 #include "job.h"
 
+/* A batch entry or a packed sequence, and where its rows lie. */
+typedef struct entry_rows {
+    int64_t batch, rows;      /* of tensors with a row for each query: 1 and the total if packed */
+    int64_t at;               /* the entry's place along their batch axis */
+    int64_t first_q, first_k; /* its first rows in packed tensors, else 0 */
+    int64_t queries, keys;
+} entry_rows;
+
 typedef struct sight {
     job job;
     outcome outcome;
     const inspect_options *options;
+    entry_rows entry;
+    int64_t queries[INSPECT_MAX_QUERIES]; /* the options', as rows of q */
     double seconds;
     int64_t grew_bytes; /* the process, while it looked inside */
     attend_tensor top_keys, top_weights, entropy, mass, distance, weights, map; /* without gaps, of the whole batch */
@@ -28,7 +38,7 @@ head_view view_head(const sight *sight, int64_t head);
 
 /* "bank" or "17"; valid for the next seven calls. */
 const char *token_text(const sight *sight, int64_t place);
-/* Reads a file with a token a line; `count`: as many must be there. */
+/* Reads a file with a token a line; `count`: as many must be there, packed sequences end to end. */
 attend_status tokens_load(const char *path, int64_t count, sight *sight);
 
 void inspect_report(const sight *sight, report *report);

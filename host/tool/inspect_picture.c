@@ -54,12 +54,12 @@ static sheet lay_out(const sight *s)
                .first_head = o->head < 0 ? 0 : o->head,
                .heads = o->head < 0 ? s->job.problem.num_heads : 1};
     int64_t longer = l.tiles_q > l.tiles_k ? l.tiles_q : l.tiles_k, box = (l.heads > 1 ? PANEL : ALONE) / longer;
-    int64_t queries = (o->end_query ? o->end_query : s->job.problem.seqlen_q) - o->first_query;
-    int64_t keys = (o->end_key ? o->end_key : s->job.problem.seqlen_k) - o->first_key;
+    int64_t queries = (o->end_query ? o->end_query : s->entry.queries) - o->first_query;
+    int64_t keys = (o->end_key ? o->end_key : s->entry.keys) - o->first_key;
     l.box = (int)(box < 1 ? 1 : box > LARGEST_BOX ? LARGEST_BOX : box);
     l.labelled = s->tokens && l.box >= LEAST_LABELLED && queries == l.tiles_q && keys == l.tiles_k;
     l.label = CORNER;
-    for (int64_t i = 0; i < (l.labelled ? s->token_count : 0); i++) {
+    for (int64_t i = 0; i < (l.labelled ? s->entry.keys : 0); i++) {
         bool shown = (i >= o->first_query && i < o->first_query + queries) || (i >= o->first_key && i < o->first_key + keys);
         int width = picture_text_width(label_of(s, i)) + 6;
         if (shown && width > l.label) l.label = width;
@@ -85,10 +85,10 @@ static void draw_labels(picture *p, const sheet *l, int left, int upper)
         picture_text_up(p, left + (int)j * l->box + middle, upper - 4, 1, INK, label_of(s, o->first_key + j));
     if (l->labelled) return;
     snprintf(text, sizeof text, "keys %" PRId64 " to %" PRId64, o->first_key,
-             (o->end_key ? o->end_key : s->job.problem.seqlen_k) - 1);
+             (o->end_key ? o->end_key : s->entry.keys) - 1);
     picture_text(p, left + (width - picture_text_width(text)) / 2, upper - GLYPH_HEIGHT - 4, 1, INK, text);
     snprintf(text, sizeof text, "queries %" PRId64 " to %" PRId64, o->first_query,
-             (o->end_query ? o->end_query : s->job.problem.seqlen_q) - 1);
+             (o->end_query ? o->end_query : s->entry.queries) - 1);
     picture_text_up(p, left - GLYPH_HEIGHT - 4, upper + (height + picture_text_width(text)) / 2, 1, INK, text);
 }
 

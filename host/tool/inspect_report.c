@@ -7,9 +7,16 @@
 #include <stdio.h>
 #include <string.h>
 
-static const float *floats(const attend_tensor *t, const sight *s, int64_t head, int64_t size)
+/* Of the entry, in a tensor with `size` numbers a head. */
+static const float *floats(const attend_tensor *t, const sight *s, int64_t entry, int64_t head, int64_t size)
 {
-    return (const float *)t->data + (s->options->entry * s->job.problem.num_heads + head) * size;
+    return (const float *)t->data + (entry * s->job.problem.num_heads + head) * size;
+}
+
+/* The entry's first query in a tensor with `width` numbers for each. */
+static int64_t row_place(const sight *s, int64_t head, int64_t width)
+{
+    return ((s->entry.at * s->job.problem.num_heads + head) * s->entry.rows + s->entry.first_q) * width;
 }
 
 static double likeness(const float *a, const float *b, int64_t size)
@@ -22,11 +29,12 @@ static double likeness(const float *a, const float *b, int64_t size)
 
 head_view view_head(const sight *s, int64_t head)
 {
-    int64_t queries = s->job.problem.seqlen_q, top = s->options->top, regions = s->options->region_count, seen = 0;
-    int64_t tiles = s->map.shape[2] * s->map.shape[3];
-    const float *weights = floats(&s->top_weights, s, head, queries * top), *entropy = floats(&s->entropy, s, head, queries);
-    const float *mass = floats(&s->mass, s, head, queries * regions), *map = floats(&s->map, s, head, tiles);
-    head_view v = {.distance = *floats(&s->distance, s, head, 1), .strong_query = -1, .strong_key = -1, .like = -1};
+    int64_t queries = s->entry.queries, top = s->options->top, regions = s->options->region_count, seen = 0;
+    int64_t tiles = s->map.shape[2] * s->map.shape[3], shown = s->options->entry;
+    const float *weights = (const float *)s->top_weights.data + row_place(s, head, top);
+    const float *entropy = (const float *)s->entropy.data + row_place(s, head, 1);
+    const float *mass = (const float *)s->mass.data + row_place(s, head, regions), *map = floats(&s->map, s, shown, head, tiles);
+    head_view v = {.distance = *floats(&s->distance, s, shown, head, 1), .strong_query = -1, .strong_key = -1, .like = -1};
     for (int64_t i = 0; i < queries; i++) {
         if (!(weights[i * top] > 0)) continue; /* sees nothing, or is not finite */
         seen++;
@@ -34,13 +42,12 @@ head_view view_head(const sight *s, int64_t head)
         for (int64_t n = 0; n < regions; n++) v.mass[n] += mass[i * regions + n];
         if (weights[i * top] <= v.strong_weight) continue;
         v.strong_weight = weights[i * top], v.strong_query = i;
-        v.strong_key =
-            ((const int64_t *)s->top_keys.data)[((s->options->entry * s->job.problem.num_heads + head) * queries + i) * top];
+        v.strong_key = ((const int64_t *)s->top_keys.data)[row_place(s, head, top) + i * top];
     }
     if (seen) v.keys /= (double)seen;
     for (int64_t n = 0; n < regions && seen; n++) v.mass[n] /= (double)seen;
     for (int64_t other = 0; other < s->job.problem.num_heads; other++) {
-        double alike = other == head ? 0 : likeness(map, floats(&s->map, s, other, tiles), tiles);
+        double alike = other == head ? 0 : likeness(map, floats(&s->map, s, shown, other, tiles), tiles);
         if (alike > v.likeness) v.likeness = alike, v.like = other;
     }
     return v;
@@ -102,7 +109,7 @@ static double mean_weight(const sight *s, int n, int64_t key)
     double sum = 0;
     int64_t keys = s->job.problem.seqlen_k;
     for (int64_t head = 0; head < s->job.problem.num_heads; head++)
-        sum += floats(&s->weights, s, head, s->options->query_count * keys)[n * keys + key];
+        sum += floats(&s->weights, s, s->entry.at, head, s->options->query_count * keys)[n * keys + key];
     return sum / (double)s->job.problem.num_heads;
 }
 
@@ -120,7 +127,7 @@ static void report_query(const sight *s, int n, cJSON *queries, report *r)
     for (int64_t place = 0; place < s->options->top; place++) {
         int64_t best = -1;
         double most = 0;
-        for (int64_t j = 0; j < s->job.problem.seqlen_k; j++) {
+        for (int64_t j = 0; j < s->entry.keys; j++) {
             double weight = mean_weight(s, n, j);
             bool later = weight < before || (weight == before && j > before_key);
             if (later && weight > most) best = j, most = weight;
@@ -141,9 +148,12 @@ static void report_query(const sight *s, int n, cJSON *queries, report *r)
 void inspect_report(const sight *s, report *r)
 {
     report_text(r, "device", "device", s->outcome.device, "%s", s->outcome.device);
-    report_number(r, "seconds", "time", s->outcome.seconds, "%s, looking inside %s and %s", time_text(s->outcome.seconds),
-                  time_text(s->seconds), bytes_text((double)s->grew_bytes));
-    report_number(r, "inspect_seconds", NULL, s->seconds, " ");
+    const bool ran = s->outcome.out.data != NULL;
+    if (ran)
+        report_number(r, "seconds", "time", s->outcome.seconds, "%s, looking inside %s and %s", time_text(s->outcome.seconds),
+                      time_text(s->seconds), bytes_text((double)s->grew_bytes));
+    report_number(r, "inspect_seconds", ran ? NULL : "looking inside", s->seconds, "%s and %s", time_text(s->seconds),
+                  bytes_text((double)s->grew_bytes));
     report_number(r, "inspect_grew_bytes", NULL, (double)s->grew_bytes, " ");
     if (s->job.problem.batch > 1)
         report_number(r, "entry", "entry", (double)s->options->entry, "%" PRId64 " of %" PRId64, s->options->entry,

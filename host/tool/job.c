@@ -83,7 +83,7 @@ static attend_status load_tensors(const options *o, job *job)
     const char *const paths[] = {o->q, o->k, o->v};
     attend_tensor *const tensors[] = {&job->attention.q, &job->attention.k, &job->attention.v};
     attend_problem *p = &job->problem;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < (o->v ? 3 : 2); i++) {
         attend_array array;
         attend_dtype dtype = p->dtype;
         bool given;
@@ -102,11 +102,11 @@ static attend_status load_tensors(const options *o, job *job)
     }
     const int64_t *q = job->attention.q.shape, *k = job->attention.k.shape, *v = job->attention.v.shape;
     p->batch = q[0], p->seqlen_q = q[1], p->num_heads = q[2], p->head_dim = q[3];
-    p->seqlen_k = k[1], p->num_kv_heads = k[2], p->head_dim_v = v[3];
+    p->seqlen_k = k[1], p->num_kv_heads = k[2], p->head_dim_v = o->v ? v[3] : q[3];
     p->softmax_scale = o->scale;
     ATTEND_TRY(features_pack(o, &job->pool, p, &job->attention));
     if (p->num_kv_heads == 0 || p->head_dim_v == 0) /* 0 would mean "the usual" to the library */
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has no %s", p->num_kv_heads ? o->v : o->k,
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has no %s", p->num_kv_heads ? (o->v ? o->v : o->q) : o->k,
                                 p->num_kv_heads ? "columns" : "heads");
     return settle(o, ATTEND_CAUSAL_NONE, job);
 }

@@ -11,7 +11,7 @@ typedef struct job {
     pool pool;
     bool is_layer, batched; /* batched: the inputs have a batch axis */
     attend_problem problem;
-    attend_attention_args attention; /* q, k, v and lengths */
+    attend_attention_args attention; /* q, k, v and lengths; v absent where it is only inspected */
     attend_layer_args inputs;        /* of a layer: x */
     layer layer;
     char path[512]; /* of the first input, for sentences; "" if random */

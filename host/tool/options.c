@@ -117,7 +117,7 @@ static attend_status check_sources(const options *o, const bool *given)
     if (o->command == COMMAND_ATTENTION || tensors) {
         ATTEND_TRY(need(o, "--q", o->q));
         ATTEND_TRY(need(o, "--k", o->k));
-        ATTEND_TRY(need(o, "--v", o->v));
+        if (o->command != COMMAND_INSPECT) ATTEND_TRY(need(o, "--v", o->v)); /* who looks at whom is in Q and K alone */
     }
     if (o->command == COMMAND_BENCH && o->output && !o->sweep)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--output is the picture of --sweep; attend bench writes nothing else");

@@ -61,7 +61,7 @@ const char *token_text(const sight *s, int64_t place)
 {
     static char numbers[8][24];
     static int turn;
-    if (place >= 0 && place < s->token_count) return s->tokens[place];
+    if (place >= 0 && s->entry.first_k + place < s->token_count) return s->tokens[s->entry.first_k + place];
     char *number = numbers[turn++ % 8];
     snprintf(number, sizeof numbers[0], "%" PRId64, place);
     return number;

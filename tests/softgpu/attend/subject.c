@@ -33,6 +33,8 @@ static void compute_expected(subject *s)
     need(attend_context_create(&(attend_context_options){.device = ATTEND_CPU, .threads = 1}, &context) == ATTEND_OK, "CPU");
     need(subject_plan(s, context, &plan) == ATTEND_OK && subject_run(s, plan, false) == ATTEND_OK, "the CPU's result");
     memcpy(s->expected, s->host[3], subject_result_bytes(s));
+    if (!s->layer) need(subject_inspect(s, plan, false) == ATTEND_OK, "the CPU's inspection");
+    memcpy(s->expected_seen, s->seen, sizeof s->seen);
     attend_plan_destroy(plan);
     attend_context_destroy(context);
 }
@@ -83,5 +85,27 @@ bool subject_is_right(const subject *s)
     const float *out = s->host[3];
     for (size_t i = 0; i < subject_result_bytes(s) / sizeof *out; i++)
         if (!(fabsf(out[i] - s->expected[i]) < 1e-5f)) return false;
+    return true;
+}
+
+attend_status subject_inspect(subject *s, attend_plan *plan, bool on_device)
+{
+    static const int64_t query = SEQLEN - 1;
+    enum { MAP = BATCH * HEADS * SEQLEN, WEIGHTS = MAP + BATCH * HEADS * 4 * 4 };
+    void *const *at = on_device ? s->device : s->host;
+    _Static_assert(WEIGHTS + BATCH * HEADS * SEQLEN <= SUBJECT_SEEN, "all fits");
+    memset(s->seen, 0, sizeof s->seen);
+    const attend_inspection want = {.entropy = attend_tensor_3d(s->seen, ATTEND_F32, BATCH, HEADS, SEQLEN),
+                                    .map = attend_tensor_4d(s->seen + MAP, ATTEND_F32, BATCH, HEADS, 4, 4),
+                                    .weights = attend_tensor_4d(s->seen + WEIGHTS, ATTEND_F32, BATCH, HEADS, 1, SEQLEN),
+                                    .queries = &query,
+                                    .num_queries = 1};
+    return attend_attention_inspect(plan, &(attend_attention_args){.q = heads(at[0]), .k = heads(at[1])}, &want);
+}
+
+bool subject_saw_right(const subject *s)
+{
+    for (int i = 0; i < SUBJECT_SEEN; i++)
+        if (!(fabsf(s->seen[i] - s->expected_seen[i]) < 1e-5f)) return false;
     return true;
 }

@@ -5,7 +5,7 @@
 #include <attend/attend.h>
 #include <stdbool.h>
 
-enum { SUBJECT_TENSORS = 4, SUBJECT_BYTES = 1 << 16 };
+enum { SUBJECT_TENSORS = 4, SUBJECT_BYTES = 1 << 16, SUBJECT_SEEN = 1024 };
 
 typedef struct subject {
     bool layer;
@@ -14,9 +14,10 @@ typedef struct subject {
     void *host[SUBJECT_TENSORS];  /* q, k, v, out; of a layer x, -, -, out */
     void *device[SUBJECT_TENSORS];
     float *weight_memory, *expected;
+    float seen[SUBJECT_SEEN], expected_seen[SUBJECT_SEEN]; /* of an inspection, on the host */
 } subject;
 
-/* Fills it; the expected result is computed on the CPU. */
+/* Fills it; the expected results are computed on the CPU. */
 void subject_make(subject *s, bool layer);
 void subject_free(subject *s);
 
@@ -25,6 +26,9 @@ attend_status subject_plan(const subject *s, attend_context *context, attend_pla
 attend_status subject_run(const subject *s, attend_plan *plan, bool on_device);
 void subject_clear(subject *s); /* the host's result: NaN */
 bool subject_is_right(const subject *s);
+/* The same for looking inside attention (a layer keeps no q and k here): entropies, a map and the weights of a query. */
+attend_status subject_inspect(subject *s, attend_plan *plan, bool on_device);
+bool subject_saw_right(const subject *s);
 size_t subject_result_bytes(const subject *s);
 
 #endif

@@ -80,6 +80,10 @@ static void use(subject *s, attend_context *context)
         done = done && ATTEMPT(subject_run(s, plan, on_device)) && ATTEMPT(attend_synchronize(context));
         done = done && (!on_device || copy(s->host[3], s->device[3], subject_result_bytes(s)));
         if (done && !subject_is_right(s)) wrong("a wrong result, and no failure");
+        if (done && !s->layer) {
+            done = ATTEMPT(subject_inspect(s, plan, on_device));
+            if (done && !subject_saw_right(s)) wrong("a wrong inspection, and no failure");
+        }
         attend_plan_destroy(plan);
         plan = NULL;
         if (!done) return;
