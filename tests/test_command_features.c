@@ -1,5 +1,6 @@
 /* The command's features, on the fp64 reference: each reaches the problem it names, and says the same as another way to say it.
  */
+#include "support/arrays.h"
 #include "support/command.h"
 #include "support/files.h"
 #include "file/npy.h"
@@ -14,16 +15,6 @@
 
 enum { BATCH = 2, ROWS = 6, HEADS = 4, DIM = 8 };
 
-static void write_floats(const char *name, int rank, const int64_t *shape, const float *data)
-{
-    attend_output output;
-    assert_int_equal(attend_output_open(test_path(name), &output), ATTEND_OK);
-    assert_int_equal(attend_npy_write(&output, ATTEND_F32, rank, shape, data), ATTEND_OK);
-    assert_int_equal(attend_output_finish(&output), ATTEND_OK);
-    assert_int_equal(attend_output_commit(&output), ATTEND_OK);
-    attend_output_close(&output);
-}
-
 static int make_inputs(void **state)
 {
     (void)state;
@@ -33,7 +24,7 @@ static int make_inputs(void **state)
         attend_tensor t = attend_tensor_1d(data, ATTEND_F32, BATCH * ROWS * HEADS * DIM);
         t.stride[0] = 1;
         attend_values_gauss((uint64_t)i + 5, 1, &t);
-        write_floats(names[i], 4, (int64_t[]){BATCH, ROWS, HEADS, DIM}, data);
+        test_write_tensor(names[i], ATTEND_F32, 4, (int64_t[]){BATCH, ROWS, HEADS, DIM}, data);
     }
     return 0;
 }
@@ -71,11 +62,11 @@ static void two_ways_to_say_one_thing(void **state)
     unsigned char padded[2 * ROWS];
     for (int j = 0; j < 2 * ROWS; j++) padded[j] = j < 10;
     test_write_npy("padded.npy", "|u1", "(2, 1, 1, 6)", padded, sizeof padded);
-    write_floats("bias.npy", 2, (int64_t[]){ROWS, ROWS}, bias);
-    write_floats("slopes.npy", 1, (int64_t[]){HEADS}, slopes);
+    test_write_tensor("bias.npy", ATTEND_F32, 2, (int64_t[]){ROWS, ROWS}, bias);
+    test_write_tensor("slopes.npy", ATTEND_F32, 1, (int64_t[]){HEADS}, slopes);
     for (int h = 0; h < HEADS; h++) slopes[h] = 0.5f;
-    write_floats("halves.npy", 1, (int64_t[]){HEADS}, slopes);
-    write_floats("twos.npy", 1, (int64_t[]){HEADS}, twos);
+    test_write_tensor("halves.npy", ATTEND_F32, 1, (int64_t[]){HEADS}, slopes);
+    test_write_tensor("twos.npy", ATTEND_F32, 1, (int64_t[]){HEADS}, twos);
     expect_same("--window 2,1", "--mask window.npy");
     expect_same("--causal", "--window -1,0");
     expect_same("--causal=bottom-right", "--align bottom-right --causal");
@@ -110,8 +101,8 @@ static void lists_and_tables_say_what_masks_and_biases_do(void **state)
     for (int h = 0; h < HEADS; h++)
         for (int i = 0; i < ROWS; i++)
             for (int j = 0; j < ROWS; j++) bias[(h * ROWS + i) * ROWS + j] = table[h * 4 + (j > i ? 2 : 0) + (i != j)];
-    write_floats("table.npy", 2, (int64_t[]){HEADS, 4}, table);
-    write_floats("buckets.npy", 3, (int64_t[]){HEADS, ROWS, ROWS}, bias);
+    test_write_tensor("table.npy", ATTEND_F32, 2, (int64_t[]){HEADS, 4}, table);
+    test_write_tensor("buckets.npy", ATTEND_F32, 3, (int64_t[]){HEADS, ROWS, ROWS}, bias);
     expect_same("--segments-q ids.npy", "--mask segments.npy");
     expect_same("--segments-q ids.npy --segments-k ids.npy", "--mask segments.npy");
     expect_same("--blocks 2,3 --block-mask shown.npy", "--mask blocks.npy");
@@ -136,7 +127,7 @@ static void packed_sequences_are_those_of_a_batch(void **state)
         size_t size;
         snprintf(from, sizeof from, "%s.npy", names[i]), snprintf(to, sizeof to, "packed_%s.npy", names[i]);
         char *file = test_read_file(test_path(from), &size);
-        write_floats(to, 3, (int64_t[]){BATCH * ROWS, HEADS, DIM}, (const float *)(const void *)(file + header));
+        test_write_tensor(to, ATTEND_F32, 3, (int64_t[]){BATCH * ROWS, HEADS, DIM}, (const float *)(const void *)(file + header));
         free(file);
     }
     test_write_npy("cu.npy", "<i8", "(3,)", (int64_t[]){0, ROWS, 2 * ROWS}, 24);
@@ -163,7 +154,7 @@ static void every_feature_holds_against_the_reference(void **state)
 {
     (void)state;
     const float sinks[HEADS] = {0, 1, -2, 3};
-    write_floats("sinks.npy", 1, (int64_t[]){HEADS}, sinks);
+    test_write_tensor("sinks.npy", ATTEND_F32, 1, (int64_t[]){HEADS}, sinks);
     cJSON *json = test_json(
         0, "compare --q q.npy --k k.npy --v v.npy --device reference --json --causal --window 3,0 --prefix 1 --softcap 5 "
            "--alibi causal --sinks sinks.npy");
@@ -183,7 +174,7 @@ static void what_does_not_fit_is_refused(void **state)
 {
     (void)state;
     const float one[1] = {1};
-    write_floats("one.npy", 1, (int64_t[]){1}, one);
+    test_write_tensor("one.npy", ATTEND_F32, 1, (int64_t[]){1}, one);
     test_write_npy("three.npy", "|u1", "(3, 6)", "123456123456123456", 18);
     test_expect(2, "one.npy holds one value for all scores", ATTENTION "--output o.npy --bias one.npy");
     test_expect(2, "bias.npy is a mask of another type than bool or uint8", ATTENTION "--output o.npy --mask bias.npy");

@@ -1,4 +1,5 @@
 /* attend inspect: what it says of a real layer, its files and pictures, and its sentences. */
+#include "support/arrays.h"
 #include "support/command.h"
 #include "support/files.h"
 #include "file/npy.h"
@@ -107,22 +108,12 @@ static void weights_and_maps_are_written_as_numbers(void **state)
 
 /* ---- packed sequences, and no values ------------------------------------------------------------------------------- */
 
-static void write_floats(const char *name, int rank, const int64_t *shape, const float *data)
-{
-    attend_output output;
-    assert_int_equal(attend_output_open(test_path(name), &output), ATTEND_OK);
-    assert_int_equal(attend_npy_write(&output, ATTEND_F32, rank, shape, data), ATTEND_OK);
-    assert_int_equal(attend_output_finish(&output), ATTEND_OK);
-    assert_int_equal(attend_output_commit(&output), ATTEND_OK);
-    attend_output_close(&output);
-}
-
 /* [rows, 2 heads, 4], and its rows from `first` on as a file of their own. */
 static void write_rows(const char *name, int64_t first, int64_t rows, uint64_t seed)
 {
     float data[16 * 8];
     for (int i = 0; i < 16 * 8; i++) data[i] = (float)((seed + (uint64_t)i * 7919) % 101) / 25.0f - 2;
-    write_floats(name, 3, (int64_t[]){rows, 2, 4}, data + first * 8);
+    test_write_tensor(name, ATTEND_F32, 3, (int64_t[]){rows, 2, 4}, data + first * 8);
 }
 
 /* A member of each head seen: equal in both, to the last digit. */
@@ -142,12 +133,7 @@ static void expect_same_heads(const cJSON *a, const cJSON *b)
 static void a_packed_sequence_is_seen_as_if_it_were_alone(void **state)
 {
     (void)state;
-    static const char npy[] = "\x93NUMPY\x01\x00\x76\x00{'descr': '<i8', 'fortran_order': False, 'shape': (4,), }"
-                              "                                                            \n";
-    const int64_t cu[] = {0, 4, 11, 16};
-    char list[sizeof npy - 1 + sizeof cu];
-    memcpy(list, npy, sizeof npy - 1), memcpy(list + sizeof npy - 1, cu, sizeof cu);
-    test_write_file(test_path("cu.npy"), list, sizeof list);
+    test_write_integers("cu.npy", (int64_t[]){0, 4, 11, 16}, 4);
     const char tokens[] = "a\nb\nc\nd\nE\nF\nG\nH\nI\nJ\nK\nl\nm\nn\no\np\n";
     test_write_file(test_path("packed.txt"), tokens, sizeof tokens - 1);
     write_rows("q.npy", 0, 16, 1), write_rows("k.npy", 0, 16, 2), write_rows("v.npy", 0, 16, 3);

@@ -1,0 +1,10 @@
+/* What a call says when it refuses. */
+#ifndef ATTEND_TEST_REFUSAL_H
+#define ATTEND_TEST_REFUSAL_H
+
+#include <attend/attend.h>
+
+/* Fails the test unless the status is `wanted` and the library's sentence holds `sentence`. */
+void test_expect_failure(attend_status status, attend_status wanted, const char *sentence);
+
+#endif
