@@ -1,4 +1,4 @@
-/* The state of decoding one kernel, shared by decode.c (operands) and link.c (calls). */
+/* The state of decoding one kernel, shared by decode.c (statements), decode_operand.c and link.c (calls). */
 #ifndef SOFTGPU_DECODE_H
 #define SOFTGPU_DECODE_H
 
@@ -44,6 +44,17 @@ typedef struct decoder {
 } decoder;
 
 bool decode_fail(decoder *d, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* How wide an operand must be: exactly `bits`, or at least; 0: any. */
+typedef struct width {
+    int bits;
+    bool at_least;
+} width;
+/* Each takes an operand as it is written: a source or, as `result`, a target; false after a failure. */
+bool add_scalar(decoder *d, const raw *r, width w, ptx_type type, bool result, operand *list, int *count);
+bool add_operand(decoder *d, const raw *r, width w, ptx_type type, bool result);
+bool add_address(decoder *d, const raw *r);
+bool set_label(decoder *d, const raw *r, int scope);
 
 /* Finds the routines that a kernel needs, directly or through others. */
 void link_segments(decoder *d, const parsed *kernel, const routine *routines);

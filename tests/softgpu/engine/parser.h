@@ -1,4 +1,4 @@
-/* The parser's state, shared by parse.c (declarations, operands, bodies) and parse_module.c (functions, the module). */
+/* The parser's state, shared by parse.c (symbols, bodies), parse_variables.c, parse_operand.c and parse_module.c (functions, the module). */
 #ifndef SOFTGPU_PARSER_H
 #define SOFTGPU_PARSER_H
 
@@ -30,7 +30,14 @@ typedef struct parser {
     int file, line, location; /* of the last .loc */
 } parser;
 
+bool add_symbol(parser *p, symbol s);
+/* The newest declaration of a name; scopes that were left have taken theirs along. `index`: which of a range of registers. */
+const symbol *find_symbol(const parser *p, const char *name, int *index);
 int add_register(parser *p, int bits);
+bool parse_registers(parser *p);
+bool parse_operand(parser *p, raw *r);
+bool parse_items(parser *p, raw *r, const char *end);
+bool end_operand(parser *p, const char *end);
 /* The rest of a declaration behind its state space; a parameter has no semicolon. */
 bool parse_variables(parser *p, ptx_space space, bool parameter);
 bool parse_body(parser *p);
