@@ -5,7 +5,6 @@
 
 #include <attend/kernel.h>
 #include "score.h"
-#include "turn.h"
 #include <cuda_runtime_api.h>
 
 #ifdef __cplusplus
@@ -73,11 +72,6 @@ extern const attend_ptxas_report attend_ptxas_reports[];
 /* y[b, i, h, :] = bias[h, :] for every row i: what a projection with a bias adds to. */
 cudaError_t attend_fill_bias(attend_dtype dtype, const attend_view *y, const void *bias, int64_t batch, int64_t seqlen,
                              int64_t heads, int64_t dim, cudaStream_t stream);
-
-/* Norm and rotary embedding of a layer's Q or K in place, [batch, rows, heads]; positions, weight and bias may be absent. */
-cudaError_t attend_turn_heads(const attend_problem *problem, const attend_turn *turn, const attend_lists *lists, const attend_view *x,
-                              int64_t batch, int64_t rows, int64_t heads, const attend_tensor *positions, const attend_tensor *weight,
-                              const attend_tensor *bias, cudaStream_t stream);
 
 /* Summaries of the segment ids of `keys` keys in each batch entry of the tensors, attend_id_blocks(keys) an entry: terms.key_ids. */
 cudaError_t attend_note_segments(const attend_plane *segments_k, int64_t batch, int64_t keys, attend_ids *summaries, cudaStream_t stream);

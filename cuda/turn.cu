@@ -1,7 +1,7 @@
-// Rotary embedding and QK-norm of a layer's projected Q or K, in place. A block takes all heads of its tokens, so that an angle, a fraction of
+// Rotary embedding and QK-norm of Q and K, in place or not. A block takes all heads of its tokens, so that an angle, a fraction of
 // a turn from double, is made once a token and not once a head. A warp takes one head at a time: its lanes hold pairs of elements that
 // turn together, after the root of the squares has gone round the warp.
-#include "kernels.h"
+#include "position_kernels.h"
 
 #include <algorithm>
 #include <climits>
@@ -10,18 +10,21 @@
 
 namespace {
 
-constexpr int lanes = 32, warps = 8;
+constexpr int lanes = 32, warps = 8, most_sides = 2;
 
-struct turn_args {
-    attend_problem problem;
-    attend_turn turn;
-    attend_lists lists;
-    attend_view x;
-    const int32_t *positions;
-    int64_t positions_batch, positions_row, rows, all_tokens;
-    int heads, tokens; // tokens: of a block, each with a team of its warps
+struct turn_side {
+    attend_view from, to;
+    int heads;
     const void *weight, *bias; // of the norm; null: 1 and 0
     int64_t weight_step, bias_step;
+};
+
+struct turn_args {
+    attend_turn turn;
+    attend_places places;
+    turn_side sides[most_sides];
+    int64_t rows, all_tokens;
+    int count, head_dim, tokens; // tokens: of a block, each with a team of its warps
 };
 
 __device__ float over_warp(float x)
@@ -41,10 +44,11 @@ template <typename T> struct normalised {
     int64_t weight_step, bias_step;
     float mean = 0, factor;
 
-    __device__ normalised(const turn_args &a, const T *y)
-        : y(y), weight(static_cast<const T *>(a.weight)), bias(static_cast<const T *>(a.bias)), weight_step(a.weight_step), bias_step(a.bias_step)
+    __device__ normalised(const turn_args &a, const turn_side &side, const T *y)
+        : y(y), weight(static_cast<const T *>(side.weight)), bias(static_cast<const T *>(side.bias)), weight_step(side.weight_step),
+          bias_step(side.bias_step)
     {
-        const int lane = threadIdx.x % lanes, d = static_cast<int>(a.problem.head_dim);
+        const int lane = threadIdx.x % lanes, d = a.head_dim;
         if (a.turn.norm == ATTEND_QK_NORM_LAYER) {
             float sum = 0;
             for (int c = lane; c < d; c += lanes) sum += static_cast<float>(y[c]);
@@ -65,26 +69,32 @@ template <typename T> struct normalised {
     }
 };
 
-template <typename T, typename Value> __device__ void turn_pairs(const turn_args &a, T *y, const Value &value, const float2 *angles)
+template <typename T, typename Value> __device__ void turn_pairs(const turn_args &a, T *to, const Value &value, const float2 *angles)
 {
     for (int pair = threadIdx.x % lanes; pair < a.turn.dims / 2; pair += lanes) {
         const int i = attend_turn_first(&a.turn, pair), j = attend_turn_second(&a.turn, pair);
         const float first = value(i), second = value(j);
         const float2 angle = angles[pair];
-        y[i] = static_cast<T>(first * angle.x - second * angle.y);
-        y[j] = static_cast<T>(second * angle.x + first * angle.y);
+        to[i] = static_cast<T>(first * angle.x - second * angle.y);
+        to[j] = static_cast<T>(second * angle.x + first * angle.y);
     }
 }
 
-template <typename T> __device__ void turn_head(const turn_args &a, T *y, const float2 *angles)
+template <typename T, typename Value> __device__ void move_rest(const turn_args &a, T *to, const Value &value)
+{
+    for (int c = a.turn.dims + threadIdx.x % lanes; c < a.head_dim; c += lanes) to[c] = static_cast<T>(value(c));
+}
+
+template <typename T> __device__ void turn_head(const turn_args &a, const turn_side &side, const T *from, T *to, const float2 *angles)
 {
     if (a.turn.norm == ATTEND_QK_NORM_NONE) {
-        turn_pairs(a, y, plain<T>{y}, angles);
+        turn_pairs(a, to, plain<T>{from}, angles);
+        if (from != to) move_rest(a, to, plain<T>{from});
         return;
     }
-    const normalised<T> value(a, y);
-    turn_pairs(a, y, value, angles);
-    for (int c = a.turn.dims + threadIdx.x % lanes; c < a.problem.head_dim; c += lanes) y[c] = static_cast<T>(value(c));
+    const normalised<T> value(a, side, from);
+    turn_pairs(a, to, value, angles);
+    move_rest(a, to, value);
 }
 
 template <typename T> __global__ void __launch_bounds__(lanes *warps) turn_heads(const __grid_constant__ turn_args a)
@@ -92,18 +102,23 @@ template <typename T> __global__ void __launch_bounds__(lanes *warps) turn_heads
     __shared__ float2 angles[warps][ATTEND_TURN_PAIRS];
     const int lane = threadIdx.x % lanes, team = warps / a.tokens, token = threadIdx.x / (lanes * team), member = threadIdx.x / lanes % team;
     const int64_t number = blockIdx.x * int64_t(a.tokens) + token, b = number / a.rows, row = number % a.rows;
-    const bool there = token < a.tokens && number < a.all_tokens;
+    const bool there = token < a.tokens && number < a.all_tokens && attend_is_there(&a.places, b, row);
     if (there && a.turn.dims) {
-        const int64_t position = attend_token_position(&a.problem, &a.lists, a.positions, a.positions_batch, a.positions_row, b, row);
+        const int64_t position = attend_place(&a.places, b, row);
         for (int pair = member * lanes + lane; pair < a.turn.dims / 2; pair += team * lanes) {
             float sine, cosine;
             sincospif(2 * static_cast<float>(attend_turn_fraction(&a.turn, pair, position)), &sine, &cosine);
-            angles[token][pair] = make_float2(cosine * a.turn.factor, sine * a.turn.factor);
+            angles[token][pair] = make_float2(cosine * a.turn.factor, sine * a.turn.sine_factor);
         }
     }
     __syncthreads();
-    T *y = static_cast<T *>(a.x.data) + b * a.x.batch + row * a.x.seqlen;
-    for (int head = member; there && head < a.heads; head += team) turn_head(a, y + head * a.x.head, angles[token]);
+    if (!there) return;
+    for (int s = 0; s < a.count; s++) {
+        const turn_side &side = a.sides[s];
+        const T *from = static_cast<const T *>(side.from.data) + b * side.from.batch + row * side.from.seqlen;
+        T *to = static_cast<T *>(side.to.data) + b * side.to.batch + row * side.to.seqlen;
+        for (int head = member; head < side.heads; head += team) turn_head(a, side, from + head * side.from.head, to + head * side.to.head, angles[token]);
+    }
 }
 
 const void *kernel_of(attend_dtype dtype)
@@ -113,18 +128,29 @@ const void *kernel_of(attend_dtype dtype)
                                  : reinterpret_cast<const void *>(&turn_heads<__nv_bfloat16>);
 }
 
+attend_view view_of(const attend_tensor &t) { return {t.data, t.stride[0], t.stride[1], t.stride[2]}; }
+
+turn_side side_of(const attend_turning &t)
+{
+    return {view_of(t.from), view_of(t.to), static_cast<int>(t.from.shape[2]), t.weight.data, t.bias.data, t.weight.stride[0], t.bias.stride[0]};
+}
+
 } // namespace
 
-cudaError_t attend_turn_heads(const attend_problem *problem, const attend_turn *turn, const attend_lists *lists, const attend_view *x,
-                              int64_t batch, int64_t rows, int64_t heads, const attend_tensor *positions, const attend_tensor *weight,
-                              const attend_tensor *bias, cudaStream_t stream)
+cudaError_t attend_turn_heads(const attend_turn *turn, const attend_places *places, const attend_turning *sides, int count, cudaStream_t stream)
 {
-    turn_args a = {*problem, *turn, *lists, *x, static_cast<const int32_t *>(positions->data), positions->stride[0], positions->stride[1],
-                   rows, batch * rows, static_cast<int>(heads), static_cast<int>(std::max(warps / heads, int64_t(1))), weight->data, bias->data,
-                   weight->stride[0], bias->stride[0]};
+    turn_args a = {};
+    const int64_t *shape = sides[0].from.shape;
+    int64_t heads = 0;
+    for (int s = 0; s < count; s++) heads += sides[s].from.shape[2];
+    if (heads > INT_MAX / warps || shape[3] > INT_MAX / 2) return cudaErrorInvalidConfiguration;
+    a.turn = *turn, a.places = *places, a.count = count;
+    for (int s = 0; s < count; s++) a.sides[s] = side_of(sides[s]);
+    a.rows = shape[1], a.all_tokens = shape[0] * shape[1], a.head_dim = static_cast<int>(shape[3]);
+    a.tokens = static_cast<int>(std::max(warps / heads, int64_t(1)));
     const int64_t blocks = (a.all_tokens + a.tokens - 1) / a.tokens;
-    if (blocks > INT_MAX || heads > INT_MAX / warps) return cudaErrorInvalidConfiguration;
+    if (blocks > INT_MAX) return cudaErrorInvalidConfiguration;
     if (blocks == 0) return cudaSuccess;
     void *parameters[] = {&a};
-    return cudaLaunchKernel(kernel_of(problem->dtype), static_cast<unsigned>(blocks), lanes * warps, parameters, 0, stream);
+    return cudaLaunchKernel(kernel_of(sides[0].from.dtype), static_cast<unsigned>(blocks), lanes * warps, parameters, 0, stream);
 }

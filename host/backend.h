@@ -5,6 +5,7 @@
 
 #include "inspect.h"
 #include "problem.h"
+#include "rotary.h"
 #include "status.h"
 #include "tensor.h"
 #include "watch.h"
@@ -46,6 +47,8 @@ typedef struct attend_backend {
     attend_status (*layer_forward)(attend_plan *plan, const attend_layer_args *args);
     /* Of args only q, k, lse (an input here) and what features bring are there; plans of attention and of layers alike. */
     attend_status (*inspect)(attend_plan *plan, const attend_attention_args *args, const attend_look *look);
+    /* Turns what the args bring, on the host or on the context's device. */
+    attend_status (*rotary)(attend_context *context, const attend_problem *problem, const attend_rotary_args *args);
     /* The backend's rows of the kernel table; false past the last. */
     bool (*kernel)(size_t index, attend_kernel_info *info);
     /* What the backend decided; the core has filled the rest. NULL: nothing beyond the kernel's name. */

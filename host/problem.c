@@ -30,7 +30,8 @@ static attend_status check_range(const char *name, int64_t value, int64_t least)
 
 static attend_status check_layer_fields(attend_problem *p, attend_operation operation)
 {
-    if (operation == ATTEND_ATTENTION) {
+    if (operation != ATTEND_LAYER) {
+        if (operation == ATTEND_ROTATION && p->seqlen_k == 0) p->seqlen_k = p->seqlen_q;
         if (p->hidden_size || p->context_hidden_size || p->output_size)
             return attend_fail(ATTEND_INVALID_ARGUMENT,
                                "hidden_size, context_hidden_size and output_size belong to layers; leave them 0 here");
@@ -136,8 +137,6 @@ static attend_status check_rotary(attend_problem *p)
     if (p->rotary_base == 0) p->rotary_base = 10000;
     if (!(p->rotary_base > 1) || !isfinite(p->rotary_base))
         return attend_fail(ATTEND_INVALID_ARGUMENT, "rotary_base is %g, expected more than 1", p->rotary_base);
-    if (p->first_position < 0 || p->first_position > INT32_MAX)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "first_position is %" PRId64 ", expected 0 to 2147483647", p->first_position);
     if (scaling == ATTEND_ROTARY_UNSCALED) return ATTEND_OK;
     if (!(p->rotary_factor >= 1) || !isfinite(p->rotary_factor))
         return attend_fail(ATTEND_INVALID_ARGUMENT, "rotary_factor is %g, expected at least 1", p->rotary_factor);
@@ -157,14 +156,21 @@ static attend_status check_rotary(attend_problem *p)
 static attend_status check_turns(attend_problem *p, attend_operation operation)
 {
     ATTEND_TRY(check_rotary(p));
+    if (p->first_position && !p->rotary)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "first_position is %" PRId64 ", which counts only with rotary", p->first_position);
+    if (p->first_position < 0 || p->first_position > ATTEND_LAST_POSITION)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "first_position is %" PRId64 ", expected 0 to 2147483647", p->first_position);
     if ((unsigned)p->qk_norm > ATTEND_QK_NORM_LAYER)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "qk_norm is %d, expected one of attend_qk_norm", (int)p->qk_norm);
     if (!(p->qk_norm_epsilon >= 0) || !isfinite(p->qk_norm_epsilon))
         return attend_fail(ATTEND_INVALID_ARGUMENT, "qk_norm_epsilon is %g, expected 0 or more", (double)p->qk_norm_epsilon);
     if (p->qk_norm_epsilon == 0) p->qk_norm_epsilon = 1e-6f;
+    if (operation == ATTEND_ROTATION && !attend_problem_turns(p))
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "rotary and qk_norm are both none: there is nothing to apply");
     if (!attend_problem_turns(p)) return ATTEND_OK;
     if (operation == ATTEND_ATTENTION)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "rotary and qk_norm belong to layers, which project Q and K; leave them 0 here");
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "rotary and qk_norm belong to layers, which project Q and K; leave them 0 here, and turn your own with attend_rotary_apply()");
     if (attend_problem_is_cross(p))
         return attend_fail(ATTEND_INVALID_ARGUMENT, "rotary and qk_norm are for self-attention, but context_hidden_size is given");
     return ATTEND_OK;

@@ -5,7 +5,7 @@
 
 #include <attend/attend.h>
 
-typedef enum attend_operation { ATTEND_ATTENTION, ATTEND_LAYER } attend_operation;
+typedef enum attend_operation { ATTEND_ATTENTION, ATTEND_LAYER, ATTEND_ROTATION } attend_operation;
 
 /* Reads a caller's struct of `bytes` bytes (older callers: shorter), fills the defaults and checks every field. */
 attend_status attend_problem_resolve(const attend_problem *problem, size_t bytes, attend_operation operation,

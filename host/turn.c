@@ -39,11 +39,11 @@ static double yarn(const attend_problem *p, double dims, double pair, double fre
 
 attend_turn attend_turn_of(const attend_problem *p)
 {
-    attend_turn t = {.norm = p->qk_norm, .epsilon = p->qk_norm_epsilon, .factor = 1};
+    attend_turn t = {.norm = p->qk_norm, .epsilon = p->qk_norm_epsilon, .factor = 1, .sine_factor = 1};
     if (p->rotary == ATTEND_ROTARY_NONE) return t;
     t.dims = (int)p->rotary_dim, t.interleaved = p->rotary == ATTEND_ROTARY_INTERLEAVED;
     double dims = (double)p->rotary_dim, base = p->rotary_scaling == ATTEND_ROTARY_NTK ? ntk_base(p, dims) : p->rotary_base;
-    if (p->rotary_scaling == ATTEND_ROTARY_YARN) t.factor = (float)p->rotary_attention_factor;
+    if (p->rotary_scaling == ATTEND_ROTARY_YARN) t.factor = t.sine_factor = (float)p->rotary_attention_factor;
     for (int64_t i = 0; i < p->rotary_dim / 2; i++) {
         double frequency = pow(base, -2 * (double)i / dims);
         if (p->rotary_scaling == ATTEND_ROTARY_LINEAR) frequency /= p->rotary_factor;

@@ -131,4 +131,5 @@ const attend_backend attend_cpu_backend = {
     .choice = attend_cpu_kernel_choice,
     .kernel = attend_cpu_kernel_info,
     .inspect = attend_cpu_inspect,
+    .rotary = attend_cpu_rotary,
 };

@@ -79,9 +79,10 @@ attend_status attend_cpu_project(const attend_cpu_projection *projection, const 
                                  attend_watch *watch);
 void attend_cpu_projection_destroy(attend_cpu_projection *projection);
 
-/* Norm and rotary embedding of q or k, in place. */
-attend_status attend_cpu_turn(const attend_cpu_plan *plan, const attend_lists *lists, const attend_tensor *positions,
-                              const attend_tensor *weight, const attend_tensor *bias, const attend_tensor *x);
+/* Norm and rotary embedding of Q and K, of one head dim and as many rows. */
+attend_status attend_cpu_turn(int threads, const attend_turn *turn, const attend_places *places, const attend_turning *sides, int count);
+attend_status attend_cpu_layer_turn(const attend_plan *plan, const attend_layer_args *args, const attend_attention_args *attention);
+attend_status attend_cpu_rotary(attend_context *context, const attend_problem *problem, const attend_rotary_args *args);
 
 enum { ATTEND_CPU_FEATURES = ATTEND_FEATURES_INTERVAL | ATTEND_FEATURES_ELEMENT | ATTEND_FEATURES_HEAD | ATTEND_FEATURES_LAYER };
 

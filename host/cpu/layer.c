@@ -79,13 +79,7 @@ attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_arg
     ATTEND_TRY(project_heads(cpu, 0, &args->x, "q", &attention.q));
     ATTEND_TRY(project_heads(cpu, 1, source, "k", &attention.k));
     ATTEND_TRY(project_heads(cpu, 2, source, "v", &attention.v));
-    if (attend_problem_turns(p)) {
-        const attend_lists lists = attend_lists_of(&attention);
-        const attend_layer_weights *w = &plan->weights;
-        ATTEND_TRY(attend_lists_check(p, &attention));
-        ATTEND_TRY(attend_cpu_turn(cpu, &lists, &args->positions, &w->q_norm, &w->q_norm_bias, &attention.q));
-        ATTEND_TRY(attend_cpu_turn(cpu, &lists, &args->positions, &w->k_norm, &w->k_norm_bias, &attention.k));
-    }
+    if (attend_problem_turns(p)) ATTEND_TRY(attend_cpu_layer_turn(plan, args, &attention));
     ATTEND_TRY(attend_cpu_attention(cpu, &attention));
     if (!join_heads(&attention.out, &joined))
         return attend_fail(ATTEND_UNSUPPORTED, "heads: the CPU reads a layer's heads side by side; its stride[2] must be its last extent");

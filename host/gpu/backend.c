@@ -136,6 +136,7 @@ const attend_backend attend_gpu_backend = {
     .attention_forward = attention_forward,
     .layer_forward = layer_forward,
     .inspect = attend_gpu_inspect,
+    .rotary = attend_gpu_rotary,
     .kernel = kernel,
     .explain = attend_gpu_explain,
     .choice = attend_gpu_kernel_choice,

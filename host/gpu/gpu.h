@@ -4,7 +4,7 @@
 
 #include "arguments.h"
 #include "backend.h"
-#include "kernels.h"
+#include "position_kernels.h"
 
 #include <cublas_v2.h>
 
@@ -158,6 +158,8 @@ attend_status attend_gpu_layer_forward(attend_plan *plan, const attend_layer_arg
 attend_status attend_gpu_reserve_turn(attend_plan *plan, attend_gpu_arena *workspace, attend_gpu_arena *staging);
 attend_status attend_gpu_create_turn(attend_plan *plan);
 attend_status attend_gpu_turn(const attend_plan *plan, const attend_attention_args *attention, const attend_tensor *positions);
+/* The same for Q and K that a caller brings. */
+attend_status attend_gpu_rotary(attend_context *context, const attend_problem *problem, const attend_rotary_args *args);
 
 /* The projections of a layer plan, from device tensors to device tensors. */
 attend_status attend_gpu_project_heads(const attend_plan *plan, const attend_tensor *x, const attend_tensor *context);

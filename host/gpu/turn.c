@@ -1,5 +1,5 @@
 /* A layer's rotary embedding and QK-norm on the device: the norms' parameters go there with the plan, positions with each run, and one
-   small launch turns Q, another K. */
+   small launch turns Q and K. */
 #include "gpu.h"
 #include "range.h"
 
@@ -34,25 +34,18 @@ attend_status attend_gpu_create_turn(attend_plan *plan)
     return ATTEND_OK;
 }
 
-static attend_status turn(const attend_plan *plan, const attend_lists *lists, const attend_tensor *positions, const attend_tensor *x, int norm)
-{
-    const attend_gpu_plan *own = plan->state;
-    const attend_view view = {x->data, x->stride[0], x->stride[1], x->stride[2]};
-    return attend_gpu_check(attend_turn_heads(&plan->problem, &own->turn, lists, &view, x->shape[0], x->shape[1], x->shape[2], positions,
-                                              &own->norms[norm], &own->norms[2 + norm], own->gpu->stream),
-                            "cudaLaunchKernel of turn_heads");
-}
-
 attend_status attend_gpu_turn(const attend_plan *plan, const attend_attention_args *attention, const attend_tensor *positions)
 {
     const attend_gpu_plan *own = plan->state;
     const attend_lists lists = attend_lists_of(attention);
+    const attend_tensor *norms = own->norms;
     attend_tensor use = *positions;
     if (!attend_problem_turns(&plan->problem)) return ATTEND_OK;
     if (positions->data) ATTEND_TRY(attend_gpu_take_input(own->gpu, "positions", positions, &own->positions, &use));
+    const attend_places places = attend_places_of(&plan->problem, &lists, &use);
+    const attend_turning sides[] = {{attention->q, attention->q, norms[0], norms[2]}, {attention->k, attention->k, norms[1], norms[3]}};
     attend_range_begin("attend: turn Q and K");
-    attend_status status = turn(plan, &lists, &use, &attention->q, 0);
-    if (!status) status = turn(plan, &lists, &use, &attention->k, 1);
+    attend_status status = attend_gpu_check(attend_turn_heads(&own->turn, &places, sides, 2, own->gpu->stream), "cudaLaunchKernel of turn_heads");
     attend_range_end();
     return status;
 }

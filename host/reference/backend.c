@@ -107,6 +107,18 @@ static attend_status inspect(attend_plan *plan, const attend_attention_args *arg
     return attend_watch_status(&plan->context->watch);
 }
 
+static attend_status rotary(attend_context *context, const attend_problem *p, const attend_rotary_args *args)
+{
+    const attend_turn turn = attend_rotary_turn(p, args);
+    const attend_places places = attend_rotary_places(p, args);
+    attend_turning sides[2];
+    ATTEND_TRY(attend_rotary_lists_check(p, args));
+    for (int i = attend_rotary_sides(args, sides) - 1; i >= 0; i--)
+        if (!attend_reference_turn_tensor(&turn, &places, &sides[i], (int)(intptr_t)context->state))
+            return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's copy of a head");
+    return ATTEND_OK;
+}
+
 static bool kernel(size_t index, attend_kernel_info *info)
 {
     (void)index, (void)info;
@@ -123,5 +135,6 @@ const attend_backend attend_reference_backend = {
     .attention_forward = attention_forward,
     .layer_forward = layer_forward,
     .inspect = inspect,
+    .rotary = rotary,
     .kernel = kernel,
 };

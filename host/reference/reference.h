@@ -91,6 +91,12 @@ void attend_reference_turn(const struct attend_turn *turn, int64_t head_dim, con
 void attend_reference_turn_all(const attend_problem *problem, const attend_layer_args *args, const attend_tensor *weight,
                                const attend_tensor *bias, int64_t heads, bool rounded, double *y, double *bound);
 
+/* Turns a tensor wherever it lies on the host, rows that are not there left alone. False where memory lacks. */
+struct attend_places;
+struct attend_turning;
+bool attend_reference_turn_tensor(const struct attend_turn *turn, const struct attend_places *places, const struct attend_turning *side,
+                                  int threads);
+
 /* A layer's stages in fp64 memory without gaps, [batch, seqlen, heads, dim]; out has one head of output_size. */
 typedef struct attend_reference_layer {
     attend_tensor q, k, v, heads, out;

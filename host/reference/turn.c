@@ -5,6 +5,7 @@
 #include "../turn.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 static const double epsilon = 0x1p-24, pi = 3.14159265358979323846;
 
@@ -34,7 +35,7 @@ void attend_reference_turn(const attend_turn *t, int64_t head_dim, const attend_
 {
     if (t->norm != ATTEND_QK_NORM_NONE) normalise(t, head_dim, weight, bias, y, bound);
     for (int i = 0; i < t->dims / 2; i++) {
-        double angle = 2 * pi * attend_turn_fraction(t, i, position), cosine = t->factor * cos(angle), sine = t->factor * sin(angle);
+        double angle = 2 * pi * attend_turn_fraction(t, i, position), cosine = t->factor * cos(angle), sine = t->sine_factor * sin(angle);
         double *a = y + attend_turn_first(t, i), *b = y + attend_turn_second(t, i), first = *a, second = *b;
         *a = first * cosine - second * sine;
         *b = second * cosine + first * sine;
@@ -55,11 +56,11 @@ void attend_reference_turn_all(const attend_problem *p, const attend_layer_args 
     if (!attend_problem_turns(p)) return;
     attend_side_copy(&lists_of, args);
     const attend_lists lists = attend_lists_of(&lists_of);
-    const attend_tensor *given = &args->positions;
+    const attend_places places = attend_places_of(p, &lists, &args->positions);
     int64_t rows = attend_rows_q(p), d = p->head_dim;
     double u = attend_unit_roundoff(p->dtype);
     for (int64_t n = 0; n < attend_tensor_batch(p) * rows; n++) {
-        int64_t position = attend_token_position(p, &lists, given->data, given->stride[0], given->stride[1], n / rows, n % rows);
+        int64_t position = attend_place(&places, n / rows, n % rows);
         for (int64_t at = n * heads * d; at < (n + 1) * heads * d; at += d) {
             attend_reference_turn(&turn, d, weight, bias, position, y + at, bound ? bound + at : NULL);
             for (int64_t c = at; c < at + d; c++) {
@@ -68,4 +69,36 @@ void attend_reference_turn_all(const attend_problem *p, const attend_layer_args 
             }
         }
     }
+}
+
+/* One head of one token, from memory to memory. */
+static void turn_stored(const attend_turn *t, const attend_turning *side, int64_t position, int64_t from, int64_t to, double *y)
+{
+    int64_t d = side->from.shape[3];
+    for (int64_t c = 0; c < d; c++) y[c] = attend_load(&side->from, from + c);
+    attend_reference_turn(t, d, &side->weight, &side->bias, position, y, NULL);
+    for (int64_t c = 0; c < d; c++) attend_store(&side->to, to + c, y[c]);
+}
+
+bool attend_reference_turn_tensor(const attend_turn *t, const attend_places *places, const attend_turning *side, int threads)
+{
+    const attend_tensor *from = &side->from, *to = &side->to;
+    int64_t rows = from->shape[1], tokens = from->shape[0] * rows;
+    bool complete = true;
+#pragma omp parallel num_threads(threads) reduction(&& : complete)
+    {
+        double *y = malloc((size_t)from->shape[3] * sizeof *y);
+        complete = y != NULL;
+#pragma omp for schedule(static)
+        for (int64_t n = 0; n < tokens; n++) {
+            int64_t b = n / rows, i = n % rows;
+            if (!y || !attend_is_there(places, b, i)) continue;
+            int64_t position = attend_place(places, b, i);
+            for (int64_t h = 0; h < from->shape[2]; h++)
+                turn_stored(t, side, position, b * from->stride[0] + i * from->stride[1] + h * from->stride[2],
+                            b * to->stride[0] + i * to->stride[1] + h * to->stride[2], y);
+        }
+        free(y);
+    }
+    return complete;
 }

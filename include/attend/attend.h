@@ -31,6 +31,7 @@
  *     plan.h        a problem made ready to run
  *     attention.h   out = attention(q, k, v)
  *     layer.h       the same between its projections
+ *     rotary.h      rotary embedding of Q and K that a caller brings
  *     explain.h     what a plan will do, and why
  *     inspect.h     looking inside: who looks at whom
  *     compare.h     holding results against the fp64 reference
@@ -46,6 +47,7 @@
 #include <attend/plan.h>
 #include <attend/attention.h>
 #include <attend/layer.h>
+#include <attend/rotary.h>
 #include <attend/explain.h>
 #include <attend/inspect.h>
 #include <attend/compare.h>

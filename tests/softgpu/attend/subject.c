@@ -33,17 +33,19 @@ static void compute_expected(subject *s)
     need(attend_context_create(&(attend_context_options){.device = ATTEND_CPU, .threads = 1}, &context) == ATTEND_OK, "CPU");
     need(subject_plan(s, context, &plan) == ATTEND_OK && subject_run(s, plan, false) == ATTEND_OK, "the CPU's result");
     memcpy(s->expected, s->host[3], subject_result_bytes(s));
-    if (!s->layer) need(subject_inspect(s, plan, false) == ATTEND_OK, "the CPU's inspection");
+    if (s->kind == SUBJECT_ATTENTION) need(subject_inspect(s, plan, false) == ATTEND_OK, "the CPU's inspection");
     memcpy(s->expected_seen, s->seen, sizeof s->seen);
     attend_plan_destroy(plan);
     attend_context_destroy(context);
 }
 
-void subject_make(subject *s, bool layer)
+void subject_make(subject *s, subject_kind kind)
 {
-    *s = (subject){.layer = layer};
-    s->problem = (attend_problem){.batch = BATCH, .seqlen_q = SEQLEN, .seqlen_k = layer ? 0 : SEQLEN, .num_heads = HEADS, .head_dim = DIM,
-                                  .hidden_size = layer ? HIDDEN : 0, .causal = ATTEND_CAUSAL_TOP_LEFT};
+    *s = (subject){.kind = kind};
+    s->problem = (attend_problem){.batch = BATCH, .seqlen_q = SEQLEN, .seqlen_k = SEQLEN, .num_heads = HEADS, .head_dim = DIM,
+                                  .causal = ATTEND_CAUSAL_TOP_LEFT};
+    if (kind == SUBJECT_LAYER) s->problem.hidden_size = HIDDEN;
+    if (kind != SUBJECT_ATTENTION) s->problem.rotary = ATTEND_ROTARY_HALVES;
     s->weight_memory = malloc(4 * HIDDEN * HIDDEN * sizeof(float));
     s->expected = malloc(subject_result_bytes(s));
     need(s->weight_memory && s->expected, "memory");
@@ -64,15 +66,20 @@ void subject_free(subject *s)
     free(s->weight_memory), free(s->expected);
 }
 
-attend_status subject_plan(const subject *s, attend_context *context, attend_plan **plan)
+attend_status subject_plan(subject *s, attend_context *context, attend_plan **plan)
 {
-    return s->layer ? attend_layer_plan(context, &s->problem, &s->weights, plan) : attend_attention_plan(context, &s->problem, plan);
+    s->context = context, *plan = NULL;
+    if (s->kind == SUBJECT_ROTARY) return ATTEND_OK;
+    return s->kind == SUBJECT_LAYER ? attend_layer_plan(context, &s->problem, &s->weights, plan) : attend_attention_plan(context, &s->problem, plan);
 }
 
 attend_status subject_run(const subject *s, attend_plan *plan, bool on_device)
 {
+    static const int64_t lengths[BATCH] = {SEQLEN, SEQLEN};
     void *const *at = on_device ? s->device : s->host;
-    if (s->layer) return attend_layer_forward(plan, &(attend_layer_args){.x = hidden(at[0]), .out = hidden(at[3])});
+    if (s->kind == SUBJECT_ROTARY)
+        return attend_rotary_apply(s->context, &s->problem, &(attend_rotary_args){.q = heads(at[0]), .q_out = heads(at[3]), .seqlens_q = on_device ? NULL : lengths});
+    if (s->kind == SUBJECT_LAYER) return attend_layer_forward(plan, &(attend_layer_args){.x = hidden(at[0]), .out = hidden(at[3])});
     return attend_attention_forward(
         plan, &(attend_attention_args){.q = heads(at[0]), .k = heads(at[1]), .v = heads(at[2]), .out = heads(at[3])});
 }

@@ -80,7 +80,7 @@ static void use(subject *s, attend_context *context)
         done = done && ATTEMPT(subject_run(s, plan, on_device)) && ATTEMPT(attend_synchronize(context));
         done = done && (!on_device || copy(s->host[3], s->device[3], subject_result_bytes(s)));
         if (done && !subject_is_right(s)) wrong("a wrong result, and no failure");
-        if (done && !s->layer) {
+        if (done && s->kind == SUBJECT_ATTENTION) {
             done = ATTEMPT(subject_inspect(s, plan, on_device));
             if (done && !subject_saw_right(s)) wrong("a wrong inspection, and no failure");
         }
@@ -93,18 +93,18 @@ static void use(subject *s, attend_context *context)
 static int run_with_fault(const char *kind)
 {
     attend_context *context = NULL;
-    subject subjects[2];
+    subject subjects[SUBJECTS];
     lost = !strcmp(kind, "lost");
     usual = !strcmp(kind, "alloc") ? ATTEND_OUT_OF_MEMORY : ATTEND_DEVICE_ERROR;
-    for (int s = 0; s < 2; s++) subject_make(&subjects[s], s);
+    for (int s = 0; s < SUBJECTS; s++) subject_make(&subjects[s], (subject_kind)s);
     bool created = ATTEMPT(attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context));
     if (!created && context) wrong("a context in spite of a failure");
-    for (int s = 0; s < 2 && created; s++) {
+    for (int s = 0; s < SUBJECTS && created; s++) {
         if (allocate_tensors(&subjects[s])) use(&subjects[s], context);
         for (int t = 0; t < SUBJECT_TENSORS; t++) cudaFree(subjects[s].device[t]);
     }
     attend_context_destroy(context);
-    for (int s = 0; s < 2; s++) subject_free(&subjects[s]);
+    for (int s = 0; s < SUBJECTS; s++) subject_free(&subjects[s]);
     return failures ? FAULT_MET : callers_failures ? CALLER_MET : CLEAN;
 }
 

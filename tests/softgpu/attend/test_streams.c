@@ -33,7 +33,7 @@ static void free_device(subject *s)
 }
 
 /* The plan's work becomes a graph, which then gives what the plan gives. */
-static void capture_and_replay(bool layer)
+static void capture_and_replay(subject_kind kind)
 {
     subject s;
     attend_context *context;
@@ -41,7 +41,7 @@ static void capture_and_replay(bool layer)
     cudaStream_t stream;
     cudaGraph_t graph;
     cudaGraphExec_t instance;
-    subject_make(&s, layer);
+    subject_make(&s, kind);
     void *direct = malloc(subject_result_bytes(&s)), *replayed = malloc(subject_result_bytes(&s));
     assert_true(direct && replayed);
     OK(attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context));
@@ -73,20 +73,21 @@ static void capture_and_replay(bool layer)
     subject_free(&s);
 }
 
-static void attention_in_a_graph(void **state) { (void)state, capture_and_replay(false); }
-static void layer_in_a_graph(void **state) { (void)state, capture_and_replay(true); }
+static void attention_in_a_graph(void **state) { (void)state, capture_and_replay(SUBJECT_ATTENTION); }
+static void layer_in_a_graph(void **state) { (void)state, capture_and_replay(SUBJECT_LAYER); }
+static void rotation_in_a_graph(void **state) { (void)state, capture_and_replay(SUBJECT_ROTARY); }
 
 /* Work that the caller queues before and behind a run, on a stream of its own, needs no other order. */
 static void callers_stream(void **state)
 {
     (void)state;
-    for (int layer = 0; layer < 2; layer++) {
+    for (int kind = 0; kind < SUBJECTS; kind++) {
         subject s;
         attend_context *context;
         attend_plan *plan;
         cudaStream_t stream, used;
         void *input, *result;
-        subject_make(&s, layer);
+        subject_make(&s, (subject_kind)kind);
         size_t bytes = subject_result_bytes(&s);
         CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
         CUDA(cudaMallocHost(&input, bytes));
@@ -122,7 +123,7 @@ static void *work_alone(void *number)
     attend_context *context = NULL;
     attend_plan *plan = NULL;
     subject s;
-    subject_make(&s, *(int *)number % 2);
+    subject_make(&s, (subject_kind)(*(int *)number % SUBJECTS));
     if (attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context)) problem = "no context";
     for (int round = 0; round < 3 && !problem; round++) {
         subject_clear(&s);
@@ -191,7 +192,7 @@ static void strict_contexts_refuse_rows_that_are_not_aligned(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(attention_in_a_graph), cmocka_unit_test(layer_in_a_graph),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(attention_in_a_graph), cmocka_unit_test(layer_in_a_graph), cmocka_unit_test(rotation_in_a_graph),
                                        cmocka_unit_test(callers_stream), cmocka_unit_test(threads_are_independent),
                                        cmocka_unit_test(strict_contexts_refuse_rows_that_are_not_aligned)};
     return cmocka_run_group_tests(tests, NULL, NULL);
