@@ -59,7 +59,7 @@ typedef struct attend_expected {
     int64_t shape[ATTEND_MAX_RANK];
 } attend_expected;
 
-enum { ATTEND_MAX_EXPECTED = 12 };
+enum { ATTEND_MAX_EXPECTED = 13 };
 
 /* Resolves them all; no output may overlap another argument or, already resolved, one of `side` (NULL: none). */
 attend_status attend_expected_resolve(const attend_expected *arguments, int count, const attend_side_args *side);

@@ -1,6 +1,7 @@
 /* Holds a layer against the fp64 reference: each stage given what the stage before it really produced, by rule 1, and the whole by
    rule 2, whose baseline rounds Q, K, V, P, heads and result to the storage dtype. */
 #include "compare.h"
+#include "absolute.h"
 #include "arguments.h"
 #include "backend.h"
 #include "count.h"
@@ -19,6 +20,7 @@ typedef struct projection {
     const attend_problem *problem;
     const attend_layer_args *args;
     const attend_tensor *norm, *norm_bias;
+    const attend_tensor *x_bound; /* what x may be off by; NULL: nothing */
 } projection;
 
 static attend_tensor one_head(const attend_tensor *rows)
@@ -49,6 +51,19 @@ static void judge_bound(const projection *p, const double *exact, const double *
             }
 }
 
+/* An error of x reaches y as Σ|w||error|. */
+static bool add_bound_of_x(const projection *p, int threads, size_t elements, double *bound)
+{
+    const attend_tensor none = {0};
+    attend_watch nobody = {0};
+    double *more = malloc(elements * sizeof *more);
+    attend_reference_projection to = {.magnitude = more};
+    bool complete = more && attend_reference_project(p->x_bound, p->weight, &none, p->dtype, threads, &nobody, &to);
+    for (size_t i = 0; complete && i + 1 < elements; i++) bound[i] += more[i];
+    free(more);
+    return complete;
+}
+
 static attend_status compare_projection(const projection *p, int index, attend_judge *judge, double *ratio, attend_element *worst)
 {
     size_t elements = (size_t)(p->y.shape[0] * p->y.shape[1] * p->y.shape[2] * p->y.shape[3]) + 1;
@@ -57,6 +72,7 @@ static attend_status compare_projection(const projection *p, int index, attend_j
     attend_watch *watch = &judge->watch;
     attend_watch_stage(watch, watch->work.projections[index], p->x->shape[0] * p->x->shape[1]);
     bool complete = exact && bound && attend_reference_project(p->x, p->weight, p->bias, p->dtype, judge->threads, watch, &to);
+    if (complete && p->x_bound) complete = add_bound_of_x(p, judge->threads, elements, bound);
     if (complete && p->problem)
         attend_reference_turn_all(p->problem, p->args, p->norm, p->norm_bias, p->y.shape[2], false, exact, bound);
     if (complete) judge_bound(p, exact, bound, ratio, worst);
@@ -82,7 +98,7 @@ static attend_status compare_output(const attend_problem *p, const attend_layer_
     attend_tensor heads = join_heads(&args->heads), rows = heads;
     if (!heads.data) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a copy of the heads' output");
     rows.rank = 3, rows.shape[2] = heads.shape[3], rows.stride[2] = 1;
-    const projection output = {&rows, &w->wo, &w->bo, one_head(&args->out), NULL, p->dtype, NULL, NULL, NULL, NULL};
+    const projection output = {&rows, &w->wo, &w->bo, one_head(&args->out), NULL, p->dtype, NULL, NULL, NULL, NULL, NULL};
     attend_status status = compare_projection(&output, 3, judge, &result->output_ratio, &result->worst);
     free(heads.data);
     return status;
@@ -91,14 +107,19 @@ static attend_status compare_output(const attend_problem *p, const attend_layer_
 static attend_status compare_stages(const attend_problem *p, const attend_layer_weights *w, const attend_layer_args *args,
                                     attend_judge *judge, attend_layer_comparison *result)
 {
-    const attend_tensor *source = attend_problem_is_cross(p) ? &args->context : &args->x;
+    attend_tensor x = args->x, x_bound = {0};
+    attend_status status = ATTEND_OK;
+    if (p->absolute && !attend_reference_place(p, w, args, false, &x, &x_bound)) status = attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for x with its positions");
+    const attend_tensor *source = attend_problem_is_cross(p) ? &args->context : &x, *off = p->absolute ? &x_bound : NULL;
     const projection projections[] = {
-        {&args->x, &w->wq, &w->bq, args->q, args->seqlens_q, p->dtype, p, args, &w->q_norm, &w->q_norm_bias},
-        {source, &w->wk, &w->bk, args->k, args->seqlens_k, p->dtype, p, args, &w->k_norm, &w->k_norm_bias},
-        {source, &w->wv, &w->bv, args->v, args->seqlens_k, p->dtype, NULL, NULL, NULL, NULL},
+        {&x, &w->wq, &w->bq, args->q, args->seqlens_q, p->dtype, p, args, &w->q_norm, &w->q_norm_bias, off},
+        {source, &w->wk, &w->bk, args->k, args->seqlens_k, p->dtype, p, args, &w->k_norm, &w->k_norm_bias, off},
+        {source, &w->wv, &w->bv, args->v, args->seqlens_k, p->dtype, NULL, NULL, NULL, NULL, off},
     };
     attend_element ignored;
-    for (int i = 0; i < 3; i++) ATTEND_TRY(compare_projection(&projections[i], i, judge, &result->projection_ratio[i], &ignored));
+    for (int i = 0; i < 3 && !status; i++) status = compare_projection(&projections[i], i, judge, &result->projection_ratio[i], &ignored);
+    if (p->absolute) free(x.data), free(x_bound.data);
+    ATTEND_TRY(status);
     ATTEND_TRY(compare_output(p, w, args, judge, result));
     attend_attention_args attention = {.q = args->q, .k = args->k, .v = args->v, .out = args->heads, .lse = args->lse};
     attend_side_copy(&attention, args);
@@ -186,6 +207,9 @@ attend_status attend_layer_compare_sized(const attend_problem *problem, size_t p
     attend_attention_args lists = {0};
     attend_side_copy(&lists, &a);
     ATTEND_TRY(attend_lists_check(&p, &lists));
+    const attend_lists listed = attend_lists_of(&lists);
+    const attend_places places = attend_places_of(&p, &listed, &a.positions);
+    ATTEND_TRY(attend_absolute_check(&p, &places));
     attend_work work = attend_count_work(&p, true);
     work.rounds = 3; /* exact, rounded, and stage by stage */
     ATTEND_TRY(attend_watch_begin(&judge.watch, &work));

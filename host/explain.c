@@ -35,6 +35,8 @@ static void count(const attend_problem *p, const attend_lists *lists, attend_exp
     e->pairs = counted.pairs, e->pairs_computed = counted.pairs_computed;
     e->flops = 2 * counted.pairs * dims;
     e->bytes = (rows_q * (double)p->num_heads + rows_k * (double)p->num_kv_heads) * dims * element + side_bytes(p);
+    if (p->absolute) /* x read and written, learned rows read */
+        e->position_bytes = (p->absolute == ATTEND_ABSOLUTE_LEARNED ? 3 : 2) * rows_q * (double)p->hidden_size * element;
     if (attend_problem_turns(p))
         e->turn_bytes = 2 * (rows_q * (double)p->num_heads + rows_k * (double)p->num_kv_heads) * (double)p->head_dim * element;
 }
@@ -208,6 +210,7 @@ static void add_layer(text *t, const attend_explanation *e)
         flops += w->flops;
     }
     if (e->projection_count) add(t, "projections %.4g GFLOP by %s\n", flops * 1e-9, e->projection_library);
+    if (e->position_bytes > 0) add(t, "positions   added to x: %.4g MB\n", e->position_bytes * 1e-6);
     if (e->turn_bytes > 0)
         add(t, "turning     Q and K once more: %.4g MB for rotary embedding and QK-norm\n", e->turn_bytes * 1e-6);
 }

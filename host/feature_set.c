@@ -7,7 +7,7 @@
 
 static const char *const names[] = {
     "causal",       "sliding window", "chunks", "prefix",        "segments", "mask",        "block mask", "packed sequences",
-    "softcap",      "ALiBi",          "relative bias", "bias",   "head scales", "sinks", "left padding", "rotary", "QK-norm",
+    "softcap",      "ALiBi",          "relative bias", "bias",   "head scales", "sinks", "left padding", "rotary", "QK-norm", "absolute positions",
 };
 enum { FEATURES = sizeof names / sizeof *names };
 
@@ -36,6 +36,7 @@ uint64_t attend_features_of(const attend_problem *p)
         {p->left_padded, ATTEND_FEATURE_LEFT_PADDING},
         {p->rotary != ATTEND_ROTARY_NONE, ATTEND_FEATURE_ROTARY},
         {p->qk_norm != ATTEND_QK_NORM_NONE, ATTEND_FEATURE_QK_NORM},
+        {p->absolute != ATTEND_ABSOLUTE_NONE, ATTEND_FEATURE_ABSOLUTE},
     };
     uint64_t features = 0;
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)

@@ -14,7 +14,7 @@
 #define ATTEND_FEATURES_HEAD (ATTEND_FEATURE_HEAD_SCALES | ATTEND_FEATURE_SINKS)
 
 /* What a layer does before attention: no kernel of attention sees it. */
-#define ATTEND_FEATURES_LAYER (ATTEND_FEATURE_ROTARY | ATTEND_FEATURE_QK_NORM)
+#define ATTEND_FEATURES_LAYER (ATTEND_FEATURE_ROTARY | ATTEND_FEATURE_QK_NORM | ATTEND_FEATURE_ABSOLUTE)
 
 uint64_t attend_features_of(const attend_problem *problem);
 

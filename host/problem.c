@@ -1,5 +1,6 @@
 /* Validation: turns what callers pass into resolved problems, arguments and weights, or a sentence that says why not. */
 #include "problem.h"
+#include "absolute.h"
 #include "arguments.h"
 #include "status.h"
 #include "turn.h"
@@ -153,11 +154,32 @@ static attend_status check_rotary(attend_problem *p)
     return ATTEND_OK;
 }
 
+static attend_status check_absolute(attend_problem *p, attend_operation operation)
+{
+    const bool waves = attend_problem_waves(p), learned = p->absolute == ATTEND_ABSOLUTE_LEARNED;
+    if ((unsigned)p->absolute > ATTEND_ABSOLUTE_LEARNED)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "absolute is %d, expected one of attend_absolute", (int)p->absolute);
+    if (!waves && p->absolute_base != 0)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "absolute_base is %g, which counts only with sinusoidal positions", p->absolute_base);
+    if (!learned && p->max_positions)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "max_positions is %" PRId64 ", which counts only with learned positions", p->max_positions);
+    if (!p->absolute) return ATTEND_OK;
+    if (operation != ATTEND_LAYER)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "absolute positions belong to layers, which add them to x; leave absolute 0 here");
+    if (attend_problem_is_cross(p))
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "absolute positions are for self-attention, but context_hidden_size is given");
+    if (learned) return check_range("max_positions", p->max_positions, 1);
+    if (p->absolute_base == 0) p->absolute_base = 10000;
+    if (!(p->absolute_base > 1) || !isfinite(p->absolute_base))
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "absolute_base is %g, expected more than 1", p->absolute_base);
+    return ATTEND_OK;
+}
+
 static attend_status check_turns(attend_problem *p, attend_operation operation)
 {
     ATTEND_TRY(check_rotary(p));
-    if (p->first_position && !p->rotary)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "first_position is %" PRId64 ", which counts only with rotary", p->first_position);
+    if (p->first_position && !p->rotary && !p->absolute)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "first_position is %" PRId64 ", which counts only with rotary or absolute", p->first_position);
     if (p->first_position < 0 || p->first_position > ATTEND_LAST_POSITION)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "first_position is %" PRId64 ", expected 0 to 2147483647", p->first_position);
     if ((unsigned)p->qk_norm > ATTEND_QK_NORM_LAYER)
@@ -194,7 +216,8 @@ static attend_status check_products(const attend_problem *p)
     int64_t total = p->total_q > p->total_k ? p->total_q : p->total_k;
     if (!fits((int64_t[]){p->batch, seqlen, p->num_heads, dim}, 4) || !fits((int64_t[]){total, p->num_heads, dim}, 3))
         return attend_fail(ATTEND_INVALID_ARGUMENT, "batch·seqlen·num_heads·head_dim has more bytes than 63 bits can count");
-    if (!fits((int64_t[]){p->batch, seqlen, width}, 3) || !fits((int64_t[]){total, width}, 2) || !fits((int64_t[]){width, p->num_heads, dim}, 3))
+    if (!fits((int64_t[]){p->batch, seqlen, width}, 3) || !fits((int64_t[]){total, width}, 2) || !fits((int64_t[]){width, p->num_heads, dim}, 3) ||
+        !fits((int64_t[]){p->max_positions, width}, 2))
         return attend_fail(ATTEND_INVALID_ARGUMENT, "the layer's tensors have more bytes than 63 bits can count");
     return ATTEND_OK;
 }
@@ -226,6 +249,7 @@ attend_status attend_problem_resolve(const attend_problem *problem, size_t bytes
     ATTEND_TRY(check_packed(p));
     ATTEND_TRY(check_score(p));
     ATTEND_TRY(check_layer_fields(p, operation));
+    ATTEND_TRY(check_absolute(p, operation));
     ATTEND_TRY(check_turns(p, operation));
     return check_products(p);
 }
@@ -278,8 +302,8 @@ attend_status attend_layer_args_resolve(const attend_problem *p, const attend_la
     bool cross = attend_problem_is_cross(p);
     if (!cross && r->context.data)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "context is given, but the problem's context_hidden_size is 0");
-    if (!p->rotary && r->positions.data)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "positions is given, but the problem does not announce it (rotary)");
+    if (!p->rotary && !p->absolute && r->positions.data)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "positions is given, but the problem does not announce it (rotary or absolute)");
     if (!cross && !r->cu_seqlens_k) r->cu_seqlens_k = r->cu_seqlens_q;
     int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
     const attend_expected arguments[] = {
@@ -317,6 +341,7 @@ attend_status attend_layer_weights_resolve(const attend_problem *p, const attend
     ATTEND_TRY(attend_struct_read("weights", r, sizeof *r, weights, bytes));
     int64_t source = attend_problem_is_cross(p) ? p->context_hidden_size : p->hidden_size;
     int64_t q = p->num_heads * p->head_dim, k = p->num_kv_heads * p->head_dim, v = p->num_kv_heads * p->head_dim_v;
+    bool learned = p->absolute == ATTEND_ABSOLUTE_LEARNED;
     const attend_expected arguments[] = {
         {"wq", &r->wq, ATTEND_INPUT, false, p->dtype, 2, {q, p->hidden_size}},
         {"wk", &r->wk, ATTEND_INPUT, false, p->dtype, 2, {k, source}},
@@ -330,13 +355,16 @@ attend_status attend_layer_weights_resolve(const attend_problem *p, const attend
         {"k_norm", &r->k_norm, ATTEND_INPUT, true, p->dtype, 1, {p->head_dim}},
         {"q_norm_bias", &r->q_norm_bias, ATTEND_INPUT, true, p->dtype, 1, {p->head_dim}},
         {"k_norm_bias", &r->k_norm_bias, ATTEND_INPUT, true, p->dtype, 1, {p->head_dim}},
+        {"position_table", &r->position_table, ATTEND_INPUT, !learned, p->dtype, 2, {p->max_positions, p->hidden_size}},
     };
+    if (!learned && r->position_table.data)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "position_table is given, but the problem's absolute has no use for it");
     for (int i = 8; i < 12; i++)
         if (arguments[i].tensor->data && p->qk_norm < (i < 10 ? ATTEND_QK_NORM_RMS : ATTEND_QK_NORM_LAYER))
             return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is given, but the problem's qk_norm has no use for it", arguments[i].name);
-    ATTEND_TRY(attend_expected_resolve(arguments, 12, NULL));
+    ATTEND_TRY(attend_expected_resolve(arguments, 13, NULL));
     for (int i = 0; i < 4; i++) ATTEND_TRY(check_matrix(arguments[i].name, arguments[i].tensor));
     for (int i = 4; i < 8; i++)
         if (arguments[i].tensor->data) ATTEND_TRY(attend_tensor_check_rows(arguments[i].name, arguments[i].tensor));
-    return ATTEND_OK;
+    return learned ? attend_tensor_check_rows("position_table", &r->position_table) : ATTEND_OK;
 }

@@ -31,6 +31,7 @@ static const char *const fields[] = {
     "`block_q`, `block_k`, `block_axes`, `block_list`", "`packed`, `total_q`, `total_k`", "`softcap`", "`alibi`",
     "`relative_buckets`, `relative_max_distance`, `relative_bidirectional`", "`bias_axes`", "`head_scales`", "`sinks`", "`left_padded`",
     "`rotary`, `rotary_…`, `first_position`; layers", "`qk_norm`, `qk_norm_epsilon`; layers",
+    "`absolute`, `absolute_base`, `max_positions`, `first_position`; layers",
 };
 
 static uint64_t features_of(attend_device device)
@@ -78,7 +79,8 @@ static void the_document_is_current(void **state)
             "feature means is said once, in [`problem.h`](../include/attend/problem.h). Any of them go together unless the header says otherwise;\n"
             "a kernel that lacks one is not chosen, and where none is left the plan is refused with a sentence that names what is lacking.\n\n");
     add_features(&t);
-    add(&t, "\n## Kernel rows\n\nRotary embedding and QK-norm come before attention; no kernel of attention sees them.\n\n");
+    add(&t, "\n## Kernel rows\n\nRotary embedding, QK-norm and absolute positions come before attention; no kernel of attention sees them. The first two are\n"
+            "also an operation by themselves, on Q and K that a caller brings: [`rotary.h`](../include/attend/rotary.h).\n\n");
     add_kernels(&t);
     add(&t, "\n## What excludes what\n\nAll else goes together, on every backend (`test_features` runs each pair). A combination without a meaning is INVALID_ARGUMENT, one that a\n"
             "backend lacks UNSUPPORTED, with both names in the sentence (`test_strict`):\n\n"
@@ -86,7 +88,7 @@ static void the_document_is_current(void **state)
             "| `packed` | `left_padded` | packed sequences have no padding |\n"
             "| `packed` | `seqlens_q`, `seqlens_k` | `cu_seqlens_q` and `cu_seqlens_k` say the lengths |\n"
             "| `ATTEND_CAUSAL_TOP_LEFT` | `align_bottom_right` | they put query 0 in two places |\n"
-            "| `rotary`, `qk_norm` | `context_hidden_size` | cross-attention's keys have no place among the queries |\n"
+            "| `rotary`, `qk_norm`, `absolute` | `context_hidden_size` | cross-attention's keys have no place among the queries |\n"
             "| `window_left`, `rotary_dim`, `total_q`, … | the switch that they belong to left off | they would do nothing |\n\n"
             "Nothing falls back in silence, strict or not: no dtype is exchanged (fp32 never becomes TF32; the CPU projects 16-bit layers in fp32 and rounds\n"
             "once), no algorithm is approximate, and a device that is named is the one used. Two things are chosen for the caller, and said: `ATTEND_AUTO`\n"

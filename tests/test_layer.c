@@ -49,6 +49,20 @@ static const layer_case cases[] = {
       .window_left = 15, .sinks = true, .rotary = ATTEND_ROTARY_HALVES, .rotary_base = 150000, .rotary_scaling = ATTEND_ROTARY_YARN, .rotary_factor = 32, .rotary_original_seqlen = 4096}, false, false, true, false, false},
     {"T5-like, NTK", {.batch = 1, .seqlen_q = 44, .num_heads = 3, .head_dim = 16, .hidden_size = 48, .relative_buckets = 32, .relative_max_distance = 128, .relative_bidirectional = true,
       .rotary = ATTEND_ROTARY_HALVES, .rotary_scaling = ATTEND_ROTARY_NTK, .rotary_factor = 2, .rotary_original_seqlen = 20}, false, false, false, false, false},
+    {"sinusoids", {.batch = 2, .seqlen_q = 66, .num_heads = 4, .head_dim = 16, .hidden_size = 64, .absolute = ATTEND_ABSOLUTE_SINUSOIDAL}, false, false, true, false, false},
+    {"sinusoids of an odd width, far out, bf16", {.batch = 1, .seqlen_q = 40, .num_heads = 3, .head_dim = 32, .hidden_size = 77, .dtype = ATTEND_BF16, .causal = ATTEND_CAUSAL_TOP_LEFT,
+      .absolute = ATTEND_ABSOLUTE_SINUSOIDAL, .first_position = (1 << 20) + 5}, false, false, false, false, false},
+    {"Marian-like, left-padded, f16", {.batch = 2, .seqlen_q = 35, .num_heads = 2, .head_dim = 32, .hidden_size = 81, .dtype = ATTEND_F16, .left_padded = true,
+      .absolute = ATTEND_ABSOLUTE_SINUSOIDAL_HALVES, .absolute_base = 5000}, true, false, true, false, false},
+    {"sinusoids and rotary, given", {.batch = 2, .seqlen_q = 33, .num_heads = 4, .num_kv_heads = 2, .head_dim = 24, .hidden_size = 200, .absolute = ATTEND_ABSOLUTE_SINUSOIDAL_HALVES,
+      .rotary = ATTEND_ROTARY_HALVES, .qk_norm = ATTEND_QK_NORM_RMS}, false, false, false, false, true},
+    {"GPT-1-like", {.batch = 2, .seqlen_q = 50, .num_heads = 2, .head_dim = 64, .hidden_size = 128, .causal = ATTEND_CAUSAL_TOP_LEFT, .absolute = ATTEND_ABSOLUTE_LEARNED, .max_positions = 50}, true, true, true, false, false},
+    {"learned, packed, bf16", {.batch = 3, .seqlen_q = 30, .packed = true, .num_heads = 2, .head_dim = 40, .hidden_size = 72, .dtype = ATTEND_BF16, .absolute = ATTEND_ABSOLUTE_LEARNED,
+      .max_positions = 64, .first_position = 34}, false, false, true, false, false},
+    {"learned, left-padded, given, f16", {.batch = 2, .seqlen_q = 28, .num_heads = 3, .head_dim = 32, .hidden_size = 96, .dtype = ATTEND_F16, .left_padded = true, .absolute = ATTEND_ABSOLUTE_LEARNED,
+      .max_positions = 100}, false, false, true, false, true},
+    {"learned, as many as not padding", {.batch = 2, .seqlen_q = 28, .num_heads = 2, .head_dim = 16, .hidden_size = 32, .left_padded = true, .causal = ATTEND_CAUSAL_TOP_LEFT,
+      .absolute = ATTEND_ABSOLUTE_LEARNED, .max_positions = 28}, false, false, false, true, false},
 };
 enum { CASES = sizeof cases / sizeof *cases, MAX_BLOCKS = 24 };
 
@@ -129,6 +143,11 @@ static void make_weights(layer *l)
     int64_t joined = p->num_heads * p->head_dim_v;
     w->wo = matrix(l, block(l, p->output_size * joined), 0, p->output_size, p->output_size, joined);
     w->bq = bias(l, q), w->bk = bias(l, k), w->bv = bias(l, v), w->bo = bias(l, p->output_size);
+    if (p->absolute == ATTEND_ABSOLUTE_LEARNED) { /* rows of a wider table */
+        w->position_table = attend_tensor_2d(block(l, p->max_positions * (p->hidden_size + 3)), p->dtype, p->max_positions, p->hidden_size);
+        memcpy(w->position_table.stride, (int64_t[]){p->hidden_size + 3, 1}, 2 * sizeof(int64_t));
+        attend_values_gauss(l->seed++, 0.7f, &w->position_table);
+    }
     if (p->qk_norm) w->q_norm = bias(l, p->head_dim);
     if (p->qk_norm == ATTEND_QK_NORM_LAYER) w->k_norm = bias(l, p->head_dim), w->k_norm_bias = bias(l, p->head_dim);
 }
@@ -149,7 +168,7 @@ static void make_sides(layer *l)
     if (p->packed) l->args.cu_seqlens_q = l->lengths_k; /* and so, in self-attention, cu_seqlens_k */
     if (!l->c->positions) return;
     l->args.positions = attend_tensor_2d(block(l, attend_tensor_batch(p) * attend_rows_q(p)), ATTEND_I32, attend_tensor_batch(p), attend_rows_q(p));
-    for (int64_t i = 0; i < attend_tensor_batch(p) * attend_rows_q(p); i++) ((int32_t *)l->args.positions.data)[i] = (int32_t)(i * 7919 % 1000003);
+    for (int64_t i = 0; i < attend_tensor_batch(p) * attend_rows_q(p); i++) ((int32_t *)l->args.positions.data)[i] = (int32_t)(i * 7919 % (p->max_positions ? p->max_positions : 1000003));
 }
 
 static void make(layer *l, const layer_case *c)

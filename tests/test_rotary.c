@@ -310,6 +310,7 @@ static void wrong_arguments_are_named(void **state)
             (a.q = attend_tensor_4d(x, ATTEND_F32, 1, 8, 1, 8), a.cu_seqlens_q = lists, a.seqlens_q = lists));
     REFUSED("seqlens_q[1] is 5, expected 0 to 4", (void)p, a.seqlens_q = lists);
     REFUSED("rotary_dim is 10, expected an even number up to head_dim (8)", p.rotary_dim = 10, (void)a);
+    REFUSED("absolute positions belong to layers", p.absolute = ATTEND_ABSOLUTE_SINUSOIDAL, (void)a);
     static int64_t far[2] = {0, (int64_t)1 << 31};
     REFUSED("first_positions[1] is 2147483648, expected -2147483647 to 2147483647", (void)p, a.first_positions = far);
     attend_rotary_comparison r;

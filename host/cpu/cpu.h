@@ -44,6 +44,9 @@ typedef struct attend_cpu_plan {
     /* Of a layer: what the projections read and write; NULL parts are the caller's own tensors. */
     attend_cpu_projection *projections[4]; /* Q, K, V, output */
     void *q, *k, *v, *heads;
+    void *placed;  /* x with its absolute positions */
+    double *waves; /* their frequencies, and a row for each thread */
+    float *placing;
 } attend_cpu_plan;
 
 /* Threads that the process may keep busy, at least 1; and what its cgroups leave of so many processors: membership is a file like
@@ -81,6 +84,10 @@ void attend_cpu_projection_destroy(attend_cpu_projection *projection);
 
 /* Norm and rotary embedding of Q and K, of one head dim and as many rows. */
 attend_status attend_cpu_turn(int threads, const attend_turn *turn, const attend_places *places, const attend_turning *sides, int count);
+/* x with absolute positions, in memory of the plan, in a layer that has them. */
+attend_status attend_cpu_place_create(attend_plan *plan);
+void attend_cpu_place_destroy(attend_cpu_plan *cpu);
+attend_status attend_cpu_place(const attend_plan *plan, const attend_layer_args *args, attend_tensor *placed);
 attend_status attend_cpu_layer_turn(const attend_plan *plan, const attend_layer_args *args, const attend_attention_args *attention);
 attend_status attend_cpu_rotary(attend_context *context, const attend_problem *problem, const attend_rotary_args *args);
 

@@ -20,6 +20,7 @@ attend_status attend_cpu_layer_create(attend_plan *plan)
     cpu->heads = attend_cpu_allocate(batch * rows_q * p->num_heads * p->head_dim_v, element, bytes);
     if (!cpu->q || !cpu->k || !cpu->v || !cpu->heads)
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the layer's Q, K, V and heads");
+    ATTEND_TRY(attend_cpu_place_create(plan));
     const struct {
         const attend_tensor *weight, *bias;
         int64_t seqlen;
@@ -33,6 +34,7 @@ attend_status attend_cpu_layer_create(attend_plan *plan)
 void attend_cpu_layer_destroy(attend_cpu_plan *cpu)
 {
     for (int i = 0; i < 4; i++) attend_cpu_projection_destroy(cpu->projections[i]);
+    attend_cpu_place_destroy(cpu);
     free(cpu->q), free(cpu->k), free(cpu->v), free(cpu->heads);
 }
 
@@ -66,7 +68,7 @@ attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_arg
 {
     attend_cpu_plan *cpu = plan->state;
     const attend_problem *p = &plan->problem;
-    const attend_tensor *source = attend_problem_is_cross(p) ? &args->context : &args->x;
+    attend_tensor x = args->x;
     attend_attention_args attention = {
         .q = choose(&args->q, cpu->q, p, attend_rows_q(p), p->num_heads, p->head_dim),
         .k = choose(&args->k, cpu->k, p, attend_rows_k(p), p->num_kv_heads, p->head_dim),
@@ -76,7 +78,9 @@ attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_arg
     };
     attend_side_copy(&attention, args);
     attend_tensor joined;
-    ATTEND_TRY(project_heads(cpu, 0, &args->x, "q", &attention.q));
+    if (p->absolute) ATTEND_TRY(attend_cpu_place(plan, args, &x));
+    const attend_tensor *source = attend_problem_is_cross(p) ? &args->context : &x;
+    ATTEND_TRY(project_heads(cpu, 0, &x, "q", &attention.q));
     ATTEND_TRY(project_heads(cpu, 1, source, "k", &attention.k));
     ATTEND_TRY(project_heads(cpu, 2, source, "v", &attention.v));
     if (attend_problem_turns(p)) ATTEND_TRY(attend_cpu_layer_turn(plan, args, &attention));

@@ -140,6 +140,8 @@ typedef struct attend_gpu_plan {
     attend_gpu_sides sides;
     attend_turn turn;                /* of a layer: rotary embedding and QK-norm */
     attend_tensor norms[4], positions;
+    attend_tensor placed, table;     /* of a layer with absolute positions: x with them, and learned ones */
+    double *waves;                   /* frequencies of sinusoidal ones */
     attend_gpu_layer layer;
 } attend_gpu_plan;
 
@@ -160,6 +162,11 @@ attend_status attend_gpu_create_turn(attend_plan *plan);
 attend_status attend_gpu_turn(const attend_plan *plan, const attend_attention_args *attention, const attend_tensor *positions);
 /* The same for Q and K that a caller brings. */
 attend_status attend_gpu_rotary(attend_context *context, const attend_problem *problem, const attend_rotary_args *args);
+
+/* Absolute positions of a layer that has them: x becomes `placed`. */
+attend_status attend_gpu_reserve_place(attend_plan *plan, attend_gpu_arena *workspace);
+attend_status attend_gpu_create_place(attend_plan *plan);
+attend_status attend_gpu_place(const attend_plan *plan, const attend_layer_args *args, const attend_attention_args *attention, attend_tensor *x);
 
 /* The projections of a layer plan, from device tensors to device tensors. */
 attend_status attend_gpu_project_heads(const attend_plan *plan, const attend_tensor *x, const attend_tensor *context);

@@ -70,6 +70,7 @@ attend_status attend_gpu_layer_reserve(attend_plan *plan, attend_gpu_arena *work
     ATTEND_TRY(find_weights(plan, on_host));
     reserve_heads(plan, workspace);
     ATTEND_TRY(attend_gpu_reserve_turn(plan, workspace, staging));
+    ATTEND_TRY(attend_gpu_reserve_place(plan, workspace));
     reserve_weights(plan, on_host, workspace);
     int64_t batch = attend_tensor_batch(p), products = batch * (p->num_heads + 2 * p->num_kv_heads);
     attend_gpu_reserve(workspace, (void **)&layer->pointers.weight, products, sizeof(void *));
@@ -177,6 +178,7 @@ attend_status attend_gpu_layer_create(attend_plan *plan)
     ATTEND_TRY(attend_gpu_check(cudaMemsetAsync(layer->zeros, 0, (size_t)zeros * sizeof(float), gpu->stream), "cudaMemsetAsync"));
     group(plan);
     ATTEND_TRY(attend_gpu_create_turn(plan));
+    ATTEND_TRY(attend_gpu_create_place(plan));
     /* The caller may free host weights' pages or go on writing once the plan is there. */
     return attend_gpu_check(cudaStreamSynchronize(gpu->stream), "cudaStreamSynchronize");
 }
@@ -215,7 +217,8 @@ attend_status attend_gpu_layer_forward(attend_plan *plan, const attend_layer_arg
     ATTEND_TRY(attend_gpu_take_sides(plan, &attention));
     ATTEND_TRY(attend_gpu_take_output(gpu, "out", &args->out, &layer->out, &out));
     ATTEND_TRY(attend_gpu_take_output(gpu, "lse", &args->lse, &own->lse, &attention.lse));
-    ATTEND_TRY(take_rows(gpu, "x", &args->x, &layer->x, &x));
+    ATTEND_TRY(p->absolute ? attend_gpu_take_input(gpu, "x", &args->x, &layer->x, &x) : take_rows(gpu, "x", &args->x, &layer->x, &x));
+    ATTEND_TRY(attend_gpu_place(plan, args, &attention, &x));
     context = x;
     if (attend_problem_is_cross(p)) ATTEND_TRY(take_rows(gpu, "context", &args->context, &layer->context, &context));
     ATTEND_TRY(attend_gpu_project_heads(plan, &x, &context));

@@ -19,7 +19,7 @@ attend_status attend_gpu_reserve_turn(attend_plan *plan, attend_gpu_arena *works
         t->stride[0] = 1;
         attend_gpu_reserve(workspace, &t->data, p->head_dim, attend_dtype_bytes(p->dtype));
     }
-    if (p->rotary)
+    if (p->rotary || p->absolute)
         attend_gpu_reserve_tensor(staging, &own->positions, ATTEND_I32, 2, (int64_t[]){attend_tensor_batch(p), attend_rows_q(p)});
     return ATTEND_OK;
 }

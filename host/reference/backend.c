@@ -1,4 +1,5 @@
 /* The reference as a device of its own: exact fp64 results, rounded once to storage. */
+#include "../absolute.h"
 #include "../arguments.h"
 #include "../backend.h"
 #include "reference.h"
@@ -84,6 +85,9 @@ static attend_status layer_forward(attend_plan *plan, const attend_layer_args *a
     attend_attention_args lists = {0};
     attend_side_copy(&lists, args);
     ATTEND_TRY(attend_lists_check(p, &lists));
+    const attend_lists listed = attend_lists_of(&lists);
+    const attend_places places = attend_places_of(p, &listed, &args->positions);
+    ATTEND_TRY(attend_absolute_check(p, &places));
     bool complete = attend_reference_run_layer(p, &plan->weights, args, false, threads_of(plan), watch, &layer);
     if (complete && attend_watch_goes_on(watch)) {
         attend_tensor out = args->out;

@@ -64,7 +64,6 @@ static bool project(const running *run, int index, const attend_tensor *x, const
 bool attend_reference_run_layer(const attend_problem *p, const attend_layer_weights *w, const attend_layer_args *args,
                                 bool rounded, int threads, attend_watch *watch, attend_reference_layer *r)
 {
-    const attend_tensor *source = p->context_hidden_size ? &args->context : &args->x;
     memset(r, 0, sizeof *r);
     r->lse = args->lse;
     int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
@@ -75,12 +74,14 @@ bool attend_reference_run_layer(const attend_problem *p, const attend_layer_weig
         !allocate(&r->out, batch, rows_q, 1, p->output_size) ||
         !allocate(&r->magnitude, batch, rows_q, 1, p->output_size))
         return false;
+    if (p->absolute && !attend_reference_place(p, w, args, rounded, &r->placed, NULL)) return false;
+    const attend_tensor *x = p->absolute ? &r->placed : &args->x, *source = p->context_hidden_size ? &args->context : x;
     attend_attention_args attention = {.q = r->q, .k = r->k, .v = r->v};
     attend_side_copy(&attention, args);
     attend_tensor joined = join(&r->heads);
     attention_job job = {r, rounded, p->head_dim_v};
     const running run = {p, rounded, threads, watch};
-    bool complete = project(&run, 0, &args->x, &w->wq, &w->bq, &r->q, NULL) &&
+    bool complete = project(&run, 0, x, &w->wq, &w->bq, &r->q, NULL) &&
                     project(&run, 1, source, &w->wk, &w->bk, &r->k, NULL) &&
                     project(&run, 2, source, &w->wv, &w->bv, &r->v, NULL);
     if (!complete || !attend_watch_goes_on(watch)) return complete;
@@ -92,5 +93,5 @@ bool attend_reference_run_layer(const attend_problem *p, const attend_layer_weig
 
 void attend_reference_free_layer(attend_reference_layer *r)
 {
-    free(r->q.data), free(r->k.data), free(r->v.data), free(r->heads.data), free(r->out.data), free(r->magnitude.data);
+    free(r->placed.data), free(r->q.data), free(r->k.data), free(r->v.data), free(r->heads.data), free(r->out.data), free(r->magnitude.data);
 }

@@ -91,6 +91,11 @@ void attend_reference_turn(const struct attend_turn *turn, int64_t head_dim, con
 void attend_reference_turn_all(const attend_problem *problem, const attend_layer_args *args, const attend_tensor *weight,
                                const attend_tensor *bias, int64_t heads, bool rounded, double *y, double *bound);
 
+/* x with the absolute positions of a layer, [batch, rows, hidden_size] in fp64: exact, or rounded to the dtype; and, unless NULL, what the
+   computed one may be off by. False where memory lacks; free the data either way. */
+bool attend_reference_place(const attend_problem *problem, const attend_layer_weights *weights, const attend_layer_args *args, bool rounded,
+                            attend_tensor *placed, attend_tensor *bound);
+
 /* Turns a tensor wherever it lies on the host, rows that are not there left alone. False where memory lacks. */
 struct attend_places;
 struct attend_turning;
@@ -99,6 +104,7 @@ bool attend_reference_turn_tensor(const struct attend_turn *turn, const struct a
 
 /* A layer's stages in fp64 memory without gaps, [batch, seqlen, heads, dim]; out has one head of output_size. */
 typedef struct attend_reference_layer {
+    attend_tensor placed; /* x with absolute positions, in a layer that has them */
     attend_tensor q, k, v, heads, out;
     attend_tensor magnitude; /* Σ|wo||heads| + |bo|, shaped as out */
     attend_tensor lse;       /* the caller's, written if it is there */

@@ -41,6 +41,7 @@ typedef struct attend_explanation {
     attend_projection_work projections[4];
     const char *projection_library; /* NULL for attention */
     double turn_bytes;              /* that rotary embedding and QK-norm read and write */
+    double position_bytes;          /* that adding absolute positions to x reads and writes */
 } attend_explanation;
 
 ATTEND_API attend_status attend_plan_explain_sized(const attend_plan *plan, const attend_lists *lists, size_t lists_bytes,

@@ -21,6 +21,7 @@ typedef struct attend_layer_weights {
     attend_tensor bq, bk, bv, bo; /* optional biases, one element a row of their matrix */
     /* With qk_norm, optional [head_dim]: absent weights are 1, absent biases (of a layer norm) 0. */
     attend_tensor q_norm, k_norm, q_norm_bias, k_norm_bias;
+    attend_tensor position_table; /* with ATTEND_ABSOLUTE_LEARNED: [max_positions, hidden_size]; the last stride is 1 */
 } attend_layer_weights;
 
 ATTEND_API attend_status attend_layer_plan_sized(attend_context *context, const attend_problem *problem, size_t problem_bytes,
@@ -50,7 +51,7 @@ typedef struct attend_layer_args {
     const int64_t *starts_k;
     const int64_t *cu_seqlens_q, *cu_seqlens_k;
     attend_tensor segments_q, segments_k, mask, block_mask, bias, alibi_slopes, relative_table, head_scales, sinks;
-    attend_tensor positions;                    /* optional with rotary: i32 [batch, seqlen_q]; packed: [1, total_q] */
+    attend_tensor positions;                    /* optional with rotary or absolute: i32 [batch, seqlen_q]; packed: [1, total_q] */
     attend_tensor block_offsets, block_indices; /* as in attend_attention_args */
 } attend_layer_args;
 

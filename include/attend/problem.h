@@ -48,6 +48,14 @@ typedef enum attend_rotary_scaling {
     ATTEND_ROTARY_LLAMA3  /* as Llama 3.1 */
 } attend_rotary_scaling;
 
+/* What is added to a token of x for its position. */
+typedef enum attend_absolute {
+    ATTEND_ABSOLUTE_NONE = 0,
+    ATTEND_ABSOLUTE_SINUSOIDAL, /* sin(position / base^(2c/hidden_size)) at element 2c, cos at 2c + 1: Vaswani et al., arXiv:1706.03762 */
+    ATTEND_ABSOLUTE_SINUSOIDAL_HALVES, /* the same sines first, then all cosines: Marian. An odd hidden_size has one sine more, in both orders */
+    ATTEND_ABSOLUTE_LEARNED            /* a row of the weights' position_table: Gehring et al., arXiv:1705.03122 */
+} attend_absolute;
+
 /* A norm over each head of Q and K, before the rotary embedding. */
 typedef enum attend_qk_norm {
     ATTEND_QK_NORM_NONE = 0,
@@ -125,6 +133,14 @@ typedef struct attend_problem {
     /* With block_q, > 0: args bring a list of the visible key blocks of each block of queries, with at most so many indices in all, in
      * place of the block_mask. */
     int64_t block_list;
+
+    /* Absolute positions, of self-attention layers only: added to x [batch, seqlen_q, hidden_size] before Q, K and V are projected, the sum
+     * stored once in the dtype; x itself stays as it is. Positions as for rotary. This is for layers that read the sum itself: the first of the
+     * original Transformer, of Marian or GPT-1; where a norm stands between, as in BERT and GPT-2, x has its positions already. A learned
+     * position outside the table is an error where the host can see it, and turns its row of x into NaN where it lies on the device. */
+    attend_absolute absolute;
+    double absolute_base;  /* of the sinusoids; 0: 10000. For exponents c/(hidden_size/2 - 1), as fairseq, 10000^(hidden_size/(hidden_size - 2)) */
+    int64_t max_positions; /* rows of position_table: positions 0 to max_positions - 1 */
 } attend_problem;
 
 /* The lengths that runs bring, for counting; arrays on the host, as in attend_attention_args, NULL: not given. */
@@ -151,7 +167,8 @@ typedef enum attend_feature {
     ATTEND_FEATURE_SINKS = 1 << 13,
     ATTEND_FEATURE_LEFT_PADDING = 1 << 14,
     ATTEND_FEATURE_ROTARY = 1 << 15,
-    ATTEND_FEATURE_QK_NORM = 1 << 16
+    ATTEND_FEATURE_QK_NORM = 1 << 16,
+    ATTEND_FEATURE_ABSOLUTE = 1 << 17
 } attend_feature;
 
 /* "sliding window" and so on, for bit 0, 1, …; NULL past the last. */

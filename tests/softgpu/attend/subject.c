@@ -44,14 +44,15 @@ void subject_make(subject *s, subject_kind kind)
     *s = (subject){.kind = kind};
     s->problem = (attend_problem){.batch = BATCH, .seqlen_q = SEQLEN, .seqlen_k = SEQLEN, .num_heads = HEADS, .head_dim = DIM,
                                   .causal = ATTEND_CAUSAL_TOP_LEFT};
-    if (kind == SUBJECT_LAYER) s->problem.hidden_size = HIDDEN;
+    if (kind == SUBJECT_LAYER) s->problem.hidden_size = HIDDEN, s->problem.absolute = ATTEND_ABSOLUTE_LEARNED, s->problem.max_positions = SEQLEN;
     if (kind != SUBJECT_ATTENTION) s->problem.rotary = ATTEND_ROTARY_HALVES;
-    s->weight_memory = malloc(4 * HIDDEN * HIDDEN * sizeof(float));
+    s->weight_memory = malloc((4 * HIDDEN + SEQLEN) * HIDDEN * sizeof(float));
     s->expected = malloc(subject_result_bytes(s));
     need(s->weight_memory && s->expected, "memory");
-    for (int i = 0; i < 4 * HIDDEN * HIDDEN; i++) s->weight_memory[i] = value(3 * i) / 4;
+    for (int i = 0; i < (4 * HIDDEN + SEQLEN) * HIDDEN; i++) s->weight_memory[i] = value(3 * i) / 4;
     attend_tensor *matrices[] = {&s->weights.wq, &s->weights.wk, &s->weights.wv, &s->weights.wo};
     for (int m = 0; m < 4; m++) *matrices[m] = attend_tensor_2d(s->weight_memory + m * HIDDEN * HIDDEN, ATTEND_F32, HIDDEN, HIDDEN);
+    if (kind == SUBJECT_LAYER) s->weights.position_table = attend_tensor_2d(s->weight_memory + 4 * HIDDEN * HIDDEN, ATTEND_F32, SEQLEN, HIDDEN);
     for (int t = 0; t < SUBJECT_TENSORS; t++) {
         s->host[t] = malloc(SUBJECT_BYTES);
         need(s->host[t], "memory");

@@ -1,4 +1,4 @@
-/* A small attention, a small layer and a rotation, with all their tensors, on the host and on the device, and
+/* A small attention, a small layer with positions of all kinds and a rotation, with all their tensors, on the host and on the device, and
    whether their results are right. */
 #ifndef SOFTGPU_ATTEND_SUBJECT_H
 #define SOFTGPU_ATTEND_SUBJECT_H

@@ -1,0 +1,98 @@
+// Absolute positions: y = x + table[position], or the sines and cosines of position·frequency, the angle as a fraction of a turn from double.
+// A block takes a token; a warp's lanes make 32 sinusoids at a time and exchange them, so that neighbours in memory are neighbours in the
+// warp in either order of sines and cosines.
+#include "position_kernels.h"
+
+#include <climits>
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+namespace {
+
+constexpr int lanes = 32, warps = 8;
+
+struct position_args {
+    attend_places places;
+    attend_absolute kind;
+    int64_t rows, hidden, waves, table_rows, table_step;
+    const double *turns;
+    const void *x, *table;
+    void *y;
+    int64_t x_batch, x_row, y_batch, y_row;
+};
+
+struct wave {
+    float sine = 0, cosine = 0;
+    __device__ wave(const position_args &a, int64_t number, int64_t position)
+    {
+        if (number >= a.waves) return;
+        const double turns = static_cast<double>(position) * a.turns[number];
+        sincospif(2 * static_cast<float>(turns - rint(turns)), &sine, &cosine);
+    }
+};
+
+template <typename T> __device__ void add(T *y, const T *x, int64_t c, float value) { y[c] = static_cast<T>(static_cast<float>(x[c]) + value); }
+
+template <typename T> __device__ void add_waves(const position_args &a, T *y, const T *x, int64_t position)
+{
+    const int lane = threadIdx.x % lanes;
+    for (int64_t first = threadIdx.x / lanes * lanes; first < a.waves; first += warps * lanes) {
+        const wave own(a, first + lane, position);
+        if (a.kind != ATTEND_ABSOLUTE_SINUSOIDAL) {
+            const int64_t c = first + lane;
+            if (c < a.waves) add(y, x, c, own.sine);
+            if (c < a.waves && a.waves + c < a.hidden) add(y, x, a.waves + c, own.cosine);
+            continue;
+        }
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const int from = half * lanes / 2 + lane / 2;
+            const float sine = __shfl_sync(~0u, own.sine, from), cosine = __shfl_sync(~0u, own.cosine, from);
+            const int64_t c = 2 * first + half * lanes + lane;
+            if (c < a.hidden) add(y, x, c, lane % 2 ? cosine : sine);
+        }
+    }
+}
+
+template <typename T> __device__ void add_row(const position_args &a, T *y, const T *x, int64_t position)
+{
+    const bool there = position >= 0 && position < a.table_rows;
+    const T *row = static_cast<const T *>(a.table) + (there ? position * a.table_step : 0);
+    for (int64_t c = threadIdx.x; c < a.hidden; c += lanes * warps) add(y, x, c, there ? static_cast<float>(row[c]) : NAN);
+}
+
+template <typename T> __global__ void __launch_bounds__(lanes *warps) add_positions(const __grid_constant__ position_args a)
+{
+    const int64_t b = blockIdx.x / a.rows, row = blockIdx.x % a.rows, position = attend_place(&a.places, b, row);
+    const T *x = static_cast<const T *>(a.x) + b * a.x_batch + row * a.x_row;
+    T *y = static_cast<T *>(a.y) + b * a.y_batch + row * a.y_row;
+    if (a.kind == ATTEND_ABSOLUTE_LEARNED)
+        add_row(a, y, x, position);
+    else
+        add_waves(a, y, x, position);
+}
+
+const void *kernel_of(attend_dtype dtype)
+{
+    return dtype == ATTEND_F32   ? reinterpret_cast<const void *>(&add_positions<float>)
+           : dtype == ATTEND_F16 ? reinterpret_cast<const void *>(&add_positions<__half>)
+                                 : reinterpret_cast<const void *>(&add_positions<__nv_bfloat16>);
+}
+
+} // namespace
+
+cudaError_t attend_add_positions(const attend_problem *problem, const attend_places *places, const double *waves, const attend_tensor *table,
+                                 const attend_tensor *x, const attend_tensor *y, cudaStream_t stream)
+{
+    const int64_t tokens = x->shape[0] * x->shape[1];
+    position_args a = {};
+    a.places = *places, a.kind = problem->absolute;
+    a.rows = x->shape[1], a.hidden = x->shape[2], a.waves = attend_wave_count(problem);
+    a.table_rows = problem->max_positions, a.table_step = table->stride[0];
+    a.turns = waves, a.table = table->data, a.x = x->data, a.y = y->data;
+    a.x_batch = x->stride[0], a.x_row = x->stride[1], a.y_batch = y->stride[0], a.y_row = y->stride[1];
+    if (tokens > INT_MAX) return cudaErrorInvalidConfiguration;
+    if (tokens == 0) return cudaSuccess;
+    void *parameters[] = {&a};
+    return cudaLaunchKernel(kernel_of(x->dtype), static_cast<unsigned>(tokens), lanes * warps, parameters, 0, stream);
+}

@@ -1,0 +1,63 @@
+/* Absolute positions on the CPU: x, with what is added to it, in memory of the plan that the projections then read. */
+#include "../absolute.h"
+#include "../arguments.h"
+#include "angles.h"
+#include "cpu.h"
+
+#include <omp.h>
+#include <stdlib.h>
+
+attend_status attend_cpu_place_create(attend_plan *plan)
+{
+    attend_cpu_plan *cpu = plan->state;
+    const attend_problem *p = &plan->problem;
+    size_t *bytes = &plan->memory.host_bytes;
+    if (!p->absolute) return ATTEND_OK;
+    cpu->placed = attend_cpu_allocate(attend_tensor_batch(p) * attend_rows_q(p) * p->hidden_size, attend_dtype_bytes(p->dtype), bytes);
+    cpu->waves = attend_cpu_allocate(attend_wave_count(p), sizeof *cpu->waves, bytes);
+    cpu->placing = attend_cpu_allocate(p->hidden_size, 3 * (size_t)cpu->context->threads * sizeof *cpu->placing, bytes);
+    if (!cpu->placed || !cpu->waves || !cpu->placing) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the layer's x with its positions");
+    attend_wave_fill(p, cpu->waves);
+    return ATTEND_OK;
+}
+
+void attend_cpu_place_destroy(attend_cpu_plan *cpu) { free(cpu->placed), free(cpu->waves), free(cpu->placing); }
+
+static void add_waves(const attend_problem *p, const double *turns, int64_t position, float *row, float *sines, float *cosines)
+{
+    const int64_t waves = attend_wave_count(p), whole = p->hidden_size / 2; /* an odd size has one more sine */
+    attend_cpu_angles(turns, waves, position, 1, 1, cosines, sines);
+    for (int64_t w = 0; w < waves; w++) row[attend_wave_sine(p->absolute, w)] += sines[w];
+    for (int64_t w = 0; w < whole; w++) row[attend_wave_cosine(p->absolute, waves, w)] += cosines[w];
+}
+
+attend_status attend_cpu_place(const attend_plan *plan, const attend_layer_args *args, attend_tensor *placed)
+{
+    const attend_cpu_plan *cpu = plan->state;
+    const attend_problem *p = &plan->problem;
+    const attend_tensor *x = &args->x, *table = &plan->weights.position_table;
+    const int64_t hidden = p->hidden_size, rows = x->shape[1], tokens = x->shape[0] * rows;
+    attend_attention_args listed = {0};
+    attend_side_copy(&listed, args);
+    const attend_lists lists = attend_lists_of(&listed);
+    const attend_places places = attend_places_of(p, &lists, &args->positions);
+    ATTEND_TRY(attend_lists_check(p, &listed));
+    ATTEND_TRY(attend_absolute_check(p, &places));
+    *placed = *x;
+    placed->data = cpu->placed;
+    placed->stride[0] = rows * hidden, placed->stride[1] = hidden, placed->stride[2] = 1;
+#pragma omp parallel for schedule(static) num_threads(cpu->context->threads)
+    for (int64_t n = 0; n < tokens; n++) {
+        float *row = cpu->placing + 3 * hidden * omp_get_thread_num(), *more = row + hidden;
+        const int64_t position = attend_place(&places, n / rows, n % rows);
+        attend_cpu_load_row(row, x->data, n / rows * x->stride[0] + n % rows * x->stride[1], hidden, x->dtype);
+        if (p->absolute == ATTEND_ABSOLUTE_LEARNED) {
+            attend_cpu_load_row(more, table->data, position * table->stride[0], hidden, table->dtype);
+            for (int64_t c = 0; c < hidden; c++) row[c] += more[c];
+        } else {
+            add_waves(p, cpu->waves, position, row, more, more + hidden);
+        }
+        attend_cpu_store_row(placed->data, n * hidden, row, hidden, x->dtype);
+    }
+    return ATTEND_OK;
+}
