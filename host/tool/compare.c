@@ -1,6 +1,7 @@
 /* attend compare: runs a problem, or takes somebody's result of it, and holds it against the fp64 reference
  * by both rules. */
 #include "commands.h"
+#include "compare_report.h"
 #include "job.h"
 #include "progress.h"
 #include "file/fail.h"
@@ -10,90 +11,11 @@
 #include <stdio.h>
 #include <string.h>
 
-/* One line of the comparison. What a stage has no figure for is negative, or NULL. */
-typedef struct line {
-    const char *side, *tensor;
-    double bound_ratio, quality_ratio, max_error, rms_error;
-    const attend_element *worst;
-} line;
-
-static void table_ratio(report *r, double ratio)
-{
-    if (ratio < 0)
-        report_cell(r, "–");
-    else
-        report_cell(r, ratio < 1000 ? "%.3f" : "%.2e", ratio);
-}
-
-static void table_error(report *r, double error)
-{
-    if (error < 0)
-        report_cell(r, "–");
-    else
-        report_cell(r, "%.2e", error);
-}
-
-/* "(0, 3, 17, 5)"; an axis that a tensor does not have is left out. */
-static void table_place(report *r, const attend_element *e)
-{
-    char text[128];
-    int used = snprintf(text, sizeof text, "(%" PRId64, e->batch);
-    if (e->head >= 0) used += snprintf(text + used, sizeof text - (size_t)used, ", %" PRId64, e->head);
-    used += snprintf(text + used, sizeof text - (size_t)used, ", %" PRId64, e->row);
-    if (e->column >= 0) used += snprintf(text + used, sizeof text - (size_t)used, ", %" PRId64, e->column);
-    snprintf(text + used, sizeof text - (size_t)used, ")");
-    report_cell(r, "%s", text);
-    report_cell(r, "%.9g", e->actual);
-    report_cell(r, "%.9g", e->expected);
-    if (e->bound < 0)
-        report_cell(r, "–");
-    else
-        report_cell(r, "%.2e", e->bound);
-}
-
-static void json_place(cJSON *tensor, const attend_element *e, double ratio)
-{
-    cJSON *worst = cJSON_AddObjectToObject(tensor, "worst");
-    cJSON_AddNumberToObject(worst, "batch", (double)e->batch);
-    if (e->head >= 0) cJSON_AddNumberToObject(worst, "head", (double)e->head);
-    cJSON_AddNumberToObject(worst, "row", (double)e->row);
-    if (e->column >= 0) cJSON_AddNumberToObject(worst, "column", (double)e->column);
-    report_json_number(worst, "actual", e->actual);
-    report_json_number(worst, "expected", e->expected);
-    if (e->bound >= 0) report_json_number(worst, "bound", e->bound);
-    if (ratio >= 0) report_json_number(worst, "ratio", ratio);
-}
-
-static void add_line(report *r, const line *l)
-{
-    cJSON *tensors = cJSON_GetObjectItemCaseSensitive(r->object, "tensors"), *tensor = cJSON_CreateObject();
-    if (!tensors) tensors = cJSON_AddArrayToObject(r->object, "tensors");
-    cJSON_AddItemToArray(tensors, tensor);
-    cJSON_AddStringToObject(tensor, "of", l->side);
-    cJSON_AddStringToObject(tensor, "tensor", l->tensor);
-    if (l->bound_ratio >= 0) report_json_number(tensor, "bound_ratio", l->bound_ratio);
-    if (l->quality_ratio >= 0) report_json_number(tensor, "quality_ratio", l->quality_ratio);
-    if (l->max_error >= 0) report_json_number(tensor, "max_error", l->max_error);
-    if (l->rms_error >= 0) report_json_number(tensor, "rms_error", l->rms_error);
-    if (l->worst) json_place(tensor, l->worst, l->bound_ratio);
-
-    report_cell(r, "%s", l->side);
-    report_cell(r, "%s", l->tensor);
-    table_ratio(r, l->bound_ratio);
-    table_ratio(r, l->quality_ratio);
-    table_error(r, l->max_error);
-    table_error(r, l->rms_error);
-    if (l->worst)
-        table_place(r, l->worst);
-    else
-        for (int i = 0; i < 4; i++) report_cell(r, i ? "–" : "");
-}
-
 static void add_attention(report *r, const char *side, const char *tensor, const attend_comparison *c, bool lse)
 {
-    add_line(r,
-             &(line){side, tensor, c->bound_ratio, c->quality_ratio, c->max_error, c->rms_error, c->elements ? &c->worst : NULL});
-    if (lse) add_line(r, &(line){side, "lse", c->lse_bound_ratio, -1, -1, -1, c->elements ? &c->worst_lse : NULL});
+    compare_line(r,
+             &(compared){side, tensor, c->bound_ratio, c->quality_ratio, c->max_error, c->rms_error, c->elements ? &c->worst : NULL});
+    if (lse) compare_line(r, &(compared){side, "lse", c->lse_bound_ratio, -1, -1, -1, c->elements ? &c->worst_lse : NULL});
 }
 
 static attend_status judge_attention(const options *o, const job *job, const outcome *outcome, const char *side, report *r,
@@ -118,9 +40,9 @@ static attend_status judge_layer(const options *o, const job *job, const outcome
     attend_layer_comparison c;
     progress_stage("fp64 reference");
     ATTEND_TRY(from_library(attend_layer_compare(&job->problem, &job->layer.weights, &args, &by, &c)));
-    for (int i = 0; i < 3; i++) add_line(r, &(line){side, projections[i], c.projection_ratio[i], -1, -1, -1, NULL});
+    for (int i = 0; i < 3; i++) compare_line(r, &(compared){side, projections[i], c.projection_ratio[i], -1, -1, -1, NULL});
     add_attention(r, side, "heads", &c.attention, args.lse.data != NULL);
-    add_line(r, &(line){side, "out", c.output_ratio, c.quality_ratio, c.max_error, c.rms_error,
+    compare_line(r, &(compared){side, "out", c.output_ratio, c.quality_ratio, c.max_error, c.rms_error,
                         c.attention.elements ? &c.worst : NULL});
     *passed &= c.passed;
     return ATTEND_OK;
@@ -187,26 +109,8 @@ static attend_status compare_runs(const options *o, job *job, report *r, bool *p
     ATTEND_TRY(judge(o, job, &second, device_key(o->against), r, passed));
     attend_element where;
     double largest = largest_difference(&first.out, &second.out, &where);
-    add_line(r, &(line){"between", "out", -1, -1, largest, -1, &where});
+    compare_line(r, &(compared){"between", "out", -1, -1, largest, -1, &where});
     return ATTEND_OK;
-}
-
-static attend_status load_result(const char *path, attend_dtype dtype, int rank, job *job, attend_tensor *tensor)
-{
-    attend_array array;
-    attend_dtype stored;
-    bool given;
-    ATTEND_TRY(array_load(path, &array));
-    attend_status status = array_dtype(path, &array, &stored);
-    if (status == ATTEND_OK && stored != dtype)
-        status =
-            attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is %s, but the problem is %s; a result is judged in the dtype it has",
-                             path, attend_dtype_name(stored), attend_dtype_name(dtype));
-    if (status != ATTEND_OK) {
-        attend_array_free(&array);
-        return status;
-    }
-    return load_batched(&job->pool, path, &array, dtype, rank, tensor, &given);
 }
 
 /* A layer's result from elsewhere has no stages to judge: rule 2 from end to end is what holds for it. */
@@ -222,7 +126,7 @@ static attend_status judge_layer_result(const options *o, job *job, const attend
     args.out = *result;
     ATTEND_TRY(from_library(attend_layer_compare(&job->problem, &job->layer.weights, &args, &by, &c)));
     largest_difference(result, &reference.out, &where);
-    add_line(r, &(line){"result", "out", -1, c.quality_ratio, c.max_error, c.rms_error, &where});
+    compare_line(r, &(compared){"result", "out", -1, c.quality_ratio, c.max_error, c.rms_error, &where});
     *passed = c.quality_ratio <= 1;
     return ATTEND_OK;
 }
@@ -230,10 +134,10 @@ static attend_status judge_layer_result(const options *o, job *job, const attend
 static attend_status compare_result(const options *o, job *job, report *r, bool *passed)
 {
     outcome given = {0};
-    ATTEND_TRY(load_result(o->result, job->problem.dtype, job->is_layer ? 3 : 4, job, &given.out));
+    ATTEND_TRY(result_load(&job->pool, o->result, job->problem.dtype, job->is_layer ? 3 : 4, &given.out));
     report_text(r, "result", "result", o->result, "%s", o->result);
     if (job->is_layer) return judge_layer_result(o, job, &given.out, r, passed);
-    if (o->result_lse) ATTEND_TRY(load_result(o->result_lse, ATTEND_F32, 3, job, &given.lse));
+    if (o->result_lse) ATTEND_TRY(result_load(&job->pool, o->result_lse, ATTEND_F32, 3, &given.lse));
     return judge_attention(o, job, &given, "result", r, passed);
 }
 
@@ -243,16 +147,10 @@ static attend_status compare(const options *o, job *job, report *r, bool *passed
     if (!o->weights && !o->q)
         report_text(r, "values", "values", attend_values_name(o->values), "%s, seed %" PRIu64, attend_values_name(o->values),
                     o->seed);
-    report_table(r, "llrrrrlrrr");
-    static const char *const heads[] = {"of",        "tensor",        "rule 1", "rule 2",   "max error",
-                                        "rms error", "worst element", "actual", "expected", "bound"};
-    for (int i = 0; i < 10; i++) report_cell(r, "%s", heads[i]);
+    compare_begin(r);
     ATTEND_TRY(o->result ? compare_result(o, job, r, passed) : compare_runs(o, job, r, passed));
     report_text(r, "against", NULL, device_key(o->against), " ");
-    cJSON_AddBoolToObject(r->object, "passed", *passed);
-    report_text(r, "verdict", "verdict", *passed ? "within bounds" : "outside bounds", "%s",
-                *passed ? "within bounds: every ratio to the fp64 reference is at most 1"
-                        : "OUTSIDE BOUNDS: a ratio to the fp64 reference is above 1");
+    compare_end(r, *passed);
     return ATTEND_OK;
 }
 

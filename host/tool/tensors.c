@@ -163,6 +163,23 @@ attend_status load_batched(pool *pool, const char *path, attend_array *array, at
     return array_to_tensor(pool, path, array, dtype, tensor);
 }
 
+attend_status result_load(pool *pool, const char *path, attend_dtype dtype, int rank, attend_tensor *tensor)
+{
+    attend_array array;
+    attend_dtype stored = dtype;
+    bool given;
+    ATTEND_TRY(array_load(path, &array));
+    attend_status status = array_dtype(path, &array, &stored);
+    if (status == ATTEND_OK && stored != dtype)
+        status = attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is %s, but the problem is %s; a result is judged in the dtype it has",
+                                  path, attend_dtype_name(stored), attend_dtype_name(dtype));
+    if (status != ATTEND_OK) {
+        attend_array_free(&array);
+        return status;
+    }
+    return load_batched(pool, path, &array, dtype, rank, tensor, &given);
+}
+
 attend_status result_open(const char *path, attend_dtype dtype, result_file *file)
 {
     memset(file, 0, sizeof *file);

@@ -36,6 +36,9 @@ attend_status array_to_tensor(pool *pool, const char *path, attend_array *array,
 attend_status load_batched(pool *pool, const char *path, attend_array *array, attend_dtype dtype, int rank, attend_tensor *tensor,
                            bool *given);
 
+/* A result that somebody else computed, in the dtype of the problem: nothing is converted. */
+attend_status result_load(pool *pool, const char *path, attend_dtype dtype, int rank, attend_tensor *tensor);
+
 /* A result's file: opened before the work, so that a place that cannot be written shows early. */
 typedef struct result_file {
     const char *path; /* NULL: not wanted */
