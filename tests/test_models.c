@@ -10,25 +10,32 @@
 
 typedef struct model {
     const char *name;
-    const char *without[4]; /* options that each take a convention away, NULL-terminated */
+    const char *without[5]; /* options that each take a convention away, NULL-terminated */
+    const char *options;    /* for what no checkpoint says; NULL: none */
 } model;
 
+#define GPT1_TABLE "--position-table " TEST_DATA "/models/gpt1/layer.safetensors:positions_embed.weight"
+
 static const model models[] = {
-    {"gpt2", {"--causal=none"}},
-    {"llama3", {"--rotary none", "--rotary interleaved --rotary-base 500000", "--rotary halves --rotary-base 10000"}},
-    {"gemma2", {"--softcap 50", "--window -1,-1", "--rotary none"}},
-    {"gpt_oss", {"--window -1,-1", "--rotary none", "--rotary halves --rotary-base 150000"}},
-    {"qwen3", {"--qk-norm none", "--qk-norm layer", "--qk-norm rms,0.1"}},
+    {.name = "gpt2", .without = {"--causal=none"}},
+    {.name = "llama3", .without = {"--rotary none", "--rotary interleaved --rotary-base 500000", "--rotary halves --rotary-base 10000"}},
+    {.name = "gemma2", .without = {"--softcap 50", "--window -1,-1", "--rotary none"}},
+    {.name = "gpt_oss", .without = {"--window -1,-1", "--rotary none", "--rotary halves --rotary-base 150000"}},
+    {.name = "qwen3", .without = {"--qk-norm none", "--qk-norm layer", "--qk-norm rms,0.1"}},
+    {.name = "gpt1", .without = {"", GPT1_TABLE " --first-position 1", GPT1_TABLE " --causal=none"}, .options = GPT1_TABLE},
+    {.name = "marian", .without = {"", "--absolute sinusoidal", "--absolute sinusoidal-halves --first-position 1", "--absolute sinusoidal-halves --absolute-base 9000"},
+     .options = "--absolute sinusoidal-halves"},
 };
 
 #define COMPARE "compare --weights %s/models/%s/layer.safetensors --input %s/models/%s/x.npy --quiet "
 #define PLACES(m) TEST_DATA, (m).name, TEST_DATA, (m).name
+#define OPTIONS(m) ((m).options ? (m).options : "")
 
 static void what_transformers_computes_is_within_the_rules(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof models / sizeof *models; i++)
-        test_expect(0, "", COMPARE "--result %s/models/%s/z.npy", PLACES(models[i]), TEST_DATA, models[i].name);
+        test_expect(0, "", COMPARE "--result %s/models/%s/z.npy %s", PLACES(models[i]), TEST_DATA, models[i].name, OPTIONS(models[i]));
 }
 
 static void without_a_convention_it_is_not(void **state)
@@ -47,7 +54,7 @@ static void the_cpu_runs_them_within_the_rules(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof models / sizeof *models; i++)
         for (int dtype = 0; dtype < 2; dtype++)
-            test_expect(0, "", COMPARE "--device cpu --dtype %s", PLACES(models[i]), dtype ? "bf16" : "f32");
+            test_expect(0, "", COMPARE "--device cpu --dtype %s %s", PLACES(models[i]), dtype ? "bf16" : "f32", OPTIONS(models[i]));
 }
 
 int main(void)

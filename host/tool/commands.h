@@ -10,6 +10,8 @@ attend_status command_compute(const options *options, report *report);
 attend_status command_compare(const options *options, report *report, bool *passed);
 attend_status command_bench(const options *options, report *report);
 attend_status command_inspect(const options *options, report *report);
+/* Turns a tensor of heads and writes it, or judges how it was turned: *passed as above. */
+attend_status command_rotary(const options *options, report *report, bool *passed);
 attend_status command_info(const options *options, report *report);
 
 #endif

@@ -37,6 +37,20 @@ static attend_status read_count(const char *path, const cJSON *json, const char 
     return ATTEND_OK;
 }
 
+/* Query heads; of an encoder with a decoder where both have as many. */
+static attend_status read_heads(const char *path, const cJSON *json, int64_t *heads)
+{
+    static const char *const any[] = {"num_attention_heads", "n_head", "n_heads", "num_heads", NULL};
+    static const char *const encoder[] = {"encoder_attention_heads", NULL}, *const decoder[] = {"decoder_attention_heads", NULL};
+    int64_t of_decoder;
+    ATTEND_TRY(read_count(path, json, any, heads));
+    if (*heads) return ATTEND_OK;
+    ATTEND_TRY(read_count(path, json, encoder, heads));
+    ATTEND_TRY(read_count(path, json, decoder, &of_decoder));
+    if (*heads != of_decoder) *heads = 0;
+    return ATTEND_OK;
+}
+
 static attend_status refuse(const char *path, const char *key)
 {
     return attend_file_fail(ATTEND_UNSUPPORTED, "%s asks for %s, which attend run does not apply", path, key);
@@ -84,12 +98,11 @@ static attend_status read_scale(const char *path, const cJSON *json, float *scal
 
 static attend_status read_config(const cJSON *json, int64_t layer, model_config *config)
 {
-    static const char *const heads[] = {"num_attention_heads", "n_head", "n_heads", "num_heads", NULL};
     static const char *const kv_heads[] = {"num_key_value_heads", NULL}, *const head_dim[] = {"head_dim", NULL};
     static const char *const window[] = {"sliding_window", NULL};
     const char *path = config->path;
     if (!cJSON_IsObject(json)) return attend_file_fail(ATTEND_BAD_FILE, "%s is not a JSON object", path);
-    ATTEND_TRY(read_count(path, json, heads, &config->heads));
+    ATTEND_TRY(read_heads(path, json, &config->heads));
     ATTEND_TRY(read_count(path, json, kv_heads, &config->kv_heads));
     ATTEND_TRY(read_count(path, json, head_dim, &config->head_dim));
     if (!cJSON_IsFalse(config_field(json, "use_sliding_window"))) ATTEND_TRY(read_count(path, json, window, &config->sliding_window));

@@ -74,6 +74,7 @@ static attend_status load_layer(const options *o, const attend_safetensors *file
                                 x->shape[2], p->hidden_size);
     ATTEND_TRY(apply_window(o, &job->layer.config, p));
     ATTEND_TRY(layer_load(file, p->dtype, &job->pool, &job->layer));
+    ATTEND_TRY(layer_load_table(o->features.position_table, &job->pool, p, &job->layer));
     job->attention.sinks = job->layer.sinks;
     return settle(o, job->layer.found.naming->causal ? ATTEND_CAUSAL_TOP_LEFT : ATTEND_CAUSAL_NONE, job);
 }

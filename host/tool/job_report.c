@@ -47,6 +47,12 @@ static void report_layer(const job *job, report *r)
         report_text(r, "rotary", "rotary", kind, "%s, base %g%s, from %s", kind, p->rotary_base != 0 ? p->rotary_base : 10000.0,
                     scalings[p->rotary_scaling], job->layer.rotary_by);
     }
+    if (p->absolute == ATTEND_ABSOLUTE_LEARNED)
+        report_text(r, "absolute", "positions", "learned", "learned, %" PRId64 " of them, added to the input", p->max_positions);
+    else if (p->absolute)
+        report_text(r, "absolute", "positions", p->absolute == ATTEND_ABSOLUTE_SINUSOIDAL ? "sinusoidal" : "sinusoidal-halves",
+                    "sinusoidal%s, base %g, added to the input", p->absolute == ATTEND_ABSOLUTE_SINUSOIDAL ? "" : ", sines first",
+                    p->absolute_base != 0 ? p->absolute_base : 10000.0);
     if (job->layer.rotary_missing)
         report_warning(r, "no rotary embedding is applied: models with %s names rotate Q and K before attention",
                        found->naming->title);

@@ -1,6 +1,6 @@
 /* Reading a command line by the table of options, and help from the same table. */
 #include "options.h"
-#include "options_table.h"
+#include "options_positions.h"
 #include "file/fail.h"
 
 #include <stdio.h>
@@ -19,6 +19,8 @@ static const struct {
     {COMMAND_BENCH, "bench", "time, memory and speed, against the naive algorithm", "[--random seqlen_q=N,...] | --sweep"},
     {COMMAND_INSPECT, "inspect", "who looks at whom: heads, distances, top keys, pictures",
      "--weights FILE.safetensors --input X.npy [--tokens FILE] [--output FILE.png] | as compare"},
+    {COMMAND_ROTARY, "rotary", "the rotary embedding of a given Q or K, computed or judged",
+     "--input Q.npy --rotary halves|interleaved --output R.npy | --result R.npy"},
     {COMMAND_INFO, "info", "version, build, devices, kernels", "[--kernels]"},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
@@ -152,9 +154,11 @@ attend_status options_read(int argc, char **argv, options *options)
     for (int i = 0; i < COMMANDS; i++)
         if (!strcmp(argv[0], commands[i].name)) options->command = commands[i].command, options->name = commands[i].name;
     if (!options->name)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "\"%s\" is not a command; run, attention, compare, bench, inspect and info are",
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "\"%s\" is not a command; run, attention, compare, bench, inspect, rotary and info are",
                                 argv[0]);
     for (int i = 1; i < argc; i++) ATTEND_TRY(read_one(argc, argv, &i, given, options));
     if (options->help || options->command == COMMAND_INFO) return ATTEND_OK;
+    if (options->command == COMMAND_ROTARY) return positions_check_rotary(options);
+    ATTEND_TRY(positions_check(options));
     return check_sources(options, given);
 }

@@ -19,7 +19,8 @@ typedef enum command {
     COMMAND_COMPARE = 4,
     COMMAND_BENCH = 8,
     COMMAND_INFO = 16,
-    COMMAND_INSPECT = 32
+    COMMAND_INSPECT = 32,
+    COMMAND_ROTARY = 64
 } command;
 
 typedef enum layout { LAYOUT_AUTO, LAYOUT_BERT, LAYOUT_GPT2, LAYOUT_LLAMA, LAYOUT_TORCH } layout;
@@ -45,12 +46,12 @@ typedef struct feature_options {
     bool relative_bidirectional;
     int64_t relative_max_distance; /* 0: none */
     const char *seqlens_q, *starts_k, *cu_seqlens_q, *cu_seqlens_k, *segments_q, *segments_k;
-    const char *mask, *block_mask, *block_offsets, *block_indices, *bias, *alibi_slopes, *relative_table, *head_scales, *sinks, *positions;
+    const char *mask, *block_mask, *block_offsets, *block_indices, *bias, *alibi_slopes, *relative_table, *head_scales, *sinks, *positions, *position_table;
 } feature_options;
 
 typedef enum rotary_choice { ROTARY_AUTO, ROTARY_NO, ROTARY_GIVEN } rotary_choice;
 
-/* Where a token is: fields of attend_problem that begin with rotary or qk_norm. */
+/* Where a token is: fields of attend_problem that begin with rotary, qk_norm or absolute. */
 typedef struct turn_options {
     rotary_choice choice;
     attend_rotary rotary;
@@ -65,6 +66,9 @@ typedef struct turn_options {
     bool norm_given;
     attend_qk_norm norm;
     float norm_epsilon;
+    attend_absolute absolute; /* computed; learned ones are features.position_table */
+    double absolute_base;
+    bool backward;
 } turn_options;
 
 /* Texts point into argv; NULL: not given. */
@@ -91,7 +95,7 @@ typedef struct options {
     causal_choice causal_choice;
     attend_causal causal;
     const char *output, *lse;
-    const char *result, *result_lse; /* compare: what somebody else computed */
+    const char *result, *result_lse; /* compare, rotary: what somebody else computed */
     attend_device against;
     bool kernels, sweep, explain, strict;
 

@@ -1,5 +1,6 @@
 /* Every option of every command: its argument, where it belongs, how it is read, what --help says. */
 #include "options_table.h"
+#include "options_positions.h"
 #include "parse.h"
 #include "file/fail.h"
 
@@ -13,8 +14,11 @@ enum {
     BENCH = COMMAND_BENCH,
     INFO = COMMAND_INFO,
     INSPECT = COMMAND_INSPECT,
+    ROTARY = COMMAND_ROTARY,
+    LAYERS = RUN | COMPARE | INSPECT,
+    TURNING = LAYERS | ROTARY,
     COMPUTING = RUN | ATTENTION | COMPARE | BENCH | INSPECT,
-    ALL = COMPUTING | INFO
+    ALL = COMPUTING | ROTARY | INFO
 };
 
 static attend_status read_text(const option_row *row, const char *text, options *options)
@@ -67,63 +71,6 @@ static attend_status read_causal(const option_row *row, const char *text, option
     ATTEND_TRY(parse_choice(row->name, text, names, &index));
     options->causal_choice = CAUSAL_NAMED;
     options->causal = (attend_causal)index;
-    return ATTEND_OK;
-}
-
-static attend_status read_rotary(const option_row *row, const char *text, options *options)
-{
-    static const char *const names[] = {"auto", "none", "halves", "interleaved", NULL};
-    int index;
-    ATTEND_TRY(parse_choice(row->name, text, names, &index));
-    options->turn.choice = index < 2 ? (rotary_choice)index : ROTARY_GIVEN;
-    options->turn.rotary = index < 2 ? ATTEND_ROTARY_NONE : (attend_rotary)(index - 1);
-    return ATTEND_OK;
-}
-
-static attend_status read_rotary_base(const option_row *row, const char *text, options *options)
-{
-    return parse_numbers(row->name, text, 1, 1, &options->turn.base);
-}
-
-/* KIND,FACTOR[,ORIGINAL[,LOW,HIGH[,ATTENTION]]] */
-static attend_status read_rotary_scaling(const option_row *row, const char *text, options *options)
-{
-    static const char *const names[] = {"none", "linear", "ntk", "yarn", "llama3", NULL};
-    turn_options *t = &options->turn;
-    char kind[16];
-    double numbers[5] = {0};
-    size_t length = strcspn(text, ",");
-    int index;
-    snprintf(kind, sizeof kind, "%.*s", (int)length, text);
-    ATTEND_TRY(parse_choice(row->name, kind, names, &index));
-    t->scaling = (attend_rotary_scaling)index;
-    if (index == 0 && !text[length]) return ATTEND_OK;
-    ATTEND_TRY(parse_numbers(row->name, text + length + (text[length] == ','), 1, 5, numbers));
-    if (numbers[1] < 0 || numbers[1] > 1e15 || numbers[1] != (double)(int64_t)numbers[1])
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", whose length is not a whole number", row->name, text);
-    t->factor = numbers[0], t->original_seqlen = (int64_t)numbers[1];
-    t->low = numbers[2], t->high = numbers[3], t->attention_factor = numbers[4];
-    return ATTEND_OK;
-}
-
-static attend_status read_first_position(const option_row *row, const char *text, options *options)
-{
-    return parse_whole(row->name, text, 0, INT32_MAX, &options->turn.first_position);
-}
-
-/* KIND[,EPSILON] */
-static attend_status read_qk_norm(const option_row *row, const char *text, options *options)
-{
-    static const char *const names[] = {"none", "rms", "layer", NULL};
-    char kind[16];
-    double epsilon = 0;
-    size_t length = strcspn(text, ",");
-    int index;
-    snprintf(kind, sizeof kind, "%.*s", (int)length, text);
-    ATTEND_TRY(parse_choice(row->name, kind, names, &index));
-    if (text[length]) ATTEND_TRY(parse_numbers(row->name, text + length + 1, 1, 1, &epsilon));
-    options->turn.norm_given = true;
-    options->turn.norm = (attend_qk_norm)index, options->turn.norm_epsilon = (float)epsilon;
     return ATTEND_OK;
 }
 
@@ -274,13 +221,14 @@ static attend_status read_map(const option_row *row, const char *text, options *
 
 #define FIELD(name) offsetof(options, name)
 const option_row option_rows[] = {
-    {"--weights", "FILE", RUN | COMPARE | INSPECT, OF_LAYER, read_text, FIELD(weights), "a layer's weights, .safetensors"},
-    {"--layer", "N", RUN | COMPARE | INSPECT, OF_LAYER, read_layer, 0, "which layer of the file (the first)"},
-    {"--layout", "NAME", RUN | COMPARE | INSPECT, OF_LAYER, read_layout, 0, "its tensor names: auto, bert, gpt2, llama, torch (auto)"},
-    {"--name-prefix", "TEXT", RUN | COMPARE | INSPECT, OF_LAYER, read_text, FIELD(name_prefix), "only tensors whose names begin so"},
-    {"--input", "X.npy", RUN | COMPARE | INSPECT, OF_LAYER, read_text, FIELD(input), "[batch, seqlen, hidden] or [seqlen, hidden]"},
-    {"--heads", "H", RUN | COMPARE | INSPECT, OF_LAYER, read_count, FIELD(heads), "query heads (config.json beside the weights)"},
-    {"--kv-heads", "K", RUN | COMPARE | INSPECT, OF_LAYER, read_count, FIELD(kv_heads), "key and value heads (from the weights' shapes)"},
+    {"--weights", "FILE", LAYERS, OF_LAYER, read_text, FIELD(weights), "a layer's weights, .safetensors"},
+    {"--layer", "N", LAYERS, OF_LAYER, read_layer, 0, "which layer of the file (the first)"},
+    {"--layout", "NAME", LAYERS, OF_LAYER, read_layout, 0, "its tensor names: auto, bert, gpt2, llama, torch (auto)"},
+    {"--name-prefix", "TEXT", LAYERS, OF_LAYER, read_text, FIELD(name_prefix), "only tensors whose names begin so"},
+    {"--input", "X.npy", TURNING, OF_LAYER, read_text, FIELD(input),
+     "[batch, seqlen, hidden] or [seqlen, hidden]; of rotary [batch, seqlen, heads, head_dim]"},
+    {"--heads", "H", LAYERS, OF_LAYER, read_count, FIELD(heads), "query heads (config.json beside the weights)"},
+    {"--kv-heads", "K", LAYERS, OF_LAYER, read_count, FIELD(kv_heads), "key and value heads (from the weights' shapes)"},
     {"--q", "Q.npy", ATTENTION | COMPARE | INSPECT, OF_TENSORS, read_text, FIELD(q), "[batch, seqlen_q, heads, head_dim]"},
     {"--k", "K.npy", ATTENTION | COMPARE | INSPECT, OF_TENSORS, read_text, FIELD(k), "[batch, seqlen_k, kv_heads, head_dim]"},
     {"--v", "V.npy", ATTENTION | COMPARE | INSPECT, OF_TENSORS, read_text, FIELD(v), "[batch, seqlen_k, kv_heads, head_dim_v]; inspect can do without"},
@@ -306,9 +254,9 @@ const option_row option_rows[] = {
     {"--bias", "B.npy", COMPUTING, OF_ANY, read_text, FIELD(features.bias), "added to the scores; shaped as a mask"},
     {"--head-scales", "S.npy", COMPUTING, OF_ANY, read_text, FIELD(features.head_scales), "f32 [heads]: factors of the scale"},
     {"--sinks", "S.npy", COMPUTING, OF_ANY, read_text, FIELD(features.sinks), "f32 [heads]: logits that take part in softmax"},
-    {"--seqlens-q", "N.npy", COMPUTING, OF_ANY, read_text, FIELD(features.seqlens_q), "integers [batch]: queries of each entry"},
-    {"--starts-k", "N.npy", COMPUTING, OF_ANY, read_text, FIELD(features.starts_k), "integers [batch]: keys before are padding"},
-    {"--cu-seqlens-q", "N.npy", COMPUTING, OF_ANY, read_text, FIELD(features.cu_seqlens_q),
+    {"--seqlens-q", "N.npy", COMPUTING | ROTARY, OF_ANY, read_text, FIELD(features.seqlens_q), "integers [batch]: queries of each entry"},
+    {"--starts-k", "N.npy", COMPUTING | ROTARY, OF_ANY, read_text, FIELD(features.starts_k), "integers [batch]: keys before are padding"},
+    {"--cu-seqlens-q", "N.npy", COMPUTING | ROTARY, OF_ANY, read_text, FIELD(features.cu_seqlens_q),
      "integers [sequences + 1]: packed sequences begin there"},
     {"--cu-seqlens-k", "N.npy", COMPUTING, OF_ANY, read_text, FIELD(features.cu_seqlens_k), "the same of keys (as the queries)"},
     {"--segments-q", "S.npy", COMPUTING, OF_ANY, read_text, FIELD(features.segments_q),
@@ -323,21 +271,26 @@ const option_row option_rows[] = {
     {"--relative", "KIND,D", COMPUTING, OF_ANY, read_relative, 0, "T5's buckets up to distance D: one-sided, both"},
     {"--relative-table", "T.npy", COMPUTING, OF_ANY, read_text, FIELD(features.relative_table),
      "f32 [heads, buckets], or as T5 stores it [buckets, heads]"},
-    {"--rotary", "KIND", RUN | COMPARE | INSPECT, OF_LAYER, read_rotary, 0, "halves, interleaved, none; auto: as config.json says (auto)"},
-    {"--rotary-dim", "N", RUN | COMPARE | INSPECT, OF_LAYER, read_count, FIELD(turn.dim), "elements of a head that turn (all)"},
-    {"--rotary-base", "B", RUN | COMPARE | INSPECT, OF_LAYER, read_rotary_base, 0, "of the frequencies (10000)"},
-    {"--rotary-scaling", "KIND,...", RUN | COMPARE | INSPECT, OF_LAYER, read_rotary_scaling, 0,
+    {"--rotary", "KIND", TURNING, OF_LAYER, positions_read_rotary, 0, "halves, interleaved, none; auto: as config.json says (auto)"},
+    {"--rotary-dim", "N", TURNING, OF_LAYER, read_count, FIELD(turn.dim), "elements of a head that turn (all)"},
+    {"--rotary-base", "B", TURNING, OF_LAYER, positions_read_rotary_base, 0, "of the frequencies (10000)"},
+    {"--rotary-scaling", "KIND,...", TURNING, OF_LAYER, positions_read_rotary_scaling, 0,
      "linear, ntk, yarn or llama3, then factor[,trained length[,low,high[,attention factor]]]"},
-    {"--first-position", "N", RUN | COMPARE | INSPECT, OF_LAYER, read_first_position, 0, "of the first token (0)"},
-    {"--positions", "P.npy", RUN | COMPARE | INSPECT, OF_LAYER, read_text, FIELD(features.positions),
-     "integers [batch, seqlen]: of each token"},
-    {"--qk-norm", "KIND[,E]", RUN | COMPARE | INSPECT, OF_LAYER, read_qk_norm, 0,
+    {"--absolute", "KIND", LAYERS, OF_LAYER, positions_read_absolute, 0,
+     "added to the input: sinusoidal; sinusoidal-halves, all sines first; none (none)"},
+    {"--absolute-base", "B", LAYERS, OF_LAYER, positions_read_absolute_base, 0, "of the sinusoids (10000)"},
+    {"--position-table", "T.npy", LAYERS, OF_LAYER, read_text, FIELD(features.position_table),
+     "learned positions added to the input, [positions, hidden]"},
+    {"--first-position", "N", TURNING, OF_LAYER, positions_read_first_position, 0, "of the first token (0)"},
+    {"--positions", "P.npy", TURNING, OF_LAYER, read_text, FIELD(features.positions), "integers [batch, seqlen]: of each token"},
+    {"--qk-norm", "KIND[,E]", TURNING, OF_LAYER, positions_read_qk_norm, 0,
      "of Q and K: none, rms, layer; and its epsilon (as the checkpoint)"},
-    {"--output", "FILE", COMPUTING, OF_ANY, read_text, FIELD(output),
+    {"--backward", NULL, ROTARY, OF_ANY, read_flag, FIELD(turn.backward), "turn the other way, as gradients are"},
+    {"--output", "FILE", COMPUTING | ROTARY, OF_ANY, read_text, FIELD(output),
      "the result, .npy or .safetensors; the picture of a sweep or of inspect, .png"},
     {"--lse", "L.npy", RUN | ATTENTION | COMPARE, OF_ANY, read_text, FIELD(lse), "log-sum-exp, f32 [batch, heads, seqlen_q]"},
     {"--against", "DEVICE", COMPARE, OF_ANY, read_against, 0, "reference; cpu, cuda: also run there (reference)"},
-    {"--result", "Z.npy", COMPARE, OF_LAYER | OF_TENSORS, read_text, FIELD(result), "judge this result instead of running"},
+    {"--result", "Z.npy", COMPARE | ROTARY, OF_LAYER | OF_TENSORS, read_text, FIELD(result), "judge this result instead of running"},
     {"--result-lse", "L.npy", COMPARE, OF_TENSORS, read_text, FIELD(result_lse), "and its log-sum-exp"},
     {"--tokens", "FILE", INSPECT, OF_ANY, read_text, FIELD(inspect.tokens), "text with a token a line: labels"},
     {"--top", "N", INSPECT, OF_ANY, read_top, 0, "keys to list for a query (5)"},

@@ -1,6 +1,7 @@
 /* Turns found tensors into a layer: shapes tell the dims, config.json or the command line the number of
  * heads. */
 #include "weights.h"
+#include "features.h"
 #include "file/fail.h"
 
 #include <inttypes.h>
@@ -98,7 +99,8 @@ static attend_status set_rotary(const char *path, const options *o, layer *layer
 {
     const turn_options *given = &o->turn, *t = given->choice == ROTARY_GIVEN ? given : &layer->config.turn;
     attend_problem *p = &layer->problem;
-    const bool parameters = given->dim || given->base != 0 || given->scaling || given->first_position || o->features.positions;
+    const bool placed = given->first_position || o->features.positions;
+    const bool parameters = given->dim || given->base != 0 || given->scaling || (placed && !p->absolute);
     if (given->choice != ROTARY_GIVEN && t->choice == ROTARY_GIVEN && t->refused && given->choice != ROTARY_NO)
         return attend_file_fail(
             ATTEND_UNSUPPORTED,
@@ -115,15 +117,7 @@ static attend_status set_rotary(const char *path, const options *o, layer *layer
             path);
     }
     layer->rotary_by = t == given ? "--rotary" : "config.json";
-    p->rotary = t->rotary;
-    p->rotary_dim = given->dim ? given->dim : t->dim ? t->dim : t->part > 0 ? (int64_t)(t->part * (double)p->head_dim) : 0;
-    p->rotary_base = given->base != 0 ? given->base : t->base;
-    const turn_options *scaling = given->scaling ? given : t;
-    p->rotary_scaling = scaling->scaling, p->rotary_factor = scaling->factor,
-    p->rotary_original_seqlen = scaling->original_seqlen;
-    p->rotary_low = scaling->low, p->rotary_high = scaling->high, p->rotary_attention_factor = scaling->attention_factor;
-    p->rotary_untruncated = scaling->untruncated;
-    p->first_position = given->first_position;
+    features_set_rotary(given, t, p);
     return ATTEND_OK;
 }
 
@@ -162,6 +156,9 @@ attend_status layer_find(const attend_safetensors *file, const options *options,
     layer->problem.softcap = layer->config.softcap;
     ATTEND_TRY(count_heads(file->input.path, options, layer, &e));
     ATTEND_TRY(set_norms(file, options, layer));
+    layer->problem.absolute = options->features.position_table ? ATTEND_ABSOLUTE_LEARNED : options->turn.absolute;
+    layer->problem.absolute_base = options->turn.absolute_base;
+    layer->problem.first_position = options->turn.first_position;
     return set_rotary(file->input.path, options, layer);
 }
 
@@ -233,6 +230,20 @@ static attend_status load_norms(const attend_safetensors *file, attend_dtype dty
                                     "%s: %s%s is not a vector of head_dim (%" PRId64 ") elements, the norm that attend run knows",
                                     file->input.path, layer->found.prefix, name, p->head_dim);
     }
+    return ATTEND_OK;
+}
+
+attend_status layer_load_table(const char *path, pool *pool, attend_problem *p, layer *layer)
+{
+    attend_array array;
+    if (!path) return ATTEND_OK;
+    ATTEND_TRY(array_load(path, &array));
+    ATTEND_TRY(array_to_tensor(pool, path, &array, p->dtype, &layer->weights.position_table));
+    const attend_tensor *t = &layer->weights.position_table;
+    if (t->rank != 2 || t->shape[0] < 1 || t->shape[1] != p->hidden_size)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s: expected a table [positions, %" PRId64 "], as wide as the layer's input", path,
+                                p->hidden_size);
+    p->max_positions = t->shape[0];
     return ATTEND_OK;
 }
 

@@ -22,6 +22,8 @@ typedef struct layer {
 
 /* Finds the layer and the heads. Reads no data yet. */
 attend_status layer_find(const attend_safetensors *file, const options *options, layer *layer);
+/* Learned positions from a file of their own, which the problem then announces; path NULL: none. */
+attend_status layer_load_table(const char *path, pool *pool, attend_problem *problem, layer *layer);
 /* Reads the weights in `dtype`. */
 attend_status layer_load(const attend_safetensors *file, attend_dtype dtype, pool *pool, layer *layer);
 

@@ -1,0 +1,97 @@
+/* Options that say where tokens are, and how Q and K are normalised. */
+#include "options_positions.h"
+#include "parse.h"
+#include "file/fail.h"
+
+#include <stdio.h>
+#include <string.h>
+
+attend_status positions_read_rotary(const option_row *row, const char *text, options *options)
+{
+    static const char *const names[] = {"auto", "none", "halves", "interleaved", NULL};
+    int index;
+    ATTEND_TRY(parse_choice(row->name, text, names, &index));
+    options->turn.choice = index < 2 ? (rotary_choice)index : ROTARY_GIVEN;
+    options->turn.rotary = index < 2 ? ATTEND_ROTARY_NONE : (attend_rotary)(index - 1);
+    return ATTEND_OK;
+}
+
+attend_status positions_read_rotary_base(const option_row *row, const char *text, options *options)
+{
+    return parse_numbers(row->name, text, 1, 1, &options->turn.base);
+}
+
+/* KIND,FACTOR[,ORIGINAL[,LOW,HIGH[,ATTENTION]]] */
+attend_status positions_read_rotary_scaling(const option_row *row, const char *text, options *options)
+{
+    static const char *const names[] = {"none", "linear", "ntk", "yarn", "llama3", NULL};
+    turn_options *t = &options->turn;
+    char kind[16];
+    double numbers[5] = {0};
+    size_t length = strcspn(text, ",");
+    int index;
+    snprintf(kind, sizeof kind, "%.*s", (int)length, text);
+    ATTEND_TRY(parse_choice(row->name, kind, names, &index));
+    t->scaling = (attend_rotary_scaling)index;
+    if (index == 0 && !text[length]) return ATTEND_OK;
+    ATTEND_TRY(parse_numbers(row->name, text + length + (text[length] == ','), 1, 5, numbers));
+    if (numbers[1] < 0 || numbers[1] > 1e15 || numbers[1] != (double)(int64_t)numbers[1])
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", whose length is not a whole number", row->name, text);
+    t->factor = numbers[0], t->original_seqlen = (int64_t)numbers[1];
+    t->low = numbers[2], t->high = numbers[3], t->attention_factor = numbers[4];
+    return ATTEND_OK;
+}
+
+attend_status positions_read_first_position(const option_row *row, const char *text, options *options)
+{
+    return parse_whole(row->name, text, 0, INT32_MAX, &options->turn.first_position);
+}
+
+/* KIND[,EPSILON] */
+attend_status positions_read_qk_norm(const option_row *row, const char *text, options *options)
+{
+    static const char *const names[] = {"none", "rms", "layer", NULL};
+    char kind[16];
+    double epsilon = 0;
+    size_t length = strcspn(text, ",");
+    int index;
+    snprintf(kind, sizeof kind, "%.*s", (int)length, text);
+    ATTEND_TRY(parse_choice(row->name, kind, names, &index));
+    if (text[length]) ATTEND_TRY(parse_numbers(row->name, text + length + 1, 1, 1, &epsilon));
+    options->turn.norm_given = true;
+    options->turn.norm = (attend_qk_norm)index, options->turn.norm_epsilon = (float)epsilon;
+    return ATTEND_OK;
+}
+
+attend_status positions_read_absolute(const option_row *row, const char *text, options *options)
+{
+    static const char *const names[] = {"none", "sinusoidal", "sinusoidal-halves", NULL};
+    int index;
+    ATTEND_TRY(parse_choice(row->name, text, names, &index));
+    options->turn.absolute = (attend_absolute)index;
+    return ATTEND_OK;
+}
+
+attend_status positions_read_absolute_base(const option_row *row, const char *text, options *options)
+{
+    return parse_numbers(row->name, text, 1, 1, &options->turn.absolute_base);
+}
+
+attend_status positions_check(const options *o)
+{
+    if (o->turn.absolute && o->features.position_table)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--absolute and --position-table exclude each other: positions are computed or learned");
+    if (o->turn.absolute_base != 0 && !o->turn.absolute)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--absolute-base is given without --absolute, which it belongs to");
+    return ATTEND_OK;
+}
+
+attend_status positions_check_rotary(const options *o)
+{
+    if (!o->input) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--input is missing; attend rotary --help lists what is needed");
+    if (o->turn.choice != ROTARY_GIVEN && !o->turn.norm)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "there is nothing to apply: give --rotary halves or interleaved, or --qk-norm rms or layer");
+    if (!o->output == !o->result)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "give either --output, where to write, or --result, what to judge");
+    return ATTEND_OK;
+}

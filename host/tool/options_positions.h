@@ -1,0 +1,20 @@
+/* Options that say where tokens are: readers of rows of the table, and what has to fit together. */
+#ifndef ATTEND_TOOL_OPTIONS_POSITIONS_H
+#define ATTEND_TOOL_OPTIONS_POSITIONS_H
+
+#include "options_table.h"
+
+attend_status positions_read_rotary(const option_row *row, const char *text, options *options);
+attend_status positions_read_rotary_base(const option_row *row, const char *text, options *options);
+attend_status positions_read_rotary_scaling(const option_row *row, const char *text, options *options);
+attend_status positions_read_first_position(const option_row *row, const char *text, options *options);
+attend_status positions_read_qk_norm(const option_row *row, const char *text, options *options);
+attend_status positions_read_absolute(const option_row *row, const char *text, options *options);
+attend_status positions_read_absolute_base(const option_row *row, const char *text, options *options);
+
+/* Of a layer. */
+attend_status positions_check(const options *options);
+/* Of attend rotary. */
+attend_status positions_check_rotary(const options *options);
+
+#endif
