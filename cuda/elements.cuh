@@ -1,6 +1,6 @@
-// Scores that are more than scale·q·k, and keys that are hidden one by one (host/score.h). S goes through shared memory, each
-// lane's part in a column of its own, so that one copy of attend_element_score serves all elements; problems without such terms
-// never get here.
+// Keys that are hidden one by one, and scores that are more than scale·q·k: host/score.h, for all columns of a lane at once. What
+// a row sees of a tile is a bit a column, known before S is, so that neither needs registers while the other has them; terms are
+// added to S where it is, a feature after the other, so that a score costs what its features do.
 #pragma once
 
 #include "mma_block.cuh"
@@ -8,44 +8,90 @@
 namespace attend
 {
 
-// Floats of a block's S, behind what else lies in shared memory.
-template <typename tile> constexpr int element_bytes() { return tile::rows * tile::keys * 4; }
-
-// Element c of a lane's row i, c counting its columns, is element (i / 2, c / 2, 2·(i % 2) + c % 2) of S.
+// Column c of a lane's row i, c counting the lane's columns, is element (i / 2, c / 2, 2·(i % 2) + c % 2) of S.
+template <typename tile> constexpr int lane_columns = 4 * tile::key_steps;
 template <typename tile> __device__ int element_column(int c) { return lane_column(c / 2, c % 2); }
 
-template <typename tile>
-__device__ void score_elements(typename tile::scores &s, const attend_kernel_args &args, const mma_block<tile> &block, int key,
-                               float *elements)
+// ---- what rows see ----
+
+// How many of a lane's columns lie before column `end` of the tile.
+template <typename tile> __device__ int columns_before(int end)
 {
-    constexpr int columns = 4 * tile::key_steps;
-    float *const mine = elements + threadIdx.x;
-    const bool scored = block.scored; // else scores stay products, and the scale is the softmax's
+    const int within = max(0, min(end, tile::keys));
+    return within / 8 * 2 + max(0, min(within % 8 - lane_column(0, 0), 2));
+}
+template <typename tile> __device__ uint32_t columns_between(int begin, int end)
+{
+    static_assert(lane_columns<tile> <= 16, "a row's bits are half a register");
+    const uint32_t before = (1u << columns_before<tile>(begin)) - 1, past = (1u << columns_before<tile>(end)) - 1;
+    return past & ~before;
+}
+
+// Which of these columns segments, blocks, prefix and mask do not hide from a row: attend_element_visible, with all that is the
+// row's looked up once, and loads that do not wait for each other.
+template <typename tile>
+__device__ uint32_t shown_columns(uint32_t columns, const attend_kernel_args &args, const mma_block<tile> &block, int row,
+                                  int key)
+{
+    const attend_problem &p = args.problem;
+    const attend_terms &t = args.terms;
+    const attend_sequence &s = block.sequence;
+    const int64_t query = block.rows.query(row);
+    const attend_head head = block.head_of(args, row);
+    if (attend_has_gap(&p)) {
+        const int64_t prefix_end = min(s.start + p.prefix, s.seqlen_k);
+        columns &= ~columns_between<tile>(static_cast<int>(prefix_end) - key,
+                                          static_cast<int>(max(prefix_end, attend_local_begin(&p, &s, query))) - key);
+    }
+    if (p.segments) {
+        const int32_t mine = attend_segment(&t.segments_q, &s, (s.first_q + query) * t.segments_q.query);
+        const int32_t *const ids =
+            static_cast<const int32_t *>(t.segments_k.data) + s.batch * t.segments_k.batch + (s.first_k + key) * t.segments_k.key;
 #pragma unroll
-    for (int i = 0; i < tile::lane_rows; i++)
+        for (int c = 0; c < lane_columns<tile>; c++)
+            if (columns >> c & 1 && ids[element_column<tile>(c) * t.segments_k.key] != mine) columns &= ~(1u << c);
+    }
+    if (p.block_q > 0) {
+        const int64_t block_q = query / p.block_q;
+        const int block_k = static_cast<int>(min(p.block_k, int64_t(INT_MAX)));
+        int last = -1;
+        bool shown = false;
+#pragma unroll 1
+        for (uint32_t left = columns; left; left &= left - 1) {
+            const int c = __ffs(left) - 1, of = (key + element_column<tile>(c)) / block_k;
+            if (of != last) shown = attend_block_visible(&head, block_q, of);
+            last = of;
+            if (!shown) columns &= ~(1u << c);
+        }
+    }
+    if (p.mask_axes) {
+        const uint8_t *const mask =
+            static_cast<const uint8_t *>(t.mask.data) + head.mask + query * t.mask.query + key * t.mask.key;
 #pragma unroll
-        for (int c = 0; c < columns; c++) mine[(i * columns + c) * tile::threads] = s[i / 2][c / 2][i % 2 * 2 + c % 2];
+        for (int c = 0; c < lane_columns<tile>; c++)
+            if (columns >> c & 1 && !mask[element_column<tile>(c) * t.mask.key]) columns &= ~(1u << c);
+    }
+    return columns;
+}
+
+// Which of a lane's columns each of its rows sees, a bit each: rows 2i and 2i + 1 have the halves of visible[i].
+template <typename tile>
+__device__ void visible_columns(uint32_t (&visible)[tile::m], const attend_kernel_args &args, const mma_block<tile> &block,
+                                int key)
+{
+#pragma unroll
+    for (int i = 0; i < tile::m; i++) visible[i] = 0;
 #pragma unroll 1
     for (int i = 0; i < tile::lane_rows; i++) {
         const int row = warp_row<tile>() + lane_row(i);
         const key_interval keys = block.sight[row];
-        const attend_head head = block.head_of(args, row);
-        const int64_t query = block.rows.query(row);
-#pragma unroll 1
-        for (int c = 0; c < columns; c++) {
-            float &element = mine[(i * columns + c) * tile::threads];
-            const int column = key + element_column<tile>(c);
-            if (!keys.holds(column) || !attend_element_visible(&head, query, column))
-                element = -INFINITY;
-            else if (scored)
-                element = attend_visible_score(&head, query, column, element);
-        }
+        uint32_t columns = columns_between<tile>(keys.begin - key, keys.end - key);
+        if (block.hides && columns) columns = shown_columns(columns, args, block, row, key);
+#pragma unroll
+        for (int j = 0; j < tile::m; j++) visible[j] |= j == i / 2 ? columns << i % 2 * 16 : 0;
     }
-#pragma unroll
-    for (int i = 0; i < tile::lane_rows; i++)
-#pragma unroll
-        for (int c = 0; c < columns; c++) s[i / 2][c / 2][i % 2 * 2 + c % 2] = mine[(i * columns + c) * tile::threads];
 }
+__device__ inline bool sees_column(uint32_t visible, int i, int c) { return visible >> (i % 2 * 16 + c) & 1; }
 
 // Whether none of the warp's rows sees a key of the tile, as far as segments, blocks and prefix tell. A lane looks at a row.
 template <typename tile> __device__ bool tile_hidden(const attend_kernel_args &args, const mma_block<tile> &block, int key)
@@ -65,30 +111,97 @@ template <typename tile> __device__ bool tile_hidden(const attend_kernel_args &a
     return __all_sync(~0u, hidden);
 }
 
-// Which of a lane's columns each of its rows sees, a bit each.
-template <typename tile>
-__device__ void visible_columns(uint32_t (&visible)[tile::lane_rows], const attend_kernel_args &args,
-                                const mma_block<tile> &block, int key)
+// ---- what scores are ----
+
+// What a row adds to its scores, behind all else in shared memory, made once.
+struct row_terms {
+    float scale, slope;
+    int64_t position;       // of the query, among the keys
+    int64_t bias, relative; // elements before the row's
+};
+template <typename tile> constexpr int term_bytes() { return tile::rows * sizeof(row_terms); }
+
+template <typename tile> __device__ row_terms terms_of(const attend_kernel_args &args, const mma_block<tile> &block, int row)
+{
+    if (row >= block.rows.valid) return {0, 0, 0, 0, 0};
+    const attend_head head = block.head_of(args, row);
+    const int64_t query = block.rows.query(row);
+    return {head.scale, head.slope, attend_position(&args.problem, &block.sequence, query),
+            head.bias + query * args.terms.bias.query, head.relative};
+}
+
+// f(score, c) of all columns c of a lane's row i.
+template <typename tile, typename F> __device__ void each_score(typename tile::scores &s, int i, const F &f)
 {
 #pragma unroll
-    for (int i = 0; i < tile::lane_rows; i++) visible[i] = 0;
-#pragma unroll 1
-    for (int i = 0; i < tile::lane_rows; i++) {
-        const int row = warp_row<tile>() + lane_row(i);
-        const key_interval keys = block.sight[row];
-        uint32_t bits = 0;
-#pragma unroll 1
-        for (int c = 0; c < 4 * tile::key_steps; c++) {
-            const int column = key + element_column<tile>(c);
-            bool sees = keys.holds(column);
-            if (sees && block.hides) {
-                const attend_head head = block.head_of(args, row);
-                sees = attend_element_visible(&head, block.rows.query(row), column);
-            }
-            bits |= uint32_t(sees) << c;
-        }
+    for (int c = 0; c < lane_columns<tile>; c++) f(s[i / 2][c / 2][i % 2 * 2 + c % 2], c);
+}
+
+template <typename tile> __device__ void hide(typename tile::scores &s, const uint32_t (&visible)[tile::m])
+{
 #pragma unroll
-        for (int j = 0; j < tile::lane_rows; j++) visible[j] = j == i ? bits : visible[j];
+    for (int i = 0; i < tile::lane_rows; i++)
+        each_score<tile>(s, i, [&](float &score, int c) {
+            if (!sees_column(visible[i / 2], i, c)) score = -INFINITY;
+        });
+}
+
+__device__ inline float to_float(float x) { return x; }
+__device__ inline float to_float(__half x) { return __half2float(x); }
+__device__ inline float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
+
+template <typename tile, typename B>
+__device__ void add_bias(typename tile::scores &s, int i, const attend_plane &bias, int64_t row, int key, uint32_t visible)
+{
+    const B *const of_row = static_cast<const B *>(bias.data) + row + (key + lane_column(0, 0)) * bias.key;
+    each_score<tile>(s, i, [&](float &score, int c) {
+        if (!sees_column(visible, i, c)) return;
+        const float b = to_float(of_row[(c / 2 * 8 + c % 2) * bias.key]);
+        score = b == -INFINITY ? b : score + b;
+    });
+}
+
+// S from scale·q·k to all that attend_visible_score says, for the keys that a row sees. A row after the other: registers are
+// dear.
+template <typename tile>
+__device__ void add_terms(typename tile::scores &s, const attend_kernel_args &args, const row_terms *terms, int key,
+                          const uint32_t (&visible)[tile::m])
+{
+    const attend_problem &p = args.problem;
+    const attend_terms &t = args.terms;
+#pragma unroll
+    for (int i = 0; i < tile::lane_rows; i++) {
+        const row_terms &row = terms[warp_row<tile>() + lane_row(i)];
+        const float scale = row.scale;
+        each_score<tile>(s, i, [&](float &score, int) { score *= scale; });
+        if (p.softcap > 0) {
+            const float inverse = 1 / p.softcap;
+            each_score<tile>(s, i, [&](float &score, int) { score = p.softcap * tanhf(score * inverse); });
+        }
+        if (p.alibi) {
+            const float slope = row.slope, from = static_cast<float>(key + lane_column(0, 0) - row.position);
+            if (p.alibi == ATTEND_ALIBI_CAUSAL)
+                each_score<tile>(s, i, [&](float &score, int c) { score += slope * (from + (c / 2 * 8 + c % 2)); });
+            else
+                each_score<tile>(s, i, [&](float &score, int c) { score -= slope * fabsf(from + (c / 2 * 8 + c % 2)); });
+        }
+        if (p.relative_buckets > 0) {
+            const int limit = static_cast<int>(p.relative_max_distance);
+            const int from = static_cast<int>(attend_clamp(key - row.position, -limit - tile::keys, limit)) + lane_column(0, 0);
+            const int32_t *const buckets = t.relative_buckets + limit;
+            const float *const table = static_cast<const float *>(t.relative_table.data) + row.relative;
+            each_score<tile>(s, i, [&](float &score, int c) {
+                score += table[buckets[max(-limit, min(from + (c / 2 * 8 + c % 2), limit))] * t.relative_table.key];
+            });
+        }
+        if (p.bias_axes) {
+            if (t.bias.dtype == ATTEND_F32)
+                add_bias<tile, float>(s, i, t.bias, row.bias, key, visible[i / 2]);
+            else if (t.bias.dtype == ATTEND_F16)
+                add_bias<tile, __half>(s, i, t.bias, row.bias, key, visible[i / 2]);
+            else
+                add_bias<tile, __nv_bfloat16>(s, i, t.bias, row.bias, key, visible[i / 2]);
+        }
     }
 }
 

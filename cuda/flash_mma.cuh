@@ -1,7 +1,7 @@
 // Attention on the tensor cores: FlashAttention-2 (arXiv:2307.08691) on mma.sync, ldmatrix and cp.async, fp16 or bf16 in and out.
 // For a tile of query rows Q and, one after the other, the tiles K, V of keys:
 //     S = Q·Kᵀ;  r' = max(r, c·rowmax S);  P = 2^(c·S - r');  l = l·2^(r - r') + rowsum P;  O = O·2^(r - r') + P·V
-// and in the end out = O / l, lse = ln 2·r + ln l, where c = scale·log2 e. O is multiplied only where a maximum of the warp moved.
+// and in the end out = O / l, lse = ln 2·r + ln l, where c = scale·log2 e. O is multiplied where a maximum of the warp moved.
 //
 // Rows of a block: the queries of all heads that share a KV head, query by query, so that K and V are read once for them.
 // A warp owns 16·m rows: O (16·m x dim) and S (16·m x keys) in its registers, fp32. Shared memory holds Q, one K and one V,
@@ -87,8 +87,8 @@ template <typename tile> struct query_operand<tile, true> {
 
 // S = Q·Kᵀ, a step of 16 dims after the other. Tiles that are not the rule take their code as a loop, and Q from shared memory.
 template <typename tile>
-__device__ void multiply_step(typename tile::scores &s, const uint32_t (&a)[tile::m][4],
-                              const typename tile::k_fragments &k, int step)
+__device__ void multiply_step(typename tile::scores &s, const uint32_t (&a)[tile::m][4], const typename tile::k_fragments &k,
+                              int step)
 {
 #pragma unroll
     for (int n = 0; n < tile::key_steps; n++) {
@@ -124,8 +124,7 @@ __device__ void multiply_keys(typename tile::scores &s, const query_operand<tile
     }
 }
 template <typename tile>
-__device__ void multiply_keys_looped(typename tile::scores &s, const query_operand<tile> &q,
-                                     const typename tile::k_fragments &k)
+__device__ void multiply_keys_looped(typename tile::scores &s, const query_operand<tile> &q, const typename tile::k_fragments &k)
 {
     clear<tile>(s);
 #pragma unroll 1
@@ -139,8 +138,7 @@ __device__ void multiply_keys_looped(typename tile::scores &s, const query_opera
 
 // O += P·V
 template <typename tile>
-__device__ void multiply_values(typename tile::output &o, const typename tile::weights &p,
-                                const typename tile::v_fragments &v)
+__device__ void multiply_values(typename tile::output &o, const typename tile::weights &p, const typename tile::v_fragments &v)
 {
     const auto values = v.here();
 #pragma unroll
@@ -155,20 +153,6 @@ __device__ void multiply_values(typename tile::output &o, const typename tile::w
                 mma<typename tile::element>(o[i][2 * n + 1], p[i][step], b[2], b[3]);
             }
         }
-}
-
-// What a row does not see scores -inf, whatever its value.
-template <typename tile> __device__ void mask(typename tile::scores &s, const mma_block<tile> &block, int key)
-{
-#pragma unroll
-    for (int i = 0; i < tile::lane_rows; i++) {
-        const key_interval keys = block.sight[warp_row<tile>() + lane_row(i)];
-#pragma unroll
-        for (int n = 0; n < 2 * tile::key_steps; n++)
-#pragma unroll
-            for (int e = i % 2 * 2; e < i % 2 * 2 + 2; e++)
-                if (!keys.holds(key + lane_column(n, e))) s[i / 2][n][e] = -INFINITY;
-    }
 }
 
 // The rows' references follow their maxima; l and O follow where one moves, which the usual tile's do not.
@@ -224,7 +208,11 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
 
     if (threadIdx.x == 0) block.find(args, order);
     __syncthreads();
-    if (threadIdx.x < tile::rows) block.look(args.problem, threadIdx.x);
+    row_terms *const terms = reinterpret_cast<row_terms *>(&block + 1);
+    if (threadIdx.x < tile::rows) {
+        block.look(args.problem, threadIdx.x);
+        if (block.scored) terms[threadIdx.x] = terms_of(args, block, threadIdx.x);
+    }
     if (args.problem.segments) block.note_segments(args.terms, threadIdx.x / 32);
     __syncthreads();
     if (threadIdx.x < 32) block.start(args);
@@ -248,7 +236,6 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
                    : copy::part(to, from, c.step,
                                 static_cast<int>(min(int64_t(keys), block.sequence.seqlen_k - int64_t(t) * keys)), c.dims);
     };
-    float *const elements = reinterpret_cast<float *>(&block + 1);
     const float scale = block.scored ? log2e : fabsf(problem.softmax_scale) * log2e;
     const auto k_fragments = across_first<kv_tile, tile::k_at>(q_shared);
     const auto v_fragments = down_first<kv_tile, tile::v_at>(q_shared, 0);
@@ -280,14 +267,16 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
         if (border && block.searches && threadIdx.x < 32 && t + 1 == seen.end) block.go_on(args, t + 1);
         if (sees) {
             typename tile::scores s;
-            if (border)
+            if (border) {
+                const bool hides = !whole && (block.hides || warp_seen.border(t));
+                uint32_t visible[tile::m];
+                if (hides || problem.bias_axes) visible_columns<tile>(visible, args, block, key);
                 multiply_keys_looped<tile>(s, q, k_fragments);
-            else
+                if (block.scored) add_terms<tile>(s, args, terms, key, visible);
+                if (hides) hide<tile>(s, visible);
+            } else {
                 multiply_keys<tile>(s, q, k_fragments);
-            if (border && !whole && (block.scored || block.hides))
-                score_elements<tile>(s, args, block, key, elements);
-            else if (border && warp_seen.border(t))
-                mask<tile>(s, block, key);
+            }
             follow<tile>(state, o, s, scale);
             weigh<tile>(p, state, s, scale);
         }
@@ -295,7 +284,7 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
         if (!border) {
             __syncthreads(); // V is here, and nobody reads K any more
         } else if (__syncthreads_or(holds_poison<T, kv_tile, threads>(v_bytes))) {
-            uint32_t visible[tile::lane_rows];
+            uint32_t visible[tile::m];
             visible_columns<tile>(visible, args, block, key);
             take_poison<T>(o, v_fragments, visible);
             __syncthreads();

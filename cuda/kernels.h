@@ -36,8 +36,8 @@ typedef struct attend_kernel_args {
     int64_t first_block, block_count;       /* launch so many blocks of the grid from the first on; block_count 0: all of them */
 } attend_kernel_args;
 
-/* Whether scores pass through attend_element_score() one by one: heads with scales of their own are scored like that too. */
-ATTEND_SHARED bool attend_scores_elements(const attend_problem *p) { return attend_is_elementwise(p) || p->head_scales; }
+/* Whether scores are more than softmax_scale·q·k. */
+ATTEND_SHARED bool attend_scores_terms(const attend_problem *p) { return attend_adds_terms(p) || p->head_scales; }
 
 /* How a row cuts a problem into blocks. */
 typedef struct attend_kernel_grid {
@@ -49,7 +49,7 @@ typedef struct attend_kernel_grid {
 typedef struct attend_kernel_row {
     attend_kernel_info info;
     bool any_alignment;           /* also takes tensors whose rows are not aligned to 16 bytes */
-    int64_t element_bytes;        /* of shared memory, more than info says, where scores are elements */
+    int64_t term_bytes;           /* of shared memory, more than info says, where attend_scores_terms() */
     int64_t (*partial_bytes)(const attend_problem *problem); /* NULL: none */
     bool (*grid)(const attend_problem *problem, attend_kernel_grid *grid); /* false: more blocks than a grid holds */
     cudaError_t (*prepare)(void); /* for the current device, before the first launch */

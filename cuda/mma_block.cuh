@@ -91,7 +91,7 @@ template <typename tile> struct mma_block {
         place = place_block(order, blockIdx.x);
         sequence = attend_sequence_of(&p, &args.lists, place.batch);
         chunk = static_cast<int>(place.tile % args.chunks);
-        scored = attend_adds_terms(&p) || p.head_scales;
+        scored = attend_scores_terms(&p);
         searches = attend_hides_tiles(&p);
         hides = searches || p.mask_axes;
         const int64_t row0 = place.tile / args.chunks * tile::rows;

@@ -56,7 +56,7 @@ template <typename tile, mma_kernel *kernel> cudaError_t prepare_mma()
     if (error == cudaSuccess) error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
     if (error != cudaSuccess) return error;
     return cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                std::min(most, shared_bytes<tile>() + element_bytes<tile>()));
+                                std::min(most, shared_bytes<tile>() + term_bytes<tile>()));
 }
 
 template <typename tile, mma_kernel *kernel, combine_kernel *merge>
@@ -73,9 +73,8 @@ cudaError_t launch_mma(const attend_kernel_args *given, cudaStream_t stream)
     const uint32_t blocks = blocks_to_launch(args, order, &last);
     if (blocks == 0) return cudaSuccess;
     void *parameters[] = {&args, &order};
-    cudaError_t error =
-        cudaLaunchKernel(reinterpret_cast<const void *>(kernel), blocks, tile::threads, parameters,
-                         shared_bytes<tile>() + (attend_scores_elements(&p) ? element_bytes<tile>() : 0), stream);
+    cudaError_t error = cudaLaunchKernel(reinterpret_cast<const void *>(kernel), blocks, tile::threads, parameters,
+                                         shared_bytes<tile>() + (attend_scores_terms(&p) ? term_bytes<tile>() : 0), stream);
     if (error != cudaSuccess || args.chunks == 1 || !last) return error;
     const unsigned dims = static_cast<unsigned>(p.head_dim_v);
     return cudaLaunchKernel(reinterpret_cast<const void *>(merge), static_cast<unsigned>(p.batch * p.num_heads * p.seqlen_q),
@@ -88,7 +87,7 @@ attend_kernel_row mma_row(const char *name, attend_dtype dtype)
     return {{name, ATTEND_CUDA, dtype, tile::dim, tile::dim, 80, tile::rows, tile::keys, tile::threads, shared_bytes<tile>(),
              ATTEND_FEATURES_INTERVAL | ATTEND_FEATURES_ELEMENT | ATTEND_FEATURES_HEAD},
             false,
-            element_bytes<tile>(),
+            term_bytes<tile>(),
             partial_bytes,
             mma_grid<tile>,
             prepare_mma<tile, kernel>,

@@ -86,9 +86,9 @@ template <typename T> __device__ uint32_t sight(uint32_t visible, int column)
 }
 
 // O of a warp's 16·m rows takes the poison of the keys that they see: a bit for each of a lane's columns, four a step of 16 keys.
-// Row 2i + h of a lane is row h of the i-th fragment.
+// Row 2i + h of a lane is row h of the i-th fragment, and has half h of visible[i].
 template <typename T, typename tile, int at, int m>
-__device__ void take_poison(float (&o)[m][tile::dim / 8][4], const fragments<tile, at> &v, const uint32_t (&visible)[2 * m])
+__device__ void take_poison(float (&o)[m][tile::dim / 8][4], const fragments<tile, at> &v, const uint32_t (&visible)[m])
 {
 #pragma unroll
     for (int n = 0; n < tile::dim / 16; n++) {
@@ -101,8 +101,8 @@ __device__ void take_poison(float (&o)[m][tile::dim / 8][4], const fragments<til
             for (int i = 0; i < 4; i++) b[i] = counters<T>(b[i]);
 #pragma unroll
             for (int i = 0; i < m; i++) {
-                const uint32_t a[4] = {sight<T>(visible[2 * i], step * 4), sight<T>(visible[2 * i + 1], step * 4),
-                                       sight<T>(visible[2 * i], step * 4 + 2), sight<T>(visible[2 * i + 1], step * 4 + 2)};
+                const uint32_t a[4] = {sight<T>(visible[i], step * 4), sight<T>(visible[i], 16 + step * 4),
+                                       sight<T>(visible[i], step * 4 + 2), sight<T>(visible[i], 18 + step * 4)};
                 mma<T>(sum[i][0], a, b[0], b[1]);
                 mma<T>(sum[i][1], a, b[2], b[3]);
             }

@@ -33,8 +33,8 @@ template <int rows_, int dim_> struct shared_tile {
 };
 
 // Where a lane's part of the 16x16 fragments of a tile lies: fragments start at row `row0` and walk in steps of 16 rows and
-// 16 columns. The address is computed once; a step costs an XOR with a constant. The tile begins `at` bytes after the address that
-// the base is made from: added after the XOR, where instructions add constants for nothing.
+// 16 columns. The address is computed once; a step costs an XOR with a constant. The tile begins `at` bytes after the address
+// that the base is made from: added after the XOR, where instructions add constants for nothing.
 template <typename tile, int at = 0> struct fragments {
     uint32_t base;
     static_assert(at % 128 == 0, "XORs stay within a line");

@@ -16,14 +16,14 @@ void attend_gpu_explain(const attend_plan *plan, attend_explanation *e)
 {
     const attend_gpu_plan *own = plan->state;
     const attend_kernel_row *row = own->row;
-    const int64_t elements = attend_scores_elements(&plan->problem) ? row->element_bytes : 0;
+    const int64_t terms = attend_scores_terms(&plan->problem) ? row->term_bytes : 0;
     attend_kernel_grid grid;
     row->grid(&plan->problem, &grid);
     e->kernel = row->info.name, e->kernel_unaligned = own->row_any->info.name;
     e->tile_q = row->info.tile_q, e->tile_k = row->info.tile_k, e->threads = row->info.threads;
     e->grouped = grid.grouped;
-    e->shared_bytes = row->info.shared_bytes + elements;
+    e->shared_bytes = row->info.shared_bytes + terms;
     e->splits = grid.splits, e->blocks = grid.blocks;
-    e->blocks_at_once = (int64_t)attend_gpu_blocks_at_once(own->gpu, row, elements) * own->gpu->multiprocessors;
+    e->blocks_at_once = (int64_t)attend_gpu_blocks_at_once(own->gpu, row, terms) * own->gpu->multiprocessors;
     if (plan->operation == ATTEND_LAYER) explain_projections(own, e);
 }

@@ -32,7 +32,7 @@ static misfit judge(const attend_gpu_context *gpu, const attend_problem *p, bool
 {
     const attend_kernel_info *info = &row->info;
     const uint64_t lacking = attend_features_of(p) & ~(info->features | ATTEND_FEATURES_LAYER);
-    const int64_t shared_bytes = info->shared_bytes + (attend_scores_elements(p) ? row->element_bytes : 0);
+    const int64_t shared_bytes = info->shared_bytes + (attend_scores_terms(p) ? row->term_bytes : 0);
     attend_kernel_grid grid;
     if (info->dtype != p->dtype)
         return snprintf(why, bytes, "takes %s, the problem is %s", attend_dtype_name(info->dtype), attend_dtype_name(p->dtype)),
