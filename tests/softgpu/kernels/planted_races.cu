@@ -78,6 +78,26 @@ template <int P> __global__ void hand_over(float *data, int *flag, float *out)
     }
 }
 
+/* Both warps of block 0 write, and its first thread tells block 1: its fence carries what it has seen of the other warp, so not what
+   the barrier shows it afterwards. */
+template <int P> __global__ void hand_over_by_one(float *data, int *flag, float *out)
+{
+    if (blockIdx.x == 0) {
+        data[threadIdx.x] = 42;
+        if (P) __threadfence();
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            if (!P) __threadfence();
+            atomicExch(flag, 1);
+        }
+    } else {
+        while (atomicAdd(flag, 0) == 0) {
+        }
+        __threadfence();
+        out[threadIdx.x] = data[63 - threadIdx.x]; // PLANTED(fence_before_barrier: race)
+    }
+}
+
 template <int P> __global__ void mixed_atomics(int *counter, int *out)
 {
     if (blockIdx.x == 0)
@@ -130,19 +150,19 @@ static void tiles_overlap(int planted)
     CHECK(cudaFree(x));
 }
 
-static void no_fence(int planted)
+static void between_blocks(void (*kernel)(float *, int *, float *), int threads)
 {
-    float *data = device_array(1, 0.0f), *out = device_array(1, 0.0f);
+    float *data = device_array(threads, 0.0f), *out = device_array(threads, 0.0f);
     int *flag = device_array(1, 0);
-    if (planted)
-        hand_over<1><<<2, 1>>>(data, flag, out);
-    else
-        hand_over<0><<<2, 1>>>(data, flag, out);
+    kernel<<<2, threads>>>(data, flag, out);
     finish();
     CHECK(cudaFree(data));
     CHECK(cudaFree(out));
     CHECK(cudaFree(flag));
 }
+
+static void no_fence(int planted) { between_blocks(planted ? hand_over<1> : hand_over<0>, 1); }
+static void fence_before_barrier(int planted) { between_blocks(planted ? hand_over_by_one<1> : hand_over_by_one<0>, 64); }
 
 static void plain_beside_atomic(int planted)
 {
@@ -164,6 +184,7 @@ const planted_case planted_races[] = {
     {"blocks_collide", blocks_collide},
     {"tiles_overlap", tiles_overlap},
     {"no_fence", no_fence},
+    {"fence_before_barrier", fence_before_barrier},
     {"plain_beside_atomic", plain_beside_atomic},
     {NULL, NULL},
 };

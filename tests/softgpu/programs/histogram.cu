@@ -15,9 +15,11 @@ __global__ void count(const unsigned char *x, int n, unsigned *bins, int *mode)
     __syncthreads();
     for (int b = threadIdx.x; b < BINS; b += blockDim.x)
         if (mine[b]) atomicAdd(&bins[b], mine[b]);
-    __threadfence();
     __syncthreads();
-    if (threadIdx.x == 0) last = atomicInc(&finished, gridDim.x - 1) == gridDim.x - 1;
+    if (threadIdx.x == 0) {
+        __threadfence(); // past the barrier: one before it would not carry what the other warps have added
+        last = atomicInc(&finished, gridDim.x - 1) == gridDim.x - 1;
+    }
     __syncthreads();
     if (!last || threadIdx.x) return;
     __threadfence();
