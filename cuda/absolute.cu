@@ -26,8 +26,7 @@ struct wave {
     __device__ wave(const position_args &a, int64_t number, int64_t position)
     {
         if (number >= a.waves) return;
-        const double turns = static_cast<double>(position) * a.turns[number];
-        sincospif(2 * static_cast<float>(turns - rint(turns)), &sine, &cosine);
+        sincospif(2 * static_cast<float>(attend_turned(a.turns[number], position)), &sine, &cosine);
     }
 };
 

@@ -107,7 +107,7 @@ template <typename T> __global__ void __launch_bounds__(lanes *warps) turn_heads
         const int64_t position = attend_place(&a.places, b, row);
         for (int pair = member * lanes + lane; pair < a.turn.dims / 2; pair += team * lanes) {
             float sine, cosine;
-            sincospif(2 * static_cast<float>(attend_turn_fraction(&a.turn, pair, position)), &sine, &cosine);
+            sincospif(2 * static_cast<float>(attend_turned(a.turn.turns[pair], position)), &sine, &cosine);
             angles[token][pair] = make_float2(cosine * a.turn.factor, sine * a.turn.sine_factor);
         }
     }

@@ -207,8 +207,7 @@ attend_status attend_layer_compare_sized(const attend_problem *problem, size_t p
     attend_attention_args lists = {0};
     attend_side_copy(&lists, &a);
     ATTEND_TRY(attend_lists_check(&p, &lists));
-    const attend_lists listed = attend_lists_of(&lists);
-    const attend_places places = attend_places_of(&p, &listed, &a.positions);
+    const attend_places places = attend_layer_places(&p, &a);
     ATTEND_TRY(attend_absolute_check(&p, &places));
     attend_work work = attend_count_work(&p, true);
     work.rounds = 3; /* exact, rounded, and stage by stage */

@@ -13,3 +13,9 @@ attend_places attend_places_of(const attend_problem *p, const attend_lists *list
         .sequences = p->batch,
     };
 }
+
+attend_places attend_layer_places(const attend_problem *p, const attend_layer_args *args)
+{
+    const attend_lists lists = {.starts_k = args->starts_k, .cu_seqlens_q = args->cu_seqlens_q};
+    return attend_places_of(p, &lists, &args->positions);
+}

@@ -2,7 +2,10 @@
 #ifndef ATTEND_HOST_POSITIONS_H
 #define ATTEND_HOST_POSITIONS_H
 
+#include <attend/layer.h>
 #include "visibility.h"
+
+#include <math.h>
 
 /* Host or device memory throughout, as its reader needs it. */
 typedef struct attend_places {
@@ -20,6 +23,8 @@ typedef struct attend_places {
 
 /* Rows of a problem's q. lists may bring starts_k and cu_seqlens_q; positions may be absent. */
 attend_places attend_places_of(const attend_problem *problem, const attend_lists *lists, const attend_tensor *positions);
+/* The same of a layer's arguments, where they lie. */
+attend_places attend_layer_places(const attend_problem *problem, const attend_layer_args *args);
 
 /* The packed sequence that a row belongs to: the last that begins at or before it. */
 ATTEND_SHARED int64_t attend_packed_sequence(const attend_places *p, int64_t row)
@@ -43,6 +48,13 @@ ATTEND_SHARED int64_t attend_place(const attend_places *p, int64_t b, int64_t ro
     const int64_t begin = p->cu_seqlens ? p->cu_seqlens[sequence] : p->starts ? p->starts[b] : 0;
     const int64_t first = p->firsts ? attend_clamp(p->firsts[sequence], -ATTEND_LAST_POSITION, ATTEND_LAST_POSITION) : p->first;
     return first + (row > begin ? row - begin : 0);
+}
+
+/* The part of a turn, from -1/2 to 1/2, that an angle of `turns` a position has come to: in double, so that far positions lose nothing. */
+ATTEND_SHARED double attend_turned(double turns, int64_t position)
+{
+    const double all = (double)position * turns;
+    return all - rint(all);
 }
 
 /* Whether a row is one of its sequence's. */

@@ -5,8 +5,6 @@
 
 #include "positions.h"
 
-#include <math.h>
-
 enum { ATTEND_TURN_PAIRS = 256 };
 
 /* A problem's rotary embedding and norm; kernels take it by value. */
@@ -27,13 +25,6 @@ typedef struct attend_turning {
 static inline bool attend_problem_turns(const attend_problem *p) { return p->rotary != ATTEND_ROTARY_NONE || p->qk_norm != ATTEND_QK_NORM_NONE; }
 
 attend_turn attend_turn_of(const attend_problem *problem);
-
-/* The part of a turn, from -1/2 to 1/2, by which a pair turns at a position. */
-ATTEND_SHARED double attend_turn_fraction(const attend_turn *turn, int pair, int64_t position)
-{
-    const double turns = (double)position * turn->turns[pair];
-    return turns - rint(turns);
-}
 
 /* Where the two elements of a pair lie in a head. */
 ATTEND_SHARED int attend_turn_first(const attend_turn *turn, int pair) { return turn->interleaved ? 2 * pair : pair; }

@@ -37,7 +37,7 @@ static void angles_are_exact_at_any_position(void **state)
             const int64_t position = ((int64_t)1 << exponents[e]) - 1 - n;
             for (int64_t pair = 0; pair < 64 && position >= 0; pair++) {
                 const long double exact = exact_angle(500000, pair, 128, position);
-                const double ours = 6.28318530717958647692 * attend_turn_fraction(&turn, pair, position);
+                const double ours = 6.28318530717958647692 * attend_turned(turn.turns[pair], position);
                 const float frequency = powf(500000, -2 * (float)pair / 128), theirs = (float)position * frequency;
                 worst = fmax(worst, fmax(fabs((double)(cosl(exact) - cos(ours))), fabs((double)(sinl(exact) - sin(ours)))));
                 naive = fmax(naive, fmax(fabs((double)cosl(exact) - cos((double)theirs)), fabs((double)sinl(exact) - sin((double)theirs))));

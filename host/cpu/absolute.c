@@ -39,8 +39,7 @@ attend_status attend_cpu_place(const attend_plan *plan, const attend_layer_args 
     const int64_t hidden = p->hidden_size, rows = x->shape[1], tokens = x->shape[0] * rows;
     attend_attention_args listed = {0};
     attend_side_copy(&listed, args);
-    const attend_lists lists = attend_lists_of(&listed);
-    const attend_places places = attend_places_of(p, &lists, &args->positions);
+    const attend_places places = attend_layer_places(p, args);
     ATTEND_TRY(attend_lists_check(p, &listed));
     ATTEND_TRY(attend_absolute_check(p, &places));
     *placed = *x;

@@ -107,8 +107,7 @@ attend_status attend_cpu_layer_turn(const attend_plan *plan, const attend_layer_
 {
     const attend_layer_weights *w = &plan->weights;
     const attend_turn turn = attend_turn_of(&plan->problem);
-    const attend_lists lists = attend_lists_of(attention);
-    const attend_places places = attend_places_of(&plan->problem, &lists, &args->positions);
+    const attend_places places = attend_layer_places(&plan->problem, args);
     const attend_turning sides[] = {{attention->q, attention->q, w->q_norm, w->q_norm_bias}, {attention->k, attention->k, w->k_norm, w->k_norm_bias}};
     ATTEND_TRY(attend_lists_check(&plan->problem, attention));
     return attend_cpu_turn(((const attend_cpu_plan *)plan->state)->context->threads, &turn, &places, sides, 2);

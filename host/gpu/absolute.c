@@ -40,13 +40,11 @@ attend_status attend_gpu_create_place(attend_plan *plan)
 static attend_status check(const attend_plan *plan, const attend_layer_args *args)
 {
     const attend_gpu_context *gpu = ((const attend_gpu_plan *)plan->state)->gpu;
-    const attend_lists lists = {.starts_k = args->starts_k};
     bool positions_here, starts_here;
     ATTEND_TRY(attend_gpu_is_on_host(gpu, "positions", args->positions.data, &positions_here));
     ATTEND_TRY(attend_gpu_is_on_host(gpu, "starts_k", args->starts_k, &starts_here));
     if (args->positions.data ? !positions_here : args->starts_k && !starts_here) return ATTEND_OK;
-    attend_places places = attend_places_of(&plan->problem, &lists, &args->positions);
-    places.cu_seqlens = NULL;
+    const attend_places places = attend_layer_places(&plan->problem, args);
     return attend_absolute_check(&plan->problem, &places);
 }
 

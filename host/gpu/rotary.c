@@ -25,6 +25,7 @@ typedef struct turning {
     void *memory;
     attend_tensor staging[TENSORS], out_staging[2];
     int64_t *lists[LISTS];
+    bool list_on_host[LISTS]; /* and somebody reads it: not without a batch */
     bool any_on_host;
 } turning;
 
@@ -52,7 +53,8 @@ static attend_status reserve(const attend_gpu_context *gpu, const attend_problem
     for (int i = 0; i < LISTS; i++) {
         ATTEND_TRY(attend_gpu_is_on_host(gpu, all.list_names[i], *all.lists[i], &here));
         t->any_on_host |= here;
-        if (!here || list_length(p, i) == 0) continue;
+        t->list_on_host[i] = here && list_length(p, i) > 0;
+        if (!t->list_on_host[i]) continue;
         *host.lists[i] = *all.lists[i];
         attend_gpu_reserve(&arena, (void **)&t->lists[i], list_length(p, i), sizeof(int64_t));
     }
@@ -73,9 +75,7 @@ static attend_status take_inputs(const attend_gpu_context *gpu, const attend_pro
         if (given.data) ATTEND_TRY(attend_gpu_take_input(gpu, all.tensor_names[i], &given, &t->staging[i], all.tensors[i]));
     }
     for (int i = 0; i < LISTS; i++) {
-        bool here;
-        ATTEND_TRY(attend_gpu_is_on_host(gpu, all.list_names[i], *all.lists[i], &here));
-        if (!here || list_length(p, i) == 0) continue; /* without a batch nobody reads it */
+        if (!t->list_on_host[i]) continue;
         if (gpu->device_tensors_only)
             return attend_fail(ATTEND_INVALID_ARGUMENT, "%s lies on the host, but the context was made with device_tensors_only", all.list_names[i]);
         const int64_t *given = *all.lists[i];

@@ -16,7 +16,7 @@ static double added(const attend_problem *p, const attend_tensor *table, const d
     const int64_t waves = attend_wave_count(p);
     if (p->absolute == ATTEND_ABSOLUTE_LEARNED) return attend_load(table, position * table->stride[0] + c * table->stride[1]);
     const bool side_by_side = p->absolute == ATTEND_ABSOLUTE_SINUSOIDAL, cosine = side_by_side ? c % 2 : c >= waves;
-    const double whole = (double)position * turns[side_by_side ? c / 2 : c % waves], angle = 2 * pi * (whole - rint(whole));
+    const double angle = 2 * pi * attend_turned(turns[side_by_side ? c / 2 : c % waves], position);
     return cosine ? cos(angle) : sin(angle);
 }
 
@@ -32,10 +32,7 @@ bool attend_reference_place(const attend_problem *p, const attend_layer_weights 
                             attend_tensor *placed, attend_tensor *bound)
 {
     const attend_tensor *x = &args->x;
-    attend_attention_args lists_of = {0};
-    attend_side_copy(&lists_of, args);
-    const attend_lists lists = attend_lists_of(&lists_of);
-    const attend_places places = attend_places_of(p, &lists, &args->positions);
+    const attend_places places = attend_layer_places(p, args);
     const int64_t rows = attend_rows_q(p), hidden = p->hidden_size;
     const double u = attend_unit_roundoff(p->dtype);
     double *turns = malloc((size_t)(attend_wave_count(p) + 1) * sizeof *turns);
@@ -43,14 +40,16 @@ bool attend_reference_place(const attend_problem *p, const attend_layer_weights 
     if (bound) *bound = make(p);
     bool complete = turns && placed->data && (!bound || bound->data);
     if (complete) attend_wave_fill(p, turns);
-    for (int64_t n = 0; complete && n < attend_tensor_batch(p) * rows; n++)
+    for (int64_t n = 0; complete && n < attend_tensor_batch(p) * rows; n++) {
+        const int64_t position = attend_place(&places, n / rows, n % rows);
         for (int64_t c = 0; c < hidden; c++) {
             const double own = attend_load(x, n / rows * x->stride[0] + n % rows * x->stride[1] + c * x->stride[2]);
-            const double sum = own + added(p, &weights->position_table, turns, attend_place(&places, n / rows, n % rows), c);
+            const double sum = own + added(p, &weights->position_table, turns, position, c);
             ((double *)placed->data)[n * hidden + c] = rounded ? attend_round(sum, p->dtype) : sum;
             /* a sine within 8ε, the sum, and its rounding to storage */
             if (bound) ((double *)bound->data)[n * hidden + c] = (attend_problem_waves(p) ? 8 * epsilon : 0) + (epsilon + u) * fabs(sum) + attend_half_least(p->dtype);
         }
+    }
     free(turns);
     return complete;
 }

@@ -85,8 +85,7 @@ static attend_status layer_forward(attend_plan *plan, const attend_layer_args *a
     attend_attention_args lists = {0};
     attend_side_copy(&lists, args);
     ATTEND_TRY(attend_lists_check(p, &lists));
-    const attend_lists listed = attend_lists_of(&lists);
-    const attend_places places = attend_places_of(p, &listed, &args->positions);
+    const attend_places places = attend_layer_places(p, args);
     ATTEND_TRY(attend_absolute_check(p, &places));
     bool complete = attend_reference_run_layer(p, &plan->weights, args, false, threads_of(plan), watch, &layer);
     if (complete && attend_watch_goes_on(watch)) {

@@ -35,7 +35,7 @@ void attend_reference_turn(const attend_turn *t, int64_t head_dim, const attend_
 {
     if (t->norm != ATTEND_QK_NORM_NONE) normalise(t, head_dim, weight, bias, y, bound);
     for (int i = 0; i < t->dims / 2; i++) {
-        double angle = 2 * pi * attend_turn_fraction(t, i, position), cosine = t->factor * cos(angle), sine = t->sine_factor * sin(angle);
+        double angle = 2 * pi * attend_turned(t->turns[i], position), cosine = t->factor * cos(angle), sine = t->sine_factor * sin(angle);
         double *a = y + attend_turn_first(t, i), *b = y + attend_turn_second(t, i), first = *a, second = *b;
         *a = first * cosine - second * sine;
         *b = second * cosine + first * sine;
@@ -52,11 +52,8 @@ void attend_reference_turn_all(const attend_problem *p, const attend_layer_args 
                                int64_t heads, bool rounded, double *y, double *bound)
 {
     const attend_turn turn = attend_turn_of(p);
-    attend_attention_args lists_of = {0};
     if (!attend_problem_turns(p)) return;
-    attend_side_copy(&lists_of, args);
-    const attend_lists lists = attend_lists_of(&lists_of);
-    const attend_places places = attend_places_of(p, &lists, &args->positions);
+    const attend_places places = attend_layer_places(p, args);
     int64_t rows = attend_rows_q(p), d = p->head_dim;
     double u = attend_unit_roundoff(p->dtype);
     for (int64_t n = 0; n < attend_tensor_batch(p) * rows; n++) {

@@ -1,5 +1,5 @@
-/* Rotary embedding (Su et al., arXiv:2104.09864) for callers who bring their own Q and K: an inference engine turns the keys of new tokens once, on their way into its
- * cache, and attends to turned keys ever after.
+/* Rotary embedding (Su et al., arXiv:2104.09864) for callers who bring their own Q and K: an inference engine turns the keys of new
+ * tokens once, on their way into its cache, and attends to turned keys ever after.
  *
  *     attend_problem problem = {.batch = 4, .seqlen_q = 1, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128, .dtype = ATTEND_BF16,
  *                               .rotary = ATTEND_ROTARY_HALVES, .rotary_base = 500000};
