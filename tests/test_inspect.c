@@ -103,6 +103,7 @@ static void example_free(example *e)
     attend_context_destroy(e->context);
 }
 
+/* Figures of at most 2, from scores that are logarithms in fp32: eight roundings, 2^-23 each. */
 static void expect_near(double actual, double expected)
 {
     if (!(fabs(actual - expected) < 1e-6)) fail_msg("%.9g, expected %.9g", actual, expected);
