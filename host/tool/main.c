@@ -96,15 +96,17 @@ int main(int argc, char **argv)
         fputs("attend: no command; attend --help lists them\n", stderr);
         return EXIT_USAGE;
     }
-    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {
+    const bool help = !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help");
+    if (help && argc == 2) {
         options_print_usage();
         return print_and_check();
     }
-    if (!strcmp(argv[1], "--version")) {
+    if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
         printf("attend %s\n", attend_version());
         return print_and_check();
     }
-    attend_status status = options_read(argc - 1, argv + 1, &options);
+    attend_status status = help ? options_read(2, (char *[]){argv[2], "--help"}, &options)
+                                : options_read(argc - 1, argv + 1, &options);
     if (status != ATTEND_OK) return report_failure(&options, status);
     if (options.help) {
         options_print_help(&options);

@@ -1,6 +1,7 @@
 /* Reading a command line by the table of options, and help from the same table. */
 #include "options.h"
 #include "options_positions.h"
+#include "parse.h"
 #include "file/fail.h"
 
 #include <stdio.h>
@@ -30,6 +31,7 @@ void options_print_usage(void)
     puts("attend: multi-head attention on NVIDIA GPUs and CPUs\n");
     for (int i = 0; i < COMMANDS; i++) printf("  attend %-10s %s\n", commands[i].name, commands[i].what);
     puts("\nattend COMMAND --help lists a command's options; attend --version prints the version.\n"
+         "Numbers may be written 4k (4096; also M, G), 1e9 or 1.5M.\n"
          "Exit status: 0 done or within bounds, 1 run-time failure, 2 bad usage or bad input, 3 outside the "
          "bounds.");
 }
@@ -56,17 +58,54 @@ static const option_row *find_row(const options *options, const char *argument, 
     return NULL;
 }
 
+/* The option, or the key of --random, that comes nearest to `name`; "" if none is near. */
+static void find_meant(const options *options, const char *name, char text[64])
+{
+    suggestion option = {.written = name}, key = {.written = name + 2};
+    for (int i = 0; i < option_row_count; i++)
+        if (option_rows[i].commands & (int)options->command) suggest(&option, option_rows[i].name);
+    if (find_row(options, "--random", strlen("--random"))) parse_suggest_key(&key);
+    if (key.nearest && (!option.nearest || key.distance <= option.distance))
+        snprintf(text, 64, "--random %s=…", key.nearest);
+    else
+        snprintf(text, 64, "%s", option.nearest ? option.nearest : "");
+}
+
+/* Names the commands that have the option, or what may have been meant. */
+static attend_status refuse_option(const options *options, const char *argument, size_t length)
+{
+    char name[64], meant[64], takers[128] = "";
+    snprintf(name, sizeof name, "-%.*s", (int)length,
+             argument + (argument[1] == '-')); /* -json is --json to this search */
+    for (int i = 0; i < option_row_count; i++)
+        for (int n = 0; n < COMMANDS && !strcmp(option_rows[i].name, name); n++)
+            if (option_rows[i].commands & (int)commands[n].command)
+                snprintf(takers + strlen(takers), sizeof takers - strlen(takers), "%s%s", *takers ? ", " : "",
+                         commands[n].name);
+    find_meant(options, name, meant);
+    bool here = !strcmp(meant, name);
+    if (*takers && !here)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is not an option of attend %s; it is one of %s",
+                                name, options->name, takers);
+    if (*meant)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%.*s is not an option of attend %s; did you mean %s?", (int)length, argument,
+                                options->name, meant);
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                            "%.*s is not an option of attend %s; attend %s --help lists them", (int)length,
+                            argument, options->name, options->name);
+}
+
 /* Reads argv[*i], and argv[*i + 1] where that is its value. */
 static attend_status read_one(int argc, char **argv, int *i, bool *given, options *options)
 {
-    const char *argument = argv[*i], *equals = strchr(argument, '=');
+    const char *argument = strcmp(argv[*i], "-h") ? argv[*i] : "--help", *equals = strchr(argument, '=');
     size_t length = equals ? (size_t)(equals - argument) : strlen(argument);
-    if (strncmp(argument, "--", 2) != 0)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "\"%s\" is not an option; all arguments begin with --", argument);
     const option_row *row = find_row(options, argument, length);
-    if (!row)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%.*s is not an option of attend %s", (int)length, argument,
-                                options->name);
+    if (!row && (argument[0] != '-' || !strcmp(argument, "--")))
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "\"%s\" is not an option; all arguments begin with --", argument);
+    if (!row) return refuse_option(options, argument, length);
     if (given[row - option_rows]) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is given twice", row->name);
     given[row - option_rows] = true;
     const char *value = equals ? equals + 1 : NULL;
@@ -141,6 +180,23 @@ static attend_status check_sources(const options *o, const bool *given)
     return ATTEND_OK;
 }
 
+static attend_status refuse_command(const char *name)
+{
+    char known[128] = "";
+    suggestion meant = {.written = name};
+    for (int i = 0; i < COMMANDS; i++) {
+        suggest(&meant, commands[i].name);
+        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "",
+                 commands[i].name);
+    }
+    if (name[0] == '-')
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s comes before a command; options follow one of %s", name, known);
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "\"%s\" is not a command; %s%s%s", name,
+                            meant.nearest ? "did you mean " : "there are ",
+                            meant.nearest ? meant.nearest : known, meant.nearest ? "?" : "");
+}
+
 attend_status options_read(int argc, char **argv, options *options)
 {
     bool given[MOST_OPTIONS] = {false};
@@ -153,9 +209,7 @@ attend_status options_read(int argc, char **argv, options *options)
     for (int i = 1; i < argc; i++) options->json |= !strcmp(argv[i], "--json");
     for (int i = 0; i < COMMANDS; i++)
         if (!strcmp(argv[0], commands[i].name)) options->command = commands[i].command, options->name = commands[i].name;
-    if (!options->name)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "\"%s\" is not a command; run, attention, compare, bench, inspect, rotary and info are",
-                                argv[0]);
+    if (!options->name) return refuse_command(argv[0]);
     for (int i = 1; i < argc; i++) ATTEND_TRY(read_one(argc, argv, &i, given, options));
     if (options->help || options->command == COMMAND_INFO) return ATTEND_OK;
     if (options->command == COMMAND_ROTARY) return positions_check_rotary(options);

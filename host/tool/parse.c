@@ -2,32 +2,71 @@
 #include "parse.h"
 #include "file/fail.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static bool only_digits(const char *text) { return *text && text[strspn(text, "0123456789")] == 0; }
+/* Moves *text behind k, M or G, the powers of 1024 that lengths are counted in; 1 where there is none. */
+static uint64_t read_unit(const char **text)
+{
+    static const char units[] = "kMG";
+    const char *unit = **text ? strchr(units, **text) : NULL;
+    *text += unit != NULL;
+    return unit ? (uint64_t)1 << 10 * (unit - units + 1) : 1;
+}
+
+/* Digits with a point, an exponent of ten and a unit, none of them needed, where they make a whole number:
+ * 4096, 4k, 1e9, 1.5M. */
+static bool read_whole(const char *text, uint64_t *value)
+{
+    int64_t exponent = 0;
+    bool digits = false, point = false;
+    *value = 0;
+    for (; (*text >= '0' && *text <= '9') || (*text == '.' && !point); text++) {
+        point |= *text == '.';
+        if (*text == '.') continue;
+        if (__builtin_mul_overflow(*value, 10, value) ||
+            __builtin_add_overflow(*value, (uint64_t)(*text - '0'), value))
+            return false;
+        digits = true, exponent -= point;
+    }
+    if (digits && (*text == 'e' || *text == 'E')) {
+        const char *begin = text + 1 + (text[1] == '+');
+        char *end;
+        if (*begin < '0' || *begin > '9') return false;
+        exponent += strtoll(begin, &end, 10), text = end; /* INT64_MAX where it is larger */
+    }
+    if (__builtin_mul_overflow(*value, read_unit(&text), value)) return false;
+    for (; exponent > 0 && *value; exponent--)
+        if (__builtin_mul_overflow(*value, 10, value)) return false;
+    for (; exponent < 0 && *value; exponent++, *value /= 10)
+        if (*value % 10) return false;
+    return digits && !*text;
+}
 
 attend_status parse_whole(const char *option, const char *text, int64_t least, int64_t most, int64_t *value)
 {
-    errno = 0;
-    *value = strtoll(text, NULL, 10);
-    if (!only_digits(text + (*text == '-')) || errno || *value < least || *value > most)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected a whole number from %" PRId64 " to %" PRId64,
-                                option, text, least, most);
-    return ATTEND_OK;
+    const bool negative = *text == '-';
+    uint64_t size;
+    bool whole = read_whole(text + negative, &size) && size <= (uint64_t)INT64_MAX + negative;
+    *value = whole ? (int64_t)(negative ? -size : size) : 0;
+    if (whole && *value >= least && *value <= most) return ATTEND_OK;
+    if (most >= INT64_MAX - 1)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s is \"%s\", expected a whole number from %" PRId64 " up", option, text,
+                                least);
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                            "%s is \"%s\", expected a whole number from %" PRId64 " to %" PRId64, option,
+                            text, least, most);
 }
 
 attend_status parse_seed(const char *option, const char *text, uint64_t *value)
 {
-    errno = 0;
-    *value = strtoull(text, NULL, 10);
-    if (!only_digits(text) || errno)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected a whole number below 2^64", option, text);
-    return ATTEND_OK;
+    if (read_whole(text, value)) return ATTEND_OK;
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected a whole number below 2^64",
+                            option, text);
 }
 
 attend_status parse_scale(const char *option, const char *text, float *value)
@@ -48,8 +87,10 @@ attend_status parse_numbers(const char *option, const char *text, int least, int
         char *end;
         if (count == most) break;
         values[count] = strtod(at, &end);
-        if (end == at || strchr(" \t\n", *at) || !isfinite(values[count]) || (*end && *end != ',')) break;
+        if (end == at || strchr(" \t\n", *at)) break;
         at = end;
+        values[count] *= (double)read_unit(&at);
+        if (!isfinite(values[count]) || (*at && *at != ',')) break;
         if (!*at && count + 1 >= least) return ATTEND_OK;
         if (!*at) break;
     }
@@ -71,28 +112,43 @@ attend_status parse_choice(const char *option, const char *text, const char *con
     return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected one of %s", option, text, list);
 }
 
+#define KEY(name) offsetof(random_shape, name)
+static const struct {
+    const char *name;
+    int64_t least;
+    size_t offset;
+} random_keys[] = {
+    {"batch", 0, KEY(batch)},           {"heads", 1, KEY(heads)},       {"kv_heads", 1, KEY(kv_heads)},
+    {"seqlen_q", 0, KEY(seqlen_q)},     {"seqlen_k", 0, KEY(seqlen_k)}, {"head_dim", 1, KEY(head_dim)},
+    {"head_dim_v", 1, KEY(head_dim_v)},
+};
+enum { RANDOM_KEYS = sizeof random_keys / sizeof *random_keys };
+
+void parse_suggest_key(suggestion *meant)
+{
+    for (int i = 0; i < RANDOM_KEYS; i++) suggest(meant, random_keys[i].name);
+}
+
 static attend_status parse_pair(const char *option, const char *pair, size_t length, random_shape *shape)
 {
-    const struct {
-        const char *name;
-        int64_t least, *value;
-    } keys[] = {
-        {"batch", 0, &shape->batch},           {"heads", 1, &shape->heads},       {"kv_heads", 1, &shape->kv_heads},
-        {"seqlen_q", 0, &shape->seqlen_q},     {"seqlen_k", 0, &shape->seqlen_k}, {"head_dim", 1, &shape->head_dim},
-        {"head_dim_v", 1, &shape->head_dim_v},
-    };
     char text[64], name[64];
-    if (length >= sizeof text) length = sizeof text - 1;
     snprintf(text, sizeof text, "%.*s", (int)length, pair);
     char *value = strchr(text, '=');
-    if (!value) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has \"%s\", expected key=value", option, text);
+    if (!value || length >= sizeof text)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has \"%s\", expected key=value", option, text);
     *value++ = 0;
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        if (strcmp(text, keys[i].name) != 0) continue;
-        if (*keys[i].value >= 0) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has %s twice", option, text);
-        snprintf(name, sizeof name, "%s %s", option, keys[i].name);
-        return parse_whole(name, value, keys[i].least, INT64_MAX, keys[i].value);
+    for (int i = 0; i < RANDOM_KEYS; i++) {
+        int64_t *size = (int64_t *)((char *)shape + random_keys[i].offset);
+        if (strcmp(text, random_keys[i].name) != 0) continue;
+        if (*size >= 0) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has %s twice", option, text);
+        snprintf(name, sizeof name, "%s %s", option, random_keys[i].name);
+        return parse_whole(name, value, random_keys[i].least, INT64_MAX, size);
     }
+    suggestion meant = {.written = text};
+    parse_suggest_key(&meant);
+    if (meant.nearest)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has an unknown key \"%s\"; did you mean %s?",
+                                option, text, meant.nearest);
     return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                             "%s has an unknown key \"%s\"; batch, heads, kv_heads, seqlen_q, seqlen_k, "
                             "head_dim, head_dim_v are known",

@@ -4,13 +4,16 @@
 #define ATTEND_TOOL_PARSE_H
 
 #include "options.h"
+#include "suggest.h"
 
+/* 4096, 4k (k, M, G: powers of 1024), 1e3, 1.5M: whatever makes a whole number. */
 attend_status parse_whole(const char *option, const char *text, int64_t least, int64_t most, int64_t *value);
 attend_status parse_seed(const char *option, const char *text, uint64_t *value);
 /* Finite as a float, and not 0. */
 attend_status parse_scale(const char *option, const char *text, float *value);
 
-/* From `least` to `most` finite numbers with commas between; the others stay as they are. */
+/* From `least` to `most` finite numbers with commas between, each with a unit if it likes; the others stay as
+ * they are. */
 attend_status parse_numbers(const char *option, const char *text, int least, int most, double *values);
 
 /* One of `names` (NULL-terminated); *index is its place. */
@@ -18,5 +21,6 @@ attend_status parse_choice(const char *option, const char *text, const char *con
 
 /* key=value,key=value: each key of random_shape at most once. */
 attend_status parse_random(const char *option, const char *text, random_shape *shape);
+void parse_suggest_key(suggestion *meant);
 
 #endif
