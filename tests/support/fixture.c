@@ -158,8 +158,8 @@ void test_fixture_run(test_fixture *f, attend_context *context)
     attend_plan_destroy(plan);
 }
 
-/* Bytes of the output's memory that belong to no element must still be 0xff. */
-static void expect_padding_untouched(const test_fixture *f)
+/* Where the output's memory first holds something that belongs to no element, in bytes from the output's start; PTRDIFF_MAX: nowhere. */
+static ptrdiff_t written_outside(const test_fixture *f)
 {
     const attend_tensor *t = &f->out.tensor;
     size_t element = attend_dtype_bytes(t->dtype);
@@ -174,25 +174,37 @@ static void expect_padding_untouched(const test_fixture *f)
     size_t i = 0;
     while (i < f->out.size && copy[i] == 0xff) i++;
     free(copy);
-    if (i < f->out.size) {
-        char text[TEST_CASE_TEXT];
-        fail_msg("%s: wrote outside of out, at byte %td from its start", test_case_text(&f->c, text), (ptrdiff_t)i - (ptrdiff_t)lead);
+    return i < f->out.size ? (ptrdiff_t)i - (ptrdiff_t)lead : PTRDIFF_MAX;
+}
+
+bool test_fixture_judge(const test_fixture *f, bool rule_2, attend_comparison *r, char sentence[TEST_SENTENCE])
+{
+    attend_status status = attend_compare(&f->c.problem, &f->args, NULL, r);
+    if (status) {
+        snprintf(sentence, TEST_SENTENCE, "%s: %s", attend_status_name(status), attend_error_message());
+        return false;
     }
+    ptrdiff_t outside = written_outside(f);
+    if (outside != PTRDIFF_MAX) {
+        snprintf(sentence, TEST_SENTENCE, "wrote outside of out, at byte %td from its start", outside);
+        return false;
+    }
+    const attend_element *e = r->lse_bound_ratio > 1 ? &r->worst_lse : &r->worst;
+    bool within = r->bound_ratio <= 1 && r->lse_bound_ratio <= 1; /* NaN is not */
+    if (rule_2 ? r->passed : within) return true;
+    snprintf(sentence, TEST_SENTENCE,
+             "bound %.3g, quality %.3g, lse %.3g; worst at [b %" PRId64 ", h %" PRId64 ", row %" PRId64 ", column %" PRId64
+             "]: %.9g, expected %.9g, bound %.3g",
+             r->bound_ratio, r->quality_ratio, r->lse_bound_ratio, e->batch, e->head, e->row, e->column, e->actual, e->expected,
+             e->bound);
+    return false;
 }
 
 static attend_comparison check(const test_fixture *f, bool rule_2)
 {
-    char text[TEST_CASE_TEXT];
+    char text[TEST_CASE_TEXT], sentence[TEST_SENTENCE];
     attend_comparison r;
-    expect_ok(attend_compare(&f->c.problem, &f->args, NULL, &r), &f->c);
-    expect_padding_untouched(f);
-    const attend_element *e = r.lse_bound_ratio > 1 ? &r.worst_lse : &r.worst;
-    bool within = r.bound_ratio <= 1 && r.lse_bound_ratio <= 1; /* NaN is not */
-    if (!(rule_2 ? r.passed : within))
-        fail_msg("%s: bound %.3g, quality %.3g, lse %.3g; worst at [b %" PRId64 ", h %" PRId64 ", row %" PRId64 ", column %" PRId64
-                 "]: %.9g, expected %.9g, bound %.3g",
-                 test_case_text(&f->c, text), r.bound_ratio, r.quality_ratio, r.lse_bound_ratio, e->batch, e->head, e->row,
-                 e->column, e->actual, e->expected, e->bound);
+    if (!test_fixture_judge(f, rule_2, &r, sentence)) fail_msg("%s: %s", test_case_text(&f->c, text), sentence);
     return r;
 }
 
