@@ -66,12 +66,13 @@ static void shapes_and_dtypes_follow_the_input(void **state)
     test_expect(0, "", "attention " QKV " --dtype bf16 --output o.safetensors --quiet");
     test_expect(0, "",
                 "attention --q o.safetensors --k o.safetensors:output --v o.safetensors --output "
-                "o.safetensors --quiet");
+                "p.safetensors --quiet");
     attend_safetensors file;
-    assert_int_equal(attend_safetensors_open(test_path("o.safetensors"), &file), ATTEND_OK);
+    assert_int_equal(attend_safetensors_open(test_path("p.safetensors"), &file), ATTEND_OK);
     assert_string_equal(file.entries[0].dtype, "BF16");
     attend_safetensors_close(&file);
-    remove(test_path("o.npy")), remove(test_path("l.npy")), remove(test_path("o.safetensors"));
+    remove(test_path("o.npy")), remove(test_path("l.npy")), remove(test_path("o.safetensors")),
+        remove(test_path("p.safetensors"));
 }
 
 static void a_missing_batch_axis_is_one(void **state)

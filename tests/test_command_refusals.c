@@ -150,6 +150,57 @@ static void outputs_are_whole_or_absent(void **state)
     rmdir(test_path("folder"));
 }
 
+static void outputs_are_never_written_over_inputs_or_each_other(void **state)
+{
+    static const char *const cases[][2] = {
+        {"--output would write over q.npy, which --q reads", "attention " QKV " --output q.npy"},
+        {"--output would write over ./k.npy, which --k reads", "attention " QKV " --output ./k.npy"},
+        {"--output would write over folder/../v.npy, which --v reads",
+         "attention " QKV " --output folder/../v.npy"},
+        {"which --k reads", "attention --q q.npy --k o.safetensors:output --v v.npy --output o.safetensors"},
+        {"--output would write over link.npy, which --q reads", "attention " QKV " --output link.npy"},
+        {"--lse would write over lengths.npy, which --seqlens-k reads",
+         "attention " QKV " --seqlens-k lengths.npy --output p.npy --lse lengths.npy"},
+        {"which --weights reads", "run --weights o.safetensors --input x.npy --output o.safetensors"},
+        {"which --input reads", "rotary --rotary halves --input q.npy --output q.npy"},
+        {"which --tokens reads", "inspect " QKV " --tokens lengths.npy --output lengths.npy"},
+        {"which --mask reads", "compare --random seqlen_q=4 --mask v.npy --output v.npy"},
+        {"--output and --lse are the same file", "attention " QKV " --output p.npy --lse ./p.npy"},
+        {"--rows and --map-output are the same file",
+         "inspect " QKV " --queries 0 --rows folder/p.npy --map-output folder/../folder/p.npy"},
+    };
+    (void)state;
+    assert_int_equal(mkdir(test_path("folder"), 0700), 0);
+    assert_int_equal(symlink("q.npy", test_path("link.npy")), 0);
+    test_write_file(test_path("o.safetensors"), "as good as any other", 20);
+    int before = test_count_files();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) test_expect(2, cases[i][0], "%s", cases[i][1]);
+    test_expect(0, "",
+                "attention " QKV " --output folder/q.npy --quiet"); /* of the same name, but another file */
+    assert_int_equal(test_count_files(), before);
+    remove(test_path("folder/q.npy")), remove(test_path("link.npy")), remove(test_path("o.safetensors"));
+    rmdir(test_path("folder"));
+}
+
+/* What comes after the output is opened would fail as well: the first sentence tells which came first. */
+static void outputs_are_opened_before_the_work(void **state)
+{
+    static const char *const cases[][2] = {
+        {"compare " QKV " --seqlens-k long.npy", " --output /no/such/folder/o.npy"},
+        {"compare " QKV " --seqlens-k long.npy", " --lse /no/such/folder/o.npy"},
+        {"inspect " QKV " --seqlens-k long.npy", " --queries 0 --rows /no/such/folder/o.npy"},
+        {"inspect " QKV " --seqlens-k long.npy", " --output /no/such/folder/o.png"},
+        {"bench --sweep --random heads=3,kv_heads=2", " --output /no/such/folder/o.png"},
+    };
+    (void)state;
+    test_write_integers("long.npy", (int64_t[]){7, 8}, 2);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        test_expect(1, "cannot be written: No such file", "%s%s", cases[i][0], cases[i][1]);
+    }
+    test_expect(2, "o.txt does not end in .png", "inspect " QKV " --output o.txt");
+    test_expect(2, "s.npy does not end in .png", "bench --sweep --output s.npy");
+}
+
 static void a_full_disk_is_an_error(void **state)
 {
     (void)state;
@@ -170,6 +221,8 @@ int main(void)
         cmocka_unit_test(bad_usage_is_refused),
         cmocka_unit_test(bad_input_is_refused),
         cmocka_unit_test(outputs_are_whole_or_absent),
+        cmocka_unit_test(outputs_are_never_written_over_inputs_or_each_other),
+        cmocka_unit_test(outputs_are_opened_before_the_work),
         cmocka_unit_test(a_full_disk_is_an_error),
     };
     return cmocka_run_group_tests(tests, test_write_inputs, NULL);

@@ -71,19 +71,6 @@ static double largest_difference(const attend_tensor *a, const attend_tensor *b,
     return largest;
 }
 
-static attend_status write_results(const options *o, const job *job, const outcome *outcome)
-{
-    result_file output = {0}, lse = {0};
-    attend_status status = result_open(o->output, job->problem.dtype, &output);
-    if (status == ATTEND_OK) status = result_open(o->lse, ATTEND_F32, &lse);
-    if (status == ATTEND_OK) status = result_write(&output, "output", &outcome->out, job->batched);
-    if (status == ATTEND_OK) status = result_write(&lse, "lse", &outcome->lse, job->batched);
-    if (status == ATTEND_OK) status = results_commit((result_file *const[]){&output, &lse}, 2);
-    result_close(&output);
-    result_close(&lse);
-    return status;
-}
-
 typedef attend_status judge(const options *o, const job *job, const outcome *outcome, const char *side, report *r, bool *passed);
 
 static const char *device_key(attend_device device)
@@ -98,8 +85,7 @@ static attend_status compare_runs(const options *o, job *job, report *r, bool *p
     const wanted here = {.device = o->device, .threads = o->threads, .strict = o->strict, .lse = true, .stages = true, .explain = o->explain ? r : NULL};
     const wanted there = {.device = o->against, .threads = o->threads, .strict = o->strict, .lse = true, .stages = true};
     judge *judge = job->is_layer ? judge_layer : judge_attention;
-    ATTEND_TRY(job_compute(job, &here, &first));
-    ATTEND_TRY(write_results(o, job, &first));
+    ATTEND_TRY(job_compute_files(o, job, &here, &first));
     report_text(r, "device", "device", first.device, "%s", first.device);
     report_text(r, "kernel", "kernel", first.kernel, "%s", first.kernel);
     if (o->against == ATTEND_REFERENCE) return judge(o, job, &first, "result", r, passed);

@@ -6,23 +6,16 @@
 #include "progress.h"
 #include "file/fail.h"
 
-static attend_status write_results(const options *o, const job *job, const outcome *outcome, result_file *output,
-                                   result_file *lse)
+attend_status job_compute_files(const options *o, job *job, const wanted *wanted, outcome *outcome)
 {
-    progress_stage("writing %s", o->output);
-    ATTEND_TRY(result_write(output, "output", &outcome->out, job->batched));
-    ATTEND_TRY(result_write(lse, "lse", &outcome->lse, job->batched));
-    return results_commit((result_file *const[]){output, lse}, 2);
-}
-
-static attend_status compute(const options *o, job *job, outcome *outcome, report *r)
-{
-    const wanted wanted = {.device = o->device, .threads = o->threads, .strict = o->strict, .lse = o->lse != NULL, .explain = o->explain ? r : NULL};
     result_file output = {0}, lse = {0};
     attend_status status = result_open(o->output, job->problem.dtype, &output);
     if (status == ATTEND_OK) status = result_open(o->lse, ATTEND_F32, &lse);
-    if (status == ATTEND_OK) status = job_compute(job, &wanted, outcome);
-    if (status == ATTEND_OK) status = write_results(o, job, outcome, &output, &lse);
+    if (status == ATTEND_OK) status = job_compute(job, wanted, outcome);
+    if (status == ATTEND_OK && o->output) progress_stage("writing %s", o->output);
+    if (status == ATTEND_OK) status = result_write(&output, "output", &outcome->out, job->batched);
+    if (status == ATTEND_OK) status = result_write(&lse, "lse", &outcome->lse, job->batched);
+    if (status == ATTEND_OK) status = results_commit((result_file *const[]){&output, &lse}, 2);
     result_close(&output);
     result_close(&lse);
     return status;
@@ -32,8 +25,13 @@ attend_status command_compute(const options *o, report *r)
 {
     job job;
     outcome outcome;
+    const wanted wanted = {.device = o->device,
+                           .threads = o->threads,
+                           .strict = o->strict,
+                           .lse = o->lse != NULL,
+                           .explain = o->explain ? r : NULL};
     attend_status status = job_load(o, &job);
-    if (status == ATTEND_OK) status = compute(o, &job, &outcome, r);
+    if (status == ATTEND_OK) status = job_compute_files(o, &job, &wanted, &outcome);
     if (status == ATTEND_OK) {
         job_report(&job, r);
         report_text(r, "device", "device", outcome.device, "%s", outcome.device);

@@ -113,28 +113,44 @@ static attend_status look(sight *s, const wanted *wanted)
     return status;
 }
 
-static attend_status write_files(const sight *s)
+typedef struct sight_files {
+    result_file rows, map, picture;
+} sight_files;
+
+static attend_status open_files(const options *o, sight_files *f)
 {
-    result_file rows = {0}, map = {0};
-    attend_status status = result_open(s->options->rows, ATTEND_F32, &rows);
-    if (status == ATTEND_OK) status = result_open(s->options->map_output, ATTEND_F32, &map);
-    if (status == ATTEND_OK) status = result_write(&rows, "weights", &s->weights, true);
-    if (status == ATTEND_OK) status = result_write(&map, "map", &s->map, true);
-    if (status == ATTEND_OK) status = results_commit((result_file *const[]){&rows, &map}, 2);
-    result_close(&rows);
-    result_close(&map);
-    return status;
+    ATTEND_TRY(result_open(o->inspect.rows, ATTEND_F32, &f->rows));
+    ATTEND_TRY(result_open(o->inspect.map_output, ATTEND_F32, &f->map));
+    return result_open_picture(o->output, &f->picture);
+}
+
+static attend_status write_files(const sight *s, sight_files *f)
+{
+    ATTEND_TRY(result_write(&f->rows, "weights", &s->weights, true));
+    ATTEND_TRY(result_write(&f->map, "map", &s->map, true));
+    if (f->picture.path) ATTEND_TRY(inspect_draw(s, &f->picture.output));
+    return results_commit((result_file *const[]){&f->rows, &f->map, &f->picture}, 3);
+}
+
+static void close_files(sight_files *f)
+{
+    result_close(&f->rows);
+    result_close(&f->map);
+    result_close(&f->picture);
 }
 
 static attend_status inspect(const options *o, sight *s, report *r)
 {
     const attend_problem *p = &s->job.problem;
     const wanted wanted = {.device = o->device, .threads = o->threads, .strict = o->strict, .lse = true, .stages = s->job.is_layer};
+    sight_files files = {.rows = {0}};
     ATTEND_TRY(check(o, s));
     if (o->inspect.tokens) ATTEND_TRY(tokens_load(o->inspect.tokens, p->packed ? p->total_k : p->seqlen_k, s));
-    ATTEND_TRY(look(s, &wanted));
-    ATTEND_TRY(write_files(s));
-    if (o->output) ATTEND_TRY(inspect_draw(s, o->output));
+    attend_status status = open_files(o, &files);
+    if (status == ATTEND_OK) status = look(s, &wanted);
+    if (status == ATTEND_OK) status = write_files(s, &files);
+    close_files(&files);
+    ATTEND_TRY(status);
     job_report(&s->job, r);
     inspect_report(s, r);
     if (o->output) report_text(r, "output", "picture", o->output, "%s", o->output);

@@ -43,6 +43,6 @@ attend_status tokens_load(const char *path, int64_t count, sight *sight);
 
 void inspect_report(const sight *sight, report *report);
 /* Draws the map of all heads, or of one, with the tokens where there is room. */
-attend_status inspect_draw(const sight *sight, const char *path);
+attend_status inspect_draw(const sight *sight, attend_output *output);
 
 #endif

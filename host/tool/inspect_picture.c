@@ -113,7 +113,7 @@ static void draw_head(picture *p, const sheet *l, int64_t head, int x, int y)
     draw_labels(p, l, left, upper);
 }
 
-attend_status inspect_draw(const sight *s, const char *path)
+attend_status inspect_draw(const sight *s, attend_output *output)
 {
     enum { MOST_PIXELS = 30000 };
     picture picture;
@@ -129,7 +129,7 @@ attend_status inspect_draw(const sight *s, const char *path)
     for (int64_t i = 0; i < l.heads; i++)
         draw_head(&picture, &l, l.first_head + i, MARGIN + (int)(i % l.columns) * l.width,
                   MARGIN + (int)(i / l.columns) * l.height);
-    attend_status status = picture_save(&picture, path);
+    attend_status status = picture_write(&picture, output);
     picture_end(&picture);
     return status;
 }

@@ -51,6 +51,9 @@ void job_close(running *running);
 
 /* Allocate, open, run, close. */
 attend_status job_compute(job *job, const wanted *wanted, outcome *outcome);
+/* The same between opening the files of --output and --lse, so that a place that cannot be written shows
+ * before the work, and writing them. */
+attend_status job_compute_files(const options *options, job *job, const wanted *wanted, outcome *outcome);
 
 /* The lengths that the job's runs bring. */
 attend_lists job_lists(const job *job);

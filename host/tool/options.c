@@ -1,12 +1,12 @@
 /* Reading a command line by the table of options, and help from the same table. */
 #include "options.h"
+#include "options_files.h"
 #include "options_positions.h"
 #include "parse.h"
 #include "file/fail.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static const struct {
     command command;
@@ -134,13 +134,6 @@ static attend_status need(const options *o, const char *name, const void *value)
     return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is missing; attend %s --help lists what is needed", name, o->name);
 }
 
-/* Or will be: a device may take two results. */
-static bool is_regular(const char *path)
-{
-    struct stat about;
-    return stat(path, &about) || S_ISREG(about.st_mode);
-}
-
 /* That exactly one source of a problem is given, and completely. */
 static attend_status check_sources(const options *o, const bool *given)
 {
@@ -165,9 +158,9 @@ static attend_status check_sources(const options *o, const bool *given)
     if (o->strict && o->device == ATTEND_AUTO)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--strict needs --device cpu, cuda or reference: auto may take either");
     if (o->sweep && o->explain)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--explain and --sweep exclude each other: a plan is explained one at a time");
-    if (o->output && o->lse && !strcmp(o->output, o->lse) && is_regular(o->output))
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--output and --lse are the same file");
+        return attend_file_fail(
+            ATTEND_INVALID_ARGUMENT,
+            "--explain and --sweep exclude each other: a plan is explained one at a time");
     if (o->command == COMMAND_RUN || o->command == COMMAND_ATTENTION) return need(o, "--output", o->output);
     if (o->result_lse && !o->result)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--result-lse is given without --result, which it belongs to");
@@ -212,6 +205,7 @@ attend_status options_read(int argc, char **argv, options *options)
     if (!options->name) return refuse_command(argv[0]);
     for (int i = 1; i < argc; i++) ATTEND_TRY(read_one(argc, argv, &i, given, options));
     if (options->help || options->command == COMMAND_INFO) return ATTEND_OK;
+    ATTEND_TRY(files_check(options, given));
     if (options->command == COMMAND_ROTARY) return positions_check_rotary(options);
     ATTEND_TRY(positions_check(options));
     return check_sources(options, given);

@@ -12,12 +12,16 @@ typedef struct option_row {
     int commands;
     group group;
     attend_status (*read)(const struct option_row *row, const char *text, options *options);
-    size_t offset; /* of the field that read_text() fills */
+    size_t offset; /* of the field that it fills */
     const char *help;
 } option_row;
 
 enum { MOST_OPTIONS = 128 };
 extern const option_row option_rows[];
 extern const int option_row_count;
+
+/* Whether it names a file that is read, or one that is written. */
+bool option_is_input(const option_row *row);
+bool option_is_output(const option_row *row);
 
 #endif

@@ -65,8 +65,7 @@ int picture_text_width(const char *text)
     return width;
 }
 
-/* The whole file. */
-static attend_status picture_write(const picture *p, attend_output *output)
+attend_status picture_write(const picture *p, attend_output *output)
 {
     png_image image = {
         .version = PNG_IMAGE_VERSION, .width = (png_uint_32)p->width, .height = (png_uint_32)p->height, .format = PNG_FORMAT_RGB};
@@ -79,16 +78,5 @@ static attend_status picture_write(const picture *p, attend_output *output)
         attend_file_fail(status, "no memory for a PNG file");
     png_image_free(&image);
     free(file);
-    return status;
-}
-
-attend_status picture_save(const picture *p, const char *path)
-{
-    attend_output output;
-    attend_status status = attend_output_open(path, &output);
-    if (status == ATTEND_OK) status = picture_write(p, &output);
-    if (status == ATTEND_OK) status = attend_output_finish(&output);
-    if (status == ATTEND_OK) status = attend_output_commit(&output);
-    attend_output_close(&output);
-    return status;
+    return status == ATTEND_OK ? attend_output_finish(output) : status;
 }

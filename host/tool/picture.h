@@ -2,7 +2,7 @@
 #ifndef ATTEND_TOOL_PICTURE_H
 #define ATTEND_TOOL_PICTURE_H
 
-#include <attend/attend.h>
+#include "file/output.h"
 
 enum { GLYPH_WIDTH = 6, GLYPH_HEIGHT = 8 }; /* at scale 1, with the gaps */
 
@@ -21,8 +21,8 @@ void picture_text(picture *picture, int x, int y, int scale, uint32_t colour, co
 void picture_text_up(picture *picture, int x, int y, int scale, uint32_t colour, const char *text);
 /* At scale 1, in pixels. */
 int picture_text_width(const char *text);
-/* Writes a file that appears whole or not at all. */
-attend_status picture_save(const picture *picture, const char *path);
+/* Writes a PNG file, which is finished then, but not yet committed. */
+attend_status picture_write(const picture *picture, attend_output *output);
 void picture_end(picture *picture);
 
 #endif

@@ -27,6 +27,11 @@ typedef struct sweep {
 
 static int64_t said(int64_t value, int64_t usual) { return value >= 0 ? value : usual; }
 
+static const char *dtype_of(const options *o)
+{
+    return attend_dtype_name(o->dtype_given ? o->dtype : ATTEND_F32);
+}
+
 static void set_problem(const sweep *s, int64_t dim, int64_t seqlen, bool causal, attend_problem *p)
 {
     const options *o = s->options;
@@ -134,7 +139,7 @@ static attend_status find_device(sweep *s)
     return ATTEND_OK;
 }
 
-static attend_status run_all(sweep *s)
+static attend_status run_points(sweep *s)
 {
     ATTEND_TRY(make_values(s));
     for (int dim = 0; dim < SWEEP_DIMS; dim++)
@@ -145,23 +150,32 @@ static attend_status run_all(sweep *s)
     return ATTEND_OK;
 }
 
+static attend_status run_all(sweep *s, const char *path)
+{
+    char title[256];
+    result_file picture;
+    attend_status status = result_open_picture(path, &picture); /* before the work, which takes minutes */
+    if (status == ATTEND_OK) status = run_points(s);
+    snprintf(title, sizeof title, "%s, %s", s->device, dtype_of(s->options));
+    if (status == ATTEND_OK) status = sweep_draw(&s->speeds, title, &picture.output);
+    if (status == ATTEND_OK) status = results_commit((result_file *const[]){&picture}, 1);
+    result_close(&picture);
+    return status;
+}
+
 attend_status bench_sweep(const options *o, report *r)
 {
     static const char *const heads[] = {"head_dim", "seqlen",  "mask",  "batch",        "heads",
                                         "time",     "TFLOP/s", "naive", "times as fast"};
     sweep s = {.options = o, .report = r};
-    char title[256];
-    const char *path = o->output ? o->output : "attend-sweep.png",
-               *dtype = attend_dtype_name(o->dtype_given ? o->dtype : ATTEND_F32);
+    const char *path = o->output ? o->output : "attend-sweep.png", *dtype = dtype_of(o);
     ATTEND_TRY(find_device(&s));
     s.rows = cJSON_AddArrayToObject(r->object, "sweep");
     report_table(r, "rrlrrrrrr");
     for (int i = 0; i < 9; i++) report_cell(r, "%s", heads[i]);
-    attend_status status = run_all(&s);
+    attend_status status = run_all(&s, path);
     job_free(&s.values);
     ATTEND_TRY(status);
-    snprintf(title, sizeof title, "%s, %s", s.device, dtype);
-    ATTEND_TRY(sweep_draw(&s.speeds, title, path));
     report_text(r, "device", "device", s.device, "%s", s.device);
     report_text(r, "dtype", "dtype", dtype, "%s", dtype);
     report_text(r, "picture", "picture", path, "%s", path);

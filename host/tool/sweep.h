@@ -2,7 +2,7 @@
 #ifndef ATTEND_TOOL_SWEEP_H
 #define ATTEND_TOOL_SWEEP_H
 
-#include <attend/attend.h>
+#include "file/output.h"
 
 enum { SWEEP_DIMS = 3, SWEEP_LENGTHS = 6 };
 extern const int64_t sweep_dims[SWEEP_DIMS], sweep_lengths[SWEEP_LENGTHS];
@@ -16,7 +16,7 @@ typedef struct sweep_speeds {
     sweep_speed at[SWEEP_DIMS][2][SWEEP_LENGTHS]; /* [head_dim][causal][seqlen] */
 } sweep_speeds;
 
-/* Draws six panels of bars under a title into a PNG file at `path`. */
-attend_status sweep_draw(const sweep_speeds *speeds, const char *title, const char *path);
+/* Draws six panels of bars under a title into a PNG file. */
+attend_status sweep_draw(const sweep_speeds *speeds, const char *title, attend_output *output);
 
 #endif

@@ -75,12 +75,12 @@ static void draw(picture *p, const sweep_speeds *speeds, const char *title)
                        top, small ? 1000 : 1);
 }
 
-attend_status sweep_draw(const sweep_speeds *speeds, const char *title, const char *path)
+attend_status sweep_draw(const sweep_speeds *speeds, const char *title, attend_output *output)
 {
     picture picture;
     ATTEND_TRY(picture_begin(&picture, 2 * MARGIN + 2 * PANEL_WIDTH, TITLE + SWEEP_DIMS * PANEL_HEIGHT));
     draw(&picture, speeds, title);
-    attend_status status = picture_save(&picture, path);
+    attend_status status = picture_write(&picture, output);
     picture_end(&picture);
     return status;
 }

@@ -180,6 +180,13 @@ attend_status result_load(pool *pool, const char *path, attend_dtype dtype, int 
     return load_batched(pool, path, &array, dtype, rank, tensor, &given);
 }
 
+/* Or will be one. */
+static bool is_file(const char *path)
+{
+    struct stat about;
+    return stat(path, &about) || S_ISREG(about.st_mode);
+}
+
 attend_status result_open(const char *path, attend_dtype dtype, result_file *file)
 {
     memset(file, 0, sizeof *file);
@@ -187,9 +194,19 @@ attend_status result_open(const char *path, attend_dtype dtype, result_file *fil
     if (dtype == ATTEND_BF16 && !ends_with(path, ".safetensors"))
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                 "%s would hold bf16, which .npy has no name for; give a .safetensors file, or --dtype f32", path);
-    struct stat about;
-    if (!ends_with(path, ".npy") && !ends_with(path, ".safetensors") && (stat(path, &about) || S_ISREG(about.st_mode)))
+    if (!ends_with(path, ".npy") && !ends_with(path, ".safetensors") && is_file(path))
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s ends neither in .npy nor in .safetensors, which say how to write it", path);
+    file->path = path;
+    return attend_output_open(path, &file->output);
+}
+
+attend_status result_open_picture(const char *path, result_file *file)
+{
+    memset(file, 0, sizeof *file);
+    if (!path) return ATTEND_OK;
+    if (!ends_with(path, ".png") && is_file(path))
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s does not end in .png, which is what pictures are written as", path);
     file->path = path;
     return attend_output_open(path, &file->output);
 }

@@ -47,6 +47,7 @@ typedef struct result_file {
 
 /* Fails for bf16 in .npy, which has none. */
 attend_status result_open(const char *path, attend_dtype dtype, result_file *file);
+attend_status result_open_picture(const char *path, result_file *file);
 /* Writes a tensor without gaps, without its first axis if `batched` is false. */
 attend_status result_write(result_file *file, const char *name, const attend_tensor *tensor, bool batched);
 /* Gives all files that are open their names; all were written. */

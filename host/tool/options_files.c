@@ -1,0 +1,75 @@
+/* Which files of a command line are one: by device and inode where they exist, by folder and name where they
+ * do not yet. */
+#include "options_files.h"
+#include "options_table.h"
+#include "file/fail.h"
+
+#include <libgen.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static bool same_inode(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+static bool stat_folder(const char *path, struct stat *about)
+{
+    char *copy = strdup(path);
+    bool found = copy && !stat(dirname(copy), about);
+    free(copy);
+    return found;
+}
+
+static const char *name_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* Devices and pipes may be written twice. */
+static bool are_one(const char *a, const char *b)
+{
+    struct stat of_a, of_b;
+    bool there = !stat(a, &of_a);
+    if (there != !stat(b, &of_b)) return false;
+    if (there) return S_ISREG(of_a.st_mode) && same_inode(&of_a, &of_b);
+    return !strcmp(name_of(a), name_of(b)) && stat_folder(a, &of_a) && stat_folder(b, &of_b) &&
+           same_inode(&of_a, &of_b);
+}
+
+/* The same for an input, which may name a tensor in a file: FILE.safetensors:NAME. */
+static bool is_input(const char *output, const char *input)
+{
+    static const char extension[] = ".safetensors";
+    const char *colon = strstr(input, ".safetensors:");
+    char *file = colon ? strndup(input, (size_t)(colon - input) + sizeof extension - 1) : strdup(input);
+    bool one = file && are_one(output, file);
+    free(file);
+    return one;
+}
+
+static const char *value_of(const options *options, const option_row *row)
+{
+    return *(const char *const *)((const char *)options + row->offset);
+}
+
+attend_status files_check(const options *options, const bool *given)
+{
+    for (int i = 0; i < option_row_count; i++) {
+        const option_row *output = &option_rows[i];
+        if (!given[i] || !option_is_output(output)) continue;
+        const char *path = value_of(options, output);
+        for (int j = 0; j < option_row_count; j++) {
+            const option_row *other = &option_rows[j];
+            if (given[j] && option_is_input(other) && is_input(path, value_of(options, other)))
+                return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s would write over %s, which %s reads",
+                                        output->name, path, other->name);
+            if (given[j] && j < i && option_is_output(other) && are_one(path, value_of(options, other)))
+                return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s and %s are the same file", other->name,
+                                        output->name);
+        }
+    }
+    return ATTEND_OK;
+}
