@@ -1,4 +1,5 @@
-/* Long work: a terminal's stderr shows what goes on, and a command that is stopped leaves no file behind. */
+/* Long work: a terminal's stderr shows what goes on, in one line, and a command that is stopped leaves no
+ * file behind. */
 #include "support/command.h"
 #include "support/files.h"
 #include "file/npy.h"
@@ -23,28 +24,38 @@ enum { SEQLEN = 2048, HEADS = 8, DIM = 64 };
 
 static const char *command(void) { return getenv("ATTEND_COMMAND") ? getenv("ATTEND_COMMAND") : ATTEND_COMMAND; }
 
-/* What a comparison of some seconds writes to a terminal, all of it. */
-static char *on_a_terminal(const char *option)
+static int count(const char *text, const char *part)
+{
+    int found = 0;
+    for (const char *at = strstr(text, part); at; at = strstr(at + 1, part)) found++;
+    return found;
+}
+
+/* What a comparison of some seconds writes to a terminal of that width: all of it, or until so many lines of
+ * progress are drawn. */
+static char *on_a_terminal(int columns, int lines, const char *option)
 {
     enum { MOST = 1 << 16 };
     char *text = calloc(1, MOST);
     size_t used = 0;
     int terminal, status;
-    pid_t child = forkpty(&terminal, NULL, NULL, NULL);
+    const struct winsize size = {.ws_row = 24, .ws_col = (unsigned short)columns};
+    pid_t child = forkpty(&terminal, NULL, NULL, &size);
     assert_true(child >= 0);
     assert_non_null(text);
     if (child == 0) {
         execl(command(), "attend", "compare", "--random", "heads=4,seqlen_q=1536", LONG_WORK, option, (char *)NULL);
         _exit(127);
     }
-    while (used + 1 < MOST) {
+    while (used + 1 < MOST && (!lines || count(text, "\r\033[K") <= lines)) {
         ssize_t got = read(terminal, text + used, MOST - 1 - used);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) break; /* EIO: the other side is closed */
         used += (size_t)got;
     }
+    if (lines) kill(child, SIGTERM);
     assert_int_equal(waitpid(child, &status, 0), child);
-    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_true(lines || (WIFEXITED(status) && WEXITSTATUS(status) == 0));
     close(terminal);
     return text;
 }
@@ -72,7 +83,7 @@ static int read_bars(const char *text, const char *stage)
 static void progress_is_shown_on_a_terminal(void **state)
 {
     (void)state;
-    char *text = on_a_terminal(NULL);
+    char *text = on_a_terminal(200, 0, NULL);
     assert_true(read_bars(text, "attention on fp64 reference, 1 thread") > 1);
     assert_true(read_bars(text, "fp64 reference") > 1);
     const char *table = strstr(text, "\r\033[Kproblem"); /* the line is cleared before the table begins */
@@ -82,10 +93,37 @@ static void progress_is_shown_on_a_terminal(void **state)
     free(text);
 }
 
+/* A line that wraps is not cleared by the next one: a narrow terminal would fill with them. */
+static void progress_takes_one_line_of_any_terminal(void **state)
+{
+    static const char begin[] = "\r\033[K";
+    static const int widths[] = {40, 8};
+    (void)state;
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+        char *text = on_a_terminal(widths[i], 5, NULL);
+        int drawn = 0, cut = 0, bars = 0;
+        for (char *at = strstr(text, begin), *next; at && (next = strstr(at + 1, begin));
+             at = next, drawn++) {
+            int columns = 0;
+            for (const char *c = at + strlen(begin); c < next; c++)
+                columns += ((unsigned char)*c & 0xc0) != 0x80;
+            if (columns >= widths[i])
+                fail_msg("%d columns on a terminal of %d: %.*s", columns, widths[i], (int)(next - at), at);
+            *next = 0;
+            cut += strstr(at, "…") != NULL, bars += strstr(at, "] ") != NULL;
+            *next = '\r';
+        }
+        assert_true(drawn >= 5);
+        assert_true(cut > 0);
+        assert_true(widths[i] < 40 || bars > 0); /* the stage gives way to the bar */
+        free(text);
+    }
+}
+
 static void quiet_shows_none(void **state)
 {
     (void)state;
-    char *text = on_a_terminal("--quiet");
+    char *text = on_a_terminal(200, 0, "--quiet");
     assert_null(strchr(text, '\033'));
     free(text);
 }
@@ -144,13 +182,41 @@ static void a_stopped_command_leaves_nothing(void **state)
     }
 }
 
+/* `attend … | head`: whoever reads has seen enough, so that is no failure to talk about. */
+static void a_reader_that_has_left_ends_it_quietly(void **state)
+{
+    int ends[2], status;
+    size_t size;
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    close(ends[0]);
+    const char *err = test_path("err");
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        if (!freopen(err, "w", stderr) || dup2(ends[1], STDOUT_FILENO) < 0) _exit(126);
+        execl(command(), "attend", "info", "--json", (char *)NULL);
+        _exit(127);
+    }
+    close(ends[1]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGPIPE);
+    char *text = test_read_file(err, &size);
+    assert_string_equal(text, "");
+    free(text);
+    remove(err);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(progress_is_shown_on_a_terminal),
+        cmocka_unit_test(progress_takes_one_line_of_any_terminal),
         cmocka_unit_test(quiet_shows_none),
         cmocka_unit_test(no_progress_is_shown_in_a_pipe),
         cmocka_unit_test(a_stopped_command_leaves_nothing),
+        cmocka_unit_test(a_reader_that_has_left_ends_it_quietly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

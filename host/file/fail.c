@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-static _Thread_local char message[1024];
+static _Thread_local char message[8192]; /* a path or two, and the reason behind them */
 static _Thread_local bool of_input;
 
 static void keep(const char *format, va_list arguments)

@@ -122,7 +122,7 @@ static void report_query(const sight *s, int n, cJSON *queries, report *r)
     snprintf(label, sizeof label, "%s", token_text(s, s->options->queries[n]));
     cJSON_AddItemToArray(queries, object);
     cJSON_AddNumberToObject(object, "query", (double)s->options->queries[n]);
-    if (s->tokens) cJSON_AddStringToObject(object, "token", label);
+    if (s->tokens) cJSON_AddStringToObject(object, "token", token_text(s, s->options->queries[n]));
     cJSON_AddItemToObject(object, "keys", top);
     for (int64_t place = 0; place < s->options->top; place++) {
         int64_t best = -1;

@@ -33,12 +33,12 @@ static void on_signal(int signal)
 
 static void catch_signals(void)
 {
-    const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU};
+    const int signals[] = {SIGINT,  SIGTERM, SIGHUP,
+                           SIGQUIT, SIGXCPU, SIGPIPE}; /* a reader that has left wants no sentence */
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND | SA_NODEFER};
     sigemptyset(&action.sa_mask);
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) sigaction(signals[i], &action, NULL);
-    signal(SIGPIPE, SIG_IGN); /* writing to a closed pipe is an error like any other */
-    signal(SIGXFSZ, SIG_IGN); /* so is a file that grows beyond a limit */
+    signal(SIGXFSZ, SIG_IGN); /* a file that grows beyond a limit is an error like any other */
 }
 
 static attend_status run(const options *options, report *report, bool *passed)

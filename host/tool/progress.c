@@ -1,9 +1,12 @@
 /* A thread that shows the stage and the seconds while the command works. */
 #include "progress.h"
+#include "text.h"
 
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -12,7 +15,7 @@ static struct {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     bool running, stop;
-    char stage[128];
+    char stage[512];
     double part; /* of the stage that is done; below 0: not known */
 } progress = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
@@ -28,14 +31,30 @@ static void wait_tick(void)
     pthread_cond_timedwait(&progress.wake, &progress.lock, &until);
 }
 
-/* "[#####...............] 25 %" */
-static void print_bar(double part)
+/* ", 12 s [#####...............] 25 %" */
+static void print_tail(char *text, size_t room, long seconds)
 {
     enum { WIDTH = 20 };
     char bar[WIDTH + 1];
-    for (int i = 0; i < WIDTH; i++) bar[i] = i < (int)(part * WIDTH) ? '#' : '.';
+    int length = snprintf(text, room, ", %ld s", seconds);
+    if (progress.part < 0) return;
+    for (int i = 0; i < WIDTH; i++) bar[i] = i < (int)(progress.part * WIDTH) ? '#' : '.';
     bar[WIDTH] = 0;
-    fprintf(stderr, " [%s] %.0f %%", bar, 100 * part);
+    snprintf(text + length, room - (size_t)length, " [%s] %.0f %%", bar, 100 * progress.part);
+}
+
+/* One line whatever the terminal's width, which would otherwise keep each one that wraps: the stage is cut
+ * first. */
+static void print_line(long seconds)
+{
+    char tail[64], stage[sizeof progress.stage + 3];
+    struct winsize window;
+    int columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &window) || !window.ws_col ? 80 : window.ws_col;
+    print_tail(tail, sizeof tail, seconds);
+    strcpy(stage, progress.stage);
+    text_cut(stage, columns - 1 - text_columns(tail));
+    if (text_columns(tail) >= columns) text_cut(tail, columns - 1);
+    fprintf(stderr, "\r\033[K%s%s", stage, tail);
 }
 
 static void *show(void *unused)
@@ -46,10 +65,7 @@ static void *show(void *unused)
     pthread_mutex_lock(&progress.lock);
     for (int tick = 0; !progress.stop; tick++) {
         clock_gettime(CLOCK_MONOTONIC, &now);
-        if (tick >= QUIET_TICKS) {
-            fprintf(stderr, "\r\033[K%s, %ld s", progress.stage, (long)(now.tv_sec - begin.tv_sec));
-            if (progress.part >= 0) print_bar(progress.part);
-        }
+        if (tick >= QUIET_TICKS) print_line((long)(now.tv_sec - begin.tv_sec));
         wait_tick();
     }
     pthread_mutex_unlock(&progress.lock);
@@ -70,6 +86,7 @@ void progress_stage(const char *format, ...)
     va_start(arguments, format);
     pthread_mutex_lock(&progress.lock);
     vsnprintf(progress.stage, sizeof progress.stage, format, arguments);
+    text_make_printable(progress.stage);
     progress.part = -1;
     pthread_mutex_unlock(&progress.lock);
     va_end(arguments);

@@ -1,5 +1,6 @@
 /* Tables and JSON on stdout. */
 #include "report.h"
+#include "text.h"
 #include "file/fail.h"
 
 #include <errno.h>
@@ -18,6 +19,7 @@ static void add_cell(report *r, grid *grid, const char *format, va_list argument
         r->broken = true;
         return;
     }
+    text_make_printable(text);
     grid->cells[grid->count++] = text;
 }
 
@@ -91,33 +93,29 @@ void report_cell(report *r, const char *format, ...)
 
 void report_warning(report *r, const char *format, ...)
 {
-    char text[512];
+    char *text;
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
+    if (vasprintf(&text, format, arguments) < 0) text = NULL;
     va_end(arguments);
+    r->broken |= !text;
+    if (!text) return;
+    text_make_printable(text);
     cJSON *warnings = cJSON_GetObjectItemCaseSensitive(r->object, "warnings");
     if (!warnings) warnings = cJSON_AddArrayToObject(r->object, "warnings");
     cJSON_AddItemToArray(warnings, cJSON_CreateString(text));
-}
-
-/* Characters, where every one is a column wide. */
-static int width_of(const char *text)
-{
-    int width = 0;
-    for (; *text; text++) width += (*text & 0xc0) != 0x80;
-    return width;
+    free(text);
 }
 
 static void print_grid(const grid *grid)
 {
     int widths[16] = {0};
     for (int i = 0; i < grid->count; i++) {
-        int width = width_of(grid->cells[i]);
+        int width = text_columns(grid->cells[i]);
         if (width > widths[i % grid->columns]) widths[i % grid->columns] = width;
     }
     for (int i = 0; i < grid->count; i++) {
-        int column = i % grid->columns, gap = widths[column] - width_of(grid->cells[i]);
+        int column = i % grid->columns, gap = widths[column] - text_columns(grid->cells[i]);
         bool last = column == grid->columns - 1;
         if (grid->alignment[column] == 'r')
             printf("%*s%s", gap, "", grid->cells[i]);
