@@ -9,14 +9,15 @@ static void report_attend(report *r, const attend_problem *p, const point *point
     const attend_plan_memory *m = &point->outcome.memory;
     const timing *t = &point->attend;
     double device = (double)(m->device_workspace_bytes + m->device_staging_bytes);
-    double tflops = point->outcome.flop / t->median * 1e-12, gbps = point->bytes / t->median * 1e-9;
+    double flop = point->outcome.flop / t->median, bytes = point->bytes / t->median;
     report_number(r, "seconds", "time", t->median, "%s, median of %d (least %s)", time_text(t->median), t->runs,
                   time_text(t->least));
     report_number(r, "seconds_least", NULL, t->least, " ");
     report_number(r, "runs", NULL, t->runs, " ");
-    report_number(r, "tflops", "TFLOP/s", tflops, "%.4g, of %.4g GFLOP%s", tflops, point->outcome.flop * 1e-9,
-                  attend_problem_features(p) ? ", of what is visible" : "");
-    report_number(r, "gbps", "GB/s", gbps, "%.4g, of %s in and out", gbps, bytes_text(point->bytes));
+    report_number(r, "tflops", "speed", flop * 1e-12, "%s, of %s%s", speed_text(flop),
+                  flop_text(point->outcome.flop), attend_problem_features(p) ? " of what is visible" : "");
+    report_number(r, "gbps", "traffic", bytes * 1e-9, "%s, of %s in and out", traffic_text(bytes),
+                  bytes_text(point->bytes));
     report_number(r, "plan_host_bytes", "memory", (double)m->host_bytes, "plan %s on the host, %s on the device%s%s",
                   bytes_text((double)m->host_bytes), bytes_text(device), t->peak_bytes < 0 ? "" : "; process grew by ",
                   t->peak_bytes < 0 ? "" : bytes_text((double)t->peak_bytes));

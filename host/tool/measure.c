@@ -13,28 +13,44 @@ double seconds_now(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-static const char *with_unit(double value, double step, const char *const *units, int count)
+static const char *with_unit(double value, double step, const char *const *units, int count,
+                             const char *behind)
 {
     static char texts[8][32];
     static int next;
     char *text = texts[next++ % 8];
     int unit = 0;
     while (value >= 0.9995 * step && unit + 1 < count) value /= step, unit++;
-    snprintf(text, sizeof texts[0], "%.*f %s", unit == 0 || value >= 99.95 ? 0 : value < 9.995 ? 2 : 1, value, units[unit]);
+    snprintf(text, sizeof texts[0], "%.*f %s%s",
+             unit == 0 || value >= 99.95 ? 0
+             : value < 9.995             ? 2
+                                         : 1,
+             value, units[unit], behind);
     return text;
 }
 
 const char *time_text(double seconds)
 {
     static const char *const units[] = {"ns", "µs", "ms", "s"};
-    return with_unit(seconds * 1e9, 1000, units, 4);
+    return with_unit(seconds * 1e9, 1000, units, 4, "");
 }
 
-const char *bytes_text(double bytes)
+static const char *of_bytes(double bytes, const char *behind)
 {
     static const char *const units[] = {"B", "KB", "MB", "GB", "TB", "PB"};
-    return with_unit(bytes, 1000, units, 6);
+    return with_unit(bytes, 1000, units, 6, behind);
 }
+
+static const char *of_flop(double flop, const char *behind)
+{
+    static const char *const units[] = {"FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP"};
+    return with_unit(flop, 1000, units, 7, behind);
+}
+
+const char *bytes_text(double bytes) { return of_bytes(bytes, ""); }
+const char *flop_text(double flop) { return of_flop(flop, ""); }
+const char *speed_text(double flop_per_second) { return of_flop(flop_per_second, "/s"); }
+const char *traffic_text(double bytes_per_second) { return of_bytes(bytes_per_second, "/s"); }
 
 /* "Name:   123 kB" in a file of /proc; -1 where it is not there. */
 static int64_t read_kilobytes(const char *path, const char *name)

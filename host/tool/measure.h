@@ -6,9 +6,13 @@
 
 double seconds_now(void);
 
-/* "1.24 ms", "3.5 GB": three digits and a fitting unit; valid for the next seven calls. */
+/* "1.24 ms", "3.5 GB", "56.2 GFLOP/s": three digits and a fitting unit; valid for the next seven calls. */
 const char *time_text(double seconds);
 const char *bytes_text(double bytes);
+const char *flop_text(double flop);
+/* The same per second. */
+const char *speed_text(double flop_per_second);
+const char *traffic_text(double bytes_per_second);
 
 /* The process's peak of resident memory since the last memory_peak_reset(), or since its start where the
  * system has no reset. */

@@ -82,7 +82,7 @@ static void add_row(sweep *s, const attend_problem *p, const point *point, sweep
     report_cell(r, "%" PRId64, p->batch);
     report_cell(r, "%" PRId64, p->num_heads);
     report_cell(r, "%s", time_text(point->attend.median));
-    report_cell(r, "%.4g", speed.attend);
+    report_cell(r, "%s", speed_text(speed.attend * 1e12));
     report_cell(r, "%s", point->why ? "–" : time_text(point->naive.median));
     report_cell(r, point->why ? "–" : "%.2f", point->naive.median / point->attend.median);
 }
@@ -165,8 +165,8 @@ static attend_status run_all(sweep *s, const char *path)
 
 attend_status bench_sweep(const options *o, report *r)
 {
-    static const char *const heads[] = {"head_dim", "seqlen",  "mask",  "batch",        "heads",
-                                        "time",     "TFLOP/s", "naive", "times as fast"};
+    static const char *const heads[] = {"head_dim", "seqlen", "mask",  "batch",        "heads",
+                                        "time",     "speed",  "naive", "times as fast"};
     sweep s = {.options = o, .report = r};
     const char *path = o->output ? o->output : "attend-sweep.png", *dtype = dtype_of(o);
     ATTEND_TRY(find_device(&s));
