@@ -1,5 +1,5 @@
-/* The seconds that attend bench and attend attention print, held to a clock: tests/clock says how long each
- * run takes, and the report must say the same. */
+/* The seconds that attend bench and attend attention print, held to a clock: tests/preload/clock.c says how
+ * long each run takes, and the report must say the same. */
 #include "support/arrays.h"
 #include "support/command.h"
 

@@ -2,6 +2,7 @@
    together must fill the file exactly. */
 #include "safetensors_header.h"
 #include "fail.h"
+#include "json.h"
 
 #include <cjson/cJSON.h>
 #include <inttypes.h>
@@ -157,8 +158,7 @@ static attend_status parse_json(const char *text, int64_t length, attend_safeten
     if (length == 0 || text[0] != '{') return attend_file_fail(ATTEND_BAD_FILE, "%s: its header is not a JSON object", path);
     if (memchr(text, 0, (size_t)length) || strstr(text, "\\u0000"))
         return attend_file_fail(ATTEND_BAD_FILE, "%s has a NUL in its header", path);
-    file->header = cJSON_ParseWithLengthOpts(text, (size_t)length + 1, &end, false);
-    if (!file->header) return attend_file_fail(ATTEND_BAD_FILE, "%s: its header is not JSON", path);
+    ATTEND_TRY(attend_json_parse(path, ": its header", text, (size_t)length, &end, &file->header));
     for (; end < text + length; end++)
         if (!strchr(" \t\r\n", *end))
             return attend_file_fail(ATTEND_BAD_FILE, "%s: its header goes on after the JSON object", path);

@@ -10,6 +10,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* cJSON leaves out what it has no memory for, and goes on. */
+static bool lacked;
+
+static void *allocate(size_t bytes)
+{
+    void *memory = malloc(bytes);
+    lacked |= !memory;
+    return memory;
+}
+
 static void add_cell(report *r, grid *grid, const char *format, va_list arguments)
 {
     char *text = NULL;
@@ -33,11 +43,12 @@ static void add_label(report *r, const char *format, ...)
 
 void report_begin(report *r, const options *options)
 {
+    cJSON_InitHooks(&(cJSON_Hooks){allocate, free});
     memset(r, 0, sizeof *r);
+    lacked = false;
     r->json = options->json, r->quiet = options->quiet;
     r->facts.columns = 2, r->facts.alignment = "ll";
     r->object = cJSON_CreateObject();
-    r->broken = !r->object;
     cJSON_AddStringToObject(r->object, "command", options->name);
 }
 
@@ -131,7 +142,7 @@ attend_status report_print(report *r)
     cJSON_ArrayForEach(warning, cJSON_GetObjectItemCaseSensitive(r->object, "warnings"))
         fprintf(stderr, "attend: warning: %s\n", cJSON_GetStringValue(warning));
     char *text = r->json ? cJSON_Print(r->object) : NULL;
-    if (r->broken || (r->json && !text)) return attend_file_fail(ATTEND_OUT_OF_MEMORY, "no memory for the report");
+    if (r->broken || lacked) return attend_file_fail(ATTEND_OUT_OF_MEMORY, "no memory for the report");
     if (r->json) {
         puts(text);
     } else if (!r->quiet) {
