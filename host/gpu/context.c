@@ -65,8 +65,11 @@ static attend_status open_device(const attend_context_options *options, attend_g
     ATTEND_TRY(attend_gpu_check(cudaStreamCreateWithFlags(&gpu->own_stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags"));
     ATTEND_TRY(attend_gpu_check(cudaMalloc(&gpu->blas_workspace, gpu->blas_workspace_bytes), "cudaMalloc of cuBLAS's workspace"));
     ATTEND_TRY(attend_gpu_check_blas(cublasCreate(&gpu->blas), "cublasCreate"));
-    /* fp32 stays fp32: TF32 is never implied. */
-    ATTEND_TRY(attend_gpu_check_blas(cublasSetMathMode(gpu->blas, CUBLAS_DEFAULT_MATH), "cublasSetMathMode"));
+    /* fp32 stays fp32: TF32 is never implied, and parts of a sum are not rounded to 16 bits before they are
+     * added. */
+    const cublasMath_t mode =
+        (cublasMath_t)(CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION);
+    ATTEND_TRY(attend_gpu_check_blas(cublasSetMathMode(gpu->blas, mode), "cublasSetMathMode"));
     return use_stream(gpu, gpu->own_stream);
 }
 

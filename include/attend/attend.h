@@ -20,7 +20,11 @@
  * - The library never prints or ends the process. One thing below it does: OpenMP's run-time library, where the system
  *   refuses to start a thread that a CPU context was promised.
  * - A context and its plans serve one thread at a time. Different contexts are independent.
- * - Results are deterministic: a row's bits do not depend on threads, batch size or timing.
+ * - Results are deterministic: the same run gives the same bits every time. In attention a row's bits do not depend
+ *   on threads, batch size or neighbours either. In a layer they may: its projections are cuBLAS's and oneDNN's, which
+ *   choose the order of their sums by rows, batch, threads and layout. They repeat where problem, strides and alignment
+ *   of the tensors, threads, model of the device and version of the library are the same; else they differ within the
+ *   bounds of docs/numerics.md.
  *
  * Each part is a header of its own, which is its manual; this one includes them all but attend_cuda.h, which needs CUDA's types:
  *

@@ -1,5 +1,8 @@
-/* The one gemm: which types go together, which arguments are errors, and the work itself. What is read is what BLAS says:
-   with beta = 0 not C, with alpha = 0 or k = 0 neither A nor B; of a column its rows, not the padding up to its leading dimension. */
+/* The one gemm: which types go together, which arguments are errors, and the work itself. What is read is
+   what BLAS says: with beta = 0 not C, with alpha = 0 or k = 0 neither A nor B; of a column its rows, not the
+   padding up to its leading dimension. What cuBLAS leaves open is used against the caller: sums over k are
+   cut in parts that depend on the shapes, the parts are rounded to C's type where the math mode allows it,
+   and batches of pointers without the alignment that the documentation asks for fail. */
 #include "gemm.h"
 
 #include "element.h"
@@ -46,6 +49,8 @@ typedef struct gemm_task {
     scalar alpha, beta;
     element_rounding rounding;
     bool half_sums, wide; /* accumulate in fp16; in double */
+    bool narrow_parts;    /* parts of a sum are rounded to C's type */
+    int64_t parts;        /* of the sum over k, one after the other */
 } gemm_task;
 
 static bool combine(const gemm *call, gemm_task *task, cudaDataType *scale)
@@ -78,6 +83,38 @@ static cublasStatus_t check(const gemm *g)
     if (!fits(&g->a, stored_rows(&g->a, g->m, g->k)) || !fits(&g->b, stored_rows(&g->b, g->k, g->n)) || !fits(&g->c, g->m))
         return CUBLAS_STATUS_INVALID_VALUE;
     return g->alpha && g->beta ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+}
+
+/* As cuBLAS's heuristics choose among kernels and split the sum over k: by shapes, batch, types and
+   alignment, the same every time. Only more often, so that who counts on equal bits for other shapes finds
+   out. */
+static int64_t parts_of(const gemm *g)
+{
+    enum { PART = 16, MOST = 4 };
+    const gemm_operand *operands[] = {&g->a, &g->b, &g->c};
+    const int64_t shape[] = {g->m, g->n, g->k, g->batch};
+    uint64_t hash = 0xcbf29ce484222325;
+    for (int i = 0; i < 4; i++) hash = (hash ^ (uint64_t)shape[i]) * 0x100000001b3;
+    for (int i = 0; i < 3; i++) {
+        const bool aligned = g->batching == GEMM_STRIDED && (uintptr_t)operands[i]->address % 16 == 0 &&
+                             operands[i]->leading % 8 == 0;
+        hash = (hash ^ (uint64_t)operands[i]->type ^ (uint64_t)operands[i]->operation << 8 ^
+                (uint64_t)aligned << 12) *
+               0x100000001b3;
+    }
+    const int64_t most = g->k / PART < 1 ? 1 : g->k / PART < MOST ? g->k / PART : MOST;
+    return 1 + (int64_t)((hash >> 32) % (uint64_t)most);
+}
+
+/* "Forces any reductions during matrix multiplications to use the accumulator type": without that flag they
+ * need not. */
+static bool may_narrow_parts(const struct cublasContext *handle, const gemm_task *task)
+{
+    const gemm *g = &task->call;
+    if (handle->math_mode & CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION ||
+        handle->math_mode == CUBLAS_PEDANTIC_MATH)
+        return false;
+    return g->compute == CUBLAS_COMPUTE_32F && element_bytes(g->c.type) == 2;
 }
 
 /* ---- the work ----------------------------------------------------------------------------------------------------------- */
@@ -138,31 +175,90 @@ static bool locate(const gemm *g, const gemm_operand *x, const char *name, int64
 }
 
 typedef struct buffers {
-    void *a, *b, *sums, *column;
+    void *a, *b, *sums, *part, *column;
 } buffers;
+
+/* "If k % 8 == 0 then ensure intptr_t(ptr) % 16 == 0, if k % 2 == 0 then ensure intptr_t(ptr) % 4 == 0"
+   (cublasGemmBatchedEx), for 16-bit types and fast modes. Of a strided batch the library sees the addresses,
+   and chooses. */
+static bool is_aligned(const gemm_task *task, const char *name, const void *address)
+{
+    const gemm *g = &task->call;
+    const uintptr_t needed = g->k % 8 == 0 ? 16 : g->k % 2 == 0 ? 4 : 2;
+    if (g->batching == GEMM_STRIDED || (element_bytes(g->a.type) != 2 && task->rounding == ELEMENT_EXACT))
+        return true;
+    if ((uintptr_t)address % needed == 0) return true;
+    sg_finding("misaligned",
+               "%s: a pointer to %s is no multiple of %d bytes, as 16-bit types and fast modes want it where "
+               "k is %lld",
+               g->what, name, (int)needed, (long long)g->k);
+    return false;
+}
 
 static product_operand steps(const gemm_operand *x, int64_t rows)
 {
     return x->operation == CUBLAS_OP_N ? (product_operand){1, rows} : (product_operand){rows, 1};
 }
 
+/* sums += part, in the precision that parts are kept in. */
+static void add_part(const gemm_task *task, const buffers *buffer)
+{
+    const gemm *g = &task->call;
+    const cudaDataType kept = task->half_sums ? CUDA_R_16F : task->narrow_parts ? g->c.type : CUDA_R_32F;
+    for (int64_t i = 0; i < g->m * g->n && task->wide; i++)
+        ((double *)buffer->sums)[i] += ((const double *)buffer->part)[i];
+    for (int64_t j = 0; j < g->n && !task->wide; j++) {
+        float *sums = (float *)buffer->sums + j * g->m;
+        const float *part = (const float *)buffer->part + j * g->m;
+        for (int64_t i = 0; i < g->m; i++) sums[i] += part[i];
+        if (kept == CUDA_R_32F || task->parts == 1) continue;
+        element_narrow_float(kept, sums, g->m, buffer->column);
+        element_widen_float(kept, buffer->column, g->m, ELEMENT_EXACT, sums);
+    }
+}
+
+/* The dense product in its parts. */
+static bool multiply(const gemm_task *task, int64_t a_rows, int64_t b_rows, const buffers *buffer)
+{
+    const gemm *g = &task->call;
+    const product_operand a = steps(&g->a, a_rows), b = steps(&g->b, b_rows);
+    const size_t size = task->wide ? sizeof(double) : sizeof(float);
+    for (int64_t part = 0; part < task->parts; part++) {
+        const int64_t from = part * g->k / task->parts, to = (part + 1) * g->k / task->parts;
+        const void *left = (const char *)buffer->a + (size_t)(from * a.column_step) * size,
+                   *right = (const char *)buffer->b + (size_t)(from * b.row_step) * size;
+        if (!(task->wide ? product_double : product_float)(a, b, g->m, g->n, to - from, task->half_sums, left,
+                                                           right, buffer->part))
+            return false;
+        add_part(task, buffer);
+    }
+    return true;
+}
+
+/* The matrices of A and B, dense: false after a finding. */
+static bool load_inputs(const gemm_task *task, int64_t member, int64_t a_rows, int64_t b_rows,
+                        const buffers *buffer)
+{
+    const gemm *g = &task->call;
+    const void *a, *b;
+    return locate(g, &g->a, "array of A", member, &a) && locate(g, &g->b, "array of B", member, &b) &&
+           is_aligned(task, "A", a) && is_aligned(task, "B", b) &&
+           load(task, &g->a, "A", a, a_rows, g->m + g->k - a_rows, buffer->a) &&
+           load(task, &g->b, "B", b, b_rows, g->k + g->n - b_rows, buffer->b);
+}
+
 static cudaError_t run_member(const gemm_task *task, int64_t member, double alpha, double beta, const buffers *buffer)
 {
     const gemm *g = &task->call;
-    const void *a, *b, *c;
+    const void *c;
     int64_t a_rows = stored_rows(&g->a, g->m, g->k), b_rows = stored_rows(&g->b, g->k, g->n);
     size_t size = task->wide ? sizeof(double) : sizeof(float);
-    if (!locate(g, &g->c, "array of C", member, &c)) return cudaErrorIllegalAddress;
+    if (!locate(g, &g->c, "array of C", member, &c) || !is_aligned(task, "C", c))
+        return cudaErrorIllegalAddress;
     memset(buffer->sums, 0, (size_t)(g->m * g->n) * size);
     if (alpha != 0 && g->k) {
-        if (!locate(g, &g->a, "array of A", member, &a) || !locate(g, &g->b, "array of B", member, &b))
-            return cudaErrorIllegalAddress;
-        if (!load(task, &g->a, "A", a, a_rows, g->m + g->k - a_rows, buffer->a) ||
-            !load(task, &g->b, "B", b, b_rows, g->k + g->n - b_rows, buffer->b))
-            return cudaErrorIllegalAddress;
-        bool done = (task->wide ? product_double : product_float)(steps(&g->a, a_rows), steps(&g->b, b_rows), g->m, g->n,
-                                                                  g->k, task->half_sums, buffer->a, buffer->b, buffer->sums);
-        if (!done) return cudaErrorMemoryAllocation;
+        if (!load_inputs(task, member, a_rows, b_rows, buffer)) return cudaErrorIllegalAddress;
+        if (!multiply(task, a_rows, b_rows, buffer)) return cudaErrorMemoryAllocation;
     }
     for (int64_t j = 0; j < g->n; j++)
         if (!store_column(task, (char *)(uintptr_t)c + j * g->c.leading * element_bytes(g->c.type),
@@ -180,13 +276,17 @@ static cudaError_t run(sg_device *device, void *argument)
     if (!scalar_read(&task->alpha, g->what, &alpha) || !scalar_read(&task->beta, g->what, &beta))
         return cudaErrorIllegalAddress;
     buffers buffer = {malloc((size_t)(g->m * g->k * 8) + 1), malloc((size_t)(g->k * g->n * 8) + 1),
-                      malloc((size_t)(g->m * g->n * 8) + 1), malloc((size_t)(g->m * 8) + 1)};
-    cudaError_t error = buffer.a && buffer.b && buffer.sums && buffer.column ? cudaSuccess : cudaErrorMemoryAllocation;
+                      malloc((size_t)(g->m * g->n * 8) + 1), malloc((size_t)(g->m * g->n * 8) + 1),
+                      malloc((size_t)(g->m * 8) + 1)};
+    cudaError_t error = buffer.a && buffer.b && buffer.sums && buffer.part && buffer.column
+                            ? cudaSuccess
+                            : cudaErrorMemoryAllocation;
     for (int64_t member = 0; error == cudaSuccess && member < g->batch; member++)
         error = run_member(task, member, alpha, beta, &buffer);
     free(buffer.a);
     free(buffer.b);
     free(buffer.sums);
+    free(buffer.part);
     free(buffer.column);
     return error;
 }
@@ -205,10 +305,13 @@ cublasStatus_t gemm_submit(cublasHandle_t handle, const gemm *call)
     cublasStatus_t status = handle_check(handle);
     if (status == CUBLAS_STATUS_SUCCESS) status = check(call);
     if (status != CUBLAS_STATUS_SUCCESS) return status;
-    if (call->compute == CUBLAS_COMPUTE_32F && handle->math_mode == CUBLAS_TF32_TENSOR_OP_MATH && call->a.type == CUDA_R_32F)
+    const int mode = (int)handle->math_mode & ~CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+    if (call->compute == CUBLAS_COMPUTE_32F && mode == CUBLAS_TF32_TENSOR_OP_MATH &&
+        call->a.type == CUDA_R_32F)
         task.call.compute = CUBLAS_COMPUTE_32F_FAST_TF32;
     if (!combine(&task.call, &task, &scale) || !int8_rows_are_aligned(call)) return CUBLAS_STATUS_NOT_SUPPORTED;
     if (!call->m || !call->n || !call->batch) return CUBLAS_STATUS_SUCCESS;
+    task.parts = parts_of(call), task.narrow_parts = may_narrow_parts(handle, &task);
     task.alpha = scalar_take(handle, call->alpha, scale);
     task.beta = scalar_take(handle, call->beta, scale);
     if (!call->c.address) return CUBLAS_STATUS_INVALID_VALUE;

@@ -19,6 +19,10 @@ cublasStatus_t cublasHgemm(cublasHandle_t, cublasOperation_t, cublasOperation_t,
 
 static cublasHandle_t handle;
 
+/* What the bounds below are for; test_sums.c has the other mode. */
+#define SUMS_IN_COMPUTE_TYPE \
+    ((cublasMath_t)(CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION))
+
 #define CUDA(call)   assert_int_equal(call, cudaSuccess)
 #define CUBLAS(call) assert_int_equal(call, CUBLAS_STATUS_SUCCESS)
 
@@ -74,13 +78,16 @@ typedef struct matrix {
     char **pointers; /* on the device */
 } matrix;
 
-/* Only the rows are copied: the padding up to the leading dimension stays unwritten on the device. */
-static matrix make(cudaDataType type, int rows, int columns, int padding, int batch, bool filled)
+/* Only the rows are copied: the padding up to the leading dimension stays unwritten on the device. With
+   `aligned` each matrix of the batch begins at a multiple of 16 bytes, as arrays of pointers want it. */
+static matrix make(cudaDataType type, int rows, int columns, int padding, int batch, bool filled,
+                   bool aligned)
 {
     matrix m = {type, rows, columns, (rows > 0 ? rows : 1) + padding, batch, 0, NULL, NULL, NULL};
     size_t size = bytes_of(type);
     if (type == CUDA_R_8I) m.leading = (m.leading + 3) / 4 * 4;
     m.stride = (int64_t)m.leading * columns + (type == CUDA_R_8I ? 4 : 1);
+    if (aligned) m.stride = (m.stride + 15) / 16 * 16;
     size_t total = (size_t)(m.stride * batch) * size + 16;
     m.host = calloc(1, total);
     CUDA(cudaMalloc((void **)&m.device, total));
@@ -190,9 +197,11 @@ static void run(const problem *p)
 {
     int batch = p->form == SINGLE ? 1 : 3;
     bool plain_a = p->op_a == CUBLAS_OP_N, plain_b = p->op_b == CUBLAS_OP_N;
-    matrix a = make(p->with->ab, plain_a ? p->m : p->k, plain_a ? p->k : p->m, p->padding, batch, p->alpha != 0);
-    matrix b = make(p->with->ab, plain_b ? p->k : p->n, plain_b ? p->n : p->k, p->padding, batch, p->alpha != 0);
-    matrix c = make(p->with->c, p->m, p->n, p->padding, batch, p->beta != 0);
+    matrix a = make(p->with->ab, plain_a ? p->m : p->k, plain_a ? p->k : p->m, p->padding, batch,
+                    p->alpha != 0, p->form == POINTERS);
+    matrix b = make(p->with->ab, plain_b ? p->k : p->n, plain_b ? p->n : p->k, p->padding, batch,
+                    p->alpha != 0, p->form == POINTERS);
+    matrix c = make(p->with->c, p->m, p->n, p->padding, batch, p->beta != 0, p->form == POINTERS);
     double scalars[2];
     void *alpha = &scalars[0], *beta = &scalars[1], *on_device = NULL;
     put(p->with->scale, alpha, 0, p->alpha);
@@ -242,7 +251,8 @@ static void typed_entry_points_agree_with_the_ex_form(void **state)
 {
     (void)state;
     enum { N = 20 };
-    matrix s = make(CUDA_R_32F, N, N, 0, 1, true), d = make(CUDA_R_64F, N, N, 0, 1, true), h = make(CUDA_R_16F, N, N, 0, 1, true);
+    matrix s = make(CUDA_R_32F, N, N, 0, 1, true, false), d = make(CUDA_R_64F, N, N, 0, 1, true, false),
+           h = make(CUDA_R_16F, N, N, 0, 1, true, false);
     matrix sums[3][2];
     static const cudaDataType types[] = {CUDA_R_32F, CUDA_R_64F, CUDA_R_16F};
     matrix *inputs[] = {&s, &d, &h};
@@ -252,7 +262,7 @@ static void typed_entry_points_agree_with_the_ex_form(void **state)
     uint16_t one_h = 0x3c00, zero_h = 0;
     const void *ones[] = {&one_s, &one_d, &one_h}, *zeros[] = {&zero_s, &zero_d, &zero_h};
     for (int t = 0; t < 3; t++)
-        for (int i = 0; i < 2; i++) sums[t][i] = make(types[t], N, N, 0, 1, false);
+        for (int i = 0; i < 2; i++) sums[t][i] = make(types[t], N, N, 0, 1, false, false);
     CUBLAS(cublasSgemm(handle, CUBLAS_OP_N, CUBLAS_OP_T, N, N, N, &one_s, (float *)s.device, N, (float *)s.device, N, &zero_s,
                        (float *)sums[0][0].device, N));
     CUBLAS(cublasDgemm_64(handle, CUBLAS_OP_N, CUBLAS_OP_T, N, N, N, &one_d, (double *)d.device, N, (double *)d.device, N,
@@ -335,7 +345,7 @@ static void settings_are_kept(void **state)
     CUBLAS(cublasSetMathMode(handle, CUBLAS_TF32_TENSOR_OP_MATH));
     CUBLAS(cublasGetMathMode(handle, &math));
     assert_int_equal(math, CUBLAS_TF32_TENSOR_OP_MATH);
-    CUBLAS(cublasSetMathMode(handle, CUBLAS_DEFAULT_MATH));
+    CUBLAS(cublasSetMathMode(handle, SUMS_IN_COMPUTE_TYPE));
     CUDA(cudaStreamCreate(&stream));
     CUBLAS(cublasSetStream(handle, stream));
     CUBLAS(cublasGetStream(handle, &kept));
@@ -417,7 +427,8 @@ static void vectors_and_matrices(void **state)
 static int begin(void **state)
 {
     (void)state;
-    return cublasCreate(&handle) != CUBLAS_STATUS_SUCCESS;
+    return cublasCreate(&handle) != CUBLAS_STATUS_SUCCESS ||
+           cublasSetMathMode(handle, SUMS_IN_COMPUTE_TYPE) != CUBLAS_STATUS_SUCCESS;
 }
 
 static int finish(void **state)

@@ -91,6 +91,27 @@ static void gemm(int planted, int n, bool written)
     CHECK(cudaFree(c));
 }
 
+/* A batch of pointers at an odd element of fp16, where k is a multiple of 8: vectorised loads would fault. */
+static void gemm_misaligned(int planted)
+{
+    cublasHandle_t handle;
+    unsigned short *a = device_array<unsigned short>(16 * 16 + 8, 0);
+    unsigned short *c = device_array<unsigned short>(16 * 16, 0);
+    const void *pointers[] = {a, a + (planted ? 1 : 8), c}, **on_device;
+    const float one = 1, zero = 0;
+    CHECK(cudaMalloc(&on_device, sizeof pointers));
+    CHECK(cudaMemcpy(on_device, pointers, sizeof pointers, cudaMemcpyHostToDevice));
+    if (cublasCreate(&handle) != CUBLAS_STATUS_SUCCESS) std::exit(3);
+    (void)cublasGemmBatchedEx(handle, CUBLAS_OP_N, CUBLAS_OP_N, 16, 16, 16, &one, on_device, CUDA_R_16F, 16,
+                              on_device + 1, CUDA_R_16F, 16, &zero, const_cast<void **>(on_device + 2),
+                              CUDA_R_16F, 16, 1, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
+    finish();
+    if (cublasDestroy(handle) != CUBLAS_STATUS_SUCCESS) std::exit(3);
+    CHECK(cudaFree(a));
+    CHECK(cudaFree(c));
+    CHECK(cudaFree(on_device));
+}
+
 static void gemm_too_deep(int planted) { gemm(planted, 16 + planted, true); }
 static void gemm_of_unwritten(int planted) { gemm(planted, 16, !planted); }
 
@@ -103,5 +124,6 @@ const planted_case planted_host[] = {
     {"host_reads_early", host_reads_early},
     {"gemm_too_deep", gemm_too_deep},
     {"gemm_of_unwritten", gemm_of_unwritten},
+    {"gemm_misaligned", gemm_misaligned},
     {NULL, NULL},
 };

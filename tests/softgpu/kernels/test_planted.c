@@ -23,6 +23,7 @@ static const struct {
     {"host_reads_early", "host read"},
     {"gemm_too_deep", "out of bounds"},
     {"gemm_of_unwritten", "uninitialised"},
+    {"gemm_misaligned", "misaligned"},
 };
 
 static const char *const sources[] = {"planted_memory.cu", "planted_races.cu", "planted_barriers.cu", "planted_copies.cu", "planted_hopper.cu"};
