@@ -35,7 +35,7 @@ static int count_allocations(const char *words, int *lines)
     return count;
 }
 
-/* Each of the first eight, then ever fewer: those later are of the same kinds. */
+/* Ever fewer of them: later ones are of the same kinds. */
 static void it_fails_whole(void **state)
 {
     static const char *const commands[] = {
@@ -50,7 +50,7 @@ static void it_fails_whole(void **state)
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         int lines, count = count_allocations(commands[i], &lines);
         assert_true(count > 10);
-        for (int n = 1; n <= count; n += 1 + n / 8) {
+        for (int n = 1; n <= count; n += 1 + n / 2) {
             snprintf(number, sizeof number, "%d", n);
             setenv("ATTEND_TEST_FAIL", number, 1);
             test_process p = test_attend("%s", commands[i]);
