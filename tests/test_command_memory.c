@@ -40,7 +40,7 @@ static void it_fails_whole(void **state)
 {
     static const char *const commands[] = {
         "run --weights layer.safetensors --input " TEST_DATA
-        "/minilm/x.npy --heads 12 --output z.npy --device cpu --threads 1 --json",
+        "/minilm/x.npy --heads 12 --causal=none --rotary none --output z.npy --device cpu --threads 1 --json",
         "compare --random heads=1,seqlen_q=3,head_dim=4 --device cpu --threads 1 --explain",
         "info --device cpu --json",
         "inspect " QKV " --queries 0 --output p.png --device cpu --threads 1 --json",

@@ -18,9 +18,9 @@ typedef struct model {
 
 static const model models[] = {
     {.name = "gpt2", .without = {"--causal=none"}},
-    {.name = "llama3", .without = {"--rotary none", "--rotary interleaved --rotary-base 500000", "--rotary halves --rotary-base 10000"}},
+    {.name = "llama3", .without = {"--rotary none", "--rotary interleaved", "--rotary-base 10000"}},
     {.name = "gemma2", .without = {"--softcap 50", "--window -1,-1", "--rotary none"}},
-    {.name = "gpt_oss", .without = {"--window -1,-1", "--rotary none", "--rotary halves --rotary-base 150000"}},
+    {.name = "gpt_oss", .without = {"--window -1,-1", "--rotary none", "--rotary-scaling none"}},
     {.name = "qwen3", .without = {"--qk-norm none", "--qk-norm layer", "--qk-norm rms,0.1"}},
     {.name = "gpt1", .without = {"", GPT1_TABLE " --first-position 1", GPT1_TABLE " --causal=none"}, .options = GPT1_TABLE},
     {.name = "marian", .without = {"", "--absolute sinusoidal", "--absolute sinusoidal-halves --first-position 1", "--absolute sinusoidal-halves --absolute-base 9000"},

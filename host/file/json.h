@@ -12,4 +12,8 @@
 attend_status attend_json_parse(const char *path, const char *part, const char *text, size_t length,
                                 const char **end, cJSON **json);
 
+/* Reads and parses a whole file of at most 64 MiB, which must hold an object. cJSON_Delete() it; NULL on
+ * failure. */
+attend_status attend_json_read(const char *path, cJSON **json);
+
 #endif

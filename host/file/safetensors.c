@@ -11,6 +11,27 @@
 
 enum { LENGTH_BYTES = 8, MAX_HEADER = 100000000 }; /* the format's own limit */
 
+/* What a file is that does not begin as the format does; NULL: nothing that is known. */
+static const char *other_format(const void *bytes)
+{
+    static const struct {
+        const char *magic;
+        size_t length;
+        const char *what;
+    } formats[] = {
+        {"PK\3\4", 4, "is a zip archive, as PyTorch saves pickles, which are not read; save the tensors as .safetensors (save_pretrained does)"},
+        {"\x80\2", 2, "is a pickle, which is not read; save the tensors as .safetensors (save_pretrained does)"},
+        {"version ", 8, "is a pointer of Git LFS: the file itself was not downloaded"},
+        {"GGUF", 4, "is a GGUF file, which is not read"},
+        {"\x93NUMPY", 6, "is a .npy file by another name"},
+        {"<!DOCTYP", 8, "is a web page: the file itself was not downloaded"},
+        {"{", 1, "is JSON; an index of shards is called model.safetensors.index.json"},
+    };
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        if (!memcmp(bytes, formats[i].magic, formats[i].length)) return formats[i].what;
+    return NULL;
+}
+
 /* Reads the header's text, with a NUL behind it; the caller frees it. */
 static attend_status read_text(const attend_input *input, char **text, int64_t *length)
 {
@@ -20,7 +41,9 @@ static attend_status read_text(const attend_input *input, char **text, int64_t *
         return attend_file_fail(ATTEND_BAD_FILE, "%s has %" PRId64 " bytes, less than any .safetensors file", input->path,
                                 input->size);
     ATTEND_TRY(attend_input_read(input, 0, &promised, LENGTH_BYTES));
-    if (promised > MAX_HEADER || promised > (uint64_t)(input->size - LENGTH_BYTES))
+    const bool fits = promised <= MAX_HEADER && promised <= (uint64_t)(input->size - LENGTH_BYTES);
+    if (!fits && other_format(&promised)) return attend_file_fail(ATTEND_BAD_FILE, "%s %s", input->path, other_format(&promised));
+    if (!fits)
         return attend_file_fail(ATTEND_BAD_FILE,
                                 "%s promises a header of %" PRIu64 " bytes; %" PRId64 " bytes follow, and at most %d are read",
                                 input->path, promised, input->size - LENGTH_BYTES, MAX_HEADER);

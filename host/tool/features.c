@@ -11,20 +11,10 @@ void features_set(const options *o, attend_problem *p)
     const feature_options *f = &o->features;
     p->align_bottom_right = f->align_bottom_right || p->causal == ATTEND_CAUSAL_BOTTOM_RIGHT;
     if (f->windowed) p->windowed = true, p->window_left = f->window_left, p->window_right = f->window_right;
-    p->chunk = f->chunk, p->prefix = f->prefix;
+    if (f->chunk > 0) p->chunk = f->chunk;
+    p->prefix = f->prefix;
     if (f->softcap > 0) p->softcap = f->softcap;
-    p->alibi = f->alibi;
-}
-
-void features_set_rotary(const turn_options *given, const turn_options *usual, attend_problem *p)
-{
-    const turn_options *scaling = given->scaling ? given : usual;
-    p->rotary = usual->rotary;
-    p->rotary_dim = given->dim ? given->dim : usual->dim ? usual->dim : usual->part > 0 ? (int64_t)(usual->part * (double)p->head_dim) : 0;
-    p->rotary_base = given->base != 0 ? given->base : usual->base;
-    p->rotary_scaling = scaling->scaling, p->rotary_factor = scaling->factor, p->rotary_original_seqlen = scaling->original_seqlen;
-    p->rotary_low = scaling->low, p->rotary_high = scaling->high, p->rotary_attention_factor = scaling->attention_factor;
-    p->rotary_untruncated = scaling->untruncated;
+    if (f->alibi_given) p->alibi = f->alibi;
 }
 
 /* Integers as they are in a file, as int64_t in the pool; any shape of `rank` axes. */

@@ -8,9 +8,6 @@
 /* Fields of the problem that need no file. What the command line does not say stays as it is. */
 void features_set(const options *options, attend_problem *problem);
 
-/* The rotary embedding: `given` by the command line, and where that says nothing as `usual`. */
-void features_set_rotary(const turn_options *given, const turn_options *usual, attend_problem *problem);
-
 /* Where sequences are packed: their number, lengths and totals take the place of the inputs' batch and rows. */
 attend_status features_pack(const options *options, pool *pool, attend_problem *problem, attend_attention_args *args);
 

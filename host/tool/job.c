@@ -35,35 +35,21 @@ static attend_status settle(const options *o, attend_causal usual, job *job)
     return features_load(o, &job->pool, &job->problem, &job->attention);
 }
 
-/* A model's sliding window: its config counts the query's own key, and not every model says which layers have it. */
-static attend_status apply_window(const options *o, const model_config *c, attend_problem *p)
-{
-    if (c->sliding_window == 0 || c->slides < 0 || o->features.windowed) return ATTEND_OK;
-    if (c->slides > 0) {
-        p->windowed = true, p->window_left = c->sliding_window - 1, p->window_right = -1;
-        return ATTEND_OK;
-    }
-    if (p->seqlen_k <= c->sliding_window) return ATTEND_OK;
-    return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                            "%s has a sliding window of %" PRId64 " keys, less than the %" PRId64
-                            " of the input, and does not say in which layers: give --window %" PRId64
-                            ",-1, or --window -1,-1 for none",
-                            c->path, c->sliding_window, p->seqlen_k, c->sliding_window - 1);
-}
-
-static attend_status load_layer(const options *o, const attend_safetensors *file, job *job)
+static attend_status load_layer(const options *o, job *job)
 {
     attend_array array;
     attend_problem *p = &job->problem;
-    ATTEND_TRY(layer_find(file, o, &job->layer));
-    *p = job->layer.problem;
+    attend_dtype dtype = ATTEND_F32;
+    ATTEND_TRY(layer_find(o, &job->layer));
     ATTEND_TRY(array_load(o->input, &array));
-    attend_status status = array_dtype(o->input, &array, &p->dtype);
-    if (o->dtype_given) p->dtype = o->dtype;
+    attend_status status = attend_array_dtype(o->input, &array, &dtype);
+    if (o->dtype_given) dtype = o->dtype;
+    if (status == ATTEND_OK) status = layer_load(dtype, &job->layer);
     if (status != ATTEND_OK) {
         attend_array_free(&array);
         return status;
     }
+    *p = job->layer.read->problem;
     ATTEND_TRY(load_batched(&job->pool, o->input, &array, p->dtype, 3, &job->inputs.x, &job->batched));
     const attend_tensor *x = &job->inputs.x;
     p->batch = x->shape[0], p->seqlen_q = p->seqlen_k = x->shape[1];
@@ -72,11 +58,10 @@ static attend_status load_layer(const options *o, const attend_safetensors *file
     if (x->shape[2] != p->hidden_size)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has %" PRId64 " columns, but the layer takes %" PRId64, o->input,
                                 x->shape[2], p->hidden_size);
-    ATTEND_TRY(apply_window(o, &job->layer.config, p));
-    ATTEND_TRY(layer_load(file, p->dtype, &job->pool, &job->layer));
     ATTEND_TRY(layer_load_table(o->features.position_table, &job->pool, p, &job->layer));
-    job->attention.sinks = job->layer.sinks;
-    return settle(o, job->layer.found.naming->causal ? ATTEND_CAUSAL_TOP_LEFT : ATTEND_CAUSAL_NONE, job);
+    job->attention.sinks = job->layer.read->sinks, job->attention.alibi_slopes = job->layer.read->alibi_slopes;
+    job->attention.relative_table = job->layer.read->relative_table;
+    return settle(o, p->causal, job);
 }
 
 static attend_status load_tensors(const options *o, job *job)
@@ -89,7 +74,7 @@ static attend_status load_tensors(const options *o, job *job)
         attend_dtype dtype = p->dtype;
         bool given;
         ATTEND_TRY(array_load(paths[i], &array));
-        attend_status status = array_dtype(paths[i], &array, &dtype);
+        attend_status status = attend_array_dtype(paths[i], &array, &dtype);
         if (i == 0) p->dtype = o->dtype_given ? o->dtype : dtype;
         if (status == ATTEND_OK && !o->dtype_given && dtype != p->dtype)
             status = attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is %s, but %s is %s; --dtype converts", paths[i],
@@ -162,20 +147,20 @@ attend_status job_load(const options *o, job *job)
     memset(job, 0, sizeof *job);
     progress_stage("reading");
     if (o->weights) {
-        attend_safetensors file;
         job->is_layer = true;
         snprintf(job->path, sizeof job->path, "%s", o->weights);
-        attend_status status = attend_safetensors_open(o->weights, &file);
-        if (status == ATTEND_OK) status = load_layer(o, &file, job);
-        attend_safetensors_close(&file);
-        return status;
+        return load_layer(o, job);
     }
     if (!o->q) return make_random(o, job);
     snprintf(job->path, sizeof job->path, "%s", o->q);
     return load_tensors(o, job);
 }
 
-void job_free(job *job) { pool_free(&job->pool); }
+void job_free(job *job)
+{
+    layer_free(&job->layer);
+    pool_free(&job->pool);
+}
 
 attend_status job_allocate(job *job, const wanted *wanted, outcome *outcome)
 {

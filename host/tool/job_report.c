@@ -11,51 +11,47 @@ static const char *causal_name(attend_causal causal)
     return causal == ATTEND_CAUSAL_TOP_LEFT ? "top-left" : causal == ATTEND_CAUSAL_BOTTOM_RIGHT ? "bottom-right" : "none";
 }
 
-static const char *layout_name(layout layout)
-{
-    static const char *const names[] = {"auto", "bert", "gpt2", "llama", "torch"};
-    return names[layout];
-}
-
 static bool as_stored(const job *job)
 {
     static const char *const names[] = {[ATTEND_F32] = "F32", [ATTEND_F16] = "F16", [ATTEND_BF16] = "BF16"};
-    return !strcmp(job->layer.stored, names[job->problem.dtype]);
+    return !strcmp(job->layer.read->stored_dtype, names[job->problem.dtype]);
+}
+
+/* What was decided, and by what; causality has a line of its own. */
+static void report_decisions(const attend_checkpoint_layer *layer, report *r)
+{
+    cJSON *object = cJSON_AddObjectToObject(r->object, "decisions");
+    for (int i = 0; i < layer->decision_count; i++) {
+        const attend_checkpoint_decision *d = &layer->decisions[i];
+        cJSON_AddStringToObject(object, d->of, d->text);
+        if (strcmp(d->of, "causal") != 0) report_fact(r, d->of, d->text);
+    }
 }
 
 static void report_layer(const job *job, report *r)
 {
-    const found_layer *found = &job->layer.found;
+    const attend_checkpoint_layer *layer = job->layer.read;
+    const attend_checkpoint_name *name = &layer->name;
     const attend_problem *p = &job->problem;
-    report_text(r, "layout", "layout", layout_name(found->naming->layout), "%s names, %s", found->naming->title, found->prefix);
-    report_text(r, "prefix", NULL, found->prefix, " ");
-    if (found->first == found->last)
-        report_number(r, "layer", "layer", (double)found->layer, "%" PRId64 ", the only one", found->layer);
-    else
-        report_number(r, "layer", "layer", (double)found->layer, "%" PRId64 " of %" PRId64 " to %" PRId64, found->layer,
-                      found->first, found->last);
+    report_text(r, "layout", "layout", name->layout, "%s names, %s", name->title, name->prefix);
+    report_text(r, "prefix", NULL, name->prefix, " ");
+    report_text(r, "model_type", NULL, layer->model_type, " ");
+    report_text(r, "input_tensor", NULL, layer->input_tensor, " ");
+    report_text(r, "output_tensor", NULL, layer->output_tensor, " ");
+    report_number(r, "layer", "layer", (double)name->number, "%" PRId64, name->number);
     const char *converted = as_stored(job) ? "" : p->dtype == ATTEND_F32 ? ", widened to " : ", rounded to ";
-    report_text(r, "weights_dtype", "weights", job->layer.stored, "%s%s%s%s%s, hidden size %" PRId64, job->layer.stored,
+    report_text(r, "weights_dtype", "weights", layer->stored_dtype, "%s%s%s%s%s, hidden size %" PRId64, layer->stored_dtype,
                 converted, *converted ? attend_dtype_name(p->dtype) : "", job->layer.weights.bq.data ? ", with biases" : "",
-                found->naming->conv1d ? ", Conv1D" : "", p->hidden_size);
+                layer->conv1d ? ", Conv1D" : "", p->hidden_size);
     report_number(r, "hidden_size", NULL, (double)p->hidden_size, " ");
-    report_text(r, "heads_from", "heads", job->layer.heads_by, "%" PRId64 "%s, from %s", p->num_heads,
-                p->num_heads == p->num_kv_heads ? "" : " in groups", job->layer.heads_by);
-    if (job->layer.rotary_by) {
-        static const char *const scalings[] = {"", ", linear scaling", ", NTK scaling", ", YaRN", ", Llama 3's scaling"};
-        const char *kind = p->rotary == ATTEND_ROTARY_HALVES ? "halves" : "interleaved";
-        report_text(r, "rotary", "rotary", kind, "%s, base %g%s, from %s", kind, p->rotary_base != 0 ? p->rotary_base : 10000.0,
-                    scalings[p->rotary_scaling], job->layer.rotary_by);
-    }
+    if (p->rotary) report_text(r, "rotary", NULL, p->rotary == ATTEND_ROTARY_HALVES ? "halves" : "interleaved", " ");
+    report_decisions(layer, r);
     if (p->absolute == ATTEND_ABSOLUTE_LEARNED)
         report_text(r, "absolute", "positions", "learned", "learned, %" PRId64 " of them, added to the input", p->max_positions);
     else if (p->absolute)
         report_text(r, "absolute", "positions", p->absolute == ATTEND_ABSOLUTE_SINUSOIDAL ? "sinusoidal" : "sinusoidal-halves",
                     "sinusoidal%s, base %g, added to the input", p->absolute == ATTEND_ABSOLUTE_SINUSOIDAL ? "" : ", sines first",
                     p->absolute_base != 0 ? p->absolute_base : 10000.0);
-    if (job->layer.rotary_missing)
-        report_warning(r, "no rotary embedding is applied: models with %s names rotate Q and K before attention",
-                       found->naming->title);
 }
 
 /* What is asked for beyond plain and causal attention. */
@@ -81,9 +77,8 @@ void job_report(const job *job, report *r)
                 "%s, batch %" PRId64 ", %" PRId64 " queries, %" PRId64 " keys, heads %" PRId64 "/%" PRId64 " of %" PRId64 "%s",
                 attend_dtype_name(p->dtype), p->batch, p->seqlen_q, p->seqlen_k, p->num_heads, p->num_kv_heads, p->head_dim,
                 job->attention.seqlens_q || job->attention.seqlens_k ? ", lengths given" : "");
-    report_text(
-        r, "causal", "causal", causal_name(p->causal), "%s%s", causal_name(p->causal),
-        job->is_layer && job->layer.found.naming->causal && p->causal ? ", as these models are; --causal=none for all keys" : "");
+    const char *decided = layer_decision(&job->layer, "causal");
+    report_text(r, "causal", "causal", causal_name(p->causal), "%s", decided ? decided : causal_name(p->causal));
     report_features(p, r);
     const struct {
         const char *key;

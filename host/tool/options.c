@@ -145,8 +145,6 @@ static attend_status check_sources(const options *o, const bool *given)
     if (o->command == COMMAND_RUN || layer) {
         ATTEND_TRY(need(o, "--weights", o->weights));
         ATTEND_TRY(need(o, "--input", o->input));
-        if (o->scale != 0)
-            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--scale is for attention on tensors, not for a layer");
     }
     if (o->command == COMMAND_ATTENTION || tensors) {
         ATTEND_TRY(need(o, "--q", o->q));

@@ -23,8 +23,6 @@ typedef enum command {
     COMMAND_ROTARY = 64
 } command;
 
-typedef enum layout { LAYOUT_AUTO, LAYOUT_BERT, LAYOUT_GPT2, LAYOUT_LLAMA, LAYOUT_TORCH } layout;
-
 typedef enum causal_choice {
     CAUSAL_UNSAID,
     CAUSAL_BARE, /* --causal: fine where both alignments agree */
@@ -41,6 +39,7 @@ typedef struct feature_options {
     bool align_bottom_right, windowed;
     int64_t window_left, window_right, chunk, prefix; /* chunk, prefix 0: none */
     float softcap;                                    /* 0: none */
+    bool alibi_given;
     attend_alibi alibi;
     int64_t block_q, block_k;     /* 0: none */
     bool relative_bidirectional;
@@ -61,8 +60,7 @@ typedef struct turn_options {
     double factor, low, high, attention_factor;
     int64_t original_seqlen;
     bool untruncated;
-    double part;         /* of head_dim that turns, where dim is 0; 0: all */
-    const char *refused; /* what a config asks for that is not known */
+    bool scaling_given;
     bool norm_given;
     attend_qk_norm norm;
     float norm_epsilon;
@@ -78,7 +76,7 @@ typedef struct options {
 
     const char *weights, *input, *name_prefix; /* a layer */
     int64_t layer;                             /* -1: not said */
-    layout layout;
+    const char *layout; /* of the checkpoint library; NULL: as the names and config.json say */
     int64_t heads, kv_heads; /* 0: not said */
 
     const char *q, *k, *v, *seqlens_k; /* attention on tensors */

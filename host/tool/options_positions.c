@@ -32,7 +32,7 @@ attend_status positions_read_rotary_scaling(const option_row *row, const char *t
     int index;
     snprintf(kind, sizeof kind, "%.*s", (int)length, text);
     ATTEND_TRY(parse_choice(row->name, kind, names, &index));
-    t->scaling = (attend_rotary_scaling)index;
+    t->scaling = (attend_rotary_scaling)index, t->scaling_given = true;
     if (index == 0 && !text[length]) return ATTEND_OK;
     ATTEND_TRY(parse_numbers(row->name, text + length + (text[length] == ','), 1, 5, numbers));
     if (numbers[1] < 0 || numbers[1] > 1e15 || numbers[1] != (double)(int64_t)numbers[1])

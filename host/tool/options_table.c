@@ -4,6 +4,8 @@
 #include "parse.h"
 #include "file/fail.h"
 
+#include <attend/checkpoint.h>
+
 #include <stdio.h>
 #include <string.h>
 
@@ -68,10 +70,11 @@ static attend_status read_threads(const option_row *row, const char *text, optio
 
 static attend_status read_layout(const option_row *row, const char *text, options *options)
 {
-    static const char *const names[] = {"auto", "bert", "gpt2", "llama", "torch", NULL};
+    const char *names[32] = {"auto"};
     int index;
+    for (int i = 0; i < 30 && attend_checkpoint_layout(i); i++) names[i + 1] = attend_checkpoint_layout(i);
     ATTEND_TRY(parse_choice(row->name, text, names, &index));
-    options->layout = (layout)index;
+    options->layout = index ? names[index] : NULL;
     return ATTEND_OK;
 }
 
@@ -194,6 +197,7 @@ static attend_status read_alibi(const option_row *row, const char *text, options
     static const char *const names[] = {"none", "symmetric", "causal", NULL};
     int index;
     ATTEND_TRY(parse_choice(row->name, text, names, &index));
+    options->features.alibi_given = true;
     options->features.alibi = (attend_alibi)index;
     return ATTEND_OK;
 }
@@ -254,7 +258,7 @@ const option_row option_rows[] = {
      "[batch, seqlen_k, kv_heads, head_dim_v]; inspect can do without"},
     {"--seqlens-k", "N.npy", ATTENTION | COMPARE | INSPECT, OF_TENSORS, read_input, FIELD(seqlens_k),
      "integers [batch]: keys of each entry"},
-    {"--scale", "S", ATTENTION | COMPARE | BENCH | INSPECT, OF_ATTENTION, read_scale, 0,
+    {"--scale", "S", COMPUTING, OF_ANY, read_scale, 0,
      "factor of the scores (1/sqrt(head_dim))"},
     {"--random", "K=V,...", COMPARE | BENCH | INSPECT, OF_RANDOM, read_random, 0,
      "batch, heads, kv_heads, seqlen_q, seqlen_k, head_dim, head_dim_v"},

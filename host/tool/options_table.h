@@ -5,7 +5,7 @@
 #include "options.h"
 
 /* What belongs together: options of two of the first three groups are never given at once. */
-typedef enum group { OF_LAYER = 1, OF_TENSORS = 2, OF_RANDOM = 4, OF_ATTENTION = 8, OF_ANY = 16 } group;
+typedef enum group { OF_LAYER = 1, OF_TENSORS = 2, OF_RANDOM = 4, OF_ANY = 8 } group;
 
 typedef struct option_row {
     const char *name, *argument; /* argument NULL: a flag; "[=…": optional */

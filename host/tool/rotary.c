@@ -24,7 +24,7 @@ static attend_status load(const options *o, rotation *r)
     attend_attention_args lists = {0};
     attend_problem *p = &r->problem;
     ATTEND_TRY(array_load(o->input, &array));
-    attend_status status = array_dtype(o->input, &array, &p->dtype);
+    attend_status status = attend_array_dtype(o->input, &array, &p->dtype);
     if (status != ATTEND_OK) {
         attend_array_free(&array);
         return status;
@@ -36,10 +36,13 @@ static attend_status load(const options *o, rotation *r)
     ATTEND_TRY(features_pack(o, &r->pool, p, &lists));
     ATTEND_TRY(features_load(o, &r->pool, p, &lists));
     ATTEND_TRY(features_positions(o, &r->pool, &r->args.positions));
-    features_set_rotary(&o->turn, &o->turn, p);
-    p->qk_norm = o->turn.norm, p->qk_norm_epsilon = o->turn.norm_epsilon, p->first_position = o->turn.first_position;
+    const turn_options *t = &o->turn;
+    p->rotary = t->rotary, p->rotary_dim = t->dim, p->rotary_base = t->base, p->rotary_scaling = t->scaling, p->rotary_factor = t->factor;
+    p->rotary_original_seqlen = t->original_seqlen, p->rotary_low = t->low, p->rotary_high = t->high;
+    p->rotary_attention_factor = t->attention_factor, p->rotary_untruncated = t->untruncated;
+    p->qk_norm = t->norm, p->qk_norm_epsilon = t->norm_epsilon, p->first_position = t->first_position;
     r->args.seqlens_q = lists.seqlens_q, r->args.starts_k = lists.starts_k, r->args.cu_seqlens_q = lists.cu_seqlens_q;
-    r->args.backward = o->turn.backward;
+    r->args.backward = t->backward;
     return ATTEND_OK;
 }
 

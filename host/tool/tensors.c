@@ -3,10 +3,8 @@
 #include "file/fail.h"
 #include "file/npy.h"
 #include "file/safetensors.h"
-#include "float16.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -82,56 +80,13 @@ attend_status array_load(const char *path, attend_array *array)
     return status;
 }
 
-attend_status array_dtype(const char *path, const attend_array *array, attend_dtype *dtype)
-{
-    switch (array->type) {
-    case ATTEND_ARRAY_F32: *dtype = ATTEND_F32; return ATTEND_OK;
-    case ATTEND_ARRAY_F16: *dtype = ATTEND_F16; return ATTEND_OK;
-    case ATTEND_ARRAY_BF16: *dtype = ATTEND_BF16; return ATTEND_OK;
-    default: return attend_file_fail(ATTEND_BAD_FILE, "%s holds integers or truth values, expected floats", path);
-    }
-}
-
-static float load(const void *data, attend_dtype dtype, int64_t i)
-{
-    if (dtype == ATTEND_F32) return ((const float *)data)[i];
-    uint16_t bits = ((const uint16_t *)data)[i];
-    return dtype == ATTEND_F16 ? attend_from_f16(bits) : attend_from_bf16(bits);
-}
-
-float tensor_element(const attend_tensor *tensor, int64_t index) { return load(tensor->data, tensor->dtype, index); }
-
-static void store(void *data, attend_dtype dtype, int64_t i, float value)
-{
-    if (dtype == ATTEND_F32)
-        ((float *)data)[i] = value;
-    else
-        ((uint16_t *)data)[i] = dtype == ATTEND_F16 ? attend_to_f16(value) : attend_to_bf16(value);
-}
-
-static attend_status convert(const char *path, const attend_array *array, attend_dtype from, attend_tensor *to)
-{
-    int64_t elements = attend_array_elements(array);
-    for (int64_t i = 0; i < elements; i++) {
-        float value = load(array->data, from, i);
-        store(to->data, to->dtype, i, value);
-        if (isfinite(value) && !isfinite(load(to->data, to->dtype, i)))
-            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s: element %" PRId64 " is %g, which %s cannot hold", path, i,
-                                    (double)value, attend_dtype_name(to->dtype));
-    }
-    return ATTEND_OK;
-}
+float tensor_element(const attend_tensor *tensor, int64_t index) { return attend_array_load(tensor->data, tensor->dtype, index); }
 
 static attend_status to_tensor(pool *pool, const char *path, attend_array *array, attend_dtype dtype, attend_tensor *tensor)
 {
-    attend_dtype from = ATTEND_U8;
-    if (dtype != ATTEND_U8 || array->type != ATTEND_ARRAY_U8) ATTEND_TRY(array_dtype(path, array, &from));
+    ATTEND_TRY(attend_array_convert(path, array, dtype));
     if (array->rank > ATTEND_MAX_RANK)
         return attend_file_fail(ATTEND_BAD_FILE, "%s has %d axes, expected at most %d", path, array->rank, ATTEND_MAX_RANK);
-    if (from != dtype) {
-        ATTEND_TRY(pool_tensor(pool, path, dtype, array->rank, array->shape, tensor));
-        return convert(path, array, from, tensor);
-    }
     *tensor = (attend_tensor){.data = array->data, .dtype = dtype, .rank = array->rank};
     memcpy(tensor->shape, array->shape, sizeof tensor->shape);
     array->data = NULL;
@@ -169,7 +124,7 @@ attend_status result_load(pool *pool, const char *path, attend_dtype dtype, int 
     attend_dtype stored = dtype;
     bool given;
     ATTEND_TRY(array_load(path, &array));
-    attend_status status = array_dtype(path, &array, &stored);
+    attend_status status = attend_array_dtype(path, &array, &stored);
     if (status == ATTEND_OK && stored != dtype)
         status = attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is %s, but the problem is %s; a result is judged in the dtype it has",
                                   path, attend_dtype_name(stored), attend_dtype_name(dtype));

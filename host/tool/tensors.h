@@ -25,9 +25,6 @@ float tensor_element(const attend_tensor *tensor, int64_t index);
  * opened is bad input. */
 attend_status array_load(const char *path, attend_array *array);
 
-/* The tensor dtype that the array holds; fails for integers. `path` is for the sentence. */
-attend_status array_dtype(const char *path, const attend_array *array, attend_dtype *dtype);
-
 /* Makes a tensor of the array's shape, in `dtype`, and takes the array. A finite value that overflows is an
  * error. */
 attend_status array_to_tensor(pool *pool, const char *path, attend_array *array, attend_dtype dtype, attend_tensor *tensor);

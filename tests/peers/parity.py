@@ -90,7 +90,7 @@ def module_case(name, width=96, heads=4, seqlen=70, bias=True):
         peer, exact = module(x, x, x)[0], module.double()(*[x.double()] * 3)[0]
     save_file(module.float().state_dict(), folder / "mha.safetensors")
     numpy.save(folder / "x.npy", x.numpy())
-    attend("run", "--weights", folder / "mha.safetensors", "--layout", "torch", "--heads", heads, "--input", folder / "x.npy",
+    attend("run", "--weights", folder / "mha.safetensors", "--layout", "torch", "--causal=none", "--heads", heads, "--input", folder / "x.npy",
            "--output", folder / "z.npy")
     return judge(f"nn.MultiheadAttention {name}", torch.from_numpy(numpy.load(folder / "z.npy")), peer, exact)
 

@@ -1,0 +1,121 @@
+/* Opening checkpoints and finding layers in them. */
+#include "work.h"
+#include "file/json.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *attend_checkpoint_error_message(void) { return attend_file_message(); }
+
+static attend_status open_all(const char *path, attend_checkpoint *c)
+{
+    ATTEND_TRY(attend_shards_open(path, &c->shards));
+    if (asprintf(&c->config_path, "%s/config.json", c->shards.folder) < 0) {
+        c->config_path = NULL;
+        return attend_file_fail(ATTEND_OUT_OF_MEMORY, "no memory for a file's name");
+    }
+    if (!access(c->config_path, F_OK) || errno != ENOENT) ATTEND_TRY(attend_json_read(c->config_path, &c->config));
+    return attend_names_find(&c->shards, &c->found);
+}
+
+attend_status attend_checkpoint_open(const char *path, attend_checkpoint **checkpoint)
+{
+    *checkpoint = NULL;
+    attend_checkpoint *c = calloc(1, sizeof *c);
+    if (!c) return attend_file_fail(ATTEND_OUT_OF_MEMORY, "no memory for a checkpoint");
+    attend_status status = open_all(path, c);
+    if (status == ATTEND_OK)
+        *checkpoint = c;
+    else
+        attend_checkpoint_close(c);
+    return status;
+}
+
+void attend_checkpoint_close(attend_checkpoint *c)
+{
+    if (!c) return;
+    attend_names_free(&c->found);
+    attend_shards_close(&c->shards);
+    cJSON_Delete(c->config);
+    free(c->config_path);
+    free(c);
+}
+
+bool attend_checkpoint_layer_name(const attend_checkpoint *c, int64_t index, attend_checkpoint_name *name)
+{
+    if (index < 0 || index >= c->found.count) return false;
+    const attend_found_layer *found = &c->found.layers[index];
+    *name = (attend_checkpoint_name){found->prefix, found->naming->layout, found->naming->title, found->number};
+    return true;
+}
+
+const char *attend_checkpoint_layout(int index)
+{
+    for (int i = 0; attend_naming_at(i); i++) {
+        bool seen = false;
+        for (int j = 0; j < i; j++) seen |= !strcmp(attend_naming_at(j)->layout, attend_naming_at(i)->layout);
+        if (!seen && index-- == 0) return attend_naming_at(i)->layout;
+    }
+    return NULL;
+}
+
+/* Whether a layer can be meant where nothing is said of its layout: names that two layouts share are those of the model's row. */
+static bool usual_layout(const attend_checkpoint *c, const attend_found_layer *found)
+{
+    const cJSON *type = c->config ? cJSON_GetObjectItemCaseSensitive(c->config, "model_type") : NULL;
+    const attend_architecture *row = cJSON_IsString(type) ? attend_architecture_of(type->valuestring) : NULL;
+    if (!row || row->parts || !row->layouts) return !found->naming->if_asked;
+    if (row->without && strstr(found->prefix, row->without)) return false;
+    return attend_architecture_has_layout(row, found->naming->layout) || !found->naming->if_asked;
+}
+
+static bool fits(const attend_checkpoint *c, const attend_checkpoint_query *q, const attend_found_layer *found)
+{
+    char name[1024];
+    snprintf(name, sizeof name, "%s%s", found->prefix, found->naming->fused ? found->naming->fused : found->naming->q);
+    if (q->name_prefix && strncmp(name, q->name_prefix, strlen(q->name_prefix)) != 0) return false;
+    return q->layout ? !strcmp(found->naming->layout, q->layout) : usual_layout(c, found);
+}
+
+static attend_status nothing_found(const attend_checkpoint *c, const attend_checkpoint_query *q)
+{
+    const char *path = c->shards.path;
+    for (int64_t i = 0; i < c->found.count && q->layout; i++)
+        if (strcmp(c->found.layers[i].naming->layout, q->layout) != 0)
+            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has no layer in the layout asked for; its names are those of %s", path,
+                                    c->found.layers[i].naming->title);
+    if (q->name_prefix)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has no attention layer under names that begin with \"%s\"", path, q->name_prefix);
+    return attend_file_fail(ATTEND_BAD_FILE,
+                            "%s has no attention layer with names that attend knows (docs/checkpoints.md lists them); its %" PRId64
+                            " tensors begin with \"%s\"",
+                            path, c->shards.count, c->shards.count ? c->shards.tensors[0].name : "");
+}
+
+attend_status attend_checkpoint_find(const attend_checkpoint *c, const attend_checkpoint_query *query, int64_t *index)
+{
+    int64_t number = query->number, last = -1, matches = 0, second = 0;
+    int64_t first = -1;
+    for (int64_t i = 0; i < c->found.count; i++) {
+        if (!fits(c, query, &c->found.layers[i])) continue;
+        if (first < 0) first = c->found.layers[i].number; /* they are sorted by number */
+        last = c->found.layers[i].number;
+        if (last != (number < 0 ? first : number)) continue;
+        if (matches++ == 0)
+            *index = i;
+        else
+            second = i;
+    }
+    if (last < 0) return nothing_found(c, query);
+    if (number < 0) number = first;
+    if (matches == 0)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has no layer %" PRId64 "; it holds layers %" PRId64 " to %" PRId64, c->shards.path, number, first, last);
+    if (matches > 1)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has layer %" PRId64 " more than once: \"%s\" and \"%s\"; give --name-prefix", c->shards.path, number,
+                                c->found.layers[*index].prefix, c->found.layers[second].prefix);
+    return ATTEND_OK;
+}

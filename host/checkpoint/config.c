@@ -1,0 +1,92 @@
+/* Keys of a config.json: reading one marks it as known, so that what is left unread can be told. */
+#include "work.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static void mark(attend_work *w, const char *key)
+{
+    for (int i = 0; i < w->used_count; i++)
+        if (!strcmp(w->used[i], key)) return;
+    if (w->used_count < ATTEND_MAX_USED) w->used[w->used_count++] = key;
+}
+
+static const cJSON *find(const cJSON *object, const char *key)
+{
+    char word[64];
+    for (const char *slash; object && (slash = strchr(key, '/')); key = slash + 1) {
+        snprintf(word, sizeof word, "%.*s", (int)(slash - key), key);
+        object = cJSON_GetObjectItemCaseSensitive(object, word);
+    }
+    const cJSON *item = object ? cJSON_GetObjectItemCaseSensitive(object, key) : NULL;
+    return cJSON_IsNull(item) ? NULL : item;
+}
+
+const cJSON *attend_key_of(attend_work *w, const cJSON *object, const char *key)
+{
+    mark(w, key);
+    return find(object, key);
+}
+
+const cJSON *attend_key(attend_work *w, const char *key) { return attend_key_of(w, w->config, key); }
+
+attend_status attend_key_number(attend_work *w, const cJSON *object, const char *key, double least, double *value)
+{
+    const cJSON *item = attend_key_of(w, object, key);
+    if (!item) return ATTEND_OK;
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= least) || !isfinite((float)item->valuedouble))
+        return attend_file_fail(ATTEND_BAD_FILE, "%s: %s is not a number of at least %g", w->checkpoint->config_path, key, least);
+    *value = item->valuedouble;
+    return ATTEND_OK;
+}
+
+attend_status attend_key_count(attend_work *w, const char *const *keys, int64_t *value)
+{
+    *value = 0;
+    for (int i = 0; keys[i]; i++) {
+        const cJSON *item = attend_key(w, keys[i]);
+        if (!item) continue;
+        double number = item->valuedouble;
+        if (!cJSON_IsNumber(item) || !(number >= 1 && number <= INT32_MAX) || number != floor(number))
+            return attend_file_fail(ATTEND_BAD_FILE, "%s: %s is not a whole number of at least 1", w->checkpoint->config_path, keys[i]);
+        *value = (int64_t)number;
+        return ATTEND_OK;
+    }
+    return ATTEND_OK;
+}
+
+/* Whether the key's value leaves attention as it is. */
+static bool harmless(const attend_known_key *known, const cJSON *item)
+{
+    if (!item || cJSON_IsFalse(item)) return true;
+    if (cJSON_IsNumber(item)) return item->valuedouble == 0 || (known->one != 0 && item->valuedouble == known->one);
+    if (cJSON_IsString(item)) return known->harmless && !strcmp(item->valuestring, known->harmless);
+    return (cJSON_IsArray(item) || cJSON_IsObject(item)) && !item->child;
+}
+
+static void print_value(const cJSON *item, char *text, size_t size)
+{
+    char *printed = cJSON_PrintUnformatted(item);
+    snprintf(text, size, "%.60s%s", printed ? printed : "?", printed && strlen(printed) > 60 ? "…" : "");
+    cJSON_free(printed);
+}
+
+attend_status attend_check_keys(const attend_work *w)
+{
+    const attend_known_key *known;
+    for (int i = 0; (known = attend_known_key_at(i)); i++) {
+        const cJSON *item = find(w->config, known->key);
+        bool used = harmless(known, item) || (known->said && attend_said(w, known->said));
+        for (int j = 0; j < w->used_count && !used; j++) used = !strcmp(w->used[j], known->key);
+        if (used) continue;
+        char value[80];
+        print_value(item, value, sizeof value);
+        return attend_file_fail(ATTEND_UNSUPPORTED,
+                                "%s has %s = %s, which changes attention in a way that attend does not know for model_type \"%s\"%s%s%s",
+                                w->checkpoint->config_path, known->key, value, w->layer.model_type, known->option ? "; " : "",
+                                known->option ? known->option : "", known->option ? " says what to do instead" : "");
+    }
+    return ATTEND_OK;
+}

@@ -1,0 +1,392 @@
+/* What a layer computes: its row of the table, the keys of the config that the row reads, and what the caller says. Whatever is left
+   over, a key or a tensor, is refused. */
+#include "work.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+attend_status attend_note(attend_work *w, const char *of, const char *text, ...)
+{
+    char *sentence;
+    va_list arguments;
+    if (w->layer.decision_count == ATTEND_MAX_DECISIONS) return ATTEND_OK;
+    va_start(arguments, text);
+    int length = vasprintf(&sentence, text, arguments);
+    va_end(arguments);
+    if (length < 0) return attend_file_fail(ATTEND_OUT_OF_MEMORY, "no memory for a sentence");
+    for (char *c = sentence; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?'; /* of hostile names */
+    w->decisions[w->layer.decision_count++] = (attend_checkpoint_decision){of, sentence};
+    w->layer.decisions = w->decisions;
+    return ATTEND_OK;
+}
+
+attend_status attend_entry(attend_work *w, attend_slot slot, const attend_safetensors_entry **entry)
+{
+    const attend_safetensors *file;
+    return attend_shards_find(&w->checkpoint->shards, w->tensors[slot], &file, entry);
+}
+
+static const char *text_of(const cJSON *object, const char *key)
+{
+    const cJSON *item = object ? cJSON_GetObjectItemCaseSensitive(object, key) : NULL;
+    return cJSON_IsString(item) ? item->valuestring : "";
+}
+
+/* The config that describes the layer, and its row: of several models in one, the part that the prefix names. */
+static attend_status find_row(attend_work *w)
+{
+    const char *path = w->checkpoint->config_path;
+    w->config = w->checkpoint->config;
+    if (!w->config) return ATTEND_OK;
+    for (int depth = 0; depth < 4; depth++) {
+        w->layer.model_type = text_of(w->config, "model_type");
+        w->row = attend_architecture_of(w->layer.model_type);
+        const attend_part *part = w->row ? w->row->parts : NULL;
+        if (!part) return ATTEND_OK;
+        while (part->within && !strstr(w->found->prefix, part->within)) part++;
+        const cJSON *own = part->key ? cJSON_GetObjectItemCaseSensitive(w->config, part->key) : NULL;
+        if (!part->within)
+            return attend_file_fail(ATTEND_UNSUPPORTED, "%s: %s is in no part of a %s model that attend knows", path, w->found->prefix, w->layer.model_type);
+        if (!cJSON_IsObject(own))
+            return attend_file_fail(ATTEND_BAD_FILE, "%s has no %s, which describes %s", path, part->key, w->found->prefix);
+        w->config = own;
+    }
+    return attend_file_fail(ATTEND_BAD_FILE, "%s describes models within models without an end", path);
+}
+
+/* That what a layer computes is known: by its row, or because the caller says so. */
+static attend_status check_known(attend_work *w)
+{
+    const attend_naming *n = w->found->naming;
+    const char *path = w->checkpoint->config_path;
+    const bool said = attend_said(w, ATTEND_SAID_CAUSAL) && (attend_said(w, ATTEND_SAID_ROTARY) || n->no_rotary);
+    if (w->row && w->row->refused)
+        return attend_file_fail(ATTEND_UNSUPPORTED, "%s is of model_type \"%s\": %s", path, w->layer.model_type, w->row->refused);
+    if (w->row && attend_architecture_has_layout(w->row, n->layout)) return ATTEND_OK;
+    if (w->row && !said)
+        return attend_file_fail(ATTEND_UNSUPPORTED, "%s: %s has names of %s, but models of type \"%s\" in %s have others", w->checkpoint->shards.path,
+                                w->found->prefix, n->title, w->layer.model_type, path);
+    w->row = NULL;
+    if (said) return ATTEND_OK;
+    const char *rotary = n->no_rotary ? "" : " --rotary halves";
+    if (!w->config)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s is not there, and names alone (%s's) do not say what the layer computes: give --causal=none or --causal=top-left%s",
+                                path, n->title, n->no_rotary ? "" : ", and --rotary none, halves or interleaved");
+    return attend_file_fail(ATTEND_UNSUPPORTED,
+                            "%s is of model_type \"%.60s\", which attend does not know; its names are those of %s. What such a layer computes can be said: "
+                            "for example --layout %s --causal=top-left%s",
+                            path, w->layer.model_type, n->title, n->layout, rotary);
+}
+
+static attend_status take(attend_work *w, attend_slot slot, const char *stem, const char *suffix)
+{
+    char *name;
+    if (w->tensors[slot]) return ATTEND_OK;
+    if (asprintf(&name, "%s%s", stem, suffix) < 0) return attend_file_fail(ATTEND_OUT_OF_MEMORY, "no memory for a name");
+    if (attend_shards_have(&w->checkpoint->shards, name))
+        w->tensors[slot] = name;
+    else
+        free(name);
+    return ATTEND_OK;
+}
+
+static attend_status take_bias(attend_work *w, attend_slot slot, const char *weight)
+{
+    char name[128];
+    snprintf(name, sizeof name, "%.*sbias", (int)(strlen(weight) - strlen("weight")), weight);
+    return take(w, slot, w->found->prefix, name);
+}
+
+/* The layer's own table, else the one that layers of its stack share. */
+static attend_status take_table(attend_work *w)
+{
+    const attend_naming *n = w->found->naming;
+    char stem[512];
+    if (!n->relative) return ATTEND_OK;
+    ATTEND_TRY(take(w, ATTEND_TABLE, w->found->prefix, n->relative));
+    const char *number = attend_names_number(w->found->prefix);
+    if (!number) return ATTEND_OK;
+    const int before = (int)(number - w->found->prefix);
+    if (n->relative_place == ATTEND_TABLE_FIRST) {
+        snprintf(stem, sizeof stem, "%.*s0%s", before, w->found->prefix, number + strspn(number, "0123456789"));
+        return take(w, ATTEND_TABLE, stem, n->relative);
+    }
+    snprintf(stem, sizeof stem, "%.*s", before - (before > 0), w->found->prefix); /* "encoder.layer" */
+    char *last = strrchr(stem, '.');
+    stem[last ? last - stem + 1 : 0] = 0;
+    return take(w, ATTEND_TABLE, stem, n->relative);
+}
+
+static attend_status take_tensors(attend_work *w)
+{
+    const attend_naming *n = w->found->naming;
+    const char *prefix = w->found->prefix, *bias = n->fused ? n->fused : n->fused_bias;
+    const struct {
+        attend_slot slot;
+        const char *name;
+    } weights[] = {{ATTEND_Q, n->q}, {ATTEND_K, n->k}, {ATTEND_V, n->v}, {ATTEND_FUSED, n->fused}, {ATTEND_OUT, n->out}};
+    for (int i = 0; i < 5; i++)
+        if (weights[i].name) ATTEND_TRY(take(w, weights[i].slot, prefix, weights[i].name));
+    ATTEND_TRY(take_bias(w, ATTEND_OUT_BIAS, n->out));
+    if (bias) ATTEND_TRY(take_bias(w, ATTEND_FUSED_BIAS, bias));
+    for (int i = 0; i < 3 && !bias; i++) ATTEND_TRY(take_bias(w, ATTEND_Q_BIAS + i, weights[i].name));
+    if (n->q_bias) ATTEND_TRY(take(w, ATTEND_Q_BIAS, prefix, n->q_bias));
+    if (n->v_bias) ATTEND_TRY(take(w, ATTEND_V_BIAS, prefix, n->v_bias));
+    w->layer.input_tensor = w->tensors[n->fused ? ATTEND_FUSED : ATTEND_Q], w->layer.output_tensor = w->tensors[ATTEND_OUT];
+    return take_table(w);
+}
+
+static bool holds(const attend_rule *rule, const cJSON *item)
+{
+    switch (rule->test) {
+    case ATTEND_IF_TRUE: return cJSON_IsTrue(item);
+    case ATTEND_IF_FALSE: return cJSON_IsFalse(item);
+    case ATTEND_IF_SET: return item && !cJSON_IsFalse(item) && !(cJSON_IsNumber(item) && item->valuedouble == 0);
+    case ATTEND_IF_TEXT: return cJSON_IsString(item) && !strcmp(item->valuestring, rule->value);
+    case ATTEND_IF_OTHER: return cJSON_IsString(item) && strcmp(item->valuestring, rule->value) != 0;
+    }
+    return false;
+}
+
+static attend_status rule_number(attend_work *w, const attend_rule *rule, double *value)
+{
+    ATTEND_TRY(attend_key_number(w, w->config, rule->key, 0, value));
+    if (*value > 0 && *value < 1e30) return ATTEND_OK;
+    return attend_file_fail(ATTEND_BAD_FILE, "%s: %s is not a number above 0", w->checkpoint->config_path, rule->key);
+}
+
+/* Whether the caller says himself what the key is about. */
+static bool is_overruled(const attend_work *w, const char *key)
+{
+    const attend_known_key *known;
+    for (int i = 0; (known = attend_known_key_at(i)); i++)
+        if (!strcmp(known->key, key)) return known->said && attend_said(w, known->said);
+    return false;
+}
+
+static attend_status apply_rule(attend_work *w, const attend_rule *rule)
+{
+    attend_problem *p = &w->layer.problem;
+    const double root = sqrt((double)p->head_dim), usual = p->softmax_scale != 0 ? (double)p->softmax_scale : 1 / root;
+    double value = 0;
+    switch (rule->effect) {
+    case ATTEND_THEN_NOTHING: return ATTEND_OK;
+    case ATTEND_THEN_CAUSAL: w->causality = ATTEND_DECODES; return ATTEND_OK;
+    case ATTEND_THEN_BOTH_WAYS: w->causality = ATTEND_BOTH_WAYS; return ATTEND_OK;
+    case ATTEND_THEN_HALVES: w->rotary = ATTEND_ROTARY_HALVES; return ATTEND_OK;
+    case ATTEND_THEN_INTERLEAVED: w->rotary = ATTEND_ROTARY_INTERLEAVED; return ATTEND_OK;
+    case ATTEND_THEN_NO_ROTARY: w->rotary = ATTEND_ROTARY_NONE; return ATTEND_OK;
+    case ATTEND_THEN_SCALED_ALIBI: w->alibi_scaled = true; /* fall through */
+    case ATTEND_THEN_ALIBI: p->alibi = ATTEND_ALIBI_CAUSAL, w->rotary = ATTEND_ROTARY_NONE; return ATTEND_OK;
+    case ATTEND_THEN_SCALE_ONE: p->softmax_scale = 1; return ATTEND_OK;
+    case ATTEND_THEN_SCALE_LAYER: p->softmax_scale = (float)(usual / (double)(w->found->number + 1)); return ATTEND_OK;
+    case ATTEND_THEN_SCALE: ATTEND_TRY(rule_number(w, rule, &value)); p->softmax_scale = (float)value; return ATTEND_OK;
+    case ATTEND_THEN_SCALE_ROOT: ATTEND_TRY(rule_number(w, rule, &value)); p->softmax_scale = (float)(1 / sqrt(value)); return ATTEND_OK;
+    case ATTEND_THEN_SCALE_TIMES: ATTEND_TRY(rule_number(w, rule, &value)); p->softmax_scale = (float)(usual * value); return ATTEND_OK;
+    case ATTEND_THEN_SOFTCAP: ATTEND_TRY(rule_number(w, rule, &value)); p->softcap = (float)value; return ATTEND_OK;
+    case ATTEND_THEN_REFUSE:
+        if (is_overruled(w, rule->key)) return ATTEND_OK;
+        break;
+    }
+    return attend_file_fail(ATTEND_UNSUPPORTED, "%s: model_type \"%s\" has %s: %s", w->checkpoint->config_path, w->layer.model_type, rule->key,
+                            rule->value && rule->test != ATTEND_IF_TEXT && rule->test != ATTEND_IF_OTHER ? rule->value : "attend does not compute what that asks for");
+}
+
+static attend_status apply_rules(attend_work *w)
+{
+    if (!w->row) return ATTEND_OK;
+    w->causality = w->row->causal, w->rotary = w->row->rotary, w->norm = w->row->norm;
+    if (w->causality == ATTEND_BY_STACK) w->causality = strstr(w->found->prefix, "decoder") ? ATTEND_DECODES : ATTEND_BOTH_WAYS;
+    if (w->row->scale_one) w->layer.problem.softmax_scale = 1;
+    for (const attend_rule *rule = w->row->rules; rule && rule->key; rule++)
+        if (holds(rule, attend_key(w, rule->key))) ATTEND_TRY(apply_rule(w, rule));
+    return ATTEND_OK;
+}
+
+static attend_status decide_causal(attend_work *w)
+{
+    attend_problem *p = &w->layer.problem;
+    if (attend_said(w, ATTEND_SAID_CAUSAL)) {
+        p->causal = w->options.problem.causal;
+        return attend_note(w, "causal", "%s, as asked for", p->causal == ATTEND_CAUSAL_NONE ? "none" : p->causal == ATTEND_CAUSAL_TOP_LEFT ? "top-left" : "bottom-right");
+    }
+    if (w->causality == ATTEND_MUST_BE_SAID)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "layers of model_type \"%s\" are run both with and without a causal mask: give --causal=none or --causal=top-left",
+                                w->layer.model_type);
+    p->causal = w->causality == ATTEND_DECODES ? ATTEND_CAUSAL_TOP_LEFT : ATTEND_CAUSAL_NONE;
+    return attend_note(w, "causal", "%s, as %s models are", p->causal ? "top-left" : "none", w->layer.model_type);
+}
+
+/* Norms of Q and K: of the row's kind, where the checkpoint has their weights, or they have none. */
+static attend_status decide_norm(attend_work *w)
+{
+    static const attend_qk_norm kinds[] = {ATTEND_QK_NORM_NONE, ATTEND_QK_NORM_RMS, ATTEND_QK_NORM_RMS, ATTEND_QK_NORM_RMS, ATTEND_QK_NORM_LAYER};
+    static const char *const names[] = {"none", "RMS", "layer norm"};
+    static const char *const pairs[][2] = {{"q_norm", "k_norm"}, {"q_layernorm", "k_layernorm"}, {"query_layernorm", "key_layernorm"}};
+    attend_problem *p = &w->layer.problem;
+    char scope[512];
+    double epsilon = 0;
+    attend_names_scope(w->found, scope, sizeof scope);
+    for (int i = 0; i < 3; i++) {
+        char name[64];
+        if (w->row && strcmp(pairs[i][0], w->row->q_norm ? w->row->q_norm : "q_norm") != 0) continue;
+        if (w->row && !w->norm && !attend_said(w, ATTEND_SAID_QK_NORM)) continue;
+        const attend_slot slots[] = {ATTEND_Q_NORM, ATTEND_K_NORM, ATTEND_Q_NORM_BIAS, ATTEND_K_NORM_BIAS};
+        for (int j = 0; j < 4; j++) {
+            snprintf(name, sizeof name, "%s.%s", pairs[i][j % 2], j < 2 ? "weight" : "bias");
+            ATTEND_TRY(take(w, slots[j], scope, name));
+        }
+    }
+    const bool there = w->tensors[ATTEND_Q_NORM] != NULL;
+    if (!w->row && there && !attend_said(w, ATTEND_SAID_QK_NORM))
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has %s, and names alone do not say of what kind the norm is: give --qk-norm rms, layer or none",
+                                w->checkpoint->shards.path, w->tensors[ATTEND_Q_NORM]);
+    p->qk_norm = attend_said(w, ATTEND_SAID_QK_NORM) ? w->options.problem.qk_norm
+                 : there || w->norm == ATTEND_NORM_RMS_BARE ? kinds[w->norm]
+                                                            : ATTEND_QK_NORM_NONE;
+    if (!p->qk_norm) return ATTEND_OK;
+    static const char *const keys[] = {"layer_norm_eps", "layernorm_epsilon", "layer_norm_epsilon", "norm_epsilon", "norm_eps", "rms_norm_eps"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) ATTEND_TRY(attend_key_number(w, w->config, keys[i], 0, &epsilon));
+    if (w->row && w->row->epsilon != 0) epsilon = w->row->epsilon;
+    if (attend_said(w, ATTEND_SAID_QK_NORM_EPSILON)) epsilon = (double)w->options.problem.qk_norm_epsilon;
+    p->qk_norm_epsilon = (float)epsilon;
+    for (attend_slot slot = ATTEND_Q_NORM; slot <= ATTEND_K_NORM_BIAS; slot++) {
+        const attend_safetensors_entry *entry;
+        if (!w->tensors[slot]) continue;
+        ATTEND_TRY(attend_entry(w, slot, &entry));
+        if (entry->rank != 1 || entry->shape[0] != p->head_dim)
+            return attend_file_fail(ATTEND_UNSUPPORTED, "%s: %s is not a vector of head_dim (%" PRId64 ") elements, the norm that attend knows; --qk-norm none runs the layer without",
+                                    w->checkpoint->shards.path, entry->name, p->head_dim);
+    }
+    return attend_note(w, "norms of Q and K", "%s, epsilon %g%s", names[p->qk_norm], epsilon != 0 ? epsilon : 1e-6,
+                       attend_said(w, ATTEND_SAID_QK_NORM) ? ", as asked for" : w->norm == ATTEND_NORM_RMS_ONE ? ", times 1 + weight" : "");
+}
+
+static attend_status decide_table(attend_work *w)
+{
+    attend_problem *p = &w->layer.problem;
+    if (attend_said(w, ATTEND_SAID_RELATIVE)) {
+        p->relative_buckets = w->options.problem.relative_buckets;
+        p->relative_max_distance = w->options.problem.relative_max_distance, p->relative_bidirectional = w->options.problem.relative_bidirectional;
+        return ATTEND_OK;
+    }
+    if (!w->tensors[ATTEND_TABLE]) {
+        if (!w->found->naming->relative || !w->row) return ATTEND_OK;
+        return attend_file_fail(ATTEND_BAD_FILE, "%s lacks the table of relative positions that layers of %s share (%s); --relative and --relative-table bring one",
+                                w->checkpoint->shards.path, w->found->prefix, w->found->naming->relative);
+    }
+    const attend_safetensors_entry *entry;
+    double distance = w->row ? (double)w->row->relative_distance : 0;
+    ATTEND_TRY(attend_entry(w, ATTEND_TABLE, &entry));
+    ATTEND_TRY(attend_key_number(w, w->config, "relative_attention_max_distance", 1, &distance));
+    attend_key(w, "relative_attention_num_buckets");
+    if (entry->rank != 2 || entry->shape[1] != p->num_heads || entry->shape[0] < 4 || entry->shape[0] > 1 << 20)
+        return attend_file_fail(ATTEND_BAD_FILE, "%s: %s is not a table of at least 4 buckets by %" PRId64 " heads", w->checkpoint->shards.path, entry->name, p->num_heads);
+    if (distance < 1 || distance > 1 << 24)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has a table of relative positions, but nothing says up to what distance: give --relative and --relative-table",
+                                w->checkpoint->shards.path);
+    p->relative_buckets = (int)entry->shape[0], p->relative_max_distance = (int)distance, p->relative_bidirectional = w->causality == ATTEND_BOTH_WAYS;
+    return attend_note(w, "relative positions", "%d buckets up to %d, %s, from %s", p->relative_buckets, p->relative_max_distance,
+                       p->relative_bidirectional ? "both ways" : "one-sided", entry->name);
+}
+
+/* The rest: scale, soft-cap, ALiBi and sinks, as the caller says. */
+static attend_status overrule(attend_work *w)
+{
+    attend_problem *p = &w->layer.problem;
+    const attend_problem *by = &w->options.problem;
+    char scope[512];
+    attend_names_scope(w->found, scope, sizeof scope);
+    if (!w->row || w->row->sinks) ATTEND_TRY(take(w, ATTEND_SINKS, scope, "sinks"));
+    p->sinks = w->tensors[ATTEND_SINKS] != NULL;
+    if (attend_said(w, ATTEND_SAID_SINKS)) p->sinks = by->sinks;
+    if (attend_said(w, ATTEND_SAID_SCALE)) p->softmax_scale = by->softmax_scale;
+    if (attend_said(w, ATTEND_SAID_SOFTCAP)) p->softcap = by->softcap;
+    if (attend_said(w, ATTEND_SAID_ALIBI)) p->alibi = by->alibi, w->alibi_scaled = false;
+    if (p->softmax_scale != 0) ATTEND_TRY(attend_note(w, "scale", "%g, %s", (double)p->softmax_scale, attend_said(w, ATTEND_SAID_SCALE) ? "as asked for" : "from config.json and the model's type"));
+    if (p->softcap > 0) ATTEND_TRY(attend_note(w, "soft-cap", "%g, %s", (double)p->softcap, attend_said(w, ATTEND_SAID_SOFTCAP) ? "as asked for" : "from config.json"));
+    if (p->alibi) ATTEND_TRY(attend_note(w, "ALiBi", "%s%s", w->alibi_scaled ? "divided by sqrt(head_dim), " : "", attend_said(w, ATTEND_SAID_ALIBI) ? "as asked for" : "as the config has it"));
+    return p->sinks ? attend_note(w, "sinks", "a logit a head that takes part in softmax") : ATTEND_OK;
+}
+
+/* Buffers and neighbours under an attention's names that change nothing in it: cached masks and frequencies; norms that follow it. */
+static bool is_harmless(const char *rest)
+{
+    static const char *const parts[] = {"rotary_emb.", "LayerNorm.", "masked_bias", "attn.bias", "attention.bias", "position_ids", "layer_norm.",
+                                        "causal_mask", "embed_positions"};
+    if (!strcmp(rest, "bias") || !strcmp(rest, "ln.weight") || !strcmp(rest, "ln.bias")) return true;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (strstr(rest, parts[i])) return true;
+    return false;
+}
+
+static attend_status check_tensors(const attend_work *w)
+{
+    char scope[512];
+    const attend_shards *s = &w->checkpoint->shards;
+    attend_names_scope(w->found, scope, sizeof scope);
+    const size_t length = strlen(scope);
+    for (int64_t i = attend_shards_first(s, scope); i < s->count && !strncmp(s->tensors[i].name, scope, length); i++) {
+        const char *name = s->tensors[i].name, *rest = name + length;
+        bool consumed = is_harmless(rest) || (length == 0 && strchr(rest, '.'));
+        for (int slot = 0; slot < ATTEND_SLOTS && !consumed; slot++) consumed = w->tensors[slot] && !strcmp(w->tensors[slot], name);
+        if (consumed) continue;
+        return attend_file_fail(ATTEND_UNSUPPORTED, "%s holds %s beside the layer's projections, which attend does not apply", s->path, name);
+    }
+    return ATTEND_OK;
+}
+
+static attend_status decide(attend_work *w)
+{
+    const attend_safetensors_entry *entry;
+    ATTEND_TRY(find_row(w));
+    ATTEND_TRY(check_known(w));
+    ATTEND_TRY(take_tensors(w));
+    ATTEND_TRY(attend_entry(w, w->found->naming->fused ? ATTEND_FUSED : ATTEND_Q, &entry));
+    w->layer.stored_dtype = entry->dtype;
+    ATTEND_TRY(attend_decide_heads(w));
+    ATTEND_TRY(apply_rules(w));
+    ATTEND_TRY(decide_causal(w));
+    ATTEND_TRY(attend_decide_window(w));
+    ATTEND_TRY(attend_decide_rotary(w));
+    ATTEND_TRY(decide_norm(w));
+    ATTEND_TRY(decide_table(w));
+    ATTEND_TRY(overrule(w));
+    ATTEND_TRY(attend_check_keys(w));
+    return check_tensors(w);
+}
+
+attend_status attend_checkpoint_decide(attend_checkpoint *checkpoint, int64_t index, const attend_checkpoint_options *options, attend_checkpoint_layer **layer)
+{
+    *layer = NULL;
+    if (index < 0 || index >= checkpoint->found.count)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "layer index is %" PRId64 ", expected 0 to %" PRId64, index, checkpoint->found.count - 1);
+    attend_work *w = calloc(1, sizeof *w);
+    if (!w) return attend_file_fail(ATTEND_OUT_OF_MEMORY, "no memory for a layer");
+    w->checkpoint = checkpoint, w->found = &checkpoint->found.layers[index];
+    if (options) w->options = *options;
+    attend_checkpoint_layer_name(checkpoint, index, &w->layer.name);
+    w->layer.model_type = "", w->layer.conv1d = w->found->naming->conv1d;
+    attend_status status = decide(w);
+    if (status == ATTEND_OK)
+        *layer = &w->layer;
+    else
+        attend_checkpoint_free(&w->layer);
+    return status;
+}
+
+void attend_checkpoint_free(attend_checkpoint_layer *layer)
+{
+    attend_work *w = (attend_work *)layer; /* its first member */
+    if (!w) return;
+    for (int i = 0; i < w->layer.decision_count; i++) free((char *)w->decisions[i].text);
+    for (int i = 0; i < ATTEND_SLOTS; i++) free(w->tensors[i]);
+    for (int i = 0; i < w->block_count; i++) free(w->blocks[i]);
+    free(w);
+}

@@ -1,0 +1,219 @@
+/* Opening checkpoints of one file or many. An index is not believed: its files are plain names in its own folder, and a shard
+   must hold exactly the tensors that the index promises of it. */
+#include "shards.h"
+#include "file/fail.h"
+#include "file/json.h"
+
+#include <cjson/cJSON.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { MAX_SHARDS = 1 << 16 };
+
+static attend_status no_memory(const char *path)
+{
+    return attend_file_fail(ATTEND_OUT_OF_MEMORY, "%s: no memory for its names", path);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const attend_shard_tensor *)a)->name, ((const attend_shard_tensor *)b)->name);
+}
+
+static int64_t lower_bound(const attend_shards *s, const char *name)
+{
+    int64_t from = 0, to = s->count;
+    while (from < to) {
+        int64_t middle = from + (to - from) / 2;
+        if (strcmp(s->tensors[middle].name, name) < 0)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from;
+}
+
+int64_t attend_shards_first(const attend_shards *s, const char *prefix) { return lower_bound(s, prefix); }
+
+static const attend_shard_tensor *find(const attend_shards *s, const char *name)
+{
+    int64_t at = lower_bound(s, name);
+    return at < s->count && !strcmp(s->tensors[at].name, name) ? &s->tensors[at] : NULL;
+}
+
+bool attend_shards_have(const attend_shards *s, const char *name) { return find(s, name) != NULL; }
+
+/* A file in the index's own folder; links there are followed, as download caches make them. */
+static bool plain_name(const char *name) { return *name && *name != '.' && !strchr(name, '/') && !strchr(name, '\\'); }
+
+static attend_status add_shard(attend_shards *s, const char *name, int64_t *shard)
+{
+    for (int64_t i = s->shard_count - 1; i >= 0; i--) /* an index lists tensors shard by shard: the last is nearly always right */
+        if (!strcmp(s->shards[i].name, name)) return *shard = i, ATTEND_OK;
+    if (!plain_name(name))
+        return attend_file_fail(ATTEND_BAD_FILE, "%s names a file \"%.80s\", which is not a plain name in the index's own folder", s->path, name);
+    if (s->shard_count == MAX_SHARDS) return attend_file_fail(ATTEND_BAD_FILE, "%s names more than %d files", s->path, MAX_SHARDS);
+    if ((s->shard_count & (s->shard_count - 1)) == 0) {
+        attend_shard *more = realloc(s->shards, (size_t)(s->shard_count ? 2 * s->shard_count : 1) * sizeof *more);
+        if (!more) return no_memory(s->path);
+        s->shards = more;
+    }
+    *shard = s->shard_count++;
+    s->shards[*shard] = (attend_shard){.name = name};
+    return ATTEND_OK;
+}
+
+static attend_status read_index(attend_shards *s)
+{
+    ATTEND_TRY(attend_json_read(s->path, &s->index));
+    const cJSON *map = cJSON_GetObjectItemCaseSensitive(s->index, "weight_map");
+    if (!cJSON_IsObject(map)) return attend_file_fail(ATTEND_BAD_FILE, "%s has no weight_map, which names the file of each tensor", s->path);
+    s->tensors = calloc((size_t)cJSON_GetArraySize(map) + 1, sizeof *s->tensors);
+    if (!s->tensors) return no_memory(s->path);
+    for (const cJSON *item = map->child; item; item = item->next) {
+        if (!cJSON_IsString(item))
+            return attend_file_fail(ATTEND_BAD_FILE, "%s: the file of tensor \"%s\" is not a string", s->path, item->string);
+        attend_shard_tensor *tensor = &s->tensors[s->count];
+        tensor->name = item->string;
+        ATTEND_TRY(add_shard(s, item->valuestring, &tensor->shard));
+        s->count++;
+    }
+    qsort(s->tensors, (size_t)s->count, sizeof *s->tensors, by_name);
+    for (int64_t i = 1; i < s->count; i++)
+        if (!strcmp(s->tensors[i - 1].name, s->tensors[i].name))
+            return attend_file_fail(ATTEND_BAD_FILE, "%s names tensor \"%s\" twice", s->path, s->tensors[i].name);
+    return ATTEND_OK;
+}
+
+/* That the shard holds what the index says, and nothing else. */
+static attend_status check_shard(const attend_shards *s, int64_t shard)
+{
+    const attend_safetensors *file = &s->shards[shard].file;
+    for (int64_t i = 0; i < file->count; i++) {
+        const attend_shard_tensor *tensor = find(s, file->entries[i].name);
+        if (!tensor || tensor->shard != shard)
+            return attend_file_fail(ATTEND_BAD_FILE, "%s holds tensor \"%s\", which %s %s", file->input.path, file->entries[i].name, s->path,
+                                    tensor ? "has in another file" : "does not name");
+    }
+    for (int64_t i = 0; i < s->count; i++)
+        if (s->tensors[i].shard == shard && !attend_safetensors_find(file, s->tensors[i].name))
+            return attend_file_fail(ATTEND_BAD_FILE, "%s lacks tensor \"%s\", which %s has there", file->input.path, s->tensors[i].name, s->path);
+    return ATTEND_OK;
+}
+
+static attend_status open_shard(attend_shards *s, int64_t index)
+{
+    attend_shard *shard = &s->shards[index];
+    char path[1024];
+    if (shard->open) return ATTEND_OK;
+    if ((size_t)snprintf(path, sizeof path, "%s/%s", s->folder, shard->name) >= sizeof path)
+        return attend_file_fail(ATTEND_BAD_FILE, "%s names a file of too long a name", s->path);
+    ATTEND_TRY(attend_safetensors_open(path, &shard->file));
+    shard->open = true;
+    attend_status status = check_shard(s, index);
+    if (status != ATTEND_OK) attend_safetensors_close(&shard->file), shard->open = false;
+    return status;
+}
+
+attend_status attend_shards_find(attend_shards *s, const char *name, const attend_safetensors **file, const attend_safetensors_entry **entry)
+{
+    const attend_shard_tensor *tensor = find(s, name);
+    if (!tensor) return attend_file_fail(ATTEND_BAD_FILE, "%s has no tensor \"%s\"", s->path, name);
+    ATTEND_TRY(open_shard(s, tensor->shard));
+    *file = &s->shards[tensor->shard].file;
+    *entry = attend_safetensors_find(*file, name);
+    return ATTEND_OK;
+}
+
+static attend_status read_single(attend_shards *s)
+{
+    int64_t shard;
+    const char *slash = strrchr(s->path, '/');
+    s->shards = calloc(1, sizeof *s->shards);
+    if (!s->shards) return no_memory(s->path);
+    attend_shard *only = s->shards;
+    only->name = slash ? slash + 1 : s->path;
+    s->shard_count = 1, shard = 0;
+    ATTEND_TRY(attend_safetensors_open(s->path, &only->file));
+    only->open = true;
+    s->tensors = calloc((size_t)only->file.count + 1, sizeof *s->tensors);
+    if (!s->tensors) return no_memory(s->path);
+    for (; s->count < only->file.count; s->count++) s->tensors[s->count] = (attend_shard_tensor){only->file.entries[s->count].name, shard};
+    return ATTEND_OK;
+}
+
+static bool exists(const char *path)
+{
+    struct stat about;
+    return stat(path, &about) == 0;
+}
+
+static bool is_folder(const char *path)
+{
+    struct stat about;
+    return stat(path, &about) == 0 && S_ISDIR(about.st_mode);
+}
+
+/* What is read of a folder: its one file, else its index, in the order of transformers. */
+static attend_status choose_in_folder(const char *folder, char **path)
+{
+    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
+    static const char *const pickles[] = {"pytorch_model.bin", "pytorch_model.bin.index.json"};
+    for (int i = 0; i < 2; i++) {
+        if (asprintf(path, "%s/%s", folder, names[i]) < 0) return *path = NULL, no_memory(folder);
+        if (exists(*path)) return ATTEND_OK;
+        free(*path), *path = NULL;
+    }
+    for (int i = 0; i < 2; i++) {
+        char *pickle;
+        if (asprintf(&pickle, "%s/%s", folder, pickles[i]) < 0) return no_memory(folder);
+        bool there = exists(pickle);
+        free(pickle);
+        if (there)
+            return attend_file_fail(ATTEND_BAD_FILE, "%s holds %s, a pickle, which is not read; save the model as .safetensors (save_pretrained does)",
+                                    folder, pickles[i]);
+    }
+    return attend_file_fail_input("%s holds neither model.safetensors nor model.safetensors.index.json", folder);
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text), end_length = strlen(end);
+    return length >= end_length && !strcmp(text + length - end_length, end);
+}
+
+static attend_status open_all(const char *path, attend_shards *s)
+{
+    if (is_folder(path))
+        ATTEND_TRY(choose_in_folder(path, &s->path));
+    else
+        s->path = strdup(path);
+    if (!s->path) return no_memory(path);
+    const char *slash = strrchr(s->path, '/');
+    s->folder = slash == s->path ? strdup("/") : slash ? strndup(s->path, (size_t)(slash - s->path)) : strdup(".");
+    if (!s->folder) return no_memory(path);
+    if (ends_with(s->path, ".bin.index.json"))
+        return attend_file_fail(ATTEND_BAD_FILE, "%s is an index of pickles, which are not read; save the model as .safetensors (save_pretrained does)",
+                                s->path);
+    return ends_with(s->path, ".json") ? read_index(s) : read_single(s);
+}
+
+attend_status attend_shards_open(const char *path, attend_shards *s)
+{
+    memset(s, 0, sizeof *s);
+    attend_status status = open_all(path, s);
+    if (status != ATTEND_OK) attend_shards_close(s);
+    return status;
+}
+
+void attend_shards_close(attend_shards *s)
+{
+    for (int64_t i = 0; i < s->shard_count; i++)
+        if (s->shards[i].open) attend_safetensors_close(&s->shards[i].file);
+    free(s->shards), free(s->tensors), free(s->path), free(s->folder);
+    cJSON_Delete(s->index);
+    memset(s, 0, sizeof *s);
+}

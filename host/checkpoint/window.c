@@ -1,0 +1,107 @@
+/* Which keys of the past a layer sees: the config's window, and whether this layer has it. */
+#include "work.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* What layer_types says: 1, -1, or 0 where it says nothing. */
+static attend_status read_type(attend_work *w, int *slides, const char **type)
+{
+    const cJSON *types = attend_key(w, "layer_types");
+    *slides = 0, *type = NULL;
+    if (!types) return ATTEND_OK;
+    const cJSON *item = cJSON_IsArray(types) && w->found->number < INT32_MAX ? cJSON_GetArrayItem(types, (int)w->found->number) : NULL;
+    if (!cJSON_IsString(item))
+        return attend_file_fail(ATTEND_BAD_FILE, "%s: layer_types has no text for layer %" PRId64, w->checkpoint->config_path, w->found->number);
+    *type = item->valuestring;
+    *slides = !strcmp(*type, "sliding_attention") ? 1 : !strcmp(*type, "full_attention") || !strcmp(*type, "attention") ? -1 : 0;
+    return ATTEND_OK;
+}
+
+static attend_status count_or(attend_work *w, const char *key, int64_t usual, int64_t *count)
+{
+    const char *const keys[] = {key, NULL};
+    ATTEND_TRY(attend_key_count(w, keys, count));
+    if (!*count) *count = usual;
+    if (*count) return ATTEND_OK;
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has a window, but not %s, which says in what layers it is; --window says what to do instead",
+                            w->checkpoint->config_path, key);
+}
+
+/* Whether the layer has a window, by the row's rule. */
+static attend_status by_rule(attend_work *w, int *slides)
+{
+    const int64_t number = w->found->number;
+    int64_t count;
+    bool yes = false;
+    switch (w->row ? w->row->window : ATTEND_NO_WINDOW) {
+    case ATTEND_NO_WINDOW: *slides = 0; return ATTEND_OK;
+    case ATTEND_WINDOW_ALL: yes = true; break;
+    case ATTEND_WINDOW_EVEN: yes = number % 2 == 0; break;
+    case ATTEND_WINDOW_PATTERN:
+        ATTEND_TRY(count_or(w, "sliding_window_pattern", w->row->pattern, &count));
+        yes = (number + 1) % count != 0;
+        break;
+    case ATTEND_WINDOW_FROM: {
+        double from = w->row->pattern > 0 ? (double)w->row->pattern : 0;
+        ATTEND_TRY(attend_key_number(w, w->config, "max_window_layers", 0, &from));
+        yes = cJSON_IsTrue(attend_key(w, "use_sliding_window")) && (double)number >= from;
+        break;
+    }
+    case ATTEND_WINDOW_BERT:
+        ATTEND_TRY(count_or(w, "global_attn_every_n_layers", w->row->pattern, &count));
+        yes = number % count != 0;
+        break;
+    case ATTEND_WINDOW_NEO: {
+        const cJSON *kind = cJSON_GetArrayItem(attend_key(w, "attention_layers"), (int)number);
+        attend_key(w, "attention_types");
+        if (!cJSON_IsString(kind))
+            return attend_file_fail(ATTEND_BAD_FILE, "%s: attention_layers has no text for layer %" PRId64, w->checkpoint->config_path, number);
+        yes = !strcmp(kind->valuestring, "local");
+        break;
+    }
+    }
+    *slides = yes ? 1 : -1;
+    return ATTEND_OK;
+}
+
+static attend_status apply(attend_work *w)
+{
+    attend_problem *p = &w->layer.problem;
+    const bool bert = w->row && w->row->window == ATTEND_WINDOW_BERT;
+    const char *const keys[] = {bert ? "local_attention" : "sliding_window", bert ? NULL : "window_size", NULL};
+    int64_t span = 0;
+    ATTEND_TRY(attend_key_count(w, keys, &span));
+    if (!span && w->row) span = w->row->span;
+    if (!span || w->slides <= 0) return ATTEND_OK;
+    p->windowed = true;
+    p->window_left = bert ? span / 2 : span - 1;
+    p->window_right = w->causality == ATTEND_BOTH_WAYS ? p->window_left : -1;
+    return attend_note(w, "window", "%" PRId64 " keys before the query%s, as %s has it for layer %" PRId64, p->window_left,
+                       p->window_right >= 0 ? " and after it" : "", w->checkpoint->config_path, w->found->number);
+}
+
+attend_status attend_decide_window(attend_work *w)
+{
+    const char *type;
+    const bool said = attend_said(w, ATTEND_SAID_WINDOW);
+    attend_problem *p = &w->layer.problem;
+    if (attend_said(w, ATTEND_SAID_CHUNK)) p->chunk = w->options.problem.chunk;
+    ATTEND_TRY(read_type(w, &w->slides, &type));
+    const cJSON *window = w->config ? cJSON_GetObjectItemCaseSensitive(w->config, "sliding_window") : NULL;
+    const bool off = cJSON_IsFalse(attend_key(w, "use_sliding_window"));
+    if (type && !w->slides && !said)
+        return attend_file_fail(ATTEND_UNSUPPORTED, "%s: layer %" PRId64 " is of type \"%.60s\", which attend does not know; --window says what to do instead",
+                                w->checkpoint->config_path, w->found->number, type);
+    if (!type) ATTEND_TRY(by_rule(w, &w->slides));
+    if (off || cJSON_IsNull(window) || (cJSON_IsNumber(window) && window->valuedouble == 0)) {
+        attend_key(w, "sliding_window");
+        if (!type) w->slides = 0;
+    }
+    if (said) {
+        const attend_problem *by = &w->options.problem;
+        p->windowed = by->windowed, p->window_left = by->window_left, p->window_right = by->window_right;
+        return ATTEND_OK;
+    }
+    return off || !w->slides || cJSON_IsNull(window) ? ATTEND_OK : apply(w);
+}

@@ -1,0 +1,347 @@
+"""Holds `attend run` to the installed transformers on every architecture that it knows, versions 4 and 5: for each model_type a small random
+model is made and saved, its own attention runs, and each layer that libattend_checkpoint finds in what was saved is run by the command.
+
+    python3 -m venv build/peers && build/peers/bin/pip install torch==2.15.0 transformers==5.24.0
+    build/peers/bin/python tests/peers/architectures.py [--attend build/release/attend] [--keep DIR] [model_type …]
+
+A layer is right (within 1e-4 of the rms of what transformers computed), refused with a sentence, or wrong; the exit status is 1 where one
+is wrong. Layers whose model cannot be run here are counted apart. What is read of a model are the input of the layer's Q and the output of
+its last projection, found by the saved weights themselves, so no name is trusted but those that attend reports."""
+
+import argparse
+import collections
+import ctypes
+import inspect
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import warnings
+
+warnings.filterwarnings("ignore")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+import numpy
+import torch
+import transformers
+from safetensors import safe_open
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+SEQLEN, TOLERANCE, VOCABULARY = 37, 1e-4, 99
+
+# What makes a config small, wherever it has such a key.
+SMALL = dict(
+    vocab_size=VOCABULARY, hidden_size=64, n_embd=64, d_model=64, dim=64, emb_dim=64, embed_dim=64, n_layer=2, n_layers=2, num_layers=2,
+    num_hidden_layers=2, encoder_layers=2, decoder_layers=2, num_decoder_layers=2, num_encoder_layers=2, encoder_attention_heads=4,
+    decoder_attention_heads=4, num_attention_heads=4, n_head=4, n_heads=4, num_heads=4, num_key_value_heads=2, head_dim=16, d_kv=16, d_ff=96,
+    intermediate_size=96, ffn_dim=96, encoder_ffn_dim=96, decoder_ffn_dim=96, ffn_hidden_size=96, n_inner=96, hidden_dim=96,
+    moe_intermediate_size=32, shared_expert_intermediate_size=32, num_local_experts=4, num_experts=4, n_routed_experts=4, num_experts_per_tok=2,
+    moe_num_experts=4, max_position_embeddings=128, n_positions=128, seq_length=128, max_seq_len=128, n_ctx=128, image_size=32, patch_size=8,
+    sliding_window=8, embedding_size=64, projection_dim=32, pad_token_id=0, bos_token_id=1, eos_token_id=2, n_group=1, topk_group=1,
+    mamba_n_heads=8, mamba_d_head=16, num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2, conv_dim=(64, 64), conv_stride=(5, 4),
+    conv_kernel=(10, 8), num_feat_extract_layers=2, hidden_size_per_layer_input=16, vocab_size_per_layer_input=VOCABULARY, attention_window=8,
+    attention_chunk_size=8, rotary_dim=8, d_inner=96, num_mel_bins=16, local_attention=16, window_size=8, mamba_expand=2, mamba_d_state=8,
+    max_source_positions=64, max_target_positions=128, embed_size=64, max_2d_position_embeddings=64, first_k_dense_replace=1)
+KEEP_NONE = ("sliding_window", "head_dim", "rotary_dim", "n_inner")
+
+# Settings that change attention, beside the usual ones of a model_type.
+VARIANTS = {
+    "llama": [dict(attention_bias=True), dict(rope_theta=500000.0)],
+    "bert": [dict(is_decoder=True), dict(position_embedding_type="relative_key"), dict(position_embedding_type="relative_key_query")],
+    "roberta": [dict(is_decoder=True)], "electra": [dict(position_embedding_type="relative_key")],
+    "gpt2": [dict(scale_attn_weights=False), dict(scale_attn_by_inverse_layer_idx=True)],
+    "gpt_bigcode": [dict(multi_query=False)],
+    "falcon": [dict(multi_query=False), dict(new_decoder_architecture=True, num_kv_heads=2), dict(alibi=True), dict(alibi=True, multi_query=False)],
+    "mistral": [dict(sliding_window=None)], "mixtral": [dict(sliding_window=None)], "phi3": [dict(sliding_window=None)],
+    "qwen2": [dict(use_sliding_window=True, max_window_layers=1), dict(use_sliding_window=True, sliding_window=8, max_window_layers=1)],
+    "qwen3": [dict(use_sliding_window=True, sliding_window=8, max_window_layers=1)],
+    "qwen2_moe": [dict(use_sliding_window=True, sliding_window=8, max_window_layers=1)],
+    "esm": [dict(position_embedding_type="rotary"), dict(position_embedding_type="relative_key")],
+    "roformer": [dict(rotary_value=True)],
+    "gpt_neox": [dict(rotary_pct=1.0), dict(rotary_pct=0.5)],
+    "phi": [dict(qk_layernorm=True)], "stablelm": [dict(qk_layernorm=True)], "persimmon": [dict(qk_layernorm=False)],
+    "cohere": [dict(use_qk_norm=True)], "olmo": [dict(clip_qkv=0.5)], "olmoe": [dict(clip_qkv=0.5)],
+    "granite": [dict(attention_multiplier=0.05)], "granitemoe": [dict(attention_multiplier=0.05)], "falcon_h1": [dict(key_multiplier=0.3)],
+    "granitemoeshared": [dict(attention_multiplier=0.05)],
+    "granitemoehybrid": [dict(attention_multiplier=0.05, layer_types=["attention", "attention"]),
+                         dict(position_embedding_type="rope", layer_types=["attention", "attention"])],
+    "mpt": [dict(attn_config=dict(alibi=False)), dict(attn_config=dict(clip_qkv=0.5)), dict(attn_config=dict(softmax_scale=0.5))],
+    "dbrx": [dict(attn_config=dict(clip_qkv=0.5, kv_n_heads=2)), dict(attn_config=dict(kv_n_heads=2))],
+    "beit": [dict(use_relative_position_bias=True), dict(use_shared_relative_position_bias=True)],
+    "data2vec-vision": [dict(use_relative_position_bias=True)],
+    "xlm": [dict(causal=True)], "gemma3_text": [dict(use_bidirectional_attention=True)], "gemma2": [dict(query_pre_attn_scalar=40)],
+    "smollm3": [dict(no_rope_layers=[1, 0])], "wavlm": [], "t5": [dict(feed_forward_proj="gated-gelu")],
+    "nomic_bert": [], "modernbert": [dict(num_hidden_layers=4)], "jamba": [dict(attn_layer_period=1, attn_layer_offset=0)],
+    "bamba": [dict(attn_layer_indices=[0, 1])], "layoutlmv3": [dict(has_relative_attention_bias=False, has_spatial_attention_bias=False)],
+    "glm4_moe": [dict(use_qk_norm=True)], "chameleon": [], "git": [],
+}
+
+
+class Name(ctypes.Structure):
+    _fields_ = [("prefix", ctypes.c_char_p), ("layout", ctypes.c_char_p), ("title", ctypes.c_char_p), ("number", ctypes.c_int64)]
+
+
+class Timeout(Exception):
+    pass
+
+
+def on_alarm(*_):
+    raise Timeout("it takes too long")
+
+
+def set_key(config, key, value):
+    old = getattr(config, key, None)
+    if isinstance(old, (list, dict, tuple)) and not isinstance(value, (list, tuple, dict)) or (key in KEEP_NONE and old is None):
+        return
+    if isinstance(old, transformers.PretrainedConfig):
+        for name, inner in value.items():
+            setattr(old, name, inner)
+        return
+    try:
+        setattr(config, key, value)
+    except Exception:
+        pass
+
+
+def shrink(config):
+    for key, value in SMALL.items():
+        if key in config.__dict__ or key in getattr(config, "attribute_map", {}):
+            set_key(config, key, value)
+    for value in list(config.__dict__.values()):
+        if isinstance(value, transformers.PretrainedConfig):
+            shrink(value)
+    for key in ("layer_types", "mlp_layer_types", "layers_block_type"):
+        value = getattr(config, key, None)
+        if isinstance(value, list) and value:
+            kinds = list(dict.fromkeys(value))[:4]
+            set_key(config, key, (kinds * 2)[:max(2, len(kinds))])
+            config.num_hidden_layers = max(2, len(kinds))
+    return config
+
+
+def make_config(model_type, changes):
+    given = {key: value for key, value in changes.items() if key != "attn_config"}
+    try:
+        small = {key: value for key, value in SMALL.items()
+                 if key in inspect.signature(CONFIG_MAPPING[model_type].__init__).parameters and key not in KEEP_NONE}
+        config = CONFIG_MAPPING[model_type](**{**small, **given})
+    except Exception:
+        config = CONFIG_MAPPING[model_type](**given)
+    config = shrink(config)
+    for key, value in changes.items():
+        if key == "attn_config":
+            old = getattr(config, key)
+            for name, inner in value.items():
+                setattr(old, name, inner) if not isinstance(old, dict) else old.__setitem__(name, inner)
+        else:
+            setattr(config, key, value)
+            if key == "layer_types":
+                config.num_hidden_layers = len(value)
+    return config
+
+
+def randomise(model):
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if not parameter.is_floating_point() or not any(word in name.lower() for word in ("attn", "attention", "attentions", "self_a", "sinks")):
+                continue
+            if parameter.dim() > 1:
+                parameter.copy_(torch.randn_like(parameter) * min(0.7, 1.2 / parameter.shape[-1] ** 0.5))
+            elif "norm" in name.lower() and name.endswith("weight"):
+                parameter.copy_(1 + 0.3 * torch.randn_like(parameter))
+            else:
+                parameter.copy_(0.4 * torch.randn_like(parameter))
+
+
+def inputs_of(model, config):
+    wanted = inspect.signature(model.forward).parameters
+    size = getattr(config, "image_size", None) or getattr(getattr(config, "vision_config", None), "image_size", None) or 32
+    size = size if isinstance(size, int) else 32
+    ids = torch.randint(3, VOCABULARY, (1, SEQLEN))
+    mels = getattr(config, "num_mel_bins", None) or getattr(config, "input_feat_per_channel", None) or 16
+    frames = 2 * (getattr(config, "max_source_positions", None) or 64)
+    made = dict(input_ids=ids, decoder_input_ids=ids.clone(), pixel_values=torch.randn(1, 3, size, size), input_values=torch.randn(1, 2000),
+                input_features=torch.randn(1, mels, frames), bbox=torch.randint(0, 60, (1, SEQLEN, 4)).sort(-1)[0])
+    main = getattr(model, "main_input_name", "input_ids")
+    chosen = {key: value for key, value in made.items() if key in wanted and (key == main or key in ("decoder_input_ids", "bbox"))}
+    if not chosen and "input_ids" in wanted:
+        chosen = dict(input_ids=ids)
+    second = dict(chosen)
+    for key in ("pixel_values", "input_ids"):
+        if key in wanted:
+            second[key] = made[key]
+    return [chosen, second, dict(input_ids=ids)] if "input_ids" in wanted else [chosen, second]
+
+
+class Recorder:
+    """The first input and output of every module that multiplies by a matrix."""
+
+    def __init__(self, model):
+        self.seen = {}
+        self.calls = collections.Counter()
+        for name, module in model.named_modules():
+            if hasattr(module, "weight") and module.weight is not None and getattr(module.weight, "dim", lambda: 0)() == 2 or isinstance(module, torch.nn.MultiheadAttention):
+                module.register_forward_hook(self.hook(name), with_kwargs=True)
+
+    def hook(self, name):
+        def keep(_, args, kwargs, output):
+            self.calls[name] += 1
+            if name not in self.seen:
+                given = args[0] if args else next(iter(kwargs.values()))
+                self.seen[name] = (given.detach().clone(), (output[0] if isinstance(output, tuple) else output).detach().clone())
+        return keep
+
+
+def module_of(model, weight):
+    for name, module in model.named_modules():
+        for own in ("weight", "in_proj_weight", "q_proj_weight"):
+            mine = getattr(module, own, None)
+            if isinstance(mine, torch.Tensor) and mine.shape == weight.shape and torch.equal(mine.float(), weight.float()):
+                return name, module
+    return None, None
+
+
+def sequence(tensor):
+    return tensor[None] if tensor.dim() == 2 else tensor
+
+
+class Sweep:
+    def __init__(self, options):
+        self.attend = options.attend
+        self.library = ctypes.CDLL(str(pathlib.Path(options.attend).resolve().parent / "libattend_checkpoint.so"))
+        self.keep = pathlib.Path(options.keep) if options.keep else None
+        self.rows = []
+
+    def layers(self, folder):
+        checkpoint, name, found = ctypes.c_void_p(), Name(), []
+        if self.library.attend_checkpoint_open(str(folder).encode(), ctypes.byref(checkpoint)):
+            self.library.attend_checkpoint_error_message.restype = ctypes.c_char_p
+            raise RuntimeError(self.library.attend_checkpoint_error_message().decode())
+        index = 0
+        while self.library.attend_checkpoint_layer_name(checkpoint, ctypes.c_int64(index), ctypes.byref(name)):
+            found.append((name.prefix.decode(), name.layout.decode(), name.number))
+            index += 1
+        self.library.attend_checkpoint_close(checkpoint)
+        return found
+
+    def run(self, folder, prefix, layout, number, x):
+        numpy.save(folder / "x.npy", x.numpy())
+        done = subprocess.run([self.attend, "run", "--weights", folder, "--name-prefix", prefix, "--layout", layout, "--layer", str(number), "--input",
+                               folder / "x.npy", "--output", folder / "z.npy", "--json", "--threads", "1", "--device", "cpu"], capture_output=True, text=True)
+        facts = json.loads(done.stdout)
+        return facts, None if done.returncode else torch.from_numpy(numpy.load(folder / "z.npy"))
+
+    def judge(self, folder, model, recorder, prefix, layout, number):
+        facts, _ = self.run(folder, prefix, layout, number, torch.zeros(1, 1, 64))
+        columns = "columns, but the layer takes "
+        if columns in facts.get("error", ""):
+            width = int(facts["error"].split(columns)[1].split()[0].rstrip("."))
+            facts, _ = self.run(folder, prefix, layout, number, torch.zeros(1, 1, width))
+        if "error" in facts:
+            return "refused", facts["error"]
+        with safe_open(next(folder.glob("*.safetensors")), "pt") as file:
+            q, out = file.get_tensor(facts["input_tensor"]), file.get_tensor(facts["output_tensor"])
+        q_name, q_module = module_of(model, q)
+        out_name, _ = module_of(model, out)
+        if isinstance(q_module, torch.nn.MultiheadAttention):
+            out_name = q_name
+        if q_name not in recorder.seen or out_name not in recorder.seen:
+            return "not run", "its modules were not called" if q_name is not None else "its weights are in no module"
+        x, z = sequence(recorder.seen[q_name][0]), sequence(recorder.seen[out_name][1])
+        if x.dim() != 3 or z.dim() != 3 or x.shape[:2] != z.shape[:2] or not torch.isfinite(z).all():
+            return "not run", f"its input is {tuple(x.shape)}, its output {tuple(z.shape)}"
+        facts, ours = self.run(folder, prefix, layout, number, x)
+        if ours is None:
+            return "refused", facts["error"]
+        error = float((ours.reshape(z.shape) - z).abs().max() / z.double().pow(2).mean().sqrt())
+        if error <= TOLERANCE and self.keep is not None:
+            self.save(folder, model, facts, x, z)
+        return ("right" if error <= TOLERANCE else "wrong"), f"{error:.1e} of the rms, {json.dumps(facts['decisions'])}"
+
+    def save(self, folder, model, facts, x, z):
+        """Keeps the first right layer of a model_type: its attention's tensors alone."""
+
+    def add(self, model_type, changes, layer, verdict, why):
+        self.rows.append((model_type, changes, layer, verdict, why))
+        if verdict == "wrong":
+            print(f"WRONG {model_type} {changes or ''} {layer}: {why}", flush=True)
+
+    def model(self, model_type, changes):
+        config = make_config(model_type, changes)
+        config._attn_implementation = "eager"
+        torch.manual_seed(5)
+        with torch.device("meta"):
+            size = sum(p.numel() for p in transformers.AutoModel.from_config(config).parameters())
+        if size > 40_000_000:
+            raise RuntimeError(f"{size} parameters, too many to try")
+        model = transformers.AutoModel.from_config(config, attn_implementation="eager").float().eval()
+        randomise(model)
+        return config, model
+
+    def try_one(self, model_type, changes):
+        try:
+            signal.alarm(60)
+            config, model = self.model(model_type, changes)
+            with tempfile.TemporaryDirectory() as place:
+                folder = pathlib.Path(place)
+                model.save_pretrained(folder, safe_serialization=True)
+                recorder, trouble = Recorder(model), ""
+                for inputs in inputs_of(model, config):
+                    try:
+                        recorder.seen.clear()
+                        with torch.no_grad():
+                            model(**inputs)
+                        break
+                    except Timeout:
+                        raise
+                    except Exception as error:
+                        trouble = repr(error)[:120]
+                for prefix, layout, number in self.layers(folder):
+                    self.add(model_type, changes, prefix, *self.judge(folder, model, recorder, prefix, layout, number))
+                if not self.layers(folder):
+                    self.add(model_type, changes, "", "refused", "no layer has names that attend knows")
+            signal.alarm(0)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            signal.alarm(0)
+            self.add(model_type, changes, "", "not made", repr(error)[:150])
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--attend", default="build/release/attend")
+    parser.add_argument("--keep", default=None)
+    parser.add_argument("--json", default=None, help="all rows, to this file")
+    parser.add_argument("model_types", nargs="*")
+    options = parser.parse_args()
+    signal.signal(signal.SIGALRM, on_alarm)
+    torch.set_num_threads(1)
+    sweep = Sweep(options)
+    for model_type in options.model_types or list(CONFIG_MAPPING.keys()):
+        for changes in [{}] + VARIANTS.get(model_type, []):
+            sweep.try_one(model_type, changes)
+    print(f"transformers {transformers.__version__}, torch {torch.__version__}")
+    verdicts = collections.defaultdict(lambda: collections.defaultdict(list))
+    for model_type, changes, layer, verdict, why in sweep.rows:
+        verdicts[model_type + (" " + json.dumps(changes) if changes else "")][verdict].append((layer, why))
+    for name, by in verdicts.items():
+        counts = ", ".join(f"{len(layers)} {verdict}" for verdict, layers in by.items())
+        worst = by.get("wrong") or by.get("refused") or by.get("not run") or by.get("not made") or [("", "")]
+        print(f"{name:40} {counts:24} {worst[0][1][:150] if 'right' not in by or len(by) > 1 else ''}")
+    if options.json:
+        pathlib.Path(options.json).write_text(json.dumps(sweep.rows, indent=0))
+    total = collections.Counter(row[3] for row in sweep.rows)
+    kinds = collections.Counter("wrong" if "wrong" in by else "right" if "right" in by else "refused" if "refused" in by else "not run here" for by in verdicts.values())
+    print("layers:", dict(total), "\nconfigurations:", dict(kinds))
+    return 1 if total["wrong"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
