@@ -42,6 +42,34 @@ static void a_real_layer_gives_what_pytorch_gives(void **state)
     remove(test_path("z.npy")), remove(test_path("l.npy"));
 }
 
+/* config.json is found beside the weights, and sentences keep their ends, however long the way there is. */
+static void folders_may_have_long_paths(void **state)
+{
+    static const int letters[] = {500, 1000, 3000};
+    char name[201], path[4096];
+    (void)state;
+    memset(name, 'n', 200), name[200] = 0;
+    snprintf(path, sizeof path, "%s", name);
+    for (int i = 0; i < 3; i++) {
+        while (strlen(path) < (size_t)letters[i])
+            snprintf(path + strlen(path), sizeof path - strlen(path), "/%s", name);
+        test_process p =
+            test_attend("--version && mkdir -p %s && cd %s && ln -s %s/minilm/* .", path, path, TEST_DATA);
+        assert_int_equal(p.code, 0);
+        test_process_free(&p);
+        cJSON *json = test_json(0,
+                                "run --weights %s/layer0.safetensors --input " TEST_DATA
+                                "/minilm/x.npy --output z.npy --device cpu --json",
+                                path);
+        assert_int_equal(test_json_number(json, "heads"), 12); /* which config.json alone says */
+        cJSON_Delete(json);
+        test_expect(2, "missing.npy: No such file",
+                    "attention --q %s/missing.npy --k k.npy --v v.npy --output o.npy", path);
+        if (i < 2) test_expect(0, "", "attention " QKV " --output %s/o.npy --quiet --device cpu", path);
+    }
+    remove(test_path("z.npy"));
+}
+
 static void shapes_and_dtypes_follow_the_input(void **state)
 {
     (void)state;
@@ -224,6 +252,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_real_layer_gives_what_pytorch_gives),
+        cmocka_unit_test(folders_may_have_long_paths),
         cmocka_unit_test(shapes_and_dtypes_follow_the_input),
         cmocka_unit_test(a_missing_batch_axis_is_one),
         cmocka_unit_test(lengths_and_masks_are_applied),

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <cmocka.h>
 
 static int lines_of(const char *text)
@@ -39,8 +38,7 @@ static int count_allocations(const char *words, int *lines)
 static void it_fails_whole(void **state)
 {
     static const char *const commands[] = {
-        "run --weights layer.safetensors --input " TEST_DATA
-        "/minilm/x.npy --heads 12 --causal=none --rotary none --output z.npy --device cpu --threads 1 --json",
+        "run " LAYER " --output z.npy --device cpu --threads 1 --json",
         "compare --random heads=1,seqlen_q=3,head_dim=4 --device cpu --threads 1 --explain",
         "info --device cpu --json",
         "inspect " QKV " --queries 0 --output p.png --device cpu --threads 1 --json",
@@ -66,8 +64,6 @@ static void it_fails_whole(void **state)
 
 static int preload(void **state)
 {
-    /* without a config.json beside it */
-    if (symlink(TEST_DATA "/minilm/layer0.safetensors", test_path("layer.safetensors"))) return -1;
     setenv("LD_PRELOAD", ATTEND_TEST_MEMORY, 1);
     return test_write_inputs(state);
 }

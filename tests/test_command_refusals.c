@@ -162,6 +162,10 @@ static void outputs_are_never_written_over_inputs_or_each_other(void **state)
         {"--lse would write over lengths.npy, which --seqlens-k reads",
          "attention " QKV " --seqlens-k lengths.npy --output p.npy --lse lengths.npy"},
         {"which --weights reads", "run --weights o.safetensors --input x.npy --output o.safetensors"},
+        {"which --weights reads", "run --weights folder --input x.npy --output folder/part-2.safetensors"},
+        {"which --weights reads", "run --weights folder/model.safetensors.index.json --input x.npy --output "
+                                  "folder/part-2.safetensors"},
+        {"which --weights reads", "run --weights . --input x.npy --output ./model.safetensors"},
         {"which --input reads", "rotary --rotary halves --input q.npy --output q.npy"},
         {"which --tokens reads", "inspect " QKV " --tokens lengths.npy --output lengths.npy"},
         {"which --mask reads", "compare --random seqlen_q=4 --mask v.npy --output v.npy"},
@@ -172,13 +176,19 @@ static void outputs_are_never_written_over_inputs_or_each_other(void **state)
     (void)state;
     assert_int_equal(mkdir(test_path("folder"), 0700), 0);
     assert_int_equal(symlink("q.npy", test_path("link.npy")), 0);
-    test_write_file(test_path("o.safetensors"), "as good as any other", 20);
+    static const char index[] =
+        "{\"weight_map\": {\"a\": \"part-1.safetensors\", \"b\": \"part-2.safetensors\"}}";
+    static const char *const files[] = {"o.safetensors", "model.safetensors", "folder/part-2.safetensors"};
+    for (int i = 0; i < 3; i++) test_write_file(test_path(files[i]), "as good as any other", 20);
+    test_write_file(test_path("folder/model.safetensors.index.json"), index, strlen(index));
     int before = test_count_files();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) test_expect(2, cases[i][0], "%s", cases[i][1]);
     test_expect(0, "",
                 "attention " QKV " --output folder/q.npy --quiet"); /* of the same name, but another file */
     assert_int_equal(test_count_files(), before);
-    remove(test_path("folder/q.npy")), remove(test_path("link.npy")), remove(test_path("o.safetensors"));
+    for (int i = 0; i < 3; i++) remove(test_path(files[i]));
+    remove(test_path("folder/q.npy")), remove(test_path("link.npy")),
+        remove(test_path("folder/model.safetensors.index.json"));
     rmdir(test_path("folder"));
 }
 

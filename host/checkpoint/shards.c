@@ -107,13 +107,14 @@ static attend_status check_shard(const attend_shards *s, int64_t shard)
 static attend_status open_shard(attend_shards *s, int64_t index)
 {
     attend_shard *shard = &s->shards[index];
-    char path[1024];
+    char *path;
     if (shard->open) return ATTEND_OK;
-    if ((size_t)snprintf(path, sizeof path, "%s/%s", s->folder, shard->name) >= sizeof path)
-        return attend_file_fail(ATTEND_BAD_FILE, "%s names a file of too long a name", s->path);
-    ATTEND_TRY(attend_safetensors_open(path, &shard->file));
+    if (asprintf(&path, "%s/%s", s->folder, shard->name) < 0) return no_memory(s->path);
+    attend_status status = attend_safetensors_open(path, &shard->file);
+    free(path);
+    ATTEND_TRY(status);
     shard->open = true;
-    attend_status status = check_shard(s, index);
+    status = check_shard(s, index);
     if (status != ATTEND_OK) attend_safetensors_close(&shard->file), shard->open = false;
     return status;
 }

@@ -148,11 +148,9 @@ attend_status job_load(const options *o, job *job)
     progress_stage("reading");
     if (o->weights) {
         job->is_layer = true;
-        snprintf(job->path, sizeof job->path, "%s", o->weights);
         return load_layer(o, job);
     }
     if (!o->q) return make_random(o, job);
-    snprintf(job->path, sizeof job->path, "%s", o->q);
     return load_tensors(o, job);
 }
 

@@ -14,7 +14,6 @@ typedef struct job {
     attend_attention_args attention; /* q, k, v and lengths; v absent where it is only inspected */
     attend_layer_args inputs;        /* of a layer: x */
     layer layer;
-    char path[512]; /* of the first input, for sentences; "" if random */
 } job;
 
 /* Loads what the options name. job_free() is right after success and failure. */

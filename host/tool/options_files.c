@@ -3,8 +3,10 @@
 #include "options_files.h"
 #include "options_table.h"
 #include "file/fail.h"
+#include "file/json.h"
 
 #include <libgen.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -39,14 +41,51 @@ static bool are_one(const char *a, const char *b)
            same_inode(&of_a, &of_b);
 }
 
-/* The same for an input, which may name a tensor in a file: FILE.safetensors:NAME. */
+/* One of the files that the index names, which lie beside it. */
+static bool is_shard(const char *output, const char *index)
+{
+    const char *name = name_of(index);
+    const cJSON *item;
+    cJSON *json;
+    bool one = false;
+    if (attend_json_read(index, &json) != ATTEND_OK) return false; /* whoever reads it will say why */
+    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(json, "weight_map"))
+    {
+        char *shard;
+        if (one || !cJSON_IsString(item)) continue;
+        if (asprintf(&shard, "%.*s%s", (int)(name - index), index, item->valuestring) < 0) break;
+        one = are_one(output, shard);
+        free(shard);
+    }
+    cJSON_Delete(json);
+    return one;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text), end_length = strlen(end);
+    return length >= end_length && !strcmp(text + length - end_length, end);
+}
+
+/* The same for an input, which may be a folder or an index of files, or name a tensor in one:
+ * FILE.safetensors:NAME. */
 static bool is_input(const char *output, const char *input)
 {
+    static const char *const in_folders[] = {"model.safetensors", "model.safetensors.index.json"};
     static const char extension[] = ".safetensors";
     const char *colon = strstr(input, ".safetensors:");
-    char *file = colon ? strndup(input, (size_t)(colon - input) + sizeof extension - 1) : strdup(input);
-    bool one = file && are_one(output, file);
-    free(file);
+    struct stat about;
+    const bool folder = !stat(input, &about) && S_ISDIR(about.st_mode);
+    bool one = false;
+    for (int i = 0; i < (folder ? 2 : 1) && !one; i++) {
+        char *file;
+        if (folder ? asprintf(&file, "%s/%s", input, in_folders[i]) < 0
+                   : !(file = colon ? strndup(input, (size_t)(colon - input) + sizeof extension - 1)
+                                    : strdup(input)))
+            break;
+        one = are_one(output, file) || (ends_with(file, ".index.json") && is_shard(output, file));
+        free(file);
+    }
     return one;
 }
 

@@ -1,6 +1,6 @@
-/* Preloaded into the command: of the allocations that the command itself and its JSON library ask for, the
- * one that ATTEND_TEST_FAIL numbers fails, from 1 on; their number is written to the file ATTEND_TEST_COUNT,
- * if there is one. */
+/* Preloaded into the command: of the allocations that the command itself, libattend_checkpoint and cJSON ask
+ * for, the one that ATTEND_TEST_FAIL numbers fails, from 1 on; their number is written to the file
+ * ATTEND_TEST_COUNT, if there is one. */
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>

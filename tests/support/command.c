@@ -13,7 +13,7 @@
 
 static test_process run(const char *format, va_list arguments)
 {
-    char words[2048], line[4096];
+    char words[16384], line[20480];
     size_t size;
     const char *command = getenv("ATTEND_COMMAND");
     vsnprintf(words, sizeof words, format, arguments);
