@@ -11,6 +11,13 @@
 
 const char *attend_checkpoint_error_message(void) { return attend_file_message(); }
 
+/* The row of a model that is one; NULL without one, or without a config. */
+static const attend_architecture *row_of(const attend_checkpoint *c)
+{
+    const cJSON *type = c->config ? cJSON_GetObjectItemCaseSensitive(c->config, "model_type") : NULL;
+    return cJSON_IsString(type) ? attend_architecture_of(type->valuestring) : NULL;
+}
+
 static attend_status open_all(const char *path, attend_checkpoint *c)
 {
     ATTEND_TRY(attend_shards_open(path, &c->shards));
@@ -19,7 +26,7 @@ static attend_status open_all(const char *path, attend_checkpoint *c)
         return attend_file_fail(ATTEND_OUT_OF_MEMORY, "no memory for a file's name");
     }
     if (!access(c->config_path, F_OK) || errno != ENOENT) ATTEND_TRY(attend_json_read(c->config_path, &c->config));
-    return attend_names_find(&c->shards, &c->found);
+    return attend_names_find(&c->shards, row_of(c), &c->found);
 }
 
 attend_status attend_checkpoint_open(const char *path, attend_checkpoint **checkpoint)
@@ -47,9 +54,8 @@ void attend_checkpoint_close(attend_checkpoint *c)
 
 bool attend_checkpoint_layer_name(const attend_checkpoint *c, int64_t index, attend_checkpoint_name *name)
 {
-    if (index < 0 || index >= c->found.count) return false;
-    const attend_found_layer *found = &c->found.layers[index];
-    *name = (attend_checkpoint_name){found->prefix, found->naming->layout, found->naming->title, found->number};
+    if (index < 0 || index >= c->found.listed) return false;
+    *name = attend_found_layer_name(&c->found.layers[index]);
     return true;
 }
 
@@ -63,22 +69,14 @@ const char *attend_checkpoint_layout(int index)
     return NULL;
 }
 
-/* Whether a layer can be meant where nothing is said of its layout: names that two layouts share are those of the model's row. */
-static bool usual_layout(const attend_checkpoint *c, const attend_found_layer *found)
-{
-    const cJSON *type = c->config ? cJSON_GetObjectItemCaseSensitive(c->config, "model_type") : NULL;
-    const attend_architecture *row = cJSON_IsString(type) ? attend_architecture_of(type->valuestring) : NULL;
-    if (!row || row->parts || !row->layouts) return !found->naming->if_asked;
-    if (row->without && strstr(found->prefix, row->without)) return false;
-    return attend_architecture_has_layout(row, found->naming->layout) || !found->naming->if_asked;
-}
-
 static bool fits(const attend_checkpoint *c, const attend_checkpoint_query *q, const attend_found_layer *found)
 {
     char name[1024];
+    const attend_architecture *row = row_of(c);
     snprintf(name, sizeof name, "%s%s", found->prefix, found->naming->fused ? found->naming->fused : found->naming->q);
     if (q->name_prefix && strncmp(name, q->name_prefix, strlen(q->name_prefix)) != 0) return false;
-    return q->layout ? !strcmp(found->naming->layout, q->layout) : usual_layout(c, found);
+    if (row && row->without && strstr(found->prefix, row->without)) return false;
+    return q->layout ? !strcmp(found->naming->layout, q->layout) : !found->hidden;
 }
 
 static attend_status nothing_found(const attend_checkpoint *c, const attend_checkpoint_query *q)
@@ -102,7 +100,7 @@ attend_status attend_checkpoint_find(const attend_checkpoint *c, const attend_ch
     int64_t first = -1;
     for (int64_t i = 0; i < c->found.count; i++) {
         if (!fits(c, query, &c->found.layers[i])) continue;
-        if (first < 0) first = c->found.layers[i].number; /* they are sorted by number */
+        if (first < 0) first = c->found.layers[i].number; /* they are sorted by number, and one layout is all hidden or not at all */
         last = c->found.layers[i].number;
         if (last != (number < 0 ? first : number)) continue;
         if (matches++ == 0)

@@ -371,7 +371,7 @@ attend_status attend_checkpoint_decide(attend_checkpoint *checkpoint, int64_t in
     if (!w) return attend_file_fail(ATTEND_OUT_OF_MEMORY, "no memory for a layer");
     w->checkpoint = checkpoint, w->found = &checkpoint->found.layers[index];
     if (options) w->options = *options;
-    attend_checkpoint_layer_name(checkpoint, index, &w->layer.name);
+    w->layer.name = attend_found_layer_name(w->found);
     w->layer.model_type = "", w->layer.conv1d = w->found->naming->conv1d;
     attend_status status = decide(w);
     if (status == ATTEND_OK)

@@ -92,7 +92,7 @@ const char *attend_names_number(const char *prefix)
     return number;
 }
 
-static attend_status add(const attend_shards *shards, attend_found_layers *found, const attend_naming *naming, const char *prefix)
+static attend_status add(const attend_shards *shards, attend_found_layers *found, const attend_naming *naming, const char *prefix, bool hidden)
 {
     if ((found->count & (found->count - 1)) == 0) {
         attend_found_layer *more = realloc(found->layers, (size_t)(found->count ? 2 * found->count : 1) * sizeof *more);
@@ -102,13 +102,15 @@ static attend_status add(const attend_shards *shards, attend_found_layers *found
     char *copy = strdup(prefix);
     if (!copy) return attend_file_fail(ATTEND_OUT_OF_MEMORY, "%s: no memory for its layers", shards->path);
     const char *number = attend_names_number(copy);
-    found->layers[found->count++] = (attend_found_layer){naming, copy, number ? atoll(number) : 0};
+    found->layers[found->count++] = (attend_found_layer){naming, copy, number ? atoll(number) : 0, hidden};
+    found->listed += !hidden;
     return ATTEND_OK;
 }
 
 static int by_number(const void *a, const void *b)
 {
     const attend_found_layer *x = a, *y = b;
+    if (x->hidden != y->hidden) return x->hidden ? 1 : -1;
     if (x->number != y->number) return x->number < y->number ? -1 : 1;
     int order = strcmp(x->prefix, y->prefix);
     return order ? order : (x->naming > y->naming) - (x->naming < y->naming);
@@ -116,27 +118,30 @@ static int by_number(const void *a, const void *b)
 
 static const char *anchor(const attend_naming *n) { return n->fused ? n->fused : n->q; }
 
-/* Of several namings that a tensor fits, the one that says most of its name; and those that must be asked for. */
-static attend_status add_of(const attend_shards *shards, const char *tensor, attend_found_layers *found)
+/* Of several namings that a tensor fits: one of the model's row, else one that needs not be asked for, else the one that says most. */
+static int rank(const attend_naming *n, const attend_architecture *row)
+{
+    const bool of_row = row && row->layouts && attend_architecture_has_layout(row, n->layout);
+    return (of_row ? 4096 : 0) + (n->if_asked ? 0 : 2048) + (int)strlen(anchor(n));
+}
+
+static attend_status add_of(const attend_shards *shards, const char *tensor, const attend_architecture *row, attend_found_layers *found)
 {
     char prefix[MAX_NAME];
     const attend_naming *best = NULL;
-    for (const attend_naming *n = namings; n < namings + NAMINGS; n++) {
-        if (!take_prefix(tensor, anchor(n), prefix) || !complete(shards, n, prefix)) continue;
-        if (n->if_asked)
-            ATTEND_TRY(add(shards, found, n, prefix));
-        else if (!best || strlen(anchor(n)) > strlen(anchor(best)))
-            best = n;
+    for (const attend_naming *n = namings; n < namings + NAMINGS; n++)
+        if (take_prefix(tensor, anchor(n), prefix) && complete(shards, n, prefix) && (!best || rank(n, row) > rank(best, row))) best = n;
+    for (const attend_naming *n = namings; n < namings + NAMINGS && best; n++) {
+        if (n != best && n->if_asked == best->if_asked) continue;
+        if (take_prefix(tensor, anchor(n), prefix) && complete(shards, n, prefix)) ATTEND_TRY(add(shards, found, n, prefix, n != best));
     }
-    if (!best) return ATTEND_OK;
-    take_prefix(tensor, anchor(best), prefix);
-    return add(shards, found, best, prefix);
+    return ATTEND_OK;
 }
 
-attend_status attend_names_find(const attend_shards *shards, attend_found_layers *found)
+attend_status attend_names_find(const attend_shards *shards, const attend_architecture *row, attend_found_layers *found)
 {
     memset(found, 0, sizeof *found);
-    for (int64_t i = 0; i < shards->count; i++) ATTEND_TRY(add_of(shards, shards->tensors[i].name, found));
+    for (int64_t i = 0; i < shards->count; i++) ATTEND_TRY(add_of(shards, shards->tensors[i].name, row, found));
     if (found->count) qsort(found->layers, (size_t)found->count, sizeof *found->layers, by_number);
     return ATTEND_OK;
 }

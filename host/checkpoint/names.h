@@ -2,6 +2,7 @@
 #ifndef ATTEND_CHECKPOINT_NAMES_H
 #define ATTEND_CHECKPOINT_NAMES_H
 
+#include "architectures.h"
 #include "shards.h"
 
 /* Where a table of relative positions lies that several layers share. */
@@ -37,15 +38,16 @@ typedef struct attend_found_layer {
     const attend_naming *naming;
     char *prefix;
     int64_t number; /* the last one in the prefix; 0 without one */
+    bool hidden;    /* the names fit another layout too, which is the likelier one */
 } attend_found_layer;
 
 typedef struct attend_found_layers {
-    attend_found_layer *layers;
-    int64_t count;
+    attend_found_layer *layers; /* by number; hidden ones last */
+    int64_t count, listed;      /* all, and those not hidden */
 } attend_found_layers;
 
-/* All layers, by prefix. attend_names_free() is right after success and failure. */
-attend_status attend_names_find(const attend_shards *shards, attend_found_layers *found);
+/* All layers; `row` of the model's type or NULL. attend_names_free() is right after success and failure. */
+attend_status attend_names_find(const attend_shards *shards, const attend_architecture *row, attend_found_layers *found);
 void attend_names_free(attend_found_layers *found);
 
 /* The last of a prefix's words that is a number; NULL without one. */

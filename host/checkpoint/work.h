@@ -62,6 +62,11 @@ typedef struct attend_work {
     int block_count;
 } attend_work;
 
+static inline attend_checkpoint_name attend_found_layer_name(const attend_found_layer *found)
+{
+    return (attend_checkpoint_name){found->prefix, found->naming->layout, found->naming->title, found->number};
+}
+
 static inline bool attend_said(const attend_work *work, int said) { return (work->options.said & said) != 0; }
 
 /* Notes a decision; `text` is a format. */

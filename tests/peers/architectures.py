@@ -4,7 +4,7 @@ model is made and saved, its own attention runs, and each layer that libattend_c
     python3 -m venv build/peers && build/peers/bin/pip install torch==2.15.0 transformers==5.24.0
     build/peers/bin/python tests/peers/architectures.py [--attend build/release/attend] [--keep DIR] [model_type …]
 
-A layer is right (within 1e-4 of the rms of what transformers computed), refused with a sentence, or wrong; the exit status is 1 where one
+The model_types are those of docs/checkpoints.md; --all takes all of transformers. A layer is right (within 1e-4 of the rms of what transformers computed), refused with a sentence, or wrong; the exit status is 1 where one
 is wrong. Layers whose model cannot be run here are counted apart. What is read of a model are the input of the layer's Q and the output of
 its last projection, found by the saved weights themselves, so no name is trusted but those that attend reports."""
 
@@ -15,6 +15,7 @@ import inspect
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -208,7 +209,10 @@ def module_of(model, weight):
 
 
 def sequence(tensor):
-    return tensor[None] if tensor.dim() == 2 else tensor
+    """[batch, tokens, width], however the model has it."""
+    if tensor.dim() == 2:
+        return tensor[None]
+    return tensor.transpose(0, 1) if tensor.dim() == 3 and tensor.shape[1] == 1 else tensor
 
 
 class Sweep:
@@ -274,13 +278,14 @@ class Sweep:
 
     def model(self, model_type, changes):
         config = make_config(model_type, changes)
-        config._attn_implementation = "eager"
+        implementation = "sdpa" if changes.get("alibi") else "eager"  # Falcon's eager code adds ALiBi twice, in scores and in the mask
+        config._attn_implementation = implementation
         torch.manual_seed(5)
         with torch.device("meta"):
             size = sum(p.numel() for p in transformers.AutoModel.from_config(config).parameters())
         if size > 40_000_000:
             raise RuntimeError(f"{size} parameters, too many to try")
-        model = transformers.AutoModel.from_config(config, attn_implementation="eager").float().eval()
+        model = transformers.AutoModel.from_config(config, attn_implementation=implementation).float().eval()
         randomise(model)
         return config, model
 
@@ -318,13 +323,15 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--attend", default="build/release/attend")
     parser.add_argument("--keep", default=None)
+    parser.add_argument("--all", action="store_true", help="also model_types that attend has no row for")
     parser.add_argument("--json", default=None, help="all rows, to this file")
     parser.add_argument("model_types", nargs="*")
     options = parser.parse_args()
     signal.signal(signal.SIGALRM, on_alarm)
     torch.set_num_threads(1)
     sweep = Sweep(options)
-    for model_type in options.model_types or list(CONFIG_MAPPING.keys()):
+    rows = set(re.findall(r"`([^`\s]+)`", (pathlib.Path(__file__).parents[2] / "docs/checkpoints.md").read_text().partition("## Architectures")[2]))
+    for model_type in options.model_types or [name for name in CONFIG_MAPPING if options.all or name in rows]:
         for changes in [{}] + VARIANTS.get(model_type, []):
             sweep.try_one(model_type, changes)
     print(f"transformers {transformers.__version__}, torch {torch.__version__}")
