@@ -21,9 +21,9 @@ configure_file(cmake/attend-config.cmake.in ${PROJECT_BINARY_DIR}/attend-config.
 install(FILES ${PROJECT_BINARY_DIR}/attend-config.cmake ${PROJECT_BINARY_DIR}/attend-config-version.cmake
   DESTINATION ${package_dir})
 
-set(pc_libs_private "-fopenmp -lm")
+set(pc_libs_private "-fopenmp -lstdc++ -lm")
 if(ATTEND_HAVE_CUDA)
-  string(APPEND pc_libs_private " -L${CUDAToolkit_LIBRARY_DIR} -Wl,-rpath,${CUDAToolkit_LIBRARY_DIR} -lcudart -lcublas -lstdc++")
+  string(APPEND pc_libs_private " -L${CUDAToolkit_LIBRARY_DIR} -Wl,-rpath,${CUDAToolkit_LIBRARY_DIR} -lcudart -lcublas")
 endif()
 foreach(library attend attend_checkpoint)
   configure_file(cmake/${library}.pc.in ${PROJECT_BINARY_DIR}/${library}.pc @ONLY)

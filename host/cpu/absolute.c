@@ -1,10 +1,8 @@
 /* Absolute positions on the CPU: x, with what is added to it, in memory of the plan that the projections then read. */
 #include "../absolute.h"
-#include "../arguments.h"
 #include "angles.h"
 #include "cpu.h"
 
-#include <omp.h>
 #include <stdlib.h>
 
 attend_status attend_cpu_place_create(attend_plan *plan)
@@ -31,32 +29,39 @@ static void add_waves(const attend_problem *p, const double *turns, int64_t posi
     for (int64_t w = 0; w < whole; w++) row[attend_wave_cosine(p->absolute, waves, w)] += cosines[w];
 }
 
-attend_status attend_cpu_place(const attend_plan *plan, const attend_layer_args *args, attend_tensor *placed)
+typedef struct placing {
+    const attend_cpu_plan *cpu;
+    const attend_tensor *x, *table;
+    attend_places places;
+} placing;
+
+static void place_token(void *job, int64_t n, int thread)
 {
-    const attend_cpu_plan *cpu = plan->state;
-    const attend_problem *p = &plan->problem;
-    const attend_tensor *x = &args->x, *table = &plan->weights.position_table;
-    const int64_t hidden = p->hidden_size, rows = x->shape[1], tokens = x->shape[0] * rows;
-    attend_attention_args listed = {0};
-    attend_side_copy(&listed, args);
-    const attend_places places = attend_layer_places(p, args);
-    ATTEND_TRY(attend_lists_check(p, &listed));
-    ATTEND_TRY(attend_absolute_check(p, &places));
-    *placed = *x;
-    placed->data = cpu->placed;
-    placed->stride[0] = rows * hidden, placed->stride[1] = hidden, placed->stride[2] = 1;
-#pragma omp parallel for schedule(static) num_threads(cpu->context->threads)
-    for (int64_t n = 0; n < tokens; n++) {
-        float *row = cpu->placing + 3 * hidden * omp_get_thread_num(), *more = row + hidden;
-        const int64_t position = attend_place(&places, n / rows, n % rows);
-        attend_cpu_load_row(row, x->data, n / rows * x->stride[0] + n % rows * x->stride[1], hidden, x->dtype);
-        if (p->absolute == ATTEND_ABSOLUTE_LEARNED) {
-            attend_cpu_load_row(more, table->data, position * table->stride[0], hidden, table->dtype);
-            for (int64_t c = 0; c < hidden; c++) row[c] += more[c];
-        } else {
-            add_waves(p, cpu->waves, position, row, more, more + hidden);
-        }
-        attend_cpu_store_row(placed->data, n * hidden, row, hidden, x->dtype);
+    const placing *to = job;
+    const attend_cpu_plan *cpu = to->cpu;
+    const attend_problem *p = cpu->problem;
+    const attend_tensor *x = to->x;
+    const int64_t hidden = p->hidden_size, rows = x->shape[1],
+                  position = attend_place(&to->places, n / rows, n % rows);
+    float *row = cpu->placing + 3 * hidden * thread, *more = row + hidden;
+    attend_cpu_load_row(row, x->data, n / rows * x->stride[0] + n % rows * x->stride[1], hidden, x->dtype);
+    if (p->absolute == ATTEND_ABSOLUTE_LEARNED) {
+        attend_cpu_load_row(more, to->table->data, position * to->table->stride[0], hidden, to->table->dtype);
+        for (int64_t c = 0; c < hidden; c++) row[c] += more[c];
+    } else {
+        add_waves(p, cpu->waves, position, row, more, more + hidden);
     }
-    return ATTEND_OK;
+    attend_cpu_store_row(cpu->placed, n * hidden, row, hidden, x->dtype);
+}
+
+attend_tensor attend_cpu_place(const attend_plan *plan, const attend_layer_args *args)
+{
+    const attend_problem *p = &plan->problem;
+    placing to = {plan->state, &args->x, &plan->weights.position_table, attend_layer_places(p, args)};
+    const int64_t hidden = p->hidden_size, rows = args->x.shape[1], tokens = args->x.shape[0] * rows;
+    attend_tensor placed = args->x;
+    placed.data = to.cpu->placed;
+    placed.stride[0] = rows * hidden, placed.stride[1] = hidden, placed.stride[2] = 1;
+    attend_pool_run(to.cpu->context->pool, tokens, 2.0 * (double)(tokens * hidden), place_token, &to);
+    return placed;
 }

@@ -3,8 +3,6 @@
 #include "cpu.h"
 #include "../arguments.h"
 
-#include <omp.h>
-
 int64_t attend_cpu_rows_of(const attend_problem *p) { return p->num_heads / p->num_kv_heads * p->seqlen_q; }
 
 /* Packed sequences have room by where they begin among all keys, so that each can be filled up to whole blocks; others by the longest. */
@@ -103,49 +101,97 @@ static int64_t few_heads(const attend_cpu_plan *plan, const attend_attention_arg
     return heads;
 }
 
-static void run_few_unit(const attend_cpu_plan *plan, const attend_attention_args *args, int64_t unit, float *scratch)
+/* What all tasks of a run share. */
+typedef struct running {
+    attend_cpu_plan *plan;
+    const attend_attention_args *args;
+    int64_t heads_together; /* of few rows */
+} running;
+
+static float *scratch_of(const attend_cpu_plan *plan, int thread)
 {
-    attend_cpu_task tasks[ATTEND_CPU_FEW_HEADS];
-    int64_t count = few_heads(plan, args), groups = plan->problem->batch * plan->problem->num_kv_heads / count, span = unit / groups;
-    for (int64_t i = 0; i < count; i++) {
-        tasks[i] = task_of(plan, args, unit % groups * count + i, scratch);
-        if (span >= tasks[i].end_span || tasks[i].rows == 0) return;
-        tasks[i].first_span = span, tasks[i].end_span = span + 1;
-    }
-    plan->context->kernel->run_few(tasks, count);
+    return plan->scratch + thread * plan->scratch_floats;
 }
 
-/* One unit of the main loop. Units go from the last rows to the first, whose causal tasks are the shortest. */
-static void run_unit(const attend_cpu_plan *plan, const attend_attention_args *args, int64_t unit, float *scratch)
+static void run_few_unit(void *job, int64_t unit, int thread)
 {
-    const attend_cpu_kernel *kernel = plan->context->kernel;
-    int64_t heads = plan->problem->batch * plan->problem->num_kv_heads, rest = unit / heads;
-    attend_cpu_task task = task_of(plan, args, unit % heads, scratch);
+    const running *r = job;
+    const attend_cpu_plan *plan = r->plan;
+    attend_watch *watch = plan->context->watch;
+    attend_cpu_task tasks[ATTEND_CPU_FEW_HEADS];
+    int64_t count = r->heads_together, groups = plan->problem->batch * plan->problem->num_kv_heads / count,
+            span = unit / groups;
+    bool empty = false;
+    if (!attend_watch_goes_on(watch)) return;
+    for (int64_t i = 0; i < count && !empty; i++) {
+        tasks[i] = task_of(plan, r->args, unit % groups * count + i, scratch_of(plan, thread));
+        empty = span >= tasks[i].end_span || tasks[i].rows == 0;
+        tasks[i].first_span = span, tasks[i].end_span = span + 1;
+    }
+    if (!empty) plan->context->kernel->run_few(tasks, count);
+    attend_watch_count(watch, 1, thread == 0);
+}
+
+/* Units go from the last rows to the first, whose causal tasks are the shortest. */
+static void run_unit(void *job, int64_t unit, int thread)
+{
+    const running *r = job;
+    const attend_cpu_plan *plan = r->plan;
+    attend_watch *watch = plan->context->watch;
+    int64_t heads = plan->problem->batch * plan->problem->num_kv_heads, rest = unit / heads,
+            spans = attend_cpu_spans(plan->problem->seqlen_k);
+    if (!attend_watch_goes_on(watch)) return;
+    attend_cpu_task task = task_of(plan, r->args, unit % heads, scratch_of(plan, thread));
     if (plan->way != ATTEND_CPU_WHOLE) {
-        int64_t span = rest % attend_cpu_spans(plan->problem->seqlen_k);
-        rest /= attend_cpu_spans(plan->problem->seqlen_k);
-        if (span >= task.end_span) return;
+        const int64_t span = rest % spans;
+        rest /= spans;
+        if (span >= task.end_span) task.rows = 0;
         task.first_span = span, task.end_span = span + 1;
     }
     take_part(plan, parts_of(plan) - 1 - rest, &task);
-    if (task.rows > 0) kernel->run(&task);
+    if (task.rows > 0) plan->context->kernel->run(&task);
+    attend_watch_count(watch, 1, thread == 0);
 }
 
-static void merge_row(const attend_cpu_plan *plan, const attend_attention_args *args, int64_t index, float *scratch)
+static void merge_row(void *job, int64_t index, int thread)
 {
-    int64_t rows = attend_cpu_rows_of(plan->problem);
-    attend_cpu_task task = task_of(plan, args, index / rows, scratch);
+    const running *r = job;
+    int64_t rows = attend_cpu_rows_of(r->plan->problem);
+    attend_cpu_task task = task_of(r->plan, r->args, index / rows, scratch_of(r->plan, thread));
     if (index % rows >= task.rows) return;
     task.first_row = index % rows, task.rows = 1;
-    plan->context->kernel->merge(&task);
+    r->plan->context->kernel->merge(&task);
 }
 
-static void pack_block(const attend_cpu_plan *plan, const attend_attention_args *args, int64_t index)
+static int64_t blocks_of(const attend_cpu_plan *plan)
 {
-    int64_t blocks = (plan->problem->seqlen_k + plan->blocking.keys - 1) / plan->blocking.keys;
-    attend_cpu_task task = task_of(plan, args, index / blocks, NULL);
-    int64_t first = index % blocks * plan->blocking.keys;
-    if (first < task.sequence.seqlen_k) plan->context->kernel->pack(&task, first);
+    return (plan->problem->seqlen_k + plan->blocking.keys - 1) / plan->blocking.keys;
+}
+
+static void pack_block(void *job, int64_t index, int thread)
+{
+    const running *r = job;
+    int64_t blocks = blocks_of(r->plan), first = index % blocks * r->plan->blocking.keys;
+    attend_cpu_task task = task_of(r->plan, r->args, index / blocks, NULL);
+    (void)thread;
+    if (first < task.sequence.seqlen_k) r->plan->context->kernel->pack(&task, first);
+}
+
+static void fill_relative(void *job, int64_t head, int thread)
+{
+    const attend_cpu_plan *plan = job;
+    (void)thread;
+    attend_cpu_fill_relative(&plan->per_head[head],
+                             plan->relative + head * attend_cpu_relative_floats(plan->problem));
+}
+
+static void fill_ids(void *job, int64_t index, int thread)
+{
+    const attend_cpu_plan *plan = job;
+    const int64_t blocks = attend_cpu_id_blocks(plan->problem);
+    (void)thread;
+    plan->ids[index] =
+        attend_cpu_key_ids(&plan->per_head[index / blocks * plan->problem->num_heads], index % blocks);
 }
 
 void attend_cpu_look_at_heads(attend_cpu_plan *plan, const attend_attention_args *args)
@@ -167,14 +213,10 @@ void attend_cpu_look_at_heads(attend_cpu_plan *plan, const attend_attention_args
                 .ids = plan->ids + b * blocks,
             };
     }
-#pragma omp parallel num_threads(plan->context->threads) if (floats > 0 || blocks > 0)
-    {
-#pragma omp for nowait
-        for (int64_t h = 0; h < (floats > 0 && p->batch > 0 ? p->num_heads : 0); h++)
-            attend_cpu_fill_relative(&plan->per_head[h], plan->relative + h * floats);
-#pragma omp for
-        for (int64_t i = 0; i < p->batch * blocks; i++) plan->ids[i] = attend_cpu_key_ids(&plan->per_head[i / blocks * p->num_heads], i % blocks);
-    }
+    attend_pool *pool = plan->context->pool;
+    if (floats > 0 && p->batch > 0)
+        attend_pool_run(pool, p->num_heads, 2.0 * (double)(p->num_heads * floats), fill_relative, plan);
+    attend_pool_run(pool, p->batch * blocks, (double)(p->batch * blocks * ATTEND_CPU_BLOCK), fill_ids, plan);
 }
 
 int64_t attend_cpu_units(const attend_cpu_plan *plan, int64_t heads_together)
@@ -187,33 +229,21 @@ int64_t attend_cpu_units(const attend_cpu_plan *plan, int64_t heads_together)
 attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention_args *args)
 {
     const attend_problem *p = plan->problem;
-    ATTEND_TRY(attend_lists_check(p, args));
-    attend_cpu_look_at_heads(plan, args);
-    int64_t heads = p->batch * p->num_kv_heads, rows = heads * attend_cpu_rows_of(p);
-    bool few = plan->way == ATTEND_CPU_FEW, merges = plan->way != ATTEND_CPU_WHOLE;
-    int64_t packs = few ? 0 : heads * ((p->seqlen_k + plan->blocking.keys - 1) / plan->blocking.keys);
-    int64_t units = attend_cpu_units(plan, few_heads(plan, args));
+    attend_pool *pool = plan->context->pool;
     attend_watch *watch = plan->context->watch;
+    attend_cpu_look_at_heads(plan, args);
+    running run = {plan, args, few_heads(plan, args)};
+    const bool few = plan->way == ATTEND_CPU_FEW;
+    const int64_t heads = p->batch * p->num_kv_heads, rows = attend_cpu_rows_of(p),
+                  units = attend_cpu_units(plan, run.heads_together);
+    /* About: an element of K or V takes a quarter of a nanosecond, and a sixteenth for each row. */
+    const double elements = (double)(p->packed ? p->num_kv_heads * p->total_k : heads * p->seqlen_k) *
+                            (double)(p->head_dim + p->head_dim_v);
+    const double merged = (double)(heads * rows) * (double)attend_cpu_spans(p->seqlen_k) * (double)p->head_dim_v;
+    if (!few) attend_pool_run(pool, heads * blocks_of(plan), 0.5 * elements, pack_block, &run);
     attend_watch_stage(watch, watch->work.attention, units);
-    int64_t threads = plan->context->threads, most = units > packs ? units : packs;
-#pragma omp parallel num_threads((int)(most < threads ? most + !most : threads))
-    {
-        float *scratch = plan->scratch + omp_get_thread_num() * plan->scratch_floats;
-#pragma omp for schedule(dynamic, 1)
-        for (int64_t i = 0; i < packs; i++) pack_block(plan, args, i);
-#pragma omp for schedule(dynamic, 1)
-        for (int64_t i = 0; i < units; i++) {
-            if (!attend_watch_goes_on(watch)) continue;
-            if (few)
-                run_few_unit(plan, args, i, scratch);
-            else
-                run_unit(plan, args, i, scratch);
-            attend_watch_count(watch, 1, omp_get_thread_num() == 0);
-        }
-        if (merges && attend_watch_goes_on(watch)) {
-#pragma omp for schedule(static)
-            for (int64_t i = 0; i < rows; i++) merge_row(plan, args, i, scratch);
-        }
-    }
+    attend_pool_run(pool, units, elements * (0.25 + (double)rows / 16), few ? run_few_unit : run_unit, &run);
+    if (plan->way != ATTEND_CPU_WHOLE && attend_watch_goes_on(watch))
+        attend_pool_run(pool, heads * rows, merged, merge_row, &run);
     return attend_watch_status(watch);
 }

@@ -1,5 +1,6 @@
 /* The CPU as a backend: contexts that know their threads and instruction set, plans that hold all memory they will need. */
 #include "cpu.h"
+#include "../arguments.h"
 #include "../feature_set.h"
 #include "../relative.h"
 
@@ -14,13 +15,25 @@ static attend_status context_create(const attend_context_options *options, atten
     ATTEND_TRY(attend_cpu_kernel_choose(&kernel, &forced));
     attend_cpu_context *cpu = malloc(sizeof *cpu);
     if (!cpu) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a context");
-    *cpu = (attend_cpu_context){options->threads ? options->threads : attend_cpu_usable_threads(), kernel, forced, &context->watch};
+    const int threads = options->threads ? options->threads : attend_cpu_usable_threads();
+    *cpu = (attend_cpu_context){
+        .threads = threads, .kernel = kernel, .forced = forced, .watch = &context->watch};
+    attend_status status = attend_pool_create(threads, &cpu->pool);
+    if (status) {
+        free(cpu);
+        return status;
+    }
     context->state = cpu;
     snprintf(context->name, sizeof context->name, "CPU, %d thread%s, %s", cpu->threads, cpu->threads == 1 ? "" : "s", kernel->name);
     return ATTEND_OK;
 }
 
-static void context_destroy(attend_context *context) { free(context->state); }
+static void context_destroy(attend_context *context)
+{
+    attend_cpu_context *cpu = context->state;
+    attend_pool_destroy(cpu->pool);
+    free(cpu);
+}
 
 static attend_status synchronize(attend_context *context)
 {
@@ -115,6 +128,7 @@ static attend_status plan_create(attend_plan *plan)
 
 static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args)
 {
+    ATTEND_TRY(attend_lists_check(&plan->problem, args));
     return attend_cpu_attention(plan->state, args);
 }
 

@@ -6,11 +6,13 @@
 #include "elements.h"
 #include "../feature_set.h"
 #include "kernel.h"
+#include "../pool.h"
 
 #include <string.h>
 
 typedef struct attend_cpu_context {
-    int threads;
+    attend_pool *pool;
+    int threads; /* of the pool */
     const attend_cpu_kernel *kernel;
     bool forced; /* by ATTEND_CPU_ISA */
     attend_watch *watch; /* the context's */
@@ -43,6 +45,8 @@ typedef struct attend_cpu_plan {
     int64_t scratch_floats;
     /* Of a layer: what the projections read and write; NULL parts are the caller's own tensors. */
     attend_cpu_projection *projections[4]; /* Q, K, V, output */
+    char *projecting;                      /* a part for each thread, of the projection that is at work */
+    float *turning;                        /* attend_cpu_turn_floats() */
     void *q, *k, *v, *heads;
     void *placed;  /* x with its absolute positions */
     double *waves; /* their frequencies, and a row for each thread */
@@ -68,6 +72,7 @@ attend_cpu_blocking attend_cpu_blocking_for(const attend_cpu_kernel *kernel, con
 attend_cpu_way attend_cpu_way_of(const attend_cpu_plan *plan);
 /* Units of work that a run hands to threads; few rows take `heads_together` KV heads at once. */
 int64_t attend_cpu_units(const attend_cpu_plan *plan, int64_t heads_together);
+/* Of lists that attend_lists_check() has seen. */
 attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention_args *args);
 
 /* Looks at what a run brings: fills per_head, elements and their tables. */
@@ -75,20 +80,29 @@ void attend_cpu_look_at_heads(attend_cpu_plan *plan, const attend_attention_args
 
 attend_status attend_cpu_inspect(attend_plan *plan, const attend_attention_args *args, const attend_look *look);
 
-/* y = x·Wᵀ + b for x [batch, seqlen, in], y [batch, seqlen, out] of any row strides; so much work, to tell of. */
-attend_status attend_cpu_projection_create(const attend_tensor *weight, const attend_tensor *bias, int64_t batch,
-                                           int64_t seqlen, int threads, size_t *bytes, attend_cpu_projection **projection);
-attend_status attend_cpu_project(const attend_cpu_projection *projection, const attend_tensor *x, const attend_tensor *y, double work,
-                                 attend_watch *watch);
+/* y = x·Wᵀ + b for x of `rows` rows, on the threads of a pool. A row's bits depend on the row and the weights
+ * alone. */
+attend_status attend_cpu_projection_create(const attend_tensor *weight, const attend_tensor *bias,
+                                           int64_t rows, attend_pool *pool, size_t *bytes,
+                                           attend_cpu_projection **projection);
+/* x and y are [batch, seqlen, heads, dim] of any strides but the last, a row being its heads side by side.
+   scratch: of attend_cpu_projection_scratch() bytes for each thread, at multiples of 64. So much work, to
+   tell of. */
+attend_status attend_cpu_project(const attend_cpu_projection *projection, const attend_tensor *x,
+                                 const attend_tensor *y, char *scratch, double work, attend_watch *watch);
+size_t attend_cpu_projection_scratch(const attend_cpu_projection *projection);
 void attend_cpu_projection_destroy(attend_cpu_projection *projection);
 
-/* Norm and rotary embedding of Q and K, of one head dim and as many rows. */
-attend_status attend_cpu_turn(int threads, const attend_turn *turn, const attend_places *places, const attend_turning *sides, int count);
+/* Norm and rotary embedding of Q and K, of one head dim and as many rows, in memory for so many floats. */
+int64_t attend_cpu_turn_floats(const attend_pool *pool, int64_t head_dim);
+void attend_cpu_turn(attend_pool *pool, const attend_turn *turn, const attend_places *places,
+                     const attend_turning *sides, int count, float *memory);
 /* x with absolute positions, in memory of the plan, in a layer that has them. */
 attend_status attend_cpu_place_create(attend_plan *plan);
 void attend_cpu_place_destroy(attend_cpu_plan *cpu);
-attend_status attend_cpu_place(const attend_plan *plan, const attend_layer_args *args, attend_tensor *placed);
-attend_status attend_cpu_layer_turn(const attend_plan *plan, const attend_layer_args *args, const attend_attention_args *attention);
+attend_tensor attend_cpu_place(const attend_plan *plan, const attend_layer_args *args);
+void attend_cpu_layer_turn(const attend_plan *plan, const attend_layer_args *args,
+                           const attend_attention_args *attention);
 attend_status attend_cpu_rotary(attend_context *context, const attend_problem *problem, const attend_rotary_args *args);
 
 enum { ATTEND_CPU_FEATURES = ATTEND_FEATURES_INTERVAL | ATTEND_FEATURES_ELEMENT | ATTEND_FEATURES_HEAD | ATTEND_FEATURES_LAYER };

@@ -6,7 +6,6 @@
 #include "cpu.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdlib.h>
 
 enum { GLANCES = 4 }; /* of a block, which share packed keys */
@@ -271,12 +270,15 @@ static void inspect_block(const inspecting *w, int64_t unit, memory *m)
 
 /* ---- what blocks share ------------------------------------------------------------------------------------------ */
 
-static void finish_tiles(const inspecting *w, int64_t head_index, int64_t y)
+/* Tile row y of one head. */
+static void finish_tiles(void *job, int64_t index, int thread)
 {
+    const inspecting *w = job;
     const attend_inspection *want = &w->look->want;
     const attend_tensor *t = &want->map;
-    int64_t rows = t->shape[2], columns = t->shape[3], b = head_index / w->problem->num_heads,
-            head = head_index % w->problem->num_heads;
+    int64_t rows = t->shape[2], columns = t->shape[3], head_index = index / rows, y = index % rows;
+    int64_t b = head_index / w->problem->num_heads, head = head_index % w->problem->num_heads;
+    (void)thread;
     int64_t first = attend_map_begin(y, want->map_queries, rows), end = attend_map_begin(y + 1, want->map_queries, rows);
     for (int64_t x = 0; x < columns; x++) {
         int64_t keys = attend_map_begin(x + 1, want->map_keys, columns) - attend_map_begin(x, want->map_keys, columns);
@@ -289,10 +291,12 @@ static void finish_tiles(const inspecting *w, int64_t head_index, int64_t y)
     }
 }
 
-static void finish_distance(const inspecting *w, int64_t head_index)
+static void finish_distance(void *job, int64_t head_index, int thread)
 {
+    const inspecting *w = job;
     const attend_tensor *t = &w->look->want.distance;
     double weight = 0, distance = 0;
+    (void)thread;
     for (int64_t i = 0; i < w->blocks; i++)
         weight += w->sums[head_index * w->blocks + i][0], distance += w->sums[head_index * w->blocks + i][1];
     ((float *)t->data)[head_index / w->problem->num_heads * t->stride[0] + head_index % w->problem->num_heads * t->stride[1]] =
@@ -319,27 +323,32 @@ static bool reserve(inspecting *w)
     return w->slots && w->sums && w->scratch;
 }
 
-static void run(const inspecting *w)
+/* The last rows first, which see the most keys. */
+static void inspect_unit(void *job, int64_t index, int thread)
 {
-    int64_t heads = w->problem->batch * w->problem->num_heads, units = heads * w->blocks;
-    int64_t tile_rows = wants_map(w) ? heads * w->look->want.map.shape[2] : 0;
+    const inspecting *w = job;
     attend_watch *watch = w->plan->context->watch;
+    if (!attend_watch_goes_on(watch)) return;
+    inspect_block(w, w->problem->batch * w->problem->num_heads * w->blocks - 1 - index, lay_out(w, thread));
+    attend_watch_count(watch, 1, thread == 0);
+}
+
+static void run(inspecting *w)
+{
+    const attend_problem *p = w->problem;
+    attend_pool *pool = w->plan->context->pool;
+    attend_watch *watch = w->plan->context->watch;
+    const int64_t heads = p->batch * p->num_heads, units = heads * w->blocks,
+                  tiles = wants_map(w) ? heads * w->look->want.map.shape[2] : 0;
+    const double scores = (double)(heads * p->seqlen_q) *
+                          (double)p->seqlen_k; /* a nanosecond each at the least, some more for weights */
     attend_watch_stage(watch, watch->work.attention, units);
-#pragma omp parallel num_threads(w->plan->context->threads)
-    {
-        memory *m = lay_out(w, omp_get_thread_num());
-#pragma omp for schedule(dynamic, 1)
-        for (int64_t i = 0; i < units; i++) {
-            if (!attend_watch_goes_on(watch)) continue;
-            inspect_block(w, units - 1 - i, m);
-            attend_watch_count(watch, 1, omp_get_thread_num() == 0);
-        }
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < tile_rows; i++) finish_tiles(w, i / w->look->want.map.shape[2], i % w->look->want.map.shape[2]);
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < heads; i++)
-            if (w->look->want.distance.data) finish_distance(w, i);
-    }
+    attend_pool_run(pool, units, scores, inspect_unit, w);
+    attend_pool_run(pool, tiles,
+                    (double)(heads * w->map_slots) * (double)(wants_map(w) ? w->look->want.map.shape[3] : 0),
+                    finish_tiles, w);
+    if (w->look->want.distance.data)
+        attend_pool_run(pool, heads, (double)(heads * w->blocks), finish_distance, w);
 }
 
 attend_status attend_cpu_inspect(attend_plan *plan, const attend_attention_args *args, const attend_look *look)

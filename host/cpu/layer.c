@@ -1,5 +1,6 @@
 /* The layer on the CPU: three projections, attention, one more projection. Q, K, V and the heads' output live in the plan, in the
    storage dtype; where the caller asks for one of them, it is written straight to the caller's tensor. */
+#include "../absolute.h"
 #include "../arguments.h"
 #include "../turn.h"
 #include "cpu.h"
@@ -12,7 +13,7 @@ attend_status attend_cpu_layer_create(attend_plan *plan)
     const attend_problem *p = &plan->problem;
     const attend_layer_weights *w = &plan->weights;
     size_t *bytes = &plan->memory.host_bytes, element = attend_dtype_bytes(p->dtype);
-    int threads = cpu->context->threads;
+    attend_pool *pool = cpu->context->pool;
     int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
     cpu->q = attend_cpu_allocate(batch * rows_q * p->num_heads * p->head_dim, element, bytes);
     cpu->k = attend_cpu_allocate(batch * rows_k * p->num_kv_heads * p->head_dim, element, bytes);
@@ -23,11 +24,23 @@ attend_status attend_cpu_layer_create(attend_plan *plan)
     ATTEND_TRY(attend_cpu_place_create(plan));
     const struct {
         const attend_tensor *weight, *bias;
-        int64_t seqlen;
-    } parts[] = {{&w->wq, &w->bq, rows_q}, {&w->wk, &w->bk, rows_k}, {&w->wv, &w->bv, rows_k}, {&w->wo, &w->bo, rows_q}};
-    for (int i = 0; i < 4; i++)
-        ATTEND_TRY(attend_cpu_projection_create(parts[i].weight, parts[i].bias, batch, parts[i].seqlen, threads, bytes,
+        int64_t rows;
+    } parts[] = {{&w->wq, &w->bq, batch * rows_q},
+                 {&w->wk, &w->bk, batch * rows_k},
+                 {&w->wv, &w->bv, batch * rows_k},
+                 {&w->wo, &w->bo, batch * rows_q}};
+    size_t scratch = 0;
+    for (int i = 0; i < 4; i++) {
+        ATTEND_TRY(attend_cpu_projection_create(parts[i].weight, parts[i].bias, parts[i].rows, pool, bytes,
                                                 &cpu->projections[i]));
+        if (attend_cpu_projection_scratch(cpu->projections[i]) > scratch)
+            scratch = attend_cpu_projection_scratch(cpu->projections[i]);
+    }
+    cpu->projecting = attend_cpu_allocate(attend_pool_threads(pool), scratch, bytes);
+    cpu->turning = attend_cpu_allocate(
+        attend_problem_turns(p) ? attend_cpu_turn_floats(pool, p->head_dim) : 0, sizeof *cpu->turning, bytes);
+    if (!cpu->projecting || !cpu->turning)
+        return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the rows that a layer's threads work on");
     return ATTEND_OK;
 }
 
@@ -35,7 +48,7 @@ void attend_cpu_layer_destroy(attend_cpu_plan *cpu)
 {
     for (int i = 0; i < 4; i++) attend_cpu_projection_destroy(cpu->projections[i]);
     attend_cpu_place_destroy(cpu);
-    free(cpu->q), free(cpu->k), free(cpu->v), free(cpu->heads);
+    free(cpu->q), free(cpu->k), free(cpu->v), free(cpu->heads), free(cpu->projecting), free(cpu->turning);
 }
 
 /* The caller's tensor if there is one, else the plan's. */
@@ -47,28 +60,26 @@ static attend_tensor choose(const attend_tensor *wanted, void *own, const attend
     return t;
 }
 
-/* [batch, seqlen, heads, dim] seen as rows [batch, seqlen, heads·dim]; only if the heads lie side by side. */
-static bool join_heads(const attend_tensor *t, attend_tensor *rows)
+/* [batch, seqlen, width] as one head. */
+static attend_tensor one_head(const attend_tensor *t)
 {
-    *rows = attend_tensor_3d(t->data, t->dtype, t->shape[0], t->shape[1], t->shape[2] * t->shape[3]);
-    memcpy(rows->stride, (int64_t[]){t->stride[0], t->stride[1], 1, 0}, sizeof rows->stride);
-    return t->shape[2] == 1 || t->stride[2] == t->shape[3];
+    attend_tensor rows = attend_tensor_4d(t->data, t->dtype, t->shape[0], t->shape[1], 1, t->shape[2]);
+    memcpy(rows.stride, (int64_t[]){t->stride[0], t->stride[1], t->shape[2], 1}, sizeof rows.stride);
+    return rows;
 }
 
-static attend_status project_heads(const attend_cpu_plan *cpu, int index, const attend_tensor *x, const char *name, const attend_tensor *y)
+static attend_status project(const attend_cpu_plan *cpu, int index, const attend_tensor *x,
+                             const attend_tensor *y)
 {
     attend_watch *watch = cpu->context->watch;
-    attend_tensor rows;
-    if (!join_heads(y, &rows))
-        return attend_fail(ATTEND_UNSUPPORTED, "%s: the CPU writes a layer's heads side by side; its stride[2] must be its last extent", name);
-    return attend_cpu_project(cpu->projections[index], x, &rows, watch->work.projections[index], watch);
+    return attend_cpu_project(cpu->projections[index], x, y, cpu->projecting, watch->work.projections[index],
+                              watch);
 }
 
 attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_args *args)
 {
     attend_cpu_plan *cpu = plan->state;
     const attend_problem *p = &plan->problem;
-    attend_tensor x = args->x;
     attend_attention_args attention = {
         .q = choose(&args->q, cpu->q, p, attend_rows_q(p), p->num_heads, p->head_dim),
         .k = choose(&args->k, cpu->k, p, attend_rows_k(p), p->num_kv_heads, p->head_dim),
@@ -76,16 +87,19 @@ attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_arg
         .out = choose(&args->heads, cpu->heads, p, attend_rows_q(p), p->num_heads, p->head_dim_v),
         .lse = args->lse,
     };
+    const attend_places places = attend_layer_places(p, args);
     attend_side_copy(&attention, args);
-    attend_tensor joined;
-    if (p->absolute) ATTEND_TRY(attend_cpu_place(plan, args, &x));
-    const attend_tensor *source = attend_problem_is_cross(p) ? &args->context : &x;
-    ATTEND_TRY(project_heads(cpu, 0, &x, "q", &attention.q));
-    ATTEND_TRY(project_heads(cpu, 1, source, "k", &attention.k));
-    ATTEND_TRY(project_heads(cpu, 2, source, "v", &attention.v));
-    if (attend_problem_turns(p)) ATTEND_TRY(attend_cpu_layer_turn(plan, args, &attention));
+    ATTEND_TRY(attend_lists_check(p, &attention));
+    ATTEND_TRY(attend_absolute_check(p, &places));
+    /* Nothing was written so far; from here on a run fails only where it is cancelled or oneDNN finds no
+     * memory. */
+    const attend_tensor placed = p->absolute ? attend_cpu_place(plan, args) : args->x, x = one_head(&placed);
+    const attend_tensor source = attend_problem_is_cross(p) ? one_head(&args->context) : x,
+                        out = one_head(&args->out);
+    ATTEND_TRY(project(cpu, 0, &x, &attention.q));
+    ATTEND_TRY(project(cpu, 1, &source, &attention.k));
+    ATTEND_TRY(project(cpu, 2, &source, &attention.v));
+    if (attend_problem_turns(p)) attend_cpu_layer_turn(plan, args, &attention);
     ATTEND_TRY(attend_cpu_attention(cpu, &attention));
-    if (!join_heads(&attention.out, &joined))
-        return attend_fail(ATTEND_UNSUPPORTED, "heads: the CPU reads a layer's heads side by side; its stride[2] must be its last extent");
-    return attend_cpu_project(cpu->projections[3], &joined, &args->out, cpu->context->watch->work.projections[3], cpu->context->watch);
+    return project(cpu, 3, &attention.out, &out);
 }

@@ -1,7 +1,6 @@
 /* How many threads the process may use: the processors of its affinity mask, or fewer where a cgroup limits its time. */
 #include "cpu.h"
 
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -73,5 +72,5 @@ int attend_cpu_limited_threads(const char *membership, const char *mount, int pr
 
 int attend_cpu_usable_threads(void)
 {
-    return attend_cpu_limited_threads("/proc/self/cgroup", "/sys/fs/cgroup", omp_get_num_procs());
+    return attend_cpu_limited_threads("/proc/self/cgroup", "/sys/fs/cgroup", attend_processors());
 }

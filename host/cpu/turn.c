@@ -1,6 +1,7 @@
 /* Rotary embedding and QK-norm on the CPU: a token's cosines and sines serve all its heads, of Q and of K. */
 #include "../arguments.h"
 #include "../rotary.h"
+#include "../tensor.h"
 #include "angles.h"
 #include "cpu.h"
 
@@ -35,12 +36,15 @@ static void turn_neighbours(int pairs, const float *restrict cosines, const floa
     }
 }
 
-/* What a thread holds: a token's cosines and sines, each side's parameters of the norm, one head. */
-typedef struct workplace {
-    float cosines[ATTEND_TURN_PAIRS], sines[ATTEND_TURN_PAIRS];
-    float *weight[2], *bias[2], *y;
-    float memory[];
-} workplace;
+/* What a call's tokens share: each side's parameters of the norm, and a head for each thread. */
+typedef struct job {
+    const attend_turn *turn;
+    const attend_places *places;
+    const attend_turning *sides;
+    int count;
+    const float *weight[2], *bias[2];
+    float *heads; /* [threads][d], with room for whole cache lines */
+} job;
 
 static void load_parameter(const attend_tensor *t, int64_t d, float absent, float *to)
 {
@@ -50,67 +54,77 @@ static void load_parameter(const attend_tensor *t, int64_t d, float absent, floa
     }
 }
 
-static workplace *make_workplace(const attend_turn *t, const attend_turning *sides, int count)
-{
-    const int64_t d = sides->from.shape[3], parts = t->norm != ATTEND_QK_NORM_NONE ? 1 + 2 * count : 1;
-    workplace *w = malloc(sizeof *w + (size_t)(parts * d) * sizeof *w->memory);
-    if (!w) return NULL;
-    for (int s = 0; s < 2; s++) w->weight[s] = w->bias[s] = NULL;
-    w->y = w->memory;
-    for (int s = 0; s < count && parts > 1; s++) {
-        w->weight[s] = w->memory + (1 + 2 * s) * d, w->bias[s] = w->weight[s] + d;
-        load_parameter(&sides[s].weight, d, 1, w->weight[s]);
-        load_parameter(&sides[s].bias, d, 0, w->bias[s]);
-    }
-    return w;
-}
-
 /* All heads of one token on one side. */
-static void turn_token(const attend_turn *t, const attend_turning *side, int64_t b, int64_t i, const float *weight, const float *bias, workplace *w)
+static void turn_token(const job *j, int s, int64_t b, int64_t i, const float *cosines, const float *sines,
+                       float *y)
 {
-    const attend_tensor *from = &side->from, *to = &side->to;
+    const attend_turn *t = j->turn;
+    const attend_tensor *from = &j->sides[s].from, *to = &j->sides[s].to;
     const int64_t d = from->shape[3];
     const int pairs = t->dims / 2;
     for (int64_t h = 0; h < from->shape[2]; h++) {
-        attend_cpu_load_row(w->y, from->data, b * from->stride[0] + i * from->stride[1] + h * from->stride[2], d, from->dtype);
-        if (t->norm != ATTEND_QK_NORM_NONE) normalise(t, d, weight, bias, w->y);
+        attend_cpu_load_row(y, from->data, b * from->stride[0] + i * from->stride[1] + h * from->stride[2], d,
+                            from->dtype);
+        if (t->norm != ATTEND_QK_NORM_NONE) normalise(t, d, j->weight[s], j->bias[s], y);
         if (t->interleaved)
-            turn_neighbours(pairs, w->cosines, w->sines, w->y);
+            turn_neighbours(pairs, cosines, sines, y);
         else
-            turn_halves(pairs, w->cosines, w->sines, w->y, w->y + pairs);
-        attend_cpu_store_row(to->data, b * to->stride[0] + i * to->stride[1] + h * to->stride[2], w->y, d, to->dtype);
+            turn_halves(pairs, cosines, sines, y, y + pairs);
+        attend_cpu_store_row(to->data, b * to->stride[0] + i * to->stride[1] + h * to->stride[2], y, d,
+                             to->dtype);
     }
 }
 
-attend_status attend_cpu_turn(int threads, const attend_turn *t, const attend_places *places, const attend_turning *sides, int count)
+static int64_t line_of(int64_t head_dim) { return attend_cpu_round_up(head_dim, 16); }
+
+static void turn_sides(void *data, int64_t n, int thread)
 {
-    const int64_t rows = sides->from.shape[1], tokens = sides->from.shape[0] * rows;
-    bool complete = true;
-    if (tokens < threads) threads = tokens > 1 ? (int)tokens : 1;
-#pragma omp parallel num_threads(threads) reduction(&& : complete)
-    {
-        workplace *w = make_workplace(t, sides, count);
-        complete = w != NULL;
-#pragma omp for schedule(static)
-        for (int64_t n = 0; n < tokens; n++) {
-            const int64_t b = n / rows, i = n % rows;
-            if (!w || !attend_is_there(places, b, i)) continue;
-            attend_cpu_angles(t->turns, t->dims / 2, attend_place(places, b, i), t->factor, t->sine_factor, w->cosines, w->sines);
-            for (int s = 0; s < count; s++) turn_token(t, &sides[s], b, i, w->weight[s], w->bias[s], w);
-        }
-        free(w);
-    }
-    return complete ? ATTEND_OK : attend_fail(ATTEND_OUT_OF_MEMORY, "no memory to turn a token's heads");
+    const job *j = data;
+    const attend_turn *t = j->turn;
+    const int64_t rows = j->sides->from.shape[1], b = n / rows, i = n % rows;
+    float cosines[ATTEND_TURN_PAIRS], sines[ATTEND_TURN_PAIRS];
+    if (!attend_is_there(j->places, b, i)) return;
+    attend_cpu_angles(t->turns, t->dims / 2, attend_place(j->places, b, i), t->factor, t->sine_factor,
+                      cosines, sines);
+    for (int s = 0; s < j->count; s++)
+        turn_token(j, s, b, i, cosines, sines, j->heads + thread * line_of(j->sides->from.shape[3]));
 }
 
-attend_status attend_cpu_layer_turn(const attend_plan *plan, const attend_layer_args *args, const attend_attention_args *attention)
+int64_t attend_cpu_turn_floats(const attend_pool *pool, int64_t head_dim)
 {
+    int64_t floats;
+    return head_dim < INT64_MAX - 16 &&
+                   attend_multiply(attend_pool_threads(pool) + 4, line_of(head_dim), &floats)
+               ? floats
+               : INT64_MAX;
+}
+
+void attend_cpu_turn(attend_pool *pool, const attend_turn *t, const attend_places *places,
+                     const attend_turning *sides, int count, float *memory)
+{
+    const int64_t d = sides->from.shape[3], tokens = sides->from.shape[0] * sides->from.shape[1];
+    job j = {.turn = t, .places = places, .sides = sides, .count = count, .heads = memory + 4 * line_of(d)};
+    int64_t heads = 0;
+    for (int s = 0; s < count; s++) {
+        float *weight = memory + 2 * s * line_of(d), *bias = weight + line_of(d);
+        heads += sides[s].from.shape[2];
+        j.weight[s] = weight, j.bias[s] = bias;
+        if (t->norm == ATTEND_QK_NORM_NONE) continue;
+        load_parameter(&sides[s].weight, d, 1, weight);
+        load_parameter(&sides[s].bias, d, 0, bias);
+    }
+    attend_pool_run(pool, tokens, (double)tokens * (double)(2 * t->dims + heads * d), turn_sides, &j);
+}
+
+void attend_cpu_layer_turn(const attend_plan *plan, const attend_layer_args *args,
+                           const attend_attention_args *attention)
+{
+    const attend_cpu_plan *cpu = plan->state;
     const attend_layer_weights *w = &plan->weights;
     const attend_turn turn = attend_turn_of(&plan->problem);
     const attend_places places = attend_layer_places(&plan->problem, args);
     const attend_turning sides[] = {{attention->q, attention->q, w->q_norm, w->q_norm_bias}, {attention->k, attention->k, w->k_norm, w->k_norm_bias}};
-    ATTEND_TRY(attend_lists_check(&plan->problem, attention));
-    return attend_cpu_turn(((const attend_cpu_plan *)plan->state)->context->threads, &turn, &places, sides, 2);
+    attend_cpu_turn(cpu->context->pool, &turn, &places, sides, 2, cpu->turning);
 }
 
 attend_status attend_cpu_rotary(attend_context *context, const attend_problem *p, const attend_rotary_args *args)
@@ -120,5 +134,12 @@ attend_status attend_cpu_rotary(attend_context *context, const attend_problem *p
     attend_turning sides[2];
     ATTEND_TRY(attend_rotary_lists_check(p, args));
     const int count = attend_rotary_sides(args, sides);
-    return attend_cpu_turn(((const attend_cpu_context *)context->state)->threads, &turn, &places, sides, count);
+    attend_pool *pool = ((const attend_cpu_context *)context->state)->pool;
+    size_t bytes = 0;
+    float *memory = attend_cpu_allocate(attend_cpu_turn_floats(pool, p->head_dim), sizeof *memory, &bytes);
+    if (!memory)
+        return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory to turn a token's heads: %zu bytes", bytes);
+    attend_cpu_turn(pool, &turn, &places, sides, count, memory);
+    free(memory);
+    return ATTEND_OK;
 }

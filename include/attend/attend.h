@@ -13,12 +13,13 @@
  * Rules that hold everywhere:
  * - Every call that can fail returns an attend_status; attend_error_message() is then a sentence that names the
  *   argument and the limit. A call that fails changes nothing that it was given, but for the pointer to an object that
- *   it was to make: that becomes NULL.
+ *   it was to make: that becomes NULL. A run that fails midway (CANCELLED, DEVICE_ERROR, OUT_OF_MEMORY within oneDNN) leaves
+ *   anything in its outputs.
  * - A field that is zero means "the usual". Structs may grow at their end: every call passes the size that its
  *   caller was compiled with, so older programs keep working.
  * - Sizes, strides and lengths are int64_t and count elements; fields in bytes say so.
- * - The library never prints or ends the process. One thing below it does: OpenMP's run-time library, where the system
- *   refuses to start a thread that a CPU context was promised.
+ * - The library never prints or ends the process. Two things below it can: oneDNN, where a small allocation fails while a layer is
+ *   planned on a CPU, and OpenMP's run-time library, where the system refuses to start a thread for comparing or for ATTEND_REFERENCE.
  * - A context and its plans serve one thread at a time. Different contexts are independent.
  * - Results are deterministic: the same run gives the same bits every time. In attention a row's bits do not depend
  *   on threads, batch size or neighbours either. In a layer they may: its projections are cuBLAS's and oneDNN's, which

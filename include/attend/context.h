@@ -28,7 +28,11 @@ typedef bool attend_progress(void *user, int64_t done, int64_t total);
 typedef struct attend_context_options {
     attend_device device;
     int device_index;         /* which CUDA device */
-    int threads;              /* CPU threads, at most ATTEND_MAX_THREADS; 0: as many as the process may use */
+    /* CPU threads, at most ATTEND_MAX_THREADS; 0: as many as the process may use. They start with the context
+     * and sleep where there is nothing to do; a run takes as many as its work is worth, and what it computes
+     * does not depend on how many come. After a fork() the child may go on with CPU contexts, unless another
+     * thread was at work on them, and starts threads of its own. */
+    int threads;
     bool device_tensors_only; /* CUDA: plans reserve no staging for host tensors, and refuse them */
     /* Nothing stands in for what was asked: ATTEND_AUTO is refused, and a run on CUDA whose q, k or v has rows that are not at
      * multiples of 16 bytes is UNSUPPORTED where the plan's kernel needs them so, instead of taking the slower one that

@@ -44,8 +44,9 @@ typedef struct attend_layer_args {
     /* As in attention, but a row past its query length is what the output projection makes of zeros: bo, or 0. */
     const int64_t *seqlens_q;
     const int64_t *seqlens_k;
-    /* Optional outputs for those who look inside: the projected Q, K and V, and the heads' output before Wo, shaped as
-     * q, k, v and out of attend_attention_args. */
+    /* Optional outputs for those who look inside, or fill a cache: the projected Q, K and V, and the heads'
+     * output before Wo, shaped as q, k, v and out of attend_attention_args, of any strides but a last one of
+     * 1: a [batch, heads, seqlen, dim] cache is written where it is. */
     attend_tensor q, k, v, heads;
     /* As in attend_attention_args; if packed, x, context and out are [1, total, …]. */
     const int64_t *starts_k;

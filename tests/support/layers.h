@@ -1,0 +1,26 @@
+/* Small layers without gaps in their tensors, for tests that hold one result against another instead of the
+ * reference. */
+#ifndef ATTEND_TEST_LAYERS_H
+#define ATTEND_TEST_LAYERS_H
+
+#include <attend/attend.h>
+
+enum { TEST_LAYER_BLOCKS = 20 };
+
+typedef struct test_layer {
+    attend_problem given, p; /* p: resolved */
+    attend_layer_weights weights;
+    attend_layer_args args; /* x, context and out are there, and lse; what features bring is the caller's */
+    void *blocks[TEST_LAYER_BLOCKS];
+    int count;
+} test_layer;
+
+/* Normally distributed weights, biases, and x, the same for the same shapes. */
+void test_layer_make(test_layer *layer, const attend_problem *problem);
+void test_layer_free(test_layer *layer);
+/* Memory of the layer's without gaps, zeros. */
+attend_tensor test_layer_tensor(test_layer *layer, attend_dtype dtype, int rank, const int64_t *shape);
+/* Plans and runs; fails the test if that does not work. */
+void test_layer_go(const test_layer *layer, attend_context *context);
+
+#endif
