@@ -1,0 +1,249 @@
+/* Every allocation on the CPU, failing one after the other: the call says so, and the next one works. oneDNN
+   does not check all of its own while a layer is planned, and some of those end a process; a system that has
+   no more memory does not, whatever there is left. Attention allocates nothing while it runs, a layer only
+   within oneDNN. */
+#include "support/layers.h"
+#include "support/run.h"
+#include "support/sanitized.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+/* ---- the allocator ---- */
+
+static atomic_long countdown = -1; /* the allocation at 1 fails; negative: none */
+static atomic_long allocations,
+    own; /* own: asked for by code of this program, which libattend is linked into */
+extern char __executable_start, etext;
+
+static bool fails(const void *caller)
+{
+    atomic_fetch_add(&allocations, 1);
+    if ((const char *)caller >= &__executable_start && (const char *)caller < &etext)
+        atomic_fetch_add(&own, 1);
+    return atomic_load(&countdown) > 0 && atomic_fetch_sub(&countdown, 1) == 1;
+}
+
+#if !TEST_SANITIZED
+#pragma GCC visibility push(default) /* libraries are to find these */
+extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t),
+    *__libc_memalign(size_t, size_t);
+#define OR_FAIL(memory) (fails(__builtin_return_address(0)) ? (errno = ENOMEM, (void *)NULL) : (memory))
+
+void *malloc(size_t bytes) { return OR_FAIL(__libc_malloc(bytes)); }
+void *calloc(size_t count, size_t bytes) { return OR_FAIL(__libc_calloc(count, bytes)); }
+void *realloc(void *memory, size_t bytes) { return OR_FAIL(__libc_realloc(memory, bytes)); }
+void *aligned_alloc(size_t alignment, size_t bytes) { return OR_FAIL(__libc_memalign(alignment, bytes)); }
+void *memalign(size_t alignment, size_t bytes);
+void *memalign(size_t alignment, size_t bytes) { return OR_FAIL(__libc_memalign(alignment, bytes)); }
+int posix_memalign(void **memory, size_t alignment, size_t bytes)
+{
+    *memory = OR_FAIL(__libc_memalign(alignment, bytes));
+    return *memory ? 0 : ENOMEM;
+}
+#pragma GCC visibility pop
+#endif
+
+/* ---- what is tried ---- */
+
+static const attend_context_options options = {.device = ATTEND_CPU, .threads = 2};
+static attend_context *context;
+static attend_plan *attention_plan, *layer_plan;
+static test_run run;
+static test_layer layer;
+
+static attend_status make_context(void)
+{
+    attend_context *made;
+    const attend_status status = attend_context_create(&options, &made);
+    attend_context_destroy(made);
+    return status;
+}
+
+static attend_status plan_attention(void)
+{
+    attend_plan *made;
+    const attend_status status = attend_attention_plan(context, &run.p, &made);
+    attend_plan_destroy(made);
+    return status;
+}
+
+static attend_status plan_layer(void)
+{
+    attend_plan *made;
+    const attend_status status = attend_layer_plan(context, &layer.given, &layer.weights, &made);
+    attend_plan_destroy(made);
+    return status;
+}
+
+static attend_status run_attention(void)
+{
+    return attend_attention_forward(
+        attention_plan,
+        &(attend_attention_args){.q = run.q, .k = run.k, .v = run.v, .out = run.out, .lse = run.lse});
+}
+
+static attend_status run_layer(void) { return attend_layer_forward(layer_plan, &layer.args); }
+
+static attend_status turn(void)
+{
+    attend_problem p = run.p;
+    p.rotary = ATTEND_ROTARY_HALVES, p.num_kv_heads = 0;
+    return attend_rotary_apply(context, &p, &(attend_rotary_args){.q = run.q, .q_out = run.out});
+}
+
+static attend_status look(void)
+{
+    static float entropy[2 * 40];
+    return attend_attention_inspect(
+        attention_plan, &(attend_attention_args){.q = run.q, .k = run.k},
+        &(attend_inspection){.entropy = attend_tensor_3d(entropy, ATTEND_F32, 1, 2, 40)});
+}
+
+static const struct subject {
+    const char *name;
+    attend_status (*call)(void);
+    bool may_end; /* the process, within oneDNN */
+} subjects[] = {
+    {"context", make_context, false},
+    {"plan of attention", plan_attention, false},
+    {"run of attention", run_attention, false},
+    {"rotary", turn, false},
+    {"inspection", look, false},
+    {"run of a layer", run_layer, false},
+    {"plan of a layer", plan_layer, true},
+};
+
+/* What the call returns where its k-th allocation fails; from 100 on: it had fewer, or something is wrong. */
+static int outcome(const struct subject *s, long k)
+{
+    atomic_store(&countdown, k);
+    const attend_status status = s->call();
+    const bool reached = atomic_exchange(&countdown, -1) <= 0;
+    if (!reached) return status ? 101 : 100;
+    if (status && (status != ATTEND_OUT_OF_MEMORY || !*attend_error_message())) return 102;
+    return s->call() ? 103 : (int)status;
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof subjects / sizeof *subjects; i++) {
+        const struct subject *s = &subjects[i];
+        int refused = 0, went_on = 0, died = 0;
+        for (long k = 1;; k++) {
+            int status;
+            fflush(NULL);
+            const pid_t child = fork();
+            if (child == 0) {
+                for (int signal = 1; signal < 16; signal++)
+                    sigaction(signal, &(struct sigaction){.sa_handler = SIG_DFL}, NULL); /* cmocka's too */
+                alarm(60);
+                _exit(outcome(s, k));
+            }
+            assert_int_equal(waitpid(child, &status, 0), child);
+            if (!WIFEXITED(status)) {
+                died++;
+                continue;
+            }
+            if (WEXITSTATUS(status) == 100) break;
+            if (WEXITSTATUS(status) > 100)
+                fail_msg("%s: allocation %ld: %d", s->name, k, WEXITSTATUS(status));
+            if (WEXITSTATUS(status))
+                refused++;
+            else
+                went_on++;
+        }
+        printf("%s: %d refused, %d went on, %d ended the process\n", s->name, refused, went_on, died);
+        if (died > 0 && !s->may_end)
+            fail_msg("%s: %d of %d failing allocations end the process", s->name, died,
+                     died + refused + went_on);
+    }
+}
+
+static size_t address_space(void)
+{
+    FILE *file = fopen("/proc/self/statm", "r");
+    size_t pages = 0;
+    if (!file || fscanf(file, "%zu", &pages) != 1) pages = 0;
+    if (file) fclose(file);
+    return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* A limit of address space (ulimit -v), from none left to plenty. */
+static void a_layer_is_planned_or_refused_in_little_memory(void **state)
+{
+    (void)state;
+    int refused = 0, planned = 0;
+    for (size_t left = 0; left < 16 << 20; left += left < 2 << 20 ? 64 << 10 : 1 << 20) {
+        int status;
+        fflush(NULL);
+        const pid_t child = fork();
+        if (child == 0) {
+            for (int signal = 1; signal < 16; signal++)
+                sigaction(signal, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
+            alarm(60);
+            const size_t most = address_space() + left;
+            setrlimit(RLIMIT_AS, &(struct rlimit){most, most});
+            _exit((int)plan_layer());
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        if (!WIFEXITED(status))
+            fail_msg("%zu KB left: the process ended with status %#x", left >> 10, (unsigned)status);
+        if (WEXITSTATUS(status) == ATTEND_OK)
+            planned++;
+        else
+            refused++;
+        assert_true(WEXITSTATUS(status) == ATTEND_OK || WEXITSTATUS(status) == ATTEND_OUT_OF_MEMORY);
+    }
+    assert_true(planned > 0 && refused > 0);
+}
+
+static void runs_allocate_nothing(void **state)
+{
+    (void)state;
+    atomic_store(&allocations, 0), atomic_store(&own, 0);
+    assert_int_equal(run_attention(), ATTEND_OK);
+    assert_int_equal(allocations, 0);
+    assert_int_equal(run_layer(), ATTEND_OK);
+    assert_int_equal(own, 0);
+    printf("a layer's run: %ld allocations in oneDNN\n", (long)allocations);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(runs_allocate_nothing),
+                                       cmocka_unit_test(every_allocation_may_fail),
+                                       cmocka_unit_test(a_layer_is_planned_or_refused_in_little_memory)};
+    const attend_problem p = {.batch = 1,
+                              .seqlen_q = 64,
+                              .num_heads = 4,
+                              .num_kv_heads = 2,
+                              .head_dim = 16,
+                              .hidden_size = 48,
+                              .rotary = ATTEND_ROTARY_HALVES,
+                              .qk_norm = ATTEND_QK_NORM_RMS,
+                              .absolute = ATTEND_ABSOLUTE_SINUSOIDAL};
+    if (TEST_SANITIZED) return 0;
+    if (attend_context_create(&options, &context)) return 1;
+    run = test_run_make(ATTEND_F32, 16, 1, 40, 300, 2, 2, ATTEND_CAUSAL_NONE);
+    test_layer_make(&layer, &p);
+    if (attend_attention_plan(context, &run.p, &attention_plan) ||
+        attend_layer_plan(context, &layer.given, &layer.weights, &layer_plan))
+        return 1;
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    attend_plan_destroy(attention_plan), attend_plan_destroy(layer_plan);
+    attend_context_destroy(context);
+    test_run_free(&run), test_layer_free(&layer);
+    return failed;
+}
