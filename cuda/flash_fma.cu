@@ -55,6 +55,17 @@ __device__ void load_tile(float *tile, const T *from, int64_t stride, int64_t va
     cp_async_commit();
 }
 
+// A negative scale turns Q's signs, so that everything after works with |scale|. Each thread turns what it copied.
+template <int tile_rows, int dim, int pitch, int threads> __device__ void negate_tile(float *tile)
+{
+    cp_async_wait<0>();
+#pragma unroll 1
+    for (int chunk = threadIdx.x; chunk < tile_rows * (dim / 4); chunk += threads) {
+        float4 &x = *reinterpret_cast<float4 *>(tile + chunk / (dim / 4) * pitch + chunk % (dim / 4) * 4);
+        x = {-x.x, -x.y, -x.z, -x.w};
+    }
+}
+
 __device__ inline float dot4(float4 a, float4 b, float sum)
 {
     return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, sum))));
@@ -173,7 +184,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     // Scores enter the softmax as plain dot products, or as attend_element_score() made them.
     const bool scored = attend_adds_terms(&problem), searches = attend_hides_tiles(&problem), elementwise = attend_is_elementwise(&problem);
     const float head_scale = attend_head_scale(&problem, &args.terms, place.head);
-    const float sign = head_scale < 0 && !scored ? -1 : 1, scale = scored ? log2e : fabsf(head_scale) * log2e;
+    const float scale = scored ? log2e : fabsf(head_scale) * log2e;
     // Both ends of what a row sees never decrease: the first row and the last tell what some and what all rows see. Tiles start at
     // multiples of their size, so a row's sums are the same whatever rows are beside it.
     const int64_t last = min(row0 + tile::q, seqlen_q) - 1;
@@ -208,6 +219,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     if (seen.begin < seen.end) {
         load_tile<T, tile::q, dim, tile::pitch, tile::threads>(q_tile, q, args.q.seqlen, seqlen_q - row0,
                                                                static_cast<int>(problem.head_dim), args.aligned);
+        if (head_scale < 0 && !scored) negate_tile<tile::q, dim, tile::pitch, tile::threads>(q_tile);
         load_k(int64_t(seen.begin) * tile::k);
     }
 
@@ -253,7 +265,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
 #pragma unroll
             for (int j = 0; j < keys; j++) {
                 const int column = x + across * j;
-                s[i][j] = column >= first[i] && column < limit[i] ? s[i][j] * sign : -INFINITY;
+                if (column < first[i] || column >= limit[i]) s[i][j] = -INFINITY;
                 tile_max = fmaxf(tile_max, s[i][j]);
             }
             const float shrink = state[i].fold(row_max(tile_max), scale);
@@ -280,7 +292,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
         if (row > last) state[i].sum = 0; // rows past the length have scored zeros
         float normaliser = state[i].normaliser(), lse = state[i].lse(scale);
         if (problem.sinks && row <= last)
-            attend_softmax_finish(state[i].sum == 0 ? -INFINITY : state[i].base * double(scored ? 1 : fabsf(head_scale)), state[i].sum,
+            attend_softmax_finish(state[i].sum == 0 ? -INFINITY : state[i].max * double(scored ? 1 : fabsf(head_scale)), state[i].sum,
                                   attend_head_sink(&args.terms, place.head), &normaliser, &lse);
         const int64_t out_row = sequence.first_q + row;
         T *out = static_cast<T *>(args.out.data) + sequence.batch * args.out.batch + out_row * args.out.seqlen + place.head * args.out.head;

@@ -1,5 +1,6 @@
 // Online softmax (Milakov and Gimelshein, arXiv:1805.02867): the state of one row, folded tile by tile. Scores enter as
-// plain dot products; `scale` > 0 turns them into exponents of two. Safe where a row has seen no key yet (max = -inf).
+// plain dot products; `scale` >= 0 turns them into exponents of two. Until a row has seen a key its maximum is finite: -inf minus
+// it is -inf, and a scale of 0 makes a 0 of it.
 #pragma once
 
 #include "ptx.cuh"
@@ -13,27 +14,26 @@ namespace attend
 constexpr float ln2 = 0.693147180559945309f, log2e = 1.44269504088896341f;
 
 struct softmax_row {
-    float max = -INFINITY; // of the dot products that the weights refer to
-    float base = 0;        // max, or 0 before the first visible key: never -inf, so that -inf - base is -inf
-    float sum = 0;         // Σ weight, or this lane's share of it
+    float max = -FLT_MAX; // of the dot products that the weights refer to
+    float sum = 0;        // Σ weight, or this lane's share of it
 
     // Takes the maximum of a tile's row; returns by how much all that was summed before must shrink.
     __device__ float fold(float tile_max, float scale)
     {
         if (!(tile_max > max)) return 1;
         const float shrink = ex2((max - tile_max) * scale);
-        max = base = tile_max;
+        max = tile_max;
         sum *= shrink;
         return shrink;
     }
 
     // Exactly 1 for every key that ties with the largest, as in the textbook's three loops.
-    __device__ float weight(float score, float scale) const { return ex2((score - base) * scale); }
+    __device__ float weight(float score, float scale) const { return ex2((score - max) * scale); }
 
     // Once `sum` is the whole row's. A row that saw no key gives zeros and an LSE of -inf.
     __device__ float normaliser() const { return 1 / sum; }
     __device__ float finish(float o, float normaliser) const { return sum == 0 ? 0 : o * normaliser; }
-    __device__ float lse(float scale) const { return sum == 0 ? -INFINITY : fmaf(base * scale, ln2, logf(sum)); }
+    __device__ float lse(float scale) const { return sum == 0 ? -INFINITY : fmaf(max * scale, ln2, logf(sum)); }
 };
 
 // The same with the maximum in exponents of two, so that a weight costs one fma before its ex2.
