@@ -1,8 +1,10 @@
-// The merge of rows whose keys were split (flash_mma.cuh): one partial result for each chunk of attend_chunk_keys keys, merged
-// in the order of the keys, so that no card, batch or schedule changes a bit.
+// The merge of rows whose keys were split (flash_mma.cuh): one partial result for each chunk of attend_chunk_keys keys that the row
+// sees some of, merged in the order of the keys, so that no card, batch or schedule changes a bit. Chunks are as many as the plan's
+// longest keys have; past an entry's own length, and outside of windows, none is written or read.
 #pragma once
 
 #include "kernels.h"
+#include "mask.cuh"
 #include "softmax.cuh"
 
 namespace attend
@@ -34,16 +36,20 @@ template <typename T> __device__ void combine(const attend_kernel_args &args)
     const int64_t batch = pair / p.num_kv_heads, head = pair % p.num_kv_heads * group + row % group;
     const float2 *const states = reinterpret_cast<const float2 *>(args.partials + rows.state(row, 0));
 
+    const attend_sequence sequence = attend_sequence_of(&p, &args.lists, batch);
+    const bool padding = query >= sequence.seqlen_q; // it has an LSE of -inf
+    const key_interval seen = padding ? key_interval() : visible_keys(p, sequence, query);
+    const int begin = seen.begin / attend_chunk_keys, end = seen.begin < seen.end ? (seen.end - 1) / attend_chunk_keys + 1 : begin;
+
     base2_row all;
-    for (int64_t chunk = 0; chunk < args.chunks; chunk++) all.reference = fmaxf(all.reference, states[chunk].x);
-    for (int64_t chunk = 0; chunk < args.chunks; chunk++) all.merge(states[chunk].x, states[chunk].y);
+    for (int chunk = begin; chunk < end; chunk++) all.reference = fmaxf(all.reference, states[chunk].x);
+    for (int chunk = begin; chunk < end; chunk++) all.merge(states[chunk].x, states[chunk].y);
     float normaliser, lse;
-    const bool padding = query >= attend_sequence_of(&p, &args.lists, batch).seqlen_q; // it has an LSE of -inf
     all.finish(p.sinks && !padding ? attend_head_sink(&args.terms, head) : -INFINITY, normaliser, lse);
     T *const out = static_cast<T *>(args.out.data) + batch * args.out.batch + query * args.out.seqlen + head * args.out.head;
     for (int64_t column = threadIdx.x; column < rows.dims; column += blockDim.x) {
         float o = 0;
-        for (int64_t chunk = 0; chunk < args.chunks; chunk++)
+        for (int chunk = begin; chunk < end; chunk++)
             o = fmaf(args.partials[rows.output(row, chunk) + column], ex2(states[chunk].x - all.reference), o);
         out[column] = static_cast<T>(o * normaliser);
     }

@@ -217,6 +217,7 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
     __syncthreads();
     if (threadIdx.x < 32) block.start(args);
     __syncthreads();
+    if (block.idle) return;
     const tile_range &seen = block.search.run;
     const attend_problem &problem = args.problem;
 

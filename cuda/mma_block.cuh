@@ -78,6 +78,7 @@ template <typename tile> struct mma_block {
     bool scored, hides; // scores are more than scale·q·k; keys are hidden one by one
     bool searches;      // whole tiles may be, so that there is more than one run
     bool last_whole;    // all rows see all of the run's last tile, though it counts as one on the border
+    bool idle;          // no row sees a key of this block's chunk: it leaves nothing, and combine() reads nothing
     packed_rows rows;
     tile_search search;
     attend_ids ids[tile::warps];                          // of the segments of a warp's rows
@@ -122,6 +123,7 @@ template <typename tile> struct mma_block {
         tile_range all = tiles(0, tile::rows);
         if (scored || (hides && !searches)) all.full_end = all.full_begin = 0;
         if (args.chunks > 1) all.restrict(chunk * (attend_chunk_keys / tile::keys), attend_chunk_keys / tile::keys);
+        if (threadIdx.x == 0) idle = args.chunks > 1 && all.begin >= all.end;
         if (searches && all.begin < all.end) {
             tile_search first;
             const int last = static_cast<int>(min(int64_t(tile::rows), rows.valid)) - 1;

@@ -153,6 +153,26 @@ static void tensor_cores_with_split_keys(void **state)
 {
     (void)state, check("flash_mma_f16_d64", "tensor", 32, &few_queries, 0, 0.1);
 }
+/* Keys are split as the plan's longest sequence needs it; parts that no row sees any key of are neither written nor read. */
+static void splits_without_keys_cost_nothing(void **state)
+{
+    (void)state;
+    static const int64_t start = 8192 - 600;
+    static const shape planned = {8, 8192}, two_parts = {8, 1024};
+    static const struct {
+        const char *name, *options, *options_of_two; /* costs as two parts of keys with these options */
+    } cases[] = {{"the first keys", "--causal=top-left", "--causal=top-left"},
+                 {"a window at the last", "--causal=bottom-right --window 600,0", ""},
+                 {"padding before the last", "--starts-k start.npy", ""}};
+    attend_kernel_info row;
+    for (size_t i = 0; attend_kernel(i, &row) && strcmp(row.name, "flash_mma_f16_d64"); i++) continue;
+    test_write_npy("start.npy", "<i8", "(1,)", &start, sizeof start);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const work few = count(&row, "tensor", &planned, cases[i].options), plain = count(&row, "tensor", &two_parts, cases[i].options_of_two);
+        if (few.bytes > 1.1 * plain.bytes || few.products > plain.products)
+            fail_msg("%s: %.0f products and %.0f bytes, alone %.0f and %.0f", cases[i].name, few.products, few.bytes, plain.products, plain.bytes);
+    }
+}
 static void cuda_cores(void **state) { (void)state, check("flash_fma_f32_d64", "FMA", 0, &square, 0.1, 0.1); }
 
 int main(void)
@@ -160,6 +180,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tensor_cores),
         cmocka_unit_test(tensor_cores_with_split_keys),
+        cmocka_unit_test(splits_without_keys_cost_nothing),
         cmocka_unit_test(cuda_cores),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
