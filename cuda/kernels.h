@@ -21,6 +21,9 @@ typedef struct attend_view {
    card and no batch, so neither do the results. */
 enum { attend_chunk_keys = 512, attend_split_rows = 64 };
 
+/* Kernels count the keys of a sequence in 32 bits, up to the end of a tile that begins before the last. */
+enum { attend_most_keys = INT32_MAX - 255 };
+
 /* One launch of attention, passed to the kernel by value. */
 typedef struct attend_kernel_args {
     attend_problem problem;                 /* resolved */

@@ -3,6 +3,7 @@
 #include "kernels.h"
 
 #include <algorithm>
+#include <climits>
 
 namespace {
 
@@ -79,10 +80,11 @@ cudaError_t attend_list_projections(const attend_projection_pointers *pointers, 
     projection_list list = {*pointers, first, batch * heads, heads, static_cast<const char *>(weight), static_cast<const char *>(x),
                             static_cast<char *>(y->data), weight_step * element, x_step * element, y->batch * element,
                             y->head * element};
-    if (list.products == 0) return cudaSuccess;
+    const int64_t blocks = blocks_for(list.products);
+    if (blocks == 0) return cudaSuccess;
+    if (blocks > INT_MAX) return cudaErrorInvalidConfiguration;
     void *parameters[] = {&list};
-    return cudaLaunchKernel(reinterpret_cast<const void *>(&list_projections), static_cast<unsigned>(blocks_for(list.products)), threads,
-                            parameters, 0, stream);
+    return cudaLaunchKernel(reinterpret_cast<const void *>(&list_projections), static_cast<unsigned>(blocks), threads, parameters, 0, stream);
 }
 
 cudaError_t attend_set_lengths(int64_t *device_lengths, const int64_t *host_lengths, int64_t count, cudaStream_t stream)

@@ -8,7 +8,7 @@
 namespace attend
 {
 
-// Keys are counted in 32 bits: no card holds more.
+// Keys are counted in 32 bits: selection refuses more than attend_most_keys.
 struct key_interval {
     int begin, end;
 

@@ -31,12 +31,15 @@ inline int64_t partial_bytes(const attend_problem *p)
     return chunks > 1 ? 4 * partial_rows(*p, chunks).floats() : 0;
 }
 
-// Tiles of query rows by chunks of keys, of one KV head. False where they cannot be counted, or keys not in 32 bits.
+// Tiles of query rows by chunks of keys, of one KV head. False where they, the heads of a group, or combine()'s blocks of a row each
+// cannot be counted.
 template <typename tile> bool count_tiles(const attend_problem &p, int64_t *tiles)
 {
-    int64_t rows;
-    return p.seqlen_k <= INT_MAX - tile::keys && !__builtin_mul_overflow(p.seqlen_q, p.num_heads / p.num_kv_heads, &rows) &&
-           !__builtin_mul_overflow((rows + tile::rows - 1) / tile::rows, split_keys(p), tiles);
+    const int64_t group = p.num_heads / p.num_kv_heads;
+    int64_t rows, merged;
+    return group <= INT_MAX && !__builtin_mul_overflow(p.seqlen_q, group, &rows) &&
+           !__builtin_mul_overflow((rows + tile::rows - 1) / tile::rows, split_keys(p), tiles) &&
+           (split_keys(p) == 1 || count_blocks(p, p.num_heads, p.seqlen_q, &merged));
 }
 
 template <typename tile> bool mma_grid(const attend_problem *p, attend_kernel_grid *grid)

@@ -24,7 +24,7 @@ const attend_kernel_row *attend_gpu_kernel_row(size_t index)
 }
 
 /* What keeps a row from a problem, from what it says first to what it says last: the nearest row says the latest. */
-typedef enum misfit { DTYPE, FEATURES, HEAD_DIM, ALIGNMENT, ARCHITECTURE, SHARED_MEMORY, BLOCKS, FITS } misfit;
+typedef enum misfit { DTYPE, FEATURES, HEAD_DIM, ALIGNMENT, ARCHITECTURE, SHARED_MEMORY, KEYS, BLOCKS, FITS } misfit;
 
 /* The only place that asks whether a row fits; `why` says why not, in words that follow the row's name. */
 static misfit judge(const attend_gpu_context *gpu, const attend_problem *p, bool aligned, const attend_kernel_row *row, char *why,
@@ -58,8 +58,9 @@ static misfit judge(const attend_gpu_context *gpu, const attend_problem *p, bool
         return snprintf(why, bytes, "needs %" PRId64 " bytes of shared memory in a block, the device gives %" PRId64,
                         shared_bytes, gpu->shared_bytes),
                SHARED_MEMORY;
-    if (!row->grid(p, &grid))
-        return snprintf(why, bytes, "would need more than 2147483647 blocks, or keys that 32 bits count"), BLOCKS;
+    if (p->seqlen_k > attend_most_keys)
+        return snprintf(why, bytes, "takes seqlen_k up to %d, the problem has %" PRId64, (int)attend_most_keys, p->seqlen_k), KEYS;
+    if (!row->grid(p, &grid)) return snprintf(why, bytes, "would need more than 2147483647 blocks"), BLOCKS;
     return FITS;
 }
 
