@@ -41,6 +41,14 @@ static bool aligned(warp *w, const warp_access *a, uint32_t lanes)
 
 /* ---- written marks ---------------------------------------------------------------------------------------------------------- */
 
+/* The first byte that was never written, of those that are used; NULL: none. */
+static const uint8_t *first_unwritten(const uint8_t *marks, int bytes, uint32_t unused)
+{
+    for (int at = 0; at < bytes; at++)
+        if (!marks[at] && !(at < 32 && unused >> at & 1)) return marks + at;
+    return NULL;
+}
+
 static bool all_written(const uint8_t *marks, int bytes)
 {
     uint64_t word, other = UINT64_C(0x0101010101010101);
@@ -60,9 +68,11 @@ static bool all_written(const uint8_t *marks, int bytes)
 /* An atomic reads and writes. */
 static void use_marks(warp *w, const warp_access *a, int lane, uint8_t *marks, const char *where)
 {
-    if (a->kind != ACCESS_WRITE && !all_written(marks, a->bytes)) {
+    const uint8_t *unwritten = NULL;
+    if (a->kind != ACCESS_WRITE && !all_written(marks, a->bytes)) unwritten = first_unwritten(marks, a->bytes, a->insn->unused);
+    if (unwritten) {
         char text[256];
-        if (!where) sg_address_describe(a->addresses[lane] + (uint64_t)((uint8_t *)memchr(marks, 0, (size_t)a->bytes) - marks), text, sizeof text);
+        if (!where) sg_address_describe(a->addresses[lane] + (uint64_t)(unwritten - marks), text, sizeof text);
         warp_finding(w, a->insn, lane, "uninitialised", "%s %d bytes at 0x%llx that were never written: %s", verbs[a->kind], a->bytes,
                      (unsigned long long)a->addresses[lane], where ? where : text);
     }

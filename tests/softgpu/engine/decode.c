@@ -90,7 +90,7 @@ static bool decode_statement(decoder *d, const statement *s, int32_t index)
 {
     insn *i = d->i = &d->function->code[index];
     *i = *opcode_find(d->function->module->opcodes, s->opcode); /* all that the opcode says */
-    i->file = s->file, i->line = s->line, i->location = s->location, i->ptx_line = s->ptx_line;
+    i->file = s->file, i->line = s->line, i->location = s->location, i->ptx_line = s->ptx_line, i->unused = s->unused;
     i->guard = (operand){.reg = s->guard < 0 ? -1 : d->now->registers + s->guard, .bits = 1, .negated = s->guard_negated};
     i->target = -1;
     d->d_count = d->s_count = d->addresses = 0;

@@ -84,7 +84,8 @@ static statement *add_statement(parser *p)
         q->statements = grown;
     }
     statement *s = &q->statements[q->count++];
-    *s = (statement){.guard = -1, .scope = p->scope, .file = p->file, .line = p->line, .location = p->location, .ptx_line = p->lex.line};
+    *s = (statement){.guard = -1, .scope = p->scope, .file = p->file, .line = p->line, .location = p->location, .ptx_line = p->lex.line, .unused = p->unused};
+    p->unused = 0;
     return s;
 }
 
@@ -175,6 +176,16 @@ static bool parse_location(parser *p)
     return true;
 }
 
+/* "used_bytes_mask N": the load that follows is wider than what is used of it, a padding's bytes say. */
+static bool parse_pragma(parser *p)
+{
+    static const char used[] = "used_bytes_mask ";
+    lexer *lex = &p->lex;
+    if (lexer_peek(lex) == TOKEN_STRING && !strncmp(lex->text, used, sizeof used - 1))
+        p->unused = ~(uint32_t)strtoul(lex->text + sizeof used - 1, NULL, 0);
+    return lexer_skip_past(lex, ";");
+}
+
 static bool parse_directive_in_body(parser *p)
 {
     lexer *lex = &p->lex;
@@ -183,7 +194,7 @@ static bool parse_directive_in_body(parser *p)
     if (lexer_take(lex, ".local")) return parse_variables(p, SPACE_LOCAL, false);
     if (lexer_take(lex, ".param")) return parse_variables(p, SPACE_PARAM, false);
     if (lexer_take(lex, ".loc")) return parse_location(p);
-    if (lexer_take(lex, ".pragma")) return lexer_skip_past(lex, ";");
+    if (lexer_take(lex, ".pragma")) return parse_pragma(p);
     return lexer_fail(lex, "the directive %s is not known here", lex->text);
 }
 

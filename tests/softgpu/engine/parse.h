@@ -29,6 +29,7 @@ typedef struct statement {
     int operand_count;
     int scope;                /* where its labels are looked up */
     int file, line, location, ptx_line;
+    uint32_t unused;          /* bytes that a load reads for nothing, a bit each */
 } statement;
 
 typedef struct label {

@@ -28,6 +28,7 @@ typedef struct parser {
     int symbol_count;
     int scope;
     int file, line, location; /* of the last .loc */
+    uint32_t unused;          /* of the instruction that follows */
 } parser;
 
 bool add_symbol(parser *p, symbol s);

@@ -131,6 +131,7 @@ struct insn {
     int32_t target_count;
     const void *data;         /* the row's own: an sg_mma, the words of a lop3 */
     int64_t tensor_flops;
+    uint32_t unused;          /* bytes that a load reads for nothing, a bit each */
     const ptx_row *row;       /* NULL: unknown; running it is an error */
     int file, line;           /* of the source; file -1: unknown */
     int location;             /* in the module's locations; -1 */

@@ -126,6 +126,29 @@ static void spinning_lanes_let_others_pass(void **state)
     for (uint32_t i = 0; i < 32; i++) assert_int_equal(result[i], 5);
 }
 
+/* A load may be wider than what its values are: only what it says it uses must have been written. */
+static void padding_may_be_read_where_it_is_not_used(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *pragma;
+        int findings;
+    } cases[] = {{"", 1}, {".pragma \"used_bytes_mask 4095\";\n", 0}, {".pragma \"used_bytes_mask 0x1fff\";\n", 1},
+                 {"\n.pragma \"nounroll\";\n", 1}}; /* a line of its own each: it is reported once */
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[1024];
+        uint32_t result[32];
+        const int64_t before = sg_findings();
+        snprintf(text, sizeof text,
+                 "%sst.shared.v2.u32 [padded], {%%r7, 2};\nst.shared.u32 [padded+8], 3;\n%sld.shared.v4.u32 {%%r0, %%r1, %%r2, %%r3}, [padded];\n"
+                 "add.u32 %%r1, %%r1, %%r2;\nst.global.u32 [%%o], %%r1;\nret;\n}\n",
+                 ENTRY OWN_PLACE ".shared .align 16 .b8 padded[16];\nsetp.ne.u32 %p, %r7, 0;\n@%p exit;\n", cases[i].pragma);
+        assert_int_equal(run(text, result), SG_OK);
+        assert_int_equal(result[0], 5);
+        assert_int_equal(sg_findings() - before, cases[i].findings);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -135,6 +158,7 @@ int main(void)
         cmocka_unit_test(variables_have_their_values_and_addresses),
         cmocka_unit_test(tables_of_branches_part_lanes),
         cmocka_unit_test(spinning_lanes_let_others_pass),
+        cmocka_unit_test(padding_may_be_read_where_it_is_not_used),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
