@@ -1,6 +1,6 @@
-/* A greedy pairwise covering array: each new case starts from a pair not yet seen, and takes, factor by factor, the level that
-   covers most of the others. */
+/* The plain design: each case starts from a pair not yet seen. */
 #include "cases.h"
+#include "design.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,66 +8,7 @@
 #include <string.h>
 
 enum { SEQLEN_Q, SEQLEN_K, DIM, DIM_V, HEADS, BATCH, DTYPE, CAUSAL, VALUES, LAYOUT, LENGTHS, SCALE, FACTORS };
-enum { MAX_LEVELS = 16, MAX_CASES = 4096 };
-
-typedef struct design {
-    int levels[FACTORS];
-    bool covered[FACTORS][MAX_LEVELS][FACTORS][MAX_LEVELS];
-    int missing;
-} design;
-
-static void begin(design *d)
-{
-    memset(d->covered, 0, sizeof d->covered);
-    d->missing = 0;
-    for (int f = 0; f < FACTORS; f++)
-        for (int g = f + 1; g < FACTORS; g++) d->missing += d->levels[f] * d->levels[g];
-}
-
-/* Pairs that level l of factor f would newly cover with the levels chosen so far (-1: not chosen). */
-static int gain(const design *d, const int *row, int f, int l)
-{
-    int sum = 0;
-    for (int g = 0; g < FACTORS; g++)
-        if (g != f && row[g] >= 0) sum += !d->covered[f][l][g][row[g]];
-    return sum;
-}
-
-/* The first pair that no case has yet. */
-static void start_row(const design *d, int *row)
-{
-    for (int f = 0; f < FACTORS; f++) row[f] = -1;
-    for (int f = 0; f < FACTORS; f++)
-        for (int g = f + 1; g < FACTORS; g++)
-            for (int l = 0; l < d->levels[f]; l++)
-                for (int m = 0; m < d->levels[g]; m++)
-                    if (!d->covered[f][l][g][m]) {
-                        row[f] = l, row[g] = m;
-                        return;
-                    }
-}
-
-static void next_row(design *d, unsigned turn, int *row)
-{
-    start_row(d, row);
-    for (unsigned i = 0; i < FACTORS; i++) {
-        int f = (int)((i * 5 + turn) % FACTORS), best = -1;
-        if (row[f] >= 0) continue;
-        for (int n = 0; n < d->levels[f]; n++) {
-            int l = (int)((unsigned)n + turn * 7u) % d->levels[f], g = gain(d, row, f, l);
-            if (g > best) best = g, row[f] = l;
-        }
-    }
-}
-
-static void take_row(design *d, const int *row)
-{
-    for (int f = 0; f < FACTORS; f++)
-        for (int g = f + 1; g < FACTORS; g++) {
-            d->missing -= !d->covered[f][row[f]][g][row[g]];
-            d->covered[f][row[f]][g][row[g]] = d->covered[g][row[g]][f][row[f]] = true;
-        }
-}
+enum { MAX_CASES = 4096 };
 
 static test_case make(const test_factors *f, const int *row, uint64_t seed)
 {
@@ -87,17 +28,19 @@ static test_case make(const test_factors *f, const int *row, uint64_t seed)
 
 test_case *test_covering(const test_factors *f, int *count)
 {
-    design *d = malloc(sizeof *d);
+    test_design *d = malloc(sizeof *d);
     test_case *cases = malloc(MAX_CASES * sizeof *cases);
     *count = 0;
     const int levels[FACTORS] = {f->seqlen_count, f->seqlen_count, f->head_dim_count, 4, f->heads_count, f->batch_count,
                                  f->dtype_count, 3, ATTEND_VALUES_KINDS, LAYOUTS, 2, 2};
+    d->factors = FACTORS, d->allows = NULL;
     memcpy(d->levels, levels, sizeof levels);
-    begin(d);
+    test_design_begin(d);
     for (unsigned turn = 0; d->missing > 0 && *count < MAX_CASES; turn++) {
-        int row[FACTORS];
-        next_row(d, turn, row);
-        take_row(d, row);
+        int row[DESIGN_FACTORS];
+        test_design_start(d, row);
+        test_design_fill(d, 0, turn, row);
+        test_design_take(d, row);
         cases[*count] = make(f, row, turn + 1), ++*count;
     }
     free(d);

@@ -13,7 +13,7 @@ typedef enum test_layout {
     LAYOUTS
 } test_layout;
 
-enum { TEST_CASE_TEXT = 208 };
+enum { TEST_CASE_FEATURES = 160, TEST_CASE_TEXT = 160 + TEST_CASE_FEATURES };
 
 typedef struct test_case {
     attend_problem problem;
@@ -21,7 +21,7 @@ typedef struct test_case {
     test_layout layout;
     bool lengths;
     uint64_t seed;
-    char features[48]; /* for people; "" in the plain design */
+    char features[TEST_CASE_FEATURES]; /* for people; "" in the plain design */
 } test_case;
 
 /* What a suite draws from; NULL-terminated by count. */

@@ -1,4 +1,5 @@
-/* The settings of every feature, and their pairs. */
+/* The settings of every feature, and cases in which their pairs and triples meet. */
+#include "design.h"
 #include "feature_cases.h"
 
 #include <stdio.h>
@@ -40,6 +41,7 @@ static const test_setting settings[] = {
     {"bias by keys", {.bias_axes = ATTEND_PER_BATCH | ATTEND_PER_KEY}},
     {"scales", {.head_scales = true}},
     {"sinks", {.sinks = true}},
+    {"negative", {.softmax_scale = -0.11f}},
 };
 enum { SETTINGS = sizeof settings / sizeof *settings };
 
@@ -59,59 +61,183 @@ static bool same_feature(const test_setting *a, const test_setting *b)
     return word == strcspn(b->name, " ") && !strncmp(a->name, b->name, word);
 }
 
-/* What no problem may ask for at once. */
-static bool excluded(const attend_problem *p)
+/* ---- factors: each feature, with level 0 for none of its settings, then shapes and inputs ---- */
+
+enum { FEATURES = 17, SEQLEN_Q = FEATURES, SEQLEN_K, DIM, HEADS, BATCH, DTYPE, VALUES, LAYOUT, LENGTHS, FACTORS };
+
+static const int64_t seqlens_q[] = {65, 130, 7, 64, 1, 100, 33}, dims[] = {64, 33, 8, 40, 1, 128, 16}, batches[] = {1, 3};
+static const int64_t seqlens_k[] = {130, 64, 90, 1, 127, 600, 0}; /* 0: as many as queries */
+static const int64_t heads[][2] = {{2, 1}, {3, 3}, {6, 2}, {1, 1}, {5, 1}};
+enum { SPLIT = 5, SPLIT_ROWS = 7 }; /* the level of seqlen_k at which so few rows have their keys split */
+
+/* The settings of feature f begin at the result; the last feature is followed by SETTINGS. */
+static int first_setting(int f)
 {
-    return (p->packed && p->left_padded) || (p->causal == ATTEND_CAUSAL_TOP_LEFT && p->align_bottom_right);
+    int at = 0;
+    for (; f > 0; f--)
+        while (++at < SETTINGS && same_feature(&settings[at - 1], &settings[at])) continue;
+    return at;
 }
 
-/* The shapes and inputs of the n-th case: each list has its own length, so that they meet in ever new ways. */
-static test_case base(int n)
+static attend_problem problem_of(const int *row)
 {
-    static const int64_t seqlens_q[] = {65, 130, 7, 64, 1, 100, 33}, seqlens_k[] = {130, 64, 90, 1, 127}, dims[] = {64, 33, 8, 40, 1, 128, 16};
-    static const int64_t heads[][2] = {{2, 1}, {3, 3}, {6, 2}, {1, 1}, {5, 1}};
-    return (test_case){
-        .problem = {.batch = n % 3 == 2 ? 3 : 1, .seqlen_q = seqlens_q[n % 7], .seqlen_k = n % 9 < 3 ? seqlens_q[n % 7] : seqlens_k[n / 2 % 5],
-                    .num_heads = heads[n % 5][0], .num_kv_heads = heads[n % 5][1], .head_dim = dims[n / 3 % 7],
-                    .dtype = (attend_dtype)(n % 3)},
-        .values = (attend_values)(n * 7 % ATTEND_VALUES_KINDS),
-        .layout = (test_layout)(n / 2 % LAYOUTS),
-        .lengths = n % 4 == 1,
-        .seed = (uint64_t)n + 5000,
-    };
+    attend_problem p = {0};
+    for (int f = 0; f < FEATURES; f++)
+        if (row[f] > 0) test_setting_apply(&settings[first_setting(f) + row[f] - 1], &p);
+    return p;
 }
+
+static bool queries_are_alike(attend_values v) { return v == ATTEND_VALUES_ASCEND || v == ATTEND_VALUES_DESCEND || v == ATTEND_VALUES_NEGATIVE; }
 
 /* Rule 2 needs so many independent roundings in a tile of 64 rows to tell a good kernel from a bad one (docs/numerics.md, "How many
-   draws"); rows of queries that are all alike share theirs. */
-static bool few_draws(const test_case *c)
+   draws"); rows of queries that are all alike share theirs, and of a single key only few rows may see anything. */
+static bool few_draws(const int *row)
 {
-    bool alike = c->values == ATTEND_VALUES_ASCEND || c->values == ATTEND_VALUES_DESCEND || c->values == ATTEND_VALUES_NEGATIVE;
-    int64_t last_tile = (c->problem.seqlen_q - 1) % 64 + 1;
-    return c->problem.head_dim * (alike ? 1 : last_tile) < 33;
+    const bool alike = (row[VALUES] >= 0 && queries_are_alike((attend_values)row[VALUES])) || (row[SEQLEN_K] >= 0 && seqlens_k[row[SEQLEN_K]] == 1);
+    const int64_t last_tile = row[SEQLEN_Q] >= 0 ? (seqlens_q[row[SEQLEN_Q]] - 1) % 64 + 1 : row[SEQLEN_K] == SPLIT ? SPLIT_ROWS : 64;
+    return row[DIM] >= 0 && dims[row[DIM]] * (alike ? 1 : last_tile) < 33;
 }
 
-static bool add(test_case *cases, int count, uint64_t supported, const test_setting *a, const test_setting *b)
+/* Whether a problem may ask for this, and a case be made of it. */
+static bool allows(const void *supported, const int *row)
 {
-    test_case c = base(count);
-    test_setting_apply(a, &c.problem);
-    if (b) test_setting_apply(b, &c.problem);
-    if (excluded(&c.problem) || attend_problem_features(&c.problem) & ~supported) return false;
-    if (c.problem.packed || (c.problem.left_padded && c.layout == LAYOUT_BROADCAST)) c.layout = LAYOUT_BSHD;
-    if (c.problem.packed) c.lengths = false;
-    if (few_draws(&c)) c.problem.head_dim = 64;
-    snprintf(c.features, sizeof c.features, "%s%s%s", a->name, b ? " + " : "", b ? b->name : "");
-    cases[count] = c;
-    return true;
+    const attend_problem p = problem_of(row);
+    if (attend_problem_features(&p) & ~*(const uint64_t *)supported || few_draws(row)) return false;
+    if ((p.packed && p.left_padded) || (p.causal == ATTEND_CAUSAL_TOP_LEFT && p.align_bottom_right)) return false;
+    if (p.packed && (row[LAYOUT] > LAYOUT_BSHD || row[LENGTHS] > 0)) return false;
+    if (p.left_padded && row[LAYOUT] == LAYOUT_BROADCAST) return false;
+    return row[SEQLEN_K] != SPLIT || row[SEQLEN_Q] < 0 || seqlens_q[row[SEQLEN_Q]] <= SPLIT_ROWS;
 }
 
-test_case *test_feature_cases(uint64_t supported, int *count)
+static test_case make(const int *row, int n)
 {
-    test_case *cases = malloc(SETTINGS * SETTINGS * sizeof *cases);
-    *count = 0;
-    for (int i = 0; i < SETTINGS; i++) {
-        *count += add(cases, *count, supported, &settings[i], NULL);
-        for (int j = i + 1; j < SETTINGS; j++)
-            if (!same_feature(&settings[i], &settings[j])) *count += add(cases, *count, supported, &settings[i], &settings[j]);
+    const int64_t seqlen_q = seqlens_q[row[SEQLEN_Q]], seqlen_k = seqlens_k[row[SEQLEN_K]];
+    test_case c = {
+        .problem = problem_of(row), .values = (attend_values)row[VALUES], .layout = (test_layout)row[LAYOUT], .lengths = row[LENGTHS] > 0,
+        .seed = (uint64_t)n + 5000,
+    };
+    c.problem.batch = batches[row[BATCH]], c.problem.seqlen_q = seqlen_q, c.problem.seqlen_k = seqlen_k ? seqlen_k : seqlen_q;
+    c.problem.num_heads = heads[row[HEADS]][0], c.problem.num_kv_heads = heads[row[HEADS]][1];
+    c.problem.head_dim = dims[row[DIM]], c.problem.dtype = (attend_dtype)row[DTYPE];
+    size_t used = 0;
+    for (int f = 0; f < FEATURES; f++)
+        if (row[f] > 0)
+            used += (size_t)snprintf(c.features + used, sizeof c.features - used, "%s%s", used ? " + " : "", settings[first_setting(f) + row[f] - 1].name);
+    return c;
+}
+
+/* ---- triples: of features, whatever their settings, of lengths, split keys, and the dtypes that have kernels of their own ---- */
+
+enum { WITH_LENGTHS = FEATURES, WITH_SPLIT, IN_F32, IN_16_BITS, ITEMS };
+
+typedef struct features_design {
+    test_design pairs;
+    bool met[ITEMS][ITEMS][ITEMS]; /* ascending */
+    uint64_t supported;
+    int at_once;
+} features_design;
+
+static bool holds(const int *row, int item)
+{
+    switch (item) {
+    case WITH_LENGTHS: return row[LENGTHS] > 0;
+    case WITH_SPLIT: return row[SEQLEN_K] == SPLIT;
+    case IN_F32: return row[DTYPE] == ATTEND_F32;
+    case IN_16_BITS: return row[DTYPE] > ATTEND_F32;
+    default: return row[item] > 0;
     }
+}
+
+/* How many triples a row brings; with `take` they are no longer new. */
+static int triples(features_design *d, const int *row, bool take)
+{
+    int sum = 0;
+    for (int i = 0; i < ITEMS; i++)
+        for (int j = i + 1; j < ITEMS && holds(row, i); j++)
+            for (int k = j + 1; k < ITEMS && holds(row, j); k++) {
+                if (!holds(row, k)) continue;
+                sum += !d->met[i][j][k];
+                if (take) d->met[i][j][k] = true;
+            }
+    return sum;
+}
+
+/* Gives a row an item, in whatever way the row allows. */
+static bool put(const features_design *d, int *row, int item, int turn)
+{
+    static const int factors[] = {LENGTHS, SEQLEN_K, DTYPE, DTYPE};
+    const int f = item < FEATURES ? item : factors[item - FEATURES];
+    for (int n = 0; n < d->pairs.levels[f] && row[f] < 0; n++) {
+        row[f] = (n + turn) % d->pairs.levels[f];
+        if (!holds(row, item) || !allows(&d->supported, row)) row[f] = -1;
+    }
+    return row[f] >= 0 && holds(row, item);
+}
+
+/* An empty row, but for a triple that is missing; false where none is. One that no row allows is none. */
+static bool start_triple(features_design *d, int *row, int turn)
+{
+    for (int i = 0; i < ITEMS; i++)
+        for (int j = i + 1; j < ITEMS; j++)
+            for (int k = j + 1; k < ITEMS; k++) {
+                if (d->met[i][j][k]) continue;
+                for (int n = 0; n < DESIGN_LEVELS; n++) {
+                    for (int f = 0; f < FACTORS; f++) row[f] = -1;
+                    if (put(d, row, i, turn + n) && put(d, row, j, turn + n) && put(d, row, k, turn + n)) return true;
+                }
+                d->met[i][j][k] = true;
+            }
+    return false;
+}
+
+/* Adds the settings that bring most to a row, until it has as many as shall meet at once. */
+static void add_features(features_design *d, int *row)
+{
+    int on = 0, factor, level;
+    for (int f = 0; f < FEATURES; f++) on += row[f] > 0;
+    for (; on < d->at_once; on++) {
+        int best = 0;
+        for (int f = 0; f < FEATURES; f++)
+            for (int l = 1; l < d->pairs.levels[f] && row[f] <= 0; l++) {
+                const int before = row[f];
+                row[f] = l;
+                const int gain = before < 0 && allows(&d->supported, row) ? test_design_gain(&d->pairs, row, f, l) + triples(d, row, false) : 0;
+                if (gain > best) best = gain, factor = f, level = l;
+                row[f] = before;
+            }
+        if (best == 0) break;
+        row[factor] = level;
+    }
+    for (int f = 0; f < FEATURES; f++)
+        if (row[f] < 0) row[f] = 0;
+}
+
+bool test_has_few_draws(const test_case *c) { return c->problem.dtype == ATTEND_F32 && queries_are_alike(c->values); }
+
+test_case *test_feature_cases(uint64_t supported, bool brief, int *count)
+{
+    enum { MOST = 4096 };
+    features_design *d = calloc(1, sizeof *d);
+    test_case *cases = malloc(MOST * sizeof *cases);
+    int row[DESIGN_FACTORS];
+    static const int levels[] = {7, 7, 7, 5, 2, 3, ATTEND_VALUES_KINDS, LAYOUTS, 2};
+    d->supported = supported;
+    d->pairs.factors = FACTORS, d->pairs.allows = allows, d->pairs.context = &d->supported;
+    for (int f = 0; f < FEATURES; f++) d->pairs.levels[f] = 1 + first_setting(f + 1) - first_setting(f);
+    memcpy(d->pairs.levels + FEATURES, levels, sizeof levels);
+    test_design_begin(&d->pairs);
+    for (*count = 0; *count < MOST; ++*count) {
+        d->at_once = brief || d->pairs.missing == 0 ? 5 : 0;
+        if (d->pairs.missing > 0)
+            test_design_start(&d->pairs, row);
+        else if (!start_triple(d, row, *count))
+            break;
+        add_features(d, row);
+        test_design_fill(&d->pairs, FEATURES, (unsigned)*count, row);
+        test_design_take(&d->pairs, row);
+        triples(d, row, true);
+        cases[*count] = make(row, *count);
+    }
+    free(d);
     return cases;
 }

@@ -1,5 +1,4 @@
-/* Features as a list of settings, and a design in which each occurs alone and together with every setting of every other
-   feature, while shapes, dtypes, inputs and layouts go round. */
+/* Features as a list of settings, and a design in which they meet each other. */
 #ifndef ATTEND_TEST_FEATURE_CASES_H
 #define ATTEND_TEST_FEATURE_CASES_H
 
@@ -16,7 +15,13 @@ const test_setting *test_feature_setting(int index);
 /* Sets the fields of one setting in a problem. */
 void test_setting_apply(const test_setting *setting, attend_problem *problem);
 
-/* The design, always the same; free() it. Leaves out settings that need features outside `supported`. */
-test_case *test_feature_cases(uint64_t supported, int *count);
+/* The design, always the same; free() it. Leaves out settings that need features outside `supported`. Every setting meets every setting
+   of every other feature and every shape, dtype, input and layout; and every three features meet, with lengths, split keys and fp32 or 16 bits
+   among them. In a brief design five features are on at once, which takes fewer cases; else settings also stand alone, and in pairs alone. */
+test_case *test_feature_cases(uint64_t supported, bool brief, int *count);
+
+/* Whether a case's errors in fp32 are those of the few scores that share a row's weight, the same in all rows: then rule 2 holds in the
+   mean of many such cases only (docs/numerics.md, "How many draws"). */
+bool test_has_few_draws(const test_case *c);
 
 #endif

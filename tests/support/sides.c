@@ -29,7 +29,7 @@ static double element(attend_side side, uint64_t seed, uint64_t index, int64_t l
     case ATTEND_SIDE_BIAS: return bits % 16 ? 3 * even(bits) : -INFINITY;
     case ATTEND_SIDE_SLOPES: return 0.3 * (1 + even(bits));
     case ATTEND_SIDE_RELATIVE_TABLE: return 2 * even(bits);
-    case ATTEND_SIDE_HEAD_SCALES: return 1 + 0.5 * even(bits);
+    case ATTEND_SIDE_HEAD_SCALES: return bits % 8 ? (bits % 3 ? 1 : -1) * (1 + 0.5 * even(bits)) : 0;
     case ATTEND_SIDE_SINKS: return 4 * even(bits);
     case ATTEND_SIDE_BLOCK_OFFSETS:
     case ATTEND_SIDE_BLOCK_INDICES: return 0; /* make_list() */
