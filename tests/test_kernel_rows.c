@@ -63,6 +63,30 @@ static void nan_reaches_what_sees_it(void)
     test_run_free(&clean), test_run_free(&bad);
 }
 
+/* A key that is NaN, with values that are none, changes no bit of the rows that it is hidden from, few as they are, and reaches the others. */
+static void hidden_nan_reaches_nothing(void)
+{
+    enum { FEW = 5, LONG = 600 };
+    static const int64_t bad_keys[] = {70, 590}; /* in the first part of split keys, and in the last */
+    static uint8_t mask[FEW * LONG];
+    for (int n = 0; n < 2; n++) {
+        test_run clean = make(1, FEW, LONG, 2, 1, ATTEND_CAUSAL_NONE), bad = make(1, FEW, LONG, 2, 1, ATTEND_CAUSAL_NONE);
+        for (int64_t at = 0; at < FEW * LONG; at++) mask[at] = at % 7 != 3;
+        for (int64_t i = 0; i < FEW; i++) mask[i * LONG + bad_keys[n]] = i % 2;
+        clean.mask = bad.mask = attend_tensor_4d(mask, ATTEND_U8, 1, 1, FEW, LONG);
+        clean.p.mask_axes = bad.p.mask_axes = ATTEND_PER_QUERY | ATTEND_PER_KEY;
+        for (int64_t c = 0; c < row.head_dim_max; c++)
+            test_set(&bad.k, 0, bad_keys[n], 0, c, NAN), test_set(&bad.v, 0, bad_keys[n], 0, c, c % 2 ? NAN : INFINITY);
+        go(&clean), go(&bad);
+        for (int64_t i = 0; i < FEW; i++) {
+            if (i % 2 == 0 && memcmp(test_row(&clean.out, 0, i), test_row(&bad.out, 0, i), test_row_bytes(&bad.out)))
+                fail_msg("%s: query %d changes with key %d, which it does not see", row.name, (int)i, (int)bad_keys[n]);
+            if (i % 2 && !isnan(test_get(&bad.out, 0, i, 1, 0))) fail_msg("%s: query %d does not notice key %d", row.name, (int)i, (int)bad_keys[n]);
+        }
+        test_run_free(&clean), test_run_free(&bad);
+    }
+}
+
 /* Long keys and few queries: the tensor-core rows give the keys to several blocks. Within the rules, and the same bits for each batch
  * entry, alone or not. Other rows do not split: one case of each kind and fewer heads do. */
 static void split_keys_are_within_the_rules(void)
@@ -123,12 +147,14 @@ static void for_each_row(void (*check)(void))
 
 static void neighbours(void **state) { (void)state, for_each_row(bits_do_not_depend_on_the_neighbours); }
 static void nan_and_infinity(void **state) { (void)state, for_each_row(nan_reaches_what_sees_it); }
+static void hidden_nan(void **state) { (void)state, for_each_row(hidden_nan_reaches_nothing); }
 static void split_keys(void **state) { (void)state, for_each_row(split_keys_are_within_the_rules); }
 
 int main(int argc, char **argv)
 {
     setenv("ATTEND_TEST_DEVICE", "cuda", 1);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(neighbours), cmocka_unit_test(nan_and_infinity), cmocka_unit_test(split_keys)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(neighbours), cmocka_unit_test(nan_and_infinity),
+                                       cmocka_unit_test(hidden_nan), cmocka_unit_test(split_keys)};
     if (argc > 1 && !strcmp(argv[1], "bits")) {
         for_each_row(print_bits);
         return 0;

@@ -49,8 +49,38 @@ static void angles_are_exact_at_any_position(void **state)
     }
 }
 
+/* YaRN's ramp from one pair to another, worked out by hand from the paper and transformers' limits (0 and dims - 1, which is beyond the last pair):
+   by how much of it a pair's frequency is divided by the factor. */
+static void ramps_of_yarn_end_where_they_should(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t dims, original;
+        double low, high; /* floor and ceil of dims·ln(original / (2π·turns)) / (2·ln base), for 32 turns and 1 */
+    } cases[] = {
+        {64, 4096, 10, 23},    /* 10.47, 22.52: within the pairs */
+        {64, 1 << 20, 29, 42}, /* 29.73, 41.78: ends beyond the last pair, 31 */
+        {64, 1 << 30, 53, 63}, /* 53.81, 65.86: begins beyond it, and the end is cut to 63 */
+        {64, 16, 0, 4},        /* -8.80, 3.24: begins before the first */
+        {8, 4096, 1, 3},       /* 1.31, 2.82 */
+    };
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
+        attend_problem p = {.batch = 1, .seqlen_q = 8, .num_heads = 1, .head_dim = cases[n].dims, .hidden_size = 8, .rotary = ATTEND_ROTARY_HALVES,
+                            .rotary_scaling = ATTEND_ROTARY_YARN, .rotary_factor = 8, .rotary_original_seqlen = cases[n].original}, r;
+        assert_int_equal(attend_problem_resolve(&p, sizeof p, ATTEND_LAYER, &r), ATTEND_OK);
+        const attend_turn turn = attend_turn_of(&r);
+        for (int64_t pair = 0; pair < cases[n].dims / 2; pair++) {
+            const double part = fmin(fmax(((double)pair - cases[n].low) / (cases[n].high - cases[n].low), 0), 1);
+            const double expected = pow(10000, -2 * (double)pair / (double)cases[n].dims) / (double)circle * (1 - part + part / 8);
+            if (!(fabs(turn.turns[pair] - expected) <= 1e-14 * expected))
+                fail_msg("%d dims, %d tokens: pair %d turns %.17g times a token, expected %.17g", (int)cases[n].dims, (int)cases[n].original, (int)pair,
+                         turn.turns[pair], expected);
+        }
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(angles_are_exact_at_any_position)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(angles_are_exact_at_any_position), cmocka_unit_test(ramps_of_yarn_end_where_they_should)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /* What attention must be whatever the reference says: it does not care for the order of the keys nor for a constant added to all scores, is
-   linear in V, never leaves the values' range, and can be merged from parts of the keys. On every kernel: the CPU in each dtype, with
+   linear in V, never leaves the values' range, and can be merged from parts of the keys; where all scores are, however low, does not matter. On every kernel: the CPU in each dtype, with
    ATTEND_TEST_DEVICE=cuda each row of the kernel table. ATTEND_TEST_ROWS, a part of a name, leaves the other rows out.
 
    Two results that should be the same are held to the sum of their bounds (docs/numerics.md, rule 1): each may be as far off as its own. */
@@ -226,6 +226,37 @@ static void a_rows_bits_are_its_own(void)
     test_run_free(&all), test_run_free(&again), test_run_free(&alone);
 }
 
+static test_run without_scores(int64_t queries, int64_t keys)
+{
+    test_run r = test_run_make(dtype, dim, 1, queries, keys, HEADS, KV_HEADS, ATTEND_CAUSAL_TOP_LEFT);
+    memset(r.q.data, 0, (size_t)queries * test_row_bytes(&r.q));
+    memset(r.k.data, 0, (size_t)keys * test_row_bytes(&r.k));
+    return r;
+}
+
+/* All scores of a row are -2^27, whose neighbours in fp32 are 8 away: its keys still weigh the same. */
+static void rows_may_be_far_below_zero(void)
+{
+    static const int64_t shapes[][2] = {{QUERIES, KEYS}, {3, 1100}}; /* many rows; few, whose keys may be split */
+    for (int n = 0; n < 2; n++) {
+        test_run even = without_scores(shapes[n][0], shapes[n][1]), low = without_scores(shapes[n][0], shapes[n][1]);
+        for (int64_t i = 0; i < shapes[n][0]; i++)
+            for (int64_t h = 0; h < HEADS; h++) test_set(&low.q, 0, i, h, dim / 2, 0x1p15f);
+        for (int64_t j = 0; j < shapes[n][1]; j++) test_set(&low.k, 0, j, 0, dim / 2, -0x1p15f);
+        go(&even), go(&low);
+        bounds allowed = bounds_of(&even);
+        EACH_ROW(low, b, i, h) {
+            const double lse = (double)lse_at(&low, b, i, h) + 0x1p27;
+            if (!(fabs(lse - log((double)(i + 1))) <= 32)) fail_msg("%s: the LSE of query %d, head %d is %g beyond -2^27", subject, (int)i, (int)h, lse);
+            for (int64_t c = 0; c < dim; c++)
+                if (!(fabs((double)test_get(&low.out, b, i, h, c) - (double)test_get(&even.out, b, i, h, c)) <= 2 * bound_of(&allowed, b, i, h)[c]))
+                    fail_msg("%s: query %d, head %d, column %d is %g, where all keys weigh the same %g", subject, (int)i, (int)h, (int)c,
+                             (double)test_get(&low.out, b, i, h, c), (double)test_get(&even.out, b, i, h, c));
+        }
+        bounds_free(&allowed), test_run_free(&even), test_run_free(&low);
+    }
+}
+
 static void on_the_cpu(void (*check)(void))
 {
     context = test_context();
@@ -267,11 +298,12 @@ static void shift(void **state) { (void)state, everywhere(a_constant_on_all_scor
 static void linear(void **state) { (void)state, everywhere(it_is_linear_in_v); }
 static void range(void **state) { (void)state, everywhere(outputs_stay_within_the_values); }
 static void merging(void **state) { (void)state, everywhere(parts_of_the_keys_merge_to_the_whole); }
+static void far_below(void **state) { (void)state, everywhere(rows_may_be_far_below_zero); }
 static void bits(void **state) { (void)state, everywhere(a_rows_bits_are_its_own); }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(order),   cmocka_unit_test(shift),   cmocka_unit_test(linear),
-                                       cmocka_unit_test(range), cmocka_unit_test(merging), cmocka_unit_test(bits)};
+                                       cmocka_unit_test(range), cmocka_unit_test(merging), cmocka_unit_test(far_below), cmocka_unit_test(bits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -38,6 +38,8 @@ const rotary_case test_rotations[TEST_ROTATIONS] = {
     {"packed, firsts", {.batch = 4, .seqlen_q = 30, .packed = true, .total_q = 61, .num_heads = 4, .num_kv_heads = 2, .head_dim = 16, .rotary = ATTEND_ROTARY_HALVES}, FIRSTS, false, false, false, true},
     {"no tokens", {.batch = 2, .seqlen_q = 0, .num_heads = 2, .head_dim = 8, .rotary = ATTEND_ROTARY_HALVES}, COUNTED, false, false, false, false},
     {"no batch", {.batch = 0, .seqlen_q = 5, .num_heads = 2, .head_dim = 8, .rotary = ATTEND_ROTARY_HALVES}, FIRSTS, false, false, false, false},
+    {"YaRN, a ramp beyond the last pair", {SHAPE, .head_dim = 64, .rotary = ATTEND_ROTARY_HALVES, .rotary_scaling = ATTEND_ROTARY_YARN, .rotary_factor = 8,
+      .rotary_original_seqlen = 1 << 20}, FIRSTS, false, false, false, false},
 };
 static void *block(turned *t, size_t bytes)
 {

@@ -8,6 +8,7 @@
 typedef struct test_run {
     attend_problem p;
     attend_tensor q, k, v, out, lse; /* host memory; [batch, seqlen, heads, dim] */
+    attend_tensor mask;              /* the caller's; none by itself */
 } test_run;
 
 /* Normally distributed inputs, the same for the same shape; softmax_scale is 1/8. */
