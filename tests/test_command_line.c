@@ -52,11 +52,40 @@ static void slips_are_answered_with_what_was_meant(void **state)
         {"bench --head_dim=64", "did you mean --random head_dim=…?"},
         {"bench --random seq=64", "unknown key \"seq\"; did you mean seqlen_q?"},
         {"bench --random head=64", "did you mean heads?"},
+        {"compare --random seqlen_q=4 --values neddle",
+         "expected one of gauss, sharp, constant, offset, cancel, needle, ascend, descend, "
+         "uniform, negative, exact; did you mean needle?"},
+        {"compare --random seqlen_q=4 --dtype fp16", "expected one of f32, f16, bf16; did you mean f16?"},
+        {"compare --random seqlen_q=4 --causal bottom-right",
+         "--causal takes its value behind =: --causal=bottom-right"},
+        {"rotary --input q.npy --rotary-scaling yarn",
+         "--rotary-scaling is \"yarn\", expected a factor behind it: yarn,4"},
+        {"rotary --input q.npy --rotary-base 0", "--rotary-base is \"0\", expected a number above 1"},
         {"bench --random tokens=64",
          "batch, heads, kv_heads, seqlen_q, seqlen_k, head_dim, head_dim_v are known"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) test_expect(2, cases[i][1], "%s", cases[i][0]);
+}
+
+/* A sweep has its own lengths, dims and masks: what it would not do must not be asked for in vain. */
+static void a_sweep_ignores_nothing(void **state)
+{
+    static const char *const cases[][2] = {
+        {"--window 7,0", "--window and --sweep exclude each other"},
+        {"--softcap 3", "--softcap and --sweep exclude each other"},
+        {"--mask m.npy", "--mask and --sweep exclude each other"},
+        {"--cu-seqlens-q c.npy", "--cu-seqlens-q and --sweep exclude each other"},
+        {"--random seqlen_q=512,seqlen_k=64", "--sweep takes seqlen_q for queries and keys"},
+        {"--random head_dim=64,head_dim_v=128", "and head_dim for V too"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        test_expect(2, cases[i][1], "bench --sweep %s", cases[i][0]);
+    test_expect(0, "",
+                "bench --sweep --random seqlen_q=512,head_dim=64,heads=1 --causal --scale 0.1 --values exact "
+                "--seed 4 --dtype f16 "
+                "--device cpu --strict --threads 1 --quiet --output s.png");
 }
 
 static void numbers_are_read_as_they_are_spoken(void **state)
@@ -94,6 +123,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(help_is_found_wherever_it_is_looked_for),
         cmocka_unit_test(slips_are_answered_with_what_was_meant),
+        cmocka_unit_test(a_sweep_ignores_nothing),
         cmocka_unit_test(numbers_are_read_as_they_are_spoken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

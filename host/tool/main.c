@@ -5,6 +5,7 @@
 #include "file/fail.h"
 #include "file/output.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,6 +40,14 @@ static void catch_signals(void)
     sigemptyset(&action.sa_mask);
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) sigaction(signals[i], &action, NULL);
     signal(SIGXFSZ, SIG_IGN); /* a file that grows beyond a limit is an error like any other */
+}
+
+/* A closed stdin, stdout or stderr would give its number to a file that is opened, and what is printed would
+ * go there. Held so that using it fails as before. */
+static void hold_descriptors(void)
+{
+    for (int i = STDIN_FILENO; i <= STDERR_FILENO; i++)
+        if (fcntl(i, F_GETFD) < 0 && open("/dev/null", i == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0) return;
 }
 
 static attend_status run(const options *options, report *report, bool *passed)
@@ -91,6 +100,7 @@ static int print_and_check(void) { return fflush(stdout) || ferror(stdout) ? EXI
 int main(int argc, char **argv)
 {
     options options;
+    hold_descriptors();
     catch_signals();
     if (argc < 2) {
         fputs("attend: no command; attend --help lists them\n", stderr);

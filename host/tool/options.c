@@ -102,6 +102,10 @@ static attend_status read_one(int argc, char **argv, int *i, bool *given, option
     const char *argument = strcmp(argv[*i], "-h") ? argv[*i] : "--help", *equals = strchr(argument, '=');
     size_t length = equals ? (size_t)(equals - argument) : strlen(argument);
     const option_row *row = find_row(options, argument, length);
+    const option_row *before = *i > 1 ? find_row(options, argv[*i - 1], strlen(argv[*i - 1])) : NULL;
+    if (!row && argument[0] != '-' && before && before->argument && before->argument[0] == '[')
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s takes its value behind =: %s=%s", before->name,
+                                before->name, argument);
     if (!row && (argument[0] != '-' || !strcmp(argument, "--")))
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                 "\"%s\" is not an option; all arguments begin with --", argument);
@@ -155,10 +159,13 @@ static attend_status check_sources(const options *o, const bool *given)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--output is the picture of --sweep; attend bench writes nothing else");
     if (o->strict && o->device == ATTEND_AUTO)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--strict needs --device cpu, cuda or reference: auto may take either");
-    if (o->sweep && o->explain)
-        return attend_file_fail(
-            ATTEND_INVALID_ARGUMENT,
-            "--explain and --sweep exclude each other: a plan is explained one at a time");
+    for (int i = 0; i < option_row_count && o->sweep; i++)
+        if (given[i] && !(option_rows[i].commands & WITH_SWEEP))
+            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s and --sweep exclude each other",
+                                    option_rows[i].name);
+    if (o->sweep && (o->shape.seqlen_k >= 0 || o->shape.head_dim_v >= 0))
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "--sweep takes seqlen_q for queries and keys, and head_dim for V too");
     if (o->command == COMMAND_RUN || o->command == COMMAND_ATTENTION) return need(o, "--output", o->output);
     if (o->result_lse && !o->result)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--result-lse is given without --result, which it belongs to");

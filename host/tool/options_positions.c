@@ -16,9 +16,17 @@ attend_status positions_read_rotary(const option_row *row, const char *text, opt
     return ATTEND_OK;
 }
 
+/* 0 would mean "the usual" to the library. */
+static attend_status read_base(const char *option, const char *text, double *base)
+{
+    ATTEND_TRY(parse_numbers(option, text, 1, 1, base));
+    if (*base > 1) return ATTEND_OK;
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected a number above 1", option, text);
+}
+
 attend_status positions_read_rotary_base(const option_row *row, const char *text, options *options)
 {
-    return parse_numbers(row->name, text, 1, 1, &options->turn.base);
+    return read_base(row->name, text, &options->turn.base);
 }
 
 /* KIND,FACTOR[,ORIGINAL[,LOW,HIGH[,ATTENTION]]] */
@@ -34,6 +42,9 @@ attend_status positions_read_rotary_scaling(const option_row *row, const char *t
     ATTEND_TRY(parse_choice(row->name, kind, names, &index));
     t->scaling = (attend_rotary_scaling)index, t->scaling_given = true;
     if (index == 0 && !text[length]) return ATTEND_OK;
+    if (!text[length])
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected a factor behind it: %s,4",
+                                row->name, text, text);
     ATTEND_TRY(parse_numbers(row->name, text + length + (text[length] == ','), 1, 5, numbers));
     if (numbers[1] < 0 || numbers[1] > 1e15 || numbers[1] != (double)(int64_t)numbers[1])
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", whose length is not a whole number", row->name, text);
@@ -74,7 +85,7 @@ attend_status positions_read_absolute(const option_row *row, const char *text, o
 
 attend_status positions_read_absolute_base(const option_row *row, const char *text, options *options)
 {
-    return parse_numbers(row->name, text, 1, 1, &options->turn.absolute_base);
+    return read_base(row->name, text, &options->turn.absolute_base);
 }
 
 attend_status positions_check(const options *o)

@@ -16,6 +16,8 @@ typedef struct option_row {
     const char *help;
 } option_row;
 
+/* Beside a row's commands: attend bench --sweep heeds it too. */
+enum { WITH_SWEEP = 1 << 16 };
 enum { MOST_OPTIONS = 128 };
 extern const option_row option_rows[];
 extern const int option_row_count;

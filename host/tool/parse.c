@@ -103,13 +103,17 @@ attend_status parse_numbers(const char *option, const char *text, int least, int
 
 attend_status parse_choice(const char *option, const char *text, const char *const *names, int *index)
 {
-    char list[256] = "";
+    char list[512] = "";
+    suggestion meant = {.written = text};
     for (*index = 0; names[*index]; ++*index) {
         if (!strcmp(text, names[*index])) return ATTEND_OK;
+        suggest(&meant, names[*index]);
         size_t used = strlen(list);
         snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", names[*index]);
     }
-    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected one of %s", option, text, list);
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected one of %s%s%s%s", option, text,
+                            list, meant.nearest ? "; did you mean " : "", meant.nearest ? meant.nearest : "",
+                            meant.nearest ? "?" : "");
 }
 
 #define KEY(name) offsetof(random_shape, name)
