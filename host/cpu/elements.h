@@ -51,7 +51,7 @@ typedef struct attend_cpu_scorer {
     /* How much the rows see of the tile's keys, their intervals apart. Keys at either end that nobody sees may be taken off the
        tile, whose scores need not be there yet. */
     attend_cpu_sight (*look)(const attend_cpu_elements *elements, const attend_cpu_element_rows *rows, attend_cpu_scores *tile);
-    /* Dot products become scores in units of log2, -infinity where hidden. Returns whether any is hidden. */
+    /* Dot products become scores, -infinity where hidden. Returns whether any is hidden. */
     bool (*score)(const attend_cpu_elements *elements, const attend_cpu_element_rows *rows, const attend_cpu_scores *tile,
                   attend_cpu_sight sight);
 } attend_cpu_scorer;

@@ -202,7 +202,6 @@ ALWAYS_INLINE vi make_scores(const square *at, bool lanes_are_rows, vf s[LANES])
             hides |= hidden;
         }
     }
-    for (int i = 0; i < vectors; i++) s[i] *= splat(ATTEND_CPU_LOG2E);
     return hides;
 }
 

@@ -12,11 +12,15 @@
 
 _Static_assert((int)WIDTH <= (int)ATTEND_CPU_GLANCE, "a glance holds a panel of rows");
 
+/* Many passes read scores here: they come in units of log2, so the queries take the unit too where the dot product is all. */
 static void take_queries(const attend_cpu_task *task, attend_cpu_glance *g)
 {
-    int64_t there = least(g->rows, task->sequence.seqlen_q - g->first_row);
-    for (int v = 0; v < g->vectors; v++)
-        pack_queries(task, g->first_row + v * LANES, there - v * LANES, g->q + v * LANES, g->vectors * LANES);
+    int64_t there = least(g->rows, task->sequence.seqlen_q - g->first_row), step = g->vectors * LANES;
+    for (int v = 0; v < g->vectors; v++) {
+        float *q = g->q + v * LANES, unit[LANES];
+        pack_queries(task, g->first_row + v * LANES, there - v * LANES, q, step, unit);
+        for (int64_t c = 0; c < task->problem->head_dim && !task->elements; c++) store(q + c * step, load(q + c * step) * load(unit));
+    }
 }
 
 static void take_keys(const attend_cpu_task *task, int64_t first, float *keys)
@@ -68,8 +72,11 @@ ALWAYS_INLINE bool score_block(block *b, int vectors, const float *keys)
         b->from = tile.first_key - b->first, b->to = b->from + tile.keys;
     }
     for (int64_t j = b->from / ROWS * ROWS; j < b->to; j += ROWS)
-        multiply(ROWS, vectors, (steps){1, ROWS, step, step}, keys + j * d, g->q, d, b->s + j * step, false);
-    if (e) CONCAT(attend_cpu_scorer_, ATTEND_ISA).score(e, &look, &tile, sight);
+        multiply(ROWS, vectors, (steps){1, ROWS, step, step}, keys + j * d, g->q, d, b->s + j * step, FRESH);
+    if (e) {
+        CONCAT(attend_cpu_scorer_, ATTEND_ISA).score(e, &look, &tile, sight);
+        for (float *s = b->s + b->from * step; s < b->s + b->to * step; s += LANES) store(s, load(s) * splat((float)ATTEND_LOG2E));
+    }
     if (g->all_low <= b->first + b->from && g->all_high >= b->first + b->to) return true;
     for (int v = 0; v < vectors; v++) {
         vi from, to;

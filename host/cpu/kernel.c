@@ -31,16 +31,18 @@ typedef struct panel {
     /* Rows that see no key at all count nowhere here: they may gather anything, and finish as zeros. */
     int64_t low, high;         /* keys that some row sees */
     int64_t all_low, all_high; /* keys that every row sees; low <= all_low <= all_high <= high */
-    float *q;                  /* [head_dim][vectors·LANES], scaled */
+    float *q;                  /* [head_dim][vectors·LANES], times powers of two */
     float *o, *o_span;         /* [width of V][vectors·LANES], of the spans merged and of the one at work */
     float m[WIDTH], l[WIDTH], m_span[WIDTH], l_span[WIDTH];
+    float unit[WIDTH];         /* of scores, in exponents of two */
     int64_t begin[WIDTH], end[WIDTH]; /* keys that each row sees */
 } panel;
 
 typedef struct work {
     const attend_cpu_task *task;
     int64_t d, v_width, keys;
-    float *s; /* [keys of a block][WIDTH] */
+    float *s;       /* [keys of a block][WIDTH] */
+    float *o_block; /* [width of V][WIDTH]: what a block adds to a panel's output, where rows see different keys of it */
     panel *panels;
     attend_cpu_element_rows *looks; /* of each panel; NULL without elements */
     int64_t count;
@@ -54,7 +56,8 @@ static int64_t panel_floats(const attend_problem *p)
 static int64_t scratch_floats(const attend_problem *p, const attend_cpu_blocking *blocking)
 {
     const int64_t looks = attend_is_elementwise(p) ? (int64_t)(sizeof(attend_cpu_element_rows) / sizeof(float)) : 0;
-    return attend_cpu_round_up(most(blocking->keys * WIDTH + blocking->panels * (panel_floats(p) + looks), few_floats(p)), 16);
+    return attend_cpu_round_up(most((blocking->keys + attend_cpu_round_up(p->head_dim_v, ROWS)) * WIDTH + blocking->panels * (panel_floats(p) + looks),
+                                    few_floats(p)), 16);
 }
 
 /* ---- a panel ---------------------------------------------------------------------------------------------------- */
@@ -80,7 +83,7 @@ static void panel_begin(const work *w, panel *p, int64_t row, int64_t rows)
     int64_t step = p->vectors * LANES;
     p->fresh = true;
     if (w->looks && p->high > 0) attend_cpu_look_at_rows(w->task->elements, row, rows, LANES, &w->looks[p - w->panels]);
-    for (int v = 0; v < p->vectors; v++) pack_queries(w->task, row + v * LANES, rows - v * LANES, p->q + v * LANES, step);
+    for (int v = 0; v < p->vectors; v++) pack_queries(w->task, row + v * LANES, rows - v * LANES, p->q + v * LANES, step, p->unit + v * LANES);
 }
 
 static void span_begin(const work *w, panel *p)
@@ -116,12 +119,12 @@ static void hide(const work *w, const panel *p, int64_t key, int64_t from, int64
 
 /* The weights of one vector of rows, in place, and their sum. One vector at a time keeps all constants in registers, four keys a turn
    keep the multipliers busy through the latency of the polynomial. */
-ALWAYS_INLINE void weigh_lanes(float *s, int64_t step, int64_t from, int64_t to, vf m, float *sum)
+ALWAYS_INLINE void weigh_lanes(float *s, int64_t step, int64_t from, int64_t to, vf m, vf unit, float *sum)
 {
-    const weigher w = weigher_of(reference_of(m));
-    vf l = load(sum);
+    const weigher w = weigher_of(reference_of(m), unit);
+    vf l = splat(0);
     if (any(w.base != splat(0)))
-        for (int64_t j = from; j < to; j++) store(s + j * step, load(s + j * step) - w.base);
+        for (int64_t j = from; j < to; j++) store(s + j * step, without_base(load(s + j * step), &w));
     int64_t j = from;
     for (; j + 4 <= to; j += 4)
         UNROLL(4) for (int i = 0; i < 4; i++)
@@ -135,19 +138,27 @@ ALWAYS_INLINE void weigh_lanes(float *s, int64_t step, int64_t from, int64_t to,
         store(s + j * step, weight);
         l += weight;
     }
-    store(sum, l);
+    store(sum, load(sum) + l);
 }
 
 /* Folds keys [from, to) of the block into m and l, and turns their scores into weights. `vectors` is a constant where inlined. */
 ALWAYS_INLINE void fold(const work *w, panel *p, int vectors, int64_t from, int64_t to)
 {
-    vf top[VECTORS], m[VECTORS], factor[VECTORS];
+    vf top[VECTORS], m[VECTORS], unit[VECTORS], factor[VECTORS];
     int64_t step = vectors * LANES;
     vi grows = splat_int(0);
     UNROLL(8) for (int v = 0; v < vectors; v++) top[v] = splat(-INFINITY), m[v] = load(p->m_span + v * LANES);
-    for (int64_t j = from; j < to; j++)
+    int64_t j = from;
+    for (; j + 4 <= to; j += 4)
+        UNROLL(4) for (int i = 0; i < 4; i++)
+            UNROLL(8) for (int v = 0; v < vectors; v++) top[v] = maximum(load(w->s + (j + i) * step + v * LANES), top[v]);
+    for (; j < to; j++)
         UNROLL(8) for (int v = 0; v < vectors; v++) top[v] = maximum(load(w->s + j * step + v * LANES), top[v]);
-    UNROLL(8) for (int v = 0; v < vectors; v++) grows |= top[v] > m[v] + splat(SLACK);
+    UNROLL(8) for (int v = 0; v < vectors; v++)
+    {
+        unit[v] = load(p->unit + v * LANES), top[v] *= unit[v];
+        grows |= top[v] > m[v] + splat(SLACK);
+    }
     if (any(grows)) {
         UNROLL(8) for (int v = 0; v < vectors; v++)
         {
@@ -162,13 +173,13 @@ ALWAYS_INLINE void fold(const work *w, panel *p, int vectors, int64_t from, int6
                 store(o, load(o) * factor[v]);
             }
     }
-    for (int v = 0; v < vectors; v++) weigh_lanes(w->s + v * LANES, step, from, to, m[v], p->l_span + v * LANES);
+    for (int v = 0; v < vectors; v++) weigh_lanes(w->s + v * LANES, step, from, to, m[v], unit[v], p->l_span + v * LANES);
 }
 
 typedef void scores_product(const float *k, const float *q, int64_t depth, float *s, int64_t tiles);
 typedef void output_product(const float *v, int64_t next, const float *p, int64_t depth, float *o, int64_t tiles);
 
-/* O += Vᵀ·P over keys [from, to) of the block at `key`, which some lanes do not see; anywhere: not as an interval. */
+/* Goes on with the block's output over keys [from, to) of the block at `key`, which some lanes do not see; anywhere: not as an interval. */
 static void aggregate_some(const work *w, const panel *p, int64_t key, int64_t from, int64_t to, bool anywhere)
 {
     int64_t step = p->vectors * LANES;
@@ -179,7 +190,7 @@ static void aggregate_some(const work *w, const panel *p, int64_t key, int64_t f
         const float *weights = w->s + from * step + v * LANES;
         for (int64_t c = 0; c < w->v_width; c += ROWS) {
             const float *values = w->task->keys.v + key * w->v_width + c * w->keys + from * ROWS;
-            float *o = p->o_span + c * step + v * LANES;
+            float *o = w->o_block + c * step + v * LANES;
             if (anywhere)
                 multiply_weighed(at, values, weights, to - from, o);
             else
@@ -188,21 +199,31 @@ static void aggregate_some(const work *w, const panel *p, int64_t key, int64_t f
     }
 }
 
-/* The same where all lanes see keys [low, high). A key that is hidden besides has weight 0: that is enough where values are finite. */
-ALWAYS_INLINE void aggregate(const work *w, panel *p, int vectors, output_product *output, int64_t key, int64_t from, int64_t to, bool hides)
+/* O += Vᵀ·P, where all lanes see keys [low, high). A key that is hidden besides has weight 0: that is enough where values are finite.
+   A block is a chain of its own, whichever way it goes: chains through all keys would gather their roundings. */
+ALWAYS_INLINE void aggregate(const work *w, panel *p, int vectors, output_product *output, output_product *extend, int64_t key, int64_t from,
+                             int64_t to, bool hides)
 {
     int64_t low = least(most(p->all_low - key, from), to), high = least(most(p->all_high - key, low), to);
     const bool anywhere = hides && !w->task->keys.finite[key / w->keys];
     if (anywhere) low = high = to;
+    const bool together = low == from && high == to;
+    const float *values = w->task->keys.v + key * w->v_width + low * ROWS, *weights = w->s + low * vectors * LANES;
+    const int64_t step = vectors * LANES, tiles = w->v_width / ROWS;
+    if (together) {
+        output(values, w->keys * ROWS, weights, high - low, p->o_span, tiles);
+        return;
+    }
+    memset(w->o_block, 0, (size_t)(w->v_width * step) * sizeof *w->o_block);
     aggregate_some(w, p, key, from, low, anywhere);
-    if (low < high)
-        output(w->task->keys.v + key * w->v_width + low * ROWS, w->keys * ROWS, w->s + low * vectors * LANES, high - low,
-               p->o_span, w->v_width / ROWS);
+    if (low < high) extend(values, w->keys * ROWS, weights, high - low, w->o_block, tiles);
     aggregate_some(w, p, key, high, to, anywhere);
+    for (int64_t i = 0; i < w->v_width * step; i += LANES) store(p->o_span + i, load(p->o_span + i) + load(w->o_block + i));
 }
 
 /* One panel against the block of keys at `key`. */
-ALWAYS_INLINE void block_of(const work *w, panel *p, int vectors, scores_product *scores, output_product *output, int64_t key)
+ALWAYS_INLINE void block_of(const work *w, panel *p, int vectors, scores_product *scores, output_product *output, output_product *extend,
+                            int64_t key)
 {
     int64_t from = most(p->low - key, 0), to = least(p->high - key, w->keys), step = vectors * LANES;
     if (from >= to) return;
@@ -222,14 +243,14 @@ ALWAYS_INLINE void block_of(const work *w, panel *p, int vectors, scores_product
     hide(w, p, key, from, least(p->all_low - key, to));
     hide(w, p, key, most(p->all_high - key, from), to);
     fold(w, p, vectors, from, to);
-    aggregate(w, p, vectors, output, key, from, to, hides);
+    aggregate(w, p, vectors, output, extend, key, from, to, hides);
 }
 
 #define BLOCK(n)                                                                                                       \
     PANEL_PRODUCTS(n)                                                                                                  \
     __attribute__((noinline)) static void block_##n(const work *w, panel *p, int64_t key)                              \
     {                                                                                                                  \
-        block_of(w, p, n, scores_##n, output_##n, key);                                                                \
+        block_of(w, p, n, scores_##n, output_##n, extend_##n, key);                                                    \
     }
 BLOCK(1)
 BLOCK(2)
@@ -326,8 +347,9 @@ static void cut(work *w)
 static void run(const attend_cpu_task *task)
 {
     const attend_problem *problem = task->problem;
-    work w = {task, problem->head_dim, attend_cpu_round_up(problem->head_dim_v, ROWS), task->blocking.keys, task->scratch, NULL, NULL, 0};
-    w.panels = (panel *)(w.s + w.keys * WIDTH);
+    work w = {task, problem->head_dim, attend_cpu_round_up(problem->head_dim_v, ROWS), task->blocking.keys, task->scratch, NULL, NULL, NULL, 0};
+    w.o_block = w.s + w.keys * WIDTH;
+    w.panels = (panel *)(w.o_block + w.v_width * WIDTH);
     cut(&w);
     for (int64_t span = task->first_span; span < task->end_span; span++) {
         int64_t key = span * ATTEND_CPU_SPAN, end = key + ATTEND_CPU_SPAN;

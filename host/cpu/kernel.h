@@ -17,7 +17,7 @@ enum {
     ATTEND_CPU_MAX_PANELS = 16 /* of a task */
 };
 
-#define ATTEND_CPU_LOG2E 0x1.715476p+0f
+#define ATTEND_LOG2E 0x1.71547652b82fep+0
 
 /* How a plan is cut: see blocking.c. */
 typedef struct attend_cpu_blocking {

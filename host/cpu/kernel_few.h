@@ -27,8 +27,8 @@ typedef struct few {
     float *q;            /* [head_dim][FEW_ROWS], scaled */
     float *kt;           /* [FEW_DIMS][FEW_PART] */
     float *s;            /* [FEW_ROWS][FEW_KEYS]: scores, then weights; rows past `rows` fill up the micro-kernel */
-    float *o;            /* [FEW_ROWS][width]; of bf16, whole pairs of vectors hold even columns, then odd ones */
-    float m[FEW_ROWS], l[FEW_ROWS];
+    float *o, *o_block;  /* [FEW_ROWS][width], of the span and of the block; of bf16, whole pairs of vectors hold even columns, then odd ones */
+    float m[FEW_ROWS], l[FEW_ROWS], unit[FEW_ROWS]; /* unit: of scores, in exponents of two */
     int64_t begin[FEW_ROWS], end[FEW_ROWS]; /* keys that each row sees */
     int64_t low, high;                      /* that some row sees */
     int64_t from[FEW_ROWS], to[FEW_ROWS];   /* the same within the block at work, counted from its first key */
@@ -40,7 +40,7 @@ typedef struct few {
 
 static int64_t few_floats(const attend_problem *p)
 {
-    return FEW_DIMS * FEW_PART + FEW_HEADS * FEW_ROWS * (FEW_KEYS + p->head_dim + attend_cpu_round_up(p->head_dim_v, LANES));
+    return FEW_DIMS * FEW_PART + FEW_HEADS * FEW_ROWS * (FEW_KEYS + p->head_dim + 2 * attend_cpu_round_up(p->head_dim_v, LANES));
 }
 
 /* index: which of the tasks that share the scratch. */
@@ -49,14 +49,16 @@ static void few_begin(few *f, const attend_cpu_task *task, int64_t index)
     int64_t d = task->problem->head_dim;
     *f = (few){.task = task, .rows = task->rows, .width = attend_cpu_round_up(task->problem->head_dim_v, LANES)};
     f->kt = task->scratch;
-    f->s = f->kt + FEW_DIMS * FEW_PART + index * FEW_ROWS * (FEW_KEYS + f->width + d);
+    f->s = f->kt + FEW_DIMS * FEW_PART + index * FEW_ROWS * (FEW_KEYS + 2 * f->width + d);
     f->o = f->s + FEW_ROWS * FEW_KEYS;
-    f->q = f->o + FEW_ROWS * f->width;
+    f->o_block = f->o + FEW_ROWS * f->width;
+    f->q = f->o_block + FEW_ROWS * f->width;
     memset(f->q, 0, (size_t)(FEW_ROWS * d) * sizeof *f->q);
     for (int64_t r = 0; r < f->rows; r++) {
         int64_t at = row_offset(task, &task->q, task->first_row + r);
-        float scale = row_scale(task, task->first_row + r);
-        for (int64_t c = 0; c < d; c++) f->q[c * FEW_ROWS + r] = load_one(task->q.data, at + c, task->problem->dtype) * scale;
+        const row_scale scale = row_scale_of(task, task->first_row + r);
+        f->unit[r] = scale.unit;
+        for (int64_t c = 0; c < d; c++) f->q[c * FEW_ROWS + r] = load_one(task->q.data, at + c, task->problem->dtype) * scale.power;
     }
     f->low = INT64_MAX, f->high = 0;
     for (int64_t r = 0; r < f->rows; r++) {
@@ -128,13 +130,13 @@ ALWAYS_INLINE void few_score(few *f, int64_t key, int64_t count, float *s, strea
             float *to = s + r * FEW_KEYS;
             int64_t rest = f->rows - r;
             if (rest >= 3) {
-                for (int64_t j = 0; j < count; j += 2 * LANES) multiply(4, 2, at, q, f->kt + j, dims, to + j, c0 > 0);
+                for (int64_t j = 0; j < count; j += 2 * LANES) multiply(4, 2, at, q, f->kt + j, dims, to + j, c0 ? GOING_ON : FRESH);
                 r += 4;
             } else if (rest == 2) {
-                multiply(2, few_vectors(dtype), at, q, f->kt, dims, to, c0 > 0);
+                multiply(2, few_vectors(dtype), at, q, f->kt, dims, to, c0 ? GOING_ON : FRESH);
                 r += 2;
             } else {
-                multiply(1, few_vectors(dtype), at, q, f->kt, dims, to, c0 > 0);
+                multiply(1, few_vectors(dtype), at, q, f->kt, dims, to, c0 ? GOING_ON : FRESH);
                 r += 1;
             }
         }
@@ -149,17 +151,17 @@ static void few_weigh(few *f, int64_t r)
     float *s = f->s + r * FEW_KEYS;
     for (int64_t j = 0; j < f->from[r]; j++) s[j] = -INFINITY;
     for (int64_t j = f->to[r]; j < FEW_KEYS; j++) s[j] = -INFINITY;
-    vf top = splat(-INFINITY), factor, m = splat(f->m[r]);
+    vf top = splat(-INFINITY), factor, m = splat(f->m[r]), unit = splat(f->unit[r]);
     for (int64_t j = 0; j < FEW_KEYS; j += LANES) top = maximum(load(s + j), top);
-    top = splat(max_lanes(top));
+    top = splat(max_lanes(top)) * unit;
     if (any(top > m + splat(SLACK))) {
         m = raise(m, top, &factor);
         f->m[r] = m[0], f->l[r] *= factor[0];
         float *o = f->o + r * f->width;
         for (int64_t c = 0; c < f->width; c += LANES) store(o + c, load(o + c) * factor);
     }
-    const weigher w = weigher_of(reference_of(m));
-    for (int64_t j = 0; j < FEW_KEYS; j += LANES) store(s + j, weigh(load(s + j) - w.base, &w));
+    const weigher w = weigher_of(reference_of(m), unit);
+    for (int64_t j = 0; j < FEW_KEYS; j += LANES) store(s + j, weigh(without_base(load(s + j), &w), &w));
 }
 
 /* Weights of all rows and their sums, which are chains from key to key: four at once hide each other's latency. */
@@ -168,14 +170,14 @@ static void few_fold(few *f)
     for (int64_t r = 0; r < f->rows; r++) few_weigh(f, r);
     for (int64_t r = 0; r < f->rows; r += 4) {
         const float *s = f->s + r * FEW_KEYS;
-        float l[4] = {f->l[r], f->l[r + 1], f->l[r + 2], f->l[r + 3]};
+        float l[4] = {0};
         int64_t rows = least(f->rows - r, 4);
         if (rows == 1)
             for (int64_t j = 0; j < FEW_KEYS; j++) l[0] += s[j];
         else
             for (int64_t j = 0; j < FEW_KEYS; j++)
                 UNROLL(4) for (int i = 0; i < 4; i++) l[i] += s[i * FEW_KEYS + j];
-        memcpy(f->l + r, l, (size_t)rows * sizeof *l);
+        for (int64_t i = 0; i < rows; i++) f->l[r + i] += l[i];
     }
 }
 
@@ -218,7 +220,7 @@ ALWAYS_INLINE void few_multiply(few *f, int rows, int vectors, int64_t r, int64_
     const float *weights = f->s + r * FEW_KEYS + from;
     int64_t stride = f->task->v.stride, at = (key + from) * stride + c;
     vf sum[4][4];
-    float *o = f->o + r * f->width + c;
+    float *o = f->o_block + r * f->width + c;
     stream_ask(ahead, (to - from) * columns * (dtype == ATTEND_F32 ? 4 : 2) / 64);
     UNROLL(4) for (int i = 0; i < rows; i++)
         UNROLL(4) for (int n = 0; n < vectors; n++) sum[i][n] = load(o + i * f->width + n * LANES);
@@ -325,6 +327,7 @@ ALWAYS_INLINE void few_block(few *f, int64_t count, int64_t key, bool more, atte
             f[i].to[r] = least(most(f[i].end[r] - key, f[i].from[r]), high);
         }
         few_fold(&f[i]);
+        memset(f[i].o_block, 0, (size_t)(f[i].rows * f[i].width) * sizeof *f[i].o_block);
         f[i].hiding = hides && !few_finite(&f[i], key, keys, dtype);
     }
     for (int64_t j = 0; j < keys; j += part) {
@@ -336,6 +339,8 @@ ALWAYS_INLINE void few_block(few *f, int64_t count, int64_t key, bool more, atte
             few_output(&f[i], key, j, least(j + part, keys), &ahead, aggregators, f[i].hiding);
         }
     }
+    for (int64_t i = 0; i < count; i++)
+        for (int64_t c = 0; c < f[i].rows * f[i].width && f[i].sight; c += LANES) store(f[i].o + c, load(f[i].o + c) + load(f[i].o_block + c));
 }
 
 static void few_span_begin(few *f)

@@ -1,6 +1,5 @@
-/* The micro-kernels: C[rows][vectors] (+)= A[depth][rows]·B[depth][vectors], every accumulator in a register, one broadcast and
-   one multiply-add per row and vector. Each element is one chain of multiply-adds in the order of depth, whatever lies beside it.
- */
+/* The micro-kernels: A[depth][rows]·B[depth][vectors] into C[rows][vectors], every accumulator in a register, one broadcast and
+   one multiply-add per row and vector. Each element is one chain of multiply-adds in the order of depth, whatever lies beside it. */
 #ifndef ATTEND_CPU_KERNEL_MULTIPLY_H
 #define ATTEND_CPU_KERNEL_MULTIPLY_H
 
@@ -37,9 +36,11 @@ ALWAYS_INLINE void multiply_add(int count, int rows, int vectors, steps at, cons
     }
 }
 
+/* What becomes of C: the chain itself, the chain begun from what was there, or the sum of both. */
+typedef enum into { FRESH, GOING_ON, ADDED } into;
+
 /* The first step makes the accumulators: from C, or of the products alone. */
-ALWAYS_INLINE void multiply_first(int rows, int vectors, steps at, const float *a, const float *b, vf sum[8][8], const float *c,
-                                  bool accumulate)
+ALWAYS_INLINE void multiply_first(int rows, int vectors, steps at, const float *a, const float *b, vf sum[8][8], const float *c, into how)
 {
     vf column[8];
     UNROLL(8) for (int v = 0; v < vectors; v++) column[v] = load(b + v * LANES);
@@ -48,7 +49,7 @@ ALWAYS_INLINE void multiply_first(int rows, int vectors, steps at, const float *
         vf x = splat(a[r * at.a_row]);
         UNROLL(8) for (int v = 0; v < vectors; v++)
         {
-            if (accumulate)
+            if (how == GOING_ON)
                 sum[r][v] = multiply_into(load(c + r * at.c_row + v * LANES), x, column[v]);
             else
                 sum[r][v] = x * column[v];
@@ -56,22 +57,25 @@ ALWAYS_INLINE void multiply_first(int rows, int vectors, steps at, const float *
     }
 }
 
-ALWAYS_INLINE void store_sums(int rows, int vectors, steps at, vf sum[8][8], float *c)
+ALWAYS_INLINE void store_sums(int rows, int vectors, steps at, vf sum[8][8], float *c, into how)
 {
     UNROLL(8) for (int r = 0; r < rows; r++)
     {
-        UNROLL(8) for (int v = 0; v < vectors; v++) store(c + r * at.c_row + v * LANES, sum[r][v]);
+        UNROLL(8) for (int v = 0; v < vectors; v++)
+        {
+            if (how == ADDED) sum[r][v] += load(c + r * at.c_row + v * LANES);
+            store(c + r * at.c_row + v * LANES, sum[r][v]);
+        }
     }
 }
 
 /* One tile. Its first step stands apart: accumulators that wait to be made leave the multipliers idle. Four steps a turn take 8 %
    fewer instructions than two, which counts where another program has the other half of the core; one and two more make up the
    depth. */
-ALWAYS_INLINE void multiply(int rows, int vectors, steps at, const float *a, const float *b, int64_t depth, float *c,
-                            bool accumulate)
+ALWAYS_INLINE void multiply(int rows, int vectors, steps at, const float *a, const float *b, int64_t depth, float *c, into how)
 {
     vf sum[8][8];
-    multiply_first(rows, vectors, at, a, b, sum, c, accumulate);
+    multiply_first(rows, vectors, at, a, b, sum, c, how);
     a += at.a_depth, b += at.b_depth;
     if ((depth - 1) & 1) {
         multiply_add(1, rows, vectors, at, a, b, sum);
@@ -85,24 +89,26 @@ ALWAYS_INLINE void multiply(int rows, int vectors, steps at, const float *a, con
         multiply_add(4, rows, vectors, at, a, b, sum);
         a += 4 * at.a_depth, b += 4 * at.b_depth;
     }
-    store_sums(rows, vectors, at, sum, c);
+    store_sums(rows, vectors, at, sum, c, how);
 }
 
-/* The two products of a panel `vectors` wide over `tiles` tiles, as functions of their own so that their loops get all registers:
-   S = K·Qᵀ (fresh), tiles of K side by side, and O += Vᵀ·P (not), tiles of V `next` floats apart. */
-#define PANEL_PRODUCTS(vectors)                                                                                         \
-    __attribute__((noinline)) static void scores_##vectors(const float *k, const float *q, int64_t depth, float *s,     \
-                                                           int64_t tiles)                                               \
-    {                                                                                                                   \
-        for (; tiles > 0; tiles--, k += depth * ROWS, s += ROWS * vectors * LANES)                                      \
-            multiply(ROWS, vectors, (steps){1, ROWS, vectors * LANES, vectors * LANES}, k, q, depth, s, false);         \
-    }                                                                                                                   \
-    __attribute__((noinline)) static void output_##vectors(const float *v, int64_t next, const float *p, int64_t depth, \
-                                                           float *o, int64_t tiles)                                     \
-    {                                                                                                                   \
-        for (; tiles > 0; tiles--, v += next, o += ROWS * vectors * LANES)                                              \
-            multiply(ROWS, vectors, (steps){1, ROWS, vectors * LANES, vectors * LANES}, v, p, depth, o, true);          \
+/* The products of a panel `vectors` wide over `tiles` tiles, as functions of their own so that their loops get all registers:
+   S = K·Qᵀ, tiles of K side by side, and O += Vᵀ·P, tiles of V `next` floats apart. */
+#define OUTPUT_PRODUCT(name, vectors, how)                                                                                         \
+    __attribute__((noinline)) static void name##_##vectors(const float *v, int64_t next, const float *p, int64_t depth, float *o, \
+                                                           int64_t tiles)                                                          \
+    {                                                                                                                              \
+        for (; tiles > 0; tiles--, v += next, o += ROWS * vectors * LANES)                                                         \
+            multiply(ROWS, vectors, (steps){1, ROWS, vectors * LANES, vectors * LANES}, v, p, depth, o, how);                      \
     }
+#define PANEL_PRODUCTS(vectors)                                                                                                    \
+    __attribute__((noinline)) static void scores_##vectors(const float *k, const float *q, int64_t depth, float *s, int64_t tiles) \
+    {                                                                                                                              \
+        for (; tiles > 0; tiles--, k += depth * ROWS, s += ROWS * vectors * LANES)                                                 \
+            multiply(ROWS, vectors, (steps){1, ROWS, vectors * LANES, vectors * LANES}, k, q, depth, s, FRESH);                    \
+    }                                                                                                                              \
+    OUTPUT_PRODUCT(output, vectors, ADDED)                                                                                         \
+    OUTPUT_PRODUCT(extend, vectors, GOING_ON)
 
 /* One vector wide, and only for lanes that see the key: key is that of depth 0, a lane sees [begin, end). What a lane does not
    see reaches it in no way, not even as a NaN. */

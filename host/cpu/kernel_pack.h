@@ -111,20 +111,35 @@ ALWAYS_INLINE int64_t row_offset(const attend_cpu_task *task, const attend_cpu_r
     return at.query * rows->stride + at.head * rows->head_stride;
 }
 
-/* What the row's queries are multiplied by: scores then come out in units of log2. Elements are made of plain
-   dot products: scaling after the sum costs each score a rounding of its own, which averages out where a query's would not. */
-ALWAYS_INLINE float row_scale(const attend_cpu_task *task, int64_t row)
+/* How dot products of a row become exponents of two: queries are multiplied by a power of two, which is exact, and scores by a unit from 1 to 2 as
+   they become weights. So a dot product rounds no more than its terms force, and nothing where they have few bits. */
+typedef struct row_scale {
+    float power, unit;
+} row_scale;
+
+ALWAYS_INLINE row_scale row_scale_of(const attend_cpu_task *task, int64_t row)
 {
-    return task->elements ? 1 : task->heads[place_of(task, row).head].scale * ATTEND_CPU_LOG2E;
+    if (task->elements) return (row_scale){1, (float)ATTEND_LOG2E}; /* which scale the plain products themselves */
+    const float scale = (float)(task->heads[place_of(task, row).head].scale * ATTEND_LOG2E);
+    uint32_t bits;
+    memcpy(&bits, &scale, sizeof bits);
+    if (!(bits & 0x7f800000)) return (row_scale){scale, 1}; /* 0, or hardly more */
+    const uint32_t power = bits & 0xff800000, unit = (bits & 0x7fffff) | 0x3f800000;
+    row_scale s;
+    memcpy(&s.power, &power, sizeof power);
+    memcpy(&s.unit, &unit, sizeof unit);
+    return s;
 }
 
-/* LANES queries from `row` on, `count` of them real, times their scale, as [head_dim][step] with the rows as lanes. */
-ALWAYS_INLINE void pack_queries(const attend_cpu_task *task, int64_t row, int64_t count, float *q, int64_t step)
+/* LANES queries from `row` on, `count` of them real, times their power of two, as [head_dim][step] with the rows as lanes; and the units
+   of their scores. */
+ALWAYS_INLINE void pack_queries(const attend_cpu_task *task, int64_t row, int64_t count, float *q, int64_t step, float *unit)
 {
     int64_t d = task->problem->head_dim, offset[LANES];
     vf scale;
     for (int i = 0; i < LANES; i++) {
-        scale[i] = i < count ? row_scale(task, row + i) : 0;
+        const row_scale s = i < count ? row_scale_of(task, row + i) : (row_scale){0, 1};
+        scale[i] = s.power, unit[i] = s.unit;
         offset[i] = i < count ? row_offset(task, &task->q, row + i) : 0;
     }
     for (int64_t c = 0; c < d; c += LANES) {

@@ -15,26 +15,31 @@
 /* Adding and subtracting it rounds |x| < 2^22 to an integer, which is then in the low bits. */
 #define ROUNDER 0x1.8p23f
 
-/* How scores become weights, 2^(s - reference). */
+/* How scores become weights, 2^(score·unit - reference). */
 typedef struct weigher {
-    vf base;  /* what is taken from scores beforehand; 0 for a usual reference */
-    vf least; /* scores up to this weigh 0 */
-    vf shift; /* ROUNDER less the reference: score + shift is n = the score's integer less the reference, in the low bits */
+    vf far;   /* what scores are multiplied by beforehand; 1 for a usual reference */
+    vf base;  /* what is then taken from them; 0 for a usual reference */
+    vf unit;  /* what they are multiplied by to become exponents x */
+    vf least; /* exponents up to this weigh 0 */
+    vf shift; /* ROUNDER less the reference: x + shift is n = the exponent's integer less the reference, in the low bits */
 } weigher;
 
-/* reference: an integer, at most SLACK below the scores. A large one would push the shift out of its binade, so it goes beforehand. */
-ALWAYS_INLINE weigher weigher_of(vf reference)
+/* reference: an integer, at most SLACK below the exponents. A large one would push the shift out of its binade, so it goes beforehand. */
+ALWAYS_INLINE weigher weigher_of(vf reference, vf unit)
 {
     vi usual = (reference < splat(0x1p21f)) & (reference > splat(-0x1p21f));
-    vf near = choose(usual, reference, splat(0));
-    return (weigher){choose(usual, splat(0), reference), near + splat(LEAST), splat(ROUNDER) - near};
+    vf near = choose(usual, reference, splat(0)), one = splat(1);
+    return (weigher){choose(usual, one, unit), choose(usual, splat(0), reference), choose(usual, unit, one), near + splat(LEAST),
+                     splat(ROUNDER) - near};
 }
 
-/* The weight of a score less the base. n and r = score - (n + reference), |r| <= 1/2, are exact; then a polynomial for 2^r (relative error
+ALWAYS_INLINE vf without_base(vf score, const weigher *w) { return multiply_into(-w->base, score, w->far); }
+
+/* The weight of a score without its base. n and r = x - (n + reference), |r| <= 1/2, are exact; then a polynomial for 2^r (relative error
    2^-25.5), and n added to its exponent. `least` and below give exactly 0; a NaN stays. */
 ALWAYS_INLINE vf weigh(vf score, const weigher *w)
 {
-    vf x = maximum(w->least, score);
+    vf x = maximum(w->least, score * w->unit);
     vf shifted = x + w->shift;
     vf r = x - (shifted - w->shift);
     vf y = splat(0x1.470b48p-13f);
@@ -50,7 +55,7 @@ ALWAYS_INLINE vf weigh(vf score, const weigher *w)
 /* 2^x for x <= 2^6; LEAST and below give exactly 0; a NaN stays. */
 ALWAYS_INLINE vf exp2_vector(vf x)
 {
-    const weigher plain = {splat(0), splat(LEAST), splat(ROUNDER)};
+    const weigher plain = {splat(1), splat(0), splat(1), splat(LEAST), splat(ROUNDER)};
     return weigh(x, &plain);
 }
 
