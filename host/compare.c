@@ -9,29 +9,43 @@
 #include <stdlib.h>
 #include <string.h>
 
+static double baseline_factor(attend_dtype dtype) { return dtype == ATTEND_F32 ? 1.5 : 1; }
+
+/* By Satterthwaite, the sum of squares of n_i errors of size a_i scatters as that of (Σa²)² / Σa⁴ errors of one size. */
 double attend_quality_ratio(const attend_group *g, attend_dtype dtype)
 {
     if (g->elements == 0) return 0;
-    double n = (double)g->elements, u = attend_unit_roundoff(dtype), chance = 1 + 4 / sqrt((double)g->rows);
-    double forced = (dtype == ATTEND_F32 ? 1.5 : 1) * sqrt(g->baseline / n) + 0.1 * u * sqrt(g->expected / n);
+    double n = (double)g->elements, u = attend_unit_roundoff(dtype);
+    double rows = g->allowed_squared > 0 ? g->allowed * g->allowed / g->allowed_squared : 1, chance = 1 + 4 / sqrt(rows);
+    double forced = baseline_factor(dtype) * sqrt(fmax(g->baseline, g->spread) / n) + 0.1 * u * sqrt(g->expected / n);
     double fp32 = 0x1p-24 * sqrt(g->magnitude / n);
     double rms = sqrt(g->error / n);
     return isnan(rms) ? INFINITY : rms / (chance * (forced + fp32) + attend_half_least(dtype));
 }
 
-void attend_group_element(attend_group *g, double error, double baseline, double expected, double magnitude)
+void attend_group_element(attend_group *g, double error, double baseline, double spread, double expected, double magnitude)
 {
     g->error += error * error;
     g->baseline += (baseline - expected) * (baseline - expected);
+    g->spread += spread;
     g->expected += expected * expected;
     g->magnitude += magnitude * magnitude;
     g->elements++;
 }
 
+void attend_group_add_row(attend_group *to, attend_group *row, attend_dtype dtype)
+{
+    double factor = baseline_factor(dtype), u = attend_unit_roundoff(dtype);
+    row->allowed = factor * factor * row->spread + 0.01 * u * u * row->expected + 0x1p-48 * row->magnitude;
+    row->allowed_squared = row->allowed * row->allowed;
+    attend_group_add(to, row);
+}
+
 void attend_group_add(attend_group *to, const attend_group *from)
 {
     to->error += from->error, to->baseline += from->baseline, to->expected += from->expected, to->magnitude += from->magnitude;
-    to->elements += from->elements, to->rows += from->rows;
+    to->spread += from->spread, to->elements += from->elements;
+    to->allowed += from->allowed, to->allowed_squared += from->allowed_squared;
 }
 
 typedef struct comparing {
@@ -65,7 +79,7 @@ static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_re
 {
     comparing *c = job;
     const attend_tensor *out = &c->args->out;
-    attend_group sums = {.rows = 1};
+    attend_group sums = {0};
     double worst_ratio = -1, max_error = 0;
     attend_element worst = {0};
     bool finite = true;
@@ -77,14 +91,14 @@ static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_re
         attend_note_worst(error == 0 ? 0 : error / bound, (attend_element){b, h, i, column, actual, expected, bound},
                           &worst_ratio, &worst);
         max_error = isnan(error) ? INFINITY : fmax(max_error, error);
-        attend_group_element(&sums, error, row->baseline[column], expected, row->magnitude[column]);
+        attend_group_element(&sums, error, row->baseline[column], row->spread[column], expected, row->magnitude[column]);
     }
 #pragma omp critical(attend_compare)
     {
         attend_note_worst(worst_ratio, worst, &c->result->bound_ratio, &c->result->worst);
         c->result->max_error = fmax(c->result->max_error, max_error);
         c->reference_finite &= finite;
-        attend_group_add(&c->tiles[(b * c->problem->num_heads + h) * c->tiles_a_head + i / ATTEND_TILE_ROWS], &sums);
+        attend_group_add_row(&c->tiles[(b * c->problem->num_heads + h) * c->tiles_a_head + i / ATTEND_TILE_ROWS], &sums, c->problem->dtype);
         compare_lse(c, b, h, i, row);
     }
 }

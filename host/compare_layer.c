@@ -134,16 +134,16 @@ static bool judge_end_to_end(const attend_problem *p, const attend_tensor *actua
     bool finite = true;
     int64_t rows = attend_rows_q(p);
     for (int64_t t = 0; t < attend_tensor_batch(p) * rows; t++) {
-        attend_group row = {.rows = 1};
+        attend_group row = {0};
         for (int64_t c = 0; c < p->output_size; c++) {
             int64_t at = t * p->output_size + c;
             double expected = ((double *)exact->out.data)[at], baseline = ((double *)rounded->out.data)[at];
-            double error = fabs(actual_at(actual, t / rows, t % rows, c) - expected);
-            attend_group_element(&row, error, baseline, expected, ((double *)exact->magnitude.data)[at]);
+            double error = fabs(actual_at(actual, t / rows, t % rows, c) - expected), spread = (baseline - expected) * (baseline - expected);
+            attend_group_element(&row, error, baseline, spread, expected, ((double *)exact->magnitude.data)[at]);
             result->max_error = isnan(error) ? INFINITY : fmax(result->max_error, error);
             finite &= isfinite(expected) != 0;
         }
-        attend_group_add(&tile, &row);
+        attend_group_add_row(&tile, &row, p->dtype);
         if ((t + 1) % rows % ATTEND_TILE_ROWS && (t + 1) % rows) continue;
         result->quality_ratio = fmax(result->quality_ratio, attend_quality_ratio(&tile, p->dtype));
         attend_group_add(&tensor, &tile);

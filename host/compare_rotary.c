@@ -33,6 +33,7 @@ static void judge_row(judging *j, const attend_turning *side, int64_t first_head
     const attend_dtype dtype = j->problem->dtype;
     int64_t d = from->shape[3], at = b * to->stride[0] + i * to->stride[1] + h * to->stride[2];
     double *y = memory, *bound = memory + d, *magnitude = memory + 2 * d;
+    attend_group row = {0};
     for (int64_t c = 0; c < d; c++) y[c] = attend_load(from, b * from->stride[0] + i * from->stride[1] + h * from->stride[2] + c), bound[c] = 0;
     attend_reference_turn(&j->turn, d, &side->weight, &side->bias, attend_place(&j->places, b, i), y, bound);
     fill_magnitudes(&j->turn, d, y, magnitude);
@@ -43,9 +44,10 @@ static void judge_row(judging *j, const attend_turning *side, int64_t first_head
         attend_note_worst(error == 0 ? 0 : error / bound[c], (attend_element){b, first_head + h, i, c, actual, y[c], bound[c]}, &j->result->bound_ratio,
                           &j->result->worst);
         j->result->max_error = isnan(error) ? INFINITY : fmax(j->result->max_error, error);
-        attend_group_element(tile, error, attend_round(y[c], dtype), y[c], magnitude[c]);
+        double baseline = attend_round(y[c], dtype);
+        attend_group_element(&row, error, baseline, (baseline - y[c]) * (baseline - y[c]), y[c], magnitude[c]);
     }
-    tile->rows++;
+    attend_group_add_row(tile, &row, dtype);
 }
 
 /* All rows of one head of one entry. */
@@ -67,7 +69,7 @@ static void judge_head(judging *j, const attend_turning *side, int64_t first_hea
 
 static attend_status judge(const attend_problem *p, const attend_rotary_args *args, attend_watch *watch, attend_rotary_comparison *result)
 {
-    judging j = {p, attend_rotary_turn(p, args), attend_rotary_places(p, args), result, {.rows = 0}, true};
+    judging j = {p, attend_rotary_turn(p, args), attend_rotary_places(p, args), result, {.elements = 0}, true};
     attend_turning sides[2];
     double *memory = malloc((size_t)p->head_dim * 3 * sizeof *memory);
     if (!memory) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's copy of a head");

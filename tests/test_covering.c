@@ -50,8 +50,37 @@ static void every_pair_is_within_the_rules(void **state)
     free(cases);
 }
 
+/* Needles that are hardly one: queries as for a scale of 1, of which each key has the same few bits. So products are exact where queries are
+   not rounded beforehand, weights take few values, and their roundings add up along one chain. The first is what scripts/demo prints. */
+static void faint_needles_are_within_the_rules(void **state)
+{
+    (void)state;
+    static const attend_problem shapes[] = {
+        {.seqlen_q = 300, .seqlen_k = 1000, .num_heads = 2, .head_dim = 64, .causal = ATTEND_CAUSAL_BOTTOM_RIGHT},
+        {.seqlen_q = 200, .seqlen_k = 20, .num_heads = 1, .head_dim = 128, .causal = ATTEND_CAUSAL_TOP_LEFT},
+        {.seqlen_q = 64, .seqlen_k = 20, .num_heads = 1, .head_dim = 128, .causal = ATTEND_CAUSAL_TOP_LEFT},
+        {.seqlen_q = 100, .seqlen_k = 20, .num_heads = 1, .head_dim = 128},
+        {.seqlen_q = 4, .seqlen_k = 1000, .num_heads = 1, .head_dim = 128},
+    };
+    const int count = sizeof shapes / sizeof *shapes, last = getenv("ATTEND_TEST_SHORT") ? 4 : count * 4;
+    attend_context *context = test_context();
+    for (int i = 0; i < last; i++) {
+        test_case c = {.problem = shapes[i % count], .values = ATTEND_VALUES_NEEDLE, .seed = (uint64_t)i + 1};
+        test_fixture f;
+        c.problem.batch = 1;
+        test_fixture_make(&f, &c);
+        attend_problem plain = f.problem;
+        plain.softmax_scale = 1;
+        attend_values_fill(c.values, c.seed, &plain, &f.q.tensor, &f.k.tensor, &f.v.tensor);
+        test_fixture_run(&f, context);
+        test_fixture_check(&f);
+        test_fixture_free(&f);
+    }
+    attend_context_destroy(context);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_pair_is_within_the_rules)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_pair_is_within_the_rules), cmocka_unit_test(faint_needles_are_within_the_rules)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -84,7 +84,7 @@ static void run_cases(attend_context *context)
                     test_fixture_run(&f, context);
                 else
                     model_run(MODEL_CORRECT, &f.problem, &f.args);
-                quality += test_fixture_check_bounds(&f).quality_ratio;
+                quality += test_fixture_check(&f).quality_ratio;
                 test_fixture_free(&f);
                 count++;
             }

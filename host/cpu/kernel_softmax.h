@@ -59,10 +59,12 @@ ALWAYS_INLINE vf exp2_vector(vf x)
     return weigh(x, &plain);
 }
 
-/* 2^x for integers x <= 0; under LEAST, and for x = -infinity: 0. */
+/* 2^x for integers x <= 0, as exact as floats go down; for x = -infinity: 0. Sums of weights up to 2^SLACK may wait to be multiplied. */
 ALWAYS_INLINE vf power_of_two(vf x)
 {
-    return (vf)(((vi)(maximum(splat(LEAST), x) + splat(ROUNDER)) << 23) + splat_int(127 << 23));
+    vf whole = maximum(splat(2 * LEAST), x), half = (whole * splat(0.5f) + splat(ROUNDER)) - splat(ROUNDER);
+    vi a = (vi)(half + splat(ROUNDER)) << 23, b = (vi)(whole - half + splat(ROUNDER)) << 23;
+    return (vf)(a + splat_int(127 << 23)) * (vf)(b + splat_int(127 << 23));
 }
 
 /* The least integer at or above x. */

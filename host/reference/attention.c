@@ -146,10 +146,10 @@ int64_t attend_reference_scratch(const attend_problem *p, int64_t seqlen_k) { re
 typedef struct row_work {
     int64_t head, query;
     double *p;     /* scores, then weights exp(s - max), zero where not visible */
-    double *delta; /* Σ_c |q_c||k_jc|, then the error that the score may have */
+    double *delta; /* Σ_c |q_c||k_jc|, then the error that the score may have; of a score of -infinity none */
     bool *sees;
     double max, max_magnitude, sum; /* of the visible scores, their absolute values, their weights; the latter two with the sink */
-    double sink;                    /* its weight */
+    double sink, lse;               /* the sink's share, at most 1 */
     int64_t count;                  /* of the visible keys */
 } row_work;
 
@@ -185,15 +185,20 @@ static void score(const attend_reference_keys *keys, const double *q, row_work *
         finish_score(keys, w, j, scale);
         w->count++;
         w->max = fmax(w->max, w->p[j]); /* a NaN among the scores reaches the sum, and with it the whole row */
-        w->max_magnitude = fmax(w->max_magnitude, fabs(w->p[j]));
+        if (w->p[j] == -INFINITY)
+            w->delta[j] = 0; /* a key of infinite size: it weighs 0, whatever rounds */
+        else
+            w->max_magnitude = fmax(w->max_magnitude, fabs(w->p[j]));
     }
     for (int64_t j = 0; j < n; j++) {
         w->p[j] = w->sees[j] ? exp(w->p[j] - w->max) : 0;
         w->sum += w->p[j];
     }
     double sink = p->sinks ? by_head(&keys->args->sinks, w->head) : -INFINITY;
-    w->sink = exp(sink - w->max);
-    if (p->sinks && sink != -INFINITY) w->sum += w->sink, w->max_magnitude = fmax(w->max_magnitude, fabs(sink));
+    double top = fmax(w->max, sink), all = w->sum * exp(w->max - top) + exp(sink - top);
+    w->lse = top + log(all), w->sink = exp(sink - top) / all;
+    w->sum += exp(sink - w->max); /* infinite beside a sink that leaves the keys less than e^-709 */
+    if (sink != -INFINITY) w->max_magnitude = fmax(w->max_magnitude, fabs(sink));
 }
 
 /* The relative error that the weight of a key may have before it is divided by their sum. */
@@ -229,65 +234,124 @@ static void bound_row(const attend_reference_keys *keys, const row_work *w, doub
     }
     if (p->sinks) {
         double eta = sink_error(w);
-        weighted_eta += w->sink / w->sum * eta;
-        largest_eta = fmax(largest_eta, eta);
+        weighted_eta += w->sink * eta;
+        largest_eta = fmax(largest_eta, eta), largest_p = fmax(largest_p, w->sink);
     }
     for (int64_t c = 0; c < p->head_dim_v; c++) {
-        row->bound[c] += fabs(row->out[c]) * (weighted_eta + (m + 8) * epsilon + u) + attend_half_least(p->dtype);
+        double underflow = largest_p * (0x1p-125 * absolute_v[c] + 0x1p-149 * m);
+        row->bound[c] += fabs(row->out[c]) * (weighted_eta + (m + 8) * epsilon + u) + underflow + attend_half_least(p->dtype);
         if (p->dtype == ATTEND_F16) row->bound[c] += 0x1p-25 * largest_p * absolute_v[c];
+        row->magnitude[c] += underflow / epsilon;
     }
     row->lse_bound = lse_error(w, largest_eta, row->lse);
 }
 
-/* Rule 2 for 16-bit dtypes: fp64, but the weights are rounded before they meet V, and so is the result. */
-static void baseline_rounded(const attend_reference_keys *keys, const row_work *w, attend_reference_row *row)
+/* Neighbours of one score, whose weights round alike: what their common error is multiplied by, column by column. */
+typedef struct alike {
+    double score, square, *sums; /* square: of that error */
+} alike;
+
+static void end_alike(const alike *a, int64_t columns, double *spread)
 {
-    const attend_problem *p = keys->problem;
-    for (int64_t c = 0; c < p->head_dim_v; c++) row->baseline[c] = 0;
-    for (int64_t j = 0; j < keys->seqlen_k; j++) {
-        if (!w->sees[j]) continue;
-        double weight = attend_round(w->p[j], p->dtype) / w->sum;
-        for (int64_t c = 0; c < p->head_dim_v; c++) row->baseline[c] += weight * keys->v[j * p->head_dim_v + c];
-    }
-    for (int64_t c = 0; c < p->head_dim_v; c++) row->baseline[c] = attend_round(row->baseline[c], p->dtype);
+    for (int64_t c = 0; c < columns; c++) spread[c] += a->square * (a->sums[c] * a->sums[c]), a->sums[c] = 0;
 }
 
-/* The naive algorithm's score, in fp32 throughout. */
-static float naive_score(const attend_reference_keys *keys, const row_work *w, int64_t j, float dot)
+static void begin_alike(alike *a, double score, double square, int64_t columns, double *spread)
+{
+    if (score == a->score) return;
+    end_alike(a, columns, spread);
+    a->score = score, a->square = square;
+}
+
+/* Rule 2 for 16-bit dtypes: fp64, but the weights are rounded before they meet V, and so is the result. */
+static void baseline_rounded(const attend_reference_keys *keys, const row_work *w, double *sums, attend_reference_row *row)
+{
+    const attend_problem *p = keys->problem;
+    alike same = {.sums = sums};
+    for (int64_t c = 0; c < p->head_dim_v; c++) row->baseline[c] = sums[c] = 0;
+    for (int64_t j = 0; j < keys->seqlen_k; j++) {
+        if (!w->sees[j]) continue;
+        double weight = attend_round(w->p[j], p->dtype) / w->sum, off = weight - w->p[j] / w->sum;
+        begin_alike(&same, w->p[j], off * off, p->head_dim_v, row->spread);
+        for (int64_t c = 0; c < p->head_dim_v; c++) {
+            double v = keys->v[j * p->head_dim_v + c];
+            row->baseline[c] += weight * v;
+            sums[c] += v;
+        }
+    }
+    end_alike(&same, p->head_dim_v, row->spread);
+    for (int64_t c = 0; c < p->head_dim_v; c++) {
+        double off = attend_round(row->out[c], p->dtype) - row->out[c];
+        row->baseline[c] = attend_round(row->baseline[c], p->dtype);
+        row->spread[c] += off * off;
+    }
+}
+
+/* The naive algorithm's score, in fp32 throughout. *square: Σ of the squares of the dot product's roundings, then of the score's. */
+static float naive_score(const attend_reference_keys *keys, const row_work *w, int64_t j, float dot, float *square)
 {
     const attend_problem *p = keys->problem;
     added t = added_terms(keys, w->head, w->query, j);
-    float s = dot * (float)scale_of(keys, w->head);
-    if (p->softcap > 0) s = p->softcap * tanhf(s / p->softcap);
+    double scale = scale_of(keys, w->head), exact = dot * scale, slope = scale;
+    float s = dot * (float)scale;
+    if (p->softcap > 0) {
+        double bent = tanh(exact / p->softcap);
+        s = p->softcap * tanhf(s / p->softcap);
+        exact = p->softcap * bent, slope *= 1 - bent * bent;
+    }
     if (p->alibi) s += (float)t.alibi;
     if (p->relative_buckets) s += (float)t.relative;
-    return p->bias_axes ? s + (float)t.bias : s;
+    if (p->bias_axes) s += (float)t.bias;
+    exact += t.alibi + t.relative + t.bias;
+    *square = s == -INFINITY ? 0 : (float)(slope * slope * *square + (s - exact) * (s - exact));
+    return s;
 }
 
-/* Rule 2 for fp32: the naive algorithm in fp32, three plain loops and libm's functions. */
-static void baseline_naive(const attend_reference_keys *keys, const double *q, const row_work *w, float *s, float *o,
+/* Rule 2 for fp32: the naive algorithm in fp32, three plain loops and libm's functions; and what each of its steps rounds. */
+static void baseline_naive(const attend_reference_keys *keys, const double *q, const row_work *w, float *s, double *sums, float *o,
                            attend_reference_row *row)
 {
     const attend_problem *p = keys->problem;
+    alike same = {.score = INFINITY, .sums = sums};
     int64_t n = keys->seqlen_k, dv = p->head_dim_v;
-    float max = -INFINITY, sum = 0;
-    for (int64_t j = 0; j < n; j++) s[j] = 0;
+    float max = -INFINITY, sum = 0, *square = s + n;
+    for (int64_t j = 0; j < n; j++) s[j] = square[j] = 0;
     for (int64_t c = 0; c < p->head_dim; c++)
-        for (int64_t j = 0; j < n; j++) s[j] += (float)q[c] * keys->k32[c * n + j];
+        for (int64_t j = 0; j < n; j++) {
+            double exact = s[j] + q[c] * keys->k[c * n + j];
+            s[j] += (float)q[c] * keys->k32[c * n + j];
+            float off = (float)(s[j] - exact);
+            square[j] += off * off;
+        }
     for (int64_t j = 0; j < n; j++) {
         if (!w->sees[j]) continue;
-        s[j] = naive_score(keys, w, j, s[j]);
+        s[j] = naive_score(keys, w, j, s[j], &square[j]);
         max = fmaxf(max, s[j]);
     }
-    for (int64_t c = 0; c < dv; c++) o[c] = 0;
+    for (int64_t c = 0; c < dv; c++) o[c] = 0, sums[c] = 0;
     for (int64_t j = 0; j < n; j++) {
         if (!w->sees[j]) continue;
         float weight = expf(s[j] - max);
+        double off = weight - exp((double)s[j] - max), lost = (double)sum + weight;
         sum += weight;
-        for (int64_t c = 0; c < dv; c++) o[c] += weight * keys->v32[j * dv + c];
+        lost = sum - lost;
+        begin_alike(&same, s[j], (double)weight * weight * square[j] + off * off, dv, row->spread);
+        for (int64_t c = 0; c < dv; c++) {
+            double v = keys->v[j * dv + c], step = o[c] + weight * v;
+            o[c] += weight * keys->v32[j * dv + c];
+            step = o[c] - step - row->out[c] * lost; /* numerator and normaliser round together: of a constant V alike */
+            sums[c] += v - row->out[c];
+            row->spread[c] += step * step;
+        }
     }
+    end_alike(&same, dv, row->spread);
     if (p->sinks) sum += expf((float)by_head(&keys->args->sinks, w->head) - max);
-    for (int64_t c = 0; c < dv; c++) row->baseline[c] = o[c] / sum;
+    for (int64_t c = 0; c < dv; c++) {
+        double exact = (double)o[c] / sum;
+        float rounded = o[c] / sum;
+        row->baseline[c] = rounded;
+        row->spread[c] = row->spread[c] / ((double)sum * sum) + (rounded - exact) * (rounded - exact);
+    }
 }
 
 void attend_reference_attend(const attend_reference_keys *keys, int64_t head, int64_t query, const double *q, double *scratch,
@@ -297,7 +361,7 @@ void attend_reference_attend(const attend_reference_keys *keys, int64_t head, in
     int64_t n = keys->seqlen_k, dv = p->head_dim_v;
     row_work w = {.head = head, .query = query, .p = scratch, .delta = scratch + n, .sees = (bool *)(scratch + 2 * n)};
     double *spare = scratch + 3 * n;
-    for (int64_t c = 0; c < dv; c++) row->out[c] = row->bound[c] = row->baseline[c] = row->magnitude[c] = 0;
+    for (int64_t c = 0; c < dv; c++) row->out[c] = row->bound[c] = row->baseline[c] = row->spread[c] = row->magnitude[c] = 0;
     row->lse = -INFINITY, row->lse_bound = 0;
     if (query >= keys->seqlen_q) return; /* padding: zeros */
     score(keys, q, &w);
@@ -307,12 +371,12 @@ void attend_reference_attend(const attend_reference_keys *keys, int64_t head, in
     }
     for (int64_t j = 0; j < n; j++)
         for (int64_t c = 0; w.sees[j] && c < dv; c++) row->out[c] += w.p[j] / w.sum * keys->v[j * dv + c];
-    row->lse = w.max + log(w.sum);
+    row->lse = w.lse;
     bound_row(keys, &w, spare, row);
     if (p->dtype == ATTEND_F32)
-        baseline_naive(keys, q, &w, (float *)w.delta, (float *)spare, row);
+        baseline_naive(keys, q, &w, (float *)w.delta, spare, (float *)(spare + dv), row);
     else
-        baseline_rounded(keys, &w, row);
+        baseline_rounded(keys, &w, spare, row);
 }
 
 void attend_reference_weigh(const attend_reference_keys *keys, int64_t head, int64_t query, const double *q, double *scratch,
@@ -335,6 +399,6 @@ void attend_reference_weigh(const attend_reference_keys *keys, int64_t head, int
         w.p[j] = w.sees[j] ? w.p[j] / w.sum : 0;
     }
     weights->count = w.count;
-    weights->sink = sinks ? w.sink / w.sum : 0, weights->sink_error = sink_error(&w);
-    weights->sum_error = lse_error(&w, largest, w.max + log(w.sum));
+    weights->sink = w.sink, weights->sink_error = sink_error(&w);
+    weights->sum_error = lse_error(&w, largest, w.lse);
 }

@@ -38,7 +38,8 @@ typedef struct attend_reference_row {
     double *out;
     double *bound;     /* rule 1 */
     double *baseline;  /* rule 2: rounded only where the dtype forces it; fp32: the naive fp32 algorithm */
-    double *magnitude; /* Σ_j p_ij |v_jc|: the size of what is summed */
+    double *spread;    /* Σ of the squares of the baseline's roundings, each as it reaches the element: what the square of its error is expected to be */
+    double *magnitude; /* Σ_j p_ij |v_jc|, the size of what is summed; and what ε of is the underflow of rule 1 */
     double lse, lse_bound;
 } attend_reference_row;
 

@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One thread's memory: a query, scratch, and the four arrays of a row. */
+/* One thread's memory: a query, scratch, and the five arrays of a row. */
 static double *worker_memory(const attend_problem *p)
 {
-    int64_t doubles = p->head_dim + attend_reference_scratch(p, p->seqlen_k) + 4 * p->head_dim_v;
+    int64_t doubles = p->head_dim + attend_reference_scratch(p, p->seqlen_k) + 5 * p->head_dim_v;
     return malloc((size_t)doubles * sizeof(double));
 }
 
@@ -20,7 +20,8 @@ static void one_row(const attend_reference_keys *keys, int64_t h, int64_t i, dou
     int64_t b = p->packed ? 0 : keys->batch, place = keys->first_q + i; /* in the tensors */
     double *scratch = memory + p->head_dim, *arrays = scratch + attend_reference_scratch(p, p->seqlen_k);
     int64_t dv = p->head_dim_v;
-    attend_reference_row row = {.out = arrays, .bound = arrays + dv, .baseline = arrays + 2 * dv, .magnitude = arrays + 3 * dv};
+    attend_reference_row row = {.out = arrays, .bound = arrays + dv, .baseline = arrays + 2 * dv, .magnitude = arrays + 3 * dv,
+                                .spread = arrays + 4 * dv};
     for (int64_t c = 0; c < p->head_dim && i < keys->seqlen_q; c++) /* q past its length is never read */
         memory[c] = attend_load(q, b * q->stride[0] + place * q->stride[1] + h * q->stride[2] + c * q->stride[3]);
     attend_reference_attend(keys, h, i, memory, scratch, &row);
