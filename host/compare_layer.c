@@ -162,8 +162,8 @@ static attend_status compare_end_to_end(const attend_problem *p, const attend_la
     attend_reference_layer exact, rounded = {0};
     attend_watch *watch = &judge->watch;
     attend_tensor actual = one_head(&args->out);
-    bool complete = attend_reference_run_layer(p, w, &inputs, false, judge->threads, watch, &exact) &&
-                    (!attend_watch_goes_on(watch) || attend_reference_run_layer(p, w, &inputs, true, judge->threads, watch, &rounded));
+    bool complete = attend_reference_run_layer(p, w, &inputs, ATTEND_REFERENCE_EXACT, judge->threads, watch, &exact) &&
+                    (!attend_watch_goes_on(watch) || attend_reference_run_layer(p, w, &inputs, ATTEND_REFERENCE_BASELINE, judge->threads, watch, &rounded));
     bool finite = complete && attend_watch_goes_on(watch) && judge_end_to_end(p, &actual, &exact, &rounded, result);
     attend_reference_free_layer(&exact);
     attend_reference_free_layer(&rounded);

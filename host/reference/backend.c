@@ -1,4 +1,4 @@
-/* The reference as a device of its own: exact fp64 results, rounded once to storage. */
+/* The reference as a device of its own: exact fp64 results, rounded once to storage; a layer's stage by stage, as callers see them. */
 #include "../absolute.h"
 #include "../arguments.h"
 #include "../backend.h"
@@ -87,7 +87,7 @@ static attend_status layer_forward(attend_plan *plan, const attend_layer_args *a
     ATTEND_TRY(attend_lists_check(p, &lists));
     const attend_places places = attend_layer_places(p, args);
     ATTEND_TRY(attend_absolute_check(p, &places));
-    bool complete = attend_reference_run_layer(p, &plan->weights, args, false, threads_of(plan), watch, &layer);
+    bool complete = attend_reference_run_layer(p, &plan->weights, args, ATTEND_REFERENCE_STORED, threads_of(plan), watch, &layer);
     if (complete && attend_watch_goes_on(watch)) {
         attend_tensor out = args->out;
         out.rank = 4, out.shape[2] = 1, out.shape[3] = p->output_size, out.stride[2] = 0, out.stride[3] = 1;

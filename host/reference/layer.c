@@ -1,5 +1,4 @@
-/* A whole layer by its definition: three projections, attention, one more projection. Either exact, nothing rounded between the
-   stages, or as the baseline of rule 2, which rounds wherever the storage dtype forces it. */
+/* A whole layer by its definition: three projections, attention, one more projection. */
 #include "reference.h"
 #include "../arguments.h"
 #include "../problem.h"
@@ -31,23 +30,31 @@ static bool allocate(attend_tensor *t, int64_t batch, int64_t seqlen, int64_t he
 
 typedef struct attention_job {
     const attend_reference_layer *layer;
-    bool rounded;
+    attend_reference_rounding rounding;
+    attend_dtype dtype;
     int64_t columns;
 } attention_job;
+
+static void round_all(double *y, int64_t count, attend_dtype dtype)
+{
+    for (int64_t i = 0; i < count; i++) y[i] = attend_round(y[i], dtype);
+}
 
 static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_reference_row *row)
 {
     const attention_job *j = job;
     const attend_tensor *heads = &j->layer->heads, *lse = &j->layer->lse;
     int64_t at = b * heads->stride[0] + i * heads->stride[1] + h * heads->stride[2];
-    memcpy((double *)heads->data + at, j->rounded ? row->baseline : row->out, (size_t)j->columns * sizeof(double));
+    double *to = (double *)heads->data + at;
+    memcpy(to, j->rounding == ATTEND_REFERENCE_BASELINE ? row->baseline : row->out, (size_t)j->columns * sizeof(double));
+    if (j->rounding == ATTEND_REFERENCE_STORED) round_all(to, j->columns, j->dtype);
     if (lse->data) attend_store(lse, b * lse->stride[0] + h * lse->stride[1] + i * lse->stride[2], row->lse);
 }
 
 /* What the stages of one run share. */
 typedef struct running {
     const attend_problem *problem;
-    bool rounded;
+    attend_reference_rounding rounding;
     int threads;
     attend_watch *watch;
 } running;
@@ -55,17 +62,20 @@ typedef struct running {
 static bool project(const running *run, int index, const attend_tensor *x, const attend_tensor *weight, const attend_tensor *bias,
                     const attend_tensor *y, double *magnitude)
 {
-    attend_reference_projection to = {
-        .exact = run->rounded ? NULL : y->data, .baseline = run->rounded ? y->data : NULL, .magnitude = magnitude};
+    const bool baseline = run->rounding == ATTEND_REFERENCE_BASELINE;
+    attend_reference_projection to = {.exact = baseline ? NULL : y->data, .baseline = baseline ? y->data : NULL, .magnitude = magnitude};
     attend_watch_stage(run->watch, run->watch->work.projections[index], x->shape[0] * x->shape[1]);
     return attend_reference_project(x, weight, bias, run->problem->dtype, run->threads, run->watch, &to);
 }
 
+static int64_t elements(const attend_tensor *t) { return t->shape[0] * t->shape[1] * t->shape[2] * t->shape[3]; }
+
 bool attend_reference_run_layer(const attend_problem *p, const attend_layer_weights *w, const attend_layer_args *args,
-                                bool rounded, int threads, attend_watch *watch, attend_reference_layer *r)
+                                attend_reference_rounding rounding, int threads, attend_watch *watch, attend_reference_layer *r)
 {
     memset(r, 0, sizeof *r);
     r->lse = args->lse;
+    const bool baseline = rounding == ATTEND_REFERENCE_BASELINE;
     int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
     if (!allocate(&r->q, batch, rows_q, p->num_heads, p->head_dim) ||
         !allocate(&r->k, batch, rows_k, p->num_kv_heads, p->head_dim) ||
@@ -74,19 +84,21 @@ bool attend_reference_run_layer(const attend_problem *p, const attend_layer_weig
         !allocate(&r->out, batch, rows_q, 1, p->output_size) ||
         !allocate(&r->magnitude, batch, rows_q, 1, p->output_size))
         return false;
-    if (p->absolute && !attend_reference_place(p, w, args, rounded, &r->placed, NULL)) return false;
+    if (p->absolute && !attend_reference_place(p, w, args, rounding != ATTEND_REFERENCE_EXACT, &r->placed, NULL)) return false;
     const attend_tensor *x = p->absolute ? &r->placed : &args->x, *source = p->context_hidden_size ? &args->context : x;
     attend_attention_args attention = {.q = r->q, .k = r->k, .v = r->v};
     attend_side_copy(&attention, args);
     attend_tensor joined = join(&r->heads);
-    attention_job job = {r, rounded, p->head_dim_v};
-    const running run = {p, rounded, threads, watch};
+    attention_job job = {r, rounding, p->dtype, p->head_dim_v};
+    const running run = {p, rounding, threads, watch};
     bool complete = project(&run, 0, x, &w->wq, &w->bq, &r->q, NULL) &&
                     project(&run, 1, source, &w->wk, &w->bk, &r->k, NULL) &&
                     project(&run, 2, source, &w->wv, &w->bv, &r->v, NULL);
     if (!complete || !attend_watch_goes_on(watch)) return complete;
-    attend_reference_turn_all(p, args, &w->q_norm, &w->q_norm_bias, p->num_heads, rounded, r->q.data, NULL);
-    attend_reference_turn_all(p, args, &w->k_norm, &w->k_norm_bias, p->num_kv_heads, rounded, r->k.data, NULL);
+    attend_reference_turn_all(p, args, &w->q_norm, &w->q_norm_bias, p->num_heads, baseline, r->q.data, NULL);
+    attend_reference_turn_all(p, args, &w->k_norm, &w->k_norm_bias, p->num_kv_heads, baseline, r->k.data, NULL);
+    attend_tensor *const stored[] = {&r->q, &r->k, &r->v};
+    for (int i = 0; i < 3 && rounding == ATTEND_REFERENCE_STORED; i++) round_all(stored[i]->data, elements(stored[i]), p->dtype);
     return attend_reference_attention(p, &attention, threads, watch, take_row, &job) &&
            project(&run, 3, &joined, &w->wo, &w->bo, &r->out, r->magnitude.data);
 }

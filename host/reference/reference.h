@@ -110,10 +110,16 @@ typedef struct attend_reference_layer {
     attend_tensor magnitude; /* Σ|wo||heads| + |bo|, shaped as out */
     attend_tensor lse;       /* the caller's, written if it is there */
 } attend_reference_layer;
-/* Exact, or with Q, K, V, P, heads and result rounded to the dtype (fp32: the naive algorithm). args: resolved. False where
-   memory lacks; free the layer either way. */
+/* What is rounded to the dtype. */
+typedef enum attend_reference_rounding {
+    ATTEND_REFERENCE_EXACT,    /* nothing */
+    ATTEND_REFERENCE_STORED,   /* what is stored between stages: each is exact, given what a caller sees of the one before it */
+    ATTEND_REFERENCE_BASELINE, /* that, P and the result, as rule 2 has it (fp32: the naive algorithm) */
+} attend_reference_rounding;
+
+/* args: resolved. False where memory lacks; free the layer either way. */
 bool attend_reference_run_layer(const attend_problem *problem, const attend_layer_weights *weights,
-                                const attend_layer_args *args, bool rounded, int threads, attend_watch *watch,
+                                const attend_layer_args *args, attend_reference_rounding rounding, int threads, attend_watch *watch,
                                 attend_reference_layer *layer);
 void attend_reference_free_layer(attend_reference_layer *layer);
 

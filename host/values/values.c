@@ -52,7 +52,7 @@ typedef struct filling {
 
 static double scale_for(const attend_problem *p, double score)
 {
-    double scale = fabs(p->softmax_scale) > 0 ? fabs(p->softmax_scale) : 1;
+    double scale = p->softmax_scale != 0 ? fabs(p->softmax_scale) : 1 / sqrt((double)p->head_dim); /* 0: the usual, as in attend_problem */
     return score / (scale * (double)p->head_dim);
 }
 
