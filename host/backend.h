@@ -15,6 +15,7 @@ struct attend_context {
     void *state;    /* the backend's */
     char name[128]; /* for people; the backend fills it */
     attend_watch watch;
+    int64_t plans;  /* that were made on it and are still there */
 };
 
 struct attend_plan {
@@ -22,6 +23,7 @@ struct attend_plan {
     attend_operation operation;
     attend_problem problem;       /* resolved */
     attend_layer_weights weights; /* resolved; of a layer */
+    attend_plan_options options;
     void *state;                  /* the backend's */
     attend_plan_memory memory;    /* the backend fills these two */
     char kernel[128];
@@ -43,8 +45,9 @@ typedef struct attend_backend {
     /* Reserves all that running needs; sets state, memory and kernel. */
     attend_status (*plan_create)(attend_plan *plan);
     void (*plan_destroy)(attend_plan *plan);
-    attend_status (*attention_forward)(attend_plan *plan, const attend_attention_args *args);
-    attend_status (*layer_forward)(attend_plan *plan, const attend_layer_args *args);
+    /* A workspace is as large and as aligned as the plan's memory and options say; a stream only where device is ATTEND_CUDA. */
+    attend_status (*attention_forward)(attend_plan *plan, const attend_attention_args *args, const attend_run *run);
+    attend_status (*layer_forward)(attend_plan *plan, const attend_layer_args *args, const attend_run *run);
     /* Of args only q, k, lse (an input here) and what features bring are there; plans of attention and of layers alike. */
     attend_status (*inspect)(attend_plan *plan, const attend_attention_args *args, const attend_look *look);
     /* Turns what the args bring, on the host or on the context's device. */

@@ -1,4 +1,5 @@
 /* Plans: validated once, run many times. Each call here checks what the caller gave and hands it to the backend. */
+#include "arguments.h"
 #include "backend.h"
 #include "count.h"
 
@@ -8,12 +9,13 @@
 /* Takes what the caller gave; on success *plan owns a plan, on failure it is NULL and nothing is kept. */
 static attend_status create(attend_context *context, attend_operation operation, const attend_problem *problem,
                             size_t problem_bytes, const attend_layer_weights *weights, size_t weights_bytes,
-                            attend_plan **plan)
+                            const attend_plan_options *options, size_t options_bytes, attend_plan **plan)
 {
     if (!plan) return attend_fail(ATTEND_INVALID_ARGUMENT, "plan is NULL");
     *plan = NULL;
     if (!context) return attend_fail(ATTEND_INVALID_ARGUMENT, "context is NULL");
     attend_plan made = {.context = context, .operation = operation};
+    if (options) ATTEND_TRY(attend_struct_read("options", &made.options, sizeof made.options, options, options_bytes));
     ATTEND_TRY(attend_problem_resolve(problem, problem_bytes, operation, &made.problem));
     if (operation == ATTEND_LAYER)
         ATTEND_TRY(attend_layer_weights_resolve(&made.problem, weights, weights_bytes, &made.weights));
@@ -25,20 +27,22 @@ static attend_status create(attend_context *context, attend_operation operation,
         free(kept);
         return status;
     }
+    context->plans++;
     *plan = kept;
     return ATTEND_OK;
 }
 
 attend_status attend_attention_plan_sized(attend_context *context, const attend_problem *problem, size_t problem_bytes,
-                                          attend_plan **plan)
+                                          const attend_plan_options *options, size_t options_bytes, attend_plan **plan)
 {
-    return create(context, ATTEND_ATTENTION, problem, problem_bytes, NULL, 0, plan);
+    return create(context, ATTEND_ATTENTION, problem, problem_bytes, NULL, 0, options, options_bytes, plan);
 }
 
 attend_status attend_layer_plan_sized(attend_context *context, const attend_problem *problem, size_t problem_bytes,
-                                      const attend_layer_weights *weights, size_t weights_bytes, attend_plan **plan)
+                                      const attend_layer_weights *weights, size_t weights_bytes, const attend_plan_options *options,
+                                      size_t options_bytes, attend_plan **plan)
 {
-    return create(context, ATTEND_LAYER, problem, problem_bytes, weights, weights_bytes, plan);
+    return create(context, ATTEND_LAYER, problem, problem_bytes, weights, weights_bytes, options, options_bytes, plan);
 }
 
 attend_status attend_plan_check(const attend_plan *plan, attend_operation operation)
@@ -68,23 +72,52 @@ attend_status attend_plan_end(const attend_plan *plan)
     return ATTEND_OK;
 }
 
-attend_status attend_attention_forward_sized(attend_plan *plan, const attend_attention_args *args, size_t args_bytes)
+enum { WORKSPACE_ALIGNMENT = 256 };
+
+/* NULL is a run that brings nothing. */
+static attend_status resolve_run(const attend_plan *plan, const attend_run *run, size_t bytes, attend_run *r)
+{
+    const size_t needed = plan->memory.run_workspace_bytes;
+    *r = (attend_run){0};
+    if (run) ATTEND_TRY(attend_struct_read("run", r, sizeof *r, run, bytes));
+    if (r->stream && plan->context->backend->device != ATTEND_CUDA)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "stream is given, but the context is not on CUDA");
+    if (!plan->options.caller_workspace) {
+        if (!r->workspace && r->workspace_bytes == 0) return ATTEND_OK;
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "workspace is given, but the plan has its own: it was made without caller_workspace");
+    }
+    if (r->workspace_bytes < needed)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "workspace_bytes is %zu, but the plan was made with caller_workspace and a run needs %zu",
+                           r->workspace_bytes, needed);
+    if (needed && !r->workspace) return attend_fail(ATTEND_INVALID_ARGUMENT, "workspace is NULL, but workspace_bytes is %zu", r->workspace_bytes);
+    if (needed && (uintptr_t)r->workspace % WORKSPACE_ALIGNMENT)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "workspace is not at a multiple of %d bytes", WORKSPACE_ALIGNMENT);
+    return ATTEND_OK;
+}
+
+attend_status attend_attention_run_sized(attend_plan *plan, const attend_attention_args *args, size_t args_bytes, const attend_run *run,
+                                         size_t run_bytes)
 {
     attend_attention_args resolved;
+    attend_run r;
     ATTEND_TRY(attend_plan_check(plan, ATTEND_ATTENTION));
     ATTEND_TRY(attend_attention_args_resolve(&plan->problem, args, args_bytes, &resolved));
+    ATTEND_TRY(resolve_run(plan, run, run_bytes, &r));
     ATTEND_TRY(attend_plan_begin(plan));
-    ATTEND_TRY(plan->context->backend->attention_forward(plan, &resolved));
+    ATTEND_TRY(plan->context->backend->attention_forward(plan, &resolved, &r));
     return attend_plan_end(plan);
 }
 
-attend_status attend_layer_forward_sized(attend_plan *plan, const attend_layer_args *args, size_t args_bytes)
+attend_status attend_layer_run_sized(attend_plan *plan, const attend_layer_args *args, size_t args_bytes, const attend_run *run,
+                                     size_t run_bytes)
 {
     attend_layer_args resolved;
+    attend_run r;
     ATTEND_TRY(attend_plan_check(plan, ATTEND_LAYER));
     ATTEND_TRY(attend_layer_args_resolve(&plan->problem, args, args_bytes, &resolved));
+    ATTEND_TRY(resolve_run(plan, run, run_bytes, &r));
     ATTEND_TRY(attend_plan_begin(plan));
-    ATTEND_TRY(plan->context->backend->layer_forward(plan, &resolved));
+    ATTEND_TRY(plan->context->backend->layer_forward(plan, &resolved, &r));
     return attend_plan_end(plan);
 }
 
@@ -105,5 +138,6 @@ void attend_plan_destroy(attend_plan *plan)
 {
     if (!plan) return;
     plan->context->backend->plan_destroy(plan);
+    plan->context->plans--;
     free(plan);
 }

@@ -126,10 +126,18 @@ static attend_status plan_create(attend_plan *plan)
     return status;
 }
 
-static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args)
+/* Runs are over when they return, so the plan's own scratch does for any of them. */
+static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args, const attend_run *run)
 {
+    (void)run;
     ATTEND_TRY(attend_lists_check(&plan->problem, args));
     return attend_cpu_attention(plan->state, args);
+}
+
+static attend_status layer_forward(attend_plan *plan, const attend_layer_args *args, const attend_run *run)
+{
+    (void)run;
+    return attend_cpu_layer_forward(plan, args);
 }
 
 const attend_backend attend_cpu_backend = {
@@ -140,7 +148,7 @@ const attend_backend attend_cpu_backend = {
     .plan_create = plan_create,
     .plan_destroy = plan_destroy,
     .attention_forward = attention_forward,
-    .layer_forward = attend_cpu_layer_forward,
+    .layer_forward = layer_forward,
     .explain = attend_cpu_explain,
     .choice = attend_cpu_kernel_choice,
     .kernel = attend_cpu_kernel_info,

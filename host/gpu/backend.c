@@ -52,7 +52,7 @@ static attend_status create(attend_plan *plan)
     if (own->gpu->device_tensors_only) staging.bytes = 0;
     ATTEND_TRY(attend_gpu_arena_allocate(&workspace, &own->workspace));
     ATTEND_TRY(attend_gpu_arena_allocate(&staging, &own->staging));
-    plan->memory = (attend_plan_memory){sizeof *own, workspace.bytes, staging.bytes};
+    plan->memory = (attend_plan_memory){sizeof *own, workspace.bytes, staging.bytes, 0};
     ATTEND_TRY(attend_gpu_create_sides(plan));
     return plan->operation == ATTEND_LAYER ? attend_gpu_layer_create(plan) : ATTEND_OK;
 }
@@ -69,6 +69,7 @@ static attend_status plan_create(attend_plan *plan)
 {
     attend_gpu_context *gpu = plan->context->state;
     int previous;
+    if (plan->options.caller_workspace) return attend_fail(ATTEND_UNSUPPORTED, "caller_workspace is set, but plans on CUDA keep their own workspace");
     ATTEND_TRY(attend_gpu_enter(gpu, &previous));
     attend_gpu_plan *own = calloc(1, sizeof *own);
     attend_status status = ATTEND_OK;
@@ -95,10 +96,17 @@ static void plan_destroy(attend_plan *plan)
     if (entered) attend_gpu_leave(previous);
 }
 
-static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args)
+static attend_status check_run(const attend_run *run)
+{
+    if (!run->stream) return ATTEND_OK;
+    return attend_fail(ATTEND_UNSUPPORTED, "stream is given, but runs on CUDA take the context's stream; attend_context_set_stream() sets it");
+}
+
+static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args, const attend_run *run)
 {
     const attend_gpu_plan *own = plan->state;
     int previous;
+    ATTEND_TRY(check_run(run));
     ATTEND_TRY(attend_gpu_enter(own->gpu, &previous));
     attend_range_begin("attend: attention");
     attend_status status = attend_gpu_attention_forward(plan, args);
@@ -107,10 +115,11 @@ static attend_status attention_forward(attend_plan *plan, const attend_attention
     return status;
 }
 
-static attend_status layer_forward(attend_plan *plan, const attend_layer_args *args)
+static attend_status layer_forward(attend_plan *plan, const attend_layer_args *args, const attend_run *run)
 {
     const attend_gpu_plan *own = plan->state;
     int previous;
+    ATTEND_TRY(check_run(run));
     ATTEND_TRY(attend_gpu_enter(own->gpu, &previous));
     attend_range_begin("attend: layer");
     attend_status status = attend_gpu_layer_forward(plan, args);

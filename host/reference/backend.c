@@ -56,8 +56,9 @@ static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_re
     store_row(attention->args, attention->problem, b, h, i, row);
 }
 
-static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args)
+static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args, const attend_run *run)
 {
+    (void)run;
     const attend_problem *p = &plan->problem;
     attention_job job = {args, p};
     attend_watch *watch = &plan->context->watch;
@@ -77,8 +78,9 @@ static void copy_out(const attend_tensor *from, const attend_tensor *to)
                                  attend_load(from, b * from->stride[0] + i * from->stride[1] + h * from->stride[2] + c));
 }
 
-static attend_status layer_forward(attend_plan *plan, const attend_layer_args *args)
+static attend_status layer_forward(attend_plan *plan, const attend_layer_args *args, const attend_run *run)
 {
+    (void)run;
     const attend_problem *p = &plan->problem;
     attend_reference_layer layer;
     attend_watch *watch = &plan->context->watch;

@@ -49,15 +49,15 @@ static attend_status time_runs(const char *name, once *once, void *state, timing
     return ATTEND_OK;
 }
 
-typedef struct attend_run {
+typedef struct attend_repeating {
     const running *running;
     attend_attention_args args;
     int repeats; /* without waiting in between, so that a short kernel is not timed with its launch */
-} attend_run;
+} attend_repeating;
 
 static attend_status run_attend(void *state, double *seconds)
 {
-    attend_run *run = state;
+    attend_repeating *run = state;
     double begin = seconds_now();
     for (int i = 0; i < run->repeats; i++) ATTEND_TRY(from_library(attend_attention_forward(run->running->plan, &run->args)));
     ATTEND_TRY(from_library(attend_synchronize(run->running->context)));
@@ -138,7 +138,7 @@ static attend_status time_on_device(const running *running, job *job, const atte
 {
     device_args device;
     attend_status status = device_args_make(args, &device);
-    attend_run run = {running, device.args, 1};
+    attend_repeating run = {running, device.args, 1};
     if (status == ATTEND_OK) status = choose_repeats(run_attend, &run, &run.repeats);
     if (status == ATTEND_OK) status = time_runs("attend", run_attend, &run, &point->attend);
     if (status == ATTEND_OK) status = device_args_fetch(&device, &point->outcome.out);
@@ -155,7 +155,7 @@ static attend_status time_attend(const options *o, job *job, point *point, repor
     attend_status status = job_open(job, &wanted, &running, &point->outcome);
     point->on_device = status == ATTEND_OK && attend_context_device(running.context) == ATTEND_CUDA;
     const attend_attention_args args = job_attention_args(job, &point->outcome);
-    attend_run run = {&running, args, 1};
+    attend_repeating run = {&running, args, 1};
     if (status == ATTEND_OK)
         status =
             point->on_device ? time_on_device(&running, job, &args, point) : time_runs("attend", run_attend, &run, &point->attend);

@@ -20,7 +20,8 @@
  * - Sizes, strides and lengths are int64_t and count elements; fields in bytes say so.
  * - The library never prints or ends the process. Two things below it can: oneDNN, where a small allocation fails while a layer is
  *   planned on a CPU, and OpenMP's run-time library, where the system refuses to start a thread for comparing or for ATTEND_REFERENCE.
- * - A context and its plans serve one thread at a time. Different contexts are independent.
+ * - A context and its plans serve one thread at a time, which may have any number of runs in flight (run.h). Different
+ *   contexts are independent.
  * - Results are deterministic: the same run gives the same bits every time. In attention a row's bits do not depend
  *   on threads, batch size or neighbours either. In a layer they may: its projections are cuBLAS's and oneDNN's, which
  *   choose the order of their sums by rows, batch, threads and layout. They repeat where problem, strides and alignment
@@ -34,6 +35,7 @@
  *     problem.h     what is computed: who sees whom, what a score is, where a token is
  *     context.h     where to run; telling of progress
  *     plan.h        a problem made ready to run
+ *     run.h         a stream and a workspace for one run
  *     attention.h   out = attention(q, k, v)
  *     layer.h       the same between its projections
  *     rotary.h      rotary embedding of Q and K that a caller brings
@@ -50,6 +52,7 @@
 #include <attend/problem.h>
 #include <attend/context.h>
 #include <attend/plan.h>
+#include <attend/run.h>
 #include <attend/attention.h>
 #include <attend/layer.h>
 #include <attend/rotary.h>

@@ -5,19 +5,27 @@
 #include <attend/context.h>
 #include <attend/plan.h>
 #include <attend/problem.h>
+#include <attend/run.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 ATTEND_API attend_status attend_attention_plan_sized(attend_context *context, const attend_problem *problem, size_t problem_bytes,
-                                                     attend_plan **plan);
+                                                     const attend_plan_options *options, size_t options_bytes, attend_plan **plan);
 
 /* Plans out = attention(q, k, v). Validates every field; all memory is reserved here and none at run time.
  * Errors: INVALID_ARGUMENT, UNSUPPORTED, OUT_OF_MEMORY, DEVICE_ERROR; *plan is NULL then. */
 static inline attend_status attend_attention_plan(attend_context *context, const attend_problem *problem, attend_plan **plan)
 {
-    return attend_attention_plan_sized(context, problem, sizeof *problem, plan);
+    return attend_attention_plan_sized(context, problem, sizeof *problem, NULL, 0, plan);
+}
+
+/* The same with options, which may be NULL. */
+static inline attend_status attend_attention_plan_with(attend_context *context, const attend_problem *problem,
+                                                       const attend_plan_options *options, attend_plan **plan)
+{
+    return attend_attention_plan_sized(context, problem, sizeof *problem, options, sizeof *options, plan);
 }
 
 typedef struct attend_attention_args {
@@ -52,15 +60,27 @@ typedef struct attend_attention_args {
     attend_tensor block_offsets, block_indices;
 } attend_attention_args;
 
-ATTEND_API attend_status attend_attention_forward_sized(attend_plan *plan, const attend_attention_args *args, size_t args_bytes);
+ATTEND_API attend_status attend_attention_run_sized(attend_plan *plan, const attend_attention_args *args, size_t args_bytes,
+                                                    const attend_run *run, size_t run_bytes);
 
 /* Enqueues the plan on its context. On a CPU it returns when the result is there. On CUDA it returns at once if all
- * tensors lie on the device (and may be captured in a CUDA graph); host tensors are copied in and out on the stream,
- * and belong to the context until attend_synchronize(). Errors: INVALID_ARGUMENT (shapes, dtypes, strides, overlaps,
- * lengths), DEVICE_ERROR. */
+ * tensors lie on the device; host tensors are copied in and out on the stream, and belong to the context until
+ * attend_synchronize(). Errors: INVALID_ARGUMENT (shapes, dtypes, strides, overlaps, lengths), DEVICE_ERROR.
+ *
+ * A run whose tensors all lie on the device may be captured in a CUDA graph. Lists on the host are read during the call,
+ * so the graph repeats their values; those on the device are read at each launch. The library does not see launches:
+ * the caller orders them against other runs of the plan and each other (in a capture the library waits for nothing
+ * outside of it, which CUDA forbids), waits for them, and destroys graphs before the plan. */
 static inline attend_status attend_attention_forward(attend_plan *plan, const attend_attention_args *args)
 {
-    return attend_attention_forward_sized(plan, args, sizeof *args);
+    return attend_attention_run_sized(plan, args, sizeof *args, NULL, 0);
+}
+
+/* The same on a stream and in a workspace of this run's own; `run` may be NULL. Errors: also INVALID_ARGUMENT for a
+ * workspace that is missing, too small or not aligned, or that the plan has itself. */
+static inline attend_status attend_attention_run(attend_plan *plan, const attend_attention_args *args, const attend_run *run)
+{
+    return attend_attention_run_sized(plan, args, sizeof *args, run, sizeof *run);
 }
 
 #ifdef __cplusplus

@@ -5,6 +5,7 @@
 #include <attend/context.h>
 #include <attend/plan.h>
 #include <attend/problem.h>
+#include <attend/run.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -25,7 +26,8 @@ typedef struct attend_layer_weights {
 } attend_layer_weights;
 
 ATTEND_API attend_status attend_layer_plan_sized(attend_context *context, const attend_problem *problem, size_t problem_bytes,
-                                                 const attend_layer_weights *weights, size_t weights_bytes, attend_plan **plan);
+                                                 const attend_layer_weights *weights, size_t weights_bytes,
+                                                 const attend_plan_options *options, size_t options_bytes, attend_plan **plan);
 
 /* Plans out = Wo·attention(Wq·x + bq, Wk·c + bk, Wv·c + bv) + bo, where c is x or the context tensor. The weights must
  * stay valid and unchanged while the plan lives; the plan may keep a rearranged copy of its own. Errors as for
@@ -33,7 +35,15 @@ ATTEND_API attend_status attend_layer_plan_sized(attend_context *context, const 
 static inline attend_status attend_layer_plan(attend_context *context, const attend_problem *problem,
                                               const attend_layer_weights *weights, attend_plan **plan)
 {
-    return attend_layer_plan_sized(context, problem, sizeof *problem, weights, sizeof *weights, plan);
+    return attend_layer_plan_sized(context, problem, sizeof *problem, weights, sizeof *weights, NULL, 0, plan);
+}
+
+/* The same with options, which may be NULL. */
+static inline attend_status attend_layer_plan_with(attend_context *context, const attend_problem *problem,
+                                                   const attend_layer_weights *weights, const attend_plan_options *options,
+                                                   attend_plan **plan)
+{
+    return attend_layer_plan_sized(context, problem, sizeof *problem, weights, sizeof *weights, options, sizeof *options, plan);
 }
 
 typedef struct attend_layer_args {
@@ -56,12 +66,19 @@ typedef struct attend_layer_args {
     attend_tensor block_offsets, block_indices; /* as in attend_attention_args */
 } attend_layer_args;
 
-ATTEND_API attend_status attend_layer_forward_sized(attend_plan *plan, const attend_layer_args *args, size_t args_bytes);
+ATTEND_API attend_status attend_layer_run_sized(attend_plan *plan, const attend_layer_args *args, size_t args_bytes, const attend_run *run,
+                                                size_t run_bytes);
 
 /* Runs a layer plan; everything said of attend_attention_forward() holds. */
 static inline attend_status attend_layer_forward(attend_plan *plan, const attend_layer_args *args)
 {
-    return attend_layer_forward_sized(plan, args, sizeof *args);
+    return attend_layer_run_sized(plan, args, sizeof *args, NULL, 0);
+}
+
+/* The same on a stream and in a workspace of this run's own; everything said of attend_attention_run() holds. */
+static inline attend_status attend_layer_run(attend_plan *plan, const attend_layer_args *args, const attend_run *run)
+{
+    return attend_layer_run_sized(plan, args, sizeof *args, run, sizeof *run);
 }
 
 #ifdef __cplusplus
