@@ -1,5 +1,5 @@
 /* Layers of small random models with the head shapes and conventions of well-known ones, straight from their checkpoints and config.json:
-   what transformers' own code made of them (tests/peers/models.py) is within the rules, and no longer once a convention is left out. */
+   what transformers' own code made of them (tests/peers/models.py and architectures.py) is within the rules, and no longer once a convention is left out. */
 #include "support/command.h"
 #include "support/files.h"
 
@@ -14,6 +14,7 @@ typedef struct model {
     const char *options;    /* for what no checkpoint says; NULL: none */
 } model;
 
+#define T5_TABLE TEST_DATA "/models/t5/layer.safetensors:encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
 #define GPT1_TABLE "--position-table " TEST_DATA "/models/gpt1/layer.safetensors:positions_embed.weight"
 
 static const model models[] = {
@@ -25,6 +26,42 @@ static const model models[] = {
     {.name = "gpt1", .without = {"", GPT1_TABLE " --first-position 1", GPT1_TABLE " --causal=none"}, .options = GPT1_TABLE},
     {.name = "marian", .without = {"", "--absolute sinusoidal", "--absolute sinusoidal-halves --first-position 1", "--absolute sinusoidal-halves --absolute-base 9000"},
      .options = "--absolute sinusoidal-halves"},
+    /* Rows of Q, K and V side by side in one matrix, by heads or blocks of heads. */
+    {.name = "gpt_neox", .without = {"--rotary none", "--rotary interleaved", "--rotary-dim 8", "--causal=none"}},
+    {.name = "falcon", .without = {"--rotary none", "--causal=none"}},
+    {.name = "gpt_bigcode", .without = {"--causal=none"}},
+    {.name = "codegen", .without = {"--rotary halves", "--causal=none"}},
+    {.name = "persimmon", .without = {"--qk-norm none", "--qk-norm rms", "--rotary-dim 8"}},
+    {.name = "blip", .without = {"--causal=top-left"}},
+    /* Scores. */
+    {.name = "falcon_alibi", .without = {"--alibi none", "--alibi causal"}},
+    {.name = "bloom", .without = {"--alibi none", "--causal=none"}},
+    {.name = "mpt", .without = {"--alibi none", "--scale 1"}},
+    {.name = "granite", .without = {"--scale 0.35"}},
+    {.name = "falcon_h1", .without = {"--scale 0.35", "--rotary none"}},
+    {.name = "gpt2_by_layer", .without = {"--scale 0.35"}},
+    {.name = "gpt_neo", .without = {"--scale 0.35", "--window -1,-1"}},
+    {.name = "t5", .without = {"--scale 0.35", "--causal=top-left", "--relative one-sided,128 --relative-table " T5_TABLE}},
+    {.name = "t5_decoder", .without = {"--scale 0.35", "--causal=none"}},
+    {.name = "mpnet", .without = {"--scale 1", "--causal=top-left"}},
+    /* Who sees whom. */
+    {.name = "mistral", .without = {"--window -1,-1", "--window 8,-1", "--rotary interleaved"}},
+    {.name = "modernbert", .without = {"--window -1,-1", "--window 8,-1", "--rotary-base 160000"}},
+    {.name = "bart", .without = {"--causal=none", "--heads 2"}},
+    {.name = "clip", .without = {"--causal=none"}},
+    {.name = "xlm", .without = {"--causal=none"}},
+    {.name = "eurobert", .without = {"--causal=top-left", "--rotary none"}},
+    {.name = "videomae", .without = {"--causal=top-left", "--heads 2"}},
+    /* Positions, and norms of Q and K. */
+    {.name = "cohere2", .without = {"--rotary interleaved", "--causal=none"}},
+    {.name = "exaone4", .without = {"--rotary none", "--window -1,-1", "--qk-norm none"}},
+    {.name = "smollm3", .without = {"--rotary halves"}},
+    {.name = "gptj", .without = {"--rotary halves", "--rotary-dim 8"}},
+    {.name = "roformer", .without = {"--rotary none", "--rotary halves"}},
+    {.name = "esm", .without = {"--rotary none", "--rotary interleaved"}},
+    {.name = "gemma3", .without = {"--rotary-base 1000000", "--window -1,-1", "--qk-norm none"}},
+    {.name = "phi", .without = {"--qk-norm none", "--rotary-dim 8"}},
+    {.name = "lfm2", .without = {"--qk-norm none", "--rotary none"}},
 };
 
 #define COMPARE "compare --weights %s/models/%s/layer.safetensors --input %s/models/%s/x.npy --quiet "

@@ -30,13 +30,14 @@
 #define STACKS(type, names, ...) {.model_type = type, .layouts = names, .causal = ATTEND_BY_STACK, ## __VA_ARGS__}
 #define T5(type) STACKS(type, "t5", .scale_one = true, .relative_distance = 128)
 #define REFUSED(type, why) {.model_type = type, .refused = why}
-#define IN_PARTS(type) {.model_type = type, .parts = parts}
+#define IN_PARTS(type, ...) {.model_type = type, .parts = parts, ## __VA_ARGS__}
 
 static const char mla[] = "multi-head latent attention, which attend does not compute from these weights";
 static const char gated[] = "its heads are gated, which attend does not do";
 
 static const attend_part parts[] = {
     {"vision_tower.", "vision_config"}, {"vision_model.", "vision_config"}, {"visual.", "vision_config"},   {"image_encoder.", "vision_config"},
+    {"image_tower.", "vision_config"},  {"video_tower.", "vision_config"},
     {"audio_tower.", "audio_config"},   {"audio_model.", "audio_config"},   {"audio_encoder.", "audio_config"}, {"language_model.", "text_config"},
     {"text_model.", "text_config"},     {"text_encoder.", "text_config"},   {"qformer.", "qformer_config"}, {NULL, NULL},
 };
@@ -58,7 +59,7 @@ static const attend_architecture rows[] = {
                          IF_TRUE("use_bidirectional_attention", REFUSE, .value = "attend does not know which mask goes with it"))),
     LLAMA("vaultgemma", .window = ATTEND_WINDOW_EVEN, .rules = RULES(IF_SET("query_pre_attn_scalar", SCALE_ROOT), IF_SET("attn_logit_softcapping", SOFTCAP))),
     LLAMA("qwen2", .window = ATTEND_WINDOW_FROM, .pattern = 28),
-    LLAMA("qwen2_moe", .window = ATTEND_WINDOW_FROM, .pattern = 28),
+    LLAMA("qwen2_moe"),
     LLAMA("qwen3", .window = ATTEND_WINDOW_FROM, .pattern = 28, .norm = ATTEND_NORM_RMS),
     LLAMA("qwen3_moe", .window = ATTEND_WINDOW_FROM, .pattern = 28, .norm = ATTEND_NORM_RMS),
     LLAMA("gpt_oss", .base = 150000, .window = ATTEND_WINDOW_EVEN, .sinks = true),
@@ -74,8 +75,8 @@ static const attend_architecture rows[] = {
     LLAMA("cohere", .rotary = ATTEND_ROTARY_INTERLEAVED, .norm = ATTEND_NORM_LAYER, .rules = RULES(READ("use_qk_norm"))),
     LLAMA("cohere2", .rotary = ATTEND_ROTARY_INTERLEAVED, .rotary_layers = ATTEND_ROTARY_SLIDING, .window = ATTEND_WINDOW_PATTERN, .pattern = 4),
     LLAMA("granite", .rules = RULES(IF_SET("attention_multiplier", SCALE))),
-    LLAMA("granitemoe", .rules = RULES(IF_SET("attention_multiplier", SCALE))),
-    LLAMA("granitemoeshared", .rules = RULES(IF_SET("attention_multiplier", SCALE))),
+    LLAMA("granitemoe", .rules = RULES(IF_SET("attention_multiplier", SCALE), IF_OTHER("position_embedding_type", "rope", REFUSE))),
+    LLAMA("granitemoeshared", .rules = RULES(IF_SET("attention_multiplier", SCALE), IF_OTHER("position_embedding_type", "rope", REFUSE))),
     LLAMA("granitemoehybrid", .rotary = ATTEND_ROTARY_NONE, .rules = RULES(IF_SET("attention_multiplier", SCALE), IF_TEXT("position_embedding_type", "rope", HALVES))),
     LLAMA("falcon_h1", .base = 100000, .rules = RULES(IF_SET("key_multiplier", SCALE_TIMES))),
     LLAMA("bamba", .part = 0.5),
@@ -101,7 +102,7 @@ static const attend_architecture rows[] = {
     LLAMA("lfm2", .layouts = "torch", .norm = ATTEND_NORM_RMS, .q_norm = "q_layernorm", .k_norm = "k_layernorm"),
     LLAMA("lfm2_moe", .layouts = "torch", .norm = ATTEND_NORM_RMS, .q_norm = "q_layernorm", .k_norm = "k_layernorm"),
     LLAMA("persimmon", .layouts = "persimmon", .part = 0.5, .norm = ATTEND_NORM_LAYER, .q_norm = "q_layernorm", .k_norm = "k_layernorm", .rules = RULES(READ("qk_layernorm"))),
-    LLAMA("dbrx", .layouts = "dbrx", .rules = RULES(IF_SET("attn_config/clip_qkv", REFUSE, .value = "Q, K and V are clipped, which attend does not do"), READ("attn_config/rope_theta"))),
+    REFUSED("dbrx", "Q, K and V are clipped (clip_qkv), which attend does not do"),
     BOTH_WAYS("eurobert", "llama", .rotary = ATTEND_ROTARY_HALVES),
     REFUSED("hunyuan_v1_dense", "its norms of Q and K follow the rotary embedding, which attend does before it"),
     REFUSED("hunyuan_v1_moe", "its norms of Q and K follow the rotary embedding, which attend does before it"),
@@ -156,7 +157,8 @@ static const attend_architecture rows[] = {
     BOTH_WAYS("roformer", "bert", .rotary = ATTEND_ROTARY_INTERLEAVED,
               .rules = RULES(IF_TRUE("rotary_value", REFUSE, .value = "V is rotated too, which attend does not do"), IF_TRUE("is_decoder", CAUSAL))),
     BOTH_WAYS("modernbert", "modernbert", .rotary = ATTEND_ROTARY_HALVES, .base = 160000, .window = ATTEND_WINDOW_BERT, .pattern = 3, .sliding_base = "local_rope_theta"),
-    BOTH_WAYS("nomic_bert", "llama mpt", .rotary = ATTEND_ROTARY_HALVES),
+    BOTH_WAYS("nomic_bert", "mpt", .rotary = ATTEND_ROTARY_HALVES, .base = 1000,
+              .rules = RULES(IF_TRUE("rotary_emb_interleaved", INTERLEAVED), IF_SET("rotary_scaling_factor", REFUSE), IF_SET("rotary_emb_scale_base", REFUSE), IF_TRUE("causal", CAUSAL))),
     {.model_type = "blip_text_model", .layouts = "bert", .causal = ATTEND_MUST_BE_SAID, .rules = RULES(READ("is_decoder"), RELATIVE_BERT)},
     {.model_type = "git", .layouts = "bert", .causal = ATTEND_MUST_BE_SAID, .rules = RULES(RELATIVE_BERT)},
     REFUSED("big_bird", "block-sparse attention with random blocks, under BERT's names"),
@@ -189,7 +191,7 @@ static const attend_architecture rows[] = {
     /* Encoders with decoders. */
     STACKS("bart", "torch"), STACKS("mbart", "torch"), STACKS("pegasus", "torch"), STACKS("marian", "torch"), STACKS("m2m_100", "torch"),
     STACKS("blenderbot", "torch"), STACKS("blenderbot-small", "torch"), STACKS("plbart", "torch"), STACKS("mvp", "torch"), STACKS("whisper", "torch"),
-    STACKS("speech_to_text", "torch"), STACKS("fsmt", "torch"), STACKS("nllb-moe", "torch"), STACKS("time_series_transformer", "torch"),
+    STACKS("speech_to_text", "torch"), STACKS("fsmt", "torch"), STACKS("nllb-moe", "torch"),
     REFUSED("informer", "attention of sampled queries"),
     REFUSED("autoformer", "correlation in time, under BART's names"),
     REFUSED("pegasus_x", "attention within blocks, with global tokens"),
@@ -220,7 +222,8 @@ static const attend_architecture rows[] = {
     CAUSAL("xclip_text_model", "torch"), BOTH_WAYS("altclip_vision_model", "torch"), BOTH_WAYS("chinese_clip_vision_model", "torch"),
     BOTH_WAYS("siglip_text_model", "torch", .without = "head."), BOTH_WAYS("siglip_vision_model", "torch", .without = "head."),
     BOTH_WAYS("siglip2_text_model", "torch", .without = "head."), BOTH_WAYS("siglip2_vision_model", "torch", .without = "head."),
-    BOTH_WAYS("git_vision_model", "torch"), BOTH_WAYS("blip_vision_model", "qkv"), BOTH_WAYS("blip_2_vision_model", "qkv"), BOTH_WAYS("instructblip_vision_model", "qkv"),
+    BOTH_WAYS("idefics3_vision", "torch"), BOTH_WAYS("smolvlm_vision", "torch"), BOTH_WAYS("qwen2_audio_encoder", "torch"), BOTH_WAYS("voxtral_encoder", "torch"),
+    BOTH_WAYS("xclip_vision_model", "torch"), BOTH_WAYS("git_vision_model", "torch"), BOTH_WAYS("blip_vision_model", "qkv"), BOTH_WAYS("blip_2_vision_model", "qkv"), BOTH_WAYS("instructblip_vision_model", "qkv"),
     BOTH_WAYS("wav2vec2", "torch"), BOTH_WAYS("hubert", "torch"), BOTH_WAYS("data2vec-audio", "torch"), BOTH_WAYS("unispeech", "torch"),
     BOTH_WAYS("unispeech-sat", "torch"), BOTH_WAYS("sew", "torch"),
     REFUSED("wavlm", "gated relative positions, which attend does not do"),
@@ -231,7 +234,7 @@ static const attend_architecture rows[] = {
     IN_PARTS("clip"), IN_PARTS("clipseg"), IN_PARTS("owlvit"), IN_PARTS("owlv2"), IN_PARTS("groupvit"), IN_PARTS("xclip"), IN_PARTS("altclip"),
     IN_PARTS("chinese_clip"), IN_PARTS("siglip"), IN_PARTS("siglip2"), IN_PARTS("blip"), IN_PARTS("clap"), IN_PARTS("align"),
     IN_PARTS("llava"), IN_PARTS("llava_next"), IN_PARTS("llava_next_video"), IN_PARTS("llava_onevision"), IN_PARTS("video_llava"), IN_PARTS("vipllava"),
-    IN_PARTS("aya_vision"), IN_PARTS("cohere2_vision"), IN_PARTS("gemma3"), IN_PARTS("paligemma"), IN_PARTS("mistral3"), IN_PARTS("got_ocr2"), IN_PARTS("internvl"),
+    IN_PARTS("aya_vision"), IN_PARTS("cohere2_vision"), IN_PARTS("gemma3", .causal = ATTEND_MUST_BE_SAID), IN_PARTS("paligemma", .causal = ATTEND_MUST_BE_SAID), IN_PARTS("mistral3"), IN_PARTS("got_ocr2"), IN_PARTS("internvl"),
     IN_PARTS("idefics3"), IN_PARTS("smolvlm"), IN_PARTS("aria"), IN_PARTS("lfm2_vl"), IN_PARTS("voxtral"), IN_PARTS("qwen2_audio"),
 };
 #pragma GCC diagnostic pop

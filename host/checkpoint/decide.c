@@ -48,6 +48,7 @@ static attend_status find_row(attend_work *w)
         w->row = attend_architecture_of(w->layer.model_type);
         const attend_part *part = w->row ? w->row->parts : NULL;
         if (!part) return ATTEND_OK;
+        w->mixed |= w->row->causal == ATTEND_MUST_BE_SAID;
         while (part->within && !strstr(w->found->prefix, part->within)) part++;
         const cJSON *own = part->key ? cJSON_GetObjectItemCaseSensitive(w->config, part->key) : NULL;
         if (!part->within)
@@ -203,6 +204,7 @@ static attend_status apply_rules(attend_work *w)
     if (!w->row) return ATTEND_OK;
     w->causality = w->row->causal, w->rotary = w->row->rotary, w->norm = w->row->norm;
     if (w->causality == ATTEND_BY_STACK) w->causality = strstr(w->found->prefix, "decoder") ? ATTEND_DECODES : ATTEND_BOTH_WAYS;
+    if (w->mixed && w->causality == ATTEND_DECODES) w->causality = ATTEND_MUST_BE_SAID;
     if (w->row->scale_one) w->layer.problem.softmax_scale = 1;
     for (const attend_rule *rule = w->row->rules; rule && rule->key; rule++)
         if (holds(rule, attend_key(w, rule->key))) ATTEND_TRY(apply_rule(w, rule));
@@ -318,7 +320,7 @@ static attend_status overrule(attend_work *w)
 /* Buffers and neighbours under an attention's names that change nothing in it: cached masks and frequencies; norms that follow it. */
 static bool is_harmless(const char *rest)
 {
-    static const char *const parts[] = {"rotary_emb.", "LayerNorm.", "masked_bias", "attn.bias", "attention.bias", "position_ids", "layer_norm.",
+    static const char *const parts[] = {"rotary_emb.", "rotary_embeddings.", "LayerNorm.", "masked_bias", "attn.bias", "attention.bias", "position_ids", "layer_norm.",
                                         "causal_mask", "embed_positions"};
     if (!strcmp(rest, "bias") || !strcmp(rest, "ln.weight") || !strcmp(rest, "ln.bias")) return true;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)

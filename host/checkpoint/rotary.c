@@ -64,6 +64,7 @@ static attend_status read_part(attend_work *w, const cJSON *scaling)
     double dim = 0, part = w->row ? w->row->part : 0;
     ATTEND_TRY(attend_key_number(w, w->config, "rotary_dim", 2, &dim));
     ATTEND_TRY(attend_key_number(w, w->config, "rotary_pct", 0, &part));
+    ATTEND_TRY(attend_key_number(w, w->config, "rotary_emb_fraction", 0, &part));
     ATTEND_TRY(attend_key_number(w, w->config, "partial_rotary_factor", 0, &part));
     ATTEND_TRY(attend_key_number(w, scaling, "partial_rotary_factor", 0, &part));
     if (dim > (double)p->head_dim || part > 1)
@@ -77,6 +78,7 @@ static attend_status read_base(attend_work *w, const cJSON *scaling)
     attend_problem *p = &w->layer.problem;
     if (w->row) p->rotary_base = w->row->base;
     ATTEND_TRY(attend_key_number(w, w->config, "rotary_emb_base", 1, &p->rotary_base));
+    ATTEND_TRY(attend_key_number(w, w->config, "attn_config/rope_theta", 1, &p->rotary_base));
     ATTEND_TRY(attend_key_number(w, w->config, "rope_theta", 1, &p->rotary_base));
     ATTEND_TRY(attend_key_number(w, scaling, "rope_theta", 1, &p->rotary_base));
     return ATTEND_OK;

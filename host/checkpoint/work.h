@@ -52,6 +52,7 @@ typedef struct attend_work {
     const char *used[ATTEND_MAX_USED]; /* keys of the config that were read */
     int used_count;
     /* What rules and the row make of it. */
+    bool mixed; /* a model within one that lets parts of a text see each other */
     attend_causality causality;
     attend_rotary rotary;
     attend_norm_rule norm;

@@ -2,11 +2,12 @@
 model is made and saved, its own attention runs, and each layer that libattend_checkpoint finds in what was saved is run by the command.
 
     python3 -m venv build/peers && build/peers/bin/pip install torch==2.15.0 transformers==5.24.0
-    build/peers/bin/python tests/peers/architectures.py [--attend build/release/attend] [--keep DIR] [model_type …]
+    build/peers/bin/python tests/peers/architectures.py [--attend build/release/attend] [model_type …]
 
 The model_types are those of docs/checkpoints.md; --all takes all of transformers. A layer is right (within 1e-4 of the rms of what transformers computed), refused with a sentence, or wrong; the exit status is 1 where one
 is wrong. Layers whose model cannot be run here are counted apart. What is read of a model are the input of the layer's Q and the output of
-its last projection, found by the saved weights themselves, so no name is trusted but those that attend reports."""
+its last projection, found by the saved weights themselves, so no name is trusted but those that attend reports. `--keep tests/data/models` writes the fixtures of
+tests/test_models.c anew: random weights and results of running these libraries, not their code."""
 
 import argparse
 import collections
@@ -32,6 +33,7 @@ import numpy
 import torch
 import transformers
 from safetensors import safe_open
+from safetensors.torch import save_file
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 SEQLEN, TOLERANCE, VOCABULARY = 37, 1e-4, 99
@@ -47,9 +49,9 @@ SMALL = dict(
     sliding_window=8, embedding_size=64, projection_dim=32, pad_token_id=0, bos_token_id=1, eos_token_id=2, n_group=1, topk_group=1,
     mamba_n_heads=8, mamba_d_head=16, num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2, conv_dim=(64, 64), conv_stride=(5, 4),
     conv_kernel=(10, 8), num_feat_extract_layers=2, hidden_size_per_layer_input=16, vocab_size_per_layer_input=VOCABULARY, attention_window=8,
-    attention_chunk_size=8, rotary_dim=8, d_inner=96, num_mel_bins=16, local_attention=16, window_size=8, mamba_expand=2, mamba_d_state=8,
+    attention_chunk_size=8, rotary_dim=8, d_inner=96, num_mel_bins=16, n_shared_experts=1, local_attention=16, window_size=8, mamba_expand=2, mamba_d_state=8,
     max_source_positions=64, max_target_positions=128, embed_size=64, max_2d_position_embeddings=64, first_k_dense_replace=1)
-KEEP_NONE = ("sliding_window", "head_dim", "rotary_dim", "n_inner")
+KEEP_NONE = ("sliding_window", "rotary_dim", "n_inner")
 
 # Settings that change attention, beside the usual ones of a model_type.
 VARIANTS = {
@@ -68,20 +70,60 @@ VARIANTS = {
     "gpt_neox": [dict(rotary_pct=1.0), dict(rotary_pct=0.5)],
     "phi": [dict(qk_layernorm=True)], "stablelm": [dict(qk_layernorm=True)], "persimmon": [dict(qk_layernorm=False)],
     "cohere": [dict(use_qk_norm=True)], "olmo": [dict(clip_qkv=0.5)], "olmoe": [dict(clip_qkv=0.5)],
-    "granite": [dict(attention_multiplier=0.05)], "granitemoe": [dict(attention_multiplier=0.05)], "falcon_h1": [dict(key_multiplier=0.3)],
+    "granite": [dict(attention_multiplier=0.05)], "granitemoe": [dict(attention_multiplier=0.05)], "falcon_h1": [dict(key_multiplier=0.3, mamba_d_ssm=128, mamba_n_heads=8, mamba_d_head=16)],
     "granitemoeshared": [dict(attention_multiplier=0.05)],
-    "granitemoehybrid": [dict(attention_multiplier=0.05, layer_types=["attention", "attention"]),
+    "granitemoehybrid": [dict(attention_multiplier=0.05, layer_types=["attention", "attention"]), dict(attention_multiplier=0.05, layer_types=["full_attention", "full_attention"]),
+                         dict(position_embedding_type="rope", layer_types=["full_attention", "full_attention"]),
                          dict(position_embedding_type="rope", layer_types=["attention", "attention"])],
     "mpt": [dict(attn_config=dict(alibi=False)), dict(attn_config=dict(clip_qkv=0.5)), dict(attn_config=dict(softmax_scale=0.5))],
-    "dbrx": [dict(attn_config=dict(clip_qkv=0.5, kv_n_heads=2)), dict(attn_config=dict(kv_n_heads=2))],
+    "dbrx": [dict(attn_config=dict(clip_qkv=0.5, kv_n_heads=2, rope_theta=10000.0)), dict(attn_config=dict(kv_n_heads=2, rope_theta=500000.0))],
     "beit": [dict(use_relative_position_bias=True), dict(use_shared_relative_position_bias=True)],
     "data2vec-vision": [dict(use_relative_position_bias=True)],
     "xlm": [dict(causal=True)], "gemma3_text": [dict(use_bidirectional_attention=True)], "gemma2": [dict(query_pre_attn_scalar=40)],
-    "smollm3": [dict(no_rope_layers=[1, 0])], "wavlm": [], "t5": [dict(feed_forward_proj="gated-gelu")],
-    "nomic_bert": [], "modernbert": [dict(num_hidden_layers=4)], "jamba": [dict(attn_layer_period=1, attn_layer_offset=0)],
+    "smollm3": [dict(no_rope_layers=[1, 0])], "gpt_neo": [dict(attention_types=[[["global", "local"], 1]], num_layers=2)], "wavlm": [], "t5": [dict(feed_forward_proj="gated-gelu")],
+    "nomic_bert": [], "jamba": [dict(attn_layer_period=1, attn_layer_offset=0)],
     "bamba": [dict(attn_layer_indices=[0, 1])], "layoutlmv3": [dict(has_relative_attention_bias=False, has_spatial_attention_bias=False)],
+    "cohere2": [dict(layer_types=["sliding_attention", "full_attention"])], "exaone4": [dict(layer_types=["sliding_attention", "full_attention"])],
     "glm4_moe": [dict(use_qk_norm=True)], "chameleon": [], "git": [],
 }
+
+
+# One for each convention: what tests/data/models/ keeps, so that tests need neither torch nor transformers.
+FIXTURES = {
+    "gpt_neox": ("gpt_neox", dict(rotary_pct=0.5), "layers.1."),
+    "falcon": ("falcon", dict(new_decoder_architecture=True, num_kv_heads=2), "h.1."),
+    "falcon_alibi": ("falcon", dict(alibi=True), "h.0."),
+    "bloom": ("bloom", {}, "h.0."),
+    "mpt": ("mpt", {}, "blocks.0."),
+    "gpt_bigcode": ("gpt_bigcode", {}, "h.0."),
+    "codegen": ("codegen", {}, "h.0."),
+    "gptj": ("gptj", {}, "h.0."),
+    "gpt_neo": ("gpt_neo", dict(attention_types=[[["global", "local"], 1]], num_layers=2), "h.1."),
+    "t5": ("t5", {}, "encoder.block.1."),
+    "t5_decoder": ("t5", {}, "decoder.block.1."),
+    "mpnet": ("mpnet", {}, "encoder.layer.1."),
+    "gemma3": ("gemma3_text", {}, "layers.0."),
+    "modernbert": ("modernbert", {}, "layers.1."),
+    "cohere2": ("cohere2", dict(layer_types=["sliding_attention", "full_attention"]), "layers.1."),
+    "exaone4": ("exaone4", dict(layer_types=["sliding_attention", "full_attention"]), "layers.0."),
+    "granite": ("granite", dict(attention_multiplier=0.05), "layers.1."),
+    "falcon_h1": ("falcon_h1", dict(key_multiplier=0.3, mamba_d_ssm=64, mamba_n_heads=8, mamba_d_head=8), "layers.0."),
+    "smollm3": ("smollm3", dict(no_rope_layers=[1, 0]), "layers.1."),
+    "eurobert": ("eurobert", {}, "layers.0."),
+    "roformer": ("roformer", {}, "encoder.layer.0."),
+    "esm": ("esm", dict(position_embedding_type="rotary"), "encoder.layer.0."),
+    "persimmon": ("persimmon", {}, "layers.0."),
+    "phi": ("phi", dict(qk_layernorm=True), "layers.1."),
+    "lfm2": ("lfm2", {}, "layers."),
+    "mistral": ("mistral", {}, "layers.1."),
+    "bart": ("bart", {}, "decoder.layers.1."),
+    "clip": ("clip", {}, "text_model.encoder.layers.0."),
+    "blip": ("blip", {}, "vision_model.encoder.layers.0."),
+    "videomae": ("videomae", {}, "encoder.layer.0."),
+    "xlm": ("xlm", dict(causal=True), "attentions.1."),
+    "gpt2_by_layer": ("gpt2", dict(scale_attn_by_inverse_layer_idx=True), "h.1."),
+}
+NARROW = dict(hidden_size=32, n_embd=32, d_model=32, dim=32, emb_dim=32, head_dim=8, d_kv=8, embedding_size=32, rotary_dim=4, projection_dim=32, mamba_d_head=8)
 
 
 class Name(ctypes.Structure):
@@ -150,9 +192,11 @@ def make_config(model_type, changes):
 def randomise(model):
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if not parameter.is_floating_point() or not any(word in name.lower() for word in ("attn", "attention", "attentions", "self_a", "sinks")):
+            if not parameter.is_floating_point() or not any(word in name.lower() for word in ("attn", "attention", "self_a", "sinks", "embed", "position")):
                 continue
-            if parameter.dim() > 1:
+            if "embed" in name.lower() or "position" in name.lower():
+                parameter.normal_(0, 1)
+            elif parameter.dim() > 1:
                 parameter.copy_(torch.randn_like(parameter) * min(0.7, 1.2 / parameter.shape[-1] ** 0.5))
             elif "norm" in name.lower() and name.endswith("weight"):
                 parameter.copy_(1 + 0.3 * torch.randn_like(parameter))
@@ -165,37 +209,46 @@ def inputs_of(model, config):
     size = getattr(config, "image_size", None) or getattr(getattr(config, "vision_config", None), "image_size", None) or 32
     size = size if isinstance(size, int) else 32
     ids = torch.randint(3, VOCABULARY, (1, SEQLEN))
+    texts = getattr(getattr(config, "text_config", None), "max_position_embeddings", SEQLEN) or SEQLEN
+    ids = ids[:, :min(SEQLEN, texts)]
     mels = getattr(config, "num_mel_bins", None) or getattr(config, "input_feat_per_channel", None) or 16
     frames = 2 * (getattr(config, "max_source_positions", None) or 64)
-    made = dict(input_ids=ids, decoder_input_ids=ids.clone(), pixel_values=torch.randn(1, 3, size, size), input_values=torch.randn(1, 2000),
+    made = dict(input_ids=ids, lang_ids=torch.zeros(1, dtype=torch.long), decoder_input_ids=ids.clone(), pixel_values=torch.randn(1, 3, size, size), input_values=torch.randn(1, 2000),
                 input_features=torch.randn(1, mels, frames), bbox=torch.randint(0, 60, (1, SEQLEN, 4)).sort(-1)[0])
     main = getattr(model, "main_input_name", "input_ids")
-    chosen = {key: value for key, value in made.items() if key in wanted and (key == main or key in ("decoder_input_ids", "bbox"))}
+    chosen = {key: value for key, value in made.items() if key in wanted and (key == main or key in ("decoder_input_ids", "bbox", "lang_ids"))}
     if not chosen and "input_ids" in wanted:
         chosen = dict(input_ids=ids)
+    if "use_cache" in wanted:
+        chosen["use_cache"] = False  # FSMT's decoder has no causal mask with one
     second = dict(chosen)
     for key in ("pixel_values", "input_ids"):
         if key in wanted:
             second[key] = made[key]
-    return [chosen, second, dict(input_ids=ids)] if "input_ids" in wanted else [chosen, second]
+    tries = [chosen, second] + ([dict(input_ids=ids)] if "input_ids" in wanted else [])
+    frames = getattr(config, "num_frames", None)
+    return tries + [{**chosen, "pixel_values": torch.randn(1, frames, 3, size, size)}] if frames and "pixel_values" in wanted else tries
 
 
 class Recorder:
     """The first input and output of every module that multiplies by a matrix."""
 
     def __init__(self, model):
-        self.seen = {}
-        self.calls = collections.Counter()
+        self.runs, self.seen, self.trouble = [], {}, ""
         for name, module in model.named_modules():
             if hasattr(module, "weight") and module.weight is not None and getattr(module.weight, "dim", lambda: 0)() == 2 or isinstance(module, torch.nn.MultiheadAttention):
                 module.register_forward_hook(self.hook(name), with_kwargs=True)
 
+    def begin(self):
+        self.seen = {}
+        self.runs.append(self.seen)
+
     def hook(self, name):
         def keep(_, args, kwargs, output):
-            self.calls[name] += 1
             if name not in self.seen:
-                given = args[0] if args else next(iter(kwargs.values()))
-                self.seen[name] = (given.detach().clone(), (output[0] if isinstance(output, tuple) else output).detach().clone())
+                given = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
+                if given:
+                    self.seen[name] = (given[0].detach().clone(), (output[0] if isinstance(output, tuple) else output).detach().clone())
         return keep
 
 
@@ -203,7 +256,9 @@ def module_of(model, weight):
     for name, module in model.named_modules():
         for own in ("weight", "in_proj_weight", "q_proj_weight"):
             mine = getattr(module, own, None)
-            if isinstance(mine, torch.Tensor) and mine.shape == weight.shape and torch.equal(mine.float(), weight.float()):
+            if not isinstance(mine, torch.Tensor) or mine.dim() != 2 or mine.shape[1] != weight.shape[1] or mine.shape[0] > weight.shape[0]:
+                continue
+            if torch.equal(mine.float(), weight[:mine.shape[0]].float()):  # of a fused matrix that the model has apart, Q
                 return name, module
     return None, None
 
@@ -220,6 +275,7 @@ class Sweep:
         self.attend = options.attend
         self.library = ctypes.CDLL(str(pathlib.Path(options.attend).resolve().parent / "libattend_checkpoint.so"))
         self.keep = pathlib.Path(options.keep) if options.keep else None
+        self.fixture, self.only = None, None
         self.rows = []
 
     def layers(self, folder):
@@ -255,21 +311,34 @@ class Sweep:
         out_name, _ = module_of(model, out)
         if isinstance(q_module, torch.nn.MultiheadAttention):
             out_name = q_name
-        if q_name not in recorder.seen or out_name not in recorder.seen:
-            return "not run", "its modules were not called" if q_name is not None else "its weights are in no module"
-        x, z = sequence(recorder.seen[q_name][0]), sequence(recorder.seen[out_name][1])
+        seen = next((run for run in recorder.runs if q_name in run and out_name in run), None)
+        if seen is None:
+            return "not run", f"its modules were not called {recorder.trouble}" if q_name is not None else "its weights are in no module"
+        x, z = sequence(seen[q_name][0]), sequence(seen[out_name][1])
         if x.dim() != 3 or z.dim() != 3 or x.shape[:2] != z.shape[:2] or not torch.isfinite(z).all():
             return "not run", f"its input is {tuple(x.shape)}, its output {tuple(z.shape)}"
+        if x.std(1).mean() < 0.1 * x.pow(2).mean().sqrt():
+            return "not run", "its tokens are all alike"
         facts, ours = self.run(folder, prefix, layout, number, x)
         if ours is None:
             return "refused", facts["error"]
         error = float((ours.reshape(z.shape) - z).abs().max() / z.double().pow(2).mean().sqrt())
-        if error <= TOLERANCE and self.keep is not None:
-            self.save(folder, model, facts, x, z)
+        if error <= TOLERANCE and self.fixture:
+            self.save(folder, facts, x, z)
         return ("right" if error <= TOLERANCE else "wrong"), f"{error:.1e} of the rms, {json.dumps(facts['decisions'])}"
 
-    def save(self, folder, model, facts, x, z):
-        """Keeps the first right layer of a model_type: its attention's tensors alone."""
+    def save(self, folder, facts, x, z):
+        """Keeps the layer's tensors, the config, what went in and what came out."""
+        common = os.path.commonprefix([facts["input_tensor"], facts["output_tensor"]]).rpartition(".")[0] + "."
+        to = self.keep / self.fixture
+        to.mkdir(parents=True, exist_ok=True)
+        with safe_open(next(folder.glob("*.safetensors")), "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(common) or "relative_attention_bias" in name}
+        save_file(tensors, to / "layer.safetensors")
+        (to / "config.json").write_text((folder / "config.json").read_text())
+        numpy.save(to / "x.npy", x.numpy())
+        numpy.save(to / "z.npy", z.numpy())
+        self.fixture = None
 
     def add(self, model_type, changes, layer, verdict, why):
         self.rows.append((model_type, changes, layer, verdict, why))
@@ -291,46 +360,55 @@ class Sweep:
 
     def try_one(self, model_type, changes):
         try:
-            signal.alarm(60)
+            signal.setitimer(signal.ITIMER_PROF, 60)  # of processor time
             config, model = self.model(model_type, changes)
             with tempfile.TemporaryDirectory() as place:
                 folder = pathlib.Path(place)
                 model.save_pretrained(folder, safe_serialization=True)
-                recorder, trouble = Recorder(model), ""
+                recorder = Recorder(model)
                 for inputs in inputs_of(model, config):
                     try:
-                        recorder.seen.clear()
+                        recorder.begin()
                         with torch.no_grad():
                             model(**inputs)
-                        break
                     except Timeout:
                         raise
                     except Exception as error:
-                        trouble = repr(error)[:120]
+                        recorder.trouble = repr(error)[:120]
                 for prefix, layout, number in self.layers(folder):
+                    if self.only and not prefix.startswith(self.only):
+                        continue
                     self.add(model_type, changes, prefix, *self.judge(folder, model, recorder, prefix, layout, number))
                 if not self.layers(folder):
                     self.add(model_type, changes, "", "refused", "no layer has names that attend knows")
-            signal.alarm(0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            signal.alarm(0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
             self.add(model_type, changes, "", "not made", repr(error)[:150])
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--attend", default="build/release/attend")
-    parser.add_argument("--keep", default=None)
+    parser.add_argument("--keep", default=None, help="write fixtures into this folder instead")
     parser.add_argument("--all", action="store_true", help="also model_types that attend has no row for")
     parser.add_argument("--json", default=None, help="all rows, to this file")
     parser.add_argument("model_types", nargs="*")
     options = parser.parse_args()
-    signal.signal(signal.SIGALRM, on_alarm)
+    signal.signal(signal.SIGPROF, on_alarm)
     torch.set_num_threads(1)
     sweep = Sweep(options)
     rows = set(re.findall(r"`([^`\s]+)`", (pathlib.Path(__file__).parents[2] / "docs/checkpoints.md").read_text().partition("## Architectures")[2]))
+    if sweep.keep:
+        SMALL.update(NARROW)
+        for sweep.fixture, (model_type, changes, sweep.only) in FIXTURES.items():
+            if not options.model_types or sweep.fixture in options.model_types:
+                sweep.try_one(model_type, changes)
+                if sweep.fixture:
+                    print(f"{sweep.fixture} was not kept: {sweep.rows[-1]}")
+        return 0
     for model_type in options.model_types or [name for name in CONFIG_MAPPING if options.all or name in rows]:
         for changes in [{}] + VARIANTS.get(model_type, []):
             sweep.try_one(model_type, changes)
