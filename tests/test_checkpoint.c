@@ -86,6 +86,17 @@ static const struct refusal {
     {"{\"model_type\": \"lla\\u0000ma\"}", LLAMA, "has a NUL in it", NULL},
     {"{", LLAMA, "config.json is not JSON", NULL},
     {"{\"model_type\": \"llava\"}", LLAMA, "is in no part of a llava model", NULL},
+    {"{\"model_type\": \"llava\", \"text_config\": {\"model_type\": \"llava\", \"text_config\": {\"model_type\": \"llava\", \"text_config\": "
+     "{\"model_type\": \"llava\", \"text_config\": {\"model_type\": \"llava\"}}}}}",
+     "language_model.layers.0.self_attn.q_proj.weight 16x16;language_model.layers.0.self_attn.k_proj.weight 16x16;"
+     "language_model.layers.0.self_attn.v_proj.weight 16x16;language_model.layers.0.self_attn.o_proj.weight 16x16",
+     "describes models within models without an end", NULL},
+    {"{\"model_type\": \"gemma3\", \"text_config\": {\"model_type\": \"gemma3_text\", \"num_attention_heads\": 4}}",
+     "language_model.layers.0.self_attn.q_proj.weight 16x16;language_model.layers.0.self_attn.k_proj.weight 16x16;"
+     "language_model.layers.0.self_attn.v_proj.weight 16x16;language_model.layers.0.self_attn.o_proj.weight 16x16",
+     "both with and without a causal mask", NULL},
+    {"{\"model_type\": \"siglip_vision_model\", \"num_attention_heads\": 4}", "head.attention.in_proj_weight 48x16;head.attention.out_proj.weight 16x16",
+     "has no attention layer", NULL},
     {"{\"model_type\": \"t5\", \"num_heads\": 2}",
      "decoder.block.1.layer.0.SelfAttention.q.weight 16x16;decoder.block.1.layer.0.SelfAttention.k.weight 16x16;"
      "decoder.block.1.layer.0.SelfAttention.v.weight 16x16;decoder.block.1.layer.0.SelfAttention.o.weight 16x16",

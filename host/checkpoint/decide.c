@@ -68,6 +68,9 @@ static attend_status check_known(attend_work *w)
     const bool said = attend_said(w, ATTEND_SAID_CAUSAL) && (attend_said(w, ATTEND_SAID_ROTARY) || n->no_rotary);
     if (w->row && w->row->refused)
         return attend_file_fail(ATTEND_UNSUPPORTED, "%s is of model_type \"%s\": %s", path, w->layer.model_type, w->row->refused);
+    if (w->row && w->row->without && strstr(w->found->prefix, w->row->without))
+        return attend_file_fail(ATTEND_UNSUPPORTED, "%s: %s is no self-attention: models of type \"%s\" have a query of their own there",
+                                w->checkpoint->shards.path, w->found->prefix, w->layer.model_type);
     if (w->row && attend_architecture_has_layout(w->row, n->layout)) return ATTEND_OK;
     if (w->row && !said)
         return attend_file_fail(ATTEND_UNSUPPORTED, "%s: %s has names of %s, but models of type \"%s\" in %s have others", w->checkpoint->shards.path,

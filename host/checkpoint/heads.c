@@ -68,7 +68,7 @@ static attend_status read_heads(attend_work *w, int64_t *heads)
     *heads = strstr(w->found->prefix, "decoder") ? of_decoder : strstr(w->found->prefix, "encoder") ? of_encoder : 0;
     if (*heads) return ATTEND_OK;
     ATTEND_TRY(attend_key_count(w, any, heads));
-    if (!*heads && of_encoder == of_decoder) *heads = of_encoder;
+    if (!*heads && (of_encoder == of_decoder || !of_encoder || !of_decoder)) *heads = of_encoder ? of_encoder : of_decoder;
     return ATTEND_OK;
 }
 

@@ -12,6 +12,7 @@ tests/test_models.c anew: random weights and results of running these libraries,
 import argparse
 import collections
 import ctypes
+import importlib
 import inspect
 import json
 import os
@@ -70,7 +71,7 @@ VARIANTS = {
     "gpt_neox": [dict(rotary_pct=1.0), dict(rotary_pct=0.5)],
     "phi": [dict(qk_layernorm=True)], "stablelm": [dict(qk_layernorm=True)], "persimmon": [dict(qk_layernorm=False)],
     "cohere": [dict(use_qk_norm=True)], "olmo": [dict(clip_qkv=0.5)], "olmoe": [dict(clip_qkv=0.5)],
-    "granite": [dict(attention_multiplier=0.05)], "granitemoe": [dict(attention_multiplier=0.05)], "falcon_h1": [dict(key_multiplier=0.3, mamba_d_ssm=128, mamba_n_heads=8, mamba_d_head=16)],
+    "granite": [dict(attention_multiplier=0.05)], "lfm2_moe": [dict(layer_types=["full_attention", "full_attention"])], "granitemoe": [dict(attention_multiplier=0.05)], "falcon_h1": [dict(key_multiplier=0.3, mamba_d_ssm=128, mamba_n_heads=8, mamba_d_head=16)],
     "granitemoeshared": [dict(attention_multiplier=0.05)],
     "granitemoehybrid": [dict(attention_multiplier=0.05, layer_types=["attention", "attention"]), dict(attention_multiplier=0.05, layer_types=["full_attention", "full_attention"]),
                          dict(position_embedding_type="rope", layer_types=["full_attention", "full_attention"]),
@@ -192,7 +193,7 @@ def make_config(model_type, changes):
 def randomise(model):
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if not parameter.is_floating_point() or not any(word in name.lower() for word in ("attn", "attention", "self_a", "sinks", "embed", "position")):
+            if not parameter.is_floating_point() or not parameter.requires_grad or not any(word in name.lower() for word in ("attn", "attention", "self_a", "sinks", "embed", "position")):
                 continue
             if "embed" in name.lower() or "position" in name.lower():
                 parameter.normal_(0, 1)
@@ -204,6 +205,16 @@ def randomise(model):
                 parameter.copy_(0.4 * torch.randn_like(parameter))
 
 
+def class_of(config):
+    """The model of a config; of parts of models, which AutoModel does not know, the class that takes the config."""
+    if type(config) in transformers.AutoModel._model_mapping:
+        return None
+    module = importlib.import_module(type(config).__module__.replace("configuration_", "modeling_"))
+    fitting = [c for name, c in vars(module).items() if inspect.isclass(c) and issubclass(c, transformers.PreTrainedModel)
+               and getattr(c, "config_class", None) is type(config) and "PreTrained" not in name]
+    return sorted(fitting, key=lambda c: (not c.__name__.endswith("Model"), "ForCausalLM" not in c.__name__, c.__name__))[0]
+
+
 def inputs_of(model, config):
     wanted = inspect.signature(model.forward).parameters
     size = getattr(config, "image_size", None) or getattr(getattr(config, "vision_config", None), "image_size", None) or 32
@@ -212,13 +223,15 @@ def inputs_of(model, config):
     texts = getattr(getattr(config, "text_config", None), "max_position_embeddings", SEQLEN) or SEQLEN
     ids = ids[:, :min(SEQLEN, texts)]
     mels = getattr(config, "num_mel_bins", None) or getattr(config, "input_feat_per_channel", None) or 16
-    frames = 2 * (getattr(config, "max_source_positions", None) or 64)
+    spans = 2 * (getattr(config, "max_source_positions", None) or 64)
     made = dict(input_ids=ids, lang_ids=torch.zeros(1, dtype=torch.long), decoder_input_ids=ids.clone(), pixel_values=torch.randn(1, 3, size, size), input_values=torch.randn(1, 2000),
-                input_features=torch.randn(1, mels, frames), bbox=torch.randint(0, 60, (1, SEQLEN, 4)).sort(-1)[0])
+                input_features=torch.randn(1, mels, spans), hidden_states=torch.randn(1, SEQLEN, 64), bbox=torch.randint(0, 60, (1, SEQLEN, 4)).sort(-1)[0])
     main = getattr(model, "main_input_name", "input_ids")
     chosen = {key: value for key, value in made.items() if key in wanted and (key == main or key in ("decoder_input_ids", "bbox", "lang_ids"))}
     if not chosen and "input_ids" in wanted:
         chosen = dict(input_ids=ids)
+    if not chosen and "hidden_states" in wanted:
+        chosen = dict(hidden_states=made["hidden_states"])
     if "use_cache" in wanted:
         chosen["use_cache"] = False  # FSMT's decoder has no causal mask with one
     second = dict(chosen)
@@ -227,7 +240,13 @@ def inputs_of(model, config):
             second[key] = made[key]
     tries = [chosen, second] + ([dict(input_ids=ids)] if "input_ids" in wanted else [])
     frames = getattr(config, "num_frames", None)
-    return tries + [{**chosen, "pixel_values": torch.randn(1, frames, 3, size, size)}] if frames and "pixel_values" in wanted else tries
+    if frames and "pixel_values" in wanted:
+        tries.append({**chosen, "pixel_values": torch.randn(1, frames, 3, size, size)})
+    if main == "input_features":
+        tries.append({**chosen, "input_features": torch.randn(1, SEQLEN, mels)})
+    if main == "input_values" and hasattr(config, "max_length"):
+        tries.append(dict(input_values=torch.randn(1, config.max_length, mels)))
+    return tries
 
 
 class Recorder:
@@ -350,11 +369,13 @@ class Sweep:
         implementation = "sdpa" if changes.get("alibi") else "eager"  # Falcon's eager code adds ALiBi twice, in scores and in the mask
         config._attn_implementation = implementation
         torch.manual_seed(5)
+        one = class_of(config)
+        make = (lambda config, **_: one(config)) if one else transformers.AutoModel.from_config
         with torch.device("meta"):
-            size = sum(p.numel() for p in transformers.AutoModel.from_config(config).parameters())
+            size = sum(p.numel() for p in make(config).parameters())
         if size > 40_000_000:
             raise RuntimeError(f"{size} parameters, too many to try")
-        model = transformers.AutoModel.from_config(config, attn_implementation=implementation).float().eval()
+        model = make(config, attn_implementation=implementation).float().eval()
         randomise(model)
         return config, model
 
