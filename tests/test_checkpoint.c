@@ -1,4 +1,5 @@
-/* A checkpoint's layer is right or refused: what files say, what is said over them, and what neither may leave open. */
+/* A checkpoint's layer is right or refused: what files say, what is said over them, and what neither may
+ * leave open. */
 #include "support/checkpoints.h"
 #include "support/files.h"
 
@@ -12,8 +13,8 @@
 #include <cmocka.h>
 
 /* Writes a config and the tensors of a model, decides its first layer as `options` say. */
-static attend_status decide(const char *config, const char *tensors, const attend_checkpoint_options *options, attend_checkpoint **checkpoint,
-                            attend_checkpoint_layer **layer)
+static attend_status decide(const char *config, const char *tensors, const attend_checkpoint_options *options,
+                            attend_checkpoint **checkpoint, attend_checkpoint_layer **layer)
 {
     const attend_checkpoint_query any = {.number = -1};
     int64_t index;
@@ -27,15 +28,20 @@ static attend_status decide(const char *config, const char *tensors, const atten
     return status;
 }
 
-#define LLAMA TEST_LLAMA_LAYER("0")
+#define LLAMA      TEST_LLAMA_LAYER("0")
 #define WITH(rest) "{" TEST_LLAMA_CONFIG ", " rest "}"
 
-static const attend_checkpoint_options causal = {.said = ATTEND_SAID_CAUSAL, .problem = {.causal = ATTEND_CAUSAL_TOP_LEFT}};
-static const attend_checkpoint_options known = {.said = ATTEND_SAID_CAUSAL | ATTEND_SAID_ROTARY,
-                                                .problem = {.causal = ATTEND_CAUSAL_TOP_LEFT, .rotary = ATTEND_ROTARY_HALVES}};
-static const attend_checkpoint_options known_and_heads = {.said = ATTEND_SAID_CAUSAL | ATTEND_SAID_ROTARY, .num_heads = 4};
-static const attend_checkpoint_options scale = {.said = ATTEND_SAID_SCALE, .problem = {.softmax_scale = 0.5f}};
-static const attend_checkpoint_options window = {.said = ATTEND_SAID_WINDOW, .problem = {.windowed = true, .window_left = 3, .window_right = -1}};
+static const attend_checkpoint_options causal = {.said = ATTEND_SAID_CAUSAL,
+                                                 .problem = {.causal = ATTEND_CAUSAL_TOP_LEFT}};
+static const attend_checkpoint_options known = {
+    .said = ATTEND_SAID_CAUSAL | ATTEND_SAID_ROTARY,
+    .problem = {.causal = ATTEND_CAUSAL_TOP_LEFT, .rotary = ATTEND_ROTARY_HALVES}};
+static const attend_checkpoint_options known_and_heads = {.said = ATTEND_SAID_CAUSAL | ATTEND_SAID_ROTARY,
+                                                          .num_heads = 4};
+static const attend_checkpoint_options scale = {.said = ATTEND_SAID_SCALE,
+                                                .problem = {.softmax_scale = 0.5f}};
+static const attend_checkpoint_options window = {
+    .said = ATTEND_SAID_WINDOW, .problem = {.windowed = true, .window_left = 3, .window_right = -1}};
 
 static const struct refusal {
     const char *config, *tensors, *sentence;
@@ -43,63 +49,93 @@ static const struct refusal {
 } refusals[] = {
     /* Names alone decide nothing. */
     {NULL, LLAMA, "give --causal=none or --causal=top-left, and --rotary none, halves or interleaved", NULL},
-    {NULL, LLAMA, "give --causal=none or --causal=top-left, and --rotary none, halves or interleaved", &causal},
+    {NULL, LLAMA, "give --causal=none or --causal=top-left, and --rotary none, halves or interleaved",
+     &causal},
     {NULL, LLAMA, "does not say how many heads it has, and", &known},
-    {NULL, "in_proj_weight 48x16;out_proj.weight 16x16", "do not say what the layer computes: give --causal=none or --causal=top-left", NULL},
-    {"{\"model_type\": \"llamoid\"}", LLAMA, "model_type \"llamoid\", which attend does not know; its names are those of Llama", NULL},
-    {"{\"model_type\": \"llamoid\"}", LLAMA, "for example --layout llama --causal=top-left --rotary halves", NULL},
+    {NULL, "in_proj_weight 48x16;out_proj.weight 16x16",
+     "do not say what the layer computes: give --causal=none or --causal=top-left", NULL},
+    {"{\"model_type\": \"llamoid\"}", LLAMA,
+     "model_type \"llamoid\", which attend does not know; its names are those of Llama", NULL},
+    {"{\"model_type\": \"llamoid\"}", LLAMA, "for example --layout llama --causal=top-left --rotary halves",
+     NULL},
     {"{\"model_type\": \"bert\", \"num_attention_heads\": 4}", LLAMA, "models of type \"bert\" in", NULL},
     {"{}", LLAMA, "which attend does not know", NULL},
     /* Another algorithm under known names. */
     {"{\"model_type\": \"bitnet\"}", LLAMA, "attn_sub_norm", NULL},
     {"{\"model_type\": \"diffllama\"}", LLAMA, "the difference of two softmaxes", &known},
     /* Tensors that nothing consumes. */
-    {"{" TEST_LLAMA_CONFIG "}", LLAMA ";layers.0.self_attn.lambda_q1 8", "holds layers.0.self_attn.lambda_q1 beside the layer's projections", NULL},
-    {"{" TEST_LLAMA_CONFIG "}", LLAMA ";layers.0.self_attn.q_norm.weight 8;layers.0.self_attn.k_norm.weight 8", "holds layers.0.self_attn.k_norm.weight beside", NULL},
-    {"{\"model_type\": \"foo\", \"num_attention_heads\": 4}", LLAMA ";layers.0.self_attn.q_norm.weight 8", "give --qk-norm rms, layer or none", &known},
+    {"{" TEST_LLAMA_CONFIG "}", LLAMA ";layers.0.self_attn.lambda_q1 8",
+     "holds layers.0.self_attn.lambda_q1 beside the layer's projections", NULL},
+    {"{" TEST_LLAMA_CONFIG "}",
+     LLAMA ";layers.0.self_attn.q_norm.weight 8;layers.0.self_attn.k_norm.weight 8",
+     "holds layers.0.self_attn.k_norm.weight beside", NULL},
+    {"{\"model_type\": \"foo\", \"num_attention_heads\": 4}", LLAMA ";layers.0.self_attn.q_norm.weight 8",
+     "give --qk-norm rms, layer or none", &known},
     /* Keys that change attention. */
-    {WITH("\"attention_multiplier\": 0.1"), LLAMA, "attention_multiplier = 0.1, which changes attention", NULL},
+    {WITH("\"attention_multiplier\": 0.1"), LLAMA, "attention_multiplier = 0.1, which changes attention",
+     NULL},
     {WITH("\"attention_multiplier\": 0.1"), LLAMA, "--scale says what to do instead", &window},
     {WITH("\"sliding_window\": 4"), LLAMA, "sliding_window = 4", NULL},
     {WITH("\"clip_qkv\": 8"), LLAMA, "clip_qkv = 8", NULL},
+    {WITH("\"is_causal\": false"), LLAMA, "is_causal = false, which layers of model_type \"llama\" are not",
+     NULL},
     {WITH("\"alibi\": true"), LLAMA, "alibi = true", NULL},
-    {WITH("\"position_embedding_type\": \"relative_key\""), LLAMA, "position_embedding_type = \"relative_key\"", NULL},
-    {WITH("\"rope_scaling\": {\"rope_type\": \"longrope\"}"), LLAMA, "longrope, which attend does not know; --rotary-scaling says", NULL},
-    {WITH("\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4, \"mscale\": 1}"), LLAMA, "mscale, which attend does not know", NULL},
+    {WITH("\"position_embedding_type\": \"relative_key\""), LLAMA,
+     "position_embedding_type = \"relative_key\"", NULL},
+    {WITH("\"rope_scaling\": {\"rope_type\": \"longrope\"}"), LLAMA,
+     "longrope, which attend does not know; --rotary-scaling says", NULL},
+    {WITH("\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4, \"mscale\": 1}"), LLAMA,
+     "mscale, which attend does not know", NULL},
     /* Values that are none. */
     {WITH("\"head_dim\": 4.5"), LLAMA, "head_dim is not a whole number of at least 1", NULL},
     {WITH("\"head_dim\": 16"), LLAMA, "has heads of 8, but", NULL},
-    {WITH("\"rope_scaling\": 7, \"partial_rotary_factor\": -1"), LLAMA, "partial_rotary_factor is not a number of at least 0", NULL},
+    {WITH("\"rope_scaling\": 7, \"partial_rotary_factor\": -1"), LLAMA,
+     "partial_rotary_factor is not a number of at least 0", NULL},
     {WITH("\"partial_rotary_factor\": 3"), LLAMA, "turns more than head_dim", NULL},
-    {"{\"model_type\": \"llama\", \"num_attention_heads\": 1e99}", LLAMA, "num_attention_heads is not a whole number", NULL},
+    {"{\"model_type\": \"llama\", \"num_attention_heads\": 1e99}", LLAMA,
+     "num_attention_heads is not a whole number", NULL},
     {"{\"model_type\": \"llama\", \"num_attention_heads\": 3}", LLAMA, "do not divide into 3 heads", NULL},
-    {"{\"model_type\": \"llama\", \"num_attention_heads\": 4, \"num_key_value_heads\": 4}", LLAMA, "2 heads of 8, but config.json says 4", NULL},
-    {"{\"model_type\": \"gpt_neox\", \"num_attention_heads\": 5}", "layers.0.attention.query_key_value.weight 48x16;layers.0.attention.dense.weight 16x16",
+    {"{\"model_type\": \"llama\", \"num_attention_heads\": 4, \"num_key_value_heads\": 4}", LLAMA,
+     "2 heads of 8, but config.json says 4", NULL},
+    {"{\"model_type\": \"gpt_neox\", \"num_attention_heads\": 5}",
+     "layers.0.attention.query_key_value.weight 48x16;layers.0.attention.dense.weight 16x16",
      "48 fused rows do not divide", NULL},
-    {"{\"model_type\": \"qwen3\", \"num_attention_heads\": 4, \"layer_types\": []}", LLAMA, "layer_types has no text for layer 0", NULL},
-    {"{\"model_type\": \"qwen3\", \"num_attention_heads\": 4, \"layer_types\": [\"chunked_attention\"]}", LLAMA, "of type \"chunked_attention\"", NULL},
+    {"{\"model_type\": \"qwen3\", \"num_attention_heads\": 4, \"layer_types\": []}", LLAMA,
+     "layer_types has no text for layer 0", NULL},
+    {"{\"model_type\": \"qwen3\", \"num_attention_heads\": 4, \"layer_types\": [\"chunked_attention\"]}",
+     LLAMA, "of type \"chunked_attention\"", NULL},
     {"{\"model_type\": \"git\", \"num_attention_heads\": 4}",
-     "layer.0.attention.self.query.weight 16x16;layer.0.attention.self.key.weight 16x16;layer.0.attention.self.value.weight 16x16;"
+     "layer.0.attention.self.query.weight 16x16;layer.0.attention.self.key.weight "
+     "16x16;layer.0.attention.self.value.weight 16x16;"
      "layer.0.attention.output.dense.weight 16x16",
      "both with and without a causal mask: give --causal", NULL},
     {"[]", LLAMA, "config.json is not a JSON object", NULL},
     {"{\"model_type\": \"lla\\u0000ma\"}", LLAMA, "has a NUL in it", NULL},
     {"{", LLAMA, "config.json is not JSON", NULL},
     {"{\"model_type\": \"llava\"}", LLAMA, "is in no part of a llava model", NULL},
-    {"{\"model_type\": \"llava\", \"text_config\": {\"model_type\": \"llava\", \"text_config\": {\"model_type\": \"llava\", \"text_config\": "
+    {"{\"model_type\": \"llava\", \"text_config\": {\"model_type\": \"llava\", \"text_config\": "
+     "{\"model_type\": \"llava\", \"text_config\": "
      "{\"model_type\": \"llava\", \"text_config\": {\"model_type\": \"llava\"}}}}}",
-     "language_model.layers.0.self_attn.q_proj.weight 16x16;language_model.layers.0.self_attn.k_proj.weight 16x16;"
-     "language_model.layers.0.self_attn.v_proj.weight 16x16;language_model.layers.0.self_attn.o_proj.weight 16x16",
+     "language_model.layers.0.self_attn.q_proj.weight 16x16;language_model.layers.0.self_attn.k_proj.weight "
+     "16x16;"
+     "language_model.layers.0.self_attn.v_proj.weight 16x16;language_model.layers.0.self_attn.o_proj.weight "
+     "16x16",
      "describes models within models without an end", NULL},
-    {"{\"model_type\": \"gemma3\", \"text_config\": {\"model_type\": \"gemma3_text\", \"num_attention_heads\": 4}}",
-     "language_model.layers.0.self_attn.q_proj.weight 16x16;language_model.layers.0.self_attn.k_proj.weight 16x16;"
-     "language_model.layers.0.self_attn.v_proj.weight 16x16;language_model.layers.0.self_attn.o_proj.weight 16x16",
+    {"{\"model_type\": \"gemma3\", \"text_config\": {\"model_type\": \"gemma3_text\", "
+     "\"num_attention_heads\": 4}}",
+     "language_model.layers.0.self_attn.q_proj.weight 16x16;language_model.layers.0.self_attn.k_proj.weight "
+     "16x16;"
+     "language_model.layers.0.self_attn.v_proj.weight 16x16;language_model.layers.0.self_attn.o_proj.weight "
+     "16x16",
      "both with and without a causal mask", NULL},
-    {"{\"model_type\": \"siglip_vision_model\", \"num_attention_heads\": 4}", "head.attention.in_proj_weight 48x16;head.attention.out_proj.weight 16x16",
-     "has no attention layer", NULL},
+    {"{\"model_type\": \"siglip_vision_model\", \"num_attention_heads\": 4}",
+     "head.attention.in_proj_weight 48x16;head.attention.out_proj.weight 16x16", "has no attention layer",
+     NULL},
     {"{\"model_type\": \"t5\", \"num_heads\": 2}",
-     "decoder.block.1.layer.0.SelfAttention.q.weight 16x16;decoder.block.1.layer.0.SelfAttention.k.weight 16x16;"
-     "decoder.block.1.layer.0.SelfAttention.v.weight 16x16;decoder.block.1.layer.0.SelfAttention.o.weight 16x16",
+     "decoder.block.1.layer.0.SelfAttention.q.weight 16x16;decoder.block.1.layer.0.SelfAttention.k.weight "
+     "16x16;"
+     "decoder.block.1.layer.0.SelfAttention.v.weight 16x16;decoder.block.1.layer.0.SelfAttention.o.weight "
+     "16x16",
      "lacks the table of relative positions", NULL},
     {NULL, "norm.weight 4", "has no attention layer with names that attend knows", NULL},
 };
@@ -113,13 +149,16 @@ static void what_is_not_known_is_refused(void **state)
         attend_checkpoint_layer *layer;
         attend_status status = decide(r->config, r->tensors, r->options, &checkpoint, &layer);
         if (!status) fail_msg("case %d, %s, was not refused", (int)i, r->sentence);
-        if (!strstr(attend_checkpoint_error_message(), r->sentence)) fail_msg("case %d: \"%s\", expected \"%s\"", (int)i, attend_checkpoint_error_message(), r->sentence);
+        if (!strstr(attend_checkpoint_error_message(), r->sentence))
+            fail_msg("case %d: \"%s\", expected \"%s\"", (int)i, attend_checkpoint_error_message(),
+                     r->sentence);
         attend_checkpoint_close(checkpoint);
     }
 }
 
 /* What files and options make of a layer, in the words that are printed. */
-static void expect(const char *config, const char *tensors, const attend_checkpoint_options *options, attend_problem *problem)
+static void expect(const char *config, const char *tensors, const attend_checkpoint_options *options,
+                   attend_problem *problem)
 {
     attend_checkpoint *checkpoint;
     attend_checkpoint_layer *layer;
@@ -135,14 +174,19 @@ static void what_is_said_overrules_one_thing(void **state)
     (void)state;
     attend_problem p;
     expect("{" TEST_LLAMA_CONFIG "}", LLAMA, NULL, &p);
-    assert_true(p.causal == ATTEND_CAUSAL_TOP_LEFT && p.rotary == ATTEND_ROTARY_HALVES && p.rotary_base == 500000);
-    assert_true(p.num_heads == 4 && p.num_kv_heads == 2 && p.head_dim == 8 && p.hidden_size == 16 && p.output_size == 16);
+    assert_true(p.causal == ATTEND_CAUSAL_TOP_LEFT && p.rotary == ATTEND_ROTARY_HALVES &&
+                p.rotary_base == 500000);
+    assert_true(p.num_heads == 4 && p.num_kv_heads == 2 && p.head_dim == 8 && p.hidden_size == 16 &&
+                p.output_size == 16);
 
-    attend_checkpoint_options o = {.said = ATTEND_SAID_ROTARY, .problem = {.rotary = ATTEND_ROTARY_INTERLEAVED}};
+    attend_checkpoint_options o = {.said = ATTEND_SAID_ROTARY,
+                                   .problem = {.rotary = ATTEND_ROTARY_INTERLEAVED}};
     expect("{" TEST_LLAMA_CONFIG "}", LLAMA, &o, &p);
-    assert_true(p.rotary == ATTEND_ROTARY_INTERLEAVED && p.rotary_base == 500000 && p.causal == ATTEND_CAUSAL_TOP_LEFT);
+    assert_true(p.rotary == ATTEND_ROTARY_INTERLEAVED && p.rotary_base == 500000 &&
+                p.causal == ATTEND_CAUSAL_TOP_LEFT);
 
-    const char *llama3 = WITH("\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, \"original_max_position_embeddings\": 64}");
+    const char *llama3 = WITH("\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, "
+                              "\"original_max_position_embeddings\": 64}");
     o = (attend_checkpoint_options){.said = ATTEND_SAID_ROTARY_BASE, .problem = {.rotary_base = 7}};
     expect(llama3, LLAMA, &o, &p);
     assert_true(p.rotary_base == 7 && p.rotary_scaling == ATTEND_ROTARY_LLAMA3 && p.rotary_factor == 8);
@@ -166,19 +210,27 @@ static void a_model_type_means_what_its_models_do(void **state)
 {
     (void)state;
     attend_problem p;
-    expect("{\"model_type\": \"mistral\", \"num_attention_heads\": 4, \"sliding_window\": 6}", LLAMA, NULL, &p);
+    expect("{\"model_type\": \"mistral\", \"num_attention_heads\": 4, \"sliding_window\": 6}", LLAMA, NULL,
+           &p);
     assert_true(p.windowed && p.window_left == 5 && p.window_right == -1);
     expect("{\"model_type\": \"eurobert\", \"num_attention_heads\": 4}", LLAMA, NULL, &p);
     assert_true(p.causal == ATTEND_CAUSAL_NONE && p.rotary == ATTEND_ROTARY_HALVES);
-    expect("{\"model_type\": \"granite\", \"num_attention_heads\": 4, \"attention_multiplier\": 0.25}", LLAMA, NULL, &p);
+    expect("{\"model_type\": \"granite\", \"num_attention_heads\": 4, \"attention_multiplier\": 0.25}", LLAMA,
+           NULL, &p);
     assert_true(p.softmax_scale == 0.25f);
-    expect("{\"model_type\": \"cohere2\", \"num_attention_heads\": 4, \"sliding_window\": 6, \"layer_types\": [\"full_attention\"]}", LLAMA, NULL, &p);
+    expect("{\"model_type\": \"cohere2\", \"num_attention_heads\": 4, \"sliding_window\": 6, "
+           "\"layer_types\": [\"full_attention\"]}",
+           LLAMA, NULL, &p);
     assert_true(!p.windowed && !p.rotary);
-    expect("{\"model_type\": \"cohere2\", \"num_attention_heads\": 4, \"sliding_window\": 6, \"layer_types\": [\"sliding_attention\"]}", LLAMA, NULL, &p);
+    expect("{\"model_type\": \"cohere2\", \"num_attention_heads\": 4, \"sliding_window\": 6, "
+           "\"layer_types\": [\"sliding_attention\"]}",
+           LLAMA, NULL, &p);
     assert_true(p.windowed && p.rotary == ATTEND_ROTARY_INTERLEAVED);
     expect("{\"model_type\": \"llava\", \"text_config\": {" TEST_LLAMA_CONFIG "}}",
-           "language_model.layers.0.self_attn.q_proj.weight 32x16;language_model.layers.0.self_attn.k_proj.weight 16x16;"
-           "language_model.layers.0.self_attn.v_proj.weight 16x16;language_model.layers.0.self_attn.o_proj.weight 16x32",
+           "language_model.layers.0.self_attn.q_proj.weight "
+           "32x16;language_model.layers.0.self_attn.k_proj.weight 16x16;"
+           "language_model.layers.0.self_attn.v_proj.weight "
+           "16x16;language_model.layers.0.self_attn.o_proj.weight 16x32",
            NULL, &p);
     assert_true(p.causal == ATTEND_CAUSAL_TOP_LEFT && p.rotary_base == 500000);
     expect("{\"model_type\": \"bart\", \"encoder_attention_heads\": 4, \"decoder_attention_heads\": 2}",
@@ -191,11 +243,13 @@ static void a_model_type_means_what_its_models_do(void **state)
 /* ---- shards ---- */
 
 #define INDEX "model.safetensors.index.json"
-#define ATTENTION(n, file)                                                                                                          \
-    "\"layers." n ".self_attn.q_proj.weight\": \"" file "\", \"layers." n ".self_attn.k_proj.weight\": \"" file "\", "                \
-    "\"layers." n ".self_attn.v_proj.weight\": \"" file "\", \"layers." n ".self_attn.o_proj.weight\": \"" file "\""
+#define ATTENTION(n, file)                                                \
+    "\"layers." n ".self_attn.q_proj.weight\": \"" file "\", \"layers." n \
+    ".self_attn.k_proj.weight\": \"" file "\", "                          \
+    "\"layers." n ".self_attn.v_proj.weight\": \"" file "\", \"layers." n \
+    ".self_attn.o_proj.weight\": \"" file "\""
 #define MAP(rest) "{\"weight_map\": {" rest "}}"
-#define TWO MAP(ATTENTION("0", "a.safetensors") ", " ATTENTION("1", "b.safetensors"))
+#define TWO       MAP(ATTENTION("0", "a.safetensors") ", " ATTENTION("1", "b.safetensors"))
 
 static void write_shards(const char *index)
 {
@@ -224,7 +278,8 @@ static void expect_shards(attend_status expected, const char *sentence, int64_t 
 {
     attend_status status = load_layer(number);
     if (status != expected || (status && !strstr(attend_checkpoint_error_message(), sentence)))
-        fail_msg("%s \"%s\", expected %s \"%s\"", attend_status_name(status), attend_checkpoint_error_message(), attend_status_name(expected), sentence);
+        fail_msg("%s \"%s\", expected %s \"%s\"", attend_status_name(status),
+                 attend_checkpoint_error_message(), attend_status_name(expected), sentence);
 }
 
 static void shards_are_found_by_their_index(void **state)
@@ -270,7 +325,8 @@ static void an_index_is_not_believed(void **state)
         {"which is not a plain name in the index's own folder", MAP(ATTENTION("0", "/etc/a.safetensors"))},
         {"which is not a plain name in the index's own folder", MAP(ATTENTION("0", ""))},
         {"which is not a plain name in the index's own folder", MAP(ATTENTION("0", "."))},
-        {"names tensor \"layers.0.self_attn.k_proj.weight\" twice", MAP(ATTENTION("0", "a.safetensors") ", " ATTENTION("0", "b.safetensors"))},
+        {"names tensor \"layers.0.self_attn.k_proj.weight\" twice",
+         MAP(ATTENTION("0", "a.safetensors") ", " ATTENTION("0", "b.safetensors"))},
         {"the file of tensor \"x\" is not a string", MAP("\"x\": 3")},
         {"has no weight_map", "{\"weight_map\": []}"},
         {"has no weight_map", "{}"},
@@ -283,7 +339,8 @@ static void an_index_is_not_believed(void **state)
         write_shards(cases[i][1]);
         attend_status status = load_layer(0);
         if (!status || !strstr(attend_checkpoint_error_message(), cases[i][0]))
-            fail_msg("case %d: \"%s\", expected \"%s\"", (int)i, status ? attend_checkpoint_error_message() : "", cases[i][0]);
+            fail_msg("case %d: \"%s\", expected \"%s\"", (int)i,
+                     status ? attend_checkpoint_error_message() : "", cases[i][0]);
     }
 }
 
@@ -293,7 +350,8 @@ static void other_formats_are_named(void **state)
     static const struct {
         const char *name, *bytes, *sentence;
     } cases[] = {
-        {"pytorch_model.bin", "PK\3\4 and so on", "pytorch_model.bin is a zip archive, as PyTorch saves pickles"},
+        {"pytorch_model.bin", "PK\3\4 and so on",
+         "pytorch_model.bin is a zip archive, as PyTorch saves pickles"},
         {"old.bin", "\x80\2}q\1X.....", "old.bin is a pickle"},
         {"pointer.safetensors", "version https://git-lfs.github.com/spec/v1", "is a pointer of Git LFS"},
         {"page.safetensors", "<!DOCTYPE html>", "is a web page"},
@@ -304,11 +362,13 @@ static void other_formats_are_named(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         test_write_file(test_path(cases[i].name), cases[i].bytes, strlen(cases[i].bytes) + 1);
         assert_int_equal(attend_checkpoint_open(test_path(cases[i].name), &checkpoint), ATTEND_BAD_FILE);
-        if (!strstr(attend_checkpoint_error_message(), cases[i].sentence)) fail_msg("%s: \"%s\"", cases[i].name, attend_checkpoint_error_message());
+        if (!strstr(attend_checkpoint_error_message(), cases[i].sentence))
+            fail_msg("%s: \"%s\"", cases[i].name, attend_checkpoint_error_message());
     }
     remove(test_path("model.safetensors")), remove(test_path(INDEX));
     assert_int_equal(attend_checkpoint_open(test_folder(), &checkpoint), ATTEND_BAD_FILE);
-    assert_non_null(strstr(attend_checkpoint_error_message(), "holds pytorch_model.bin, a pickle, which is not read"));
+    assert_non_null(
+        strstr(attend_checkpoint_error_message(), "holds pytorch_model.bin, a pickle, which is not read"));
     assert_null(checkpoint);
     remove(test_path("pytorch_model.bin")), remove(test_path("pytorch_model.bin.index.json"));
     assert_int_equal(attend_checkpoint_open(test_folder(), &checkpoint), ATTEND_IO_ERROR);

@@ -1,4 +1,5 @@
-/* docs/checkpoints.md says what the table of architectures says; and the table is whole: each type once, each layout there. */
+/* docs/checkpoints.md says what the table of architectures says; and the table is whole: each type once, each
+ * layout there. */
 #include "checkpoint/architectures.h"
 #include "checkpoint/names.h"
 
@@ -31,9 +32,13 @@ static void add_layouts(text *t)
     add(t, "| layout | of | Q, or Q, K and V in one | output | |\n|---|---|---|---|---|\n");
     for (int i = 0; attend_naming_at(i); i++) {
         const attend_naming *n = attend_naming_at(i);
-        add(t, "| `%s` | %s | `%s` | `%s` | %s%s%s%s |\n", n->layout, n->title, n->fused ? n->fused : n->q, n->out, n->conv1d ? "stored [in, out]" : "",
-            n->fused && !n->blocks ? "a block of rows a KV head" : n->fused && n->blocks > 1 ? "four blocks of rows, each Q, V, K" : "",
-            n->relative ? "relative positions" : "", n->if_asked ? "; only where the model_type or `--layout` says so" : "");
+        add(t, "| `%s` | %s | `%s` | `%s` | %s%s%s%s |\n", n->layout, n->title, n->fused ? n->fused : n->q,
+            n->out, n->conv1d ? "stored [in, out]" : "",
+            n->fused && !n->blocks      ? "a block of rows a KV head"
+            : n->fused && n->blocks > 1 ? "four blocks of rows, each Q, V, K"
+                                        : "",
+            n->relative ? "relative positions" : "",
+            n->if_asked ? "; only where the model_type or `--layout` says so" : "");
     }
 }
 
@@ -42,29 +47,37 @@ static const char *positions_of(const attend_architecture *row)
     static const char *const kinds[] = {"", "rotary, halves", "rotary, interleaved"};
     static char room[160];
     snprintf(room, sizeof room, "%s%s%s", kinds[row->rotary],
-             row->rotary_layers == ATTEND_ROTARY_LISTED ? ", in layers of `no_rope_layers`" : row->rotary_layers ? ", in layers with a window" : "",
+             row->rotary_layers == ATTEND_ROTARY_LISTED ? ", in layers of `no_rope_layers`"
+             : row->rotary_layers                       ? ", in layers with a window"
+                                                        : "",
              row->relative_distance ? "relative, T5's buckets" : "");
-    if (row->rotary && row->part > 0 && row->part < 1) snprintf(room + strlen(room), sizeof room - strlen(room), ", of %g of a head", row->part);
+    if (row->rotary && row->part > 0 && row->part < 1)
+        snprintf(room + strlen(room), sizeof room - strlen(room), ", of %g of a head", row->part);
     return room;
 }
 
 static void add_rest(text *t, const attend_architecture *row)
 {
-    static const char *const windows[] = {NULL,
-                                          "window in all layers",
-                                          "window in even layers",
-                                          "window in all but each `sliding_window_pattern`'th layer",
-                                          "window with `use_sliding_window`, from `max_window_layers` on",
-                                          "window in `local` layers",
-                                          "window of `local_attention` in all but each `global_attn_every_n_layers`'th layer"};
-    static const char *const norms[] = {NULL, "RMS norms of Q and K", "RMS norms of Q and K, times 1 + weight", "RMS norms of Q and K without weights", "layer norms of Q and K"};
-    const char *const facts[] = {windows[row->window], norms[row->norm], row->sinks ? "sinks" : NULL, row->scale_one ? "scale 1" : NULL};
+    static const char *const windows[] = {
+        NULL,
+        "window in all layers",
+        "window in even layers",
+        "window in all but each `sliding_window_pattern`'th layer",
+        "window with `use_sliding_window`, from `max_window_layers` on",
+        "window in `local` layers",
+        "window of `local_attention` in all but each `global_attn_every_n_layers`'th layer"};
+    static const char *const norms[] = {NULL, "RMS norms of Q and K",
+                                        "RMS norms of Q and K, times 1 + weight",
+                                        "RMS norms of Q and K without weights", "layer norms of Q and K"};
+    const char *const facts[] = {windows[row->window], norms[row->norm], row->sinks ? "sinks" : NULL,
+                                 row->scale_one ? "scale 1" : NULL};
     bool any = false;
     for (int i = 0; i < 4; i++)
         if (facts[i]) add(t, "%s%s", any ? "; " : "", facts[i]), any = true;
     for (const attend_rule *rule = row->rules; rule && rule->key; rule++) {
         bool seen = !strcmp(rule->key, "model_type");
-        for (const attend_rule *other = row->rules; other < rule; other++) seen |= !strcmp(other->key, rule->key);
+        for (const attend_rule *other = row->rules; other < rule; other++)
+            seen |= !strcmp(other->key, rule->key);
         if (seen) continue;
         add(t, "%s`%s`", any ? "; " : "", rule->key), any = true;
     }
@@ -77,20 +90,24 @@ static void add_rows(text *t)
     add(t, "| model_type | layouts | causal | positions | and |\n|---|---|---|---|---|\n");
     for (int i = 0; (row = attend_architecture_at(i)); i++) {
         if (row->refused || row->parts) continue;
-        add(t, "| `%s` | %s | %s | %s | ", row->model_type, row->layouts, causal[row->causal], positions_of(row));
+        add(t, "| `%s` | %s | %s | %s | ", row->model_type, row->layouts, causal[row->causal],
+            positions_of(row));
         add_rest(t, row);
         add(t, " |\n");
     }
-    add(t, "\n## Models in parts\n\nTheir layers are those of `text_config`, `vision_config` and the like, by what the names of tensors begin with:\n");
+    add(t, "\n## Models in parts\n\nTheir layers are those of `text_config`, `vision_config` and the like, "
+           "by what the names of tensors begin with:\n");
     for (int i = 0, n = 0; (row = attend_architecture_at(i)); i++)
         if (row->parts) add(t, "%s`%s`", n++ ? ", " : "", row->model_type);
     add(t, ".\n\n## Refused by name\n\n| model_type | because of |\n|---|---|\n");
     for (int i = 0; (row = attend_architecture_at(i)); i++)
         if (row->refused) add(t, "| `%s` | %s |\n", row->model_type, row->refused);
-    add(t, "\n## Keys that change attention\n\nOne that a model's row does not read is refused, unless the option overrules it:\n");
+    add(t, "\n## Keys that change attention\n\nOne that a model's row does not read is refused, unless the "
+           "option overrules it:\n");
     for (int i = 0; attend_known_key_at(i); i++) {
         const attend_known_key *k = attend_known_key_at(i);
-        add(t, "%s`%s`%s%s%s", i ? ", " : "", k->key, k->option ? " (`" : "", k->option ? k->option : "", k->option ? "`)" : "");
+        add(t, "%s`%s`%s%s%s", i ? ", " : "", k->key, k->option ? " (`" : "", k->option ? k->option : "",
+            k->option ? "`)" : "");
     }
     add(t, ".\n");
 }
@@ -100,14 +117,20 @@ static void the_document_is_current(void **state)
     (void)state;
     text t = {malloc(ROOM), 0};
     char *found = calloc(1, ROOM);
-    add(&t, "# Checkpoints\n\nGenerated from the code; `ATTEND_WRITE_DOCS=1 build/release/tests/test_checkpoint_table` writes this file anew. How layers are read is said once,\n"
-            "in [`checkpoint.h`](../include/attend/checkpoint.h); a complete program is [`checkpoint.c`](../tests/install/checkpoint.c). What a row says is held to\n"
+    add(&t, "# Checkpoints\n\nGenerated from the code; `ATTEND_WRITE_DOCS=1 "
+            "build/release/tests/test_checkpoint_table` writes this file anew. How layers are read is said "
+            "once,\n"
+            "in [`checkpoint.h`](../include/attend/checkpoint.h); a complete program is "
+            "[`checkpoint.c`](../tests/install/checkpoint.c). What a row says is held to\n"
             "transformers' own code by [`architectures.py`](../tests/peers/architectures.py).\n\n"
-            "A layer is right or refused. Without a `config.json`, and for a `model_type` that is not below, causality and the rotary embedding must be said:\n"
-            "`--layout llama --causal=top-left --rotary halves`. What is said overrules one thing and leaves the rest of the config in force.\n\n"
+            "A layer is right or refused. Without a `config.json`, and for a `model_type` that is not below, "
+            "causality and the rotary embedding must be said:\n"
+            "`--layout llama --causal=top-left --rotary halves`. What is said overrules one thing and leaves "
+            "the rest of the config in force.\n\n"
             "## Names\n\n");
     add_layouts(&t);
-    add(&t, "\n## Architectures\n\nThe last column has what else is read; a norm is applied where the checkpoint has its weights.\n\n");
+    add(&t, "\n## Architectures\n\nThe last column has what else is read; a norm is applied where the "
+            "checkpoint has its weights.\n\n");
     add_rows(&t);
     if (getenv("ATTEND_WRITE_DOCS")) {
         FILE *f = fopen(ATTEND_TEST_DOCS "/checkpoints.md", "w");
@@ -120,7 +143,8 @@ static void the_document_is_current(void **state)
     assert_true(fread(found, 1, ROOM - 1, f) > 0);
     fclose(f);
     if (strcmp(found, t.bytes))
-        fail_msg("docs/checkpoints.md is not what the code says; write it anew: ATTEND_WRITE_DOCS=1 build/release/tests/test_checkpoint_table");
+        fail_msg("docs/checkpoints.md is not what the code says; write it anew: ATTEND_WRITE_DOCS=1 "
+                 "build/release/tests/test_checkpoint_table");
     free(t.bytes), free(found);
 }
 
@@ -132,13 +156,15 @@ static void the_table_is_whole(void **state)
         if (attend_architecture_of(row->model_type) != row) fail_msg("%s is there twice", row->model_type);
         if (row->refused || row->parts) continue;
         bool any = false;
-        for (int j = 0; attend_checkpoint_layout(j); j++) any |= attend_architecture_has_layout(row, attend_checkpoint_layout(j));
+        for (int j = 0; attend_checkpoint_layout(j); j++)
+            any |= attend_architecture_has_layout(row, attend_checkpoint_layout(j));
         if (!any) fail_msg("%s has no layout that is known: %s", row->model_type, row->layouts);
     }
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(the_document_is_current), cmocka_unit_test(the_table_is_whole)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(the_document_is_current),
+                                       cmocka_unit_test(the_table_is_whole)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

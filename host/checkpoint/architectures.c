@@ -1,5 +1,5 @@
-/* The table of architectures. What a row says was held to transformers' own code, versions 4 and 5, by tests/peers/architectures.py.
-   Where a row is the macro of a family, the family is what it says. */
+/* The table of architectures. What a row says was held to transformers' own code, versions 4 and 5, by
+   tests/peers/architectures.py. Where a row is the macro of a family, the family is what it says. */
 #include "architectures.h"
 
 #include <attend/checkpoint.h>
@@ -7,39 +7,67 @@
 #include <string.h>
 
 #define RULES(...) ((const attend_rule[]){__VA_ARGS__, {.key = NULL}})
-#define RULE(if, k, then, ...) {.key = k, .test = ATTEND_IF_##if, .effect = ATTEND_THEN_##then, ## __VA_ARGS__}
-#define IF_TRUE(key, ...) RULE(TRUE, key, __VA_ARGS__)
-#define IF_FALSE(key, ...) RULE(FALSE, key, __VA_ARGS__)
-#define IF_SET(key, ...) RULE(SET, key, __VA_ARGS__)
-#define IF_TEXT(key, text, then) RULE(TEXT, key, then, .value = text)
+#define RULE(if, k, then, ...)                                                        \
+    {                                                                                 \
+        .key = k, .test = ATTEND_IF_##if, .effect = ATTEND_THEN_##then, ##__VA_ARGS__ \
+    }
+#define IF_TRUE(key, ...)         RULE(TRUE, key, __VA_ARGS__)
+#define IF_FALSE(key, ...)        RULE(FALSE, key, __VA_ARGS__)
+#define IF_SET(key, ...)          RULE(SET, key, __VA_ARGS__)
+#define IF_TEXT(key, text, then)  RULE(TEXT, key, then, .value = text)
 #define IF_OTHER(key, text, then) RULE(OTHER, key, then, .value = text)
-#define READ(key) RULE(TRUE, key, NOTHING)
+#define READ(key)                 RULE(TRUE, key, NOTHING)
 
-#define CLIPS IF_SET("clip_qkv", REFUSE, .value = "Q, K and V are clipped, which attend does not do")
+#define CLIPS         IF_SET("clip_qkv", REFUSE, .value = "Q, K and V are clipped, which attend does not do")
 #define RELATIVE_BERT IF_OTHER("position_embedding_type", "absolute", REFUSE)
 
 /* Llama and what differs from it by keys alone: causal, rotary in halves. */
-#define LLAMA(type, ...) {.model_type = type, .layouts = "llama", .causal = ATTEND_DECODES, .rotary = ATTEND_ROTARY_HALVES, ## __VA_ARGS__}
+#define LLAMA(type, ...)                                                                                  \
+    {                                                                                                     \
+        .model_type = type, .layouts = "llama", .causal = ATTEND_DECODES, .rotary = ATTEND_ROTARY_HALVES, \
+        ##__VA_ARGS__                                                                                     \
+    }
 /* BERT: both ways, unless it is a decoder; its relative positions are not read. */
-#define BERT(type, ...) \
-    {.model_type = type, .layouts = "bert", .causal = ATTEND_BOTH_WAYS, .rules = RULES(IF_TRUE("is_decoder", CAUSAL), RELATIVE_BERT), ## __VA_ARGS__}
+#define BERT(type, ...)                                                             \
+    {                                                                               \
+        .model_type = type, .layouts = "bert", .causal = ATTEND_BOTH_WAYS,          \
+        .rules = RULES(IF_TRUE("is_decoder", CAUSAL), RELATIVE_BERT), ##__VA_ARGS__ \
+    }
 /* Both ways, whatever else the config has. */
-#define BOTH_WAYS(type, names, ...) {.model_type = type, .layouts = names, .causal = ATTEND_BOTH_WAYS, ## __VA_ARGS__}
-#define CAUSAL(type, names, ...) {.model_type = type, .layouts = names, .causal = ATTEND_DECODES, ## __VA_ARGS__}
+#define BOTH_WAYS(type, names, ...)                                                     \
+    {                                                                                   \
+        .model_type = type, .layouts = names, .causal = ATTEND_BOTH_WAYS, ##__VA_ARGS__ \
+    }
+#define CAUSAL(type, names, ...)                                                      \
+    {                                                                                 \
+        .model_type = type, .layouts = names, .causal = ATTEND_DECODES, ##__VA_ARGS__ \
+    }
 /* An encoder and a decoder: causal in the latter. */
-#define STACKS(type, names, ...) {.model_type = type, .layouts = names, .causal = ATTEND_BY_STACK, ## __VA_ARGS__}
+#define STACKS(type, names, ...)                                                       \
+    {                                                                                  \
+        .model_type = type, .layouts = names, .causal = ATTEND_BY_STACK, ##__VA_ARGS__ \
+    }
 #define T5(type) STACKS(type, "t5", .scale_one = true, .relative_distance = 128)
-#define REFUSED(type, why) {.model_type = type, .refused = why}
-#define IN_PARTS(type, ...) {.model_type = type, .parts = parts, ## __VA_ARGS__}
+#define REFUSED(type, why)                 \
+    {                                      \
+        .model_type = type, .refused = why \
+    }
+#define IN_PARTS(type, ...)                               \
+    {                                                     \
+        .model_type = type, .parts = parts, ##__VA_ARGS__ \
+    }
 
 static const char mla[] = "multi-head latent attention, which attend does not compute from these weights";
 static const char gated[] = "its heads are gated, which attend does not do";
 
 static const attend_part parts[] = {
-    {"vision_tower.", "vision_config"}, {"vision_model.", "vision_config"}, {"visual.", "vision_config"},   {"image_encoder.", "vision_config"},
+    {"vision_tower.", "vision_config"}, {"vision_model.", "vision_config"},
+    {"visual.", "vision_config"},       {"image_encoder.", "vision_config"},
     {"image_tower.", "vision_config"},  {"video_tower.", "vision_config"},
-    {"audio_tower.", "audio_config"},   {"audio_model.", "audio_config"},   {"audio_encoder.", "audio_config"}, {"language_model.", "text_config"},
-    {"text_model.", "text_config"},     {"text_encoder.", "text_config"},   {"qformer.", "qformer_config"}, {NULL, NULL},
+    {"audio_tower.", "audio_config"},   {"audio_model.", "audio_config"},
+    {"audio_encoder.", "audio_config"}, {"language_model.", "text_config"},
+    {"text_model.", "text_config"},     {"text_encoder.", "text_config"},
+    {"qformer.", "qformer_config"},     {NULL, NULL},
 };
 
 #pragma GCC diagnostic push
@@ -50,20 +78,29 @@ static const attend_architecture rows[] = {
     LLAMA("mistral", .window = ATTEND_WINDOW_ALL),
     LLAMA("mixtral", .window = ATTEND_WINDOW_ALL),
     LLAMA("ministral", .window = ATTEND_WINDOW_ALL),
-    LLAMA("gemma", .rules = RULES(IF_TRUE("use_bidirectional_attention", REFUSE, .value = "attend does not know which mask goes with it"))),
+    LLAMA("gemma", .rules = RULES(IF_TRUE("use_bidirectional_attention", REFUSE,
+                                          .value = "attend does not know which mask goes with it"))),
     LLAMA("gemma2", .window = ATTEND_WINDOW_EVEN,
-          .rules = RULES(IF_SET("query_pre_attn_scalar", SCALE_ROOT), IF_SET("attn_logit_softcapping", SOFTCAP),
-                         IF_TRUE("use_bidirectional_attention", REFUSE, .value = "attend does not know which mask goes with it"))),
-    LLAMA("gemma3_text", .base = 1e6, .window = ATTEND_WINDOW_PATTERN, .pattern = 6, .sliding_base = "rope_local_base_freq", .norm = ATTEND_NORM_RMS_ONE,
-          .rules = RULES(IF_SET("query_pre_attn_scalar", SCALE_ROOT), IF_SET("attn_logit_softcapping", SOFTCAP),
-                         IF_TRUE("use_bidirectional_attention", REFUSE, .value = "attend does not know which mask goes with it"))),
-    LLAMA("vaultgemma", .window = ATTEND_WINDOW_EVEN, .rules = RULES(IF_SET("query_pre_attn_scalar", SCALE_ROOT), IF_SET("attn_logit_softcapping", SOFTCAP))),
+          .rules =
+              RULES(IF_SET("query_pre_attn_scalar", SCALE_ROOT), IF_SET("attn_logit_softcapping", SOFTCAP),
+                    IF_TRUE("use_bidirectional_attention", REFUSE,
+                            .value = "attend does not know which mask goes with it"))),
+    LLAMA("gemma3_text", .base = 1e6, .window = ATTEND_WINDOW_PATTERN, .pattern = 6,
+          .sliding_base = "rope_local_base_freq", .norm = ATTEND_NORM_RMS_ONE,
+          .rules =
+              RULES(IF_SET("query_pre_attn_scalar", SCALE_ROOT), IF_SET("attn_logit_softcapping", SOFTCAP),
+                    IF_TRUE("use_bidirectional_attention", REFUSE,
+                            .value = "attend does not know which mask goes with it"))),
+    LLAMA("vaultgemma", .window = ATTEND_WINDOW_EVEN,
+          .rules =
+              RULES(IF_SET("query_pre_attn_scalar", SCALE_ROOT), IF_SET("attn_logit_softcapping", SOFTCAP))),
     LLAMA("qwen2", .window = ATTEND_WINDOW_FROM, .pattern = 28),
     LLAMA("qwen2_moe"),
     LLAMA("qwen3", .window = ATTEND_WINDOW_FROM, .pattern = 28, .norm = ATTEND_NORM_RMS),
     LLAMA("qwen3_moe", .window = ATTEND_WINDOW_FROM, .pattern = 28, .norm = ATTEND_NORM_RMS),
     LLAMA("gpt_oss", .base = 150000, .window = ATTEND_WINDOW_EVEN, .sinks = true),
-    LLAMA("phi", .part = 0.5, .norm = ATTEND_NORM_LAYER, .q_norm = "q_layernorm", .k_norm = "k_layernorm", .rules = RULES(READ("qk_layernorm"))),
+    LLAMA("phi", .part = 0.5, .norm = ATTEND_NORM_LAYER, .q_norm = "q_layernorm", .k_norm = "k_layernorm",
+          .rules = RULES(READ("qk_layernorm"))),
     LLAMA("phi3", .window = ATTEND_WINDOW_ALL),
     LLAMA("phimoe", .base = 1e6, .window = ATTEND_WINDOW_ALL),
     LLAMA("starcoder2", .window = ATTEND_WINDOW_ALL),
@@ -72,16 +109,23 @@ static const attend_architecture rows[] = {
     LLAMA("olmo2", .norm = ATTEND_NORM_RMS),
     LLAMA("olmo3", .norm = ATTEND_NORM_RMS, .window = ATTEND_WINDOW_PATTERN, .pattern = 4),
     LLAMA("olmoe", .norm = ATTEND_NORM_RMS, .rules = RULES(CLIPS)),
-    LLAMA("cohere", .rotary = ATTEND_ROTARY_INTERLEAVED, .norm = ATTEND_NORM_LAYER, .rules = RULES(READ("use_qk_norm"))),
-    LLAMA("cohere2", .rotary = ATTEND_ROTARY_INTERLEAVED, .rotary_layers = ATTEND_ROTARY_SLIDING, .window = ATTEND_WINDOW_PATTERN, .pattern = 4),
+    LLAMA("cohere", .rotary = ATTEND_ROTARY_INTERLEAVED, .norm = ATTEND_NORM_LAYER,
+          .rules = RULES(READ("use_qk_norm"))),
+    LLAMA("cohere2", .rotary = ATTEND_ROTARY_INTERLEAVED, .rotary_layers = ATTEND_ROTARY_SLIDING,
+          .window = ATTEND_WINDOW_PATTERN, .pattern = 4),
     LLAMA("granite", .rules = RULES(IF_SET("attention_multiplier", SCALE))),
-    LLAMA("granitemoe", .rules = RULES(IF_SET("attention_multiplier", SCALE), IF_OTHER("position_embedding_type", "rope", REFUSE))),
-    LLAMA("granitemoeshared", .rules = RULES(IF_SET("attention_multiplier", SCALE), IF_OTHER("position_embedding_type", "rope", REFUSE))),
-    LLAMA("granitemoehybrid", .rotary = ATTEND_ROTARY_NONE, .rules = RULES(IF_SET("attention_multiplier", SCALE), IF_TEXT("position_embedding_type", "rope", HALVES))),
+    LLAMA("granitemoe", .rules = RULES(IF_SET("attention_multiplier", SCALE),
+                                       IF_OTHER("position_embedding_type", "rope", REFUSE))),
+    LLAMA("granitemoeshared", .rules = RULES(IF_SET("attention_multiplier", SCALE),
+                                             IF_OTHER("position_embedding_type", "rope", REFUSE))),
+    LLAMA("granitemoehybrid", .rotary = ATTEND_ROTARY_NONE,
+          .rules = RULES(IF_SET("attention_multiplier", SCALE),
+                         IF_TEXT("position_embedding_type", "rope", HALVES))),
     LLAMA("falcon_h1", .base = 100000, .rules = RULES(IF_SET("key_multiplier", SCALE_TIMES))),
     LLAMA("bamba", .part = 0.5),
     LLAMA("jamba", .rotary = ATTEND_ROTARY_NONE),
-    LLAMA("zamba", .rotary = ATTEND_ROTARY_NONE, .refused = "its heads are scaled by half of head_dim, which attend does not know from its config"),
+    LLAMA("zamba", .rotary = ATTEND_ROTARY_NONE,
+          .refused = "its heads are scaled by half of head_dim, which attend does not know from its config"),
     LLAMA("helium", .rotary = ATTEND_ROTARY_INTERLEAVED),
     LLAMA("glm", .rotary = ATTEND_ROTARY_INTERLEAVED, .part = 0.5),
     LLAMA("glm4", .rotary = ATTEND_ROTARY_INTERLEAVED, .part = 0.5),
@@ -89,7 +133,8 @@ static const attend_architecture rows[] = {
     LLAMA("ernie4_5", .rotary = ATTEND_ROTARY_INTERLEAVED),
     LLAMA("ernie4_5_moe", .rotary = ATTEND_ROTARY_INTERLEAVED),
     LLAMA("smollm3", .base = 2e6, .rotary_layers = ATTEND_ROTARY_LISTED),
-    LLAMA("exaone4", .rotary_layers = ATTEND_ROTARY_SLIDING, .window = ATTEND_WINDOW_PATTERN, .pattern = 4, .norm = ATTEND_NORM_RMS),
+    LLAMA("exaone4", .rotary_layers = ATTEND_ROTARY_SLIDING, .window = ATTEND_WINDOW_PATTERN, .pattern = 4,
+          .norm = ATTEND_NORM_RMS),
     LLAMA("seed_oss"),
     LLAMA("arcee"),
     LLAMA("apertus", .norm = ATTEND_NORM_RMS),
@@ -98,13 +143,18 @@ static const attend_architecture rows[] = {
     LLAMA("jetmoe", .refused = "its projections of Q and output are experts'"),
     LLAMA("aria_text"),
     LLAMA("minimax_m2", .norm = ATTEND_NORM_RMS),
-    LLAMA("lfm2", .layouts = "torch", .norm = ATTEND_NORM_RMS, .q_norm = "q_layernorm", .k_norm = "k_layernorm"),
-    LLAMA("lfm2_moe", .layouts = "torch", .norm = ATTEND_NORM_RMS, .q_norm = "q_layernorm", .k_norm = "k_layernorm"),
-    LLAMA("persimmon", .layouts = "persimmon", .part = 0.5, .norm = ATTEND_NORM_LAYER, .q_norm = "q_layernorm", .k_norm = "k_layernorm", .rules = RULES(READ("qk_layernorm"))),
+    LLAMA("lfm2", .layouts = "torch", .norm = ATTEND_NORM_RMS, .q_norm = "q_layernorm",
+          .k_norm = "k_layernorm"),
+    LLAMA("lfm2_moe", .layouts = "torch", .norm = ATTEND_NORM_RMS, .q_norm = "q_layernorm",
+          .k_norm = "k_layernorm"),
+    LLAMA("persimmon", .layouts = "persimmon", .part = 0.5, .norm = ATTEND_NORM_LAYER,
+          .q_norm = "q_layernorm", .k_norm = "k_layernorm", .rules = RULES(READ("qk_layernorm"))),
     REFUSED("dbrx", "Q, K and V are clipped (clip_qkv), which attend does not do"),
     BOTH_WAYS("eurobert", "llama", .rotary = ATTEND_ROTARY_HALVES),
-    REFUSED("hunyuan_v1_dense", "its norms of Q and K follow the rotary embedding, which attend does before it"),
-    REFUSED("hunyuan_v1_moe", "its norms of Q and K follow the rotary embedding, which attend does before it"),
+    REFUSED("hunyuan_v1_dense",
+            "its norms of Q and K follow the rotary embedding, which attend does before it"),
+    REFUSED("hunyuan_v1_moe",
+            "its norms of Q and K follow the rotary embedding, which attend does before it"),
     REFUSED("nanochat", "its rotary embedding turns the other way, which attend does not do"),
     REFUSED("bitnet", "a norm stands between its heads and the output projection (attn_sub_norm)"),
     REFUSED("diffllama", "differential attention, the difference of two softmaxes"),
@@ -123,9 +173,13 @@ static const attend_architecture rows[] = {
     REFUSED("recurrent_gemma", "a window counted in blocks"),
 
     /* GPTs with names of their own. */
-    CAUSAL("gpt2", "gpt2", .rules = RULES(IF_FALSE("scale_attn_weights", SCALE_ONE), IF_TRUE("scale_attn_by_inverse_layer_idx", SCALE_LAYER))),
+    CAUSAL("gpt2", "gpt2",
+           .rules = RULES(IF_FALSE("scale_attn_weights", SCALE_ONE),
+                          IF_TRUE("scale_attn_by_inverse_layer_idx", SCALE_LAYER))),
     CAUSAL("openai-gpt", "gpt2"),
-    CAUSAL("imagegpt", "gpt2", .rules = RULES(IF_FALSE("scale_attn_weights", SCALE_ONE), IF_TRUE("scale_attn_by_inverse_layer_idx", SCALE_LAYER))),
+    CAUSAL("imagegpt", "gpt2",
+           .rules = RULES(IF_FALSE("scale_attn_weights", SCALE_ONE),
+                          IF_TRUE("scale_attn_by_inverse_layer_idx", SCALE_LAYER))),
     CAUSAL("gpt_bigcode", "gpt-bigcode", .rules = RULES(IF_FALSE("scale_attn_weights", SCALE_ONE))),
     CAUSAL("gpt_neox", "gpt-neox", .rotary = ATTEND_ROTARY_HALVES, .part = 0.25),
     CAUSAL("gpt_neox_japanese", "gpt-neox", .rotary = ATTEND_ROTARY_HALVES, .part = 1),
@@ -134,9 +188,17 @@ static const attend_architecture rows[] = {
     CAUSAL("gpt_neo", "gptj", .scale_one = true, .window = ATTEND_WINDOW_NEO, .span = 256),
     CAUSAL("bloom", "falcon", .rules = RULES(IF_SET("model_type", ALIBI))),
     CAUSAL("mpt", "mpt",
-           .rules = RULES(IF_TRUE("attn_config/alibi", ALIBI), IF_FALSE("attn_config/alibi", REFUSE, .value = "transformers adds ALiBi even so; --alibi none or causal says what to do"), IF_SET("attn_config/softmax_scale", SCALE), IF_SET("attn_config/clip_qkv", REFUSE, .value = "Q, K and V are clipped, which attend does not do"),
-                          IF_TRUE("attn_config/qk_ln", REFUSE, .value = "norms over all heads at once"), IF_TRUE("attn_config/prefix_lm", REFUSE, .value = "a prefix is seen by all: --prefix"))),
-    CAUSAL("falcon", "falcon", .rotary = ATTEND_ROTARY_HALVES, .rules = RULES(IF_TRUE("alibi", SCALED_ALIBI))),
+           .rules = RULES(
+               IF_TRUE("attn_config/alibi", ALIBI),
+               IF_FALSE("attn_config/alibi", REFUSE,
+                        .value = "transformers adds ALiBi even so; --alibi none or causal says what to do"),
+               IF_SET("attn_config/softmax_scale", SCALE),
+               IF_SET("attn_config/clip_qkv", REFUSE,
+                      .value = "Q, K and V are clipped, which attend does not do"),
+               IF_TRUE("attn_config/qk_ln", REFUSE, .value = "norms over all heads at once"),
+               IF_TRUE("attn_config/prefix_lm", REFUSE, .value = "a prefix is seen by all: --prefix"))),
+    CAUSAL("falcon", "falcon", .rotary = ATTEND_ROTARY_HALVES,
+           .rules = RULES(IF_TRUE("alibi", SCALED_ALIBI))),
     CAUSAL("opt", "torch"),
     CAUSAL("biogpt", "torch"),
     CAUSAL("xglm", "torch"),
@@ -145,19 +207,52 @@ static const attend_architecture rows[] = {
     BOTH_WAYS("flaubert", "xlm", .rules = RULES(IF_TRUE("causal", CAUSAL))),
 
     /* BERT's relatives. */
-    BERT("bert"), BERT("roberta"), BERT("xlm-roberta"), BERT("xlm-roberta-xl"), BERT("camembert"), BERT("electra"), BERT("ernie"), BERT("megatron-bert"),
-    BERT("bert-generation"), BERT("roberta-prelayernorm"), BERT("data2vec-text"), BERT("rembert"), BERT("roc_bert"), BERT("layoutlm"), BERT("markuplm"),
-    BERT("splinter"), BERT("tapas"), BERT("visual_bert"), BERT("xmod"), BERT("distilbert"), BERT("albert"),
-    BERT("chinese_clip_text_model"), BERT("clap_text_model"), BERT("align_text_model"), BERT("altclip_text_model"), BERT("dpr"),
+    BERT("bert"),
+    BERT("roberta"),
+    BERT("xlm-roberta"),
+    BERT("xlm-roberta-xl"),
+    BERT("camembert"),
+    BERT("electra"),
+    BERT("ernie"),
+    BERT("megatron-bert"),
+    BERT("bert-generation"),
+    BERT("roberta-prelayernorm"),
+    BERT("data2vec-text"),
+    BERT("rembert"),
+    BERT("roc_bert"),
+    BERT("layoutlm"),
+    BERT("markuplm"),
+    BERT("splinter"),
+    BERT("tapas"),
+    BERT("visual_bert"),
+    BERT("xmod"),
+    BERT("distilbert"),
+    BERT("albert"),
+    BERT("chinese_clip_text_model"),
+    BERT("clap_text_model"),
+    BERT("align_text_model"),
+    BERT("altclip_text_model"),
+    BERT("dpr"),
     BOTH_WAYS("mpnet", "mpnet", .relative_distance = 128),
-    BOTH_WAYS("esm", "bert", .rules = RULES(IF_TEXT("position_embedding_type", "rotary", HALVES), IF_TEXT("position_embedding_type", "relative_key", REFUSE),
-                                            IF_TEXT("position_embedding_type", "relative_key_query", REFUSE), IF_TRUE("is_decoder", CAUSAL))),
-    BOTH_WAYS("roformer", "bert", .rotary = ATTEND_ROTARY_INTERLEAVED,
-              .rules = RULES(IF_TRUE("rotary_value", REFUSE, .value = "V is rotated too, which attend does not do"), IF_TRUE("is_decoder", CAUSAL))),
-    BOTH_WAYS("modernbert", "modernbert", .rotary = ATTEND_ROTARY_HALVES, .base = 160000, .window = ATTEND_WINDOW_BERT, .pattern = 3, .sliding_base = "local_rope_theta"),
+    BOTH_WAYS("esm", "bert",
+              .rules = RULES(IF_TEXT("position_embedding_type", "rotary", HALVES),
+                             IF_TEXT("position_embedding_type", "relative_key", REFUSE),
+                             IF_TEXT("position_embedding_type", "relative_key_query", REFUSE),
+                             IF_TRUE("is_decoder", CAUSAL))),
+    BOTH_WAYS(
+        "roformer", "bert", .rotary = ATTEND_ROTARY_INTERLEAVED,
+        .rules = RULES(IF_TRUE("rotary_value", REFUSE, .value = "V is rotated too, which attend does not do"),
+                       IF_TRUE("is_decoder", CAUSAL))),
+    BOTH_WAYS("modernbert", "modernbert", .rotary = ATTEND_ROTARY_HALVES, .base = 160000,
+              .window = ATTEND_WINDOW_BERT, .pattern = 3, .sliding_base = "local_rope_theta"),
     BOTH_WAYS("nomic_bert", "mpt", .rotary = ATTEND_ROTARY_HALVES, .base = 1000,
-              .rules = RULES(IF_TRUE("rotary_emb_interleaved", INTERLEAVED), IF_SET("rotary_scaling_factor", REFUSE), IF_SET("rotary_emb_scale_base", REFUSE), IF_TRUE("causal", CAUSAL))),
-    {.model_type = "blip_text_model", .layouts = "bert", .causal = ATTEND_MUST_BE_SAID, .rules = RULES(READ("is_decoder"), RELATIVE_BERT)},
+              .rules = RULES(IF_TRUE("rotary_emb_interleaved", INTERLEAVED),
+                             IF_SET("rotary_scaling_factor", REFUSE), IF_SET("rotary_emb_scale_base", REFUSE),
+                             IF_TRUE("causal", CAUSAL))),
+    {.model_type = "blip_text_model",
+     .layouts = "bert",
+     .causal = ATTEND_MUST_BE_SAID,
+     .rules = RULES(READ("is_decoder"), RELATIVE_BERT)},
     {.model_type = "git", .layouts = "bert", .causal = ATTEND_MUST_BE_SAID, .rules = RULES(RELATIVE_BERT)},
     REFUSED("big_bird", "block-sparse attention with random blocks, under BERT's names"),
     REFUSED("nystromformer", "Nyström's approximation, under BERT's names"),
@@ -182,29 +277,59 @@ static const attend_architecture rows[] = {
     REFUSED("ibert", "quantised attention"),
 
     /* T5 and what shares its layers. */
-    T5("t5"), T5("mt5"), T5("umt5"), T5("switch_transformers"),
+    T5("t5"),
+    T5("mt5"),
+    T5("umt5"),
+    T5("switch_transformers"),
     REFUSED("longt5", "attention within blocks, or with global tokens of blocks"),
     REFUSED("udop", "relative positions on the page, which attend does not do"),
 
     /* Encoders with decoders. */
-    STACKS("bart", "torch"), STACKS("mbart", "torch"), STACKS("pegasus", "torch"), STACKS("marian", "torch"), STACKS("m2m_100", "torch"),
-    STACKS("blenderbot", "torch"), STACKS("blenderbot-small", "torch"), STACKS("plbart", "torch"), STACKS("mvp", "torch"), STACKS("whisper", "torch"),
-    STACKS("speech_to_text", "torch"), STACKS("fsmt", "torch"), STACKS("nllb-moe", "torch"),
+    STACKS("bart", "torch"),
+    STACKS("mbart", "torch"),
+    STACKS("pegasus", "torch"),
+    STACKS("marian", "torch"),
+    STACKS("m2m_100", "torch"),
+    STACKS("blenderbot", "torch"),
+    STACKS("blenderbot-small", "torch"),
+    STACKS("plbart", "torch"),
+    STACKS("mvp", "torch"),
+    STACKS("whisper", "torch"),
+    STACKS("speech_to_text", "torch"),
+    STACKS("fsmt", "torch"),
+    STACKS("nllb-moe", "torch"),
     REFUSED("informer", "attention of sampled queries"),
     REFUSED("autoformer", "correlation in time, under BART's names"),
     REFUSED("pegasus_x", "attention within blocks, with global tokens"),
     REFUSED("prophetnet", "n-gram attention"),
 
     /* Vision, sound, and two of them. */
-    BOTH_WAYS("vit", "bert vit"), BOTH_WAYS("deit", "bert vit"), BOTH_WAYS("dinov2", "bert vit"), BOTH_WAYS("dinov2_with_registers", "bert vit"),
-    BOTH_WAYS("vit_mae", "bert vit"), BOTH_WAYS("vit_msn", "bert vit"), BOTH_WAYS("yolos", "bert vit"), BOTH_WAYS("videomae", "bert vit"),
-    BOTH_WAYS("vivit", "bert vit"), BOTH_WAYS("audio-spectrogram-transformer", "bert vit"), BOTH_WAYS("dpt", "bert vit"), BOTH_WAYS("ijepa", "bert vit"),
-    BOTH_WAYS("vilt", "bert vit"), BOTH_WAYS("flava_text_model", "bert vit"),
-    BOTH_WAYS("flava_image_model", "bert vit"), BOTH_WAYS("flava_multimodal_model", "bert vit"),
-    BOTH_WAYS("beit", "bert vit", .rules = RULES(IF_TRUE("use_relative_position_bias", REFUSE, .value = "relative positions of patches, which attend does not do"),
-                                                 IF_TRUE("use_shared_relative_position_bias", REFUSE, .value = "relative positions of patches, which attend does not do"))),
-    BOTH_WAYS("data2vec-vision", "bert vit", .rules = RULES(IF_TRUE("use_relative_position_bias", REFUSE, .value = "relative positions of patches, which attend does not do"),
-                                                            IF_TRUE("use_shared_relative_position_bias", REFUSE, .value = "relative positions of patches, which attend does not do"))),
+    BOTH_WAYS("vit", "bert vit"),
+    BOTH_WAYS("deit", "bert vit"),
+    BOTH_WAYS("dinov2", "bert vit"),
+    BOTH_WAYS("dinov2_with_registers", "bert vit"),
+    BOTH_WAYS("vit_mae", "bert vit"),
+    BOTH_WAYS("vit_msn", "bert vit"),
+    BOTH_WAYS("yolos", "bert vit"),
+    BOTH_WAYS("videomae", "bert vit"),
+    BOTH_WAYS("vivit", "bert vit"),
+    BOTH_WAYS("audio-spectrogram-transformer", "bert vit"),
+    BOTH_WAYS("dpt", "bert vit"),
+    BOTH_WAYS("ijepa", "bert vit"),
+    BOTH_WAYS("vilt", "bert vit"),
+    BOTH_WAYS("flava_text_model", "bert vit"),
+    BOTH_WAYS("flava_image_model", "bert vit"),
+    BOTH_WAYS("flava_multimodal_model", "bert vit"),
+    BOTH_WAYS("beit", "bert vit",
+              .rules = RULES(IF_TRUE("use_relative_position_bias", REFUSE,
+                                     .value = "relative positions of patches, which attend does not do"),
+                             IF_TRUE("use_shared_relative_position_bias", REFUSE,
+                                     .value = "relative positions of patches, which attend does not do"))),
+    BOTH_WAYS("data2vec-vision", "bert vit",
+              .rules = RULES(IF_TRUE("use_relative_position_bias", REFUSE,
+                                     .value = "relative positions of patches, which attend does not do"),
+                             IF_TRUE("use_shared_relative_position_bias", REFUSE,
+                                     .value = "relative positions of patches, which attend does not do"))),
     REFUSED("dinov3_vit", "rotary embeddings in two dimensions, which attend does not do"),
     REFUSED("sam", "relative positions in two dimensions, within windows"),
     REFUSED("sam_vision_model", "relative positions in two dimensions, within windows"),
@@ -212,33 +337,81 @@ static const attend_architecture rows[] = {
     REFUSED("swinv2", "attention within shifted windows of patches"),
     REFUSED("donut-swin", "attention within shifted windows of patches"),
     REFUSED("pixtral", "rotary embeddings in two dimensions, which attend does not do"),
-    CAUSAL("clip_text_model", "torch"), BOTH_WAYS("clip_vision_model", "torch"),
-    CAUSAL("clipseg_text_model", "torch"), BOTH_WAYS("clipseg_vision_model", "torch"),
-    CAUSAL("owlvit_text_model", "torch"), BOTH_WAYS("owlvit_vision_model", "torch"),
-    CAUSAL("owlv2_text_model", "torch"), BOTH_WAYS("owlv2_vision_model", "torch"),
-    CAUSAL("groupvit_text_model", "torch"), BOTH_WAYS("groupvit_vision_model", "torch"),
-    CAUSAL("xclip_text_model", "torch"), BOTH_WAYS("altclip_vision_model", "torch"), BOTH_WAYS("chinese_clip_vision_model", "torch"),
-    BOTH_WAYS("siglip_text_model", "torch", .without = "head."), BOTH_WAYS("siglip_vision_model", "torch", .without = "head."),
+    CAUSAL("clip_text_model", "torch"),
+    BOTH_WAYS("clip_vision_model", "torch"),
+    CAUSAL("clipseg_text_model", "torch"),
+    BOTH_WAYS("clipseg_vision_model", "torch"),
+    CAUSAL("owlvit_text_model", "torch"),
+    BOTH_WAYS("owlvit_vision_model", "torch"),
+    CAUSAL("owlv2_text_model", "torch"),
+    BOTH_WAYS("owlv2_vision_model", "torch"),
+    CAUSAL("groupvit_text_model", "torch"),
+    BOTH_WAYS("groupvit_vision_model", "torch"),
+    CAUSAL("xclip_text_model", "torch"),
+    BOTH_WAYS("altclip_vision_model", "torch"),
+    BOTH_WAYS("chinese_clip_vision_model", "torch"),
+    BOTH_WAYS("siglip_text_model", "torch", .without = "head."),
+    BOTH_WAYS("siglip_vision_model", "torch", .without = "head."),
     BOTH_WAYS("siglip2_text_model", "torch", .without = "head."),
-    BOTH_WAYS("idefics3_vision", "torch"), BOTH_WAYS("smolvlm_vision", "torch"), BOTH_WAYS("qwen2_audio_encoder", "torch"), BOTH_WAYS("voxtral_encoder", "torch"),
-    BOTH_WAYS("git_vision_model", "torch"), BOTH_WAYS("blip_vision_model", "qkv"), BOTH_WAYS("blip_2_vision_model", "qkv"), BOTH_WAYS("instructblip_vision_model", "qkv"),
-    BOTH_WAYS("wav2vec2", "torch"), BOTH_WAYS("hubert", "torch"), BOTH_WAYS("data2vec-audio", "torch"), BOTH_WAYS("unispeech", "torch"),
-    BOTH_WAYS("unispeech-sat", "torch"), BOTH_WAYS("sew", "torch"),
+    BOTH_WAYS("idefics3_vision", "torch"),
+    BOTH_WAYS("smolvlm_vision", "torch"),
+    BOTH_WAYS("qwen2_audio_encoder", "torch"),
+    BOTH_WAYS("voxtral_encoder", "torch"),
+    BOTH_WAYS("git_vision_model", "torch"),
+    BOTH_WAYS("blip_vision_model", "qkv"),
+    BOTH_WAYS("blip_2_vision_model", "qkv"),
+    BOTH_WAYS("instructblip_vision_model", "qkv"),
+    BOTH_WAYS("wav2vec2", "torch"),
+    BOTH_WAYS("hubert", "torch"),
+    BOTH_WAYS("data2vec-audio", "torch"),
+    BOTH_WAYS("unispeech", "torch"),
+    BOTH_WAYS("unispeech-sat", "torch"),
+    BOTH_WAYS("sew", "torch"),
     REFUSED("wavlm", "gated relative positions, which attend does not do"),
     REFUSED("sew-d", "disentangled attention, which attend does not do yet"),
     REFUSED("wav2vec2-conformer", "relative positions of conformers, which attend does not do"),
     REFUSED("wav2vec2-bert", "relative positions in keys, which attend does not do"),
 
-    IN_PARTS("clip"), IN_PARTS("clipseg"), IN_PARTS("owlvit"), IN_PARTS("owlv2"), IN_PARTS("groupvit"), IN_PARTS("xclip"), IN_PARTS("altclip"),
-    IN_PARTS("chinese_clip"), IN_PARTS("siglip"), IN_PARTS("siglip2"), IN_PARTS("blip"), IN_PARTS("clap"), IN_PARTS("align"),
-    IN_PARTS("llava"), IN_PARTS("llava_next"), IN_PARTS("llava_next_video"), IN_PARTS("llava_onevision"), IN_PARTS("video_llava"), IN_PARTS("vipllava"),
-    IN_PARTS("aya_vision"), IN_PARTS("cohere2_vision"), IN_PARTS("gemma3", .causal = ATTEND_MUST_BE_SAID), IN_PARTS("paligemma", .causal = ATTEND_MUST_BE_SAID), IN_PARTS("mistral3"), IN_PARTS("got_ocr2"), IN_PARTS("internvl"),
-    IN_PARTS("idefics3"), IN_PARTS("smolvlm"), IN_PARTS("aria"), IN_PARTS("lfm2_vl"), IN_PARTS("voxtral"), IN_PARTS("qwen2_audio"),
+    IN_PARTS("clip"),
+    IN_PARTS("clipseg"),
+    IN_PARTS("owlvit"),
+    IN_PARTS("owlv2"),
+    IN_PARTS("groupvit"),
+    IN_PARTS("xclip"),
+    IN_PARTS("altclip"),
+    IN_PARTS("chinese_clip"),
+    IN_PARTS("siglip"),
+    IN_PARTS("siglip2"),
+    IN_PARTS("blip"),
+    IN_PARTS("clap"),
+    IN_PARTS("align"),
+    IN_PARTS("llava"),
+    IN_PARTS("llava_next"),
+    IN_PARTS("llava_next_video"),
+    IN_PARTS("llava_onevision"),
+    IN_PARTS("video_llava"),
+    IN_PARTS("vipllava"),
+    IN_PARTS("aya_vision"),
+    IN_PARTS("cohere2_vision"),
+    IN_PARTS("gemma3", .causal = ATTEND_MUST_BE_SAID),
+    IN_PARTS("paligemma", .causal = ATTEND_MUST_BE_SAID),
+    IN_PARTS("mistral3"),
+    IN_PARTS("got_ocr2"),
+    IN_PARTS("internvl"),
+    IN_PARTS("idefics3"),
+    IN_PARTS("smolvlm"),
+    IN_PARTS("aria"),
+    IN_PARTS("lfm2_vl"),
+    IN_PARTS("voxtral"),
+    IN_PARTS("qwen2_audio"),
 };
 #pragma GCC diagnostic pop
 enum { ROWS = sizeof rows / sizeof *rows };
 
-const attend_architecture *attend_architecture_at(int index) { return index >= 0 && index < ROWS ? &rows[index] : NULL; }
+const attend_architecture *attend_architecture_at(int index)
+{
+    return index >= 0 && index < ROWS ? &rows[index] : NULL;
+}
 
 const attend_architecture *attend_architecture_of(const char *model_type)
 {

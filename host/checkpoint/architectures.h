@@ -1,4 +1,5 @@
-/* The table of architectures: what a model_type of transformers computes, and which keys of its config change it. */
+/* The table of architectures: what a model_type of transformers computes, and which keys of its config change
+ * it. */
 #ifndef ATTEND_CHECKPOINT_ARCHITECTURES_H
 #define ATTEND_CHECKPOINT_ARCHITECTURES_H
 
@@ -52,7 +53,8 @@ typedef enum attend_window_rule {
     ATTEND_WINDOW_PATTERN, /* all but each sliding_window_pattern'th */
     ATTEND_WINDOW_FROM,    /* with use_sliding_window, layers from max_window_layers on */
     ATTEND_WINDOW_NEO,     /* as attention_layers says: "local" ones, of window_size keys */
-    ATTEND_WINDOW_BERT     /* local_attention keys, half of them to each side, but in each global_attn_every_n_layers'th layer */
+    ATTEND_WINDOW_BERT     /* local_attention keys, half of them to each side, but in each
+                              global_attn_every_n_layers'th layer */
 } attend_window_rule;
 
 /* Which layers are rotated, of those whose model rotates. */
@@ -77,7 +79,7 @@ typedef struct attend_architecture {
     attend_causality causal;
     attend_rotary rotary;
     attend_rotary_layers rotary_layers;
-    double part, base; /* of rotary embeddings where the config does not say; 0: all, 10000 */
+    double part, base;        /* of rotary embeddings where the config does not say; 0: all, 10000 */
     const char *sliding_base; /* key of the base of layers with a window */
     attend_window_rule window;
     int64_t pattern, span; /* of windows, where the config does not say; 0: it must */
@@ -101,7 +103,8 @@ const attend_architecture *attend_architecture_of(const char *model_type);
 const attend_architecture *attend_architecture_at(int index);
 bool attend_architecture_has_layout(const attend_architecture *row, const char *layout);
 
-/* Keys that change attention in some model, with the option that overrules them: one that the row does not read is refused. */
+/* Keys that change attention in some model, with the option that overrules them: one that the row does not
+ * read is refused. */
 typedef struct attend_known_key {
     const char *key;
     int said; /* of attend_checkpoint_said; 0: nothing overrules it */

@@ -25,7 +25,8 @@ static attend_status open_all(const char *path, attend_checkpoint *c)
         c->config_path = NULL;
         return attend_file_fail(ATTEND_OUT_OF_MEMORY, "no memory for a file's name");
     }
-    if (!access(c->config_path, F_OK) || errno != ENOENT) ATTEND_TRY(attend_json_read(c->config_path, &c->config));
+    if (!access(c->config_path, F_OK) || errno != ENOENT)
+        ATTEND_TRY(attend_json_read(c->config_path, &c->config));
     return attend_names_find(&c->shards, row_of(c), &c->found);
 }
 
@@ -69,11 +70,13 @@ const char *attend_checkpoint_layout(int index)
     return NULL;
 }
 
-static bool fits(const attend_checkpoint *c, const attend_checkpoint_query *q, const attend_found_layer *found)
+static bool fits(const attend_checkpoint *c, const attend_checkpoint_query *q,
+                 const attend_found_layer *found)
 {
     char name[1024];
     const attend_architecture *row = row_of(c);
-    snprintf(name, sizeof name, "%s%s", found->prefix, found->naming->fused ? found->naming->fused : found->naming->q);
+    snprintf(name, sizeof name, "%s%s", found->prefix,
+             found->naming->fused ? found->naming->fused : found->naming->q);
     if (q->name_prefix && strncmp(name, q->name_prefix, strlen(q->name_prefix)) != 0) return false;
     if (row && row->without && strstr(found->prefix, row->without)) return false;
     return q->layout ? !strcmp(found->naming->layout, q->layout) : !found->hidden;
@@ -84,23 +87,29 @@ static attend_status nothing_found(const attend_checkpoint *c, const attend_chec
     const char *path = c->shards.path;
     for (int64_t i = 0; i < c->found.count && q->layout; i++)
         if (strcmp(c->found.layers[i].naming->layout, q->layout) != 0)
-            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has no layer in the layout asked for; its names are those of %s", path,
-                                    c->found.layers[i].naming->title);
+            return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                    "%s has no layer in the layout asked for; its names are those of %s",
+                                    path, c->found.layers[i].naming->title);
     if (q->name_prefix)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has no attention layer under names that begin with \"%s\"", path, q->name_prefix);
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s has no attention layer under names that begin with \"%s\"", path,
+                                q->name_prefix);
     return attend_file_fail(ATTEND_BAD_FILE,
-                            "%s has no attention layer with names that attend knows (docs/checkpoints.md lists them); its %" PRId64
-                            " tensors begin with \"%s\"",
+                            "%s has no attention layer with names that attend knows (docs/checkpoints.md "
+                            "lists them); its %" PRId64 " tensors begin with \"%s\"",
                             path, c->shards.count, c->shards.count ? c->shards.tensors[0].name : "");
 }
 
-attend_status attend_checkpoint_find(const attend_checkpoint *c, const attend_checkpoint_query *query, int64_t *index)
+attend_status attend_checkpoint_find(const attend_checkpoint *c, const attend_checkpoint_query *query,
+                                     int64_t *index)
 {
     int64_t number = query->number, last = -1, matches = 0, second = 0;
     int64_t first = -1;
     for (int64_t i = 0; i < c->found.count; i++) {
         if (!fits(c, query, &c->found.layers[i])) continue;
-        if (first < 0) first = c->found.layers[i].number; /* they are sorted by number, and one layout is all hidden or not at all */
+        if (first < 0)
+            first = c->found.layers[i]
+                        .number; /* they are sorted by number, and one layout is all hidden or not at all */
         last = c->found.layers[i].number;
         if (last != (number < 0 ? first : number)) continue;
         if (matches++ == 0)
@@ -111,9 +120,13 @@ attend_status attend_checkpoint_find(const attend_checkpoint *c, const attend_ch
     if (last < 0) return nothing_found(c, query);
     if (number < 0) number = first;
     if (matches == 0)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has no layer %" PRId64 "; it holds layers %" PRId64 " to %" PRId64, c->shards.path, number, first, last);
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s has no layer %" PRId64 "; it holds layers %" PRId64 " to %" PRId64,
+                                c->shards.path, number, first, last);
     if (matches > 1)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has layer %" PRId64 " more than once: \"%s\" and \"%s\"; give --name-prefix", c->shards.path, number,
-                                c->found.layers[*index].prefix, c->found.layers[second].prefix);
+        return attend_file_fail(
+            ATTEND_INVALID_ARGUMENT,
+            "%s has layer %" PRId64 " more than once: \"%s\" and \"%s\"; give --name-prefix", c->shards.path,
+            number, c->found.layers[*index].prefix, c->found.layers[second].prefix);
     return ATTEND_OK;
 }

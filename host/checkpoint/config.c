@@ -32,12 +32,14 @@ const cJSON *attend_key_of(attend_work *w, const cJSON *object, const char *key)
 
 const cJSON *attend_key(attend_work *w, const char *key) { return attend_key_of(w, w->config, key); }
 
-attend_status attend_key_number(attend_work *w, const cJSON *object, const char *key, double least, double *value)
+attend_status attend_key_number(attend_work *w, const cJSON *object, const char *key, double least,
+                                double *value)
 {
     const cJSON *item = attend_key_of(w, object, key);
     if (!item) return ATTEND_OK;
     if (!cJSON_IsNumber(item) || !(item->valuedouble >= least) || !isfinite((float)item->valuedouble))
-        return attend_file_fail(ATTEND_BAD_FILE, "%s: %s is not a number of at least %g", w->checkpoint->config_path, key, least);
+        return attend_file_fail(ATTEND_BAD_FILE, "%s: %s is not a number of at least %g",
+                                w->checkpoint->config_path, key, least);
     *value = item->valuedouble;
     return ATTEND_OK;
 }
@@ -50,7 +52,8 @@ attend_status attend_key_count(attend_work *w, const char *const *keys, int64_t 
         if (!item) continue;
         double number = item->valuedouble;
         if (!cJSON_IsNumber(item) || !(number >= 1 && number <= INT32_MAX) || number != floor(number))
-            return attend_file_fail(ATTEND_BAD_FILE, "%s: %s is not a whole number of at least 1", w->checkpoint->config_path, keys[i]);
+            return attend_file_fail(ATTEND_BAD_FILE, "%s: %s is not a whole number of at least 1",
+                                    w->checkpoint->config_path, keys[i]);
         *value = (int64_t)number;
         return ATTEND_OK;
     }
@@ -61,7 +64,8 @@ attend_status attend_key_count(attend_work *w, const char *const *keys, int64_t 
 static bool harmless(const attend_known_key *known, const cJSON *item)
 {
     if (!item || cJSON_IsFalse(item)) return true;
-    if (cJSON_IsNumber(item)) return item->valuedouble == 0 || (known->one != 0 && item->valuedouble == known->one);
+    if (cJSON_IsNumber(item))
+        return item->valuedouble == 0 || (known->one != 0 && item->valuedouble == known->one);
     if (cJSON_IsString(item)) return known->harmless && !strcmp(item->valuestring, known->harmless);
     return (cJSON_IsArray(item) || cJSON_IsObject(item)) && !item->child;
 }
@@ -84,9 +88,11 @@ attend_status attend_check_keys(const attend_work *w)
         char value[80];
         print_value(item, value, sizeof value);
         return attend_file_fail(ATTEND_UNSUPPORTED,
-                                "%s has %s = %s, which changes attention in a way that attend does not know for model_type \"%s\"%s%s%s",
-                                w->checkpoint->config_path, known->key, value, w->layer.model_type, known->option ? "; " : "",
-                                known->option ? known->option : "", known->option ? " says what to do instead" : "");
+                                "%s has %s = %s, which changes attention in a way that attend does not know "
+                                "for model_type \"%s\"%s%s%s",
+                                w->checkpoint->config_path, known->key, value, w->layer.model_type,
+                                known->option ? "; " : "", known->option ? known->option : "",
+                                known->option ? " says what to do instead" : "");
     }
     return ATTEND_OK;
 }

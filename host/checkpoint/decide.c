@@ -1,5 +1,5 @@
-/* What a layer computes: its row of the table, the keys of the config that the row reads, and what the caller says. Whatever is left
-   over, a key or a tensor, is refused. */
+/* What a layer computes: its row of the table, the keys of the config that the row reads, and what the caller
+   says. Whatever is left over, a key or a tensor, is refused. */
 #include "work.h"
 
 #include <inttypes.h>
@@ -37,7 +37,8 @@ static const char *text_of(const cJSON *object, const char *key)
     return cJSON_IsString(item) ? item->valuestring : "";
 }
 
-/* The config that describes the layer, and its row: of several models in one, the part that the prefix names. */
+/* The config that describes the layer, and its row: of several models in one, the part that the prefix names.
+ */
 static attend_status find_row(attend_work *w)
 {
     const char *path = w->checkpoint->config_path;
@@ -52,9 +53,12 @@ static attend_status find_row(attend_work *w)
         while (part->within && !strstr(w->found->prefix, part->within)) part++;
         const cJSON *own = part->key ? cJSON_GetObjectItemCaseSensitive(w->config, part->key) : NULL;
         if (!part->within)
-            return attend_file_fail(ATTEND_UNSUPPORTED, "%s: %s is in no part of a %s model that attend knows", path, w->found->prefix, w->layer.model_type);
+            return attend_file_fail(ATTEND_UNSUPPORTED,
+                                    "%s: %s is in no part of a %s model that attend knows", path,
+                                    w->found->prefix, w->layer.model_type);
         if (!cJSON_IsObject(own))
-            return attend_file_fail(ATTEND_BAD_FILE, "%s has no %s, which describes %s", path, part->key, w->found->prefix);
+            return attend_file_fail(ATTEND_BAD_FILE, "%s has no %s, which describes %s", path, part->key,
+                                    w->found->prefix);
         w->config = own;
     }
     return attend_file_fail(ATTEND_BAD_FILE, "%s describes models within models without an end", path);
@@ -65,25 +69,33 @@ static attend_status check_known(attend_work *w)
 {
     const attend_naming *n = w->found->naming;
     const char *path = w->checkpoint->config_path;
-    const bool said = attend_said(w, ATTEND_SAID_CAUSAL) && (attend_said(w, ATTEND_SAID_ROTARY) || n->no_rotary);
+    const bool said =
+        attend_said(w, ATTEND_SAID_CAUSAL) && (attend_said(w, ATTEND_SAID_ROTARY) || n->no_rotary);
     if (w->row && w->row->refused)
-        return attend_file_fail(ATTEND_UNSUPPORTED, "%s is of model_type \"%s\": %s", path, w->layer.model_type, w->row->refused);
+        return attend_file_fail(ATTEND_UNSUPPORTED, "%s is of model_type \"%s\": %s", path,
+                                w->layer.model_type, w->row->refused);
     if (w->row && w->row->without && strstr(w->found->prefix, w->row->without))
-        return attend_file_fail(ATTEND_UNSUPPORTED, "%s: %s is no self-attention: models of type \"%s\" have a query of their own there",
-                                w->checkpoint->shards.path, w->found->prefix, w->layer.model_type);
+        return attend_file_fail(
+            ATTEND_UNSUPPORTED,
+            "%s: %s is no self-attention: models of type \"%s\" have a query of their own there",
+            w->checkpoint->shards.path, w->found->prefix, w->layer.model_type);
     if (w->row && attend_architecture_has_layout(w->row, n->layout)) return ATTEND_OK;
     if (w->row && !said)
-        return attend_file_fail(ATTEND_UNSUPPORTED, "%s: %s has names of %s, but models of type \"%s\" in %s have others", w->checkpoint->shards.path,
-                                w->found->prefix, n->title, w->layer.model_type, path);
+        return attend_file_fail(
+            ATTEND_UNSUPPORTED, "%s: %s has names of %s, but models of type \"%s\" in %s have others",
+            w->checkpoint->shards.path, w->found->prefix, n->title, w->layer.model_type, path);
     w->row = NULL;
     if (said) return ATTEND_OK;
     const char *rotary = n->no_rotary ? "" : " --rotary halves";
     if (!w->config)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "%s is not there, and names alone (%s's) do not say what the layer computes: give --causal=none or --causal=top-left%s",
-                                path, n->title, n->no_rotary ? "" : ", and --rotary none, halves or interleaved");
+                                "%s is not there, and names alone (%s's) do not say what the layer computes: "
+                                "give --causal=none or --causal=top-left%s",
+                                path, n->title,
+                                n->no_rotary ? "" : ", and --rotary none, halves or interleaved");
     return attend_file_fail(ATTEND_UNSUPPORTED,
-                            "%s is of model_type \"%.60s\", which attend does not know; its names are those of %s. What such a layer computes can be said: "
+                            "%s is of model_type \"%.60s\", which attend does not know; its names are those "
+                            "of %s. What such a layer computes can be said: "
                             "for example --layout %s --causal=top-left%s",
                             path, w->layer.model_type, n->title, n->layout, rotary);
 }
@@ -92,7 +104,8 @@ static attend_status take(attend_work *w, attend_slot slot, const char *stem, co
 {
     char *name;
     if (w->tensors[slot]) return ATTEND_OK;
-    if (asprintf(&name, "%s%s", stem, suffix) < 0) return attend_file_fail(ATTEND_OUT_OF_MEMORY, "no memory for a name");
+    if (asprintf(&name, "%s%s", stem, suffix) < 0)
+        return attend_file_fail(ATTEND_OUT_OF_MEMORY, "no memory for a name");
     if (attend_shards_have(&w->checkpoint->shards, name))
         w->tensors[slot] = name;
     else
@@ -118,7 +131,8 @@ static attend_status take_table(attend_work *w)
     if (!number) return ATTEND_OK;
     const int before = (int)(number - w->found->prefix);
     if (n->relative_place == ATTEND_TABLE_FIRST) {
-        snprintf(stem, sizeof stem, "%.*s0%s", before, w->found->prefix, number + strspn(number, "0123456789"));
+        snprintf(stem, sizeof stem, "%.*s0%s", before, w->found->prefix,
+                 number + strspn(number, "0123456789"));
         return take(w, ATTEND_TABLE, stem, n->relative);
     }
     snprintf(stem, sizeof stem, "%.*s", before - (before > 0), w->found->prefix); /* "encoder.layer" */
@@ -134,7 +148,8 @@ static attend_status take_tensors(attend_work *w)
     const struct {
         attend_slot slot;
         const char *name;
-    } weights[] = {{ATTEND_Q, n->q}, {ATTEND_K, n->k}, {ATTEND_V, n->v}, {ATTEND_FUSED, n->fused}, {ATTEND_OUT, n->out}};
+    } weights[] = {
+        {ATTEND_Q, n->q}, {ATTEND_K, n->k}, {ATTEND_V, n->v}, {ATTEND_FUSED, n->fused}, {ATTEND_OUT, n->out}};
     for (int i = 0; i < 5; i++)
         if (weights[i].name) ATTEND_TRY(take(w, weights[i].slot, prefix, weights[i].name));
     ATTEND_TRY(take_bias(w, ATTEND_OUT_BIAS, n->out));
@@ -142,7 +157,8 @@ static attend_status take_tensors(attend_work *w)
     for (int i = 0; i < 3 && !bias; i++) ATTEND_TRY(take_bias(w, ATTEND_Q_BIAS + i, weights[i].name));
     if (n->q_bias) ATTEND_TRY(take(w, ATTEND_Q_BIAS, prefix, n->q_bias));
     if (n->v_bias) ATTEND_TRY(take(w, ATTEND_V_BIAS, prefix, n->v_bias));
-    w->layer.input_tensor = w->tensors[n->fused ? ATTEND_FUSED : ATTEND_Q], w->layer.output_tensor = w->tensors[ATTEND_OUT];
+    w->layer.input_tensor = w->tensors[n->fused ? ATTEND_FUSED : ATTEND_Q],
+    w->layer.output_tensor = w->tensors[ATTEND_OUT];
     return take_table(w);
 }
 
@@ -151,7 +167,8 @@ static bool holds(const attend_rule *rule, const cJSON *item)
     switch (rule->test) {
     case ATTEND_IF_TRUE: return cJSON_IsTrue(item);
     case ATTEND_IF_FALSE: return cJSON_IsFalse(item);
-    case ATTEND_IF_SET: return item && !cJSON_IsFalse(item) && !(cJSON_IsNumber(item) && item->valuedouble == 0);
+    case ATTEND_IF_SET:
+        return item && !cJSON_IsFalse(item) && !(cJSON_IsNumber(item) && item->valuedouble == 0);
     case ATTEND_IF_TEXT: return cJSON_IsString(item) && !strcmp(item->valuestring, rule->value);
     case ATTEND_IF_OTHER: return cJSON_IsString(item) && strcmp(item->valuestring, rule->value) != 0;
     }
@@ -162,7 +179,8 @@ static attend_status rule_number(attend_work *w, const attend_rule *rule, double
 {
     ATTEND_TRY(attend_key_number(w, w->config, rule->key, 0, value));
     if (*value > 0 && *value < 1e30) return ATTEND_OK;
-    return attend_file_fail(ATTEND_BAD_FILE, "%s: %s is not a number above 0", w->checkpoint->config_path, rule->key);
+    return attend_file_fail(ATTEND_BAD_FILE, "%s: %s is not a number above 0", w->checkpoint->config_path,
+                            rule->key);
 }
 
 /* Whether the caller says himself what the key is about. */
@@ -177,7 +195,8 @@ static bool is_overruled(const attend_work *w, const char *key)
 static attend_status apply_rule(attend_work *w, const attend_rule *rule)
 {
     attend_problem *p = &w->layer.problem;
-    const double root = sqrt((double)p->head_dim), usual = p->softmax_scale != 0 ? (double)p->softmax_scale : 1 / root;
+    const double root = sqrt((double)p->head_dim),
+                 usual = p->softmax_scale != 0 ? (double)p->softmax_scale : 1 / root;
     double value = 0;
     switch (rule->effect) {
     case ATTEND_THEN_NOTHING: return ATTEND_OK;
@@ -189,24 +208,42 @@ static attend_status apply_rule(attend_work *w, const attend_rule *rule)
     case ATTEND_THEN_SCALED_ALIBI: w->alibi_scaled = true; /* fall through */
     case ATTEND_THEN_ALIBI: p->alibi = ATTEND_ALIBI_CAUSAL, w->rotary = ATTEND_ROTARY_NONE; return ATTEND_OK;
     case ATTEND_THEN_SCALE_ONE: p->softmax_scale = 1; return ATTEND_OK;
-    case ATTEND_THEN_SCALE_LAYER: p->softmax_scale = (float)(usual / (double)(w->found->number + 1)); return ATTEND_OK;
-    case ATTEND_THEN_SCALE: ATTEND_TRY(rule_number(w, rule, &value)); p->softmax_scale = (float)value; return ATTEND_OK;
-    case ATTEND_THEN_SCALE_ROOT: ATTEND_TRY(rule_number(w, rule, &value)); p->softmax_scale = (float)(1 / sqrt(value)); return ATTEND_OK;
-    case ATTEND_THEN_SCALE_TIMES: ATTEND_TRY(rule_number(w, rule, &value)); p->softmax_scale = (float)(usual * value); return ATTEND_OK;
-    case ATTEND_THEN_SOFTCAP: ATTEND_TRY(rule_number(w, rule, &value)); p->softcap = (float)value; return ATTEND_OK;
+    case ATTEND_THEN_SCALE_LAYER:
+        p->softmax_scale = (float)(usual / (double)(w->found->number + 1));
+        return ATTEND_OK;
+    case ATTEND_THEN_SCALE:
+        ATTEND_TRY(rule_number(w, rule, &value));
+        p->softmax_scale = (float)value;
+        return ATTEND_OK;
+    case ATTEND_THEN_SCALE_ROOT:
+        ATTEND_TRY(rule_number(w, rule, &value));
+        p->softmax_scale = (float)(1 / sqrt(value));
+        return ATTEND_OK;
+    case ATTEND_THEN_SCALE_TIMES:
+        ATTEND_TRY(rule_number(w, rule, &value));
+        p->softmax_scale = (float)(usual * value);
+        return ATTEND_OK;
+    case ATTEND_THEN_SOFTCAP:
+        ATTEND_TRY(rule_number(w, rule, &value));
+        p->softcap = (float)value;
+        return ATTEND_OK;
     case ATTEND_THEN_REFUSE:
         if (is_overruled(w, rule->key)) return ATTEND_OK;
         break;
     }
-    return attend_file_fail(ATTEND_UNSUPPORTED, "%s: model_type \"%s\" has %s: %s", w->checkpoint->config_path, w->layer.model_type, rule->key,
-                            rule->value && rule->test != ATTEND_IF_TEXT && rule->test != ATTEND_IF_OTHER ? rule->value : "attend does not compute what that asks for");
+    return attend_file_fail(ATTEND_UNSUPPORTED, "%s: model_type \"%s\" has %s: %s",
+                            w->checkpoint->config_path, w->layer.model_type, rule->key,
+                            rule->value && rule->test != ATTEND_IF_TEXT && rule->test != ATTEND_IF_OTHER
+                                ? rule->value
+                                : "attend does not compute what that asks for");
 }
 
 static attend_status apply_rules(attend_work *w)
 {
     if (!w->row) return ATTEND_OK;
     w->causality = w->row->causal, w->rotary = w->row->rotary, w->norm = w->row->norm;
-    if (w->causality == ATTEND_BY_STACK) w->causality = strstr(w->found->prefix, "decoder") ? ATTEND_DECODES : ATTEND_BOTH_WAYS;
+    if (w->causality == ATTEND_BY_STACK)
+        w->causality = strstr(w->found->prefix, "decoder") ? ATTEND_DECODES : ATTEND_BOTH_WAYS;
     if (w->mixed && w->causality == ATTEND_DECODES) w->causality = ATTEND_MUST_BE_SAID;
     if (w->row->scale_one) w->layer.problem.softmax_scale = 1;
     for (const attend_rule *rule = w->row->rules; rule && rule->key; rule++)
@@ -219,21 +256,36 @@ static attend_status decide_causal(attend_work *w)
     attend_problem *p = &w->layer.problem;
     if (attend_said(w, ATTEND_SAID_CAUSAL)) {
         p->causal = w->options.problem.causal;
-        return attend_note(w, "causal", "%s, as asked for", p->causal == ATTEND_CAUSAL_NONE ? "none" : p->causal == ATTEND_CAUSAL_TOP_LEFT ? "top-left" : "bottom-right");
+        return attend_note(w, "causal", "%s, as asked for",
+                           p->causal == ATTEND_CAUSAL_NONE       ? "none"
+                           : p->causal == ATTEND_CAUSAL_TOP_LEFT ? "top-left"
+                                                                 : "bottom-right");
     }
     if (w->causality == ATTEND_MUST_BE_SAID)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "layers of model_type \"%s\" are run both with and without a causal mask: give --causal=none or --causal=top-left",
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "layers of model_type \"%s\" are run both with and without a causal mask: "
+                                "give --causal=none or --causal=top-left",
+                                w->layer.model_type);
+    const cJSON *key = attend_key(w, "is_causal");
+    if (cJSON_IsBool(key) && cJSON_IsTrue(key) != (w->causality == ATTEND_DECODES))
+        return attend_file_fail(ATTEND_UNSUPPORTED,
+                                "%s has is_causal = %s, which layers of model_type \"%s\" are not; --causal "
+                                "says what to do instead",
+                                w->checkpoint->config_path, cJSON_IsTrue(key) ? "true" : "false",
                                 w->layer.model_type);
     p->causal = w->causality == ATTEND_DECODES ? ATTEND_CAUSAL_TOP_LEFT : ATTEND_CAUSAL_NONE;
-    return attend_note(w, "causal", "%s, as %s models are", p->causal ? "top-left" : "none", w->layer.model_type);
+    return attend_note(w, "causal", "%s, as %s models are", p->causal ? "top-left" : "none",
+                       w->layer.model_type);
 }
 
 /* Norms of Q and K: of the row's kind, where the checkpoint has their weights, or they have none. */
 static attend_status decide_norm(attend_work *w)
 {
-    static const attend_qk_norm kinds[] = {ATTEND_QK_NORM_NONE, ATTEND_QK_NORM_RMS, ATTEND_QK_NORM_RMS, ATTEND_QK_NORM_RMS, ATTEND_QK_NORM_LAYER};
+    static const attend_qk_norm kinds[] = {ATTEND_QK_NORM_NONE, ATTEND_QK_NORM_RMS, ATTEND_QK_NORM_RMS,
+                                           ATTEND_QK_NORM_RMS, ATTEND_QK_NORM_LAYER};
     static const char *const names[] = {"none", "RMS", "layer norm"};
-    static const char *const pairs[][2] = {{"q_norm", "k_norm"}, {"q_layernorm", "k_layernorm"}, {"query_layernorm", "key_layernorm"}};
+    static const char *const pairs[][2] = {
+        {"q_norm", "k_norm"}, {"q_layernorm", "k_layernorm"}, {"query_layernorm", "key_layernorm"}};
     attend_problem *p = &w->layer.problem;
     char scope[512];
     double epsilon = 0;
@@ -250,14 +302,18 @@ static attend_status decide_norm(attend_work *w)
     }
     const bool there = w->tensors[ATTEND_Q_NORM] != NULL;
     if (!w->row && there && !attend_said(w, ATTEND_SAID_QK_NORM))
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has %s, and names alone do not say of what kind the norm is: give --qk-norm rms, layer or none",
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s has %s, and names alone do not say of what kind the norm is: give "
+                                "--qk-norm rms, layer or none",
                                 w->checkpoint->shards.path, w->tensors[ATTEND_Q_NORM]);
-    p->qk_norm = attend_said(w, ATTEND_SAID_QK_NORM) ? w->options.problem.qk_norm
+    p->qk_norm = attend_said(w, ATTEND_SAID_QK_NORM)        ? w->options.problem.qk_norm
                  : there || w->norm == ATTEND_NORM_RMS_BARE ? kinds[w->norm]
                                                             : ATTEND_QK_NORM_NONE;
     if (!p->qk_norm) return ATTEND_OK;
-    static const char *const keys[] = {"layer_norm_eps", "layernorm_epsilon", "layer_norm_epsilon", "norm_epsilon", "norm_eps", "rms_norm_eps"};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) ATTEND_TRY(attend_key_number(w, w->config, keys[i], 0, &epsilon));
+    static const char *const keys[] = {"layer_norm_eps", "layernorm_epsilon", "layer_norm_epsilon",
+                                       "norm_epsilon",   "norm_eps",          "rms_norm_eps"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        ATTEND_TRY(attend_key_number(w, w->config, keys[i], 0, &epsilon));
     if (w->row && w->row->epsilon != 0) epsilon = w->row->epsilon;
     if (attend_said(w, ATTEND_SAID_QK_NORM_EPSILON)) epsilon = (double)w->options.problem.qk_norm_epsilon;
     p->qk_norm_epsilon = (float)epsilon;
@@ -266,11 +322,17 @@ static attend_status decide_norm(attend_work *w)
         if (!w->tensors[slot]) continue;
         ATTEND_TRY(attend_entry(w, slot, &entry));
         if (entry->rank != 1 || entry->shape[0] != p->head_dim)
-            return attend_file_fail(ATTEND_UNSUPPORTED, "%s: %s is not a vector of head_dim (%" PRId64 ") elements, the norm that attend knows; --qk-norm none runs the layer without",
-                                    w->checkpoint->shards.path, entry->name, p->head_dim);
+            return attend_file_fail(
+                ATTEND_UNSUPPORTED,
+                "%s: %s is not a vector of head_dim (%" PRId64
+                ") elements, the norm that attend knows; --qk-norm none runs the layer without",
+                w->checkpoint->shards.path, entry->name, p->head_dim);
     }
-    return attend_note(w, "norms of Q and K", "%s, epsilon %g%s", names[p->qk_norm], epsilon != 0 ? epsilon : 1e-6,
-                       attend_said(w, ATTEND_SAID_QK_NORM) ? ", as asked for" : w->norm == ATTEND_NORM_RMS_ONE ? ", times 1 + weight" : "");
+    return attend_note(w, "norms of Q and K", "%s, epsilon %g%s", names[p->qk_norm],
+                       epsilon != 0 ? epsilon : 1e-6,
+                       attend_said(w, ATTEND_SAID_QK_NORM) ? ", as asked for"
+                       : w->norm == ATTEND_NORM_RMS_ONE    ? ", times 1 + weight"
+                                                           : "");
 }
 
 static attend_status decide_table(attend_work *w)
@@ -278,12 +340,15 @@ static attend_status decide_table(attend_work *w)
     attend_problem *p = &w->layer.problem;
     if (attend_said(w, ATTEND_SAID_RELATIVE)) {
         p->relative_buckets = w->options.problem.relative_buckets;
-        p->relative_max_distance = w->options.problem.relative_max_distance, p->relative_bidirectional = w->options.problem.relative_bidirectional;
+        p->relative_max_distance = w->options.problem.relative_max_distance,
+        p->relative_bidirectional = w->options.problem.relative_bidirectional;
         return ATTEND_OK;
     }
     if (!w->tensors[ATTEND_TABLE]) {
         if (!w->found->naming->relative || !w->row) return ATTEND_OK;
-        return attend_file_fail(ATTEND_BAD_FILE, "%s lacks the table of relative positions that layers of %s share (%s); --relative and --relative-table bring one",
+        return attend_file_fail(ATTEND_BAD_FILE,
+                                "%s lacks the table of relative positions that layers of %s share (%s); "
+                                "--relative and --relative-table bring one",
                                 w->checkpoint->shards.path, w->found->prefix, w->found->naming->relative);
     }
     const attend_safetensors_entry *entry;
@@ -291,14 +356,21 @@ static attend_status decide_table(attend_work *w)
     ATTEND_TRY(attend_entry(w, ATTEND_TABLE, &entry));
     ATTEND_TRY(attend_key_number(w, w->config, "relative_attention_max_distance", 1, &distance));
     attend_key(w, "relative_attention_num_buckets");
-    if (entry->rank != 2 || entry->shape[1] != p->num_heads || entry->shape[0] < 4 || entry->shape[0] > 1 << 20)
-        return attend_file_fail(ATTEND_BAD_FILE, "%s: %s is not a table of at least 4 buckets by %" PRId64 " heads", w->checkpoint->shards.path, entry->name, p->num_heads);
+    if (entry->rank != 2 || entry->shape[1] != p->num_heads || entry->shape[0] < 4 ||
+        entry->shape[0] > 1 << 20)
+        return attend_file_fail(ATTEND_BAD_FILE,
+                                "%s: %s is not a table of at least 4 buckets by %" PRId64 " heads",
+                                w->checkpoint->shards.path, entry->name, p->num_heads);
     if (distance < 1 || distance > 1 << 24)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has a table of relative positions, but nothing says up to what distance: give --relative and --relative-table",
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s has a table of relative positions, but nothing says up to what distance: "
+                                "give --relative and --relative-table",
                                 w->checkpoint->shards.path);
-    p->relative_buckets = (int)entry->shape[0], p->relative_max_distance = (int)distance, p->relative_bidirectional = w->causality == ATTEND_BOTH_WAYS;
-    return attend_note(w, "relative positions", "%d buckets up to %d, %s, from %s", p->relative_buckets, p->relative_max_distance,
-                       p->relative_bidirectional ? "both ways" : "one-sided", entry->name);
+    p->relative_buckets = (int)entry->shape[0], p->relative_max_distance = (int)distance,
+    p->relative_bidirectional = w->causality == ATTEND_BOTH_WAYS;
+    return attend_note(w, "relative positions", "%d buckets up to %d, %s, from %s", p->relative_buckets,
+                       p->relative_max_distance, p->relative_bidirectional ? "both ways" : "one-sided",
+                       entry->name);
 }
 
 /* The rest: scale, soft-cap, ALiBi and sinks, as the caller says. */
@@ -314,16 +386,25 @@ static attend_status overrule(attend_work *w)
     if (attend_said(w, ATTEND_SAID_SCALE)) p->softmax_scale = by->softmax_scale;
     if (attend_said(w, ATTEND_SAID_SOFTCAP)) p->softcap = by->softcap;
     if (attend_said(w, ATTEND_SAID_ALIBI)) p->alibi = by->alibi, w->alibi_scaled = false;
-    if (p->softmax_scale != 0) ATTEND_TRY(attend_note(w, "scale", "%g, %s", (double)p->softmax_scale, attend_said(w, ATTEND_SAID_SCALE) ? "as asked for" : "from config.json and the model's type"));
-    if (p->softcap > 0) ATTEND_TRY(attend_note(w, "soft-cap", "%g, %s", (double)p->softcap, attend_said(w, ATTEND_SAID_SOFTCAP) ? "as asked for" : "from config.json"));
-    if (p->alibi) ATTEND_TRY(attend_note(w, "ALiBi", "%s%s", w->alibi_scaled ? "divided by sqrt(head_dim), " : "", attend_said(w, ATTEND_SAID_ALIBI) ? "as asked for" : "as the config has it"));
+    if (p->softmax_scale != 0)
+        ATTEND_TRY(attend_note(w, "scale", "%g, %s", (double)p->softmax_scale,
+                               attend_said(w, ATTEND_SAID_SCALE) ? "as asked for"
+                                                                 : "from config.json and the model's type"));
+    if (p->softcap > 0)
+        ATTEND_TRY(attend_note(w, "soft-cap", "%g, %s", (double)p->softcap,
+                               attend_said(w, ATTEND_SAID_SOFTCAP) ? "as asked for" : "from config.json"));
+    if (p->alibi)
+        ATTEND_TRY(attend_note(w, "ALiBi", "%s%s", w->alibi_scaled ? "divided by sqrt(head_dim), " : "",
+                               attend_said(w, ATTEND_SAID_ALIBI) ? "as asked for" : "as the config has it"));
     return p->sinks ? attend_note(w, "sinks", "a logit a head that takes part in softmax") : ATTEND_OK;
 }
 
-/* Buffers and neighbours under an attention's names that change nothing in it: cached masks and frequencies; norms that follow it. */
+/* Buffers and neighbours under an attention's names that change nothing in it: cached masks and frequencies;
+ * norms that follow it. */
 static bool is_harmless(const char *rest)
 {
-    static const char *const parts[] = {"rotary_emb.", "rotary_embeddings.", "LayerNorm.", "masked_bias", "attn.bias", "attention.bias", "position_ids", "layer_norm.",
+    static const char *const parts[] = {"rotary_emb.", "rotary_embeddings.", "LayerNorm.",   "masked_bias",
+                                        "attn.bias",   "attention.bias",     "position_ids", "layer_norm.",
                                         "causal_mask", "embed_positions"};
     if (!strcmp(rest, "bias") || !strcmp(rest, "ln.weight") || !strcmp(rest, "ln.bias")) return true;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
@@ -337,12 +418,16 @@ static attend_status check_tensors(const attend_work *w)
     const attend_shards *s = &w->checkpoint->shards;
     attend_names_scope(w->found, scope, sizeof scope);
     const size_t length = strlen(scope);
-    for (int64_t i = attend_shards_first(s, scope); i < s->count && !strncmp(s->tensors[i].name, scope, length); i++) {
+    for (int64_t i = attend_shards_first(s, scope);
+         i < s->count && !strncmp(s->tensors[i].name, scope, length); i++) {
         const char *name = s->tensors[i].name, *rest = name + length;
         bool consumed = is_harmless(rest) || (length == 0 && strchr(rest, '.'));
-        for (int slot = 0; slot < ATTEND_SLOTS && !consumed; slot++) consumed = w->tensors[slot] && !strcmp(w->tensors[slot], name);
+        for (int slot = 0; slot < ATTEND_SLOTS && !consumed; slot++)
+            consumed = w->tensors[slot] && !strcmp(w->tensors[slot], name);
         if (consumed) continue;
-        return attend_file_fail(ATTEND_UNSUPPORTED, "%s holds %s beside the layer's projections, which attend does not apply", s->path, name);
+        return attend_file_fail(ATTEND_UNSUPPORTED,
+                                "%s holds %s beside the layer's projections, which attend does not apply",
+                                s->path, name);
     }
     return ATTEND_OK;
 }
@@ -367,11 +452,14 @@ static attend_status decide(attend_work *w)
     return check_tensors(w);
 }
 
-attend_status attend_checkpoint_decide(attend_checkpoint *checkpoint, int64_t index, const attend_checkpoint_options *options, attend_checkpoint_layer **layer)
+attend_status attend_checkpoint_decide(attend_checkpoint *checkpoint, int64_t index,
+                                       const attend_checkpoint_options *options,
+                                       attend_checkpoint_layer **layer)
 {
     *layer = NULL;
     if (index < 0 || index >= checkpoint->found.count)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "layer index is %" PRId64 ", expected 0 to %" PRId64, index, checkpoint->found.count - 1);
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "layer index is %" PRId64 ", expected 0 to %" PRId64,
+                                index, checkpoint->found.count - 1);
     attend_work *w = calloc(1, sizeof *w);
     if (!w) return attend_file_fail(ATTEND_OUT_OF_MEMORY, "no memory for a layer");
     w->checkpoint = checkpoint, w->found = &checkpoint->found.layers[index];

@@ -4,7 +4,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* Rows and columns of the projections, [out, in] in the sense of the library; fused: q is the sum, k and v are 0. */
+/* Rows and columns of the projections, [out, in] in the sense of the library; fused: q is the sum, k and v
+ * are 0. */
 typedef struct extents {
     int64_t q, k, v, in;
     int64_t out_rows, out_in;
@@ -15,7 +16,8 @@ static attend_status matrix_shape(attend_work *w, attend_slot slot, int64_t *row
     const attend_safetensors_entry *entry;
     ATTEND_TRY(attend_entry(w, slot, &entry));
     if (entry->rank != 2 || entry->shape[0] < 1 || entry->shape[1] < 1)
-        return attend_file_fail(ATTEND_BAD_FILE, "%s: %s is not a matrix", w->checkpoint->shards.path, entry->name);
+        return attend_file_fail(ATTEND_BAD_FILE, "%s: %s is not a matrix", w->checkpoint->shards.path,
+                                entry->name);
     *rows = entry->shape[w->layer.conv1d ? 1 : 0];
     *columns = entry->shape[w->layer.conv1d ? 0 : 1];
     return ATTEND_OK;
@@ -32,7 +34,8 @@ static attend_status read_extents(attend_work *w, extents *e)
     ATTEND_TRY(matrix_shape(w, ATTEND_V, &e->v, &v_in));
     if (k_in == e->in && v_in == e->in) return ATTEND_OK;
     return attend_file_fail(ATTEND_UNSUPPORTED,
-                            "%s: Q, K and V of %s take inputs of %" PRId64 ", %" PRId64 " and %" PRId64 " columns: cross-attention, which is not read",
+                            "%s: Q, K and V of %s take inputs of %" PRId64 ", %" PRId64 " and %" PRId64
+                            " columns: cross-attention, which is not read",
                             w->checkpoint->shards.path, w->found->prefix, e->in, k_in, v_in);
 }
 
@@ -42,8 +45,11 @@ static attend_status split_fused(attend_work *w, int64_t head_dim, extents *e)
     int64_t rows = e->q, heads = w->layer.problem.num_heads;
     int64_t dim = head_dim ? head_dim : e->out_in % heads ? 0 : e->out_in / heads;
     int64_t left = dim ? rows - heads * dim : 0, blocks = w->found->naming->blocks;
-    if (dim < 1 || left < 2 * dim || left % (2 * dim) || (blocks > 1 && (heads % blocks || left / (2 * dim) % blocks)))
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s: %" PRId64 " fused rows do not divide into Q, K and V of %" PRId64 " heads",
+    if (dim < 1 || left < 2 * dim || left % (2 * dim) ||
+        (blocks > 1 && (heads % blocks || left / (2 * dim) % blocks)))
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s: %" PRId64 " fused rows do not divide into Q, K and V of %" PRId64
+                                " heads",
                                 w->checkpoint->shards.path, rows, heads);
     e->q = heads * dim, e->k = e->v = left / 2;
     return ATTEND_OK;
@@ -53,22 +59,30 @@ static attend_status divide(const attend_work *w, const char *name, int64_t rows
 {
     *dim = rows / heads;
     if (*dim > 0 && rows % heads == 0) return ATTEND_OK;
-    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s: the %" PRId64 " rows of %s do not divide into %" PRId64 " heads",
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                            "%s: the %" PRId64 " rows of %s do not divide into %" PRId64 " heads",
                             w->checkpoint->shards.path, rows, name, heads);
 }
 
-/* Query heads by the config; of an encoder with a decoder where they have keys of their own, those of the layer's. */
+/* Query heads by the config; of an encoder with a decoder where they have keys of their own, those of the
+ * layer's. */
 static attend_status read_heads(attend_work *w, int64_t *heads)
 {
-    static const char *const any[] = {"num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads", NULL};
-    static const char *const encoder[] = {"encoder_attention_heads", NULL}, *const decoder[] = {"decoder_attention_heads", NULL};
+    static const char *const any[] = {"num_attention_heads", "n_head",          "n_heads",
+                                      "num_heads",           "attention_heads", NULL};
+    static const char *const encoder[] = {"encoder_attention_heads", NULL}, *const decoder[] = {
+                                                                                "decoder_attention_heads",
+                                                                                NULL};
     int64_t of_encoder, of_decoder;
     ATTEND_TRY(attend_key_count(w, encoder, &of_encoder));
     ATTEND_TRY(attend_key_count(w, decoder, &of_decoder));
-    *heads = strstr(w->found->prefix, "decoder") ? of_decoder : strstr(w->found->prefix, "encoder") ? of_encoder : 0;
+    *heads = strstr(w->found->prefix, "decoder")   ? of_decoder
+             : strstr(w->found->prefix, "encoder") ? of_encoder
+                                                   : 0;
     if (*heads) return ATTEND_OK;
     ATTEND_TRY(attend_key_count(w, any, heads));
-    if (!*heads && (of_encoder == of_decoder || !of_encoder || !of_decoder)) *heads = of_encoder ? of_encoder : of_decoder;
+    if (!*heads && (of_encoder == of_decoder || !of_encoder || !of_decoder))
+        *heads = of_encoder ? of_encoder : of_decoder;
     return ATTEND_OK;
 }
 
@@ -87,24 +101,35 @@ attend_status attend_decide_heads(attend_work *w)
     ATTEND_TRY(attend_key_count(w, dim_keys, &head_dim));
     if (given) p->num_heads = w->options.num_heads, head_dim = 0;
     if (p->num_heads == 0)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s does not say how many heads it has, and %s %s: give --heads", path, config,
-                                w->config ? "does not either" : "is not there");
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s does not say how many heads it has, and %s %s: give --heads", path,
+                                config, w->config ? "does not either" : "is not there");
     if (w->tensors[ATTEND_FUSED]) ATTEND_TRY(split_fused(w, head_dim, &e));
     ATTEND_TRY(divide(w, "Q", e.q, p->num_heads, &p->head_dim));
     ATTEND_TRY(divide(w, "K", e.k, p->head_dim, &p->num_kv_heads));
     ATTEND_TRY(divide(w, "V", e.v, p->num_kv_heads, &p->head_dim_v));
-    int64_t wanted = w->options.num_kv_heads ? w->options.num_kv_heads : given || w->tensors[ATTEND_FUSED] ? 0 : kv_heads;
+    int64_t wanted = w->options.num_kv_heads             ? w->options.num_kv_heads
+                     : given || w->tensors[ATTEND_FUSED] ? 0
+                                                         : kv_heads;
     if (wanted && wanted != p->num_kv_heads)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has %" PRId64 " rows of K, %" PRId64 " heads of %" PRId64 ", but %s says %" PRId64, path,
-                                e.k, p->num_kv_heads, p->head_dim, w->options.num_kv_heads ? "--kv-heads" : "config.json", wanted);
+        return attend_file_fail(
+            ATTEND_INVALID_ARGUMENT,
+            "%s has %" PRId64 " rows of K, %" PRId64 " heads of %" PRId64 ", but %s says %" PRId64, path, e.k,
+            p->num_kv_heads, p->head_dim, w->options.num_kv_heads ? "--kv-heads" : "config.json", wanted);
     if (head_dim && head_dim != p->head_dim)
-        return attend_file_fail(ATTEND_BAD_FILE, "%s has heads of %" PRId64 ", but %s says head_dim %" PRId64, path, p->head_dim, config, head_dim);
+        return attend_file_fail(ATTEND_BAD_FILE, "%s has heads of %" PRId64 ", but %s says head_dim %" PRId64,
+                                path, p->head_dim, config, head_dim);
     if (e.out_in != p->num_heads * p->head_dim_v)
-        return attend_file_fail(ATTEND_BAD_FILE, "%s: the output projection takes %" PRId64 " columns, but %" PRId64 " heads give %" PRId64, path, e.out_in,
-                                p->num_heads, p->num_heads * p->head_dim_v);
+        return attend_file_fail(ATTEND_BAD_FILE,
+                                "%s: the output projection takes %" PRId64 " columns, but %" PRId64
+                                " heads give %" PRId64,
+                                path, e.out_in, p->num_heads, p->num_heads * p->head_dim_v);
     if (p->num_heads % p->num_kv_heads)
-        return attend_file_fail(ATTEND_BAD_FILE, "%s: %" PRId64 " heads of Q are not a multiple of %" PRId64 " of K", path, p->num_heads, p->num_kv_heads);
+        return attend_file_fail(ATTEND_BAD_FILE,
+                                "%s: %" PRId64 " heads of Q are not a multiple of %" PRId64 " of K", path,
+                                p->num_heads, p->num_kv_heads);
     p->hidden_size = e.in, p->output_size = e.out_rows;
-    return attend_note(w, "heads", "%" PRId64 "%s, from %s", p->num_heads, p->num_heads == p->num_kv_heads ? "" : " in groups",
+    return attend_note(w, "heads", "%" PRId64 "%s, from %s", p->num_heads,
+                       p->num_heads == p->num_kv_heads ? "" : " in groups",
                        given ? "--heads" : "config.json");
 }

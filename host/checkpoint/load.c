@@ -26,18 +26,21 @@ static attend_status load(attend_work *w, attend_slot slot, attend_dtype dtype, 
     snprintf(path, sizeof path, "%s: %s", file->input.path, entry->name);
     ATTEND_TRY(attend_safetensors_read(file, entry, &array));
     attend_status status = attend_array_convert(path, &array, dtype);
-    if (status == ATTEND_OK && (array.rank < 1 || array.rank > 2)) status = attend_file_fail(ATTEND_BAD_FILE, "%s has %d axes, expected 1 or 2", path, array.rank);
+    if (status == ATTEND_OK && (array.rank < 1 || array.rank > 2))
+        status = attend_file_fail(ATTEND_BAD_FILE, "%s has %d axes, expected 1 or 2", path, array.rank);
     if (status != ATTEND_OK) {
         attend_array_free(&array);
         return status;
     }
-    *tensor = (attend_tensor){.data = array.data, .dtype = dtype, .rank = array.rank, .shape = {array.shape[0], array.shape[1]}};
+    *tensor = (attend_tensor){
+        .data = array.data, .dtype = dtype, .rank = array.rank, .shape = {array.shape[0], array.shape[1]}};
     tensor->stride[0] = array.rank == 2 ? array.shape[1] : 1, tensor->stride[1] = 1;
     if (array.rank == 1) tensor->shape[1] = tensor->stride[1] = 0;
     return keep(w, array.data);
 }
 
-/* A matrix as the library multiplies by it: [out, in], by columns where the file has it the other way round. */
+/* A matrix as the library multiplies by it: [out, in], by columns where the file has it the other way round.
+ */
 static attend_status load_matrix(attend_work *w, attend_slot slot, attend_dtype dtype, attend_tensor *tensor)
 {
     ATTEND_TRY(load(w, slot, dtype, tensor));
@@ -48,11 +51,13 @@ static attend_status load_matrix(attend_work *w, attend_slot slot, attend_dtype 
     return ATTEND_OK;
 }
 
-static attend_status load_vector(attend_work *w, attend_slot slot, attend_dtype dtype, int64_t count, attend_tensor *tensor)
+static attend_status load_vector(attend_work *w, attend_slot slot, attend_dtype dtype, int64_t count,
+                                 attend_tensor *tensor)
 {
     ATTEND_TRY(load(w, slot, dtype, tensor));
     if (!tensor->data || (tensor->rank == 1 && tensor->shape[0] == count)) return ATTEND_OK;
-    return attend_file_fail(ATTEND_BAD_FILE, "%s: %s is not a vector of %" PRId64, w->checkpoint->shards.path, w->tensors[slot], count);
+    return attend_file_fail(ATTEND_BAD_FILE, "%s: %s is not a vector of %" PRId64, w->checkpoint->shards.path,
+                            w->tensors[slot], count);
 }
 
 /* `count` rows of a matrix or elements of a vector, after the first `skip`; absent stays absent. */
@@ -65,25 +70,32 @@ static attend_tensor part(const attend_tensor *whole, int64_t skip, int64_t coun
     return t;
 }
 
-/* Rows of Q, K or V out of blocks that have some of each: `per` rows of a block, behind `skip`, in memory of their own. */
-static attend_status gather(attend_work *w, const attend_tensor *fused, int64_t blocks, int64_t skip, int64_t per, attend_tensor *to)
+/* Rows of Q, K or V out of blocks that have some of each: `per` rows of a block, behind `skip`, in memory of
+ * their own. */
+static attend_status gather(attend_work *w, const attend_tensor *fused, int64_t blocks, int64_t skip,
+                            int64_t per, attend_tensor *to)
 {
-    const int64_t bytes = fused->stride[0] * (int64_t)attend_dtype_bytes(fused->dtype), block = fused->shape[0] / blocks;
+    const int64_t bytes = fused->stride[0] * (int64_t)attend_dtype_bytes(fused->dtype),
+                  block = fused->shape[0] / blocks;
     if (!fused->data) return ATTEND_OK;
     *to = *fused, to->shape[0] = blocks * per;
     ATTEND_TRY(attend_memory_allocate(w->layer.input_tensor, to->shape[0] * bytes, &to->data));
     for (int64_t b = 0; b < blocks; b++)
-        memcpy((char *)to->data + b * per * bytes, (const char *)fused->data + (b * block + skip) * bytes, (size_t)(per * bytes));
+        memcpy((char *)to->data + b * per * bytes, (const char *)fused->data + (b * block + skip) * bytes,
+               (size_t)(per * bytes));
     return keep(w, to->data);
 }
 
-static attend_status split(attend_work *w, const attend_tensor *fused, attend_tensor *q, attend_tensor *k, attend_tensor *v)
+static attend_status split(attend_work *w, const attend_tensor *fused, attend_tensor *q, attend_tensor *k,
+                           attend_tensor *v)
 {
     const attend_naming *n = w->found->naming;
     const attend_problem *p = &w->layer.problem;
     const int64_t blocks = n->blocks ? n->blocks : p->num_kv_heads;
-    const int64_t rows[] = {p->num_heads * p->head_dim / blocks, p->num_kv_heads * p->head_dim / blocks, p->num_kv_heads * p->head_dim_v / blocks};
-    const int64_t k_at = rows[0] + (n->v_before_k ? rows[2] : 0), v_at = rows[0] + (n->v_before_k ? 0 : rows[1]);
+    const int64_t rows[] = {p->num_heads * p->head_dim / blocks, p->num_kv_heads * p->head_dim / blocks,
+                            p->num_kv_heads * p->head_dim_v / blocks};
+    const int64_t k_at = rows[0] + (n->v_before_k ? rows[2] : 0),
+                  v_at = rows[0] + (n->v_before_k ? 0 : rows[1]);
     if (blocks == 1) {
         *q = part(fused, 0, rows[0]), *k = part(fused, k_at, rows[1]), *v = part(fused, v_at, rows[2]);
         return ATTEND_OK;
@@ -97,12 +109,12 @@ static attend_status load_projections(attend_work *w, attend_dtype dtype)
 {
     const attend_problem *p = &w->layer.problem;
     attend_layer_weights *to = &w->layer.weights;
-    const int64_t q = p->num_heads * p->head_dim, k = p->num_kv_heads * p->head_dim, v = p->num_kv_heads * p->head_dim_v;
+    const int64_t q = p->num_heads * p->head_dim, k = p->num_kv_heads * p->head_dim,
+                  v = p->num_kv_heads * p->head_dim_v;
     attend_tensor fused = {0}, bias = {0};
     ATTEND_TRY(load_matrix(w, ATTEND_FUSED, dtype, &fused));
     ATTEND_TRY(load_vector(w, ATTEND_FUSED_BIAS, dtype, q + k + v, &bias));
-    if (fused.data)
-        ATTEND_TRY(split(w, &fused, &to->wq, &to->wk, &to->wv));
+    if (fused.data) ATTEND_TRY(split(w, &fused, &to->wq, &to->wk, &to->wv));
     if (bias.data) ATTEND_TRY(split(w, &bias, &to->bq, &to->bk, &to->bv));
     if (!fused.data) {
         ATTEND_TRY(load_matrix(w, ATTEND_Q, dtype, &to->wq));
@@ -151,7 +163,8 @@ static attend_status make_slopes(attend_work *w)
     int64_t power = 1;
     while (2 * power <= p->num_heads) power *= 2;
     for (int64_t h = 0; h < p->num_heads; h++) {
-        const double exponent = h < power ? 8.0 * (double)(h + 1) / (double)power : 4.0 * (double)(2 * (h - power) + 1) / (double)power;
+        const double exponent = h < power ? 8.0 * (double)(h + 1) / (double)power
+                                          : 4.0 * (double)(2 * (h - power) + 1) / (double)power;
         uint16_t rounded;
         attend_array_store(&rounded, ATTEND_BF16, 0, (float)exp2(-exponent));
         ((float *)t->data)[h] = attend_array_load(&rounded, ATTEND_BF16, 0) / sqrtf((float)p->head_dim);
@@ -168,7 +181,9 @@ static attend_status load_all(attend_work *w, attend_dtype dtype)
     ATTEND_TRY(make_slopes(w));
     if (p->relative_buckets) ATTEND_TRY(load(w, ATTEND_TABLE, ATTEND_F32, &w->layer.relative_table));
     attend_tensor *t = &w->layer.relative_table;
-    if (t->data) t->shape[0] = p->num_heads, t->shape[1] = p->relative_buckets, t->stride[0] = 1, t->stride[1] = p->num_heads; /* stored transposed */
+    if (t->data)
+        t->shape[0] = p->num_heads, t->shape[1] = p->relative_buckets, t->stride[0] = 1,
+        t->stride[1] = p->num_heads; /* stored transposed */
     p->dtype = dtype;
     return ATTEND_OK;
 }
@@ -177,7 +192,9 @@ attend_status attend_checkpoint_load(attend_checkpoint_layer *layer, attend_dtyp
 {
     attend_work *w = (attend_work *)layer; /* its first member */
     if (dtype != ATTEND_F32 && dtype != ATTEND_F16 && dtype != ATTEND_BF16)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "dtype is %d, expected f32, f16 or bf16", (int)dtype);
-    if (w->block_count) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "the layer's weights are loaded already");
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "dtype is %d, expected f32, f16 or bf16",
+                                (int)dtype);
+    if (w->block_count)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "the layer's weights are loaded already");
     return load_all(w, dtype);
 }

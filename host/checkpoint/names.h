@@ -1,4 +1,5 @@
-/* Layouts: how families of models name one layer's attention, and the layers so named that a checkpoint holds. */
+/* Layouts: how families of models name one layer's attention, and the layers so named that a checkpoint
+ * holds. */
 #ifndef ATTEND_CHECKPOINT_NAMES_H
 #define ATTEND_CHECKPOINT_NAMES_H
 
@@ -12,15 +13,16 @@ typedef enum attend_table_place {
     ATTEND_TABLE_STACK  /* before the layer's number: "encoder." of "encoder.layer.3." */
 } attend_table_place;
 
-/* Names follow a prefix that is empty or ends with a dot; a bias is named as its weight, with "bias" for "weight". */
+/* Names follow a prefix that is empty or ends with a dot; a bias is named as its weight, with "bias" for
+ * "weight". */
 typedef struct attend_naming {
-    const char *layout; /* for options */
-    const char *title;  /* for people */
-    const char *within; /* part of the prefix; NULL: any */
-    const char *q, *k, *v;       /* apart, or NULL: */
-    const char *fused;           /* Q, K and V in one */
-    int blocks;                  /* of fused rows, each with its heads of Q, then K, then V: 1, or 0: a block a KV head */
-    bool v_before_k;             /* in each block */
+    const char *layout;    /* for options */
+    const char *title;     /* for people */
+    const char *within;    /* part of the prefix; NULL: any */
+    const char *q, *k, *v; /* apart, or NULL: */
+    const char *fused;     /* Q, K and V in one */
+    int blocks;      /* of fused rows, each with its heads of Q, then K, then V: 1, or 0: a block a KV head */
+    bool v_before_k; /* in each block */
     const char *fused_bias;      /* apart, but with one bias, named after this */
     const char *q_bias, *v_bias; /* other names of biases */
     const char *out;
@@ -47,7 +49,8 @@ typedef struct attend_found_layers {
 } attend_found_layers;
 
 /* All layers; `row` of the model's type or NULL. attend_names_free() is right after success and failure. */
-attend_status attend_names_find(const attend_shards *shards, const attend_architecture *row, attend_found_layers *found);
+attend_status attend_names_find(const attend_shards *shards, const attend_architecture *row,
+                                attend_found_layers *found);
 void attend_names_free(attend_found_layers *found);
 
 /* The last of a prefix's words that is a number; NULL without one. */

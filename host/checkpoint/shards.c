@@ -1,5 +1,5 @@
-/* Opening checkpoints of one file or many. An index is not believed: its files are plain names in its own folder, and a shard
-   must hold exactly the tensors that the index promises of it. */
+/* Opening checkpoints of one file or many. An index is not believed: its files are plain names in its own
+   folder, and a shard must hold exactly the tensors that the index promises of it. */
 #include "shards.h"
 #include "file/fail.h"
 #include "file/json.h"
@@ -47,17 +47,25 @@ static const attend_shard_tensor *find(const attend_shards *s, const char *name)
 bool attend_shards_have(const attend_shards *s, const char *name) { return find(s, name) != NULL; }
 
 /* A file in the index's own folder; links there are followed, as download caches make them. */
-static bool plain_name(const char *name) { return *name && *name != '.' && !strchr(name, '/') && !strchr(name, '\\'); }
+static bool plain_name(const char *name)
+{
+    return *name && *name != '.' && !strchr(name, '/') && !strchr(name, '\\');
+}
 
 static attend_status add_shard(attend_shards *s, const char *name, int64_t *shard)
 {
-    for (int64_t i = s->shard_count - 1; i >= 0; i--) /* an index lists tensors shard by shard: the last is nearly always right */
+    for (int64_t i = s->shard_count - 1; i >= 0;
+         i--) /* an index lists tensors shard by shard: the last is nearly always right */
         if (!strcmp(s->shards[i].name, name)) return *shard = i, ATTEND_OK;
     if (!plain_name(name))
-        return attend_file_fail(ATTEND_BAD_FILE, "%s names a file \"%.80s\", which is not a plain name in the index's own folder", s->path, name);
-    if (s->shard_count == MAX_SHARDS) return attend_file_fail(ATTEND_BAD_FILE, "%s names more than %d files", s->path, MAX_SHARDS);
+        return attend_file_fail(
+            ATTEND_BAD_FILE, "%s names a file \"%.80s\", which is not a plain name in the index's own folder",
+            s->path, name);
+    if (s->shard_count == MAX_SHARDS)
+        return attend_file_fail(ATTEND_BAD_FILE, "%s names more than %d files", s->path, MAX_SHARDS);
     if ((s->shard_count & (s->shard_count - 1)) == 0) {
-        attend_shard *more = realloc(s->shards, (size_t)(s->shard_count ? 2 * s->shard_count : 1) * sizeof *more);
+        attend_shard *more =
+            realloc(s->shards, (size_t)(s->shard_count ? 2 * s->shard_count : 1) * sizeof *more);
         if (!more) return no_memory(s->path);
         s->shards = more;
     }
@@ -70,12 +78,15 @@ static attend_status read_index(attend_shards *s)
 {
     ATTEND_TRY(attend_json_read(s->path, &s->index));
     const cJSON *map = cJSON_GetObjectItemCaseSensitive(s->index, "weight_map");
-    if (!cJSON_IsObject(map)) return attend_file_fail(ATTEND_BAD_FILE, "%s has no weight_map, which names the file of each tensor", s->path);
+    if (!cJSON_IsObject(map))
+        return attend_file_fail(ATTEND_BAD_FILE, "%s has no weight_map, which names the file of each tensor",
+                                s->path);
     s->tensors = calloc((size_t)cJSON_GetArraySize(map) + 1, sizeof *s->tensors);
     if (!s->tensors) return no_memory(s->path);
     for (const cJSON *item = map->child; item; item = item->next) {
         if (!cJSON_IsString(item))
-            return attend_file_fail(ATTEND_BAD_FILE, "%s: the file of tensor \"%s\" is not a string", s->path, item->string);
+            return attend_file_fail(ATTEND_BAD_FILE, "%s: the file of tensor \"%s\" is not a string", s->path,
+                                    item->string);
         attend_shard_tensor *tensor = &s->tensors[s->count];
         tensor->name = item->string;
         ATTEND_TRY(add_shard(s, item->valuestring, &tensor->shard));
@@ -84,7 +95,8 @@ static attend_status read_index(attend_shards *s)
     qsort(s->tensors, (size_t)s->count, sizeof *s->tensors, by_name);
     for (int64_t i = 1; i < s->count; i++)
         if (!strcmp(s->tensors[i - 1].name, s->tensors[i].name))
-            return attend_file_fail(ATTEND_BAD_FILE, "%s names tensor \"%s\" twice", s->path, s->tensors[i].name);
+            return attend_file_fail(ATTEND_BAD_FILE, "%s names tensor \"%s\" twice", s->path,
+                                    s->tensors[i].name);
     return ATTEND_OK;
 }
 
@@ -95,12 +107,14 @@ static attend_status check_shard(const attend_shards *s, int64_t shard)
     for (int64_t i = 0; i < file->count; i++) {
         const attend_shard_tensor *tensor = find(s, file->entries[i].name);
         if (!tensor || tensor->shard != shard)
-            return attend_file_fail(ATTEND_BAD_FILE, "%s holds tensor \"%s\", which %s %s", file->input.path, file->entries[i].name, s->path,
+            return attend_file_fail(ATTEND_BAD_FILE, "%s holds tensor \"%s\", which %s %s", file->input.path,
+                                    file->entries[i].name, s->path,
                                     tensor ? "has in another file" : "does not name");
     }
     for (int64_t i = 0; i < s->count; i++)
         if (s->tensors[i].shard == shard && !attend_safetensors_find(file, s->tensors[i].name))
-            return attend_file_fail(ATTEND_BAD_FILE, "%s lacks tensor \"%s\", which %s has there", file->input.path, s->tensors[i].name, s->path);
+            return attend_file_fail(ATTEND_BAD_FILE, "%s lacks tensor \"%s\", which %s has there",
+                                    file->input.path, s->tensors[i].name, s->path);
     return ATTEND_OK;
 }
 
@@ -119,7 +133,8 @@ static attend_status open_shard(attend_shards *s, int64_t index)
     return status;
 }
 
-attend_status attend_shards_find(attend_shards *s, const char *name, const attend_safetensors **file, const attend_safetensors_entry **entry)
+attend_status attend_shards_find(attend_shards *s, const char *name, const attend_safetensors **file,
+                                 const attend_safetensors_entry **entry)
 {
     const attend_shard_tensor *tensor = find(s, name);
     if (!tensor) return attend_file_fail(ATTEND_BAD_FILE, "%s has no tensor \"%s\"", s->path, name);
@@ -142,7 +157,8 @@ static attend_status read_single(attend_shards *s)
     only->open = true;
     s->tensors = calloc((size_t)only->file.count + 1, sizeof *s->tensors);
     if (!s->tensors) return no_memory(s->path);
-    for (; s->count < only->file.count; s->count++) s->tensors[s->count] = (attend_shard_tensor){only->file.entries[s->count].name, shard};
+    for (; s->count < only->file.count; s->count++)
+        s->tensors[s->count] = (attend_shard_tensor){only->file.entries[s->count].name, shard};
     return ATTEND_OK;
 }
 
@@ -174,10 +190,13 @@ static attend_status choose_in_folder(const char *folder, char **path)
         bool there = exists(pickle);
         free(pickle);
         if (there)
-            return attend_file_fail(ATTEND_BAD_FILE, "%s holds %s, a pickle, which is not read; save the model as .safetensors (save_pretrained does)",
+            return attend_file_fail(ATTEND_BAD_FILE,
+                                    "%s holds %s, a pickle, which is not read; save the model as "
+                                    ".safetensors (save_pretrained does)",
                                     folder, pickles[i]);
     }
-    return attend_file_fail_input("%s holds neither model.safetensors nor model.safetensors.index.json", folder);
+    return attend_file_fail_input("%s holds neither model.safetensors nor model.safetensors.index.json",
+                                  folder);
 }
 
 static bool ends_with(const char *text, const char *end)
@@ -194,10 +213,14 @@ static attend_status open_all(const char *path, attend_shards *s)
         s->path = strdup(path);
     if (!s->path) return no_memory(path);
     const char *slash = strrchr(s->path, '/');
-    s->folder = slash == s->path ? strdup("/") : slash ? strndup(s->path, (size_t)(slash - s->path)) : strdup(".");
+    s->folder = slash == s->path ? strdup("/")
+                : slash          ? strndup(s->path, (size_t)(slash - s->path))
+                                 : strdup(".");
     if (!s->folder) return no_memory(path);
     if (ends_with(s->path, ".bin.index.json"))
-        return attend_file_fail(ATTEND_BAD_FILE, "%s is an index of pickles, which are not read; save the model as .safetensors (save_pretrained does)",
+        return attend_file_fail(ATTEND_BAD_FILE,
+                                "%s is an index of pickles, which are not read; save the model as "
+                                ".safetensors (save_pretrained does)",
                                 s->path);
     return ends_with(s->path, ".json") ? read_index(s) : read_single(s);
 }

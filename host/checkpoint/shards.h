@@ -1,6 +1,6 @@
-/* The tensors of a checkpoint by their names, whether one .safetensors file holds them or many do, as an index
-   (model.safetensors.index.json) says. A shard is opened, and held to the index, when a tensor of it is first asked for: who
-   reads one layer needs the shards of that layer alone. */
+/* The tensors of a checkpoint by their names, whether one .safetensors file holds them or many do, as an
+   index (model.safetensors.index.json) says. A shard is opened, and held to the index, when a tensor of it is
+   first asked for: who reads one layer needs the shards of that layer alone. */
 #ifndef ATTEND_CHECKPOINT_SHARDS_H
 #define ATTEND_CHECKPOINT_SHARDS_H
 
@@ -26,13 +26,15 @@ typedef struct attend_shards {
     int64_t count;
 } attend_shards;
 
-/* `path` is a .safetensors file, an index of some, or a folder with one of them. The caller closes; on failure all is cleared. */
+/* `path` is a .safetensors file, an index of some, or a folder with one of them. The caller closes; on
+ * failure all is cleared. */
 attend_status attend_shards_open(const char *path, attend_shards *shards);
 /* Fine on cleared ones. */
 void attend_shards_close(attend_shards *shards);
 
 bool attend_shards_have(const attend_shards *shards, const char *name);
-/* The file and entry of a tensor that is there. Fails where its shard is missing, broken, or not what the index says. */
+/* The file and entry of a tensor that is there. Fails where its shard is missing, broken, or not what the
+ * index says. */
 attend_status attend_shards_find(attend_shards *shards, const char *name, const attend_safetensors **file,
                                  const attend_safetensors_entry **entry);
 /* Index of the first tensor whose name begins with `prefix`, or is behind all such. */

@@ -10,11 +10,16 @@ static attend_status read_type(attend_work *w, int *slides, const char **type)
     const cJSON *types = attend_key(w, "layer_types");
     *slides = 0, *type = NULL;
     if (!types) return ATTEND_OK;
-    const cJSON *item = cJSON_IsArray(types) && w->found->number < INT32_MAX ? cJSON_GetArrayItem(types, (int)w->found->number) : NULL;
+    const cJSON *item = cJSON_IsArray(types) && w->found->number < INT32_MAX
+                            ? cJSON_GetArrayItem(types, (int)w->found->number)
+                            : NULL;
     if (!cJSON_IsString(item))
-        return attend_file_fail(ATTEND_BAD_FILE, "%s: layer_types has no text for layer %" PRId64, w->checkpoint->config_path, w->found->number);
+        return attend_file_fail(ATTEND_BAD_FILE, "%s: layer_types has no text for layer %" PRId64,
+                                w->checkpoint->config_path, w->found->number);
     *type = item->valuestring;
-    *slides = !strcmp(*type, "sliding_attention") ? 1 : !strcmp(*type, "full_attention") || !strcmp(*type, "attention") ? -1 : 0;
+    *slides = !strcmp(*type, "sliding_attention")                               ? 1
+              : !strcmp(*type, "full_attention") || !strcmp(*type, "attention") ? -1
+                                                                                : 0;
     return ATTEND_OK;
 }
 
@@ -24,8 +29,10 @@ static attend_status count_or(attend_work *w, const char *key, int64_t usual, in
     ATTEND_TRY(attend_key_count(w, keys, count));
     if (!*count) *count = usual;
     if (*count) return ATTEND_OK;
-    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has a window, but not %s, which says in what layers it is; --window says what to do instead",
-                            w->checkpoint->config_path, key);
+    return attend_file_fail(
+        ATTEND_INVALID_ARGUMENT,
+        "%s has a window, but not %s, which says in what layers it is; --window says what to do instead",
+        w->checkpoint->config_path, key);
 }
 
 /* Whether the layer has a window, by the row's rule. */
@@ -56,7 +63,8 @@ static attend_status by_rule(attend_work *w, int *slides)
         const cJSON *kind = cJSON_GetArrayItem(attend_key(w, "attention_layers"), (int)number);
         attend_key(w, "attention_types");
         if (!cJSON_IsString(kind))
-            return attend_file_fail(ATTEND_BAD_FILE, "%s: attention_layers has no text for layer %" PRId64, w->checkpoint->config_path, number);
+            return attend_file_fail(ATTEND_BAD_FILE, "%s: attention_layers has no text for layer %" PRId64,
+                                    w->checkpoint->config_path, number);
         yes = !strcmp(kind->valuestring, "local");
         break;
     }
@@ -69,7 +77,8 @@ static attend_status apply(attend_work *w)
 {
     attend_problem *p = &w->layer.problem;
     const bool bert = w->row && w->row->window == ATTEND_WINDOW_BERT;
-    const char *const keys[] = {bert ? "local_attention" : "sliding_window", bert ? NULL : "window_size", NULL};
+    const char *const keys[] = {bert ? "local_attention" : "sliding_window", bert ? NULL : "window_size",
+                                NULL};
     int64_t span = 0;
     ATTEND_TRY(attend_key_count(w, keys, &span));
     if (!span && w->row) span = w->row->span;
@@ -77,8 +86,9 @@ static attend_status apply(attend_work *w)
     p->windowed = true;
     p->window_left = bert ? span / 2 : span - 1;
     p->window_right = w->causality == ATTEND_BOTH_WAYS ? p->window_left : -1;
-    return attend_note(w, "window", "%" PRId64 " keys before the query%s, as %s has it for layer %" PRId64, p->window_left,
-                       p->window_right >= 0 ? " and after it" : "", w->checkpoint->config_path, w->found->number);
+    return attend_note(w, "window", "%" PRId64 " keys before the query%s, as %s has it for layer %" PRId64,
+                       p->window_left, p->window_right >= 0 ? " and after it" : "",
+                       w->checkpoint->config_path, w->found->number);
 }
 
 attend_status attend_decide_window(attend_work *w)
@@ -91,8 +101,11 @@ attend_status attend_decide_window(attend_work *w)
     const cJSON *window = w->config ? cJSON_GetObjectItemCaseSensitive(w->config, "sliding_window") : NULL;
     const bool off = cJSON_IsFalse(attend_key(w, "use_sliding_window"));
     if (type && !w->slides && !said)
-        return attend_file_fail(ATTEND_UNSUPPORTED, "%s: layer %" PRId64 " is of type \"%.60s\", which attend does not know; --window says what to do instead",
-                                w->checkpoint->config_path, w->found->number, type);
+        return attend_file_fail(
+            ATTEND_UNSUPPORTED,
+            "%s: layer %" PRId64
+            " is of type \"%.60s\", which attend does not know; --window says what to do instead",
+            w->checkpoint->config_path, w->found->number, type);
     if (!type) ATTEND_TRY(by_rule(w, &w->slides));
     if (off || cJSON_IsNull(window) || (cJSON_IsNumber(window) && window->valuedouble == 0)) {
         attend_key(w, "sliding_window");

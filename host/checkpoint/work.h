@@ -48,7 +48,7 @@ typedef struct attend_work {
     const attend_architecture *row; /* NULL: no config.json, or a model_type that the table lacks */
     const cJSON *config;            /* that describes the layer; NULL: none */
     attend_checkpoint_options options;
-    char *tensors[ATTEND_SLOTS]; /* names; NULL: absent */
+    char *tensors[ATTEND_SLOTS];       /* names; NULL: absent */
     const char *used[ATTEND_MAX_USED]; /* keys of the config that were read */
     int used_count;
     /* What rules and the row make of it. */
@@ -65,19 +65,22 @@ typedef struct attend_work {
 
 static inline attend_checkpoint_name attend_found_layer_name(const attend_found_layer *found)
 {
-    return (attend_checkpoint_name){found->prefix, found->naming->layout, found->naming->title, found->number};
+    return (attend_checkpoint_name){found->prefix, found->naming->layout, found->naming->title,
+                                    found->number};
 }
 
 static inline bool attend_said(const attend_work *work, int said) { return (work->options.said & said) != 0; }
 
 /* Notes a decision; `text` is a format. */
-attend_status attend_note(attend_work *work, const char *of, const char *text, ...) __attribute__((format(printf, 3, 4)));
+attend_status attend_note(attend_work *work, const char *of, const char *text, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* Reading the config marks its keys as known. NULL where a key, "a/b" for b within a, is missing or null. */
 const cJSON *attend_key(attend_work *work, const char *key);
 const cJSON *attend_key_of(attend_work *work, const cJSON *object, const char *key);
 /* Value stays as it is where the key is missing. */
-attend_status attend_key_number(attend_work *work, const cJSON *object, const char *key, double least, double *value);
+attend_status attend_key_number(attend_work *work, const cJSON *object, const char *key, double least,
+                                double *value);
 /* The first of the keys that is there as a count of at least 1; 0 without. */
 attend_status attend_key_count(attend_work *work, const char *const *keys, int64_t *value);
 /* That no key is left which changes attention. */

@@ -13,7 +13,8 @@ attend_status attend_array_dtype(const char *path, const attend_array *array, at
     case ATTEND_ARRAY_F32: *dtype = ATTEND_F32; return ATTEND_OK;
     case ATTEND_ARRAY_F16: *dtype = ATTEND_F16; return ATTEND_OK;
     case ATTEND_ARRAY_BF16: *dtype = ATTEND_BF16; return ATTEND_OK;
-    default: return attend_file_fail(ATTEND_BAD_FILE, "%s holds integers or truth values, expected floats", path);
+    default:
+        return attend_file_fail(ATTEND_BAD_FILE, "%s holds integers or truth values, expected floats", path);
     }
 }
 
@@ -34,7 +35,8 @@ void attend_array_store(void *data, attend_dtype dtype, int64_t i, float value)
 
 attend_status attend_array_convert(const char *path, attend_array *array, attend_dtype dtype)
 {
-    static const attend_array_type types[] = {[ATTEND_F32] = ATTEND_ARRAY_F32, [ATTEND_F16] = ATTEND_ARRAY_F16, [ATTEND_BF16] = ATTEND_ARRAY_BF16};
+    static const attend_array_type types[] = {
+        [ATTEND_F32] = ATTEND_ARRAY_F32, [ATTEND_F16] = ATTEND_ARRAY_F16, [ATTEND_BF16] = ATTEND_ARRAY_BF16};
     const int64_t elements = attend_array_elements(array);
     attend_dtype from = dtype;
     void *data;
@@ -47,7 +49,8 @@ attend_status attend_array_convert(const char *path, attend_array *array, attend
         attend_array_store(data, dtype, i, value);
         if (!isfinite(value) || isfinite(attend_array_load(data, dtype, i))) continue;
         free(data);
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s: element %" PRId64 " is %g, which %s cannot hold", path, i, (double)value,
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s: element %" PRId64 " is %g, which %s cannot hold", path, i, (double)value,
                                 dtype == ATTEND_F16 ? "f16" : "bf16");
     }
     free(array->data);

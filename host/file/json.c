@@ -1,4 +1,5 @@
-/* JSON files that are not believed. cJSON returns NULL for bad text and for want of memory alike; malloc() tells them apart. */
+/* JSON files that are not believed. cJSON returns NULL for bad text and for want of memory alike; malloc()
+ * tells them apart. */
 #include "json.h"
 #include "fail.h"
 #include "input.h"
@@ -29,7 +30,8 @@ static attend_status read_text(const char *path, char **text, size_t *length)
     ATTEND_TRY(attend_input_open(path, &input));
     *length = (size_t)input.size;
     if (input.size > MAX_BYTES)
-        status = attend_file_fail(ATTEND_BAD_FILE, "%s has %" PRId64 " bytes, at most %d are read", path, input.size, MAX_BYTES);
+        status = attend_file_fail(ATTEND_BAD_FILE, "%s has %" PRId64 " bytes, at most %d are read", path,
+                                  input.size, MAX_BYTES);
     else if (!(*text = malloc(*length + 1)))
         status = attend_file_fail(ATTEND_OUT_OF_MEMORY, "%s: no memory for its text", path);
     else

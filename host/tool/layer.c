@@ -8,7 +8,8 @@
 static attend_status from_checkpoint(attend_status status)
 {
     if (status == ATTEND_IO_ERROR) return attend_file_fail_input("%s", attend_checkpoint_error_message());
-    return status == ATTEND_OK ? ATTEND_OK : attend_file_fail(status, "%s", attend_checkpoint_error_message());
+    return status == ATTEND_OK ? ATTEND_OK
+                               : attend_file_fail(status, "%s", attend_checkpoint_error_message());
 }
 
 /* What the command line says of a layer; the rest is the files' to say. */
@@ -21,21 +22,44 @@ static attend_checkpoint_options said_of(const options *o)
         bool said;
         int bit;
     } said[] = {
-        {o->causal_choice != CAUSAL_UNSAID, ATTEND_SAID_CAUSAL}, {o->scale != 0, ATTEND_SAID_SCALE},           {f->softcap > 0, ATTEND_SAID_SOFTCAP},
-        {f->windowed, ATTEND_SAID_WINDOW},                       {f->chunk > 0, ATTEND_SAID_CHUNK},             {f->alibi_given, ATTEND_SAID_ALIBI},
-        {f->relative_table != NULL, ATTEND_SAID_RELATIVE},       {f->sinks != NULL, ATTEND_SAID_SINKS},         {t->choice != ROTARY_AUTO, ATTEND_SAID_ROTARY},
-        {t->dim > 0, ATTEND_SAID_ROTARY_DIM},                    {t->base != 0, ATTEND_SAID_ROTARY_BASE},       {t->scaling_given, ATTEND_SAID_ROTARY_SCALING},
-        {t->norm_given, ATTEND_SAID_QK_NORM},                    {t->norm_epsilon != 0, ATTEND_SAID_QK_NORM_EPSILON},
+        {o->causal_choice != CAUSAL_UNSAID, ATTEND_SAID_CAUSAL},
+        {o->scale != 0, ATTEND_SAID_SCALE},
+        {f->softcap > 0, ATTEND_SAID_SOFTCAP},
+        {f->windowed, ATTEND_SAID_WINDOW},
+        {f->chunk > 0, ATTEND_SAID_CHUNK},
+        {f->alibi_given, ATTEND_SAID_ALIBI},
+        {f->relative_table != NULL, ATTEND_SAID_RELATIVE},
+        {f->sinks != NULL, ATTEND_SAID_SINKS},
+        {t->choice != ROTARY_AUTO, ATTEND_SAID_ROTARY},
+        {t->dim > 0, ATTEND_SAID_ROTARY_DIM},
+        {t->base != 0, ATTEND_SAID_ROTARY_BASE},
+        {t->scaling_given, ATTEND_SAID_ROTARY_SCALING},
+        {t->norm_given, ATTEND_SAID_QK_NORM},
+        {t->norm_epsilon != 0, ATTEND_SAID_QK_NORM_EPSILON},
     };
     attend_checkpoint_options options = {.num_heads = o->heads, .num_kv_heads = o->kv_heads};
     for (size_t i = 0; i < sizeof said / sizeof *said; i++)
         if (said[i].said) options.said |= said[i].bit;
-    options.problem = (attend_problem){
-        .causal = o->causal_choice == CAUSAL_NAMED ? o->causal : bare, .softmax_scale = o->scale, .softcap = f->softcap, .windowed = f->windowed,
-        .window_left = f->window_left, .window_right = f->window_right, .chunk = f->chunk, .alibi = f->alibi, .rotary = t->rotary, .rotary_dim = t->dim,
-        .rotary_base = t->base, .rotary_scaling = t->scaling, .rotary_factor = t->factor, .rotary_original_seqlen = t->original_seqlen,
-        .rotary_low = t->low, .rotary_high = t->high, .rotary_attention_factor = t->attention_factor, .rotary_untruncated = t->untruncated,
-        .qk_norm = t->norm, .qk_norm_epsilon = t->norm_epsilon};
+    options.problem = (attend_problem){.causal = o->causal_choice == CAUSAL_NAMED ? o->causal : bare,
+                                       .softmax_scale = o->scale,
+                                       .softcap = f->softcap,
+                                       .windowed = f->windowed,
+                                       .window_left = f->window_left,
+                                       .window_right = f->window_right,
+                                       .chunk = f->chunk,
+                                       .alibi = f->alibi,
+                                       .rotary = t->rotary,
+                                       .rotary_dim = t->dim,
+                                       .rotary_base = t->base,
+                                       .rotary_scaling = t->scaling,
+                                       .rotary_factor = t->factor,
+                                       .rotary_original_seqlen = t->original_seqlen,
+                                       .rotary_low = t->low,
+                                       .rotary_high = t->high,
+                                       .rotary_attention_factor = t->attention_factor,
+                                       .rotary_untruncated = t->untruncated,
+                                       .qk_norm = t->norm,
+                                       .qk_norm_epsilon = t->norm_epsilon};
     return options;
 }
 
@@ -48,7 +72,9 @@ static attend_status set_positions(const options *o, attend_problem *p)
     const bool placed = (t->first_position || o->features.positions) && !p->absolute;
     if (p->rotary || !(placed || t->dim || t->base != 0 || t->scaling)) return ATTEND_OK;
     return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                            "%s: parameters or positions of a rotary embedding are given, but none is asked for; --rotary halves or interleaved does", o->weights);
+                            "%s: parameters or positions of a rotary embedding are given, but none is asked "
+                            "for; --rotary halves or interleaved does",
+                            o->weights);
 }
 
 attend_status layer_find(const options *o, layer *layer)
@@ -78,8 +104,9 @@ attend_status layer_load_table(const char *path, pool *pool, attend_problem *p, 
     ATTEND_TRY(array_to_tensor(pool, path, &array, p->dtype, &layer->weights.position_table));
     const attend_tensor *t = &layer->weights.position_table;
     if (t->rank != 2 || t->shape[0] < 1 || t->shape[1] != p->hidden_size)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s: expected a table [positions, %" PRId64 "], as wide as the layer's input", path,
-                                p->hidden_size);
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s: expected a table [positions, %" PRId64 "], as wide as the layer's input",
+                                path, p->hidden_size);
     p->max_positions = t->shape[0];
     return ATTEND_OK;
 }

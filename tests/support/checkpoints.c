@@ -33,8 +33,9 @@ void test_write_safetensors(const char *file, const char *tensors)
         const int elements = columns ? rows * columns : rows;
         for (int i = 0; i < elements; i++) data[count++] = value_of(entry, i);
         snprintf(extents, sizeof extents, columns ? "%d,%d" : "%d", rows, columns);
-        length += sprintf(header + length, "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[%s],\"data_offsets\":[%d,%d]}", length > 1 ? "," : "", entry, extents,
-                          4 * begin, 4 * count);
+        length +=
+            sprintf(header + length, "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[%s],\"data_offsets\":[%d,%d]}",
+                    length > 1 ? "," : "", entry, extents, 4 * begin, 4 * count);
     }
     length += sprintf(header + length, "}");
     const uint64_t promised = (uint64_t)length;
@@ -45,4 +46,7 @@ void test_write_safetensors(const char *file, const char *tensors)
     free(bytes), free(data), free(list);
 }
 
-void test_write_text(const char *name, const char *text) { test_write_file(test_path(name), text, strlen(text)); }
+void test_write_text(const char *name, const char *text)
+{
+    test_write_file(test_path(name), text, strlen(text));
+}
