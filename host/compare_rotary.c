@@ -10,7 +10,7 @@
 
 typedef struct judging {
     const attend_problem *problem;
-    attend_turn turn;
+    attend_reference_rotation turn;
     attend_places places;
     attend_rotary_comparison *result;
     attend_group tensor;
@@ -18,11 +18,12 @@ typedef struct judging {
 } judging;
 
 /* The size of what the element's sum adds up: a rotation keeps the length of its pair. */
-static void fill_magnitudes(const attend_turn *t, int64_t d, const double *y, double *magnitude)
+static void fill_magnitudes(const attend_reference_rotation *t, int64_t d, const double *y, double *magnitude)
 {
     for (int64_t c = 0; c < d; c++) magnitude[c] = fabs(y[c]);
-    for (int i = 0; i < t->dims / 2; i++) {
-        int a = attend_turn_first(t, i), b = attend_turn_second(t, i);
+    for (int64_t i = 0; i < t->dims / 2; i++) {
+        int64_t a, b;
+        attend_reference_pair(t, i, &a, &b);
         magnitude[a] = magnitude[b] = hypot(y[a], y[b]);
     }
 }
@@ -69,7 +70,7 @@ static void judge_head(judging *j, const attend_turning *side, int64_t first_hea
 
 static attend_status judge(const attend_problem *p, const attend_rotary_args *args, attend_watch *watch, attend_rotary_comparison *result)
 {
-    judging j = {p, attend_rotary_turn(p, args), attend_rotary_places(p, args), result, {.elements = 0}, true};
+    judging j = {p, attend_reference_rotation_of(p, args->backward), attend_rotary_places(p, args), result, {.elements = 0}, true};
     attend_turning sides[2];
     double *memory = malloc((size_t)p->head_dim * 3 * sizeof *memory);
     if (!memory) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's copy of a head");

@@ -80,11 +80,16 @@ static void frequencies_are_theirs(void **state)
         if (!strcmp(name, "yarn")) p.rotary_scaling = ATTEND_ROTARY_YARN, p.rotary_factor = 16, p.rotary_original_seqlen = 4096;
         if (!strcmp(name, "llama3")) p.rotary_scaling = ATTEND_ROTARY_LLAMA3, p.rotary_factor = 8, p.rotary_original_seqlen = 8192;
         if (attend_problem_resolve(&p, sizeof p, ATTEND_LAYER, &r)) fail_msg("%s", attend_error_message());
-        attend_turn t = attend_turn_of(&r);
+        const attend_turn t = attend_turn_of(&r);
+        const attend_reference_rotation reference = attend_reference_rotation_of(&r, false);
         float theirs[128];
         assert_int_equal(numbers(of(c, "frequencies"), theirs), 64);
-        for (int i = 0; i < 64; i++) expect_near(name, i, t.turns[i] * 6.28318530717958647692, theirs[i], 4e-6 * theirs[i]);
+        for (int i = 0; i < 64; i++) {
+            expect_near(name, i, t.turns[i] * 6.28318530717958647692, theirs[i], 4e-6 * theirs[i]);
+            expect_near(name, i, reference.angles[i], theirs[i], 4e-6 * theirs[i]);
+        }
         expect_near(name, -1, t.factor, number(c, "factor"), 1e-6);
+        expect_near(name, -1, reference.factor, number(c, "factor"), 1e-6);
     }
 }
 
@@ -99,7 +104,7 @@ static void rotations_are_theirs(void **state)
         attend_problem p = layer_of(8), r;
         p.rotary = ATTEND_ROTARY_HALVES + kind;
         if (attend_problem_resolve(&p, sizeof p, ATTEND_LAYER, &r)) fail_msg("%s", attend_error_message());
-        attend_turn t = attend_turn_of(&r);
+        const attend_reference_rotation t = attend_reference_rotation_of(&r, false);
         for (int i = 0; i < 3; i++) {
             double y[8];
             for (int d = 0; d < 8; d++) y[d] = q[8 * i + d];
@@ -119,7 +124,10 @@ static void buckets_are_theirs(void **state)
                                   .relative_bidirectional = cJSON_IsTrue(of(c, "bidirectional"))};
         float theirs[601];
         assert_int_equal(numbers(of(c, "of"), theirs), 601);
-        for (int i = 0; i < 601; i++) expect_near("bucket", i - 300, attend_relative_bucket(&p, i - 300), theirs[i], 0);
+        for (int i = 0; i < 601; i++) {
+            expect_near("bucket", i - 300, attend_relative_bucket(&p, i - 300), theirs[i], 0);
+            expect_near("the reference's bucket", i - 300, (double)attend_reference_bucket(&p, i - 300), theirs[i], 0);
+        }
     }
 }
 

@@ -8,15 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const double epsilon = 0x1p-24, pi = 3.14159265358979323846;
+static const double epsilon = 0x1p-24;
 
 /* What is added to element c of a token. */
-static double added(const attend_problem *p, const attend_tensor *table, const double *turns, int64_t position, int64_t c)
+static double added(const attend_problem *p, const attend_tensor *table, const double *angles, int64_t position, int64_t c)
 {
-    const int64_t waves = attend_wave_count(p);
+    const int64_t waves = (p->hidden_size + 1) / 2;
     if (p->absolute == ATTEND_ABSOLUTE_LEARNED) return attend_load(table, position * table->stride[0] + c * table->stride[1]);
     const bool side_by_side = p->absolute == ATTEND_ABSOLUTE_SINUSOIDAL, cosine = side_by_side ? c % 2 : c >= waves;
-    const double angle = 2 * pi * attend_turned(turns[side_by_side ? c / 2 : c % waves], position);
+    const double angle = (double)position * angles[side_by_side ? c / 2 : c % waves];
     return cosine ? cos(angle) : sin(angle);
 }
 
@@ -35,21 +35,22 @@ bool attend_reference_place(const attend_problem *p, const attend_layer_weights 
     const attend_places places = attend_layer_places(p, args);
     const int64_t rows = attend_rows_q(p), hidden = p->hidden_size;
     const double u = attend_unit_roundoff(p->dtype);
-    double *turns = malloc((size_t)(attend_wave_count(p) + 1) * sizeof *turns);
+    double *angles = malloc((size_t)(hidden / 2 + 1) * sizeof *angles);
     *placed = make(p);
     if (bound) *bound = make(p);
-    bool complete = turns && placed->data && (!bound || bound->data);
-    if (complete) attend_wave_fill(p, turns);
+    bool complete = angles && placed->data && (!bound || bound->data);
+    for (int64_t w = 0; complete && attend_problem_waves(p) && 2 * w < hidden; w++) angles[w] = attend_reference_wave(p, w);
     for (int64_t n = 0; complete && n < attend_tensor_batch(p) * rows; n++) {
         const int64_t position = attend_place(&places, n / rows, n % rows);
         for (int64_t c = 0; c < hidden; c++) {
             const double own = attend_load(x, n / rows * x->stride[0] + n % rows * x->stride[1] + c * x->stride[2]);
-            const double sum = own + added(p, &weights->position_table, turns, position, c);
+            const double sum = own + added(p, &weights->position_table, angles, position, c);
             ((double *)placed->data)[n * hidden + c] = rounded ? attend_round(sum, p->dtype) : sum;
-            /* a sine within 8ε, the sum, and its rounding to storage */
-            if (bound) ((double *)bound->data)[n * hidden + c] = (attend_problem_waves(p) ? 8 * epsilon : 0) + (epsilon + u) * fabs(sum) + attend_half_least(p->dtype);
+            /* a sine within 8ε, of an angle that is at most the position, in fp64; the sum, and its rounding to storage */
+            const double wave = attend_problem_waves(p) ? 8 * epsilon + 0x1p-50 * fabs((double)position) : 0;
+            if (bound) ((double *)bound->data)[n * hidden + c] = wave + (epsilon + u) * fabs(sum) + attend_half_least(p->dtype);
         }
     }
-    free(turns);
+    free(angles);
     return complete;
 }

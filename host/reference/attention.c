@@ -1,6 +1,5 @@
 /* Attention by its definition, in fp64: every score, every weight, every product, in plain loops. */
 #include "reference.h"
-#include "../relative.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -79,7 +78,7 @@ static added added_terms(const attend_reference_keys *x, int64_t h, int64_t i, i
     added t = {0, 0, 0};
     if (p->alibi) t.alibi = slope(x, h) * (double)(p->alibi == ATTEND_ALIBI_CAUSAL || distance < 0 ? distance : -distance);
     if (p->relative_buckets)
-        t.relative = attend_load(table, h * table->stride[0] + attend_relative_bucket(p, distance) * table->stride[1]);
+        t.relative = attend_load(table, h * table->stride[0] + attend_reference_bucket(p, distance) * table->stride[1]);
     if (p->bias_axes) t.bias = plane(x, &x->args->bias, h, i, j);
     return t;
 }

@@ -114,7 +114,7 @@ static attend_status inspect(attend_plan *plan, const attend_attention_args *arg
 
 static attend_status rotary(attend_context *context, const attend_problem *p, const attend_rotary_args *args)
 {
-    const attend_turn turn = attend_rotary_turn(p, args);
+    const attend_reference_rotation turn = attend_reference_rotation_of(p, args->backward);
     const attend_places places = attend_rotary_places(p, args);
     attend_turning sides[2];
     ATTEND_TRY(attend_rotary_lists_check(p, args));

@@ -84,9 +84,23 @@ typedef struct attend_reference_projection {
 bool attend_reference_project(const attend_tensor *x, const attend_tensor *weight, const attend_tensor *bias,
                               attend_dtype dtype, int threads, attend_watch *watch, const attend_reference_projection *y);
 
+/* A problem's rotary embedding and norm. */
+typedef struct attend_reference_rotation {
+    int64_t dims; /* of a head that rotate, in pairs; 0: none */
+    bool interleaved, backward;
+    attend_qk_norm norm;
+    double epsilon, factor; /* factor: of cosines and sines */
+    double angles[256];     /* of each pair, in radians from one position to the next */
+} attend_reference_rotation;
+attend_reference_rotation attend_reference_rotation_of(const attend_problem *problem, bool backward);
+/* Where the two elements of a pair lie in a head. */
+void attend_reference_pair(const attend_reference_rotation *rotation, int64_t pair, int64_t *first, int64_t *second);
+/* Of a sinusoidal wave, in radians from one position to the next; and T5's bucket of a distance (key's position minus query's). */
+double attend_reference_wave(const attend_problem *problem, int64_t wave);
+int64_t attend_reference_bucket(const attend_problem *problem, int64_t distance);
+
 /* Norm and rotary embedding of one head, in place: y[head_dim] exact and, unless NULL, what it may be off by. */
-struct attend_turn;
-void attend_reference_turn(const struct attend_turn *turn, int64_t head_dim, const attend_tensor *weight, const attend_tensor *bias,
+void attend_reference_turn(const attend_reference_rotation *rotation, int64_t head_dim, const attend_tensor *weight, const attend_tensor *bias,
                            int64_t position, double *y, double *bound);
 /* The same for all tokens of [batch][rows][heads][head_dim]; the positions are the layer's. */
 void attend_reference_turn_all(const attend_problem *problem, const attend_layer_args *args, const attend_tensor *weight,
@@ -100,7 +114,7 @@ bool attend_reference_place(const attend_problem *problem, const attend_layer_we
 /* Turns a tensor wherever it lies on the host, rows that are not there left alone. False where memory lacks. */
 struct attend_places;
 struct attend_turning;
-bool attend_reference_turn_tensor(const struct attend_turn *turn, const struct attend_places *places, const struct attend_turning *side,
+bool attend_reference_turn_tensor(const attend_reference_rotation *rotation, const struct attend_places *places, const struct attend_turning *side,
                                   int threads);
 
 /* A layer's stages in fp64 memory without gaps, [batch, seqlen, heads, dim]; out has one head of output_size. */

@@ -7,13 +7,13 @@
 #include <math.h>
 #include <stdlib.h>
 
-static const double epsilon = 0x1p-24, pi = 3.14159265358979323846;
+static const double epsilon = 0x1p-24;
 
 static double parameter(const attend_tensor *t, int64_t c, double absent) { return t->data ? attend_load(t, c * t->stride[0]) : absent; }
 
 /* y = (y - mean) / sqrt(mean of squares + eps)·w + b, the mean only in a layer norm. To first order an error b of the elements moves
    the root by Σ|y|b / (d·root), relatively. */
-static void normalise(const attend_turn *t, int64_t d, const attend_tensor *weight, const attend_tensor *bias, double *y, double *bound)
+static void normalise(const attend_reference_rotation *t, int64_t d, const attend_tensor *weight, const attend_tensor *bias, double *y, double *bound)
 {
     double mean = 0, mean_bound = 0, squares = 0, moved = 0, n = (double)d;
     for (int64_t c = 0; c < d && t->norm == ATTEND_QK_NORM_LAYER; c++) mean += y[c] / n, mean_bound += (bound ? bound[c] + n * epsilon * fabs(y[c]) : 0) / n;
@@ -30,28 +30,29 @@ static void normalise(const attend_turn *t, int64_t d, const attend_tensor *weig
     }
 }
 
-void attend_reference_turn(const attend_turn *t, int64_t head_dim, const attend_tensor *weight, const attend_tensor *bias, int64_t position,
+void attend_reference_turn(const attend_reference_rotation *t, int64_t head_dim, const attend_tensor *weight, const attend_tensor *bias, int64_t position,
                            double *y, double *bound)
 {
     if (t->norm != ATTEND_QK_NORM_NONE) normalise(t, head_dim, weight, bias, y, bound);
-    for (int i = 0; i < t->dims / 2; i++) {
-        double angle = 2 * pi * attend_turned(t->turns[i], position), cosine = t->factor * cos(angle), sine = t->sine_factor * sin(angle);
-        double *a = y + attend_turn_first(t, i), *b = y + attend_turn_second(t, i), first = *a, second = *b;
-        *a = first * cosine - second * sine;
-        *b = second * cosine + first * sine;
+    for (int64_t i = 0; i < t->dims / 2; i++) {
+        int64_t at_a, at_b;
+        attend_reference_pair(t, i, &at_a, &at_b);
+        double angle = (double)position * t->angles[i], cosine = t->factor * cos(angle), sine = t->factor * sin(t->backward ? -angle : angle);
+        double first = y[at_a], second = y[at_b];
+        y[at_a] = first * cosine - second * sine;
+        y[at_b] = second * cosine + first * sine;
         if (!bound) continue;
-        /* cosine and sine within 8ε, two products, one sum */
-        double own = t->factor * (8 + 3) * epsilon * (fabs(first) + fabs(second));
-        double *error_a = bound + attend_turn_first(t, i), *error_b = bound + attend_turn_second(t, i), ea = *error_a, eb = *error_b;
-        *error_a = fabs(cosine) * ea + fabs(sine) * eb + own;
-        *error_b = fabs(cosine) * eb + fabs(sine) * ea + own;
+        /* cosine and sine within 8ε, two products, one sum; and an angle in fp64, whose roundings grow with the position */
+        double own = t->factor * ((8 + 3) * epsilon + 0x1p-50 * fabs(angle)) * (fabs(first) + fabs(second)), ea = bound[at_a], eb = bound[at_b];
+        bound[at_a] = fabs(cosine) * ea + fabs(sine) * eb + own;
+        bound[at_b] = fabs(cosine) * eb + fabs(sine) * ea + own;
     }
 }
 
 void attend_reference_turn_all(const attend_problem *p, const attend_layer_args *args, const attend_tensor *weight, const attend_tensor *bias,
                                int64_t heads, bool rounded, double *y, double *bound)
 {
-    const attend_turn turn = attend_turn_of(p);
+    const attend_reference_rotation turn = attend_reference_rotation_of(p, false);
     if (!attend_problem_turns(p)) return;
     const attend_places places = attend_layer_places(p, args);
     int64_t rows = attend_rows_q(p), d = p->head_dim;
@@ -69,7 +70,7 @@ void attend_reference_turn_all(const attend_problem *p, const attend_layer_args 
 }
 
 /* One head of one token, from memory to memory. */
-static void turn_stored(const attend_turn *t, const attend_turning *side, int64_t position, int64_t from, int64_t to, double *y)
+static void turn_stored(const attend_reference_rotation *t, const attend_turning *side, int64_t position, int64_t from, int64_t to, double *y)
 {
     int64_t d = side->from.shape[3];
     for (int64_t c = 0; c < d; c++) y[c] = attend_load(&side->from, from + c);
@@ -77,7 +78,7 @@ static void turn_stored(const attend_turn *t, const attend_turning *side, int64_
     for (int64_t c = 0; c < d; c++) attend_store(&side->to, to + c, y[c]);
 }
 
-bool attend_reference_turn_tensor(const attend_turn *t, const attend_places *places, const attend_turning *side, int threads)
+bool attend_reference_turn_tensor(const attend_reference_rotation *t, const attend_places *places, const attend_turning *side, int threads)
 {
     const attend_tensor *from = &side->from, *to = &side->to;
     int64_t rows = from->shape[1], tokens = from->shape[0] * rows;
