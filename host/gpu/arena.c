@@ -17,18 +17,25 @@ void attend_gpu_reserve(attend_gpu_arena *arena, void **slot, int64_t elements, 
     arena->bytes = (size_t)end;
 }
 
+int64_t attend_gpu_whole_rows(int64_t elements, size_t bytes)
+{
+    const int64_t chunk = ROW_ALIGNMENT / (int64_t)bytes;
+    return (elements + chunk - 1) / chunk * chunk;
+}
+
 void attend_gpu_reserve_tensor(attend_gpu_arena *arena, attend_tensor *tensor, attend_dtype dtype, int rank,
                                const int64_t *shape)
 {
-    int64_t element = (int64_t)attend_dtype_bytes(dtype), chunk = ROW_ALIGNMENT / element, elements = 1;
+    const size_t element = attend_dtype_bytes(dtype);
+    int64_t elements = 1;
     *tensor = (attend_tensor){.dtype = dtype, .rank = rank};
     for (int axis = rank - 1; axis >= 0; axis--) {
         tensor->shape[axis] = shape[axis];
         tensor->stride[axis] = elements;
-        int64_t extent = axis == rank - 1 ? (shape[axis] + chunk - 1) / chunk * chunk : shape[axis];
+        int64_t extent = axis == rank - 1 ? attend_gpu_whole_rows(shape[axis], element) : shape[axis];
         if (!attend_multiply(elements, extent, &elements)) arena->overflow = true, elements = 0;
     }
-    attend_gpu_reserve(arena, &tensor->data, elements, (size_t)element);
+    attend_gpu_reserve(arena, &tensor->data, elements, element);
 }
 
 attend_status attend_gpu_arena_allocate(attend_gpu_arena *arena, void **memory)

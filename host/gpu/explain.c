@@ -9,7 +9,10 @@ static void explain_projections(const attend_gpu_plan *own, attend_explanation *
         for (int i = j; i < own->layer.group_end[j]; i++) e->projections[i].call = call;
         e->projections[ATTEND_GPU_O].call = call + 1;
     }
-    e->projection_library = "cuBLAS, sums in fp32";
+    e->projection_library =
+        own->layer.aligned
+            ? "cuBLAS, sums in fp32"
+            : "cuBLAS, sums in fp32, by kernels for weights whose lines are not at multiples of 16 bytes";
 }
 
 void attend_gpu_explain(const attend_plan *plan, attend_explanation *e)

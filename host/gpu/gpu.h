@@ -52,6 +52,8 @@ void attend_gpu_reserve(attend_gpu_arena *arena, void **slot, int64_t elements, 
 /* The same for a tensor without gaps but those that align its rows to 16 bytes; sets its shape and strides. */
 void attend_gpu_reserve_tensor(attend_gpu_arena *arena, attend_tensor *tensor, attend_dtype dtype, int rank,
                                const int64_t *shape);
+/* So many elements and those up to the next multiple of 16 bytes, where the next row begins. */
+int64_t attend_gpu_whole_rows(int64_t elements, size_t bytes);
 attend_status attend_gpu_arena_allocate(attend_gpu_arena *arena, void **memory);
 
 /* ---- tensors wherever they lie ---- */
@@ -123,11 +125,12 @@ enum { ATTEND_GPU_Q, ATTEND_GPU_K, ATTEND_GPU_V, ATTEND_GPU_O, ATTEND_GPU_PROJEC
 
 typedef struct attend_gpu_layer {
     attend_gpu_projection projections[ATTEND_GPU_PROJECTIONS];
-    int group_end[ATTEND_GPU_O]; /* projections [j, group_end[j]) go into one call */
-    attend_projection_pointers pointers;
+    int group_end[ATTEND_GPU_O];                  /* projections [j, group_end[j]) are one product */
     void *zeros;                                  /* the bias of a projection without one, in a call with biases */
     attend_tensor x, context, out;                /* staging */
     attend_tensor weights[4], biases[4];          /* device copies of those that the caller keeps on the host */
+    bool follows[4]; /* the copy of a weight continues the one before: rows of one matrix */
+    bool aligned;    /* every line of the weights is at a multiple of 16 bytes */
 } attend_gpu_layer;
 
 typedef struct attend_gpu_plan {

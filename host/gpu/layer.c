@@ -31,22 +31,45 @@ static void reserve_heads(attend_plan *plan, attend_gpu_arena *workspace)
     attend_gpu_reserve(workspace, &own->out.data, attend_tensor_batch(p) * attend_rows_q(p) * h * p->head_dim_v, attend_dtype_bytes(p->dtype));
 }
 
-/* The copy keeps the orientation; matrices of one width stay apart by the same stride, so one call can take them. */
+/* Copies of weights whose heads lie side by side in Y are rows of one matrix: a single product makes all of
+   them. */
+static bool is_copied_together(const attend_plan *plan, const bool *on_host, int j)
+{
+    const attend_problem *p = &plan->problem;
+    const attend_tensor *w = weight_of(&plan->weights, j), *next = weight_of(&plan->weights, j + 1);
+    return j + 1 < ATTEND_GPU_O && on_host[j] && on_host[j + 1] && is_row_major(w) == is_row_major(next) &&
+           p->head_dim == p->head_dim_v && (j != ATTEND_GPU_Q || !attend_problem_is_cross(p));
+}
+
+/* A copy keeps the orientation; its lines begin at multiples of 16 bytes. */
 static void reserve_weights(attend_plan *plan, const bool *on_host, attend_gpu_arena *workspace)
 {
     attend_gpu_layer *layer = &((attend_gpu_plan *)plan->state)->layer;
+    const size_t element = attend_dtype_bytes(plan->problem.dtype);
     int64_t most = 1;
+    for (int j = 0, end; j < 4; j = end) {
+        const attend_tensor *first = weight_of(&plan->weights, j);
+        const bool by_rows = is_row_major(first);
+        int64_t rows = first->shape[0];
+        for (end = j + 1; end < 4 && is_copied_together(plan, on_host, end - 1); end++)
+            rows += weight_of(&plan->weights, end)->shape[0];
+        const int64_t line = attend_gpu_whole_rows(by_rows ? first->shape[1] : rows, element);
+        int64_t elements = 0;
+        if (!attend_multiply(by_rows ? rows : first->shape[1], line, &elements)) workspace->overflow = true;
+        for (int i = j; i < end; i++) {
+            layer->weights[i] = *weight_of(&plan->weights, i);
+            layer->weights[i].stride[0] = by_rows ? line : 1;
+            layer->weights[i].stride[1] = by_rows ? 1 : line;
+            layer->follows[i] = i > j;
+        }
+        if (on_host[j]) attend_gpu_reserve(workspace, &layer->weights[j].data, elements, element);
+    }
     for (int j = 0; j < 4; j++) {
-        const attend_tensor *w = weight_of(&plan->weights, j), *b = bias_of(&plan->weights, j);
-        bool by_rows = is_row_major(w);
-        if (w->shape[0] > most) most = w->shape[0];
-        layer->weights[j] = *w;
-        layer->weights[j].stride[0] = by_rows ? w->shape[1] : 1;
-        layer->weights[j].stride[1] = by_rows ? 1 : w->shape[0];
+        const attend_tensor *b = bias_of(&plan->weights, j);
         layer->biases[j] = *b;
         layer->biases[j].stride[0] = 1;
-        if (on_host[j]) attend_gpu_reserve(workspace, &layer->weights[j].data, w->shape[0] * w->shape[1], attend_dtype_bytes(w->dtype));
         if (b->data && on_host[4 + j]) attend_gpu_reserve(workspace, &layer->biases[j].data, b->shape[0], attend_dtype_bytes(b->dtype));
+        if (layer->weights[j].shape[0] > most) most = layer->weights[j].shape[0];
     }
     attend_gpu_reserve(workspace, &layer->zeros, most, sizeof(float));
 }
@@ -72,10 +95,7 @@ attend_status attend_gpu_layer_reserve(attend_plan *plan, attend_gpu_arena *work
     ATTEND_TRY(attend_gpu_reserve_turn(plan, workspace, staging));
     ATTEND_TRY(attend_gpu_reserve_place(plan, workspace));
     reserve_weights(plan, on_host, workspace);
-    int64_t batch = attend_tensor_batch(p), products = batch * (p->num_heads + 2 * p->num_kv_heads);
-    attend_gpu_reserve(workspace, (void **)&layer->pointers.weight, products, sizeof(void *));
-    attend_gpu_reserve(workspace, (void **)&layer->pointers.x, products, sizeof(void *));
-    attend_gpu_reserve(workspace, (void **)&layer->pointers.y, products, sizeof(void *));
+    int64_t batch = attend_tensor_batch(p);
     attend_gpu_reserve_tensor(staging, &layer->x, p->dtype, 3, (int64_t[]){batch, attend_rows_q(p), p->hidden_size});
     if (attend_problem_is_cross(p))
         attend_gpu_reserve_tensor(staging, &layer->context, p->dtype, 3, (int64_t[]){batch, attend_rows_k(p), p->context_hidden_size});
@@ -117,6 +137,12 @@ static attend_tensor long_lines(const attend_tensor *w)
     return t;
 }
 
+static void place_after(const attend_tensor *before, attend_tensor *w)
+{
+    w->data =
+        (char *)before->data + (size_t)(before->shape[0] * before->stride[0]) * attend_dtype_bytes(w->dtype);
+}
+
 static attend_status upload(const attend_gpu_context *gpu, attend_tensor *copy, const attend_tensor *given)
 {
     if (copy->data == given->data) {
@@ -137,14 +163,25 @@ static attend_gpu_projection describe(const attend_tensor *w, void *bias, int64_
     };
 }
 
-/* Neighbours go into one call if one description fits both and they write rows of one matrix. */
+static bool is_aligned(const attend_gpu_projection *p, attend_dtype dtype)
+{
+    const int64_t element = (int64_t)attend_dtype_bytes(dtype);
+    return (uintptr_t)p->weight % 16 == 0 && p->ld * element % 16 == 0 &&
+           (p->heads == 1 || p->step * element % 16 == 0);
+}
+
+/* Neighbours are one product if their weights are rows of one matrix, the caller's or the copy, and their
+   heads of one Y. */
 static bool go_together(const attend_plan *plan, int j)
 {
     const attend_gpu_plan *own = plan->state;
     const attend_gpu_projection *a = &own->layer.projections[j], *b = a + 1;
     const attend_tensor *y[] = {&own->q, &own->k, &own->v};
+    const char *next =
+        (const char *)a->weight + (size_t)(a->heads * a->step) * attend_dtype_bytes(plan->problem.dtype);
     bool one_source = j != ATTEND_GPU_Q || !attend_problem_is_cross(&plan->problem);
-    return one_source && a->operation == b->operation && a->ld == b->ld && a->dim == b->dim && y[j]->stride[1] == y[j + 1]->stride[1];
+    return one_source && a->operation == b->operation && a->ld == b->ld && a->dim == b->dim &&
+           y[j]->stride[1] == y[j + 1]->stride[1] && next == (const char *)b->weight;
 }
 
 static void group(attend_plan *plan)
@@ -168,11 +205,14 @@ attend_status attend_gpu_layer_create(attend_plan *plan)
     attend_gpu_layer *layer = &own->layer;
     const int64_t heads[] = {p->num_heads, p->num_kv_heads, p->num_kv_heads, 1};
     int64_t zeros = 1;
+    layer->aligned = true;
     place_heads(plan);
     for (int j = 0; j < 4; j++) {
+        if (layer->follows[j]) place_after(&layer->weights[j - 1], &layer->weights[j]);
         ATTEND_TRY(upload(gpu, &layer->weights[j], weight_of(&plan->weights, j)));
         if (layer->biases[j].data) ATTEND_TRY(upload(gpu, &layer->biases[j], bias_of(&plan->weights, j)));
         layer->projections[j] = describe(&layer->weights[j], layer->biases[j].data, heads[j]);
+        layer->aligned &= is_aligned(&layer->projections[j], p->dtype);
         if (layer->weights[j].shape[0] > zeros) zeros = layer->weights[j].shape[0];
     }
     ATTEND_TRY(attend_gpu_check(cudaMemsetAsync(layer->zeros, 0, (size_t)zeros * sizeof(float), gpu->stream), "cudaMemsetAsync"));

@@ -1,5 +1,7 @@
-/* Projections by cuBLAS. Row-major Y = X·Wᵀ is, by columns, Yᵀ = W·Xᵀ: one product for each (batch, head) of Q, K and V,
-   all of them in one call where their shapes and strides agree, and one more call for the output. */
+/* Projections by cuBLAS. Row-major Y = X·Wᵀ is, by columns, Yᵀ = W·Xᵀ. Q, K and V are one product where their
+   weights lie as one matrix, and one more is the output. Batches are strided, never arrays of pointers: those
+   must be aligned to 16 bytes, which weights in a file and slices need not be, while of a stride cuBLAS sees
+   the alignment and takes a kernel that fits. */
 #include "gpu.h"
 #include "range.h"
 
@@ -8,10 +10,12 @@ static cudaDataType_t type_of(attend_dtype dtype)
     return dtype == ATTEND_F32 ? CUDA_R_32F : dtype == ATTEND_F16 ? CUDA_R_16F : CUDA_R_16BF;
 }
 
-/* A row stride that no second row uses may be anything; cuBLAS wants at least a row's width. */
+/* From one row to the next; where each batch entry has one row, that is from entry to entry. A stride that no
+   second row uses may be anything; cuBLAS wants at least a row's width. */
 static int64_t row_stride(const attend_tensor *t, int64_t width)
 {
-    return t->stride[1] > width ? t->stride[1] : width;
+    const int64_t stride = t->shape[1] > 1 ? t->stride[1] : t->shape[0] > 1 ? t->stride[0] : width;
+    return stride > width ? stride : width;
 }
 
 /* Rows of Y start as the bias, and the product is added to them before the one rounding to storage. */
@@ -24,36 +28,45 @@ static attend_status fill_biases(const attend_plan *plan, const attend_gpu_proje
                             "cudaLaunchKernel of fill_bias");
 }
 
-static attend_status list(const attend_plan *plan, const attend_gpu_projection *p, int64_t first, const attend_tensor *x,
-                          const attend_tensor *y)
+/* Y = X·Wᵀ (+ Y, where a bias stands there). Heads side by side and the rows of all batch entries at one
+   stride are one product; otherwise a strided batch, of heads or of entries. */
+static attend_status multiply(const attend_plan *plan, const attend_gpu_projection *p, const attend_tensor *x,
+                              const attend_tensor *y)
 {
-    const attend_gpu_plan *own = plan->state;
-    attend_view view = {y->data, y->stride[0], y->stride[1], y->stride[2]};
-    return attend_gpu_check(attend_list_projections(&own->layer.pointers, first, attend_dtype_bytes(x->dtype), p->weight, p->step,
-                                                    x->data, x->stride[0], &view, y->shape[0], p->heads, own->gpu->stream),
-                            "cudaLaunchKernel of list_projections");
+    const attend_gpu_context *gpu = ((const attend_gpu_plan *)plan->state)->gpu;
+    const float alpha = 1, beta = p->bias ? 1 : 0;
+    const cudaDataType_t type = type_of(x->dtype);
+    const size_t element = attend_dtype_bytes(x->dtype);
+    const bool side_by_side = p->heads == 1 || y->stride[2] == p->dim;
+    const int64_t columns = side_by_side ? p->heads * p->dim : p->dim, batch = x->shape[0],
+                  seqlen = x->shape[1];
+    const int64_t ld_x = row_stride(x, p->in), ld_y = row_stride(y, columns);
+    const bool joined = batch == 1 || (x->stride[0] == seqlen * ld_x && y->stride[0] == seqlen * ld_y);
+    const int64_t rows = joined ? batch * seqlen : seqlen, entries = joined ? 1 : batch;
+    const int64_t calls = side_by_side ? 1 : entries, products = side_by_side ? entries : p->heads;
+    for (int64_t i = 0; i < calls; i++)
+        ATTEND_TRY(attend_gpu_check_blas(
+            cublasGemmStridedBatchedEx_64(gpu->blas, p->operation, CUBLAS_OP_N, columns, rows, p->in, &alpha,
+                                 p->weight, type, p->ld, side_by_side ? 0 : p->step,
+                                 (const char *)x->data + (size_t)(i * x->stride[0]) * element, type, ld_x,
+                                 side_by_side ? x->stride[0] : 0, &beta,
+                                 (char *)y->data + (size_t)(i * y->stride[0]) * element, type, ld_y,
+                                 side_by_side ? y->stride[0] : y->stride[2], products, CUBLAS_COMPUTE_32F,
+                                 CUBLAS_GEMM_DEFAULT),
+            "cublasGemmStridedBatchedEx"));
+    return ATTEND_OK;
 }
 
-/* Projections [from, to): one call. */
+/* Projections [from, to): rows of one matrix of weights, and heads of one Y. */
 static attend_status project_group(const attend_plan *plan, int from, int to, const attend_tensor *x, const attend_tensor *const *y)
 {
     const attend_gpu_plan *own = plan->state;
-    const attend_gpu_projection *p = &own->layer.projections[from];
-    const attend_projection_pointers *pointers = &own->layer.pointers;
-    const float alpha = 1, beta = p->bias ? 1 : 0;
-    cudaDataType_t type = type_of(x->dtype);
-    int64_t products = 0, seqlen = x->shape[1];
+    attend_gpu_projection whole = own->layer.projections[from];
+    attend_tensor heads = *y[from];
     if (attend_tensor_elements(x) == 0) return ATTEND_OK;
-    for (int j = from; j < to; j++) {
-        ATTEND_TRY(fill_biases(plan, &own->layer.projections[j], y[j]));
-        ATTEND_TRY(list(plan, &own->layer.projections[j], products, x, y[j]));
-        products += x->shape[0] * own->layer.projections[j].heads;
-    }
-    return attend_gpu_check_blas(
-        cublasGemmBatchedEx_64(own->gpu->blas, p->operation, CUBLAS_OP_N, p->dim, seqlen, p->in, &alpha, pointers->weight, type, p->ld,
-                               pointers->x, type, row_stride(x, p->in), &beta, (void *const *)pointers->y, type,
-                               row_stride(y[from], p->dim), products, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
-        "cublasGemmBatchedEx");
+    for (int j = from; j < to; j++) ATTEND_TRY(fill_biases(plan, &own->layer.projections[j], y[j]));
+    for (int j = from + 1; j < to; j++) whole.heads += own->layer.projections[j].heads;
+    return multiply(plan, &whole, x, &heads);
 }
 
 attend_status attend_gpu_project_heads(const attend_plan *plan, const attend_tensor *x, const attend_tensor *context)
@@ -76,19 +89,11 @@ static attend_status project_output(const attend_plan *plan, const attend_tensor
 {
     const attend_gpu_plan *own = plan->state;
     const attend_gpu_projection *p = &own->layer.projections[ATTEND_GPU_O];
-    const float alpha = 1, beta = p->bias ? 1 : 0;
-    cudaDataType_t type = type_of(out->dtype);
     attend_tensor rows = *out; /* [batch, seqlen, 1 head of all columns] */
     rows.shape[2] = 1, rows.shape[3] = p->dim, rows.stride[2] = 0, rows.stride[3] = 1;
     if (attend_tensor_elements(out) == 0) return ATTEND_OK;
     ATTEND_TRY(fill_biases(plan, p, &rows));
-    int64_t batch = out->shape[0], seqlen = out->shape[1], ld = row_stride(out, p->dim), ld_heads = row_stride(heads, p->in);
-    bool joined = out->stride[0] == seqlen * ld && heads->stride[0] == seqlen * ld_heads; /* one tall matrix */
-    return attend_gpu_check_blas(
-        cublasGemmStridedBatchedEx_64(own->gpu->blas, p->operation, CUBLAS_OP_N, p->dim, joined ? batch * seqlen : seqlen, p->in, &alpha,
-                                      p->weight, type, p->ld, 0, heads->data, type, ld_heads, heads->stride[0], &beta, out->data, type,
-                                      ld, out->stride[0], joined ? 1 : batch, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
-        "cublasGemmStridedBatchedEx");
+    return multiply(plan, p, heads, &rows);
 }
 
 attend_status attend_gpu_project_output(const attend_plan *plan, const attend_tensor *heads, const attend_tensor *out)

@@ -107,7 +107,7 @@ static int64_t parts_of(const gemm *g)
 }
 
 /* "Forces any reductions during matrix multiplications to use the accumulator type": without that flag they
- * need not. */
+   need not. */
 static bool may_narrow_parts(const struct cublasContext *handle, const gemm_task *task)
 {
     const gemm *g = &task->call;
