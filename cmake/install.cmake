@@ -23,7 +23,8 @@ install(FILES ${PROJECT_BINARY_DIR}/attend-config.cmake ${PROJECT_BINARY_DIR}/at
 
 set(pc_libs_private "-fopenmp -lstdc++ -lm")
 if(ATTEND_HAVE_CUDA)
-  string(APPEND pc_libs_private " -L${CUDAToolkit_LIBRARY_DIR} -Wl,-rpath,${CUDAToolkit_LIBRARY_DIR} -lcudart -lcublas")
+  set(folder ${CUDAToolkit_LIBRARY_DIR})
+  string(APPEND pc_libs_private " -L${folder} -Wl,-rpath,${folder} -lcudart -ldl")
 endif()
 foreach(library attend attend_checkpoint)
   configure_file(cmake/${library}.pc.in ${PROJECT_BINARY_DIR}/${library}.pc @ONLY)

@@ -48,35 +48,44 @@ static attend_status read_properties(attend_gpu_context *gpu, attend_context *co
 /* cuBLAS forgets its workspace with every change of stream. */
 static attend_status use_stream(attend_gpu_context *gpu, cudaStream_t stream)
 {
-    ATTEND_TRY(attend_gpu_check_blas(cublasSetStream(gpu->blas, stream), "cublasSetStream"));
-    ATTEND_TRY(attend_gpu_check_blas(cublasSetWorkspace(gpu->blas, gpu->blas_workspace, gpu->blas_workspace_bytes),
-                                     "cublasSetWorkspace"));
+    ATTEND_TRY(attend_gpu_check_blas(gpu, gpu->cublas.set_stream(gpu->blas, stream), "cublasSetStream"));
+    ATTEND_TRY(attend_gpu_check_blas(
+        gpu, gpu->cublas.set_workspace(gpu->blas, gpu->blas_workspace, gpu->blas_workspace_bytes),
+        "cublasSetWorkspace"));
     gpu->stream = stream;
     return ATTEND_OK;
+}
+
+static attend_status load_blas(attend_gpu_context *gpu)
+{
+    char why[512];
+    if (attend_blas_load(&gpu->cublas, why, sizeof why)) return ATTEND_OK;
+    return attend_fail(ATTEND_NO_DEVICE, "no CUDA device can be used: %s", why);
 }
 
 static attend_status open_device(const attend_context_options *options, attend_gpu_context *gpu, attend_context *context)
 {
     ATTEND_TRY(read_properties(gpu, context));
+    ATTEND_TRY(load_blas(gpu));
     gpu->device_tensors_only = options->device_tensors_only;
     gpu->strict = options->strict;
     gpu->watch = &context->watch;
     gpu->blas_workspace_bytes = (size_t)(gpu->architecture >= 90 ? 32 : 4) << 20; /* what cuBLAS would take itself */
     ATTEND_TRY(attend_gpu_check(cudaStreamCreateWithFlags(&gpu->own_stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags"));
     ATTEND_TRY(attend_gpu_check(cudaMalloc(&gpu->blas_workspace, gpu->blas_workspace_bytes), "cudaMalloc of cuBLAS's workspace"));
-    ATTEND_TRY(attend_gpu_check_blas(cublasCreate(&gpu->blas), "cublasCreate"));
+    ATTEND_TRY(attend_gpu_check_blas(gpu, gpu->cublas.create(&gpu->blas), "cublasCreate"));
     /* fp32 stays fp32: TF32 is never implied, and parts of a sum are not rounded to 16 bits before they are
      * added. */
     const cublasMath_t mode =
         (cublasMath_t)(CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION);
-    ATTEND_TRY(attend_gpu_check_blas(cublasSetMathMode(gpu->blas, mode), "cublasSetMathMode"));
+    ATTEND_TRY(attend_gpu_check_blas(gpu, gpu->cublas.set_math_mode(gpu->blas, mode), "cublasSetMathMode"));
     return use_stream(gpu, gpu->own_stream);
 }
 
 static void close_device(attend_gpu_context *gpu)
 {
     if (gpu->own_stream) cudaStreamSynchronize(gpu->stream);
-    if (gpu->blas) cublasDestroy(gpu->blas);
+    if (gpu->blas) gpu->cublas.destroy(gpu->blas);
     if (gpu->blas_workspace) cudaFree(gpu->blas_workspace);
     if (gpu->own_stream) cudaStreamDestroy(gpu->own_stream);
     free(gpu);
@@ -137,8 +146,8 @@ attend_status attend_context_set_stream(attend_context *context, cudaStream_t st
     ATTEND_TRY(attend_gpu_enter(gpu, &previous));
     cudaStream_t before = gpu->stream;
     attend_status status = use_stream(gpu, stream);
-    if (status && cublasSetStream(gpu->blas, before) == CUBLAS_STATUS_SUCCESS)
-        cublasSetWorkspace(gpu->blas, gpu->blas_workspace, gpu->blas_workspace_bytes);
+    if (status && gpu->cublas.set_stream(gpu->blas, before) == CUBLAS_STATUS_SUCCESS)
+        gpu->cublas.set_workspace(gpu->blas, gpu->blas_workspace, gpu->blas_workspace_bytes);
     attend_gpu_leave(previous);
     return status;
 }

@@ -4,9 +4,8 @@
 
 #include "arguments.h"
 #include "backend.h"
+#include "gpu/blas.h"
 #include "position_kernels.h"
-
-#include <cublas_v2.h>
 
 typedef struct attend_gpu_context {
     int device, architecture;
@@ -15,6 +14,7 @@ typedef struct attend_gpu_context {
     bool device_tensors_only, strict;
     attend_watch *watch; /* the context's */
     cudaStream_t own_stream, stream;
+    attend_blas cublas;
     cublasHandle_t blas;
     void *blas_workspace; /* cuBLAS allocates nothing itself, so its calls can be captured in graphs */
     size_t blas_workspace_bytes;
@@ -29,7 +29,7 @@ attend_status attend_gpu_synchronize(attend_context *context);
 
 /* OK, or the status for this error with a sentence that has the call and CUDA's name of the error. */
 attend_status attend_gpu_check(cudaError_t error, const char *call);
-attend_status attend_gpu_check_blas(cublasStatus_t status, const char *call);
+attend_status attend_gpu_check_blas(const attend_gpu_context *gpu, cublasStatus_t status, const char *call);
 
 /* Makes the context's device the thread's current one; `previous` goes to attend_gpu_leave(). */
 attend_status attend_gpu_enter(const attend_gpu_context *gpu, int *previous);

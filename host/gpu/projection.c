@@ -46,7 +46,8 @@ static attend_status multiply(const attend_plan *plan, const attend_gpu_projecti
     const int64_t calls = side_by_side ? 1 : entries, products = side_by_side ? entries : p->heads;
     for (int64_t i = 0; i < calls; i++)
         ATTEND_TRY(attend_gpu_check_blas(
-            cublasGemmStridedBatchedEx_64(gpu->blas, p->operation, CUBLAS_OP_N, columns, rows, p->in, &alpha,
+            gpu,
+            gpu->cublas.multiply(gpu->blas, p->operation, CUBLAS_OP_N, columns, rows, p->in, &alpha,
                                  p->weight, type, p->ld, side_by_side ? 0 : p->step,
                                  (const char *)x->data + (size_t)(i * x->stride[0]) * element, type, ld_x,
                                  side_by_side ? x->stride[0] : 0, &beta,

@@ -21,12 +21,13 @@ attend_status attend_gpu_check(cudaError_t error, const char *call)
     return attend_fail(status_of(error), "%s failed: %s (%s)", call, cudaGetErrorName(error), cudaGetErrorString(error));
 }
 
-attend_status attend_gpu_check_blas(cublasStatus_t status, const char *call)
+attend_status attend_gpu_check_blas(const attend_gpu_context *gpu, cublasStatus_t status, const char *call)
 {
     if (status == CUBLAS_STATUS_SUCCESS) return ATTEND_OK;
     cudaGetLastError();
-    return attend_fail(status == CUBLAS_STATUS_ALLOC_FAILED ? ATTEND_OUT_OF_MEMORY : ATTEND_DEVICE_ERROR, "%s failed: %s (%s)", call,
-                       cublasGetStatusName(status), cublasGetStatusString(status));
+    return attend_fail(status == CUBLAS_STATUS_ALLOC_FAILED ? ATTEND_OUT_OF_MEMORY : ATTEND_DEVICE_ERROR,
+                       "%s failed: %s (%s)", call, gpu->cublas.status_name(status),
+                       gpu->cublas.status_text(status));
 }
 
 attend_status attend_gpu_enter(const attend_gpu_context *gpu, int *previous)

@@ -6,14 +6,15 @@
 #ifdef ATTEND_HAVE_CUDA
 #include "naive.h"
 #include "naive_softmax.h"
+#include "gpu/blas.h"
 
-#include <cublas_v2.h>
 #include <stdlib.h>
 
 struct naive_device {
     attend_problem p;
     attend_attention_args args;
     naive_rows rows;
+    attend_blas cublas;
     cublasHandle_t blas;
     cudaStream_t stream;
 };
@@ -24,17 +25,19 @@ static attend_status check(cudaError_t error, const char *call)
     return attend_file_fail(ATTEND_DEVICE_ERROR, "%s failed: %s (%s)", call, cudaGetErrorName(error), cudaGetErrorString(error));
 }
 
-static attend_status check_blas(cublasStatus_t status, const char *call)
+static attend_status check_blas(const naive_device *n, cublasStatus_t status, const char *call)
 {
     if (status == CUBLAS_STATUS_SUCCESS) return ATTEND_OK;
-    return attend_file_fail(ATTEND_DEVICE_ERROR, "%s failed: %s", call, cublasGetStatusName(status));
+    return attend_file_fail(ATTEND_DEVICE_ERROR, "%s failed: %s", call, n->cublas.status_name(status));
 }
 
 static attend_status open_device(naive_device *n)
 {
     ATTEND_TRY(check(cudaStreamCreateWithFlags(&n->stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags"));
-    ATTEND_TRY(check_blas(cublasCreate(&n->blas), "cublasCreate"));
-    return check_blas(cublasSetStream(n->blas, n->stream), "cublasSetStream");
+    char why[512];
+    if (!attend_blas_load(&n->cublas, why, sizeof why)) return attend_file_fail(ATTEND_NO_DEVICE, "%s", why);
+    ATTEND_TRY(check_blas(n, n->cublas.create(&n->blas), "cublasCreate"));
+    return check_blas(n, n->cublas.set_stream(n->blas, n->stream), "cublasSetStream");
 }
 
 attend_status naive_device_make(const attend_problem *p, const attend_attention_args *args, naive_device **naive, const char **why)
@@ -64,7 +67,7 @@ attend_status naive_device_make(const attend_problem *p, const attend_attention_
 void naive_device_free(naive_device *n)
 {
     if (!n) return;
-    if (n->blas) cublasDestroy(n->blas);
+    if (n->blas) n->cublas.destroy(n->blas);
     if (n->stream) cudaStreamDestroy(n->stream);
     cudaFree(n->rows.scores);
     free(n);
@@ -86,13 +89,15 @@ static attend_status multiply_heads(const naive_device *n, int64_t b, int64_t he
     char *v = element(n->args.v.data, (b * p->seqlen_k * p->num_kv_heads + kv_head) * dv, p->dtype);
     char *out = element(n->args.out.data, (b * p->seqlen_q * p->num_heads + head) * dv, p->dtype);
     cublasStatus_t status =
-        values ? cublasGemmStridedBatchedEx_64(n->blas, CUBLAS_OP_N, CUBLAS_OP_N, dv, p->seqlen_q, p->seqlen_k, &one, v, type,
-                                               p->num_kv_heads * dv, kv_step * dv, scores, type, p->seqlen_k, plane, &zero, out, type,
-                                               p->num_heads * dv, dv, heads, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT)
-               : cublasGemmStridedBatchedEx_64(n->blas, CUBLAS_OP_T, CUBLAS_OP_N, p->seqlen_k, p->seqlen_q, d, &scale, k, type,
-                                               p->num_kv_heads * d, kv_step * d, q, type, p->num_heads * d, d, &zero, scores, type,
-                                               p->seqlen_k, plane, heads, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
-    return check_blas(status, "cublasGemmStridedBatchedEx");
+        values ? n->cublas.multiply(n->blas, CUBLAS_OP_N, CUBLAS_OP_N, dv, p->seqlen_q, p->seqlen_k, &one, v,
+                                    type, p->num_kv_heads * dv, kv_step * dv, scores, type, p->seqlen_k,
+                                    plane, &zero, out, type, p->num_heads * dv, dv, heads, CUBLAS_COMPUTE_32F,
+                                    CUBLAS_GEMM_DEFAULT)
+               : n->cublas.multiply(n->blas, CUBLAS_OP_T, CUBLAS_OP_N, p->seqlen_k, p->seqlen_q, d, &scale, k,
+                                    type, p->num_kv_heads * d, kv_step * d, q, type, p->num_heads * d, d,
+                                    &zero, scores, type, p->seqlen_k, plane, heads, CUBLAS_COMPUTE_32F,
+                                    CUBLAS_GEMM_DEFAULT);
+    return check_blas(n, status, "cublasGemmStridedBatchedEx");
 }
 
 static attend_status multiply(const naive_device *n, bool values)

@@ -1,0 +1,29 @@
+/* The few entry points of cuBLAS that are used here, looked up when a context is made: the library takes 600 MB of address space and
+   200 MB of memory, which a program that stays on the CPU need not pay for. Needs nothing else of attend: the command uses it too. */
+#ifndef ATTEND_BLAS_H
+#define ATTEND_BLAS_H
+
+#include <cublas_v2.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#define ATTEND_BLAS_CALLS(call)                          \
+    call(create, cublasCreate)                           \
+    call(destroy, cublasDestroy)                         \
+    call(set_stream, cublasSetStream)                    \
+    call(set_workspace, cublasSetWorkspace)              \
+    call(set_math_mode, cublasSetMathMode)               \
+    call(multiply, cublasGemmStridedBatchedEx_64)        \
+    call(status_name, cublasGetStatusName)               \
+    call(status_text, cublasGetStatusString)
+
+typedef struct attend_blas {
+#define ATTEND_BLAS_FIELD(field, function) __typeof__(function) *field;
+    ATTEND_BLAS_CALLS(ATTEND_BLAS_FIELD)
+#undef ATTEND_BLAS_FIELD
+} attend_blas;
+
+/* Loads the library of the version that this was compiled for; it stays loaded. False: `why` says what is missing. */
+bool attend_blas_load(attend_blas *blas, char *why, size_t bytes);
+
+#endif
