@@ -68,9 +68,8 @@ static void free_plan(attend_gpu_plan *own)
 static attend_status plan_create(attend_plan *plan)
 {
     attend_gpu_context *gpu = plan->context->state;
-    int previous;
     if (plan->options.caller_workspace) return attend_fail(ATTEND_UNSUPPORTED, "caller_workspace is set, but plans on CUDA keep their own workspace");
-    ATTEND_TRY(attend_gpu_enter(gpu, &previous));
+    ATTEND_TRY(attend_gpu_enter(gpu));
     attend_gpu_plan *own = calloc(1, sizeof *own);
     attend_status status = ATTEND_OK;
     if (own) {
@@ -83,17 +82,17 @@ static attend_status plan_create(attend_plan *plan)
     } else {
         status = attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a plan");
     }
-    attend_gpu_leave(previous);
+    attend_gpu_leave(gpu);
     return status;
 }
 
 static void plan_destroy(attend_plan *plan)
 {
     attend_gpu_plan *own = plan->state;
-    int previous;
-    bool entered = attend_gpu_enter(own->gpu, &previous) == ATTEND_OK;
+    const attend_gpu_context *gpu = own->gpu;
+    bool entered = attend_gpu_enter(gpu) == ATTEND_OK;
     free_plan(own);
-    if (entered) attend_gpu_leave(previous);
+    if (entered) attend_gpu_leave(gpu);
 }
 
 static attend_status check_run(const attend_run *run)
@@ -105,26 +104,24 @@ static attend_status check_run(const attend_run *run)
 static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args, const attend_run *run)
 {
     const attend_gpu_plan *own = plan->state;
-    int previous;
     ATTEND_TRY(check_run(run));
-    ATTEND_TRY(attend_gpu_enter(own->gpu, &previous));
+    ATTEND_TRY(attend_gpu_enter(own->gpu));
     attend_range_begin("attend: attention");
     attend_status status = attend_gpu_attention_forward(plan, args);
     attend_range_end();
-    attend_gpu_leave(previous);
+    attend_gpu_leave(own->gpu);
     return status;
 }
 
 static attend_status layer_forward(attend_plan *plan, const attend_layer_args *args, const attend_run *run)
 {
     const attend_gpu_plan *own = plan->state;
-    int previous;
     ATTEND_TRY(check_run(run));
-    ATTEND_TRY(attend_gpu_enter(own->gpu, &previous));
+    ATTEND_TRY(attend_gpu_enter(own->gpu));
     attend_range_begin("attend: layer");
     attend_status status = attend_gpu_layer_forward(plan, args);
     attend_range_end();
-    attend_gpu_leave(previous);
+    attend_gpu_leave(own->gpu);
     return status;
 }
 

@@ -75,7 +75,7 @@ static attend_status open_device(const attend_context_options *options, attend_g
     ATTEND_TRY(attend_gpu_check(cudaMalloc(&gpu->blas_workspace, gpu->blas_workspace_bytes), "cudaMalloc of cuBLAS's workspace"));
     ATTEND_TRY(attend_gpu_check_blas(gpu, gpu->cublas.create(&gpu->blas), "cublasCreate"));
     /* fp32 stays fp32: TF32 is never implied, and parts of a sum are not rounded to 16 bits before they are
-     * added. */
+       added. */
     const cublasMath_t mode =
         (cublasMath_t)(CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION);
     ATTEND_TRY(attend_gpu_check_blas(gpu, gpu->cublas.set_math_mode(gpu->blas, mode), "cublasSetMathMode"));
@@ -88,46 +88,43 @@ static void close_device(attend_gpu_context *gpu)
     if (gpu->blas) gpu->cublas.destroy(gpu->blas);
     if (gpu->blas_workspace) cudaFree(gpu->blas_workspace);
     if (gpu->own_stream) cudaStreamDestroy(gpu->own_stream);
-    free(gpu);
 }
 
 attend_status attend_gpu_context_create(const attend_context_options *options, attend_context *context)
 {
-    int previous;
     ATTEND_TRY(find_device(options->device_index));
     attend_gpu_context *gpu = calloc(1, sizeof *gpu);
     if (!gpu) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a context");
     gpu->device = options->device_index;
-    attend_status status = attend_gpu_enter(gpu, &previous);
-    if (status) {
-        free(gpu);
-        return status;
+    attend_status status = attend_gpu_open_primary(gpu);
+    if (!status) status = attend_gpu_enter(gpu);
+    if (!status) {
+        status = open_device(options, gpu, context);
+        if (status) close_device(gpu);
+        attend_gpu_leave(gpu);
     }
-    status = open_device(options, gpu, context);
     if (status)
-        close_device(gpu);
+        free(gpu);
     else
         context->state = gpu;
-    attend_gpu_leave(previous);
     return status;
 }
 
 void attend_gpu_context_destroy(attend_context *context)
 {
     attend_gpu_context *gpu = context->state;
-    int previous;
-    bool entered = attend_gpu_enter(gpu, &previous) == ATTEND_OK;
+    bool entered = attend_gpu_enter(gpu) == ATTEND_OK;
     close_device(gpu);
-    if (entered) attend_gpu_leave(previous);
+    if (entered) attend_gpu_leave(gpu);
+    free(gpu);
 }
 
 attend_status attend_gpu_synchronize(attend_context *context)
 {
     const attend_gpu_context *gpu = context->state;
-    int previous;
-    ATTEND_TRY(attend_gpu_enter(gpu, &previous));
+    ATTEND_TRY(attend_gpu_enter(gpu));
     attend_status status = attend_gpu_check(cudaStreamSynchronize(gpu->stream), "cudaStreamSynchronize");
-    attend_gpu_leave(previous);
+    attend_gpu_leave(gpu);
     return status;
 }
 
@@ -142,13 +139,12 @@ attend_status attend_context_set_stream(attend_context *context, cudaStream_t st
 {
     ATTEND_TRY(check_is_cuda(context));
     attend_gpu_context *gpu = context->state;
-    int previous;
-    ATTEND_TRY(attend_gpu_enter(gpu, &previous));
+    ATTEND_TRY(attend_gpu_enter(gpu));
     cudaStream_t before = gpu->stream;
     attend_status status = use_stream(gpu, stream);
     if (status && gpu->cublas.set_stream(gpu->blas, before) == CUBLAS_STATUS_SUCCESS)
         gpu->cublas.set_workspace(gpu->blas, gpu->blas_workspace, gpu->blas_workspace_bytes);
-    attend_gpu_leave(previous);
+    attend_gpu_leave(gpu);
     return status;
 }
 

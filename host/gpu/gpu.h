@@ -7,8 +7,12 @@
 #include "gpu/blas.h"
 #include "position_kernels.h"
 
+#include <cuda.h>
+
 typedef struct attend_gpu_context {
     int device, architecture;
+    CUcontext primary; /* of the device */
+    CUresult (*push)(CUcontext), (*pop)(CUcontext *);
     int64_t l2_bytes, shared_bytes; /* shared memory that a block may ask for */
     int multiprocessors;
     bool device_tensors_only, strict;
@@ -31,9 +35,13 @@ attend_status attend_gpu_synchronize(attend_context *context);
 attend_status attend_gpu_check(cudaError_t error, const char *call);
 attend_status attend_gpu_check_blas(const attend_gpu_context *gpu, cublasStatus_t status, const char *call);
 
-/* Makes the context's device the thread's current one; `previous` goes to attend_gpu_leave(). */
-attend_status attend_gpu_enter(const attend_gpu_context *gpu, int *previous);
-void attend_gpu_leave(int previous);
+/* ---- the device around every call: device.c ---- */
+
+/* Makes the device's primary context, which stays for the process as one of the runtime's own would. */
+attend_status attend_gpu_open_primary(attend_gpu_context *gpu);
+/* Until attend_gpu_leave() CUDA's calls of this thread go to the context's device. */
+attend_status attend_gpu_enter(const attend_gpu_context *gpu);
+void attend_gpu_leave(const attend_gpu_context *gpu);
 
 /* ---- memory of a plan: sizes first, then one allocation ---- */
 

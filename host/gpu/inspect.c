@@ -98,13 +98,12 @@ attend_status attend_gpu_inspect(attend_plan *plan, const attend_attention_args 
 {
     const attend_gpu_plan *own = plan->state;
     looking l = {0};
-    int previous;
-    ATTEND_TRY(attend_gpu_enter(own->gpu, &previous));
+    ATTEND_TRY(attend_gpu_enter(own->gpu));
     attend_range_begin("attend: inspect");
     attend_status status = run(plan, args, look, &l);
     attend_status waited = attend_gpu_check(cudaStreamSynchronize(own->gpu->stream), "cudaStreamSynchronize");
     if (l.memory) cudaFree(l.memory);
     attend_range_end();
-    attend_gpu_leave(previous);
+    attend_gpu_leave(own->gpu);
     return status ? status : waited;
 }

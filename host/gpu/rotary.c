@@ -120,14 +120,13 @@ attend_status attend_gpu_rotary(attend_context *context, const attend_problem *p
 {
     const attend_gpu_context *gpu = context->state;
     turning t = {0};
-    int previous;
-    ATTEND_TRY(attend_gpu_enter(gpu, &previous));
+    ATTEND_TRY(attend_gpu_enter(gpu));
     attend_status status = run(gpu, p, args, &t);
     if (t.any_on_host) {
         attend_status waited = attend_gpu_check(cudaStreamSynchronize(gpu->stream), "cudaStreamSynchronize");
         if (!status) status = waited;
     }
     if (t.memory) cudaFree(t.memory);
-    attend_gpu_leave(previous);
+    attend_gpu_leave(gpu);
     return status;
 }

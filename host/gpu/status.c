@@ -1,4 +1,4 @@
-/* Failures of CUDA and cuBLAS as statuses with a sentence, and the thread's current device around every call. */
+/* Failures of CUDA and cuBLAS as statuses with a sentence. */
 #include "gpu.h"
 
 static attend_status status_of(cudaError_t error)
@@ -8,6 +8,7 @@ static attend_status status_of(cudaError_t error)
     case cudaErrorNoDevice:
     case cudaErrorInsufficientDriver:
     case cudaErrorInvalidDevice:
+    case cudaErrorDevicesUnavailable: /* another process has it for itself */
     case cudaErrorStubLibrary:
     case cudaErrorSystemDriverMismatch: return ATTEND_NO_DEVICE;
     default: return ATTEND_DEVICE_ERROR;
@@ -28,17 +29,4 @@ attend_status attend_gpu_check_blas(const attend_gpu_context *gpu, cublasStatus_
     return attend_fail(status == CUBLAS_STATUS_ALLOC_FAILED ? ATTEND_OUT_OF_MEMORY : ATTEND_DEVICE_ERROR,
                        "%s failed: %s (%s)", call, gpu->cublas.status_name(status),
                        gpu->cublas.status_text(status));
-}
-
-attend_status attend_gpu_enter(const attend_gpu_context *gpu, int *previous)
-{
-    ATTEND_TRY(attend_gpu_check(cudaGetDevice(previous), "cudaGetDevice"));
-    if (*previous == gpu->device) return ATTEND_OK;
-    return attend_gpu_check(cudaSetDevice(gpu->device), "cudaSetDevice");
-}
-
-void attend_gpu_leave(int previous)
-{
-    int current;
-    if (cudaGetDevice(&current) == cudaSuccess && current != previous) cudaSetDevice(previous);
 }

@@ -12,7 +12,7 @@ extern "C" {
 #endif
 
 typedef enum attend_device {
-    ATTEND_AUTO = 0, /* CUDA where a device can be used, else the CPU */
+    ATTEND_AUTO = 0, /* CUDA where a device can be used (another process may have it for itself), else the CPU */
     ATTEND_CPU,
     ATTEND_CUDA,
     ATTEND_REFERENCE /* naive fp64 on the CPU: the definition of correct, slow */

@@ -108,14 +108,16 @@ static int run_with_fault(const char *kind)
     return failures ? FAULT_MET : callers_failures ? CALLER_MET : CLEAN;
 }
 
-/* Without a device, CUDA is refused with a sentence, and whoever leaves the choice to attend gets the CPU. */
-static int run_without_device(void)
+/* Without a device, or with one that another process has for itself, CUDA is refused with a sentence, and
+   whoever leaves the choice to attend gets the CPU. */
+static int run_without_device(int devices, const char *sentence)
 {
     attend_context *context = NULL;
     usual = ATTEND_NO_DEVICE;
     attend_status status = attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context);
-    if (status != ATTEND_NO_DEVICE || context || !strstr(attend_error_message(), "no CUDA device")) wrong("CUDA without a device");
-    if (attend_cuda_device_count() != 0) wrong("devices counted");
+    if (status != ATTEND_NO_DEVICE || context || !strstr(attend_error_message(), sentence))
+        wrong("CUDA without a device");
+    if (attend_cuda_device_count() != devices) wrong("devices counted");
     if (attend_context_create(NULL, &context) || attend_context_device(context) != ATTEND_CPU) wrong("automatic choice");
     attend_context_destroy(context);
     return CLEAN;
@@ -171,22 +173,27 @@ static void blas_calls(void **state) { (void)state, fail_each("cublas"); }
 static void waits(void **state) { (void)state, fail_each("sync"); }
 static void lost_devices(void **state) { (void)state, fail_each("lost"); }
 
-static void no_device(void **state)
+static void expect_cpu(const char *environment, const char *kind)
 {
     static char text[1 << 16];
-    int findings;
-    (void)state;
-    int code = start("SOFTGPU_DEVICES=none", "none", text, sizeof text, &findings);
+    int findings, code = start(environment, kind, text, sizeof text, &findings);
     if (code || findings) fail_msg("exit %d, %d findings:\n%s", code, findings, text);
 }
+
+static void no_device(void **state) { (void)state, expect_cpu("SOFTGPU_DEVICES=none", "none"); }
+static void busy_device(void **state) { (void)state, expect_cpu("SOFTGPU_DEVICES=a100,busy=1", "busy"); }
 
 int main(int count, char **arguments)
 {
     program = arguments[0];
-    if (count > 1) return strcmp(arguments[1], "none") ? run_with_fault(arguments[1]) : run_without_device();
+    if (count > 1 && !strcmp(arguments[1], "none")) return run_without_device(0, "no CUDA device");
+    if (count > 1 && !strcmp(arguments[1], "busy"))
+        return run_without_device(1, "cudaErrorDevicesUnavailable");
+    if (count > 1) return run_with_fault(arguments[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(allocations), cmocka_unit_test(copies), cmocka_unit_test(launches),     cmocka_unit_test(blas_calls),
-        cmocka_unit_test(waits),       cmocka_unit_test(no_device), cmocka_unit_test(lost_devices),
+        cmocka_unit_test(allocations), cmocka_unit_test(copies),       cmocka_unit_test(launches),
+        cmocka_unit_test(blas_calls),  cmocka_unit_test(waits),        cmocka_unit_test(no_device),
+        cmocka_unit_test(busy_device), cmocka_unit_test(lost_devices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -171,7 +171,10 @@ static cudaError_t set_device(int device) {
     if (device_count() == 0) return cudaErrorNoDevice;
     if (!context_at(device)) return cudaErrorInvalidDevice;
     TRY(device_lost());
-    this_thread()->device = device;
+    if (context_at(device)->busy) return cudaErrorDevicesUnavailable;
+    thread_state *t = this_thread();
+    t->device = device;
+    if (t->pushes) t->pushed[t->pushes - 1] = context_at(device);
     current_context();
     return cudaSuccess;
 }
@@ -179,7 +182,7 @@ static cudaError_t set_device(int device) {
 static cudaError_t get_device(int *device) {
     if (!device) return cudaErrorInvalidValue;
     if (device_count() == 0) return cudaErrorNoDevice;
-    *device = this_thread()->device;
+    *device = current_device();
     return cudaSuccess;
 }
 

@@ -21,7 +21,8 @@ static int64_t read_bytes(const char *text) {
     return (int64_t)value;
 }
 
-static bool set_property(sg_properties *p, const char *key, const char *value) {
+static bool set_property(context *c, const char *key, const char *value) {
+    sg_properties *p = &c->properties;
     int64_t bytes = read_bytes(value);
     if (strcmp(key, "name") == 0) return snprintf(p->name, sizeof p->name, "%s", value) > 0;
     if (strcmp(key, "compute") == 0) return sscanf(value, "%d.%d", &p->compute_major, &p->compute_minor) == 2;
@@ -29,14 +30,16 @@ static bool set_property(sg_properties *p, const char *key, const char *value) {
     if (strcmp(key, "sms") == 0) return (p->multiprocessors = (int)bytes) > 0;
     if (strcmp(key, "memory") == 0) return (p->memory_bytes = bytes) > 0;
     if (strcmp(key, "l2") == 0) return (p->l2_bytes = bytes) > 0;
+    if (strcmp(key, "busy") == 0) return c->busy = true;
     if (strcmp(key, "shared") == 0) return (p->shared_optin_bytes = bytes) > 0;
     return false;
 }
 
 /* "2*h100,sms=16,memory=1G,a100": groups of equal devices, each followed by the properties that it overrides. */
 int read_devices(context contexts[MAX_DEVICES]) {
-    static const char expected[] = "[count*]name[,key=value]…, name one of the engine's devices (a100, h100, …), "
-                                   "key one of name, compute, sms, memory, l2, shared";
+    static const char expected[] =
+        "[count*]name[,key=value]…, name one of the engine's devices (a100, h100, …), "
+        "key one of name, compute, sms, memory, l2, shared, busy";
     const char *text = getenv("SOFTGPU_DEVICES");
     if (!text) text = "a100";
     const char *cap = getenv("SOFTGPU_MEMORY");
@@ -48,7 +51,7 @@ int read_devices(context contexts[MAX_DEVICES]) {
         if (equals) {
             *equals = '\0';
             for (int i = group; i < count; i++)
-                if (!set_property(&contexts[i].properties, item, equals + 1)) refuse("SOFTGPU_DEVICES", text, expected);
+                if (!set_property(&contexts[i], item, equals + 1)) refuse("SOFTGPU_DEVICES", text, expected);
             if (count == 0) refuse("SOFTGPU_DEVICES", text, expected);
             continue;
         }

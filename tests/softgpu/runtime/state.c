@@ -28,7 +28,12 @@ context *initialised(context *c) {
     return c;
 }
 
-context *current_context(void) { return initialised(&contexts[current_thread.device]); }
+int current_device(void) {
+    const thread_state *t = &current_thread;
+    return t->pushes ? t->pushed[t->pushes - 1]->index : t->device;
+}
+
+context *current_context(void) { return initialised(&contexts[current_device()]); }
 
 void fail_context(context *c, cudaError_t error) {
     if (c->sticky == cudaSuccess) c->sticky = error;
@@ -65,7 +70,8 @@ cudaError_t api_enter(void) {
     if (current_thread.in_host_function) return cudaErrorNotPermitted;
     if (contexts_count == 0) return cudaErrorNoDevice;
     if (device_lost() != cudaSuccess) return device_lost();
-    return contexts[current_thread.device].sticky;
+    if (contexts[current_device()].busy) return cudaErrorDevicesUnavailable;
+    return contexts[current_device()].sticky;
 }
 
 cudaError_t api_leave(cudaError_t status) {
@@ -78,8 +84,8 @@ static cudaError_t last_error(bool clear) {
     cudaError_t error = current_thread.last_error;
     if (clear) current_thread.last_error = cudaSuccess;
     if (device_lost() != cudaSuccess) return device_lost();
-    if (contexts_count > 0 && contexts[current_thread.device].sticky != cudaSuccess)
-        return contexts[current_thread.device].sticky;
+    if (contexts_count > 0 && contexts[current_device()].sticky != cudaSuccess)
+        return contexts[current_device()].sticky;
     return error;
 }
 
@@ -117,7 +123,7 @@ cudaError_t cudaDeviceReset(void) {
     runtime_enter();
     if (current_thread.in_host_function) return api_leave(cudaErrorNotPermitted);
     if (contexts_count == 0) return api_leave(cudaErrorNoDevice);
-    cudaError_t status = reset(&contexts[current_thread.device]);
+    cudaError_t status = reset(&contexts[current_device()]);
     if (status == cudaSuccess) current_thread.last_error = cudaSuccess;
     return api_leave(status);
 }

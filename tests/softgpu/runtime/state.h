@@ -10,13 +10,14 @@
 typedef struct CUstream_st stream;       /* cudaStream_t points to it */
 typedef struct CUmemPoolHandle_st pool;
 
-enum { MAX_DEVICES = 16, LIMITS = 16 };
+enum { MAX_DEVICES = 16, LIMITS = 16, MAX_PUSHES = 8 };
 
 /* A virtual device as CUDA's API knows it (its primary context). */
 typedef struct context {
     int index;
     sg_properties properties;
     sg_device *device;   /* the engine's; created at first use, again after a reset */
+    bool busy;           /* another process has it for itself: no context can be made */
     cudaError_t sticky;  /* what every call returns until cudaDeviceReset */
     stream *legacy;      /* the default stream, created with the device */
     stream *streams;     /* all that were ever created, linked; handles are never reused */
@@ -33,7 +34,9 @@ typedef struct configuration { /* <<<grid, block, shared, stream>>> between push
 } configuration;
 
 typedef struct thread_state {
-    int device;
+    int device;                  /* where no context was pushed */
+    context *pushed[MAX_PUSHES]; /* by the driver's API; the last is current */
+    int pushes;
     cudaError_t last_error;
     bool in_host_function;       /* API calls are not permitted there */
     bool default_is_per_thread;  /* inside a _ptsz or _ptds call: stream 0 means cudaStreamPerThread */
@@ -49,6 +52,7 @@ extern pthread_cond_t runtime_progress; /* some work has finished */
 thread_state *this_thread(void);
 int device_count(void);
 context *context_at(int index);    /* NULL beyond the last; not yet initialised perhaps */
+int current_device(void);
 context *current_context(void);    /* initialised */
 context *initialised(context *c);
 void fail_context(context *c, cudaError_t error); /* makes an error sticky */

@@ -1,8 +1,7 @@
-/* Driver entry points that programs fetch through the runtime. There is one: cuTensorMapEncodeTiled, which writes tensor maps as the
-   engine's tensor copies read them. */
+/* cuTensorMapEncodeTiled, which writes tensor maps as the engine's tensor copies read them. */
 #include "../engine/tensor_map.h"
+#include "driver.h"
 #include "queue.h"
-#include "state.h"
 #include <cuda.h>
 #include <stdio.h>
 #include <string.h>
@@ -50,10 +49,11 @@ static CUresult fill_sizes(tensor_map *m, const cuuint64_t *sizes, const cuuint6
     return CUDA_SUCCESS;
 }
 
-static CUresult encode(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t rank, void *address,
-                       const cuuint64_t *sizes, const cuuint64_t *strides, const cuuint32_t *box,
-                       const cuuint32_t *steps, CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle,
-                       CUtensorMapL2promotion promotion, CUtensorMapFloatOOBfill fill) {
+CUresult driver_encode_tiled(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t rank, void *address,
+                             const cuuint64_t *sizes, const cuuint64_t *strides, const cuuint32_t *box,
+                             const cuuint32_t *steps, CUtensorMapInterleave interleave,
+                             CUtensorMapSwizzle swizzle, CUtensorMapL2promotion promotion,
+                             CUtensorMapFloatOOBfill fill) {
     static const uint8_t spans[] = {[CU_TENSOR_MAP_SWIZZLE_NONE] = 0,
                                     [CU_TENSOR_MAP_SWIZZLE_32B] = 32,
                                     [CU_TENSOR_MAP_SWIZZLE_64B] = 64,
@@ -80,39 +80,4 @@ static CUresult encode(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t ra
     memset(map, 0, sizeof *map);
     memcpy(map, &m, sizeof m);
     return CUDA_SUCCESS;
-}
-
-static cudaError_t find_entry(const char *symbol, void **function, enum cudaDriverEntryPointQueryResult *result) {
-    if (!symbol || !function) return cudaErrorInvalidValue;
-    bool known = !strcmp(symbol, "cuTensorMapEncodeTiled");
-    *function = known ? (void *)(uintptr_t)encode : NULL;
-    if (result) *result = known ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
-    if (known) return cudaSuccess;
-    return softgpu_unsupported("cudaGetDriverEntryPoint of anything but cuTensorMapEncodeTiled");
-}
-
-cudaError_t cudaGetDriverEntryPointByVersion(const char *symbol, void **function, unsigned version,
-                                             unsigned long long flags, enum cudaDriverEntryPointQueryResult *result) {
-    (void)version, (void)flags;
-    API(find_entry(symbol, function, result))
-}
-cudaError_t cudaGetDriverEntryPoint(const char *symbol, void **function, unsigned long long flags,
-                                    enum cudaDriverEntryPointQueryResult *result) {
-    (void)flags;
-    API(find_entry(symbol, function, result))
-}
-cudaError_t cudaGetDriverEntryPointByVersion_ptsz(const char *symbol, void **function, unsigned version,
-                                                  unsigned long long flags,
-                                                  enum cudaDriverEntryPointQueryResult *result);
-cudaError_t cudaGetDriverEntryPointByVersion_ptsz(const char *symbol, void **function, unsigned version,
-                                                  unsigned long long flags,
-                                                  enum cudaDriverEntryPointQueryResult *result) {
-    return cudaGetDriverEntryPointByVersion(symbol, function, version, flags, result);
-}
-cudaError_t cudaGetDriverEntryPoint_ptsz(const char *symbol, void **function, unsigned long long flags,
-                                         enum cudaDriverEntryPointQueryResult *result);
-cudaError_t cudaGetDriverEntryPoint_ptsz(const char *symbol, void **function, unsigned long long flags,
-                                         enum cudaDriverEntryPointQueryResult *result) {
-    (void)flags;
-    API(find_entry(symbol, function, result))
 }
