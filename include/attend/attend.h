@@ -22,11 +22,11 @@
  *   planned on a CPU, and OpenMP's run-time library, where the system refuses to start a thread for comparing or for ATTEND_REFERENCE.
  * - A context and its plans serve one thread at a time, which may have any number of runs in flight (run.h). Different
  *   contexts are independent.
- * - Results are deterministic: the same run gives the same bits every time. In attention a row's bits do not depend
- *   on threads, batch size or neighbours either. In a layer they may: its projections are cuBLAS's and oneDNN's, which
- *   choose the order of their sums by rows, batch, threads and layout. They repeat where problem, strides and alignment
- *   of the tensors, threads, model of the device and version of the library are the same; else they differ within the
- *   bounds of docs/numerics.md.
+ * - Results are deterministic: the same run gives the same bits every time. On a CPU, and in attention on CUDA, a
+ *   row's bits do not depend on threads, batch size or neighbours either. A layer's projections on CUDA are cuBLAS's,
+ *   which chooses the order of its sums by rows, batch and layout: they repeat where problem, strides and alignment of
+ *   the tensors, model of the device and version of cuBLAS are the same, and else differ within the bounds of
+ *   docs/numerics.md.
  *
  * Each part is a header of its own, which is its manual; this one includes them all but attend_cuda.h, which needs CUDA's types:
  *
