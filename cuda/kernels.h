@@ -79,18 +79,6 @@ cudaError_t attend_fill_bias(attend_dtype dtype, const attend_view *y, const voi
 /* Summaries of the segment ids of `keys` keys in each batch entry of the tensors, attend_id_blocks(keys) an entry: terms.key_ids. */
 cudaError_t attend_note_segments(const attend_plane *segments_k, int64_t batch, int64_t keys, attend_ids *summaries, cudaStream_t stream);
 
-/* Pointers of a batched projection, one product a (batch, head), as cuBLAS reads them. */
-typedef struct attend_projection_pointers {
-    const void **weight, **x;
-    void **y;
-} attend_projection_pointers;
-
-/* Writes the pointers of batch·heads products from index `first` on: rows `dim` of the weight a head (weight_step
-   elements apart), x by batch (x_step), y as a view. */
-cudaError_t attend_list_projections(const attend_projection_pointers *pointers, int64_t first, size_t element_bytes,
-                                    const void *weight, int64_t weight_step, const void *x, int64_t x_step,
-                                    const attend_view *y, int64_t batch, int64_t heads, cudaStream_t stream);
-
 /* Copies `count` lengths from the host into device memory as kernel parameters: read before the call returns, in the
    order of the stream, and fit for graph capture. */
 cudaError_t attend_set_lengths(int64_t *device_lengths, const int64_t *host_lengths, int64_t count, cudaStream_t stream);
