@@ -346,7 +346,7 @@ template <typename T, int dim> constexpr attend_kernel_row row(const char *name,
 } // namespace attend
 
 // The 16-bit rows are there for tensors whose rows are not aligned, and round only where they store: two sizes will do.
-const attend_kernel_row attend_flash_fma_rows[] = {
+constexpr attend_kernel_row attend_flash_fma_rows[] = {
     attend::row<float, 32>("flash_fma_f32_d32", ATTEND_F32),       attend::row<float, 64>("flash_fma_f32_d64", ATTEND_F32),
     attend::row<float, 96>("flash_fma_f32_d96", ATTEND_F32),       attend::row<float, 128>("flash_fma_f32_d128", ATTEND_F32),
     attend::row<float, 192>("flash_fma_f32_d192", ATTEND_F32),     attend::row<float, 256>("flash_fma_f32_d256", ATTEND_F32),

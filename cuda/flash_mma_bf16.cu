@@ -16,7 +16,7 @@ extern "C" __global__ void flash_mma_bf16_combine(const __grid_constant__ attend
 }
 
 #define ROW(name) ATTEND_MMA_ROW(name, flash_mma_bf16_combine, ATTEND_BF16)
-const attend_kernel_row attend_flash_mma_bf16_rows[] = {
+constexpr attend_kernel_row attend_flash_mma_bf16_rows[] = {
     ROW(flash_mma_bf16_d32),  ROW(flash_mma_bf16_d64),  ROW(flash_mma_bf16_d96),      ROW(flash_mma_bf16_d128),
     ROW(flash_mma_bf16_d192), ROW(flash_mma_bf16_d256), ROW(flash_mma_bf16_d256_m64),
 };

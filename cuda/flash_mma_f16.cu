@@ -16,7 +16,7 @@ extern "C" __global__ void flash_mma_f16_combine(const __grid_constant__ attend_
 }
 
 #define ROW(name) ATTEND_MMA_ROW(name, flash_mma_f16_combine, ATTEND_F16)
-const attend_kernel_row attend_flash_mma_f16_rows[] = {
+constexpr attend_kernel_row attend_flash_mma_f16_rows[] = {
     ROW(flash_mma_f16_d32),  ROW(flash_mma_f16_d64),  ROW(flash_mma_f16_d96),      ROW(flash_mma_f16_d128),
     ROW(flash_mma_f16_d192), ROW(flash_mma_f16_d256), ROW(flash_mma_f16_d256_m64),
 };

@@ -85,7 +85,7 @@ cudaError_t launch_mma(const attend_kernel_args *given, cudaStream_t stream)
 }
 
 template <typename tile, mma_kernel *kernel, combine_kernel *merge>
-attend_kernel_row mma_row(const char *name, attend_dtype dtype)
+constexpr attend_kernel_row mma_row(const char *name, attend_dtype dtype)
 {
     return {{name, ATTEND_CUDA, dtype, tile::dim, tile::dim, 80, tile::rows, tile::keys, tile::threads, shared_bytes<tile>(),
              ATTEND_FEATURES_INTERVAL | ATTEND_FEATURES_ELEMENT | ATTEND_FEATURES_HEAD},
