@@ -1,10 +1,9 @@
-/* What features bring beside q, k and v: one table says which tensor a problem announces and in which shape. */
+/* Validation of what runs and layers bring to a resolved problem; one table says which tensors its features bring, and in which shape. */
 #include "arguments.h"
 #include "problem.h"
-#include "status.h"
+#include "struct.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 static const char *const names[ATTEND_SIDE_TENSORS] = {"segments_q",   "segments_k",     "mask",        "block_mask", "bias",
                                                        "alibi_slopes", "relative_table", "head_scales", "sinks",       "block_offsets", "block_indices"};
@@ -139,6 +138,121 @@ attend_status attend_side_resolve(const attend_problem *p, const attend_side_arg
     ATTEND_TRY(check_lists(p, a));
     for (int i = 0; i < ATTEND_SIDE_TENSORS; i++) ATTEND_TRY(resolve_one(p, (attend_side)i, a->tensors[i]));
     return ATTEND_OK;
+}
+
+attend_status attend_expected_resolve(const attend_expected *arguments, int count, const attend_side_args *side)
+{
+    attend_named_tensor named[ATTEND_MAX_EXPECTED + ATTEND_SIDE_TENSORS];
+    int all = count;
+    for (int i = 0; i < count; i++) {
+        const attend_expected *e = &arguments[i];
+        attend_tensor given = *e->tensor;
+        named[i] = (attend_named_tensor){e->name, e->tensor, e->role};
+        if (e->optional && !given.data) continue;
+        ATTEND_TRY(attend_tensor_resolve(e->name, &given, e->role, e->dtype, e->rank, e->shape, e->tensor));
+    }
+    for (int i = 0; side && i < ATTEND_SIDE_TENSORS; i++)
+        named[all++] = (attend_named_tensor){attend_side_name((attend_side)i), side->tensors[i], ATTEND_INPUT};
+    return attend_tensors_disjoint(named, all);
+}
+
+attend_status attend_expected_check_rows(const attend_expected *arguments, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (arguments[i].tensor->data) ATTEND_TRY(attend_tensor_check_rows(arguments[i].name, arguments[i].tensor));
+    return ATTEND_OK;
+}
+
+attend_status attend_attention_args_resolve(const attend_problem *p, const attend_attention_args *args, size_t bytes,
+                                            attend_attention_args *r)
+{
+    ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_attention_args), "args", r, args, bytes));
+    int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
+    const attend_expected arguments[] = {
+        {"q", &r->q, ATTEND_INPUT, false, p->dtype, 4, {batch, rows_q, p->num_heads, p->head_dim}},
+        {"k", &r->k, ATTEND_INPUT, false, p->dtype, 4, {batch, rows_k, p->num_kv_heads, p->head_dim}},
+        {"v", &r->v, ATTEND_INPUT, false, p->dtype, 4, {batch, rows_k, p->num_kv_heads, p->head_dim_v}},
+        {"out", &r->out, ATTEND_OUTPUT, false, p->dtype, 4, {batch, rows_q, p->num_heads, p->head_dim_v}},
+        {"lse", &r->lse, ATTEND_OUTPUT, true, ATTEND_F32, 3, {batch, p->num_heads, rows_q}},
+    };
+    attend_side_args side = attend_side_of_attention(r);
+    ATTEND_TRY(attend_side_resolve(p, &side));
+    ATTEND_TRY(attend_expected_resolve(arguments, 5, &side));
+    return attend_expected_check_rows(arguments, 4);
+}
+
+attend_status attend_layer_args_resolve(const attend_problem *p, const attend_layer_args *args, size_t bytes,
+                                        attend_layer_args *r)
+{
+    ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_layer_args), "args", r, args, bytes));
+    bool cross = attend_problem_is_cross(p);
+    if (!cross && r->context.data)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "context is given, but the problem's context_hidden_size is 0");
+    if (!p->rotary && !p->absolute && r->positions.data)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "positions is given, but the problem does not announce it (rotary or absolute)");
+    if (!cross && !r->cu_seqlens_k) r->cu_seqlens_k = r->cu_seqlens_q;
+    int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
+    const attend_expected arguments[] = {
+        {"x", &r->x, ATTEND_INPUT, false, p->dtype, 3, {batch, rows_q, p->hidden_size}},
+        {"context", &r->context, ATTEND_INPUT, !cross, p->dtype, 3, {batch, rows_k, p->context_hidden_size}},
+        {"out", &r->out, ATTEND_OUTPUT, false, p->dtype, 3, {batch, rows_q, p->output_size}},
+        {"q", &r->q, ATTEND_OUTPUT, true, p->dtype, 4, {batch, rows_q, p->num_heads, p->head_dim}},
+        {"k", &r->k, ATTEND_OUTPUT, true, p->dtype, 4, {batch, rows_k, p->num_kv_heads, p->head_dim}},
+        {"v", &r->v, ATTEND_OUTPUT, true, p->dtype, 4, {batch, rows_k, p->num_kv_heads, p->head_dim_v}},
+        {"heads", &r->heads, ATTEND_OUTPUT, true, p->dtype, 4, {batch, rows_q, p->num_heads, p->head_dim_v}},
+        {"lse", &r->lse, ATTEND_OUTPUT, true, ATTEND_F32, 3, {batch, p->num_heads, rows_q}},
+        {"positions", &r->positions, ATTEND_INPUT, true, ATTEND_I32, 2, {batch, rows_q}},
+    };
+    attend_side_args side = attend_side_of_layer(r);
+    ATTEND_TRY(attend_side_resolve(p, &side));
+    ATTEND_TRY(attend_expected_resolve(arguments, 9, &side));
+    return attend_expected_check_rows(arguments, 7);
+}
+
+/* One of a matrix's strides is 1 and the other steps over a whole row or column, as GEMM needs it. */
+static attend_status check_matrix(const char *name, const attend_tensor *w)
+{
+    bool by_rows = (w->stride[1] == 1 || w->shape[1] == 1) && w->stride[0] >= w->shape[1];
+    bool by_columns = (w->stride[0] == 1 || w->shape[0] == 1) && w->stride[1] >= w->shape[0];
+    if (!by_rows && !by_columns && w->shape[0] > 1 && w->shape[1] > 1)
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "%s has strides [%" PRId64 ", %" PRId64 "]: one must be 1, the other at least the extent it steps over",
+                           name, w->stride[0], w->stride[1]);
+    return ATTEND_OK;
+}
+
+attend_status attend_layer_weights_resolve(const attend_problem *p, const attend_layer_weights *weights, size_t bytes,
+                                           attend_layer_weights *r)
+{
+    ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_layer_weights), "weights", r, weights, bytes));
+    int64_t source = attend_problem_is_cross(p) ? p->context_hidden_size : p->hidden_size;
+    int64_t q = p->num_heads * p->head_dim, k = p->num_kv_heads * p->head_dim, v = p->num_kv_heads * p->head_dim_v;
+    bool learned = p->absolute == ATTEND_ABSOLUTE_LEARNED;
+    const attend_expected arguments[] = {
+        {"wq", &r->wq, ATTEND_INPUT, false, p->dtype, 2, {q, p->hidden_size}},
+        {"wk", &r->wk, ATTEND_INPUT, false, p->dtype, 2, {k, source}},
+        {"wv", &r->wv, ATTEND_INPUT, false, p->dtype, 2, {v, source}},
+        {"wo", &r->wo, ATTEND_INPUT, false, p->dtype, 2, {p->output_size, p->num_heads * p->head_dim_v}},
+        {"bq", &r->bq, ATTEND_INPUT, true, p->dtype, 1, {q}},
+        {"bk", &r->bk, ATTEND_INPUT, true, p->dtype, 1, {k}},
+        {"bv", &r->bv, ATTEND_INPUT, true, p->dtype, 1, {v}},
+        {"bo", &r->bo, ATTEND_INPUT, true, p->dtype, 1, {p->output_size}},
+        {"q_norm", &r->q_norm, ATTEND_INPUT, true, p->dtype, 1, {p->head_dim}},
+        {"k_norm", &r->k_norm, ATTEND_INPUT, true, p->dtype, 1, {p->head_dim}},
+        {"q_norm_bias", &r->q_norm_bias, ATTEND_INPUT, true, p->dtype, 1, {p->head_dim}},
+        {"k_norm_bias", &r->k_norm_bias, ATTEND_INPUT, true, p->dtype, 1, {p->head_dim}},
+        {"position_table", &r->position_table, ATTEND_INPUT, !learned, p->dtype, 2, {p->max_positions, p->hidden_size}},
+    };
+    if (!learned && r->position_table.data)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "position_table is given, but the problem's absolute has no use for it");
+    for (int i = 8; i < 12; i++)
+        if (arguments[i].tensor->data && p->qk_norm < (i < 10 ? ATTEND_QK_NORM_RMS : ATTEND_QK_NORM_LAYER))
+            return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is given, but the problem's qk_norm has no use for it", arguments[i].name);
+    ATTEND_TRY(attend_expected_resolve(arguments, 13, NULL));
+    for (int i = 0; i < 4; i++) ATTEND_TRY(check_matrix(arguments[i].name, arguments[i].tensor));
+    for (int i = 4; i < 8; i++)
+        if (arguments[i].tensor->data) ATTEND_TRY(attend_tensor_check_rows(arguments[i].name, arguments[i].tensor));
+    return learned ? attend_tensor_check_rows("position_table", &r->position_table) : ATTEND_OK;
 }
 
 attend_status attend_lengths_check(const char *name, const int64_t *lengths, int64_t batch, int64_t seqlen)

@@ -1,5 +1,5 @@
-/* The argument tensors and lists that features bring, checked and turned into what the shared functions of visibility.h and
-   score.h read. Attention and layers name the same fields; attend_side_args says where they stand in either. */
+/* What callers bring to a resolved problem: tensors, lists and weights, checked, and what features bring turned into what the shared
+   functions of visibility.h and score.h read. Attention and layers name the same fields; attend_side_args says where they stand in either. */
 #ifndef ATTEND_HOST_ARGUMENTS_H
 #define ATTEND_HOST_ARGUMENTS_H
 
@@ -45,8 +45,14 @@ attend_side_shape attend_side_expected(const attend_problem *problem, attend_sid
    their full extent and stride 0. Lists are not read: only a backend knows where they lie. */
 attend_status attend_side_resolve(const attend_problem *problem, const attend_side_args *args);
 
-/* Copies a caller's struct of `from_bytes` bytes into ours; fields that an older caller does not know stay zero. */
-attend_status attend_struct_read(const char *name, void *to, size_t to_bytes, const void *from, size_t from_bytes);
+/* Check a caller's tensors against a resolved problem; the copies returned have explicit strides and, for the absent
+   ones, data NULL. Lengths are not looked at: only a backend knows where they lie. */
+attend_status attend_attention_args_resolve(const attend_problem *problem, const attend_attention_args *args,
+                                            size_t bytes, attend_attention_args *resolved);
+attend_status attend_layer_args_resolve(const attend_problem *problem, const attend_layer_args *args, size_t bytes,
+                                        attend_layer_args *resolved);
+attend_status attend_layer_weights_resolve(const attend_problem *problem, const attend_layer_weights *weights,
+                                           size_t bytes, attend_layer_weights *resolved);
 
 /* One expected argument: where it stands, what it must look like. */
 typedef struct attend_expected {

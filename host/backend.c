@@ -1,7 +1,6 @@
 /* The backends of this build, in the order in which their kernels are listed. */
 #include "backend.h"
-
-#include <string.h>
+#include "struct.h"
 
 static const attend_backend *const backends[] = {
 #ifdef ATTEND_HAVE_CUDA
@@ -38,8 +37,8 @@ const attend_backend *attend_backend_of_row(size_t *index, attend_kernel_info *r
 bool attend_kernel_sized(size_t index, attend_kernel_info *info, size_t info_bytes)
 {
     attend_kernel_info row;
-    if (!info || info_bytes > sizeof row || !attend_backend_of_row(&index, &row)) return false;
-    memcpy(info, &row, info_bytes);
+    if (attend_struct_check(ATTEND_STRUCT(attend_kernel_info), "info", info, info_bytes) || !attend_backend_of_row(&index, &row)) return false;
+    attend_struct_write(ATTEND_STRUCT(attend_kernel_info), info, info_bytes, &row);
     return true;
 }
 
@@ -47,9 +46,9 @@ bool attend_kernel_resources_sized(size_t index, size_t build, attend_kernel_res
 {
     attend_kernel_info row;
     attend_kernel_resources found;
-    if (!resources || resources_bytes > sizeof found) return false;
+    if (attend_struct_check(ATTEND_STRUCT(attend_kernel_resources), "resources", resources, resources_bytes)) return false;
     const attend_backend *backend = attend_backend_of_row(&index, &row);
     if (!backend || !backend->kernel_resources || !backend->kernel_resources(index, build, &found)) return false;
-    memcpy(resources, &found, resources_bytes);
+    attend_struct_write(ATTEND_STRUCT(attend_kernel_resources), resources, resources_bytes, &found);
     return true;
 }

@@ -3,6 +3,7 @@
 #include "compare.h"
 #include "arguments.h"
 #include "backend.h"
+#include "struct.h"
 
 #include <math.h>
 #include <omp.h>
@@ -143,19 +144,10 @@ attend_status attend_compare_resolved(const attend_problem *problem, const atten
     return ATTEND_OK;
 }
 
-attend_status attend_compare_check(const void *comparison, size_t bytes, size_t known)
-{
-    if (!comparison) return attend_fail(ATTEND_INVALID_ARGUMENT, "comparison is NULL");
-    if (bytes > known)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "comparison has %zu bytes, this library (%s) knows %zu", bytes,
-                           attend_version(), known);
-    return ATTEND_OK;
-}
-
 attend_status attend_judge_make(const attend_compare_options *options, size_t options_bytes, attend_judge *judge)
 {
     attend_compare_options o = {0};
-    if (options) ATTEND_TRY(attend_struct_read("options", &o, sizeof o, options, options_bytes));
+    if (options) ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_compare_options), "options", &o, options, options_bytes));
     if (o.threads < 0 || o.threads > ATTEND_MAX_THREADS)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "threads is %d, expected 0 to %d", o.threads, ATTEND_MAX_THREADS);
     *judge = (attend_judge){o.threads ? o.threads : omp_get_num_procs(), {.progress = o.progress, .user = o.progress_user}};
@@ -170,13 +162,13 @@ attend_status attend_compare_sized(const attend_problem *problem, size_t problem
     attend_attention_args resolved;
     attend_judge judge;
     attend_comparison result;
-    ATTEND_TRY(attend_compare_check(comparison, comparison_bytes, sizeof result));
+    ATTEND_TRY(attend_struct_check(ATTEND_STRUCT(attend_comparison), "comparison", comparison, comparison_bytes));
     ATTEND_TRY(attend_judge_make(options, options_bytes, &judge));
     ATTEND_TRY(attend_problem_resolve(problem, problem_bytes, ATTEND_ATTENTION, &p));
     ATTEND_TRY(attend_attention_args_resolve(&p, args, args_bytes, &resolved));
     ATTEND_TRY(attend_watch_begin(&judge.watch, &(attend_work){.attention = 1}));
     ATTEND_TRY(attend_compare_resolved(&p, &resolved, &judge, &result));
     attend_watch_end(&judge.watch);
-    memcpy(comparison, &result, comparison_bytes);
+    attend_struct_write(ATTEND_STRUCT(attend_comparison), comparison, comparison_bytes, &result);
     return ATTEND_OK;
 }

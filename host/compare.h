@@ -30,9 +30,6 @@ double attend_quality_ratio(const attend_group *group, attend_dtype dtype);
 /* Keeps the largest ratio seen, and its element; the first among equals, a NaN as infinity. */
 void attend_note_worst(double ratio, attend_element element, double *worst_ratio, attend_element *worst);
 
-/* The caller's struct for the result: not NULL, not larger than this library's. */
-attend_status attend_compare_check(const void *comparison, size_t bytes, size_t known);
-
 /* A comparison at work. */
 typedef struct attend_judge {
     int threads;

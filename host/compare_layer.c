@@ -5,6 +5,7 @@
 #include "arguments.h"
 #include "backend.h"
 #include "count.h"
+#include "struct.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -198,7 +199,7 @@ attend_status attend_layer_compare_sized(const attend_problem *problem, size_t p
     attend_layer_args a;
     attend_judge judge;
     attend_layer_comparison result = {0};
-    ATTEND_TRY(attend_compare_check(comparison, comparison_bytes, sizeof result));
+    ATTEND_TRY(attend_struct_check(ATTEND_STRUCT(attend_layer_comparison), "comparison", comparison, comparison_bytes));
     ATTEND_TRY(attend_judge_make(options, options_bytes, &judge));
     ATTEND_TRY(attend_problem_resolve(problem, problem_bytes, ATTEND_LAYER, &p));
     ATTEND_TRY(attend_layer_weights_resolve(&p, weights, weights_bytes, &w));
@@ -217,6 +218,6 @@ attend_status attend_layer_compare_sized(const attend_problem *problem, size_t p
     attend_watch_end(&judge.watch);
     result.passed = result.attention.passed && result.output_ratio <= 1 && result.quality_ratio <= 1;
     for (int i = 0; i < 3; i++) result.passed &= result.projection_ratio[i] <= 1;
-    memcpy(comparison, &result, comparison_bytes);
+    attend_struct_write(ATTEND_STRUCT(attend_layer_comparison), comparison, comparison_bytes, &result);
     return ATTEND_OK;
 }

@@ -3,6 +3,7 @@
 #include "arguments.h"
 #include "backend.h"
 #include "compare.h"
+#include "struct.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -100,7 +101,7 @@ attend_status attend_rotary_compare_sized(const attend_problem *problem, size_t 
     attend_rotary_args r;
     attend_judge watched;
     attend_rotary_comparison result = {0};
-    ATTEND_TRY(attend_compare_check(comparison, comparison_bytes, sizeof result));
+    ATTEND_TRY(attend_struct_check(ATTEND_STRUCT(attend_rotary_comparison), "comparison", comparison, comparison_bytes));
     ATTEND_TRY(attend_judge_make(options, options_bytes, &watched));
     ATTEND_TRY(attend_problem_resolve(problem, problem_bytes, ATTEND_ROTATION, &p));
     ATTEND_TRY(attend_rotary_args_resolve(&p, args, args_bytes, &r));
@@ -111,6 +112,6 @@ attend_status attend_rotary_compare_sized(const attend_problem *problem, size_t 
     ATTEND_TRY(attend_watch_begin(&watched.watch, &(attend_work){.attention = 1}));
     ATTEND_TRY(judge(&p, &r, &watched.watch, &result));
     attend_watch_end(&watched.watch);
-    memcpy(comparison, &result, comparison_bytes);
+    attend_struct_write(ATTEND_STRUCT(attend_rotary_comparison), comparison, comparison_bytes, &result);
     return ATTEND_OK;
 }

@@ -1,5 +1,6 @@
 /* Contexts: which backend runs a caller's work. All else is the backend's. */
 #include "backend.h"
+#include "struct.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,10 +9,7 @@ static attend_status read_options(const attend_context_options *options, size_t 
 {
     memset(read, 0, sizeof *read);
     if (!options) return ATTEND_OK;
-    if (bytes > sizeof *read)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "options has %zu bytes, this library (%s) knows %zu", bytes,
-                           attend_version(), sizeof *read);
-    memcpy(read, options, bytes);
+    ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_context_options), "options", read, options, bytes));
     if ((unsigned)read->device > ATTEND_REFERENCE)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "device is %d, expected one of attend_device", (int)read->device);
     if (read->strict && read->device == ATTEND_AUTO)

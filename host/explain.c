@@ -2,6 +2,7 @@
 #include "arguments.h"
 #include "backend.h"
 #include "count.h"
+#include "struct.h"
 #include "turn.h"
 
 #include <inttypes.h>
@@ -82,15 +83,10 @@ attend_status attend_plan_explain_sized(const attend_plan *plan, const attend_li
     attend_explanation e;
     attend_lists known = {0};
     if (!plan) return attend_fail(ATTEND_INVALID_ARGUMENT, "plan is NULL");
-    if (!explanation) return attend_fail(ATTEND_INVALID_ARGUMENT, "explanation is NULL");
-    if (explanation_bytes > sizeof e || (lists && lists_bytes > sizeof known))
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s has %zu bytes, this library (%s) knows %zu",
-                           explanation_bytes > sizeof e ? "explanation" : "lists",
-                           explanation_bytes > sizeof e ? explanation_bytes : lists_bytes, attend_version(),
-                           explanation_bytes > sizeof e ? sizeof e : sizeof known);
-    if (lists) memcpy(&known, lists, lists_bytes);
+    ATTEND_TRY(attend_struct_check(ATTEND_STRUCT(attend_explanation), "explanation", explanation, explanation_bytes));
+    if (lists) ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_lists), "lists", &known, lists, lists_bytes));
     ATTEND_TRY(explain(plan, &known, &e));
-    memcpy(explanation, &e, explanation_bytes);
+    attend_struct_write(ATTEND_STRUCT(attend_explanation), explanation, explanation_bytes, &e);
     return ATTEND_OK;
 }
 
@@ -104,14 +100,14 @@ bool attend_plan_choice_sized(const attend_plan *plan, size_t index, attend_kern
     attend_kernel_choice found = {0};
     const attend_backend *backend = plan ? attend_backend_of_row(&index, &row) : NULL,
                          *own = plan ? plan->context->backend : NULL;
-    if (!backend || !choice || choice_bytes > sizeof found) return false;
+    if (!backend || attend_struct_check(ATTEND_STRUCT(attend_kernel_choice), "choice", choice, choice_bytes)) return false;
     found.name = row.name, found.dtype = row.dtype, found.device = row.device;
     if (backend == own)
         own->choice(plan, index, &found);
     else
         snprintf(found.reason, sizeof found.reason, "runs on %s, the context on %s", device_names[row.device],
                  device_names[own->device]);
-    memcpy(choice, &found, choice_bytes);
+    attend_struct_write(ATTEND_STRUCT(attend_kernel_choice), choice, choice_bytes, &found);
     return true;
 }
 

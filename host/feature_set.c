@@ -1,9 +1,8 @@
 /* Features as bits with names: selection, refusals, `attend info --kernels` and docs/features.md all read them here. */
 #include "feature_set.h"
-#include "status.h"
+#include "struct.h"
 
 #include <stdio.h>
-#include <string.h>
 
 static const char *const names[] = {
     "causal",       "sliding window", "chunks", "prefix",        "segments", "mask",        "block mask", "packed sequences",
@@ -47,8 +46,7 @@ uint64_t attend_features_of(const attend_problem *p)
 uint64_t attend_problem_features_sized(const attend_problem *problem, size_t problem_bytes)
 {
     attend_problem p = {0};
-    if (problem) memcpy(&p, problem, problem_bytes < sizeof p ? problem_bytes : sizeof p);
-    return attend_features_of(&p);
+    return attend_struct_read(ATTEND_STRUCT(attend_problem), "problem", &p, problem, problem_bytes) ? 0 : attend_features_of(&p);
 }
 
 void attend_features_text(uint64_t features, char *text, size_t bytes)

@@ -2,8 +2,10 @@
 #include "inspect.h"
 #include "arguments.h"
 #include "backend.h"
+#include "struct.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 static attend_status check_extent(const char *name, const char *axis, int64_t extent, int64_t least, int64_t most)
 {
@@ -34,6 +36,9 @@ static attend_status resolve_windows(attend_look *look)
     if (w->num_windows > 0 && !w->windows) return attend_fail(ATTEND_INVALID_ARGUMENT, "windows is NULL");
     for (int64_t i = 0; i < w->num_windows; i++) {
         attend_key_window window = w->windows[i];
+        char name[32];
+        snprintf(name, sizeof name, "windows[%" PRId64 "]", i);
+        ATTEND_TRY(attend_reserved_check(name, window.reserved, sizeof window.reserved));
         if (window.first > window.last)
             return attend_fail(ATTEND_INVALID_ARGUMENT,
                                "windows[%" PRId64 "] goes from %" PRId64 " to %" PRId64 ": its first key is after its last", i,
@@ -91,7 +96,7 @@ static attend_status inspect(attend_plan *plan, attend_attention_args *args, con
     const attend_problem *p = &plan->problem;
     attend_look look = {0};
     attend_inspection *w = &look.want;
-    ATTEND_TRY(attend_struct_read("inspection", w, sizeof *w, inspection, bytes));
+    ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_inspection), "inspection", w, inspection, bytes));
     ATTEND_TRY(resolve_top(&look));
     ATTEND_TRY(resolve_windows(&look));
     ATTEND_TRY(resolve_queries(p, &look));
@@ -124,7 +129,7 @@ attend_status attend_attention_inspect_sized(attend_plan *plan, const attend_att
 {
     attend_attention_args own;
     ATTEND_TRY(attend_plan_check(plan, ATTEND_ATTENTION));
-    ATTEND_TRY(attend_struct_read("args", &own, sizeof own, args, args_bytes));
+    ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_attention_args), "args", &own, args, args_bytes));
     return inspect(plan, &own, inspection, inspection_bytes);
 }
 
@@ -133,7 +138,7 @@ attend_status attend_layer_inspect_sized(attend_plan *plan, const attend_layer_a
 {
     attend_layer_args own;
     ATTEND_TRY(attend_plan_check(plan, ATTEND_LAYER));
-    ATTEND_TRY(attend_struct_read("args", &own, sizeof own, args, args_bytes));
+    ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_layer_args), "args", &own, args, args_bytes));
     if (!attend_problem_is_cross(&plan->problem) && !own.cu_seqlens_k) own.cu_seqlens_k = own.cu_seqlens_q;
     attend_attention_args attention = {.q = own.q, .k = own.k, .lse = own.lse};
     attend_side_copy(&attention, &own);

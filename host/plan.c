@@ -2,9 +2,9 @@
 #include "arguments.h"
 #include "backend.h"
 #include "count.h"
+#include "struct.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 /* Takes what the caller gave; on success *plan owns a plan, on failure it is NULL and nothing is kept. */
 static attend_status create(attend_context *context, attend_operation operation, const attend_problem *problem,
@@ -15,7 +15,7 @@ static attend_status create(attend_context *context, attend_operation operation,
     *plan = NULL;
     if (!context) return attend_fail(ATTEND_INVALID_ARGUMENT, "context is NULL");
     attend_plan made = {.context = context, .operation = operation};
-    if (options) ATTEND_TRY(attend_struct_read("options", &made.options, sizeof made.options, options, options_bytes));
+    if (options) ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_plan_options), "options", &made.options, options, options_bytes));
     ATTEND_TRY(attend_problem_resolve(problem, problem_bytes, operation, &made.problem));
     if (operation == ATTEND_LAYER)
         ATTEND_TRY(attend_layer_weights_resolve(&made.problem, weights, weights_bytes, &made.weights));
@@ -79,7 +79,7 @@ static attend_status resolve_run(const attend_plan *plan, const attend_run *run,
 {
     const size_t needed = plan->memory.run_workspace_bytes;
     *r = (attend_run){0};
-    if (run) ATTEND_TRY(attend_struct_read("run", r, sizeof *r, run, bytes));
+    if (run) ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_run), "run", r, run, bytes));
     if (r->stream && plan->context->backend->device != ATTEND_CUDA)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "stream is given, but the context is not on CUDA");
     if (!plan->options.caller_workspace) {
@@ -124,11 +124,8 @@ attend_status attend_layer_run_sized(attend_plan *plan, const attend_layer_args 
 attend_status attend_plan_memory_usage_sized(const attend_plan *plan, attend_plan_memory *memory, size_t memory_bytes)
 {
     if (!plan) return attend_fail(ATTEND_INVALID_ARGUMENT, "plan is NULL");
-    if (!memory) return attend_fail(ATTEND_INVALID_ARGUMENT, "memory is NULL");
-    if (memory_bytes > sizeof *memory)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "memory has %zu bytes, this library (%s) knows %zu", memory_bytes,
-                           attend_version(), sizeof *memory);
-    memcpy(memory, &plan->memory, memory_bytes);
+    ATTEND_TRY(attend_struct_check(ATTEND_STRUCT(attend_plan_memory), "memory", memory, memory_bytes));
+    attend_struct_write(ATTEND_STRUCT(attend_plan_memory), memory, memory_bytes, &plan->memory);
     return ATTEND_OK;
 }
 

@@ -11,15 +11,6 @@ typedef enum attend_operation { ATTEND_ATTENTION, ATTEND_LAYER, ATTEND_ROTATION 
 attend_status attend_problem_resolve(const attend_problem *problem, size_t bytes, attend_operation operation,
                                      attend_problem *resolved);
 
-/* Check a caller's tensors against a resolved problem; the copies returned have explicit strides and, for the absent
-   ones, data NULL. Lengths are not looked at: only a backend knows where they lie. */
-attend_status attend_attention_args_resolve(const attend_problem *problem, const attend_attention_args *args,
-                                            size_t bytes, attend_attention_args *resolved);
-attend_status attend_layer_args_resolve(const attend_problem *problem, const attend_layer_args *args, size_t bytes,
-                                        attend_layer_args *resolved);
-attend_status attend_layer_weights_resolve(const attend_problem *problem, const attend_layer_weights *weights,
-                                           size_t bytes, attend_layer_weights *resolved);
-
 /* The first two extents of q, k, v and out: packed sequences lie end to end in one batch entry. */
 static inline int64_t attend_tensor_batch(const attend_problem *p) { return p->packed ? 1 : p->batch; }
 static inline int64_t attend_rows_q(const attend_problem *p) { return p->packed ? p->total_q : p->seqlen_q; }

@@ -2,6 +2,7 @@
 #include "rotary.h"
 #include "arguments.h"
 #include "backend.h"
+#include "struct.h"
 
 #include <inttypes.h>
 
@@ -82,7 +83,7 @@ attend_status attend_rotary_args_resolve(const attend_problem *p, const attend_r
     static const char *const q[] = {"q", "q_out"}, *const k[] = {"k", "k_out"};
     attend_named_tensor named[9];
     int count = 0;
-    ATTEND_TRY(attend_struct_read("args", r, sizeof *r, args, bytes));
+    ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_rotary_args), "args", r, args, bytes));
     ATTEND_TRY(resolve_side(p, q, p->num_heads, &r->q, &r->q_out, named, &count));
     ATTEND_TRY(resolve_side(p, k, p->num_kv_heads, &r->k, &r->k_out, named, &count));
     if (count == 0) return attend_fail(ATTEND_INVALID_ARGUMENT, "q and k are both missing: there is nothing to turn");

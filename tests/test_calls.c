@@ -1,6 +1,5 @@
-/* Calls refuse what they cannot work with: NULL, structs of newer programs, unknown instruction sets, plans beyond memory. */
+/* Calls refuse what they cannot work with: NULL, unknown instruction sets, plans beyond memory. */
 #include "support/refusal.h"
-#include "problem.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,17 +9,6 @@
 #include <cmocka.h>
 
 static const attend_problem small = {.batch = 2, .seqlen_q = 3, .seqlen_k = 5, .num_heads = 4, .num_kv_heads = 2, .head_dim = 8};
-
-static void structs_of_other_versions(void **state)
-{
-    (void)state;
-    attend_problem p = small, r;
-    p.hidden_size = 99; /* beyond what the older caller knows: must not be read */
-    assert_int_equal(attend_problem_resolve(&p, offsetof(attend_problem, hidden_size), ATTEND_ATTENTION, &r), ATTEND_OK);
-    assert_int_equal(r.hidden_size, 0);
-    test_expect_failure(attend_problem_resolve(&p, sizeof p + 8, ATTEND_ATTENTION, &r), ATTEND_INVALID_ARGUMENT, "newer attend");
-    test_expect_failure(attend_problem_resolve(NULL, sizeof p, ATTEND_ATTENTION, &r), ATTEND_INVALID_ARGUMENT, "problem is NULL");
-}
 
 static void calls_refuse_null(void **state)
 {
@@ -34,6 +22,7 @@ static void calls_refuse_null(void **state)
     test_expect_failure(attend_attention_plan(NULL, &p, &plan), ATTEND_INVALID_ARGUMENT, "context is NULL");
     assert_null(plan);
     test_expect_failure(attend_attention_plan(NULL, &p, NULL), ATTEND_INVALID_ARGUMENT, "plan is NULL");
+    test_expect_failure(attend_rotary_compare(NULL, NULL, NULL, &(attend_rotary_comparison){.passed = false}), ATTEND_INVALID_ARGUMENT, "problem is NULL");
     test_expect_failure(attend_attention_forward(NULL, &args), ATTEND_INVALID_ARGUMENT, "plan is NULL");
     test_expect_failure(attend_plan_memory_usage(NULL, &usage), ATTEND_INVALID_ARGUMENT, "plan is NULL");
     test_expect_failure(attend_synchronize(NULL), ATTEND_INVALID_ARGUMENT, "context is NULL");
@@ -95,7 +84,6 @@ static void plans_beyond_memory_say_how_much(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(structs_of_other_versions),
         cmocka_unit_test(calls_refuse_null),
         cmocka_unit_test(questions_without_a_place_for_the_answer),
         cmocka_unit_test(an_unknown_instruction_set_is_refused),

@@ -116,7 +116,7 @@ static void the_definitions_hold_on_an_example(void **state)
     example e;
     int64_t keys[SEQLEN][3], query = 3;
     float top[SEQLEN][3], entropy[SEQLEN], mass[SEQLEN][3], distance, weights[SEQLEN], map[2][2];
-    const attend_key_window windows[] = {{-1, -1, false}, {-2, 0, false}, {0, 1, true}};
+    const attend_key_window windows[] = {{.first = -1, .last = -1}, {.first = -2}, {.last = 1, .absolute = true}};
     example_make(&e, (attend_problem){.causal = ATTEND_CAUSAL_TOP_LEFT});
     const float scores[SEQLEN] = {0, 0.69314718f, 0, 1.38629436f};
     memcpy(e.k, scores, sizeof scores);
@@ -156,7 +156,7 @@ static void a_sink_is_one_more_outcome(void **state)
     (void)state;
     example e;
     float entropy[SEQLEN], mass[SEQLEN], distance;
-    const attend_key_window all = {INT64_MIN, INT64_MAX, false};
+    const attend_key_window all = {.first = INT64_MIN, .last = INT64_MAX};
     example_make(&e, (attend_problem){.sinks = true});
     for (int j = 0; j < SEQLEN; j++) e.k[j] = 0;
     e.sink = 1.38629436f;
@@ -292,7 +292,7 @@ static void bad_requests_get_a_sentence(void **state)
     example e;
     float out[512];
     const int64_t far[] = {2, 4};
-    const attend_key_window windows[] = {{0, 0, false}, {2, 1, false}};
+    const attend_key_window windows[] = {{.first = 0}, {.first = 2, .last = 1}};
     example_make(&e, (attend_problem){0});
     const attend_tensor map = attend_tensor_4d(out, ATTEND_F32, 1, 1, 2, 2);
     const struct {

@@ -214,7 +214,7 @@ static void it_tells_of_the_way_from_nothing_to_all_and_changes_no_bit(void **st
             unsigned char *before = unwatched(&w);
             attend_context *context = watched(&seen, threads);
             attend_plan *plan = plan_of(&w, context);
-            const attend_compare_options options = {threads, look, &seen};
+            const attend_compare_options options = {.threads = threads, .progress = look, .progress_user = &seen};
             assert_int_equal(seen.calls, 0);
             if (run(&w, plan, &options)) fail_msg("%s: %s", w.s->name, attend_error_message());
             if (memcmp(before, w.out.data, out_bytes(&w))) fail_msg("%s: bits differ", w.s->name); /* all is there, unsynchronised */
@@ -241,7 +241,7 @@ static void it_stops_wherever_it_is_asked_and_goes_on_another_time(void **state)
         unsigned char *before = unwatched(&w);
         attend_context *context = watched(&seen, 1);
         attend_plan *plan = plan_of(&w, context);
-        const attend_compare_options options = {1, look, &seen};
+        const attend_compare_options options = {.threads = 1, .progress = look, .progress_user = &seen};
         assert_int_equal(run(&w, plan, &options), ATTEND_OK);
         const int calls = seen.calls; /* the last tells that all is done: nothing is left to stop */
         const int stops[] = {1, calls / 3, calls / 2, calls - 1};

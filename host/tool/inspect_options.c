@@ -49,7 +49,7 @@ static attend_status parse_region(const char *option, const char *text, attend_k
     static const struct {
         const char *name;
         attend_key_window region;
-    } known[] = {{"self", {0, 0, false}}, {"previous", {-1, -1, false}}, {"next", {1, 1, false}}, {"first", {0, 0, true}}};
+    } known[] = {{"self", {.absolute = false}}, {"previous", {.first = -1, .last = -1}}, {"next", {.first = 1, .last = 1}}, {"first", {.absolute = true}}};
     char first[REGION_NAME];
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(text, known[i].name)) {

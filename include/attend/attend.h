@@ -15,8 +15,7 @@
  *   argument and the limit. A call that fails changes nothing that it was given, but for the pointer to an object that
  *   it was to make: that becomes NULL. A run that fails midway (CANCELLED, DEVICE_ERROR, OUT_OF_MEMORY within oneDNN) leaves
  *   anything in its outputs.
- * - A field that is zero means "the usual". Structs may grow at their end: every call passes the size that its
- *   caller was compiled with, so older programs keep working.
+ * - A field that is zero means "the usual".
  * - Sizes, strides and lengths are int64_t and count elements; fields in bytes say so.
  * - The library never prints or ends the process. Two things below it can: oneDNN, where a small allocation fails while a layer is
  *   planned on a CPU, and OpenMP's run-time library, where the system refuses to start a thread for comparing or for ATTEND_REFERENCE.
@@ -27,6 +26,16 @@
  *   which chooses the order of its sums by rows, batch and layout: they repeat where problem, strides and alignment of
  *   the tensors, model of the device and version of cuBLAS are the same, and else differ within the bounds of
  *   docs/numerics.md.
+ *
+ * Programs and libraries of different releases work together. Every call passes the sizes that its caller was compiled with: the plain
+ * calls are inline functions around those that end in _sized, which bindings call, with sizes from attend_sizeof().
+ * - A struct that is passed by pointer grows at its end alone. Fields never move, and none lies in padding: structs have none, but named
+ *   `reserved` bytes, which the caller leaves zero.
+ * - A struct that lies inside others or in arrays (attend_tensor, attend_element, attend_key_window, attend_projection_work,
+ *   attend_comparison) never grows; its `reserved` bytes may get a name.
+ * - A library fills what an older caller's struct lacks with zeros, and accepts a newer caller's whose unknown fields are zero; others
+ *   are INVALID_ARGUMENT. Of a result it writes as much as the caller's struct holds, and zeros beyond what it knows. Sizes are multiples
+ *   of 8, at least that of the first release with this rule, at most 65536.
  *
  * Each part is a header of its own, which is its manual; this one includes them all but attend_cuda.h, which needs CUDA's types:
  *

@@ -12,6 +12,7 @@ extern "C" {
 /* How a comparison goes about it; zero means the usual, NULL in place of it too. */
 typedef struct attend_compare_options {
     int threads;               /* CPU threads, at most ATTEND_MAX_THREADS; 0: all */
+    int reserved;
     attend_progress *progress; /* as in attend_context_options; where it asks to stop, the comparison is left as it was */
     void *progress_user;
 } attend_compare_options;
@@ -27,6 +28,7 @@ typedef struct attend_element {
  * in the mean square than its storage dtype forces. A ratio above 1 breaks its rule. */
 typedef struct attend_comparison {
     bool passed;
+    uint8_t reserved[39];
     int64_t elements;
     double bound_ratio;          /* rule 1 on out: the worst |actual - expected| / bound */
     double quality_ratio;        /* rule 2 on out: the worst of the tensor, its heads and its tiles of 64 rows */
@@ -55,6 +57,7 @@ static inline attend_status attend_compare(const attend_problem *problem, const 
 /* A layer stage by stage, each given what the stage before it really produced, and rule 2 from end to end. */
 typedef struct attend_layer_comparison {
     bool passed;
+    uint8_t reserved[7];
     double projection_ratio[3];  /* rule 1 of Q, K and V: the dot product's bound */
     attend_comparison attention; /* of heads, given q, k and v */
     double output_ratio;         /* rule 1 of the output projection */

@@ -38,6 +38,7 @@ typedef struct attend_context_options {
      * multiples of 16 bytes is UNSUPPORTED where the plan's kernel needs them so, instead of taking the slower one that
      * attend_plan_explain() names. Dtypes and algorithms are never exchanged, strict or not. */
     bool strict;
+    uint8_t reserved[2];
     /* Of every run and inspection on the context, a whole layer too; NULL: none, at no cost. On CUDA a run with it goes slice by slice,
      * waits for each, is done when the call returns, and can be no part of a graph. */
     attend_progress *progress;

@@ -17,6 +17,7 @@ extern "C" {
 typedef struct attend_projection_work {
     int64_t rows, in, out;
     int call;            /* those of one number go into one call of the library */
+    int reserved[3];
     double flops, bytes; /* 2·rows·in·out; x, W and y once */
 } attend_projection_work;
 
@@ -24,11 +25,13 @@ typedef struct attend_projection_work {
  * what masks, block masks and segments hide besides is known to the run alone, and not taken off. Without lists every sequence
  * has its longest length; packed ones share the totals evenly. Exact up to 4 million rows, beyond from a sample of so many. */
 typedef struct attend_explanation {
-    attend_device device;
     const char *kernel;           /* the row of the table that runs */
     const char *kernel_unaligned; /* CUDA: what runs instead where rows of q, k or v do not lie at multiples of 16 bytes */
+    attend_device device;
     int tile_q, tile_k, threads;  /* 0: none. Rows of a tile are queries, with `grouped` those of all heads of a KV head */
+    int projection_count;         /* of a layer 4: Q, K, V, output; 0 for attention */
     bool grouped;
+    uint8_t reserved[3];
     int64_t shared_bytes;
     int64_t splits;         /* parts of the keys that are computed apart, then merged; 1: none */
     int64_t blocks;         /* of the grid; on a CPU the units of work that threads take */
@@ -37,7 +40,6 @@ typedef struct attend_explanation {
     double pairs, pairs_computed;                                    /* visible; and those of the tiles that hold them */
     double flops, bytes; /* of attention: 2·pairs·(head_dim + head_dim_v); its tensors once */
     /* Of a layer. */
-    int projection_count; /* 4: Q, K, V, output; 0 for attention */
     attend_projection_work projections[4];
     const char *projection_library; /* NULL for attention */
     double turn_bytes;              /* that rotary embedding and QK-norm read and write */
@@ -66,6 +68,7 @@ typedef struct attend_kernel_choice {
     attend_device device;
     attend_dtype dtype;
     bool chosen, chosen_unaligned;    /* as kernel and kernel_unaligned above */
+    uint8_t reserved[6];
     char reason[ATTEND_REASON_BYTES]; /* of a row not chosen: "takes head_dim up to 64, the problem has 128" */
 } attend_kernel_choice;
 

@@ -30,6 +30,7 @@ extern "C" {
 typedef struct attend_key_window {
     int64_t first, last;
     bool absolute;
+    uint8_t reserved[7];
 } attend_key_window;
 
 /* What is wanted. Tensors are the caller's, on the host or on the plan's device, of any strides; data NULL: not wanted.

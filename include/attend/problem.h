@@ -81,6 +81,7 @@ typedef struct attend_problem {
     attend_dtype dtype;    /* how tensors are stored; arithmetic is fp32 or better */
     attend_causal causal;
     float softmax_scale;   /* 0: 1/sqrt(head_dim) */
+    float softcap;         /* > 0: soft limit of |score| before any bias is added; 0: none */
 
     /* For a layer only; 0 in an attention problem. */
     int64_t hidden_size;         /* width of x */
@@ -88,41 +89,43 @@ typedef struct attend_problem {
     int64_t output_size;         /* width of the layer's output; 0: hidden_size */
 
     /* Who sees whom, besides causal: a key must pass every test that is asked for. */
-    bool align_bottom_right; /* causal ATTEND_CAUSAL_BOTTOM_RIGHT implies it, ATTEND_CAUSAL_TOP_LEFT excludes it */
-    bool windowed;           /* position - window_left <= j <= position + window_right; -1: no limit on that side */
-    int64_t window_left, window_right;
-    int64_t chunk;    /* > 0: only keys of the query's chunk of so many positions, chunks counted from starts_k */
-    bool left_padded; /* args bring starts_k: keys before it are padding */
-    int64_t prefix;   /* the first so many keys, counted from starts_k, are seen by all whatever causal, window and chunk say */
-    bool segments;    /* args bring segment ids; equal ids see each other */
-    int mask_axes;    /* of attend_axes: args bring a mask that varies along these; 0: none */
+    int64_t window_left, window_right; /* with windowed: position - window_left <= j <= position + window_right; -1: no limit */
+    int64_t chunk;            /* > 0: only keys of the query's chunk of so many positions, chunks counted from starts_k */
+    int64_t prefix;           /* the first so many keys, counted from starts_k, are seen by all whatever causal, window and chunk say */
     int64_t block_q, block_k; /* > 0: args bring a block_mask over blocks of so many queries by so many keys */
-    int block_axes;           /* ATTEND_PER_BATCH, ATTEND_PER_HEAD: along which the block_mask also varies */
+    /* With block_q, > 0: args bring a list of the visible key blocks of each block of queries, with at most so many indices in all, in
+     * place of the block_mask. */
+    int64_t block_list;
     /* Packed sequences: q is [1, total_q, num_heads, head_dim], k and v have total_k rows likewise, no padding between
      * sequences; args bring cu_seqlens_q and cu_seqlens_k; batch counts sequences, seqlen_q and seqlen_k are the longest. */
-    bool packed;
     int64_t total_q, total_k;
+    int mask_axes;  /* of attend_axes: args bring a mask that varies along these; 0: none */
+    int block_axes; /* ATTEND_PER_BATCH, ATTEND_PER_HEAD: along which the block_mask or the list also varies */
+    bool packed;
+    bool align_bottom_right; /* causal ATTEND_CAUSAL_BOTTOM_RIGHT implies it, ATTEND_CAUSAL_TOP_LEFT excludes it */
+    bool windowed;
+    bool left_padded; /* args bring starts_k: keys before it are padding */
+    bool segments;    /* args bring segment ids; equal ids see each other */
 
-    /* What a score is. */
-    float softcap; /* > 0: soft limit of |score| before any bias is added; 0: none */
+    /* What a score is, beside scale and softcap. */
+    bool head_scales; /* args bring a factor of the scale for each head: the reciprocal of a temperature */
+    bool sinks; /* args bring a logit for each head that takes part in softmax, and in LSE, and gives no value */
+    bool relative_bidirectional;
+    int bias_axes;      /* of attend_axes: args bring a bias that varies along these; 0: none */
     attend_alibi alibi; /* slopes: those of args, else the paper's */
     /* T5's relative bias: args bring its table; bucket(j - position) as T5 defines it (Raffel et al., arXiv:1910.10683):
      * half the buckets exact, the others logarithmic up to max_distance; bidirectional: half of them for later keys. */
     int relative_buckets; /* 0: none; else at least 2, bidirectional: a multiple of 2 and at least 4 */
     int relative_max_distance;
-    bool relative_bidirectional;
-    int bias_axes;    /* of attend_axes: args bring a bias that varies along these; 0: none */
-    bool head_scales; /* args bring a factor of the scale for each head: the reciprocal of a temperature */
-    bool sinks; /* args bring a logit for each head that takes part in softmax, and in LSE, and gives no value */
 
     /* Where a token is; of self-attention layers only. The projected Q and K are normalised, turned and stored once more; q and k
      * of attend_layer_args are what attention then reads. Angles are computed in double: no position is too far. Positions are
      * the args' or count from first_position on: within the row's sequence if packed, from starts_k if left_padded. */
     attend_rotary rotary;
+    attend_rotary_scaling rotary_scaling;
     int64_t rotary_dim; /* the first so many elements of a head turn; even, at most 512; 0: head_dim */
     int64_t first_position;
     double rotary_base; /* 0: 10000 */
-    attend_rotary_scaling rotary_scaling;
     double rotary_factor;           /* of the scaling, at least 1 */
     int64_t rotary_original_seqlen; /* that was trained on: for YaRN and Llama 3, optional for NTK */
     double rotary_low, rotary_high; /* turns within that length between which they ramp. 0: YaRN 1 and 32, Llama 3 1 and 4 */
@@ -130,9 +133,7 @@ typedef struct attend_problem {
     attend_qk_norm qk_norm;
     float qk_norm_epsilon; /* 0: 1e-6 */
     bool rotary_untruncated; /* YaRN: the ramp's ends are not rounded to whole pairs (gpt-oss) */
-    /* With block_q, > 0: args bring a list of the visible key blocks of each block of queries, with at most so many indices in all, in
-     * place of the block_mask. */
-    int64_t block_list;
+    uint8_t reserved[3];
 
     /* Absolute positions, of self-attention layers only: added to x [batch, seqlen_q, hidden_size] before Q, K and V are projected, the sum
      * stored once in the dtype; x itself stays as it is. Positions as for rotary. This is for layers that read the sum itself: the first of the
@@ -174,7 +175,7 @@ typedef enum attend_feature {
 /* "sliding window" and so on, for bit 0, 1, …; NULL past the last. */
 ATTEND_API const char *attend_feature_name(int bit);
 
-/* The features that a problem asks for; a struct that is not valid asks for whatever its fields say, NULL for none. */
+/* The features that a problem asks for; one that is not valid asks for whatever its fields say, NULL or a struct that cannot be read for none. */
 ATTEND_API uint64_t attend_problem_features_sized(const attend_problem *problem, size_t problem_bytes);
 static inline uint64_t attend_problem_features(const attend_problem *problem)
 {

@@ -35,6 +35,7 @@ typedef struct attend_rotary_args {
     const int64_t *seqlens_q, *starts_k, *cu_seqlens_q;
     /* The transposed operation: gradients of turned Q and K become those of Q and K. Without QK-norm only. */
     bool backward;
+    uint8_t reserved[7];
     attend_tensor q_norm, k_norm, q_norm_bias, k_norm_bias; /* as in attend_layer_weights */
 } attend_rotary_args;
 
@@ -55,6 +56,7 @@ static inline attend_status attend_rotary_apply(attend_context *context, const a
 /* One operand held against fp64, by both rules of docs/numerics.md; a ratio above 1 breaks its rule. */
 typedef struct attend_rotary_comparison {
     bool passed;
+    uint8_t reserved[7];
     int64_t elements;
     double bound_ratio;   /* rule 1: the worst |actual - expected| / bound */
     double quality_ratio; /* rule 2: the worst of the tensors, their heads and tiles of 64 rows */

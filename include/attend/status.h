@@ -1,6 +1,8 @@
-/* What calls return, the sentence of a failure, and the library's version. */
+/* What calls return, the sentence of a failure, the library's version, and the sizes of its structs. */
 #ifndef ATTEND_STATUS_H
 #define ATTEND_STATUS_H
+
+#include <stddef.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -32,6 +34,10 @@ ATTEND_API const char *attend_error_message(void);
 
 /* The library's own version, "0.1.0". */
 ATTEND_API const char *attend_version(void);
+
+/* Bytes that this library knows of a struct by its name, "attend_problem" and so on; 0 where it has none of that name. For bindings that
+ * write structs themselves: a field at or beyond this size is not known, one below it lies where every release has it. */
+ATTEND_API size_t attend_sizeof(const char *name);
 
 #ifdef __cplusplus
 }

@@ -59,7 +59,8 @@ static void free_all(attend_inspection *i)
 void test_inspection_make(test_inspection *t, const attend_problem *p)
 {
     const attend_key_window windows[TEST_WINDOWS] = {
-        {0, 0, false}, {-1, 1, false}, {INT64_MIN, -3, false}, {INT64_MIN, INT64_MAX, false}, {0, 3, true}};
+        {.first = 0}, {.first = -1, .last = 1}, {.first = INT64_MIN, .last = -3}, {.first = INT64_MIN, .last = INT64_MAX},
+        {.last = 3, .absolute = true}};
     int64_t rows = attend_rows_q(p);
     memset(t, 0, sizeof *t);
     memcpy(t->windows, windows, sizeof windows);
@@ -134,8 +135,9 @@ double test_inspection_check(const test_inspection *t, const attend_problem *p, 
     double worst = 0;
     attend_watch nobody = {0};
     for (int i = 0; i < TEST_WINDOWS; i++)
-        look.windows[i] = (attend_key_window){attend_clamp(t->windows[i].first, -limit, limit),
-                                              attend_clamp(t->windows[i].last, -limit, limit), t->windows[i].absolute};
+        look.windows[i] = (attend_key_window){.first = attend_clamp(t->windows[i].first, -limit, limit),
+                                              .last = attend_clamp(t->windows[i].last, -limit, limit),
+                                              .absolute = t->windows[i].absolute};
     allocate_all(&look.want, p, ATTEND_REFERENCE_F64, sizeof(double));
     allocate_all(&bounds, p, ATTEND_REFERENCE_F64, sizeof(double));
     assert_true(attend_reference_inspect(p, args, &look, &bounds, 2, &nobody));
