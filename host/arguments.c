@@ -214,7 +214,7 @@ static attend_status check_matrix(const char *name, const attend_tensor *w)
 {
     bool by_rows = (w->stride[1] == 1 || w->shape[1] == 1) && w->stride[0] >= w->shape[1];
     bool by_columns = (w->stride[0] == 1 || w->shape[0] == 1) && w->stride[1] >= w->shape[0];
-    if (!by_rows && !by_columns && w->shape[0] > 1 && w->shape[1] > 1)
+    if (!by_rows && !by_columns)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
                            "%s has strides [%" PRId64 ", %" PRId64 "]: one must be 1, the other at least the extent it steps over",
                            name, w->stride[0], w->stride[1]);
@@ -250,9 +250,7 @@ attend_status attend_layer_weights_resolve(const attend_problem *p, const attend
             return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is given, but the problem's qk_norm has no use for it", arguments[i].name);
     ATTEND_TRY(attend_expected_resolve(arguments, 13, NULL));
     for (int i = 0; i < 4; i++) ATTEND_TRY(check_matrix(arguments[i].name, arguments[i].tensor));
-    for (int i = 4; i < 8; i++)
-        if (arguments[i].tensor->data) ATTEND_TRY(attend_tensor_check_rows(arguments[i].name, arguments[i].tensor));
-    return learned ? attend_tensor_check_rows("position_table", &r->position_table) : ATTEND_OK;
+    return attend_expected_check_rows(arguments + 4, 9);
 }
 
 attend_status attend_lengths_check(const char *name, const int64_t *lengths, int64_t batch, int64_t seqlen)

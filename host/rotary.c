@@ -51,6 +51,7 @@ static attend_status resolve_rest(const attend_problem *p, attend_rotary_args *r
         if (p->qk_norm < rest[i].least)
             return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is given, but the problem's qk_norm has no use for it", rest[i].name);
         ATTEND_TRY(attend_tensor_resolve(rest[i].name, &given, ATTEND_INPUT, rest[i].dtype, rest[i].rank, rest[i].shape, rest[i].tensor));
+        if (rest[i].rank == 1) ATTEND_TRY(attend_tensor_check_rows(rest[i].name, rest[i].tensor));
         named[(*count)++] = (attend_named_tensor){rest[i].name, rest[i].tensor, ATTEND_INPUT};
     }
     return ATTEND_OK;

@@ -75,19 +75,20 @@ static attend_status check_shape(const char *name, const attend_tensor *tensor, 
     return ATTEND_OK;
 }
 
-/* Replaces all-zero strides by the row-major ones. */
-static attend_status fill_strides(const char *name, attend_tensor *tensor)
+/* Where an empty tensor lies that was given as NULL: offsets, which nobody follows, are not computed from NULL. As aligned as any kernel
+   asks for. */
+static _Alignas(64) char nowhere[64];
+
+/* Strides by which no element is reached, along an axis of extent 1 or in an empty tensor, become those of rows without gaps: whoever
+   computes with them finds what he would have put there. */
+static void settle_strides(attend_tensor *tensor)
 {
-    bool given = false;
-    for (int axis = 0; axis < tensor->rank; axis++) given |= tensor->stride[axis] != 0;
-    if (given) return ATTEND_OK;
-    int64_t stride = 1;
+    const bool empty = is_empty(tensor);
+    int64_t inside = 1;
     for (int axis = tensor->rank - 1; axis >= 0; axis--) {
-        tensor->stride[axis] = stride;
-        if (!attend_multiply(stride, tensor->shape[axis] > 0 ? tensor->shape[axis] : 1, &stride))
-            return attend_fail(ATTEND_INVALID_ARGUMENT, "%s has more elements than 64 bits can count", name);
+        if (empty || tensor->shape[axis] == 1) tensor->stride[axis] = inside;
+        if (!attend_multiply(tensor->stride[axis], tensor->shape[axis], &inside)) inside = 0;
     }
-    return ATTEND_OK;
 }
 
 /* Sorted by stride, each axis of an output must step over everything that the smaller ones span. */
@@ -115,7 +116,7 @@ static attend_status check_not_folded(const char *name, const attend_tensor *ten
 
 static attend_status check_strides(const char *name, const attend_tensor *tensor, attend_tensor_role role)
 {
-    for (int axis = 0; axis < tensor->rank; axis++)
+    for (int axis = tensor->rank - 1; axis >= 0; axis--)
         if (tensor->stride[axis] < 0)
             return attend_fail(ATTEND_INVALID_ARGUMENT, "%s has a negative stride[%d] (%" PRId64 ")", name, axis,
                                tensor->stride[axis]);
@@ -141,17 +142,17 @@ attend_status attend_tensor_resolve(const char *name, const attend_tensor *tenso
     if ((uintptr_t)tensor->data % attend_dtype_bytes(dtype))
         return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is not aligned to its %zu-byte elements", name,
                            attend_dtype_bytes(dtype));
-    ATTEND_TRY(fill_strides(name, resolved));
+    if (!tensor->data) resolved->data = nowhere;
+    settle_strides(resolved);
     return check_strides(name, resolved, role);
 }
 
 attend_status attend_tensor_check_rows(const char *name, const attend_tensor *tensor)
 {
-    int last = tensor->rank - 1;
-    if (tensor->shape[last] > 1 && tensor->stride[last] != 1)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s has last stride %" PRId64 ", but rows must be contiguous (stride 1)",
-                           name, tensor->stride[last]);
-    return ATTEND_OK;
+    const int64_t stride = tensor->stride[tensor->rank - 1];
+    if (stride == 1 || tensor->shape[tensor->rank - 1] <= 1) return ATTEND_OK;
+    return attend_fail(ATTEND_INVALID_ARGUMENT, "%s has last stride %" PRId64 ", but rows must be contiguous (stride 1)%s", name, stride,
+                       stride ? "" : "; attend_tensor_row_major() fills in strides");
 }
 
 /* Bytes that the axes stepping less than `period` span; 0 if a larger step is no multiple of the period. */

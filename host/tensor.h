@@ -18,7 +18,8 @@ bool attend_tensor_extent(const attend_tensor *tensor, uintptr_t *begin, uintptr
 
 typedef enum attend_tensor_role { ATTEND_INPUT, ATTEND_OUTPUT } attend_tensor_role;
 
-/* Checks one argument called `name` against what the problem asks for, and returns it with explicit strides. Requires
+/* Checks one argument called `name` against what the problem asks for, and returns it with strides that count along every axis, and at
+   an address even if it is empty. Requires
    dtype, rank, shape, natural alignment, no negative stride, addresses that fit, and of outputs that no two elements
    share memory. */
 attend_status attend_tensor_resolve(const char *name, const attend_tensor *tensor, attend_tensor_role role,

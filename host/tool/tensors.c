@@ -35,6 +35,7 @@ attend_status pool_tensor(pool *pool, const char *name, attend_dtype dtype, int 
         overflow |= __builtin_mul_overflow(bytes, shape[axis], &bytes);
     }
     if (overflow) return attend_file_fail(ATTEND_OUT_OF_MEMORY, "%s has more bytes than 63 bits can count", name);
+    *tensor = attend_tensor_row_major(*tensor);
     ATTEND_TRY(attend_memory_allocate(name, bytes, &tensor->data));
     memset(tensor->data, 0, (size_t)bytes);
     return pool_keep(pool, tensor->data);
@@ -89,6 +90,7 @@ static attend_status to_tensor(pool *pool, const char *path, attend_array *array
         return attend_file_fail(ATTEND_BAD_FILE, "%s has %d axes, expected at most %d", path, array->rank, ATTEND_MAX_RANK);
     *tensor = (attend_tensor){.data = array->data, .dtype = dtype, .rank = array->rank};
     memcpy(tensor->shape, array->shape, sizeof tensor->shape);
+    *tensor = attend_tensor_row_major(*tensor);
     array->data = NULL;
     return pool_keep(pool, tensor->data);
 }
