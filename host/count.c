@@ -33,16 +33,16 @@ static double keys_of(const attend_problem *p, const attend_sequence *s, int64_t
     return (double)tiles * (double)tile;
 }
 
-static void add_sequence(const attend_problem *p, const attend_sequence *s, const attend_tiling *t, int64_t step,
+/* From every so many rows, and tiles, one is looked at: at most `budget` of each. */
+static void add_sequence(const attend_problem *p, const attend_sequence *s, const attend_tiling *t, int64_t budget,
                          attend_count *count)
 {
     double pairs = 0, computed = 0;
-    int64_t sampled = 0;
+    int64_t sampled = 0, step = p->seqlen_q / budget + 1;
     for (int64_t row = step / 2; row < s->seqlen_q; row += step, sampled++) pairs += pairs_of(p, s, row);
     if (sampled) pairs *= (double)s->seqlen_q / (double)sampled;
     int64_t rows = s->seqlen_q * t->group, tiles = t->rows ? (rows + t->rows - 1) / t->rows : 0;
-    int64_t tile_step = tiles / (s->seqlen_q / step + 1) + (tiles > s->seqlen_q / step);
-    if (tile_step < 1 || step == 1) tile_step = 1;
+    const int64_t tile_step = tiles / budget + 1;
     sampled = 0;
     for (int64_t i = tile_step / 2; i < tiles; i += tile_step, sampled++) {
         int64_t first = i * t->rows, last = first + t->rows < rows ? first + t->rows - 1 : rows - 1;
@@ -53,27 +53,47 @@ static void add_sequence(const attend_problem *p, const attend_sequence *s, cons
     count->pairs_computed += (t->rows ? computed / (double)t->group : pairs) * (double)p->num_heads;
 }
 
-/* Sequence b of packed ones whose lengths nobody gave. */
-static attend_sequence even_share(const attend_problem *p, int64_t b)
+/* Of each of so many sequences. */
+static int64_t budget_of(int64_t sequences) { return (MOST_STEPS - 1) / sequences + 1; }
+
+/* So many sequences of the same lengths. */
+static void add_alike(const attend_problem *p, const attend_sequence *s, int64_t sequences, const attend_tiling *t, int64_t budget,
+                      attend_count *count)
 {
-    attend_sequence s = {0};
-    s.seqlen_q = attend_clamp(p->total_q / p->batch + (b < p->total_q % p->batch), 0, p->seqlen_q);
-    s.seqlen_k = attend_clamp(p->total_k / p->batch + (b < p->total_k % p->batch), 0, p->seqlen_k);
-    return s;
+    attend_count one = {0, 0};
+    if (sequences == 0) return;
+    add_sequence(p, s, t, budget, &one);
+    count->pairs += one.pairs * (double)sequences, count->pairs_computed += one.pairs_computed * (double)sequences;
+}
+
+/* Packed sequences whose lengths nobody gave share the totals evenly: the first so many have one row, or one key, more than the others. */
+static void add_even_shares(const attend_problem *p, const attend_tiling *t, attend_count *count)
+{
+    const int64_t more_q = p->total_q % p->batch, more_k = p->total_k % p->batch;
+    const int64_t ends[] = {more_q < more_k ? more_q : more_k, more_q < more_k ? more_k : more_q, p->batch};
+    for (int64_t i = 0, first = 0; i < 3; first = ends[i++]) {
+        attend_sequence s = {0};
+        s.seqlen_q = attend_clamp(p->total_q / p->batch + (first < more_q), 0, p->seqlen_q);
+        s.seqlen_k = attend_clamp(p->total_k / p->batch + (first < more_k), 0, p->seqlen_k);
+        add_alike(p, &s, ends[i] - first, t, budget_of(p->batch < 3 ? p->batch : 3), count);
+    }
 }
 
 attend_count attend_count_pairs(const attend_problem *p, const attend_lists *lists, const attend_tiling *tiling)
 {
     attend_count count = {0, 0};
-    const bool same = !p->packed && !lists->seqlens_q && !lists->seqlens_k && !lists->starts_k;
-    const int64_t batch = same && p->batch > 0 ? 1 : p->batch;
-    const int64_t entries = batch > 0 ? (MOST_STEPS + batch - 1) / batch : 1, step = p->seqlen_q / entries + 1;
-    for (int64_t b = 0; b < batch; b++) {
-        attend_sequence s =
-            p->packed && !(lists->cu_seqlens_q && lists->cu_seqlens_k) ? even_share(p, b) : attend_sequence_of(p, lists, b);
-        add_sequence(p, &s, tiling, step, &count);
+    if (p->batch == 0) return count;
+    if (p->packed && !(lists->cu_seqlens_q && lists->cu_seqlens_k)) {
+        add_even_shares(p, tiling, &count);
+    } else if (!p->packed && !lists->seqlens_q && !lists->seqlens_k && !lists->starts_k) {
+        const attend_sequence s = attend_sequence_of(p, lists, 0);
+        add_alike(p, &s, p->batch, tiling, budget_of(1), &count);
+    } else {
+        for (int64_t b = 0; b < p->batch; b++) {
+            const attend_sequence s = attend_sequence_of(p, lists, b);
+            add_sequence(p, &s, tiling, budget_of(p->batch), &count);
+        }
     }
-    if (same) count.pairs *= (double)p->batch, count.pairs_computed *= (double)p->batch;
     return count;
 }
 

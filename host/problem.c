@@ -184,12 +184,13 @@ static attend_status check_turns(attend_problem *p, attend_operation operation)
     return ATTEND_OK;
 }
 
-/* Whether the product of the sizes fits in 63 bits with room for 4-byte elements. */
+/* Whether the product of the sizes fits in 63 bits with room for 4-byte elements; a 0 among them lets no other grow: parts of the product
+   are computed too. */
 static bool fits(const int64_t *sizes, int count)
 {
     int64_t product = 4;
     for (int i = 0; i < count; i++)
-        if (!attend_multiply(product, sizes[i], &product)) return false;
+        if (!attend_multiply(product, sizes[i] ? sizes[i] : 1, &product)) return false;
     return true;
 }
 

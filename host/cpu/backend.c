@@ -79,9 +79,10 @@ static attend_status reserve(attend_cpu_plan *cpu, size_t *bytes)
 {
     const attend_problem *p = cpu->problem;
     const attend_cpu_kernel *kernel = cpu->context->kernel;
-    if (p->head_dim_v > INT64_MAX / 64 || times(p->batch, times(p->num_heads, p->seqlen_q)) > INT64_MAX / 2 || p->total_k > INT64_MAX / 2 ||
+    const int64_t widest = (int64_t)1 << 40; /* a row of so many floats has no room anywhere, and its multiples can be counted */
+    if (p->head_dim > widest || p->head_dim_v > widest || times(p->batch, times(p->num_heads, p->seqlen_q)) > INT64_MAX / 2 || p->total_k > INT64_MAX / 2 ||
         p->seqlen_k > INT64_MAX / 2 || times(p->batch, p->seqlen_k + ATTEND_CPU_BLOCK) > INT64_MAX / 2)
-        return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a plan of these lengths");
+        return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a plan of these sizes");
     cpu->blocking = attend_cpu_blocking_for(kernel, p, cpu->context->threads);
     cpu->way = attend_cpu_way_of(cpu);
     cpu->scratch_floats = kernel->scratch_floats(p, &cpu->blocking);
