@@ -338,6 +338,23 @@ static void callers_of_the_first_layout_are_served(void **state)
     free_given();
 }
 
+/* No input has grown yet: this one does, here. */
+static void what_an_older_caller_lacks_is_zero(void **state)
+{
+    (void)state;
+    struct {
+        attend_problem known;
+        int64_t added[2];
+    } grown;
+    attend_struct type = attend_structs[ATTEND_STRUCT_attend_problem];
+    type.bytes = sizeof grown;
+    memset(&grown, 0xff, sizeof grown);
+    assert_int_equal(attend_struct_read(&type, "problem", &grown, &problems[LAYER], sizeof problems[LAYER]),
+                     ATTEND_OK);
+    assert_memory_equal(&grown.known, &problems[LAYER], sizeof grown.known);
+    assert_true(grown.added[0] == 0 && grown.added[1] == 0);
+}
+
 static void newer_callers_are_served_where_they_use_nothing_new(void **state)
 {
     (void)state;
@@ -412,6 +429,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sizes_are_known_by_name),
         cmocka_unit_test(callers_of_the_first_layout_are_served),
+        cmocka_unit_test(what_an_older_caller_lacks_is_zero),
         cmocka_unit_test(newer_callers_are_served_where_they_use_nothing_new),
         cmocka_unit_test(newer_callers_are_refused_where_they_use_what_is_new),
         cmocka_unit_test(reserved_fields_are_zero),
