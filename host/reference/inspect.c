@@ -5,7 +5,6 @@
 #include "reference.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdlib.h>
 
 static const double epsilon = 0x1p-24;
@@ -163,7 +162,7 @@ static void finish(const work *w, int64_t b)
             room > 0 ? (w->distance_bound + mean * w->weight_bound_sum) / room + epsilon * mean : 0);
 }
 
-static bool one_head(work *w, int64_t b, int64_t head)
+static bool one_head(work *w, int64_t b, int64_t head, bool tells)
 {
     const attend_problem *p = w->problem;
     const attend_attention_args *a = w->args;
@@ -176,31 +175,41 @@ static bool one_head(work *w, int64_t b, int64_t head)
     for (int64_t t = 0; t < tiles; t++) w->map[t] = w->map_bound[t] = 0;
     for (int64_t row = 0; row < attend_rows_of(p, &w->sequence) && attend_watch_goes_on(w->watch); row++) {
         one_row(w, row);
-        attend_watch_count(w->watch, 1, omp_get_thread_num() == 0);
+        attend_watch_count(w->watch, 1, tells);
     }
     finish(w, b);
     attend_reference_keys_free(&w->keys);
     return true;
 }
 
+typedef struct heads_job {
+    work work; /* of every thread, but for its memory */
+    int64_t scratch, tiles;
+    bool incomplete;
+} heads_job;
+
+static void take_head(void *job, int64_t i, int thread, double *memory)
+{
+    heads_job *j = job;
+    work w = j->work;
+    if (!attend_watch_goes_on(w.watch)) return;
+    w.q = memory, w.scratch = w.q + w.problem->head_dim, w.weight_bound = w.scratch + j->scratch;
+    w.map = w.weight_bound + w.problem->seqlen_k, w.map_bound = w.map + j->tiles;
+    if (!one_head(&w, i / w.problem->num_heads, i % w.problem->num_heads, thread == 0))
+        __atomic_store_n(&j->incomplete, true, __ATOMIC_RELAXED);
+}
+
 bool attend_reference_inspect(const attend_problem *p, const attend_attention_args *args, const attend_look *look,
                               const attend_inspection *bounds, int threads, attend_watch *watch)
 {
-    int64_t tiles = look->want.map.data ? look->want.map.shape[2] * look->want.map.shape[3] : 0, n = p->seqlen_k;
-    int64_t scratch = attend_reference_scratch(p, n), heads = p->batch * p->num_heads;
-    bool complete = true;
+    const attend_tensor *map = &look->want.map;
+    const int64_t n = p->seqlen_k, heads = p->batch * p->num_heads;
+    heads_job job = {.work = {.problem = p, .args = args, .look = look, .bounds = bounds, .watch = watch},
+                     .scratch = attend_reference_scratch(p, n),
+                     .tiles = map->data ? map->shape[2] * map->shape[3] : 0};
+    const double nanoseconds = 4.0 * (double)(heads * p->seqlen_q) * (double)n * (double)p->head_dim;
     attend_watch_stage(watch, watch->work.attention, attend_tensor_batch(p) * attend_rows_q(p) * p->num_heads);
-#pragma omp parallel num_threads(threads) reduction(&& : complete)
-    {
-        double *memory = malloc((size_t)(p->head_dim + scratch + n + 2 * tiles) * sizeof(double));
-        work w = {.problem = p, .args = args, .look = look, .bounds = bounds, .watch = watch, .q = memory};
-        complete = memory != NULL;
-        w.scratch = w.q + p->head_dim, w.weight_bound = w.scratch + scratch, w.map = w.weight_bound + n,
-        w.map_bound = w.map + tiles;
-#pragma omp for schedule(dynamic, 1)
-        for (int64_t i = 0; i < heads; i++)
-            if (memory && attend_watch_goes_on(watch)) complete = one_head(&w, i / p->num_heads, i % p->num_heads) && complete;
-        free(memory);
-    }
-    return complete;
+    return attend_reference_spread(threads, heads, nanoseconds, p->head_dim + job.scratch + n + 2 * job.tiles,
+                                   take_head, &job) &&
+           !job.incomplete;
 }

@@ -3,7 +3,6 @@
 #include "reference.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdlib.h>
 
 /* W as doubles, transposed: [in][out], and its bias. */
@@ -58,24 +57,32 @@ static void one_token(const matrix *m, const attend_tensor *x, int64_t token, at
     }
 }
 
+typedef struct tokens_job {
+    const matrix *m;
+    const attend_tensor *x;
+    attend_dtype dtype;
+    attend_watch *watch;
+    const attend_reference_projection *y;
+} tokens_job;
+
+static void take_token(void *job, int64_t token, int thread, double *memory)
+{
+    const tokens_job *j = job;
+    if (!attend_watch_goes_on(j->watch)) return;
+    one_token(j->m, j->x, token, j->dtype, memory, j->y);
+    attend_watch_count(j->watch, 1, thread == 0);
+}
+
 bool attend_reference_project(const attend_tensor *x, const attend_tensor *weight, const attend_tensor *bias,
                               attend_dtype dtype, int threads, attend_watch *watch, const attend_reference_projection *y)
 {
     matrix m;
-    bool complete = load_matrix(&m, weight, bias);
-    int64_t tokens = complete ? x->shape[0] * x->shape[1] : 0;
-#pragma omp parallel num_threads(threads) reduction(&& : complete)
-    {
-        double *memory = malloc((size_t)(3 * m.out) * sizeof(double));
-        complete = complete && memory;
-#pragma omp for schedule(static)
-        for (int64_t t = 0; t < tokens; t++) {
-            if (!memory || !attend_watch_goes_on(watch)) continue;
-            one_token(&m, x, t, dtype, memory, y);
-            attend_watch_count(watch, 1, omp_get_thread_num() == 0);
-        }
-        free(memory);
-    }
+    tokens_job job = {&m, x, dtype, watch, y};
+    const int64_t tokens = x->shape[0] * x->shape[1];
+    const bool complete =
+        load_matrix(&m, weight, bias) &&
+        attend_reference_spread(threads, tokens, 2.0 * (double)tokens * (double)m.in * (double)m.out,
+                                3 * m.out, take_token, &job);
     free(m.w), free(m.bias);
     return complete;
 }

@@ -66,6 +66,13 @@ struct attend_look;
 bool attend_reference_inspect(const attend_problem *problem, const attend_attention_args *args, const struct attend_look *look,
                               const attend_inspection *bounds, int threads, attend_watch *watch);
 
+/* Calls body(job, i, thread, memory) for every i in [0, count) on at most so many threads, each with so many
+   doubles of its own; 0 is who calls. nanoseconds: about what one thread takes. False: no memory or no
+   threads. */
+typedef void attend_reference_body(void *job, int64_t index, int thread, double *memory);
+bool attend_reference_spread(int threads, int64_t count, double nanoseconds, int64_t doubles,
+                             attend_reference_body *body, void *job);
+
 /* Rows of a whole problem, computed by `threads` threads and handed to take() as they are done, from those threads, one call
    a row, with its place in the tensors. Rows past a query length come as zeros. args: resolved, on the host. False where
    memory lacks. Here and below, once the watch was asked to stop nothing more is computed. */

@@ -2,15 +2,13 @@
 #include "reference.h"
 #include "../problem.h"
 
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* One thread's memory: a query, scratch, and the five arrays of a row. */
-static double *worker_memory(const attend_problem *p)
+static int64_t worker_doubles(const attend_problem *p)
 {
-    int64_t doubles = p->head_dim + attend_reference_scratch(p, p->seqlen_k) + 5 * p->head_dim_v;
-    return malloc((size_t)doubles * sizeof(double));
+    return p->head_dim + attend_reference_scratch(p, p->seqlen_k) + 5 * p->head_dim_v;
 }
 
 static void one_row(const attend_reference_keys *keys, int64_t h, int64_t i, double *memory, attend_reference_take *take, void *job)
@@ -28,26 +26,35 @@ static void one_row(const attend_reference_keys *keys, int64_t h, int64_t i, dou
     take(job, b, h, place, &row);
 }
 
+/* The rows of one KV head. */
+typedef struct rows_job {
+    attend_reference_keys keys;
+    int64_t first_head, queries;
+    attend_watch *watch;
+    attend_reference_take *take;
+    void *job;
+} rows_job;
+
+static void take_row(void *job, int64_t r, int thread, double *memory)
+{
+    const rows_job *j = job;
+    if (!attend_watch_goes_on(j->watch)) return;
+    one_row(&j->keys, j->first_head + r / j->queries, r % j->queries, memory, j->take, j->job);
+    attend_watch_count(j->watch, 1, thread == 0);
+}
+
 static bool one_kv_head(const attend_problem *p, const attend_attention_args *args, int64_t b, int64_t kv_head, int threads,
                         attend_watch *watch, attend_reference_take *take, void *job)
 {
-    attend_reference_keys keys;
-    bool complete = true;
-    if (!attend_reference_keys_load(&keys, p, args, b, kv_head)) return false;
-    int64_t group = p->num_heads / p->num_kv_heads, queries = p->packed ? keys.seqlen_q : p->seqlen_q, rows = group * queries;
-#pragma omp parallel num_threads(threads) reduction(&& : complete)
-    {
-        double *memory = worker_memory(p);
-        complete = memory != NULL;
-#pragma omp for schedule(dynamic, 8)
-        for (int64_t r = 0; r < rows; r++) {
-            if (!memory || !attend_watch_goes_on(watch)) continue;
-            one_row(&keys, kv_head * group + r / queries, r % queries, memory, take, job);
-            attend_watch_count(watch, 1, omp_get_thread_num() == 0);
-        }
-        free(memory);
-    }
-    attend_reference_keys_free(&keys);
+    rows_job j = {.watch = watch, .take = take, .job = job};
+    if (!attend_reference_keys_load(&j.keys, p, args, b, kv_head)) return false;
+    const int64_t group = p->num_heads / p->num_kv_heads;
+    j.first_head = kv_head * group, j.queries = p->packed ? j.keys.seqlen_q : p->seqlen_q;
+    const double work =
+        4.0 * (double)(group * j.queries) * (double)p->seqlen_k * (double)(p->head_dim + p->head_dim_v);
+    const bool complete =
+        attend_reference_spread(threads, group * j.queries, work, worker_doubles(p), take_row, &j);
+    attend_reference_keys_free(&j.keys);
     return complete;
 }
 

@@ -78,25 +78,31 @@ static void turn_stored(const attend_reference_rotation *t, const attend_turning
     for (int64_t c = 0; c < d; c++) attend_store(&side->to, to + c, y[c]);
 }
 
-bool attend_reference_turn_tensor(const attend_reference_rotation *t, const attend_places *places, const attend_turning *side, int threads)
+typedef struct turn_job {
+    const attend_reference_rotation *turn;
+    const attend_places *places;
+    const attend_turning *side;
+} turn_job;
+
+static void turn_token(void *job, int64_t n, int thread, double *y)
 {
-    const attend_tensor *from = &side->from, *to = &side->to;
-    int64_t rows = from->shape[1], tokens = from->shape[0] * rows;
-    bool complete = true;
-#pragma omp parallel num_threads(threads) reduction(&& : complete)
-    {
-        double *y = malloc((size_t)from->shape[3] * sizeof *y);
-        complete = y != NULL;
-#pragma omp for schedule(static)
-        for (int64_t n = 0; n < tokens; n++) {
-            int64_t b = n / rows, i = n % rows;
-            if (!y || !attend_is_there(places, b, i)) continue;
-            int64_t position = attend_place(places, b, i);
-            for (int64_t h = 0; h < from->shape[2]; h++)
-                turn_stored(t, side, position, b * from->stride[0] + i * from->stride[1] + h * from->stride[2],
-                            b * to->stride[0] + i * to->stride[1] + h * to->stride[2], y);
-        }
-        free(y);
-    }
-    return complete;
+    const turn_job *j = job;
+    const attend_tensor *from = &j->side->from, *to = &j->side->to;
+    const int64_t b = n / from->shape[1], i = n % from->shape[1];
+    (void)thread;
+    if (!attend_is_there(j->places, b, i)) return;
+    const int64_t position = attend_place(j->places, b, i);
+    for (int64_t h = 0; h < from->shape[2]; h++)
+        turn_stored(j->turn, j->side, position,
+                    b * from->stride[0] + i * from->stride[1] + h * from->stride[2],
+                    b * to->stride[0] + i * to->stride[1] + h * to->stride[2], y);
+}
+
+bool attend_reference_turn_tensor(const attend_reference_rotation *t, const attend_places *places,
+                                  const attend_turning *side, int threads)
+{
+    const int64_t *n = side->from.shape, tokens = n[0] * n[1];
+    turn_job job = {t, places, side};
+    return attend_reference_spread(threads, tokens, 20.0 * (double)(tokens * n[2]) * (double)n[3], n[3],
+                                   turn_token, &job);
 }

@@ -17,8 +17,8 @@
  *   anything in its outputs.
  * - A field that is zero means "the usual".
  * - Sizes, strides and lengths are int64_t and count elements; fields in bytes say so.
- * - The library never prints or ends the process. Two things below it can: oneDNN, where a small allocation fails while a layer is
- *   planned on a CPU, and OpenMP's run-time library, where the system refuses to start a thread for comparing or for ATTEND_REFERENCE.
+ * - The library never prints or ends the process. One thing below it can: oneDNN, where a small allocation fails while a
+ *   layer is planned on a CPU.
  * - A context and its plans serve one thread at a time, which may have any number of runs in flight (run.h). Different
  *   contexts are independent.
  * - Results are deterministic: the same run gives the same bits every time. On a CPU, and in attention on CUDA, a
