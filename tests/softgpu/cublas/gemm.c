@@ -51,6 +51,7 @@ typedef struct gemm_task {
     bool half_sums, wide; /* accumulate in fp16; in double */
     bool narrow_parts;    /* parts of a sum are rounded to C's type */
     int64_t parts;        /* of the sum over k, one after the other */
+    workspace_claim claim;
 } gemm_task;
 
 static bool combine(const gemm *call, gemm_task *task, cudaDataType *scale)
@@ -273,6 +274,7 @@ static cudaError_t run(sg_device *device, void *argument)
     const gemm_task *task = argument;
     const gemm *g = &task->call;
     double alpha, beta;
+    if (!workspace_is_still(&task->claim, g->what)) return cudaErrorIllegalAddress;
     if (!scalar_read(&task->alpha, g->what, &alpha) || !scalar_read(&task->beta, g->what, &beta))
         return cudaErrorIllegalAddress;
     buffers buffer = {malloc((size_t)(g->m * g->k * 8) + 1), malloc((size_t)(g->k * g->n * 8) + 1),
@@ -315,5 +317,8 @@ cublasStatus_t gemm_submit(cublasHandle_t handle, const gemm *call)
     task.alpha = scalar_take(handle, call->alpha, scale);
     task.beta = scalar_take(handle, call->beta, scale);
     if (!call->c.address) return CUBLAS_STATUS_INVALID_VALUE;
-    return handle_enqueue(handle, call->what, run, &task, sizeof task);
+    status = handle_claim_workspace(handle, call->what, &task.claim);
+    if (status == CUBLAS_STATUS_SUCCESS) status = handle_enqueue(handle, call->what, run, &task, sizeof task);
+    const cublasStatus_t released = handle_release_workspace(handle, &task.claim);
+    return status == CUBLAS_STATUS_SUCCESS ? released : status;
 }

@@ -1,6 +1,8 @@
-/* Handles: creating, destroying, and their settings. The settings have no effect but the ones cuBLAS documents: pointer
-   mode, stream, math mode. Workspace and SM targets are kept and returned, since the device in software needs neither. */
+/* Handles: creating, destroying, their settings and workspaces. The settings have no effect but the ones cuBLAS documents: pointer
+   mode, stream, math mode. SM targets are kept and returned, since the device in software needs none. */
 #include "handle.h"
+
+#include "scalar.h"
 
 #include <cuda_runtime_api.h>
 #include <stdlib.h>
@@ -43,6 +45,63 @@ cublasStatus_t handle_enqueue(cublasHandle_t handle, const char *what, softgpu_w
     return softgpu_stream_enqueue(handle->stream, what, work, argument, bytes) == cudaSuccess
                ? CUBLAS_STATUS_SUCCESS
                : CUBLAS_STATUS_EXECUTION_FAILED;
+}
+
+/* ---- workspaces ---- */
+
+typedef struct claiming {
+    workspace_claim claim;
+    const char *what;
+} claiming;
+
+static cudaError_t leave_number(sg_device *device, void *argument)
+{
+    const claiming *c = argument;
+    (void)device;
+    for (int end = 0; end < 2; end++) {
+        void *to;
+        if (!device_write(c->what, "workspace", c->claim.workspace + (end ? c->claim.bytes - 8 : 0), 8, &to)) return cudaErrorIllegalAddress;
+        memcpy(to, &c->claim.number, 8);
+    }
+    return cudaSuccess;
+}
+
+bool workspace_is_still(const workspace_claim *claim, const char *what)
+{
+    for (int end = 0; end < 2 && claim->workspace; end++) {
+        const void *there;
+        if (!device_read(what, "workspace", claim->workspace + (end ? claim->bytes - 8 : 0), 8, &there)) return false;
+        if (!memcmp(there, &claim->number, 8)) continue;
+        sg_finding("race", "%s: the workspace at %p was written meanwhile, by another call on another stream perhaps", what, (void *)claim->workspace);
+        return false;
+    }
+    return true;
+}
+
+enum { GRAPH_WORKSPACE = 1 << 16 };
+
+cublasStatus_t handle_claim_workspace(cublasHandle_t handle, const char *what, workspace_claim *claim)
+{
+    static uint64_t numbers;
+    enum cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    cudaError_t error = cudaSuccess;
+    *claim = (workspace_claim){handle->workspace, handle->workspace_bytes, __atomic_add_fetch(&numbers, 1, __ATOMIC_RELAXED)};
+    if (!claim->workspace) {
+        error = cudaStreamIsCapturing(handle->stream, &status);
+        if (error == cudaSuccess && status == cudaStreamCaptureStatusNone) return CUBLAS_STATUS_SUCCESS;
+        if (error == cudaSuccess) error = cudaMallocAsync((void **)&claim->workspace, GRAPH_WORKSPACE, handle->stream);
+        claim->bytes = GRAPH_WORKSPACE;
+    }
+    const claiming first = {*claim, what};
+    if (error == cudaSuccess && claim->bytes >= 8) error = softgpu_stream_enqueue(handle->stream, what, leave_number, &first, sizeof first);
+    if (claim->bytes < 8) claim->workspace = NULL;
+    return error == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
+}
+
+cublasStatus_t handle_release_workspace(cublasHandle_t handle, const workspace_claim *claim)
+{
+    if (!claim->workspace || claim->workspace == handle->workspace) return CUBLAS_STATUS_SUCCESS;
+    return cudaFreeAsync(claim->workspace, handle->stream) == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }
 
 cublasStatus_t handle_wait_for_result(cublasHandle_t handle)

@@ -112,6 +112,33 @@ static void gemm_misaligned(int planted)
     CHECK(cudaFree(on_device));
 }
 
+/* Products on two streams in one workspace: wrong unless the second stream waits. Many, since the order of streams is drawn. */
+static void gemm_workspace(int planted)
+{
+    cublasHandle_t handle;
+    cudaStream_t streams[2];
+    cudaEvent_t done;
+    char *workspace;
+    const float one = 1, zero = 0;
+    float *a = device_array(16 * 16, 0.0f), *c[] = {device_array(16 * 16, 0.0f), device_array(16 * 16, 0.0f)};
+    CHECK(cudaMalloc(&workspace, 4096));
+    CHECK(cudaDeviceSynchronize());
+    CHECK(cudaEventCreate(&done));
+    if (cublasCreate(&handle) != CUBLAS_STATUS_SUCCESS) std::exit(3);
+    for (cudaStream_t &stream : streams) CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    for (int i = 0; i < 16; i++) {
+        if (!planted && i > 0) CHECK(cudaStreamWaitEvent(streams[i % 2], done));
+        (void)cublasSetStream(handle, streams[i % 2]);
+        (void)cublasSetWorkspace(handle, workspace, 4096);
+        (void)cublasSgemm(handle, CUBLAS_OP_N, CUBLAS_OP_N, 16, 16, 16, &one, a, 16, a, 16, &zero, c[i % 2], 16);
+        CHECK(cudaEventRecord(done, streams[i % 2]));
+    }
+    finish();
+    if (cublasDestroy(handle) != CUBLAS_STATUS_SUCCESS) std::exit(3);
+    for (float *array : {a, c[0], c[1]}) CHECK(cudaFree(array));
+    CHECK(cudaFree(workspace));
+}
+
 static void gemm_too_deep(int planted) { gemm(planted, 16 + planted, true); }
 static void gemm_of_unwritten(int planted) { gemm(planted, 16, !planted); }
 
@@ -125,5 +152,6 @@ const planted_case planted_host[] = {
     {"gemm_too_deep", gemm_too_deep},
     {"gemm_of_unwritten", gemm_of_unwritten},
     {"gemm_misaligned", gemm_misaligned},
+    {"gemm_workspace", gemm_workspace},
     {NULL, NULL},
 };

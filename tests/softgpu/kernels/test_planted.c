@@ -24,6 +24,7 @@ static const struct {
     {"gemm_too_deep", "out of bounds"},
     {"gemm_of_unwritten", "uninitialised"},
     {"gemm_misaligned", "misaligned"},
+    {"gemm_workspace", "race"},
 };
 
 static const char *const sources[] = {"planted_memory.cu", "planted_races.cu", "planted_barriers.cu", "planted_copies.cu", "planted_hopper.cu"};
