@@ -4,17 +4,17 @@
 
 #include <stdlib.h>
 
-attend_status attend_gpu_reserve_place(attend_plan *plan, attend_gpu_arena *workspace)
+attend_status attend_gpu_reserve_place(attend_plan *plan, attend_gpu_arenas *arenas)
 {
     attend_gpu_plan *own = plan->state;
     const attend_problem *p = &plan->problem;
     bool on_host;
     if (!p->absolute) return ATTEND_OK;
-    attend_gpu_reserve_tensor(workspace, &own->placed, p->dtype, 3, (int64_t[]){attend_tensor_batch(p), attend_rows_q(p), p->hidden_size});
-    attend_gpu_reserve(workspace, (void **)&own->waves, attend_wave_count(p), sizeof *own->waves);
+    attend_gpu_reserve_tensor(&arenas->run, &own->placed, p->dtype, 3, (int64_t[]){attend_tensor_batch(p), attend_rows_q(p), p->hidden_size});
+    attend_gpu_reserve(&arenas->constants, (void **)&own->waves, attend_wave_count(p), sizeof *own->waves);
     own->table = plan->weights.position_table;
     ATTEND_TRY(attend_gpu_is_on_host(own->gpu, "position_table", own->table.data, &on_host));
-    if (on_host) attend_gpu_reserve_tensor(workspace, &own->table, p->dtype, 2, (int64_t[]){p->max_positions, p->hidden_size});
+    if (on_host) attend_gpu_reserve_tensor(&arenas->constants, &own->table, p->dtype, 2, (int64_t[]){p->max_positions, p->hidden_size});
     return ATTEND_OK;
 }
 

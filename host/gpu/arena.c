@@ -38,10 +38,33 @@ void attend_gpu_reserve_tensor(attend_gpu_arena *arena, attend_tensor *tensor, a
     attend_gpu_reserve(arena, &tensor->data, elements, element);
 }
 
+void attend_gpu_reserve_within(attend_gpu_arena *arena, void **slot, void *const *other, int64_t bytes)
+{
+    int i = 0;
+    while (i < arena->count && arena->slots[i] != other) i++;
+    if (arena->count == ATTEND_GPU_SLOTS || i == arena->count) {
+        arena->overflow = true;
+        return;
+    }
+    arena->slots[arena->count] = slot;
+    arena->offsets[arena->count++] = arena->offsets[i] + (size_t)bytes;
+}
+
+attend_status attend_gpu_arena_check(const attend_gpu_arena *arena)
+{
+    return arena->overflow ? attend_fail(ATTEND_OUT_OF_MEMORY, "the plan needs more bytes than 63 bits can count") : ATTEND_OK;
+}
+
+void attend_gpu_arena_place(const attend_gpu_arena *arena, void *memory, const void *owner, void *copy)
+{
+    for (int i = 0; i < arena->count; i++)
+        *(void **)((char *)copy + ((const char *)arena->slots[i] - (const char *)owner)) = (char *)memory + arena->offsets[i];
+}
+
 attend_status attend_gpu_arena_allocate(attend_gpu_arena *arena, void **memory)
 {
     *memory = NULL;
-    if (arena->overflow) return attend_fail(ATTEND_OUT_OF_MEMORY, "the plan needs more bytes than 63 bits can count");
+    ATTEND_TRY(attend_gpu_arena_check(arena));
     if (arena->bytes == 0) return ATTEND_OK;
     attend_status status = attend_gpu_check(cudaMalloc(memory, arena->bytes), "cudaMalloc of a plan's memory");
     if (status) {

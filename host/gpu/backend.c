@@ -24,7 +24,7 @@ static int64_t partial_bytes(const attend_kernel_row *row, const attend_problem 
     return row->partial_bytes ? row->partial_bytes(p) : 0;
 }
 
-static void reserve_attention(attend_plan *plan, attend_gpu_arena *staging)
+static void reserve_attention_staging(attend_plan *plan, attend_gpu_arena *staging)
 {
     attend_gpu_plan *own = plan->state;
     const attend_problem *p = &plan->problem;
@@ -35,31 +35,47 @@ static void reserve_attention(attend_plan *plan, attend_gpu_arena *staging)
     attend_gpu_reserve_tensor(staging, &own->out, p->dtype, 4, (int64_t[]){batch, rows_q, p->num_heads, p->head_dim_v});
 }
 
+/* Where runs bring their workspace, cuBLAS's is part of it; else it is the context's, which plans share. */
+static attend_status allocate(attend_plan *plan, attend_gpu_arenas *arenas)
+{
+    attend_gpu_plan *own = plan->state;
+    const bool callers = plan->options.caller_workspace;
+    own->blas_workspace = own->gpu->blas_workspace;
+    if (callers && plan->operation == ATTEND_LAYER)
+        attend_gpu_reserve(&arenas->run, &own->blas_workspace, (int64_t)own->gpu->blas_workspace_bytes, 1);
+    own->run_memory = arenas->run;
+    if (callers) ATTEND_TRY(attend_gpu_arena_check(&arenas->run));
+    else ATTEND_TRY(attend_gpu_arena_allocate(&arenas->run, &own->workspace));
+    if (callers || own->gpu->device_tensors_only) arenas->staging.bytes = 0;
+    ATTEND_TRY(attend_gpu_arena_allocate(&arenas->constants, &own->constants));
+    ATTEND_TRY(attend_gpu_arena_allocate(&arenas->staging, &own->staging));
+    plan->memory = (attend_plan_memory){sizeof *own, arenas->constants.bytes, arenas->staging.bytes, 0};
+    *(callers ? &plan->memory.run_workspace_bytes : &plan->memory.device_workspace_bytes) += arenas->run.bytes;
+    return ATTEND_OK;
+}
+
 static attend_status create(attend_plan *plan)
 {
     attend_gpu_plan *own = plan->state;
     const attend_problem *p = &plan->problem;
-    attend_gpu_arena workspace = {0}, staging = {0};
+    attend_gpu_arenas arenas = {0};
     ATTEND_TRY(choose_kernels(plan));
-    attend_gpu_reserve_sides(plan, &workspace, &staging);
+    attend_gpu_reserve_sides(plan, &arenas);
     int64_t partial = partial_bytes(own->row, p), partial_any = partial_bytes(own->row_any, p);
-    attend_gpu_reserve(&workspace, (void **)&own->partials, partial > partial_any ? partial : partial_any, 1);
-    attend_gpu_reserve_tensor(&staging, &own->lse, ATTEND_F32, 3, (int64_t[]){attend_tensor_batch(p), p->num_heads, attend_rows_q(p)});
+    attend_gpu_reserve(&arenas.run, (void **)&own->partials, partial > partial_any ? partial : partial_any, 1);
+    attend_gpu_reserve_tensor(&arenas.staging, &own->lse, ATTEND_F32, 3, (int64_t[]){attend_tensor_batch(p), p->num_heads, attend_rows_q(p)});
     if (plan->operation == ATTEND_LAYER)
-        ATTEND_TRY(attend_gpu_layer_reserve(plan, &workspace, &staging));
+        ATTEND_TRY(attend_gpu_layer_reserve(plan, &arenas));
     else
-        reserve_attention(plan, &staging);
-    if (own->gpu->device_tensors_only) staging.bytes = 0;
-    ATTEND_TRY(attend_gpu_arena_allocate(&workspace, &own->workspace));
-    ATTEND_TRY(attend_gpu_arena_allocate(&staging, &own->staging));
-    plan->memory = (attend_plan_memory){sizeof *own, workspace.bytes, staging.bytes, 0};
+        reserve_attention_staging(plan, &arenas.staging);
+    ATTEND_TRY(allocate(plan, &arenas));
     ATTEND_TRY(attend_gpu_create_sides(plan));
     return plan->operation == ATTEND_LAYER ? attend_gpu_layer_create(plan) : ATTEND_OK;
 }
 
 static void free_plan(attend_gpu_plan *own)
 {
-    cudaStreamSynchronize(own->gpu->stream);
+    if (own->constants) cudaFree(own->constants);
     if (own->workspace) cudaFree(own->workspace);
     if (own->staging) cudaFree(own->staging);
     free(own);
@@ -68,7 +84,6 @@ static void free_plan(attend_gpu_plan *own)
 static attend_status plan_create(attend_plan *plan)
 {
     attend_gpu_context *gpu = plan->context->state;
-    if (plan->options.caller_workspace) return attend_fail(ATTEND_UNSUPPORTED, "caller_workspace is set, but plans on CUDA keep their own workspace");
     ATTEND_TRY(attend_gpu_enter(gpu));
     attend_gpu_plan *own = calloc(1, sizeof *own);
     attend_status status = ATTEND_OK;
@@ -78,7 +93,10 @@ static attend_status plan_create(attend_plan *plan)
         attend_range_begin("attend: plan");
         status = create(plan);
         attend_range_end();
-        if (status) free_plan(own);
+        if (status) {
+            cudaStreamSynchronize(gpu->stream);
+            free_plan(own);
+        }
     } else {
         status = attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a plan");
     }
@@ -91,38 +109,65 @@ static void plan_destroy(attend_plan *plan)
     attend_gpu_plan *own = plan->state;
     const attend_gpu_context *gpu = own->gpu;
     bool entered = attend_gpu_enter(gpu) == ATTEND_OK;
+    attend_gpu_wait_for_all(gpu);
     free_plan(own);
     if (entered) attend_gpu_leave(gpu);
 }
 
-static attend_status check_run(const attend_run *run)
+/* ---- runs ---- */
+
+attend_status attend_gpu_run_begin(attend_plan *plan, const attend_run *brought, attend_gpu_run *run)
 {
-    if (!run->stream) return ATTEND_OK;
-    return attend_fail(ATTEND_UNSUPPORTED, "stream is given, but runs on CUDA take the context's stream; attend_context_set_stream() sets it");
+    attend_gpu_plan *own = plan->state;
+    const bool callers = plan->options.caller_workspace, blas = plan->operation == ATTEND_LAYER;
+    attend_gpu_stream **const last[2] = {callers ? NULL : &own->last, callers || !blas ? NULL : &own->gpu->blas_last};
+    bool on_host;
+    run->on = NULL, run->gpu = *own->gpu, run->own = *own, run->plan = *plan;
+    run->own.gpu = &run->gpu, run->plan.state = &run->own;
+    if (brought->stream) run->gpu.stream = brought->stream;
+    if (callers) {
+        ATTEND_TRY(attend_gpu_is_on_host(own->gpu, "workspace", brought->workspace, &on_host));
+        if (on_host) return attend_fail(ATTEND_INVALID_ARGUMENT, "workspace lies on the host");
+        attend_gpu_arena_place(&own->run_memory, brought->workspace, own, &run->own);
+    }
+    ATTEND_TRY(attend_gpu_begin_work(own->gpu, run->gpu.stream, last, &run->on));
+    if (!blas) return ATTEND_OK;
+    /* cuBLAS forgets its workspace with every stream that it is told. */
+    ATTEND_TRY(attend_gpu_check_blas(&run->gpu, run->gpu.cublas.set_stream(run->gpu.blas, run->gpu.stream), "cublasSetStream"));
+    return attend_gpu_check_blas(
+        &run->gpu, run->gpu.cublas.set_workspace(run->gpu.blas, run->own.blas_workspace, run->gpu.blas_workspace_bytes),
+        "cublasSetWorkspace");
+}
+
+attend_status attend_gpu_run_end(const attend_plan *plan, const attend_gpu_run *run)
+{
+    return attend_gpu_end_work(((const attend_gpu_plan *)plan->state)->gpu, run->on);
+}
+
+/* One run of either operation: on the context's device, in order, whatever comes of it. */
+static attend_status forward(attend_plan *plan, const char *name, const attend_attention_args *attention, const attend_layer_args *layer,
+                             const attend_run *brought)
+{
+    const attend_gpu_context *gpu = ((attend_gpu_plan *)plan->state)->gpu;
+    attend_gpu_run run;
+    ATTEND_TRY(attend_gpu_enter(gpu));
+    attend_range_begin(name);
+    attend_status status = attend_gpu_run_begin(plan, brought, &run);
+    if (!status) status = attention ? attend_gpu_attention_forward(&run.plan, attention) : attend_gpu_layer_forward(&run.plan, layer);
+    attend_status ended = attend_gpu_run_end(plan, &run);
+    attend_range_end();
+    attend_gpu_leave(gpu);
+    return status ? status : ended;
 }
 
 static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args, const attend_run *run)
 {
-    const attend_gpu_plan *own = plan->state;
-    ATTEND_TRY(check_run(run));
-    ATTEND_TRY(attend_gpu_enter(own->gpu));
-    attend_range_begin("attend: attention");
-    attend_status status = attend_gpu_attention_forward(plan, args);
-    attend_range_end();
-    attend_gpu_leave(own->gpu);
-    return status;
+    return forward(plan, "attend: attention", args, NULL, run);
 }
 
 static attend_status layer_forward(attend_plan *plan, const attend_layer_args *args, const attend_run *run)
 {
-    const attend_gpu_plan *own = plan->state;
-    ATTEND_TRY(check_run(run));
-    ATTEND_TRY(attend_gpu_enter(own->gpu));
-    attend_range_begin("attend: layer");
-    attend_status status = attend_gpu_layer_forward(plan, args);
-    attend_range_end();
-    attend_gpu_leave(own->gpu);
-    return status;
+    return forward(plan, "attend: layer", NULL, args, run);
 }
 
 static bool kernel(size_t index, attend_kernel_info *info)

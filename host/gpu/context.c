@@ -1,4 +1,4 @@
-/* A CUDA context: one device, one stream, one cuBLAS handle with a workspace of its own. */
+/* A CUDA context: one device, one stream of its own, one cuBLAS handle with a workspace of its own. */
 #include "gpu.h"
 
 #include <attend/attend_cuda.h>
@@ -45,17 +45,6 @@ static attend_status read_properties(attend_gpu_context *gpu, attend_context *co
     return ATTEND_OK;
 }
 
-/* cuBLAS forgets its workspace with every change of stream. */
-static attend_status use_stream(attend_gpu_context *gpu, cudaStream_t stream)
-{
-    ATTEND_TRY(attend_gpu_check_blas(gpu, gpu->cublas.set_stream(gpu->blas, stream), "cublasSetStream"));
-    ATTEND_TRY(attend_gpu_check_blas(
-        gpu, gpu->cublas.set_workspace(gpu->blas, gpu->blas_workspace, gpu->blas_workspace_bytes),
-        "cublasSetWorkspace"));
-    gpu->stream = stream;
-    return ATTEND_OK;
-}
-
 static attend_status load_blas(attend_gpu_context *gpu)
 {
     char why[512];
@@ -71,23 +60,24 @@ static attend_status open_device(const attend_context_options *options, attend_g
     gpu->strict = options->strict;
     gpu->watch = &context->watch;
     gpu->blas_workspace_bytes = (size_t)(gpu->architecture >= 90 ? 32 : 4) << 20; /* what cuBLAS would take itself */
-    ATTEND_TRY(attend_gpu_check(cudaStreamCreateWithFlags(&gpu->own_stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags"));
+    ATTEND_TRY(attend_gpu_check(cudaStreamCreateWithFlags(&gpu->own.handle, cudaStreamNonBlocking), "cudaStreamCreateWithFlags"));
+    ATTEND_TRY(attend_gpu_check(cudaEventCreateWithFlags(&gpu->own.done, cudaEventDisableTiming), "cudaEventCreateWithFlags"));
+    gpu->stream = gpu->own.handle;
     ATTEND_TRY(attend_gpu_check(cudaMalloc(&gpu->blas_workspace, gpu->blas_workspace_bytes), "cudaMalloc of cuBLAS's workspace"));
     ATTEND_TRY(attend_gpu_check_blas(gpu, gpu->cublas.create(&gpu->blas), "cublasCreate"));
     /* fp32 stays fp32: TF32 is never implied, and parts of a sum are not rounded to 16 bits before they are
        added. */
     const cublasMath_t mode =
         (cublasMath_t)(CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION);
-    ATTEND_TRY(attend_gpu_check_blas(gpu, gpu->cublas.set_math_mode(gpu->blas, mode), "cublasSetMathMode"));
-    return use_stream(gpu, gpu->own_stream);
+    return attend_gpu_check_blas(gpu, gpu->cublas.set_math_mode(gpu->blas, mode), "cublasSetMathMode");
 }
 
 static void close_device(attend_gpu_context *gpu)
 {
-    if (gpu->own_stream) cudaStreamSynchronize(gpu->stream);
+    if (gpu->own.handle) attend_gpu_wait_for_all(gpu);
     if (gpu->blas) gpu->cublas.destroy(gpu->blas);
     if (gpu->blas_workspace) cudaFree(gpu->blas_workspace);
-    if (gpu->own_stream) cudaStreamDestroy(gpu->own_stream);
+    attend_gpu_forget_streams(gpu);
 }
 
 attend_status attend_gpu_context_create(const attend_context_options *options, attend_context *context)
@@ -123,7 +113,7 @@ attend_status attend_gpu_synchronize(attend_context *context)
 {
     const attend_gpu_context *gpu = context->state;
     ATTEND_TRY(attend_gpu_enter(gpu));
-    attend_status status = attend_gpu_check(cudaStreamSynchronize(gpu->stream), "cudaStreamSynchronize");
+    attend_status status = attend_gpu_wait_for_all(gpu);
     attend_gpu_leave(gpu);
     return status;
 }
@@ -138,14 +128,8 @@ static attend_status check_is_cuda(const attend_context *context)
 attend_status attend_context_set_stream(attend_context *context, cudaStream_t stream)
 {
     ATTEND_TRY(check_is_cuda(context));
-    attend_gpu_context *gpu = context->state;
-    ATTEND_TRY(attend_gpu_enter(gpu));
-    cudaStream_t before = gpu->stream;
-    attend_status status = use_stream(gpu, stream);
-    if (status && gpu->cublas.set_stream(gpu->blas, before) == CUBLAS_STATUS_SUCCESS)
-        gpu->cublas.set_workspace(gpu->blas, gpu->blas_workspace, gpu->blas_workspace_bytes);
-    attend_gpu_leave(gpu);
-    return status;
+    ((attend_gpu_context *)context->state)->stream = stream;
+    return ATTEND_OK;
 }
 
 attend_status attend_context_stream(const attend_context *context, cudaStream_t *stream)

@@ -9,6 +9,13 @@
 
 #include <cuda.h>
 
+/* A stream that a context was given work on, and the event recorded behind all of it. */
+typedef struct attend_gpu_stream {
+    struct attend_gpu_stream *next;
+    cudaStream_t handle;
+    cudaEvent_t done;
+} attend_gpu_stream;
+
 typedef struct attend_gpu_context {
     int device, architecture;
     CUcontext primary; /* of the device */
@@ -17,10 +24,12 @@ typedef struct attend_gpu_context {
     int multiprocessors;
     bool device_tensors_only, strict;
     attend_watch *watch; /* the context's */
-    cudaStream_t own_stream, stream;
+    attend_gpu_stream own;           /* always there; the callers' streams follow it */
+    cudaStream_t stream;             /* of runs that name none */
     attend_blas cublas;
     cublasHandle_t blas;
-    void *blas_workspace; /* cuBLAS allocates nothing itself, so its calls can be captured in graphs */
+    void *blas_workspace;            /* cuBLAS allocates nothing itself, so its calls can be captured in graphs */
+    attend_gpu_stream *blas_last;    /* where that was used last; NULL: nowhere */
     size_t blas_workspace_bytes;
 } attend_gpu_context;
 
@@ -43,6 +52,16 @@ attend_status attend_gpu_open_primary(attend_gpu_context *gpu);
 attend_status attend_gpu_enter(const attend_gpu_context *gpu);
 void attend_gpu_leave(const attend_gpu_context *gpu);
 
+/* ---- order ---- */
+
+/* Before work is enqueued on a stream: it waits for the work that used the same memory, where each `last` was (NULL: shares nothing), and
+ * these become *on, which goes to attend_gpu_end_work(). In a capture nothing is waited for, and *on is NULL. */
+attend_status attend_gpu_begin_work(attend_gpu_context *gpu, cudaStream_t stream, attend_gpu_stream **const last[2], attend_gpu_stream **on);
+attend_status attend_gpu_end_work(const attend_gpu_context *gpu, const attend_gpu_stream *on);
+/* The host waits for all work on all streams; the first failure on the way. */
+attend_status attend_gpu_wait_for_all(const attend_gpu_context *gpu);
+void attend_gpu_forget_streams(attend_gpu_context *gpu);
+
 /* ---- memory of a plan: sizes first, then one allocation ---- */
 
 enum { ATTEND_GPU_SLOTS = 48 };
@@ -55,6 +74,11 @@ typedef struct attend_gpu_arena {
     size_t offsets[ATTEND_GPU_SLOTS];
 } attend_gpu_arena;
 
+/* What a plan holds: constants, written while it is made; what a run writes; copies of what lies on the host. */
+typedef struct attend_gpu_arenas {
+    attend_gpu_arena constants, run, staging;
+} attend_gpu_arenas;
+
 /* Room for `elements` of `bytes` each; *slot gets its address from attend_gpu_arena_allocate(). */
 void attend_gpu_reserve(attend_gpu_arena *arena, void **slot, int64_t elements, size_t bytes);
 /* The same for a tensor without gaps but those that align its rows to 16 bytes; sets its shape and strides. */
@@ -62,7 +86,12 @@ void attend_gpu_reserve_tensor(attend_gpu_arena *arena, attend_tensor *tensor, a
                                const int64_t *shape);
 /* So many elements and those up to the next multiple of 16 bytes, where the next row begins. */
 int64_t attend_gpu_whole_rows(int64_t elements, size_t bytes);
+/* A slot within another one's room, so many bytes behind its begin. */
+void attend_gpu_reserve_within(attend_gpu_arena *arena, void **slot, void *const *other, int64_t bytes);
+attend_status attend_gpu_arena_check(const attend_gpu_arena *arena);
 attend_status attend_gpu_arena_allocate(attend_gpu_arena *arena, void **memory);
+/* Sets the slots, which lie in `owner`, in a copy of it: to their places in another memory. */
+void attend_gpu_arena_place(const attend_gpu_arena *arena, void *memory, const void *owner, void *copy);
 
 /* ---- tensors wherever they lie ---- */
 
@@ -91,7 +120,7 @@ typedef struct attend_gpu_sides {
     attend_ids *key_ids;
 } attend_gpu_sides;
 
-void attend_gpu_reserve_sides(attend_plan *plan, attend_gpu_arena *workspace, attend_gpu_arena *staging);
+void attend_gpu_reserve_sides(attend_plan *plan, attend_gpu_arenas *arenas);
 attend_status attend_gpu_create_sides(attend_plan *plan);
 /* Lists and side tensors as the kernels read them: the caller's on the device, or copies of the host's. */
 attend_status attend_gpu_take_sides(const attend_plan *plan, attend_attention_args *use);
@@ -145,7 +174,10 @@ typedef struct attend_gpu_plan {
     attend_gpu_context *gpu;
     const attend_kernel_row *row, *row_any; /* for aligned tensors, for others */
     bool forced;                            /* row is what ATTEND_KERNEL says */
-    void *workspace, *staging;
+    void *constants, *workspace, *staging;
+    attend_gpu_arena run_memory;        /* what the workspace holds: all that a run writes, but for staging */
+    attend_gpu_stream *last;            /* where it was used last; NULL: nowhere, or the caller brings it */
+    void *blas_workspace;               /* the context's, or within a workspace that the caller brings */
     float *partials;                    /* of rows whose keys are split */
     attend_tensor q, k, v, out, lse; /* of attention: staging; of a layer: the projected Q, K, V and the heads' output */
     attend_gpu_sides sides;
@@ -156,26 +188,38 @@ typedef struct attend_gpu_plan {
     attend_gpu_layer layer;
 } attend_gpu_plan;
 
+/* A run's own view of its plan: copies whose stream and workspace are the run's. */
+typedef struct attend_gpu_run {
+    attend_gpu_context gpu;
+    attend_gpu_plan own;
+    attend_plan plan;
+    attend_gpu_stream *on;
+} attend_gpu_run;
+
+/* Between the two, the work of one run is enqueued through run->plan. It ends whether or not that succeeded. */
+attend_status attend_gpu_run_begin(attend_plan *plan, const attend_run *brought, attend_gpu_run *run);
+attend_status attend_gpu_run_end(const attend_plan *plan, const attend_gpu_run *run);
+
 /* Runs attention on device tensors; lengths are the caller's. */
 attend_status attend_gpu_attention(const attend_plan *plan, const attend_attention_args *on_device);
 attend_status attend_gpu_attention_forward(attend_plan *plan, const attend_attention_args *args);
 
 attend_status attend_gpu_inspect(attend_plan *plan, const attend_attention_args *args, const attend_look *look);
 
-/* Adds a layer's part to the two arenas of a plan; then, once they are allocated, uploads and wires it. */
-attend_status attend_gpu_layer_reserve(attend_plan *plan, attend_gpu_arena *workspace, attend_gpu_arena *staging);
+/* Adds a layer's part to the arenas of a plan; then, once they are allocated, uploads and wires it. */
+attend_status attend_gpu_layer_reserve(attend_plan *plan, attend_gpu_arenas *arenas);
 attend_status attend_gpu_layer_create(attend_plan *plan);
 attend_status attend_gpu_layer_forward(attend_plan *plan, const attend_layer_args *args);
 
 /* Rotary embedding and QK-norm of a layer; running it is nothing where the problem has neither. */
-attend_status attend_gpu_reserve_turn(attend_plan *plan, attend_gpu_arena *workspace, attend_gpu_arena *staging);
+attend_status attend_gpu_reserve_turn(attend_plan *plan, attend_gpu_arenas *arenas);
 attend_status attend_gpu_create_turn(attend_plan *plan);
 attend_status attend_gpu_turn(const attend_plan *plan, const attend_attention_args *attention, const attend_tensor *positions);
 /* The same for Q and K that a caller brings. */
 attend_status attend_gpu_rotary(attend_context *context, const attend_problem *problem, const attend_rotary_args *args);
 
 /* Absolute positions of a layer that has them: x becomes `placed`. */
-attend_status attend_gpu_reserve_place(attend_plan *plan, attend_gpu_arena *workspace);
+attend_status attend_gpu_reserve_place(attend_plan *plan, attend_gpu_arenas *arenas);
 attend_status attend_gpu_create_place(attend_plan *plan);
 attend_status attend_gpu_place(const attend_plan *plan, const attend_layer_args *args, const attend_attention_args *attention, attend_tensor *x);
 

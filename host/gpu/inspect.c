@@ -11,7 +11,7 @@ typedef struct looking {
     attend_tensor staging[OUTPUTS];
     cudaStream_t stream;
     int64_t *queries;
-    void *memory;
+    void *memory, *workspace;
 } looking;
 
 static attend_tensor *output(attend_inspection *w, int index)
@@ -66,7 +66,7 @@ static attend_status launch(void *job, int64_t first, int64_t count)
     return attend_gpu_check(attend_inspect_blocks(&l->kernel, count, l->stream), "cudaLaunchKernel of inspect_rows");
 }
 
-static attend_status run(const attend_plan *plan, const attend_attention_args *args, const attend_look *look, looking *l)
+static attend_status look_at(const attend_plan *plan, const attend_attention_args *args, const attend_look *look, looking *l)
 {
     const attend_gpu_plan *own = plan->state;
     const attend_gpu_context *gpu = own->gpu;
@@ -94,16 +94,33 @@ static attend_status run(const attend_plan *plan, const attend_attention_args *a
     return ATTEND_OK;
 }
 
+/* The plan's lists and staging are used as in a run; where runs bring their workspace, the inspection brings one. */
+static attend_status look_in_workspace(attend_plan *plan, const attend_attention_args *args, const attend_look *look, looking *l)
+{
+    const attend_gpu_plan *own = plan->state;
+    const attend_run brought = {.workspace = l->workspace};
+    attend_gpu_run run;
+    attend_status status = attend_gpu_run_begin(plan, &brought, &run);
+    if (!status) status = look_at(&run.plan, args, look, l);
+    attend_status ended = attend_gpu_run_end(plan, &run);
+    if (!status) status = ended;
+    attend_status waited = attend_gpu_check(cudaStreamSynchronize(own->gpu->stream), "cudaStreamSynchronize");
+    return status ? status : waited;
+}
+
 attend_status attend_gpu_inspect(attend_plan *plan, const attend_attention_args *args, const attend_look *look)
 {
     const attend_gpu_plan *own = plan->state;
     looking l = {0};
     ATTEND_TRY(attend_gpu_enter(own->gpu));
     attend_range_begin("attend: inspect");
-    attend_status status = run(plan, args, look, &l);
-    attend_status waited = attend_gpu_check(cudaStreamSynchronize(own->gpu->stream), "cudaStreamSynchronize");
+    attend_status status = ATTEND_OK;
+    if (plan->memory.run_workspace_bytes)
+        status = attend_gpu_check(cudaMalloc(&l.workspace, plan->memory.run_workspace_bytes), "cudaMalloc of an inspection's workspace");
+    if (!status) status = look_in_workspace(plan, args, look, &l);
     if (l.memory) cudaFree(l.memory);
+    if (l.workspace) cudaFree(l.workspace);
     attend_range_end();
     attend_gpu_leave(own->gpu);
-    return status ? status : waited;
+    return status;
 }

@@ -3,6 +3,7 @@
 #include "gpu.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- planning ---- */
 
@@ -16,8 +17,16 @@ static bool is_row_major(const attend_tensor *w)
     return (w->stride[1] == 1 || w->shape[1] == 1) && (w->stride[0] >= w->shape[1] || w->shape[0] == 1);
 }
 
+/* [batch, seqlen, heads, dim] from head `first` on of a wider tensor, within the wider one's room. */
+static void slice_heads(attend_gpu_arena *arena, attend_tensor *slice, attend_tensor *wide, int64_t first, int64_t heads)
+{
+    *slice = *wide;
+    slice->shape[2] = heads;
+    attend_gpu_reserve_within(arena, &slice->data, &wide->data, first * wide->stride[2] * (int64_t)attend_dtype_bytes(wide->dtype));
+}
+
 /* Q, K and V lie side by side, rows of one matrix, where they have one length and one width: then one call writes them. */
-static void reserve_heads(attend_plan *plan, attend_gpu_arena *workspace)
+static void reserve_heads(attend_plan *plan, attend_gpu_arena *run)
 {
     attend_gpu_plan *own = plan->state;
     const attend_problem *p = &plan->problem;
@@ -27,8 +36,16 @@ static void reserve_heads(attend_plan *plan, attend_gpu_arena *workspace)
     const int64_t heads[] = {all_together ? h + 2 * h_kv : h, kv_together ? 2 * h_kv : h_kv, h_kv};
     const int64_t rows[] = {attend_rows_q(p), attend_rows_k(p), attend_rows_k(p)}, dim[] = {p->head_dim, p->head_dim, p->head_dim_v};
     for (int j = 0; j < 3; j++)
-        if (first[j]) attend_gpu_reserve_tensor(workspace, first[j], p->dtype, 4, (int64_t[]){attend_tensor_batch(p), rows[j], heads[j], dim[j]});
-    attend_gpu_reserve(workspace, &own->out.data, attend_tensor_batch(p) * attend_rows_q(p) * h * p->head_dim_v, attend_dtype_bytes(p->dtype));
+        if (first[j]) attend_gpu_reserve_tensor(run, first[j], p->dtype, 4, (int64_t[]){attend_tensor_batch(p), rows[j], heads[j], dim[j]});
+    if (all_together) slice_heads(run, &own->k, &own->q, h, 2 * h_kv);
+    if (kv_together) slice_heads(run, &own->v, &own->k, h_kv, h_kv);
+    own->q.shape[2] = h;
+    own->k.shape[2] = h_kv;
+    /* Without gaps, for the output projection. */
+    own->out = attend_tensor_4d(NULL, p->dtype, attend_tensor_batch(p), attend_rows_q(p), h, p->head_dim_v);
+    const int64_t row = h * p->head_dim_v, strides[] = {attend_rows_q(p) * row, row, p->head_dim_v, 1};
+    memcpy(own->out.stride, strides, sizeof strides);
+    attend_gpu_reserve(run, &own->out.data, attend_tensor_batch(p) * attend_rows_q(p) * row, attend_dtype_bytes(p->dtype));
 }
 
 /* Copies of weights whose heads lie side by side in Y are rows of one matrix: a single product makes all of
@@ -42,7 +59,7 @@ static bool is_copied_together(const attend_plan *plan, const bool *on_host, int
 }
 
 /* A copy keeps the orientation; its lines begin at multiples of 16 bytes. */
-static void reserve_weights(attend_plan *plan, const bool *on_host, attend_gpu_arena *workspace)
+static void reserve_weights(attend_plan *plan, const bool *on_host, attend_gpu_arena *constants)
 {
     attend_gpu_layer *layer = &((attend_gpu_plan *)plan->state)->layer;
     const size_t element = attend_dtype_bytes(plan->problem.dtype);
@@ -55,23 +72,23 @@ static void reserve_weights(attend_plan *plan, const bool *on_host, attend_gpu_a
             rows += weight_of(&plan->weights, end)->shape[0];
         const int64_t line = attend_gpu_whole_rows(by_rows ? first->shape[1] : rows, element);
         int64_t elements = 0;
-        if (!attend_multiply(by_rows ? rows : first->shape[1], line, &elements)) workspace->overflow = true;
+        if (!attend_multiply(by_rows ? rows : first->shape[1], line, &elements)) constants->overflow = true;
         for (int i = j; i < end; i++) {
             layer->weights[i] = *weight_of(&plan->weights, i);
             layer->weights[i].stride[0] = by_rows ? line : 1;
             layer->weights[i].stride[1] = by_rows ? 1 : line;
             layer->follows[i] = i > j;
         }
-        if (on_host[j]) attend_gpu_reserve(workspace, &layer->weights[j].data, elements, element);
+        if (on_host[j]) attend_gpu_reserve(constants, &layer->weights[j].data, elements, element);
     }
     for (int j = 0; j < 4; j++) {
         const attend_tensor *b = bias_of(&plan->weights, j);
         layer->biases[j] = *b;
         layer->biases[j].stride[0] = 1;
-        if (b->data && on_host[4 + j]) attend_gpu_reserve(workspace, &layer->biases[j].data, b->shape[0], attend_dtype_bytes(b->dtype));
+        if (b->data && on_host[4 + j]) attend_gpu_reserve(constants, &layer->biases[j].data, b->shape[0], attend_dtype_bytes(b->dtype));
         if (layer->weights[j].shape[0] > most) most = layer->weights[j].shape[0];
     }
-    attend_gpu_reserve(workspace, &layer->zeros, most, sizeof(float));
+    attend_gpu_reserve(constants, &layer->zeros, most, sizeof(float));
 }
 
 static attend_status find_weights(const attend_plan *plan, bool *on_host)
@@ -84,48 +101,26 @@ static attend_status find_weights(const attend_plan *plan, bool *on_host)
     return ATTEND_OK;
 }
 
-attend_status attend_gpu_layer_reserve(attend_plan *plan, attend_gpu_arena *workspace, attend_gpu_arena *staging)
+attend_status attend_gpu_layer_reserve(attend_plan *plan, attend_gpu_arenas *arenas)
 {
     attend_gpu_plan *own = plan->state;
     attend_gpu_layer *layer = &own->layer;
     const attend_problem *p = &plan->problem;
     bool on_host[8];
     ATTEND_TRY(find_weights(plan, on_host));
-    reserve_heads(plan, workspace);
-    ATTEND_TRY(attend_gpu_reserve_turn(plan, workspace, staging));
-    ATTEND_TRY(attend_gpu_reserve_place(plan, workspace));
-    reserve_weights(plan, on_host, workspace);
+    reserve_heads(plan, &arenas->run);
+    ATTEND_TRY(attend_gpu_reserve_turn(plan, arenas));
+    ATTEND_TRY(attend_gpu_reserve_place(plan, arenas));
+    reserve_weights(plan, on_host, &arenas->constants);
     int64_t batch = attend_tensor_batch(p);
-    attend_gpu_reserve_tensor(staging, &layer->x, p->dtype, 3, (int64_t[]){batch, attend_rows_q(p), p->hidden_size});
+    attend_gpu_reserve_tensor(&arenas->staging, &layer->x, p->dtype, 3, (int64_t[]){batch, attend_rows_q(p), p->hidden_size});
     if (attend_problem_is_cross(p))
-        attend_gpu_reserve_tensor(staging, &layer->context, p->dtype, 3, (int64_t[]){batch, attend_rows_k(p), p->context_hidden_size});
-    attend_gpu_reserve_tensor(staging, &layer->out, p->dtype, 3, (int64_t[]){batch, attend_rows_q(p), p->output_size});
+        attend_gpu_reserve_tensor(&arenas->staging, &layer->context, p->dtype, 3, (int64_t[]){batch, attend_rows_k(p), p->context_hidden_size});
+    attend_gpu_reserve_tensor(&arenas->staging, &layer->out, p->dtype, 3, (int64_t[]){batch, attend_rows_q(p), p->output_size});
     return ATTEND_OK;
 }
 
 /* ---- wiring, once memory is there ---- */
-
-/* [batch, seqlen, heads, dim] from head `first` on of a wider tensor. */
-static attend_tensor slice_heads(const attend_tensor *from, int64_t first, int64_t heads)
-{
-    attend_tensor t = *from;
-    t.data = (char *)t.data + (size_t)(first * t.stride[2]) * attend_dtype_bytes(t.dtype);
-    t.shape[2] = heads;
-    return t;
-}
-
-static void place_heads(attend_plan *plan)
-{
-    attend_gpu_plan *own = plan->state;
-    const attend_problem *p = &plan->problem;
-    int64_t h = p->num_heads, h_kv = p->num_kv_heads, row = h * p->head_dim_v;
-    if (p->head_dim == p->head_dim_v && !attend_problem_is_cross(p)) own->k = slice_heads(&own->q, h, 2 * h_kv);
-    if (p->head_dim == p->head_dim_v) own->v = slice_heads(&own->k, h_kv, h_kv);
-    own->q.shape[2] = h;
-    own->k.shape[2] = h_kv;
-    own->out = attend_tensor_4d(own->out.data, p->dtype, attend_tensor_batch(p), attend_rows_q(p), h, p->head_dim_v);
-    own->out.stride[0] = attend_rows_q(p) * row, own->out.stride[1] = row, own->out.stride[2] = p->head_dim_v, own->out.stride[3] = 1;
-}
 
 /* A matrix by columns is the transpose of one by rows; then its long lines are the last axis, as copies want them. */
 static attend_tensor long_lines(const attend_tensor *w)
@@ -206,7 +201,6 @@ attend_status attend_gpu_layer_create(attend_plan *plan)
     const int64_t heads[] = {p->num_heads, p->num_kv_heads, p->num_kv_heads, 1};
     int64_t zeros = 1;
     layer->aligned = true;
-    place_heads(plan);
     for (int j = 0; j < 4; j++) {
         if (layer->follows[j]) place_after(&layer->weights[j - 1], &layer->weights[j]);
         ATTEND_TRY(upload(gpu, &layer->weights[j], weight_of(&plan->weights, j)));
@@ -232,7 +226,7 @@ static attend_status take_rows(const attend_gpu_context *gpu, const char *name, 
     ATTEND_TRY(attend_gpu_take_input(gpu, name, given, staging, use));
     if (use->stride[1] >= use->shape[2] || use->shape[1] <= 1) return ATTEND_OK;
     if (!staging->data)
-        return attend_fail(ATTEND_UNSUPPORTED, "%s has overlapping rows, which needs the staging that device_tensors_only leaves out", name);
+        return attend_fail(ATTEND_UNSUPPORTED, "%s has overlapping rows, which needs the staging that device_tensors_only and caller_workspace leave out", name);
     *use = *staging;
     return attend_gpu_copy(gpu, staging, given, cudaMemcpyDefault);
 }

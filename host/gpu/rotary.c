@@ -118,10 +118,14 @@ static attend_status run(const attend_gpu_context *gpu, const attend_problem *p,
 
 attend_status attend_gpu_rotary(attend_context *context, const attend_problem *p, const attend_rotary_args *args)
 {
-    const attend_gpu_context *gpu = context->state;
+    attend_gpu_context *gpu = context->state;
+    attend_gpu_stream **const shares_nothing[2] = {NULL, NULL}, *on;
     turning t = {0};
     ATTEND_TRY(attend_gpu_enter(gpu));
-    attend_status status = run(gpu, p, args, &t);
+    attend_status status = attend_gpu_begin_work(gpu, gpu->stream, shares_nothing, &on);
+    if (!status) status = run(gpu, p, args, &t);
+    attend_status ended = attend_gpu_end_work(gpu, on);
+    if (!status) status = ended;
     if (t.any_on_host) {
         attend_status waited = attend_gpu_check(cudaStreamSynchronize(gpu->stream), "cudaStreamSynchronize");
         if (!status) status = waited;

@@ -11,21 +11,21 @@ static void held_shape(const attend_side_shape *e, int64_t shape[ATTEND_MAX_RANK
     for (int i = 0; i < e->rank; i++) shape[i] = e->varies[i] ? e->shape[i] : 1;
 }
 
-void attend_gpu_reserve_sides(attend_plan *plan, attend_gpu_arena *workspace, attend_gpu_arena *staging)
+void attend_gpu_reserve_sides(attend_plan *plan, attend_gpu_arenas *arenas)
 {
     attend_gpu_sides *sides = &((attend_gpu_plan *)plan->state)->sides;
     const attend_problem *p = &plan->problem;
     int64_t **const lists[] = {&sides->seqlens_q, &sides->seqlens_k, &sides->starts_k, &sides->cu_seqlens_q, &sides->cu_seqlens_k};
-    for (int i = 0; i < 5; i++) attend_gpu_reserve(workspace, (void **)lists[i], p->batch + 1, sizeof(int64_t));
-    attend_gpu_reserve(workspace, (void **)&sides->relative_buckets, attend_relative_distances(p), sizeof(int32_t));
+    for (int i = 0; i < 5; i++) attend_gpu_reserve(&arenas->run, (void **)lists[i], p->batch + 1, sizeof(int64_t));
+    attend_gpu_reserve(&arenas->constants, (void **)&sides->relative_buckets, attend_relative_distances(p), sizeof(int32_t));
     int64_t id_blocks = 0;
-    if (p->segments && !attend_multiply(attend_tensor_batch(p), attend_id_blocks(attend_rows_k(p)), &id_blocks)) workspace->overflow = true;
-    attend_gpu_reserve(workspace, (void **)&sides->key_ids, id_blocks, sizeof(attend_ids));
+    if (p->segments && !attend_multiply(attend_tensor_batch(p), attend_id_blocks(attend_rows_k(p)), &id_blocks)) arenas->run.overflow = true;
+    attend_gpu_reserve(&arenas->run, (void **)&sides->key_ids, id_blocks, sizeof(attend_ids));
     for (int i = 0; i < ATTEND_SIDE_TENSORS; i++) {
         attend_side_shape e = attend_side_expected(p, (attend_side)i);
         int64_t shape[ATTEND_MAX_RANK];
         held_shape(&e, shape);
-        if (e.rank) attend_gpu_reserve_tensor(staging, &sides->tensors[i], i == ATTEND_SIDE_BLOCK_OFFSETS ? ATTEND_I64 : ATTEND_F32, e.rank, shape);
+        if (e.rank) attend_gpu_reserve_tensor(&arenas->staging, &sides->tensors[i], i == ATTEND_SIDE_BLOCK_OFFSETS ? ATTEND_I64 : ATTEND_F32, e.rank, shape);
     }
 }
 

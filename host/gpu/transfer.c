@@ -79,9 +79,10 @@ attend_status attend_gpu_copy(const attend_gpu_context *gpu, const attend_tensor
 
 /* ---- arguments ---- */
 
-static attend_status refuse_host(const char *name)
+static attend_status refuse_host(const attend_gpu_context *gpu, const char *name)
 {
-    return attend_fail(ATTEND_INVALID_ARGUMENT, "%s lies on the host, but the context was made with device_tensors_only", name);
+    return attend_fail(ATTEND_INVALID_ARGUMENT, "%s lies on the host, but the %s", name,
+                       gpu->device_tensors_only ? "context was made with device_tensors_only" : "plan was made with caller_workspace");
 }
 
 attend_status attend_gpu_take_input(const attend_gpu_context *gpu, const char *name, const attend_tensor *given,
@@ -91,7 +92,7 @@ attend_status attend_gpu_take_input(const attend_gpu_context *gpu, const char *n
     *use = *given;
     ATTEND_TRY(attend_gpu_is_on_host(gpu, name, given->data, &on_host));
     if (!on_host || attend_tensor_elements(given) == 0) return ATTEND_OK;
-    if (!staging->data) return refuse_host(name);
+    if (!staging->data) return refuse_host(gpu, name);
     *use = *staging;
     return attend_gpu_copy(gpu, staging, given, cudaMemcpyHostToDevice);
 }
@@ -103,7 +104,7 @@ attend_status attend_gpu_take_output(const attend_gpu_context *gpu, const char *
     *use = *given;
     ATTEND_TRY(attend_gpu_is_on_host(gpu, name, given->data, &on_host));
     if (!on_host || attend_tensor_elements(given) == 0) return ATTEND_OK;
-    if (!staging->data) return refuse_host(name);
+    if (!staging->data) return refuse_host(gpu, name);
     *use = *staging;
     return ATTEND_OK;
 }

@@ -5,7 +5,7 @@
 
 static const attend_tensor *norm_of(const attend_plan *plan, int i) { return &(&plan->weights.q_norm)[i]; }
 
-attend_status attend_gpu_reserve_turn(attend_plan *plan, attend_gpu_arena *workspace, attend_gpu_arena *staging)
+attend_status attend_gpu_reserve_turn(attend_plan *plan, attend_gpu_arenas *arenas)
 {
     static const char *const names[] = {"q_norm", "k_norm", "q_norm_bias", "k_norm_bias"};
     attend_gpu_plan *own = plan->state;
@@ -17,10 +17,10 @@ attend_status attend_gpu_reserve_turn(attend_plan *plan, attend_gpu_arena *works
         ATTEND_TRY(attend_gpu_is_on_host(own->gpu, names[i], t->data, &on_host));
         if (!t->data || !on_host) continue;
         t->stride[0] = 1;
-        attend_gpu_reserve(workspace, &t->data, p->head_dim, attend_dtype_bytes(p->dtype));
+        attend_gpu_reserve(&arenas->constants, &t->data, p->head_dim, attend_dtype_bytes(p->dtype));
     }
     if (p->rotary || p->absolute)
-        attend_gpu_reserve_tensor(staging, &own->positions, ATTEND_I32, 2, (int64_t[]){attend_tensor_batch(p), attend_rows_q(p)});
+        attend_gpu_reserve_tensor(&arenas->staging, &own->positions, ATTEND_I32, 2, (int64_t[]){attend_tensor_batch(p), attend_rows_q(p)});
     return ATTEND_OK;
 }
 

@@ -1,0 +1,426 @@
+/* Runs on whatever streams: those that share memory follow each other, those that bring their own do not, and
+   the host waits for all of them. Each result has the bits of a run that was alone on the device. */
+#include <attend/attend.h>
+#include <attend/attend_cuda.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#define CUDA(call) assert_int_equal(call, cudaSuccess)
+#define OK(call)   assert_int_equal(call, ATTEND_OK)
+
+enum { RUNS = 6, STREAMS = 3, PLANS = 2, BATCH = 2, HIDDEN = 32, FLOATS = 1 << 17 };
+
+/* What runs of a plan share shows only where it is used: each case uses some of it. */
+typedef struct order_case {
+    const char *name;
+    attend_problem problem;
+    bool on_host, lists;
+} order_case;
+
+static const order_case cases[] = {
+    {"split keys",
+     {.batch = BATCH,
+      .seqlen_q = 1,
+      .seqlen_k = 1100,
+      .num_heads = 2,
+      .num_kv_heads = 1,
+      .head_dim = 16,
+      .dtype = ATTEND_F16},
+     false,
+     false},
+    {"lists on the host",
+     {.batch = BATCH, .seqlen_q = 9, .seqlen_k = 70, .num_heads = 2, .head_dim = 16},
+     false,
+     true},
+    {"tensors on the host",
+     {.batch = BATCH, .seqlen_q = 9, .seqlen_k = 70, .num_heads = 2, .head_dim = 16},
+     true,
+     true},
+    {"segments",
+     {.batch = BATCH, .seqlen_q = 70, .seqlen_k = 70, .num_heads = 1, .head_dim = 16, .segments = true},
+     false,
+     false},
+    {"a layer",
+     {.batch = BATCH,
+      .seqlen_q = 9,
+      .num_heads = 2,
+      .head_dim = 16,
+      .hidden_size = HIDDEN,
+      .absolute = ATTEND_ABSOLUTE_SINUSOIDAL},
+     false,
+     false},
+    {"a layer on the host",
+     {.batch = BATCH, .seqlen_q = 9, .num_heads = 2, .head_dim = 16, .head_dim_v = 24, .hidden_size = HIDDEN},
+     true,
+     true},
+};
+enum { CASES = sizeof cases / sizeof *cases, SPLIT_KEYS = 0, LAYER = 4 };
+
+typedef struct work {
+    const order_case *c;
+    attend_context *context;
+    attend_plan *plans[PLANS]; /* of the same problem: what they share is the context's */
+    float *weights, *in[RUNS], *out[RUNS], *host;
+    attend_run how[RUNS];
+    int64_t lengths[RUNS][BATCH];
+    cudaStream_t streams[STREAMS], own; /* the context's */
+} work;
+
+/* Floats in any case; in f16, numbers of about 1 from their two halves. */
+static void fill(float *to, const attend_problem *p, int seed)
+{
+    for (int i = 0; i < FLOATS; i++) {
+        const uint32_t mixed = (uint32_t)(i + 1 + seed * FLOATS) * 2654435761u;
+        const uint32_t halves = (mixed >> 20 & 0x83ffu) | 0x3800u | ((mixed >> 4 & 0x83ffu) | 0x3800u) << 16;
+        to[i] = (float)(mixed >> 16) / 65536.0f - 0.5f;
+        if (p->dtype == ATTEND_F16) memcpy(&to[i], &halves, sizeof halves);
+        if (p->segments && i >= FLOATS / 2) memcpy(&to[i], &(int32_t){(int32_t)(mixed >> 30)}, 4);
+    }
+}
+
+static attend_layer_weights weights_of(const work *w)
+{
+    const attend_problem *p = &w->c->problem;
+    const int64_t dim_v = p->num_heads * (p->head_dim_v ? p->head_dim_v : p->head_dim),
+                  dim = p->num_heads * p->head_dim;
+    float *at = w->weights;
+    attend_layer_weights weights = {0};
+    const int64_t rows[] = {dim, dim, dim_v, HIDDEN}, columns[] = {HIDDEN, HIDDEN, HIDDEN, dim_v};
+    attend_tensor *const all[] = {&weights.wq, &weights.wk, &weights.wv, &weights.wo};
+    for (int m = 0; m < 4; at += rows[m] * columns[m], m++)
+        *all[m] = attend_tensor_2d(at, ATTEND_F32, rows[m], columns[m]);
+    return weights;
+}
+
+static attend_status plan(work *w, bool callers, attend_plan **made)
+{
+    const attend_plan_options options = {.caller_workspace = callers};
+    const attend_layer_weights weights = weights_of(w);
+    if (w->c->problem.hidden_size)
+        return attend_layer_plan_with(w->context, &w->c->problem, &weights, &options, made);
+    return attend_attention_plan_with(w->context, &w->c->problem, &options, made);
+}
+
+static attend_status run(work *w, int r, attend_plan *with, const attend_run *how)
+{
+    const attend_problem *p = &w->c->problem;
+    const int64_t h = p->num_heads, h_kv = p->num_kv_heads ? p->num_kv_heads : h, d = p->head_dim,
+                  elements = FLOATS / 8;
+    float *in = w->in[r];
+    const int64_t *lengths = w->c->lists ? w->lengths[r] : NULL;
+    if (p->hidden_size)
+        return attend_layer_run(
+            with,
+            &(attend_layer_args){.x = attend_tensor_3d(in, ATTEND_F32, BATCH, p->seqlen_q, HIDDEN),
+                                 .out = attend_tensor_3d(w->out[r], ATTEND_F32, BATCH, p->seqlen_q, HIDDEN),
+                                 .seqlens_q = lengths,
+                                 .seqlens_k = lengths},
+            how);
+    attend_attention_args args = {
+        .q = attend_tensor_4d(in, p->dtype, BATCH, p->seqlen_q, h, d),
+        .k = attend_tensor_4d(in + elements, p->dtype, BATCH, p->seqlen_k, h_kv, d),
+        .v = attend_tensor_4d(in + 3 * elements, p->dtype, BATCH, p->seqlen_k, h_kv, d),
+        .out = attend_tensor_4d(w->out[r], p->dtype, BATCH, p->seqlen_q, h, d),
+        .seqlens_k = lengths};
+    if (p->segments) {
+        args.segments_q = attend_tensor_2d(in + FLOATS / 2, ATTEND_I32, BATCH, p->seqlen_q);
+        args.segments_k = attend_tensor_2d(in + 5 * elements, ATTEND_I32, BATCH, p->seqlen_k);
+    }
+    return attend_attention_run(with, &args, how);
+}
+
+enum { OUT_BYTES = BATCH * 70 * HIDDEN * 4 };
+
+static void forget_results(work *w)
+{
+    for (int r = 0; r < RUNS; r++) {
+        if (w->c->on_host)
+            memset(w->out[r], 0x77, OUT_BYTES);
+        else
+            CUDA(cudaMemset(w->out[r], 0x77, OUT_BYTES));
+    }
+    CUDA(cudaDeviceSynchronize());
+}
+
+/* Results of all runs, in host memory; what is read is forgotten. Nothing waits here before it reads. */
+static char *results(work *w)
+{
+    char *all = malloc((size_t)RUNS * OUT_BYTES);
+    assert_non_null(all);
+    for (int r = 0; r < RUNS; r++)
+        CUDA(cudaMemcpy(all + (size_t)r * OUT_BYTES, w->out[r], OUT_BYTES, cudaMemcpyDefault));
+    forget_results(w);
+    return all;
+}
+
+static void *room(const work *w, size_t bytes)
+{
+    void *at;
+    if (w->c->on_host)
+        CUDA(cudaMallocHost(&at,
+                            bytes)); /* pinned: copies happen in the order of the stream, not in the call */
+    else
+        CUDA(cudaMalloc(&at, bytes));
+    return at;
+}
+
+static work start(const order_case *c, bool callers)
+{
+    work w = {.c = c, .host = malloc(FLOATS * sizeof(float))};
+    attend_plan_memory memory;
+    assert_non_null(w.host);
+    OK(attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &w.context));
+    OK(attend_context_stream(w.context, &w.own));
+    w.weights = malloc(FLOATS * sizeof(float));
+    assert_non_null(w.weights);
+    fill(w.weights, &c->problem, RUNS);
+    for (int i = 0; i < PLANS; i++) OK(plan(&w, callers, &w.plans[i]));
+    OK(attend_plan_memory_usage(w.plans[0], &memory));
+    assert_int_equal(memory.run_workspace_bytes > 0, callers);
+    for (int s = 0; s < STREAMS; s++) CUDA(cudaStreamCreateWithFlags(&w.streams[s], cudaStreamNonBlocking));
+    for (int r = 0; r < RUNS; r++) {
+        w.in[r] = room(&w, FLOATS * sizeof(float)), w.out[r] = room(&w, OUT_BYTES);
+        fill(w.host, &c->problem, r);
+        CUDA(cudaMemcpy(w.in[r], w.host, FLOATS * sizeof(float), cudaMemcpyDefault));
+        w.lengths[r][0] = 9 - r, w.lengths[r][1] = r;
+        w.how[r].stream = w.streams[r % STREAMS];
+        if (!callers) continue;
+        CUDA(cudaMalloc(&w.how[r].workspace, memory.run_workspace_bytes));
+        w.how[r].workspace_bytes = memory.run_workspace_bytes;
+    }
+    forget_results(&w);
+    return w;
+}
+
+static void end(work *w)
+{
+    for (int i = 0; i < PLANS; i++) attend_plan_destroy(w->plans[i]);
+    attend_context_destroy(w->context);
+    for (int s = 0; s < STREAMS; s++)
+        if (w->streams[s]) CUDA(cudaStreamDestroy(w->streams[s]));
+    for (int r = 0; r < RUNS; r++) {
+        CUDA(w->c->on_host ? cudaFreeHost(w->in[r]) : cudaFree(w->in[r]));
+        CUDA(w->c->on_host ? cudaFreeHost(w->out[r]) : cudaFree(w->out[r]));
+        CUDA(cudaFree(w->how[r].workspace));
+    }
+    free(w->host), free(w->weights);
+}
+
+/* Each run alone. */
+static char *expected(work *w)
+{
+    for (int r = 0; r < RUNS; r++) {
+        const attend_run alone = {.workspace = w->how[r].workspace,
+                                  .workspace_bytes = w->how[r].workspace_bytes};
+        OK(run(w, r, w->plans[r % PLANS], &alone));
+        CUDA(cudaDeviceSynchronize());
+    }
+    return results(w);
+}
+
+static void expect_equal(work *w, char *wanted)
+{
+    char *found = results(w);
+    for (int r = 0; r < RUNS; r++)
+        if (memcmp(wanted + (size_t)r * OUT_BYTES, found + (size_t)r * OUT_BYTES, OUT_BYTES))
+            fail_msg("%s: run %d differs from the same run alone", w->c->name, r);
+    free(found);
+}
+
+static void expect_idle(const work *w)
+{
+    for (int s = 0; s < STREAMS; s++)
+        if (cudaStreamQuery(w->streams[s]) != cudaSuccess)
+            fail_msg("%s: stream %d still works", w->c->name, s);
+}
+
+/* ---- the promises ---- */
+
+static void runs_that_share_follow_each_other(void **state)
+{
+    (void)state;
+    for (int c = 0; c < CASES; c++) {
+        work w = start(&cases[c], false);
+        char *wanted = expected(&w);
+        for (int round = 0; round < 3; round++) {
+            for (int r = 0; r < RUNS; r++) {
+                if (round == 1) OK(attend_context_set_stream(w.context, w.streams[r % STREAMS]));
+                if (round == 2)
+                    w.how[r].stream = r % 3 == 0 ? w.own : r % 3 == 1 ? cudaStreamLegacy : w.streams[0];
+                OK(run(&w, r, w.plans[r % PLANS], round == 1 ? NULL : &w.how[r]));
+            }
+            /* This waits for streams one after the other, the device for all of them in any order. */
+            if (round != 1) CUDA(cudaDeviceSynchronize());
+            OK(attend_synchronize(w.context));
+            expect_idle(&w);
+            expect_equal(&w, wanted);
+        }
+        free(wanted);
+        end(&w);
+    }
+}
+
+static void runs_with_workspaces_of_their_own_may_be_in_flight(void **state)
+{
+    (void)state;
+    for (int c = 0; c < CASES; c++) {
+        if (cases[c].on_host) continue;
+        work w = start(&cases[c], true);
+        char *wanted = expected(&w);
+        for (int round = 0; round < 2; round++) {
+            for (int r = 0; r < RUNS; r++) OK(run(&w, r, w.plans[0], &w.how[r]));
+            if (round > 0) CUDA(cudaDeviceSynchronize());
+            OK(attend_synchronize(w.context));
+            expect_idle(&w);
+            expect_equal(&w, wanted);
+        }
+        for (int r = 0; r < RUNS; r++) OK(run(&w, r, w.plans[0], &w.how[r]));
+        attend_plan_destroy(
+            w.plans[0]); /* waits too; such a plan of attention has no memory whose freeing would wait */
+        w.plans[0] = NULL;
+        expect_idle(&w);
+        expect_equal(&w, wanted);
+        free(wanted);
+        end(&w);
+    }
+}
+
+static atomic_bool released;
+static void CUDART_CB hold(void *unused)
+{
+    (void)unused;
+    while (!released) {
+    }
+}
+
+/* A run that brings its workspace waits for no other; one that shares its workspace does. */
+static void a_held_stream_holds_nobody_else(void **state)
+{
+    (void)state;
+    for (int c = SPLIT_KEYS; c <= LAYER; c += LAYER - SPLIT_KEYS) {
+        work w = start(&cases[c], true);
+        char *wanted = expected(&w);
+        released = false;
+        CUDA(cudaLaunchHostFunc(w.streams[0], hold, NULL));
+        for (int r = 0; r < RUNS; r++) OK(run(&w, r, w.plans[r % PLANS], &w.how[r]));
+        CUDA(cudaStreamSynchronize(w.streams[1]));
+        CUDA(cudaStreamSynchronize(w.streams[2]));
+        released = true;
+        OK(attend_synchronize(w.context));
+        expect_equal(&w, wanted);
+        free(wanted);
+        end(&w);
+    }
+}
+
+/* As CUDA allows: what is enqueued still happens, and is still waited for. */
+static void streams_may_be_destroyed_behind_a_run(void **state)
+{
+    (void)state;
+    for (int callers = 0; callers < 2; callers++) {
+        work w = start(&cases[LAYER], callers);
+        char *wanted = expected(&w);
+        for (int r = 0; r < RUNS; r++) {
+            cudaStream_t short_lived;
+            CUDA(cudaStreamCreateWithFlags(&short_lived, cudaStreamNonBlocking));
+            w.how[r].stream = short_lived;
+            OK(run(&w, r, w.plans[0], &w.how[r]));
+            CUDA(cudaStreamDestroy(short_lived));
+        }
+        OK(attend_synchronize(w.context));
+        expect_equal(&w, wanted);
+        free(wanted);
+        end(&w);
+    }
+}
+
+/* Nothing outside is waited for, which CUDA would refuse; cuBLAS has its workspace, so the graph allocates
+ * nothing. */
+static void runs_are_captured_while_others_are_in_flight(void **state)
+{
+    (void)state;
+    for (int c = 0; c < CASES; c++) {
+        for (int callers = 0; callers < 2; callers++) {
+            if (cases[c].on_host) continue;
+            work w = start(&cases[c], callers);
+            char *wanted = expected(&w);
+            cudaGraph_t graph;
+            cudaGraphExec_t instance;
+            cudaGraphNode_t nodes[64];
+            size_t count = 64;
+            OK(run(&w, 0, w.plans[0], &w.how[0]));
+            CUDA(cudaStreamBeginCapture(w.streams[1], cudaStreamCaptureModeThreadLocal));
+            OK(run(&w, 1, w.plans[0], &w.how[1]));
+            CUDA(cudaStreamEndCapture(w.streams[1], &graph));
+            CUDA(cudaGraphGetNodes(graph, nodes, &count));
+            assert_in_range(count, 1, 64);
+            for (size_t n = 0; n < count; n++) {
+                enum cudaGraphNodeType type;
+                CUDA(cudaGraphNodeGetType(nodes[n], &type));
+                if (type == cudaGraphNodeTypeMemAlloc)
+                    fail_msg("%s: the graph allocates memory", cases[c].name);
+            }
+            OK(attend_synchronize(w.context)); /* the caller orders launches */
+            CUDA(cudaGraphInstantiate(&instance, graph, 0));
+            CUDA(cudaGraphLaunch(instance, w.streams[1]));
+            CUDA(cudaStreamSynchronize(w.streams[1]));
+            for (int r = 2; r < RUNS; r++) OK(run(&w, r, w.plans[0], &w.how[r]));
+            OK(attend_synchronize(w.context));
+            expect_equal(&w, wanted);
+            CUDA(cudaGraphExecDestroy(instance));
+            CUDA(cudaGraphDestroy(graph));
+            free(wanted);
+            end(&w);
+        }
+    }
+}
+
+static void workspaces_are_checked(void **state)
+{
+    (void)state;
+    work w = start(&cases[LAYER], true);
+    static _Alignas(256) char here[512];
+    char sentence[160];
+    const size_t needed = w.how[0].workspace_bytes;
+    const attend_run wrong[] = {{.workspace = w.how[0].workspace, .workspace_bytes = needed - 1},
+                                {.workspace_bytes = needed},
+                                {.workspace = (char *)w.how[0].workspace + 16, .workspace_bytes = needed},
+                                {.workspace = here, .workspace_bytes = needed}};
+    const char *const sentences[] = {NULL, "workspace is NULL", "workspace is not at a multiple of 256 bytes",
+                                     "workspace lies on the host"};
+    snprintf(sentence, sizeof sentence,
+             "workspace_bytes is %zu, but the plan was made with caller_workspace and a run needs %zu",
+             needed - 1, needed);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(run(&w, 0, w.plans[0], &wrong[i]), ATTEND_INVALID_ARGUMENT);
+        if (!strstr(attend_error_message(), sentences[i] ? sentences[i] : sentence))
+            fail_msg("\"%s\"", attend_error_message());
+    }
+    float *const on_device = w.in[0];
+    w.in[0] = w.host;
+    assert_int_equal(run(&w, 0, w.plans[0], &w.how[0]), ATTEND_INVALID_ARGUMENT);
+    assert_string_equal(attend_error_message(),
+                        "x lies on the host, but the plan was made with caller_workspace");
+    w.in[0] = on_device;
+    end(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(runs_that_share_follow_each_other),
+        cmocka_unit_test(runs_with_workspaces_of_their_own_may_be_in_flight),
+        cmocka_unit_test(a_held_stream_holds_nobody_else),
+        cmocka_unit_test(streams_may_be_destroyed_behind_a_run),
+        cmocka_unit_test(runs_are_captured_while_others_are_in_flight),
+        cmocka_unit_test(workspaces_are_checked),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
