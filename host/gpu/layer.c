@@ -48,14 +48,20 @@ static void reserve_heads(attend_plan *plan, attend_gpu_arena *run)
     attend_gpu_reserve(run, &own->out.data, attend_tensor_batch(p) * attend_rows_q(p) * row, attend_dtype_bytes(p->dtype));
 }
 
+/* Whether projections j and j + 1 have one source, and heads side by side in one Y: see reserve_heads(). */
+static bool is_beside_next(const attend_problem *p, int j)
+{
+    return j + 1 < ATTEND_GPU_O && p->head_dim == p->head_dim_v &&
+           (j != ATTEND_GPU_Q || !attend_problem_is_cross(p));
+}
+
 /* Copies of weights whose heads lie side by side in Y are rows of one matrix: a single product makes all of
    them. */
 static bool is_copied_together(const attend_plan *plan, const bool *on_host, int j)
 {
-    const attend_problem *p = &plan->problem;
     const attend_tensor *w = weight_of(&plan->weights, j), *next = weight_of(&plan->weights, j + 1);
-    return j + 1 < ATTEND_GPU_O && on_host[j] && on_host[j + 1] && is_row_major(w) == is_row_major(next) &&
-           p->head_dim == p->head_dim_v && (j != ATTEND_GPU_Q || !attend_problem_is_cross(p));
+    return is_beside_next(&plan->problem, j) && on_host[j] && on_host[j + 1] &&
+           is_row_major(w) == is_row_major(next);
 }
 
 /* A copy keeps the orientation; its lines begin at multiples of 16 bytes. */
@@ -171,12 +177,10 @@ static bool go_together(const attend_plan *plan, int j)
 {
     const attend_gpu_plan *own = plan->state;
     const attend_gpu_projection *a = &own->layer.projections[j], *b = a + 1;
-    const attend_tensor *y[] = {&own->q, &own->k, &own->v};
     const char *next =
         (const char *)a->weight + (size_t)(a->heads * a->step) * attend_dtype_bytes(plan->problem.dtype);
-    bool one_source = j != ATTEND_GPU_Q || !attend_problem_is_cross(&plan->problem);
-    return one_source && a->operation == b->operation && a->ld == b->ld && a->dim == b->dim &&
-           y[j]->stride[1] == y[j + 1]->stride[1] && next == (const char *)b->weight;
+    return is_beside_next(&plan->problem, j) && a->operation == b->operation && a->ld == b->ld &&
+           a->dim == b->dim && next == (const char *)b->weight;
 }
 
 static void group(attend_plan *plan)
