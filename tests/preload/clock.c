@@ -45,10 +45,10 @@ int clock_gettime(clockid_t clock, struct timespec *time)
     return 0;
 }
 
-attend_status attend_attention_forward_sized(attend_plan *plan, const attend_attention_args *args,
-                                             size_t args_bytes)
+attend_status attend_attention_run_sized(attend_plan *plan, const attend_attention_args *args, size_t args_bytes,
+                                         const attend_run *run, size_t run_bytes)
 {
-    (void)plan, (void)args, (void)args_bytes;
+    (void)plan, (void)args, (void)args_bytes, (void)run, (void)run_bytes;
     work(&of_attend);
     return ATTEND_OK;
 }
