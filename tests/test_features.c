@@ -33,7 +33,7 @@ static void conclude(const worst *w, const char *who, int count)
 {
     print_message("%s: %d cases, worst rule-1 ratio %.3f (lse %.3f), worst rule-2 ratio %.3f; with few draws %d, mean rule-2 ratio %.3f\n", who,
                   count, w->bound, w->lse, w->quality, w->few_cases, w->few / w->few_cases);
-    assert_true(w->few_cases > 10 && w->few < w->few_cases);
+    assert_true(w->few_cases > 0 && w->few < w->few_cases);
 }
 
 static void the_model_is_within_the_rules(void **state)
