@@ -27,8 +27,8 @@ static const char *inside(const elf *e, uint64_t offset, uint64_t bytes) {
     return offset <= e->bytes && bytes <= e->bytes - offset ? e->base + offset : NULL;
 }
 
-static bool open_elf(const fat_image *cubin, elf *e) {
-    *e = (elf){.base = cubin->data, .bytes = cubin->bytes};
+static bool open_elf(const char *cubin, size_t bytes, elf *e) {
+    *e = (elf){.base = cubin, .bytes = bytes};
     const Elf64_Ehdr *header = (const Elf64_Ehdr *)inside(e, 0, sizeof *header);
     if (!header || memcmp(header->e_ident, ELFMAG, SELFMAG) != 0) return false;
     e->count = header->e_shnum;
@@ -76,16 +76,16 @@ static int64_t shared_bytes(const elf *e, const char *kernel, int capability) {
     return 0;
 }
 
-void cubin_visit(const fat_image *cubin, void (*visit)(const cubin_kernel *kernel, void *context), void *context) {
+void cubin_visit(const char *cubin, size_t bytes, int capability, void (*visit)(const cubin_kernel *kernel, void *context), void *context) {
     elf e;
-    if (!open_elf(cubin, &e)) return;
+    if (!open_elf(cubin, bytes, &e)) return;
     for (size_t i = 0; i < e.symbol_count; i++) {
         if (ELF64_ST_TYPE(e.symbols[i].st_info) != STT_FUNC) continue;
         int64_t registers = attribute(&e, ATTRIBUTE_REGISTERS, (uint32_t)i);
         if (registers < 0) continue;
         int64_t stack = attribute(&e, ATTRIBUTE_FRAME_SIZE, (uint32_t)i);
         const char *name = e.symbol_names + e.symbols[i].st_name;
-        cubin_kernel kernel = {name, (int)registers, shared_bytes(&e, name, cubin->capability), stack > 0 ? stack : 0};
+        cubin_kernel kernel = {name, (int)registers, shared_bytes(&e, name, capability), stack > 0 ? stack : 0};
         visit(&kernel, context);
     }
 }

@@ -1,12 +1,15 @@
 /* The container that nvcc writes (fatbinary's output, read off it with `nvcc --keep`): a header, then entries, each a
-   header of its own and PTX text or a cubin. */
+   header of its own and PTX text or a cubin, as it is or compressed. */
 #include "fatbinary.h"
+#include <lz4.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <zstd.h>
 
 enum { WRAPPER_MAGIC = 0x466243b1, KIND_PTX = 1, KIND_CUBIN = 2 };
 static const uint32_t container_magic = 0xba55ed50;
-static const uint64_t compressed_flags = 0x2000 | 0x8000 /* LZ4, zstd */, specific_flag = 0x100000; /* sm_90a */
+static const uint64_t lz4_flag = 0x2000, zstd_flag = 0x8000, specific_flag = 0x100000; /* sm_90a */
 
 typedef struct wrapper {
     uint32_t magic, version;
@@ -27,13 +30,12 @@ typedef struct fat_entry {
     uint32_t compressed_bytes, options_offset;
     uint16_t minor, major;
     uint32_t capability, name_offset, name_bytes;
-    uint64_t flags;
+    uint64_t flags, reserved, unpacked_bytes; /* 0: not compressed */
 } fat_entry;
 
 typedef struct search {
     int kind, capability;
     fat_image best;
-    bool compressed; /* one that would do cannot be read */
     char held[160];  /* what there is of the kind */
 } search;
 
@@ -46,11 +48,7 @@ static void consider(search *s, const fat_entry *e) {
     bool runs = specific ? capability == s->capability : capability <= s->capability;
     if (s->kind == KIND_CUBIN && capability / 10 != s->capability / 10) runs = false;
     if (!runs || capability < s->best.capability) return;
-    if (e->flags & compressed_flags) {
-        s->compressed = true;
-        return;
-    }
-    s->best = (fat_image){(const char *)e + e->header_bytes, e->bytes, capability};
+    s->best = (fat_image){e, capability};
 }
 
 static bool walk(const void *registered, search *s) {
@@ -66,10 +64,25 @@ static bool walk(const void *registered, search *s) {
     return true;
 }
 
-/* PTX ends at its first NUL: entries are padded. */
-static void trim(fat_image *ptx) {
-    const char *end = memchr(ptx->data, '\0', ptx->bytes);
-    if (end) ptx->bytes = (size_t)(end - ptx->data);
+/* The entry's content in `to`, which has room for unpacked_bytes, or for bytes where it is not compressed. */
+static bool unpack(const fat_entry *e, char *to)
+{
+    const char *from = (const char *)e + e->header_bytes;
+    if (e->flags & zstd_flag) return ZSTD_decompress(to, e->unpacked_bytes, from, e->compressed_bytes) == e->unpacked_bytes;
+    if (e->flags & lz4_flag)
+        return LZ4_decompress_safe(from, to, (int)e->compressed_bytes, (int)e->unpacked_bytes) == (int)e->unpacked_bytes;
+    memcpy(to, from, e->bytes);
+    return true;
+}
+
+char *fat_read(const fat_image *image, size_t *bytes)
+{
+    const fat_entry *e = image->entry;
+    *bytes = e->flags & (zstd_flag | lz4_flag) ? e->unpacked_bytes : e->bytes;
+    char *content = malloc(*bytes + 1);
+    if (content && unpack(e, content)) return content;
+    free(content);
+    return NULL;
 }
 
 bool fat_find_ptx(const void *registered, int capability, fat_image *ptx, char *why, size_t why_bytes) {
@@ -78,14 +91,11 @@ bool fat_find_ptx(const void *registered, int capability, fat_image *ptx, char *
         snprintf(why, why_bytes, "the fat binary is in a format that is not known");
         return false;
     }
-    if (s.best.data) {
+    if (s.best.entry) {
         *ptx = s.best;
-        trim(ptx);
         return true;
     }
-    if (s.compressed)
-        snprintf(why, why_bytes, "its PTX (%s) is compressed; compile with nvcc --compress-mode=none", s.held);
-    else if (s.held[0])
+    if (s.held[0])
         snprintf(why, why_bytes, "its PTX is for %s, the device is sm_%d; compile with nvcc -gencode arch=compute_%d,code=compute_%d",
                  s.held, capability, capability, capability);
     else
@@ -96,7 +106,7 @@ bool fat_find_ptx(const void *registered, int capability, fat_image *ptx, char *
 
 bool fat_find_cubin(const void *registered, int capability, fat_image *cubin) {
     search s = {.kind = KIND_CUBIN, .capability = capability};
-    if (!walk(registered, &s) || !s.best.data) return false;
+    if (!walk(registered, &s) || !s.best.entry) return false;
     *cubin = s.best;
     return true;
 }

@@ -21,7 +21,7 @@ struct binary {
     const void *wrapper;
     void *handle; /* what the program holds: its address stands for the binary */
     struct {
-        const char *ptx;
+        const void *entry; /* of the fat binary */
         sg_module *module;
         cudaError_t status;
         int target;
@@ -44,9 +44,12 @@ static void tell_resources(const cubin_kernel *kernel, void *module) {
 }
 
 static void load(binary *b, int slot, const fat_image *ptx, int capability) {
-    char error[512];
-    sg_module *module = sg_module_load(ptx->data, ptx->bytes, error, sizeof error);
-    b->modules[slot].ptx = ptx->data;
+    char error[512] = "it cannot be decompressed";
+    size_t bytes;
+    char *text = fat_read(ptx, &bytes);
+    sg_module *module = text ? sg_module_load(text, strnlen(text, bytes), error, sizeof error) : NULL; /* entries are padded */
+    free(text);
+    b->modules[slot].entry = ptx->entry;
     b->modules[slot].target = ptx->capability;
     b->modules[slot].module = module;
     if (!module) {
@@ -55,7 +58,10 @@ static void load(binary *b, int slot, const fat_image *ptx, int capability) {
         return;
     }
     fat_image cubin;
-    if (fat_find_cubin(b->wrapper, capability, &cubin)) cubin_visit(&cubin, tell_resources, module);
+    if (!fat_find_cubin(b->wrapper, capability, &cubin)) return;
+    char *code = fat_read(&cubin, &bytes);
+    if (code) cubin_visit(code, bytes, cubin.capability, tell_resources, module);
+    free(code);
 }
 
 /* The slot of the module that a device runs; -1, explained once, if the binary has nothing for it. */
@@ -68,7 +74,7 @@ static int find_slot(binary *b, const context *c, const char *wanted) {
         return -1;
     }
     for (int i = 0; i < b->module_count; i++)
-        if (b->modules[i].ptx == ptx.data) return i;
+        if (b->modules[i].entry == ptx.entry) return i;
     if (b->module_count == MAX_MODULES) return -1;
     load(b, b->module_count, &ptx, capability);
     return b->module_count++;
