@@ -102,9 +102,9 @@ static attend_status resolve_one(const attend_problem *p, attend_side side, atte
     ATTEND_TRY(attend_tensor_resolve(names[side], &given, ATTEND_INPUT, dtype_of(p, side, &given), e.rank, shape, tensor));
     for (int i = 0; i < e.rank; i++) {
         if (e.varies[i]) continue;
-        if (shape[i] > 1 && tensor->stride[i] != 0)
+        if (shape[i] > 1 && given.stride[i] != 0)
             return attend_fail(ATTEND_INVALID_ARGUMENT, "%s varies along %s (stride[%d] is %" PRId64 "), which the problem's axes leave out",
-                               names[side], axes[i], i, tensor->stride[i]);
+                               names[side], axes[i], i, given.stride[i]);
         tensor->shape[i] = e.shape[i], tensor->stride[i] = 0;
     }
     return ATTEND_OK;

@@ -240,6 +240,30 @@ static void empty_tensors_lie_nowhere(void **state)
     attend_context_destroy(context);
 }
 
+/* An axis that a mask leaves out may have its full extent with stride 0 also where there are no queries. */
+static void empty_masks_may_be_broadcast(void **state)
+{
+    (void)state;
+    const attend_problem problem = {.batch = 1, .seqlen_q = 0, .seqlen_k = KEYS, .num_heads = HEADS, .head_dim = DIM,
+                                    .mask_axes = ATTEND_PER_QUERY};
+    float nothing[1];
+    unsigned char mask[1];
+    static float keys[KEYS * HEADS * DIM];
+    const attend_attention_args args = {
+        .q = attend_tensor_4d(nothing, ATTEND_F32, 1, 0, HEADS, DIM),
+        .k = attend_tensor_4d(keys, ATTEND_F32, 1, KEYS, HEADS, DIM),
+        .v = attend_tensor_4d(keys, ATTEND_F32, 1, KEYS, HEADS, DIM),
+        .out = attend_tensor_4d(nothing, ATTEND_F32, 1, 0, HEADS, DIM),
+        .mask = {mask, ATTEND_U8, 4, {1, HEADS, 0, KEYS}, {0, 0, 1, 0}},
+    };
+    attend_context *context = test_context();
+    attend_plan *plan;
+    if (attend_attention_plan(context, &problem, &plan) || attend_attention_forward(plan, &args))
+        fail_msg("%s", attend_error_message());
+    attend_plan_destroy(plan);
+    attend_context_destroy(context);
+}
+
 /* ---- weights ---- */
 
 /* Matrices of one row or column; the other stride is any that keeps elements apart. */
@@ -346,6 +370,7 @@ int main(void)
         cmocka_unit_test(one_element_serves_all),
         cmocka_unit_test(strides_along_one_element_do_not_matter),
         cmocka_unit_test(empty_tensors_lie_nowhere),
+        cmocka_unit_test(empty_masks_may_be_broadcast),
         cmocka_unit_test(thin_matrices_have_any_orientation),
         cmocka_unit_test(vectors_of_weights_have_no_gaps),
     };
