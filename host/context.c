@@ -2,6 +2,7 @@
 #include "backend.h"
 #include "struct.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,11 +55,15 @@ attend_status attend_context_create_sized(const attend_context_options *caller_o
     return ATTEND_OK;
 }
 
-void attend_context_destroy(attend_context *context)
+attend_status attend_context_destroy(attend_context *context)
 {
-    if (!context) return;
+    if (!context) return ATTEND_OK;
+    if (context->plans > 0)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "the context still has %" PRId64 " plan%s: destroy plans before their context",
+                           context->plans, context->plans == 1 ? "" : "s");
     context->backend->context_destroy(context);
     free(context);
+    return ATTEND_OK;
 }
 
 attend_device attend_context_device(const attend_context *context)

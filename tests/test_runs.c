@@ -1,5 +1,5 @@
-/* What a run may bring: nothing but zeros where the context is no CUDA device and the plan has its own workspace. On any
-   device. */
+/* What a run may bring: nothing but zeros where the context is no CUDA device and the plan has its own workspace; and that contexts
+   outlive their plans. On any device. */
 #include "support/fixture.h"
 #include "support/refusal.h"
 
@@ -66,11 +66,30 @@ static void runs_need_no_workspace_here(void **state)
     attend_context_destroy(context);
 }
 
+/* Refused, not freed below its plans; and a plan that could not be made does not count. */
+static void a_context_outlives_its_plans(void **state)
+{
+    (void)state;
+    attend_context *context = test_context();
+    attend_problem wrong = problem;
+    attend_plan *plans[2];
+    for (int i = 0; i < 2; i++) assert_int_equal(attend_attention_plan(context, &problem, &plans[i]), ATTEND_OK);
+    test_expect_failure(attend_context_destroy(context), ATTEND_INVALID_ARGUMENT, "the context still has 2 plans: destroy plans before their context");
+    attend_plan_destroy(plans[0]);
+    test_expect_failure(attend_context_destroy(context), ATTEND_INVALID_ARGUMENT, "the context still has 1 plan: destroy plans before their context");
+    attend_plan_destroy(plans[1]);
+    wrong.head_dim = 0;
+    assert_int_equal(attend_attention_plan(context, &wrong, &plans[0]), ATTEND_INVALID_ARGUMENT);
+    assert_int_equal(attend_context_destroy(context), ATTEND_OK);
+    assert_int_equal(attend_context_destroy(NULL), ATTEND_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_a_run_may_not_bring),
         cmocka_unit_test(runs_need_no_workspace_here),
+        cmocka_unit_test(a_context_outlives_its_plans),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

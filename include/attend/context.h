@@ -58,8 +58,9 @@ static inline attend_status attend_context_create(const attend_context_options *
     return attend_context_create_sized(options, sizeof *options, context);
 }
 
-/* Waits for the work in flight, then frees the context. NULL is allowed. */
-ATTEND_API void attend_context_destroy(attend_context *context);
+/* Waits for the work in flight, then frees the context. NULL is allowed. Errors: INVALID_ARGUMENT while plans of the
+ * context are there, which use it: nothing is freed then. */
+ATTEND_API attend_status attend_context_destroy(attend_context *context);
 
 /* The device that ATTEND_AUTO chose, or the one asked for. */
 ATTEND_API attend_device attend_context_device(const attend_context *context);
@@ -67,7 +68,8 @@ ATTEND_API attend_device attend_context_device(const attend_context *context);
 /* A name for people: "NVIDIA H100 80GB HBM3 (sm_90)", "CPU, 2 threads, avx512". Lives as long as the context. */
 ATTEND_API const char *attend_context_device_name(const attend_context *context);
 
-/* Waits until all that was enqueued on the context is done; returns the first error that happened on the way. */
+/* Waits until all that was enqueued on the context is done, on every stream that it was given; returns the first error that
+ * happened on the way. Launches of graphs that captured its work are the caller's own to wait for. */
 ATTEND_API attend_status attend_synchronize(attend_context *context);
 
 /* CUDA devices that can be used; 0 without a driver or in a build without CUDA. */
