@@ -23,7 +23,8 @@ static double element(attend_side side, uint64_t seed, uint64_t index, int64_t l
     uint64_t bits = draw(seed + 31 * (uint64_t)side, index);
     switch (side) {
     case ATTEND_SIDE_SEGMENTS_Q:
-    case ATTEND_SIDE_SEGMENTS_K: return (double)(last_axis / 17 % 3); /* documents of 17 tokens, every third the same */
+    /* Documents of 17 tokens, every third the same; after the first batch entry of 13. */
+    case ATTEND_SIDE_SEGMENTS_K: return (double)(last_axis / (index > (uint64_t)last_axis ? 13 : 17) % 3);
     case ATTEND_SIDE_MASK: return bits % 4 ? (double)(1 + bits % 255) : 0;
     case ATTEND_SIDE_BLOCK_MASK: return bits % 2 ? 1 : 0;
     case ATTEND_SIDE_BIAS: return bits % 16 ? 3 * even(bits) : -INFINITY;
