@@ -168,6 +168,7 @@ static void bad_tensors_are_named(void **state)
     a = small_args(), a.q.data = (char *)memory + 2, expect_bad_args(&a, "q is not aligned to its 4-byte elements");
     a = small_args(), a.lse.dtype = ATTEND_BF16, expect_bad_args(&a, "lse is bf16, expected f32");
     a = small_args(), memcpy(a.k.stride, (int64_t[]){80, -16, 8, 1}, 32), expect_bad_args(&a, "k has a negative stride[1]");
+    a = small_args(), memcpy(a.k.stride, (int64_t[]){80, -1, 8, 1}, 32), expect_bad_args(&a, "k has a negative stride[1]");
     a = small_args(), memcpy(a.v.stride, (int64_t[]){80, 1, 40, 5}, 32), expect_bad_args(&a, "v has last stride 5");
     a = small_args(), memcpy(a.v.stride, (int64_t[]){INT64_MAX / 2, INT64_MAX / 2, 8, 1}, 32),
     expect_bad_args(&a, "v reaches beyond the address space");
@@ -210,6 +211,9 @@ static void side_tensors_are_announced(void **state)
     memcpy(a.bias.stride, (int64_t[]){0, 5, 20, 1}, 32);
     test_expect_failure(attend_attention_args_resolve(&r, &a, sizeof a, &resolved), ATTEND_INVALID_ARGUMENT,
                    "bias varies along queries (stride[2] is 20), which the problem's axes leave out");
+    memcpy(a.bias.stride, (int64_t[]){60, 5, 0, 1}, 32);
+    test_expect_failure(attend_attention_args_resolve(&r, &a, sizeof a, &resolved), ATTEND_INVALID_ARGUMENT,
+                   "bias varies along batch entries (stride[0] is 60), which the problem's axes leave out");
     a.bias = attend_tensor_4d(memory, ATTEND_BF16, 1, 4, 1, 5);
     test_expect_failure(attend_attention_args_resolve(&r, &a, sizeof a, &resolved), ATTEND_INVALID_ARGUMENT, "bias is bf16, expected f32");
     a.bias = attend_tensor_4d(memory, ATTEND_F32, 1, 2, 1, 5);
