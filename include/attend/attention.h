@@ -14,7 +14,8 @@ extern "C" {
 ATTEND_API attend_status attend_attention_plan_sized(attend_context *context, const attend_problem *problem, size_t problem_bytes,
                                                      const attend_plan_options *options, size_t options_bytes, attend_plan **plan);
 
-/* Plans out = attention(q, k, v). Validates every field; all memory is reserved here and none at run time.
+/* Plans out = attention(q, k, v). Validates every field; all memory is reserved here, but a caller's workspace, and none
+ * at run time.
  * Errors: INVALID_ARGUMENT, UNSUPPORTED, OUT_OF_MEMORY, DEVICE_ERROR; *plan is NULL then. */
 static inline attend_status attend_attention_plan(attend_context *context, const attend_problem *problem, attend_plan **plan)
 {
@@ -64,8 +65,10 @@ ATTEND_API attend_status attend_attention_run_sized(attend_plan *plan, const att
                                                     const attend_run *run, size_t run_bytes);
 
 /* Enqueues the plan on its context. On a CPU it returns when the result is there. On CUDA it returns at once if all
- * tensors lie on the device; host tensors are copied in and out on the stream, and belong to the context until
- * attend_synchronize(). Errors: INVALID_ARGUMENT (shapes, dtypes, strides, overlaps, lengths), DEVICE_ERROR.
+ * tensors lie on the device and the context has no progress callback; host tensors are copied in and out on the stream,
+ * and belong to the context until attend_synchronize(). Errors: INVALID_ARGUMENT (shapes, dtypes, strides, overlaps,
+ * lengths), UNSUPPORTED (of a strict context; tensors that only staging could bring into shape), CANCELLED,
+ * OUT_OF_MEMORY, DEVICE_ERROR.
  *
  * A run whose tensors all lie on the device may be captured in a CUDA graph. Lists on the host are read during the call,
  * so the graph repeats their values; those on the device are read at each launch. The library does not see launches:
@@ -77,7 +80,7 @@ static inline attend_status attend_attention_forward(attend_plan *plan, const at
 }
 
 /* The same on a stream and in a workspace of this run's own; `run` may be NULL. Errors: also INVALID_ARGUMENT for a
- * workspace that is missing, too small or not aligned, or that the plan has itself. */
+ * workspace that is missing, too small or not aligned, or given to a plan made without caller_workspace. */
 static inline attend_status attend_attention_run(attend_plan *plan, const attend_attention_args *args, const attend_run *run)
 {
     return attend_attention_run_sized(plan, args, sizeof *args, run, sizeof *run);

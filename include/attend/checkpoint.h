@@ -52,7 +52,7 @@ typedef struct attend_checkpoint_name {
     int64_t number;     /* the last number in the prefix; 0 without one */
 } attend_checkpoint_name;
 
-/* Layer `index` of those found, by name; false past the last. Texts live as long as the checkpoint. */
+/* Layer `index` of those found, in the order of their numbers; false past the last. Texts live as long as the checkpoint. */
 ATTEND_API bool attend_checkpoint_layer_name(const attend_checkpoint *checkpoint, int64_t index,
                                              attend_checkpoint_name *name);
 
@@ -63,7 +63,7 @@ ATTEND_API const char *attend_checkpoint_layout(int index);
 typedef struct attend_checkpoint_query {
     const char *name_prefix; /* its tensors' names begin so; NULL: any */
     const char *layout;      /* NULL: any that the model's row has */
-    int64_t number;          /* -1: the least that is there */
+    int64_t number;          /* of the layer, from 0; -1: the least that is there */
 } attend_checkpoint_query;
 
 /* The only layer that `query` fits. Fails where there is none, or more than one of that number; the sentence
@@ -123,8 +123,9 @@ typedef struct attend_checkpoint_layer {
 ATTEND_API attend_status attend_checkpoint_decide(attend_checkpoint *checkpoint, int64_t index,
                                                   const attend_checkpoint_options *options,
                                                   attend_checkpoint_layer **layer);
-/* Reads the weights into aligned memory, converted to `dtype` (f32, f16, bf16); once a layer. A finite value
- * that overflows is an error. */
+/* Reads the weights into aligned memory, converted to `dtype` (f32, f16, bf16); once a layer: after a failure
+ * it can only be freed. A finite value that overflows is an error. A plan made of the weights uses them: free the
+ * layer after it. */
 ATTEND_API attend_status attend_checkpoint_load(attend_checkpoint_layer *layer, attend_dtype dtype);
 /* NULL is fine. */
 ATTEND_API void attend_checkpoint_free(attend_checkpoint_layer *layer);

@@ -21,7 +21,8 @@ typedef struct attend_plan_options {
     uint8_t reserved[7]; /* zeros */
 } attend_plan_options;
 
-/* What a plan holds while it lives, beside the caller's tensors. Linear in seqlen. */
+/* What a plan holds while it lives, beside the caller's tensors, and what each run brings. Linear in seqlen, but for staging of masks
+ * and biases that vary per query and key. */
 typedef struct attend_plan_memory {
     size_t host_bytes;
     size_t device_workspace_bytes; /* projected Q, K and V, partial results, tables */
@@ -38,8 +39,8 @@ static inline attend_status attend_plan_memory_usage(const attend_plan *plan, at
 /* The kernel and tiles chosen, in words. Lives as long as the plan. */
 ATTEND_API const char *attend_plan_kernel(const attend_plan *plan);
 
-/* Waits for the work in flight on its context, on whatever streams, then frees the plan. Graphs that captured its runs use its memory
- * and can neither be launched nor be in flight any more: a plan outlives its graphs. NULL is allowed. */
+/* Waits for the work in flight on its context, on whatever streams, then frees the plan. Destroy graphs that captured
+ * its runs first: they use its memory. NULL is allowed. */
 ATTEND_API void attend_plan_destroy(attend_plan *plan);
 
 #ifdef __cplusplus

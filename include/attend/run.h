@@ -10,12 +10,12 @@ extern "C" {
 
 struct CUstream_st; /* what a cudaStream_t points to; so no CUDA header is needed here */
 
-/* For attend_attention_run() and attend_layer_run(); NULL in its place, or all zeros, is a run as _forward() makes it. examples/streams.c
- * is a whole program.
+/* For attend_attention_run() and attend_layer_run(); NULL in its place, or all zeros, is a run as _forward() makes it, which a
+ * plan with caller_workspace refuses where it needs one. examples/streams.c is a whole program.
  *
- * A plan made with caller_workspace shares nothing between runs: any number of them may be in flight, each with a workspace of its own,
- * which belongs to the run until it is done. Their order is that of their streams. All tensors lie on the device; lists may lie on the
- * host. Without caller_workspace a plan has one workspace, and its runs follow each other whatever streams they are given.
+ * On CUDA, runs of a plan made with caller_workspace share nothing: those on different streams may overlap, each in a workspace that no
+ * other run uses until it is done (of a captured run: until its graph is destroyed). Their tensors lie on the device; lists may lie on the
+ * host. Otherwise runs of one plan, and of all layer plans of one context, wait for each other whatever streams they are given.
  *
  * A stream is touched during the call only, so it may be destroyed right behind it, as CUDA allows. */
 typedef struct attend_run {
