@@ -139,10 +139,7 @@ attend_status attend_gpu_run_begin(attend_plan *plan, const attend_run *brought,
         "cublasSetWorkspace");
 }
 
-attend_status attend_gpu_run_end(const attend_plan *plan, const attend_gpu_run *run)
-{
-    return attend_gpu_end_work(((const attend_gpu_plan *)plan->state)->gpu, run->on);
-}
+attend_status attend_gpu_run_end(const attend_gpu_run *run, attend_status status) { return attend_gpu_end_work(run->on, status); }
 
 /* One run of either operation: on the context's device, in order, whatever comes of it. */
 static attend_status forward(attend_plan *plan, const char *name, const attend_attention_args *attention, const attend_layer_args *layer,
@@ -154,10 +151,10 @@ static attend_status forward(attend_plan *plan, const char *name, const attend_a
     attend_range_begin(name);
     attend_status status = attend_gpu_run_begin(plan, brought, &run);
     if (!status) status = attention ? attend_gpu_attention_forward(&run.plan, attention) : attend_gpu_layer_forward(&run.plan, layer);
-    attend_status ended = attend_gpu_run_end(plan, &run);
+    status = attend_gpu_run_end(&run, status);
     attend_range_end();
     attend_gpu_leave(gpu);
-    return status ? status : ended;
+    return status;
 }
 
 static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args, const attend_run *run)

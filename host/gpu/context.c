@@ -54,8 +54,6 @@ static attend_status load_blas(attend_gpu_context *gpu)
 
 static attend_status open_device(const attend_context_options *options, attend_gpu_context *gpu, attend_context *context)
 {
-    ATTEND_TRY(read_properties(gpu, context));
-    ATTEND_TRY(load_blas(gpu));
     gpu->device_tensors_only = options->device_tensors_only;
     gpu->strict = options->strict;
     gpu->watch = &context->watch;
@@ -86,7 +84,9 @@ attend_status attend_gpu_context_create(const attend_context_options *options, a
     attend_gpu_context *gpu = calloc(1, sizeof *gpu);
     if (!gpu) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a context");
     gpu->device = options->device_index;
-    attend_status status = attend_gpu_open_primary(gpu);
+    attend_status status = read_properties(gpu, context);
+    if (!status) status = load_blas(gpu);
+    if (!status) status = attend_gpu_open_primary(gpu); /* once it is there it stays, for some hundred MB: so it comes last */
     if (!status) status = attend_gpu_enter(gpu);
     if (!status) {
         status = open_device(options, gpu, context);

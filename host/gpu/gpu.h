@@ -57,7 +57,7 @@ void attend_gpu_leave(const attend_gpu_context *gpu);
 /* Before work is enqueued on a stream: it waits for the work that used the same memory, where each `last` was (NULL: shares nothing), and
  * these become *on, which goes to attend_gpu_end_work(). In a capture nothing is waited for, and *on is NULL. */
 attend_status attend_gpu_begin_work(attend_gpu_context *gpu, cudaStream_t stream, attend_gpu_stream **const last[2], attend_gpu_stream **on);
-attend_status attend_gpu_end_work(const attend_gpu_context *gpu, const attend_gpu_stream *on);
+attend_status attend_gpu_end_work(const attend_gpu_stream *on, attend_status status);
 /* The host waits for all work on all streams; the first failure on the way. */
 attend_status attend_gpu_wait_for_all(const attend_gpu_context *gpu);
 void attend_gpu_forget_streams(attend_gpu_context *gpu);
@@ -198,7 +198,7 @@ typedef struct attend_gpu_run {
 
 /* Between the two, the work of one run is enqueued through run->plan. It ends whether or not that succeeded. */
 attend_status attend_gpu_run_begin(attend_plan *plan, const attend_run *brought, attend_gpu_run *run);
-attend_status attend_gpu_run_end(const attend_plan *plan, const attend_gpu_run *run);
+attend_status attend_gpu_run_end(const attend_gpu_run *run, attend_status status);
 
 /* Runs attention on device tensors; lengths are the caller's. */
 attend_status attend_gpu_attention(const attend_plan *plan, const attend_attention_args *on_device);

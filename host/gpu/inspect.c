@@ -100,12 +100,13 @@ static attend_status look_in_workspace(attend_plan *plan, const attend_attention
     const attend_gpu_plan *own = plan->state;
     const attend_run brought = {.workspace = l->workspace};
     attend_gpu_run run;
+    /* Nobody ordered the run that is looked into, and who knows on which stream it was. */
+    if (plan->options.caller_workspace) ATTEND_TRY(attend_gpu_wait_for_all(own->gpu));
     attend_status status = attend_gpu_run_begin(plan, &brought, &run);
     if (!status) status = look_at(&run.plan, args, look, l);
-    attend_status ended = attend_gpu_run_end(plan, &run);
-    if (!status) status = ended;
-    attend_status waited = attend_gpu_check(cudaStreamSynchronize(own->gpu->stream), "cudaStreamSynchronize");
-    return status ? status : waited;
+    status = attend_gpu_run_end(&run, status);
+    const cudaError_t waited = cudaStreamSynchronize(own->gpu->stream);
+    return status ? status : attend_gpu_check(waited, "cudaStreamSynchronize");
 }
 
 attend_status attend_gpu_inspect(attend_plan *plan, const attend_attention_args *args, const attend_look *look)

@@ -13,6 +13,15 @@ static attend_status is_captured(cudaStream_t stream, bool *captured)
     return ATTEND_OK;
 }
 
+/* Events are recorded on streams of their own device alone: asked when a stream is first given, before anything is enqueued there. */
+static attend_status belongs_here(const attend_gpu_context *gpu, const attend_gpu_stream *stream)
+{
+    const cudaError_t error = cudaEventRecord(stream->done, stream->handle);
+    if (error != cudaErrorInvalidResourceHandle) return attend_gpu_check(error, "cudaEventRecord");
+    cudaGetLastError();
+    return attend_fail(ATTEND_INVALID_ARGUMENT, "stream does not belong to the context's device, %d", gpu->device);
+}
+
 static attend_status find(attend_gpu_context *gpu, cudaStream_t handle, attend_gpu_stream **found)
 {
     attend_gpu_stream **link = &gpu->own.next;
@@ -25,7 +34,9 @@ static attend_status find(attend_gpu_context *gpu, cudaStream_t handle, attend_g
         made->handle = handle;
         attend_status status = attend_gpu_check(cudaEventCreateWithFlags(&made->done, cudaEventDisableTiming),
                                                 "cudaEventCreateWithFlags");
+        if (!status) status = belongs_here(gpu, made);
         if (status) {
+            if (made->done) cudaEventDestroy(made->done);
             free(made);
             return status;
         }
@@ -35,18 +46,8 @@ static attend_status find(attend_gpu_context *gpu, cudaStream_t handle, attend_g
     return ATTEND_OK;
 }
 
-/* The context's own stream is always there, so its event is recorded only where somebody waits for it. */
-static attend_status wait_for(attend_gpu_context *gpu, cudaStream_t stream, const attend_gpu_stream *before)
+static attend_status wait_for(cudaStream_t stream, const attend_gpu_stream *before)
 {
-    bool captured;
-    if (before == &gpu->own) {
-        ATTEND_TRY(is_captured(before->handle, &captured));
-        if (captured)
-            return attend_fail(ATTEND_INVALID_ARGUMENT, "the run's workspace is in use on the context's own "
-                                                        "stream, which is being captured in a graph: "
-                                                        "end the capture before running on another stream");
-        ATTEND_TRY(attend_gpu_check(cudaEventRecord(before->done, before->handle), "cudaEventRecord"));
-    }
     return attend_gpu_check(cudaStreamWaitEvent(stream, before->done, 0), "cudaStreamWaitEvent");
 }
 
@@ -61,19 +62,22 @@ attend_status attend_gpu_begin_work(attend_gpu_context *gpu, cudaStream_t stream
     ATTEND_TRY(find(gpu, stream, &here));
     /* A stream may have got the handle of one that was destroyed with work still on it: what is recorded next
      * covers that too. */
-    if (here != &gpu->own) ATTEND_TRY(wait_for(gpu, stream, here));
+    if (here != &gpu->own) ATTEND_TRY(wait_for(stream, here));
     for (int i = 0; i < 2; i++)
-        if (last[i] && *last[i] && *last[i] != here) ATTEND_TRY(wait_for(gpu, stream, *last[i]));
+        if (last[i] && *last[i] && *last[i] != here) ATTEND_TRY(wait_for(stream, *last[i]));
     for (int i = 0; i < 2; i++)
         if (last[i]) *last[i] = here;
     *on = here;
     return ATTEND_OK;
 }
 
-attend_status attend_gpu_end_work(const attend_gpu_context *gpu, const attend_gpu_stream *on)
+attend_status attend_gpu_end_work(const attend_gpu_stream *on, attend_status status)
 {
-    if (!on || on == &gpu->own) return ATTEND_OK;
-    return attend_gpu_check(cudaEventRecord(on->done, on->handle), "cudaEventRecord");
+    if (!on) return status;
+    const cudaError_t error = cudaEventRecord(on->done, on->handle);
+    if (!status) return attend_gpu_check(error, "cudaEventRecord");
+    cudaGetLastError(); /* the first failure is what is told */
+    return status;
 }
 
 attend_status attend_gpu_wait_for_all(const attend_gpu_context *gpu)

@@ -124,11 +124,10 @@ attend_status attend_gpu_rotary(attend_context *context, const attend_problem *p
     ATTEND_TRY(attend_gpu_enter(gpu));
     attend_status status = attend_gpu_begin_work(gpu, gpu->stream, shares_nothing, &on);
     if (!status) status = run(gpu, p, args, &t);
-    attend_status ended = attend_gpu_end_work(gpu, on);
-    if (!status) status = ended;
+    status = attend_gpu_end_work(on, status);
     if (t.any_on_host) {
-        attend_status waited = attend_gpu_check(cudaStreamSynchronize(gpu->stream), "cudaStreamSynchronize");
-        if (!status) status = waited;
+        const cudaError_t waited = cudaStreamSynchronize(gpu->stream);
+        if (!status) status = attend_gpu_check(waited, "cudaStreamSynchronize");
     }
     if (t.memory) cudaFree(t.memory);
     attend_gpu_leave(gpu);

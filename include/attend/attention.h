@@ -72,8 +72,9 @@ ATTEND_API attend_status attend_attention_run_sized(attend_plan *plan, const att
  *
  * A run whose tensors all lie on the device may be captured in a CUDA graph. Lists on the host are read during the call,
  * so the graph repeats their values; those on the device are read at each launch. The library does not see launches:
- * the caller orders them against other runs of the plan and each other (in a capture the library waits for nothing
- * outside of it, which CUDA forbids), waits for them, and destroys graphs before the plan. */
+ * the caller orders them against other runs of the plan and each other, those of layers without a caller's workspace
+ * against all such layers of the context (in a capture the library waits for nothing: outside of it CUDA forbids that,
+ * within it the caller joins streams), waits for them, and destroys graphs before the plan. */
 static inline attend_status attend_attention_forward(attend_plan *plan, const attend_attention_args *args)
 {
     return attend_attention_run_sized(plan, args, sizeof *args, NULL, 0);

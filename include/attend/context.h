@@ -22,7 +22,8 @@ typedef enum attend_device {
 
 /* Called from the thread that called the library, while a run works: done of total units, which say nothing but their ratio, from 0 to
  * 1 and never back. Returns false to stop: the run ends soon with ATTEND_CANCELLED, and its outputs hold anything; the plan can run
- * again. What it returns once all is done does not matter. */
+ * again. What it returns once all is done does not matter.
+ * It leaves the thread's current CUDA device as it is. */
 typedef bool attend_progress(void *user, int64_t done, int64_t total);
 
 typedef struct attend_context_options {
@@ -68,8 +69,8 @@ ATTEND_API attend_device attend_context_device(const attend_context *context);
 /* A name for people: "NVIDIA H100 80GB HBM3 (sm_90)", "CPU, 2 threads, avx512". Lives as long as the context. */
 ATTEND_API const char *attend_context_device_name(const attend_context *context);
 
-/* Waits until all that was enqueued on the context is done, on every stream that it was given; returns the first error that
- * happened on the way. Launches of graphs that captured its work are the caller's own to wait for. */
+/* Waits until all that was enqueued on the context is done, on every stream that it was given, which is not what
+ * the caller enqueues there besides; returns the first error that happened on the way. Launches of graphs that captured its work are the caller's own to wait for. */
 ATTEND_API attend_status attend_synchronize(attend_context *context);
 
 /* CUDA devices that can be used; 0 without a driver or in a build without CUDA. */

@@ -15,7 +15,8 @@ struct CUstream_st; /* what a cudaStream_t points to; so no CUDA header is neede
  *
  * On CUDA, runs of a plan made with caller_workspace share nothing: those on different streams may overlap, each in a workspace that no
  * other run uses until it is done (of a captured run: until its graph is destroyed). Their tensors lie on the device; lists may lie on the
- * host. Otherwise runs of one plan, and of all layer plans of one context, wait for each other whatever streams they are given.
+ * host. Otherwise runs of one plan, and of all layer plans of one context, wait for each other whatever streams they are given, but in
+ * captures, where the caller orders them.
  *
  * A stream is touched during the call only, so it may be destroyed right behind it, as CUDA allows. */
 typedef struct attend_run {

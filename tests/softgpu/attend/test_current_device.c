@@ -33,9 +33,11 @@ static void use(subject *s, int device)
     attend_context *context;
     attend_plan *plan;
     attend_explanation explanation;
-    cudaStream_t stream;
+    cudaStream_t stream, foreign;
     OK(attend_context_create(&(attend_context_options){.device = ATTEND_CUDA, .device_index = device},
                              &context));
+    CUDA(cudaSetDevice(!device));
+    CUDA(cudaStreamCreateWithFlags(&foreign, cudaStreamNonBlocking));
     CUDA(cudaSetDevice(device));
     CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
     for (int t = 1; t < SUBJECT_TENSORS; t++) CUDA(cudaMalloc(&s->device[t], SUBJECT_BYTES));
@@ -49,6 +51,10 @@ static void use(subject *s, int device)
         assert_true(subject_is_right(s));
         OK(attend_context_set_stream(context, stream)); /* the second time */
     }
+    OK(attend_context_set_stream(context, foreign));
+    CALL(ATTEND_INVALID_ARGUMENT, subject_run(s, plan, false));
+    assert_non_null(strstr(attend_error_message(), "stream does not belong to the context's device"));
+    OK(attend_context_set_stream(context, stream));
     CALL(ATTEND_INVALID_ARGUMENT, subject_run(s, plan, true));
     assert_non_null(strstr(attend_error_message(), "lies on CUDA device"));
     if (s->kind == SUBJECT_ATTENTION) {
@@ -63,6 +69,7 @@ static void use(subject *s, int device)
     expect_device("attend_context_destroy", __LINE__);
     for (int t = 0; t < SUBJECT_TENSORS; t++) CUDA(cudaFree(s->device[t]));
     CUDA(cudaStreamDestroy(stream));
+    CUDA(cudaStreamDestroy(foreign));
 }
 
 /* Plans that fail once their context's device is the current one. */

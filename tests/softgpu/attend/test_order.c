@@ -320,6 +320,50 @@ static void a_held_stream_holds_nobody_else(void **state)
     }
 }
 
+/* With the LSE that the run leaves; the run brought its workspace, so nobody ordered it. */
+static void inspections_wait_for_the_run_that_they_look_into(void **state)
+{
+    (void)state;
+    enum { ROWS = 64, DIM = 16, ELEMENTS = ROWS * DIM };
+    const attend_problem problem = {.batch = 1, .seqlen_q = ROWS, .seqlen_k = ROWS, .num_heads = 1, .head_dim = DIM};
+    const attend_plan_options options = {.caller_workspace = true};
+    float numbers[ELEMENTS], entropy[2][ROWS], *memory;
+    attend_context *context;
+    attend_plan *plan;
+    attend_plan_memory needs;
+    void *workspace;
+    cudaStream_t stream;
+    for (int i = 0; i < ELEMENTS; i++) numbers[i] = (float)(i * 37 % 101) / 101.0f - 0.5f;
+    OK(attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context));
+    OK(attend_attention_plan_with(context, &problem, &options, &plan));
+    OK(attend_plan_memory_usage(plan, &needs));
+    CUDA(cudaMalloc(&workspace, needs.run_workspace_bytes + 256));
+    CUDA(cudaMalloc((void **)&memory, (2 * ELEMENTS + ROWS) * sizeof *memory));
+    CUDA(cudaMemcpy(memory, numbers, sizeof numbers, cudaMemcpyHostToDevice));
+    CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    const attend_tensor in = attend_tensor_4d(memory, ATTEND_F32, 1, ROWS, 1, DIM);
+    const attend_attention_args args = {.q = in,
+                                        .k = in,
+                                        .v = in,
+                                        .out = attend_tensor_4d(memory + ELEMENTS, ATTEND_F32, 1, ROWS, 1, DIM),
+                                        .lse = attend_tensor_3d(memory + 2 * ELEMENTS, ATTEND_F32, 1, 1, ROWS)};
+    for (int n = 0; n < 2; n++) {
+        const attend_run how = {.stream = stream, .workspace = workspace, .workspace_bytes = needs.run_workspace_bytes};
+        const attend_inspection want = {.entropy = attend_tensor_3d(entropy[n], ATTEND_F32, 1, 1, ROWS)};
+        CUDA(cudaMemset(memory + 2 * ELEMENTS, 0xff, ROWS * sizeof *memory));
+        CUDA(cudaDeviceSynchronize());
+        OK(attend_attention_run(plan, &args, &how));
+        if (n == 0) CUDA(cudaDeviceSynchronize());
+        OK(attend_attention_inspect(plan, &args, &want));
+    }
+    assert_memory_equal(entropy[0], entropy[1], sizeof entropy[0]);
+    attend_plan_destroy(plan);
+    OK(attend_context_destroy(context));
+    CUDA(cudaStreamDestroy(stream));
+    CUDA(cudaFree(memory));
+    CUDA(cudaFree(workspace));
+}
+
 /* As CUDA allows: what is enqueued still happens, and is still waited for. */
 static void streams_may_be_destroyed_behind_a_run(void **state)
 {
@@ -418,6 +462,7 @@ int main(void)
         cmocka_unit_test(runs_that_share_follow_each_other),
         cmocka_unit_test(runs_with_workspaces_of_their_own_may_be_in_flight),
         cmocka_unit_test(a_held_stream_holds_nobody_else),
+        cmocka_unit_test(inspections_wait_for_the_run_that_they_look_into),
         cmocka_unit_test(streams_may_be_destroyed_behind_a_run),
         cmocka_unit_test(runs_are_captured_while_others_are_in_flight),
         cmocka_unit_test(workspaces_are_checked),
