@@ -31,6 +31,12 @@ static attend_status decide(const char *config, const char *tensors, const atten
 #define LLAMA      TEST_LLAMA_LAYER("0")
 #define WITH(rest) "{" TEST_LLAMA_CONFIG ", " rest "}"
 
+#define MAE                                                            \
+    "decoder.decoder_layers.0.attention.attention.query.weight 16x16;" \
+    "decoder.decoder_layers.0.attention.attention.key.weight 16x16;"   \
+    "decoder.decoder_layers.0.attention.attention.value.weight 16x16;" \
+    "decoder.decoder_layers.0.attention.output.dense.weight 16x16"
+
 static const attend_checkpoint_options causal = {.said = ATTEND_SAID_CAUSAL,
                                                  .problem = {.causal = ATTEND_CAUSAL_TOP_LEFT}};
 static const attend_checkpoint_options known = {
@@ -137,6 +143,12 @@ static const struct refusal {
      "decoder.block.1.layer.0.SelfAttention.v.weight 16x16;decoder.block.1.layer.0.SelfAttention.o.weight "
      "16x16",
      "lacks the table of relative positions", NULL},
+    {"{\"model_type\": \"videomae\", \"num_attention_heads\": 4}", MAE,
+     "has no decoder_num_attention_heads, which decoder.decoder_layers.0. needs", NULL},
+    {"{\"model_type\": \"bart\", \"encoder_attention_heads\": 4}",
+     "decoder.layers.0.self_attn.q_proj.weight 16x16;decoder.layers.0.self_attn.k_proj.weight 16x16;"
+     "decoder.layers.0.self_attn.v_proj.weight 16x16;decoder.layers.0.self_attn.out_proj.weight 16x16",
+     "does not say how many heads it has", NULL},
     {NULL, "norm.weight 4", "has no attention layer with names that attend knows", NULL},
 };
 
@@ -238,6 +250,12 @@ static void a_model_type_means_what_its_models_do(void **state)
            "decoder.layers.0.self_attn.v_proj.weight 16x16;decoder.layers.0.self_attn.out_proj.weight 16x16",
            NULL, &p);
     assert_true(p.causal == ATTEND_CAUSAL_TOP_LEFT && p.num_heads == 2 && !p.rotary);
+    expect("{\"model_type\": \"videomae\", \"num_attention_heads\": 4, \"decoder_num_attention_heads\": 2}",
+           MAE, NULL, &p);
+    assert_int_equal(p.num_heads, 2);
+    const attend_checkpoint_options heads = {.num_heads = 8};
+    expect("{\"model_type\": \"videomae\", \"num_attention_heads\": 4}", MAE, &heads, &p);
+    assert_int_equal(p.num_heads, 8);
 }
 
 /* ---- shards ---- */

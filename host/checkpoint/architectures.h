@@ -89,6 +89,7 @@ typedef struct attend_architecture {
     bool sinks, scale_one;
     int64_t relative_distance; /* of relative tables, where the config does not say */
     const attend_rule *rules;
+    const char *decoder_heads;       /* key of the heads of decoder layers, which must be there */
     const struct attend_part *parts; /* several models in one */
     const char *refused;             /* why nothing of it is read */
 } attend_architecture;

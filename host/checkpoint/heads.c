@@ -65,23 +65,27 @@ static attend_status divide(const attend_work *w, const char *name, int64_t rows
 }
 
 /* Query heads by the config; of an encoder with a decoder where they have keys of their own, those of the
- * layer's. */
+ * layer's: another number of heads may divide the rows too. */
 static attend_status read_heads(attend_work *w, int64_t *heads)
 {
     static const char *const any[] = {"num_attention_heads", "n_head",          "n_heads",
                                       "num_heads",           "attention_heads", NULL};
-    static const char *const encoder[] = {"encoder_attention_heads", NULL}, *const decoder[] = {
-                                                                                "decoder_attention_heads",
-                                                                                NULL};
+    static const char *const encoder[] = {"encoder_attention_heads", NULL};
+    static const char *const decoder[] = {"decoder_attention_heads", "decoder_num_attention_heads", NULL};
+    const char *own = w->row ? w->row->decoder_heads : NULL;
     int64_t of_encoder, of_decoder;
     ATTEND_TRY(attend_key_count(w, encoder, &of_encoder));
     ATTEND_TRY(attend_key_count(w, decoder, &of_decoder));
-    *heads = strstr(w->found->prefix, "decoder")   ? of_decoder
-             : strstr(w->found->prefix, "encoder") ? of_encoder
-                                                   : 0;
-    if (*heads) return ATTEND_OK;
+    const bool in_decoder = strstr(w->found->prefix, "decoder") != NULL;
+    const bool in_encoder = !in_decoder && strstr(w->found->prefix, "encoder");
+    *heads = in_decoder ? of_decoder : in_encoder ? of_encoder : 0;
+    if (*heads || w->options.num_heads) return ATTEND_OK;
+    if (own && in_decoder)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s has no %s, which %s needs; --heads says it instead",
+                                w->checkpoint->config_path, own, w->found->prefix);
     ATTEND_TRY(attend_key_count(w, any, heads));
-    if (!*heads && (of_encoder == of_decoder || !of_encoder || !of_decoder))
+    if (!*heads && !in_decoder && !in_encoder && (of_encoder == of_decoder || !of_encoder || !of_decoder))
         *heads = of_encoder ? of_encoder : of_decoder;
     return ATTEND_OK;
 }
