@@ -31,6 +31,15 @@ static attend_status decide(const char *config, const char *tensors, const atten
 #define LLAMA      TEST_LLAMA_LAYER("0")
 #define WITH(rest) "{" TEST_LLAMA_CONFIG ", " rest "}"
 
+#define TYPE(type, rest) "{\"model_type\": \"" type "\", \"num_attention_heads\": 4, " rest "}"
+#define NORMS            ";layers.0.self_attn.q_norm.weight 8;layers.0.self_attn.k_norm.weight 8"
+
+#define GEMMA "\"query_pre_attn_scalar\": 8, \"rope_scaling\": {\"type\": \"linear\", \"factor\": 8}"
+
+#define MPT "blocks.0.attn.Wqkv.weight 48x16;blocks.0.attn.out_proj.weight 16x16"
+#define GPTJ                                                                                  \
+    "h.0.attn.q_proj.weight 16x16;h.0.attn.k_proj.weight 16x16;h.0.attn.v_proj.weight 16x16;" \
+    "h.0.attn.out_proj.weight 16x16"
 #define MAE                                                            \
     "decoder.decoder_layers.0.attention.attention.query.weight 16x16;" \
     "decoder.decoder_layers.0.attention.attention.key.weight 16x16;"   \
@@ -143,12 +152,40 @@ static const struct refusal {
      "decoder.block.1.layer.0.SelfAttention.v.weight 16x16;decoder.block.1.layer.0.SelfAttention.o.weight "
      "16x16",
      "lacks the table of relative positions", NULL},
+    /* Keys without which a type's layers are not what attend would make of them. */
+    {TYPE("gemma2", "\"attn_logit_softcapping\": null"), LLAMA, "has no query_pre_attn_scalar, which", NULL},
+    {TYPE("gemma2", "\"query_pre_attn_scalar\": 9"), LLAMA,
+     "has no attn_logit_softcapping, which layers of model_type \"gemma2\" need; --softcap says it", NULL},
+    {TYPE("granite", "\"rope_theta\": 9"), LLAMA, "has no attention_multiplier, which", NULL},
+    {TYPE("gpt_oss", "\"rope_theta\": 9"), LLAMA ";layers.0.self_attn.sinks 4", "has no rope_scaling, which",
+     NULL},
+    {TYPE("apertus", "\"rope_theta\": 9"), LLAMA, "has no rope_scaling, which", NULL},
+    {TYPE("cohere", "\"use_qk_norm\": false"), LLAMA, "has no rope_theta, for which versions", NULL},
+    {TYPE("falcon_h1", "\"key_multiplier\": 1"), LLAMA, "has no rope_theta, for which versions", NULL},
+    {TYPE("exaone4", "\"sliding_window\": 4"), LLAMA NORMS,
+     "has no rms_norm_eps, which layers of model_type \"exaone4\" need; --qk-norm KIND,E says it", NULL},
+    {"{\"model_type\": \"mpt\", \"n_heads\": 4, \"attn_config\": {}}", MPT, "has no attn_config/alibi, which",
+     NULL},
+    {TYPE("qwen2_moe", "\"layer_types\": [\"sliding_attention\"]"), LLAMA,
+     "has a window, but sliding_window is not there; --window says", NULL},
     {"{\"model_type\": \"videomae\", \"num_attention_heads\": 4}", MAE,
      "has no decoder_num_attention_heads, which decoder.decoder_layers.0. needs", NULL},
     {"{\"model_type\": \"bart\", \"encoder_attention_heads\": 4}",
      "decoder.layers.0.self_attn.q_proj.weight 16x16;decoder.layers.0.self_attn.k_proj.weight 16x16;"
      "decoder.layers.0.self_attn.v_proj.weight 16x16;decoder.layers.0.self_attn.out_proj.weight 16x16",
      "does not say how many heads it has", NULL},
+    /* A window that the type's models do not have. */
+    {WITH("\"sliding_window\": 4, \"layer_types\": [\"sliding_attention\"]"), LLAMA, "sliding_window = 4",
+     NULL},
+    /* Rotary embeddings that are not whole. */
+    {WITH("\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}, \"rope_parameters\": {\"rope_type\": "
+          "\"default\"}"),
+     LLAMA, "has both rope_parameters and rope_scaling", NULL},
+    {WITH("\"rope_scaling\": \"yarn\""), LLAMA, "parameters that are not an object", NULL},
+    {WITH("\"rope_scaling\": {\"factor\": 4}"), LLAMA, "parameters without a rope_type", NULL},
+    {WITH("\"partial_rotary_factor\": 0.0"), LLAMA, "fewer than two elements of a head", NULL},
+    {WITH("\"partial_rotary_factor\": 0.2"), LLAMA, "fewer than two elements of a head", NULL},
+    {"{\"model_type\": \"gptj\", \"n_head\": 4}", GPTJ, "turns more than head_dim (4)", NULL},
     {NULL, "norm.weight 4", "has no attention layer with names that attend knows", NULL},
 };
 
@@ -250,12 +287,90 @@ static void a_model_type_means_what_its_models_do(void **state)
            "decoder.layers.0.self_attn.v_proj.weight 16x16;decoder.layers.0.self_attn.out_proj.weight 16x16",
            NULL, &p);
     assert_true(p.causal == ATTEND_CAUSAL_TOP_LEFT && p.num_heads == 2 && !p.rotary);
+}
+
+/* A key that is not there is what the type's own code makes of it, not what another type would. */
+static const struct usual {
+    const char *config, *number;
+    int64_t window;
+    double base; /* 0: not rotated */
+} usual[] = {
+    {TYPE("mistral", "\"rope_theta\": 7"), "0", 4096, 7},
+    {TYPE("mistral", "\"sliding_window\": null"), "0", 0, 10000},
+    {TYPE("mistral", "\"sliding_window\": 4, \"use_sliding_window\": false"), "0", 4, 10000},
+    {TYPE("mistral", "\"sliding_window\": 4, \"layer_types\": [\"full_attention\"]"), "0", 4, 10000},
+    {TYPE("mixtral", "\"num_key_value_heads\": 2"), "0", 0, 1e6},
+    {TYPE("phi3", "\"num_key_value_heads\": 2"), "0", 0, 10000},
+    {TYPE("helium", "\"num_key_value_heads\": 2"), "0", 0, 1e5},
+    {TYPE("ernie4_5", "\"num_key_value_heads\": 2"), "0", 0, 5e5},
+    {TYPE("minimax_m2", "\"num_key_value_heads\": 2"), "0", 0, 5e6},
+    {TYPE("smollm3", "\"num_key_value_heads\": 2"), "3", 0, 0},
+    {TYPE("smollm3", "\"no_rope_layer_interval\": 2"), "3", 0, 0},
+    {TYPE("smollm3", "\"no_rope_layer_interval\": 3"), "3", 0, 2e6},
+    {TYPE("gpt_oss", "\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, "
+                     "\"original_max_position_embeddings\": 64}"),
+     "0", 128, 150000},
+    /* Layers with a window have a base of their own, and are not scaled. */
+    {TYPE("gemma3_text", GEMMA), "0", 4096, 10000},
+    {TYPE("gemma3_text", GEMMA), "5", 0, 1e6},
+    {TYPE("gemma3_text", GEMMA ", \"rope_local_base_freq\": 77"), "0", 4096, 77},
+    {TYPE("gemma3_text", GEMMA ", \"sliding_window\": null"), "0", 0, 10000},
+    {TYPE("gemma3_text", "\"query_pre_attn_scalar\": 8, \"rope_parameters\": {\"sliding_attention\": "
+                         "{\"rope_type\": \"default\"}, \"full_attention\": {\"rope_type\": \"default\"}}"),
+     "0", 4096, 10000},
+    /* Without a window, one type turns all layers and another none. */
+    {TYPE("exaone4", "\"sliding_window\": null, \"layer_types\": [\"full_attention\"]"), "0", 0, 10000},
+    {TYPE("exaone4", "\"sliding_window\": 4, \"layer_types\": [\"full_attention\"]"), "0", 0, 0},
+    {TYPE("exaone4", "\"sliding_window\": 4"), "0", 4, 10000},
+    {TYPE("cohere2", "\"sliding_window\": null, \"layer_types\": [\"sliding_attention\"]"), "0", 0, 0},
+    {TYPE("cohere2", "\"sliding_window\": null"), "0", 0, 0},
+    /* Which types ask use_sliding_window, and which max_window_layers. */
+    {TYPE("qwen3_moe", "\"sliding_window\": 4, \"use_sliding_window\": true"), "0", 4, 10000},
+    {TYPE("qwen3_moe", "\"sliding_window\": 4"), "0", 0, 10000},
+    {TYPE("qwen2", "\"sliding_window\": 4, \"use_sliding_window\": true"), "0", 0, 10000},
+    {TYPE("qwen2", "\"sliding_window\": 4, \"use_sliding_window\": true, \"max_window_layers\": 1"), "1", 4,
+     10000},
+    {TYPE("qwen2", "\"sliding_window\": 4, \"layer_types\": [\"sliding_attention\"]"), "0", 0, 10000},
+    {TYPE("dots1", "\"sliding_window\": 4, \"max_window_layers\": 0"), "0", 4, 10000},
+    {TYPE("dots1", "\"sliding_window\": 4, \"max_window_layers\": 1"), "0", 0, 10000},
+    {TYPE("dots1", "\"sliding_window\": 4, \"max_window_layers\": 1"), "1", 4, 10000},
+};
+
+static void what_is_absent_is_as_the_type_has_it(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) {
+        const struct usual *u = &usual[i];
+        char tensors[256];
+        snprintf(tensors, sizeof tensors, "%s%s", LLAMA,
+                 strstr(u->config, "gpt_oss") ? ";layers.0.self_attn.sinks 4" : "");
+        for (char *at = tensors; (at = strstr(at, "layers.0")); at++) at[strlen("layers.")] = *u->number;
+        attend_problem p;
+        expect(u->config, tensors, NULL, &p);
+        const double base = !p.rotary ? 0 : p.rotary_base != 0 ? p.rotary_base : 10000;
+        const int64_t span = p.windowed ? p.window_left + 1 : 0;
+        if (span != u->window || base != u->base)
+            fail_msg("%s, layer %s: a window of %d and base %g, expected %d and %g", u->config, u->number,
+                     (int)span, base, (int)u->window, u->base);
+        if (strstr(u->config, "gemma3_text") && base != 1e6) assert_int_equal(p.rotary_scaling, 0);
+    }
+    attend_problem p;
     expect("{\"model_type\": \"videomae\", \"num_attention_heads\": 4, \"decoder_num_attention_heads\": 2}",
            MAE, NULL, &p);
     assert_int_equal(p.num_heads, 2);
     const attend_checkpoint_options heads = {.num_heads = 8};
     expect("{\"model_type\": \"videomae\", \"num_attention_heads\": 4}", MAE, &heads, &p);
     assert_int_equal(p.num_heads, 8);
+    expect("{\"model_type\": \"modernbert\", \"num_attention_heads\": 4, \"global_rope_theta\": 9}",
+           "layers.0.attn.Wqkv.weight 48x16;layers.0.attn.Wo.weight 16x16", NULL, &p);
+    assert_true(p.rotary_base == 9 && !p.windowed);
+    expect("{\"model_type\": \"modernbert\", \"num_attention_heads\": 4, \"global_rope_theta\": 9}",
+           "layers.1.attn.Wqkv.weight 48x16;layers.1.attn.Wo.weight 16x16", NULL, &p);
+    assert_true(p.rotary_base == 10000 && p.window_left == 64 && p.window_right == 64);
+    expect("{\"model_type\": \"modernbert\", \"num_attention_heads\": 4, \"global_rope_theta\": 9, "
+           "\"local_rope_theta\": null}",
+           "layers.1.attn.Wqkv.weight 48x16;layers.1.attn.Wo.weight 16x16", NULL, &p);
+    assert_true(p.rotary_base == 9 && p.windowed);
 }
 
 /* ---- shards ---- */
@@ -399,6 +514,7 @@ int main(void)
         cmocka_unit_test(what_is_not_known_is_refused),
         cmocka_unit_test(what_is_said_overrules_one_thing),
         cmocka_unit_test(a_model_type_means_what_its_models_do),
+        cmocka_unit_test(what_is_absent_is_as_the_type_has_it),
         cmocka_unit_test(shards_are_found_by_their_index),
         cmocka_unit_test(a_shard_that_lies_is_named),
         cmocka_unit_test(an_index_is_not_believed),

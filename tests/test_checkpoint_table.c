@@ -63,16 +63,17 @@ static void add_rest(text *t, const attend_architecture *row)
         "window in all layers",
         "window in even layers",
         "window in all but each `sliding_window_pattern`'th layer",
-        "window with `use_sliding_window`, from `max_window_layers` on",
+        "window from `max_window_layers` on",
         "window in `local` layers",
         "window of `local_attention` in all but each `global_attn_every_n_layers`'th layer"};
     static const char *const norms[] = {NULL, "RMS norms of Q and K",
                                         "RMS norms of Q and K, times 1 + weight",
                                         "RMS norms of Q and K without weights", "layer norms of Q and K"};
-    const char *const facts[] = {windows[row->window], norms[row->norm], row->sinks ? "sinks" : NULL,
-                                 row->scale_one ? "scale 1" : NULL};
+    const char *const facts[] = {
+        windows[row->window], row->window_asked ? "windows with `use_sliding_window`" : NULL,
+        norms[row->norm], row->sinks ? "sinks" : NULL, row->scale_one ? "scale 1" : NULL};
     bool any = false;
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         if (facts[i]) add(t, "%s%s", any ? "; " : "", facts[i]), any = true;
     for (const attend_rule *rule = row->rules; rule && rule->key; rule++) {
         bool seen = !strcmp(rule->key, "model_type");

@@ -51,7 +51,7 @@ typedef enum attend_window_rule {
     ATTEND_WINDOW_ALL,
     ATTEND_WINDOW_EVEN,    /* layers 0, 2, … */
     ATTEND_WINDOW_PATTERN, /* all but each sliding_window_pattern'th */
-    ATTEND_WINDOW_FROM,    /* with use_sliding_window, layers from max_window_layers on */
+    ATTEND_WINDOW_FROM,    /* layers from max_window_layers on */
     ATTEND_WINDOW_NEO,     /* as attention_layers says: "local" ones, of window_size keys */
     ATTEND_WINDOW_BERT     /* local_attention keys, half of them to each side, but in each
                               global_attn_every_n_layers'th layer */
@@ -60,8 +60,9 @@ typedef enum attend_window_rule {
 /* Which layers are rotated, of those whose model rotates. */
 typedef enum attend_rotary_layers {
     ATTEND_ROTARY_ALL,
-    ATTEND_ROTARY_LISTED, /* no_rope_layers has 1 for them */
-    ATTEND_ROTARY_SLIDING /* those with a window, where the model has windows */
+    ATTEND_ROTARY_LISTED,  /* no_rope_layers has 1 for them */
+    ATTEND_ROTARY_SLIDING, /* those with a window: none where sliding_window is null */
+    ATTEND_ROTARY_BUT_FULL /* those with a window: all where sliding_window is null */
 } attend_rotary_layers;
 
 typedef enum attend_norm_rule {
@@ -72,6 +73,17 @@ typedef enum attend_norm_rule {
     ATTEND_NORM_LAYER
 } attend_norm_rule;
 
+/* A key that a config must have: models of the type do not run without what it says, and its value without it
+ * is not attend's. The option says it instead. */
+typedef struct attend_need {
+    const char *key;
+    int said; /* of attend_checkpoint_said */
+    const char *option;
+} attend_need;
+
+/* A base that must be in the config: versions of transformers have different ones. */
+#define ATTEND_BASE_MUST_BE_SAID (-1.0)
+
 typedef struct attend_architecture {
     const char *model_type;
     const char *layouts; /* words */
@@ -79,16 +91,23 @@ typedef struct attend_architecture {
     attend_causality causal;
     attend_rotary rotary;
     attend_rotary_layers rotary_layers;
-    double part, base;        /* of rotary embeddings where the config does not say; 0: all, 10000 */
-    const char *sliding_base; /* key of the base of layers with a window */
+    double part, base; /* of rotary embeddings where the config does not say; 0: all, 10000 */
+    int64_t dim;       /* the same in elements; 0: as part says */
+    bool scaled;       /* their scaling must be in the config */
+    const char
+        *sliding_base; /* key of the base of layers with a window, which are not scaled; 10000 without */
     attend_window_rule window;
-    int64_t pattern, span; /* of windows, where the config does not say; 0: it must */
+    int64_t pattern;   /* of windows, where the config does not say; 0: it must */
+    int64_t span;      /* the same, of the window's keys; null is none; -1: so is a missing key */
+    bool window_asked; /* windows are only with use_sliding_window */
+    bool untyped;      /* its models do not read layer_types */
     attend_norm_rule norm;
     const char *q_norm, *k_norm; /* within the scope; NULL: q_norm, k_norm */
     double epsilon;              /* of the norms, whatever the config says; 0: the config's */
     bool sinks, scale_one;
     int64_t relative_distance; /* of relative tables, where the config does not say */
     const attend_rule *rules;
+    const attend_need *needs;
     const char *decoder_heads;       /* key of the heads of decoder layers, which must be there */
     const struct attend_part *parts; /* several models in one */
     const char *refused;             /* why nothing of it is read */

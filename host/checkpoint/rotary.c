@@ -14,13 +14,33 @@ static attend_status refuse(const attend_work *w, const char *what, const char *
         w->checkpoint->config_path, what, option);
 }
 
+/* Whether the layer has the base of layers with a window, and no scaling but its own. */
+static bool has_sliding_base(const attend_work *w) { return w->row && w->row->sliding_base && w->slides > 0; }
+
 /* The parameters of this layer's kind: an object of their own, one of one a kind of layer, or none. */
-static const cJSON *parameters_of(attend_work *w)
+static attend_status parameters_of(attend_work *w, const cJSON **parameters)
 {
     const cJSON *all = attend_key(w, "rope_parameters"), *scaling = attend_key(w, "rope_scaling");
-    if (!all) return scaling;
-    const cJSON *own = attend_key_of(w, all, w->slides > 0 ? "sliding_attention" : "full_attention");
-    return own ? own : all;
+    if (all && scaling && w->layer.problem.rotary)
+        return attend_file_fail(
+            ATTEND_UNSUPPORTED,
+            "%s has both rope_parameters and rope_scaling: remove the one that is not meant",
+            w->checkpoint->config_path);
+    const cJSON *own =
+        all ? attend_key_of(w, all, w->slides > 0 ? "sliding_attention" : "full_attention") : NULL;
+    *parameters = own ? own : all ? all : has_sliding_base(w) ? NULL : scaling;
+    return ATTEND_OK;
+}
+
+/* Parameters without a kind scale nothing: they may have a base and a part, and no more. */
+static attend_status check_unscaled(const attend_work *w, const cJSON *scaling)
+{
+    if (!cJSON_IsObject(scaling)) return refuse(w, "parameters that are not an object", "--rotary-scaling");
+    for (const cJSON *item = scaling->child; item; item = item->next)
+        if (!cJSON_IsNull(item) && strcmp(item->string, "rope_theta") &&
+            strcmp(item->string, "partial_rotary_factor"))
+            return refuse(w, "parameters without a rope_type", "--rotary-scaling");
+    return ATTEND_OK;
 }
 
 static attend_status read_scaling(attend_work *w, const cJSON *scaling)
@@ -39,8 +59,9 @@ static attend_status read_scaling(attend_work *w, const cJSON *scaling)
     double trained = 0;
     const cJSON *kind = attend_key_of(w, scaling, "rope_type");
     if (!kind) kind = attend_key_of(w, scaling, "type");
+    if (!kind) return check_unscaled(w, scaling);
     size_t i = 0;
-    while (kind && i < sizeof kinds / sizeof *kinds &&
+    while (i < sizeof kinds / sizeof *kinds &&
            !(cJSON_IsString(kind) && !strcmp(kind->valuestring, kinds[i].name)))
         i++;
     if (i == sizeof kinds / sizeof *kinds)
@@ -48,7 +69,7 @@ static attend_status read_scaling(attend_work *w, const cJSON *scaling)
                       "--rotary-scaling");
     for (int u = 0; unknown[u]; u++)
         if (attend_key_of(w, scaling, unknown[u])) return refuse(w, unknown[u], "--rotary-scaling");
-    p->rotary_scaling = kind ? kinds[i].scaling : ATTEND_ROTARY_UNSCALED;
+    p->rotary_scaling = kinds[i].scaling;
     if (!p->rotary_scaling) return ATTEND_OK;
     ATTEND_TRY(attend_key_number(w, scaling, "factor", 1, &p->rotary_factor));
     ATTEND_TRY(attend_key_number(w, w->config, "max_position_embeddings", 1, &trained));
@@ -71,38 +92,43 @@ static attend_status read_scaling(attend_work *w, const cJSON *scaling)
 static attend_status read_part(attend_work *w, const cJSON *scaling)
 {
     attend_problem *p = &w->layer.problem;
-    double dim = 0, part = w->row ? w->row->part : 0;
+    double dim = w->row ? (double)w->row->dim : 0, part = w->row && w->row->part > 0 ? w->row->part : 1;
     ATTEND_TRY(attend_key_number(w, w->config, "rotary_dim", 2, &dim));
     ATTEND_TRY(attend_key_number(w, w->config, "rotary_pct", 0, &part));
     ATTEND_TRY(attend_key_number(w, w->config, "rotary_emb_fraction", 0, &part));
     ATTEND_TRY(attend_key_number(w, w->config, "partial_rotary_factor", 0, &part));
     ATTEND_TRY(attend_key_number(w, scaling, "partial_rotary_factor", 0, &part));
+    if (!p->rotary || attend_said(w, ATTEND_SAID_ROTARY_DIM)) return ATTEND_OK;
     if (dim > (double)p->head_dim || part > 1)
         return attend_file_fail(ATTEND_BAD_FILE, "%s: the rotary embedding turns more than head_dim (%d)",
                                 w->checkpoint->config_path, (int)p->head_dim);
-    p->rotary_dim = dim > 0 ? (int64_t)dim : part > 0 ? (int64_t)(part * (double)p->head_dim) : 0;
+    const int64_t turned = dim > 0 ? (int64_t)dim : (int64_t)(part * (double)p->head_dim);
+    if (turned < 2) return refuse(w, "fewer than two elements of a head", "--rotary");
+    p->rotary_dim = dim > 0 || part < 1 || (w->row && w->row->part > 0) ? turned : 0;
     return ATTEND_OK;
 }
 
 static attend_status read_base(attend_work *w, const cJSON *scaling)
 {
     attend_problem *p = &w->layer.problem;
-    if (w->row) p->rotary_base = w->row->base;
-    ATTEND_TRY(attend_key_number(w, w->config, "rotary_emb_base", 1, &p->rotary_base));
-    ATTEND_TRY(attend_key_number(w, w->config, "attn_config/rope_theta", 1, &p->rotary_base));
-    ATTEND_TRY(attend_key_number(w, w->config, "rope_theta", 1, &p->rotary_base));
-    ATTEND_TRY(attend_key_number(w, scaling, "rope_theta", 1, &p->rotary_base));
+    static const char *const keys[] = {"rotary_emb_base", "attn_config/rope_theta", "global_rope_theta",
+                                       "rope_theta"};
+    const char *sliding = w->row ? w->row->sliding_base : NULL;
+    double base = w->row ? w->row->base : 0, of_windows = 10000;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        ATTEND_TRY(attend_key_number(w, w->config, keys[i], 1, &base));
+    if (sliding) ATTEND_TRY(attend_key_number(w, w->config, sliding, 1, &of_windows));
+    /* null is the base of all layers, to the models that take it */
+    if (has_sliding_base(w) && !cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(w->config, sliding)))
+        base = of_windows;
+    ATTEND_TRY(attend_key_number(w, scaling, "rope_theta", 1, &base));
+    if (base == ATTEND_BASE_MUST_BE_SAID && p->rotary && !attend_said(w, ATTEND_SAID_ROTARY_BASE))
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s has no rope_theta, for which versions of transformers have different "
+                                "values; --rotary-base says it instead",
+                                w->checkpoint->config_path);
+    p->rotary_base = base;
     return ATTEND_OK;
-}
-
-/* Models with other parameters in layers with a window, in the keys of transformers 4. */
-static attend_status read_sliding_base(attend_work *w, bool *scaled)
-{
-    const char *key = w->row ? w->row->sliding_base : NULL;
-    *scaled = true;
-    if (!key || !attend_key(w, key) || attend_key(w, "rope_parameters") || w->slides <= 0) return ATTEND_OK;
-    *scaled = false;
-    return attend_key_number(w, w->config, key, 1, &w->layer.problem.rotary_base);
 }
 
 static attend_status overrule(attend_work *w)
@@ -129,12 +155,22 @@ static attend_status choose_kind(attend_work *w, attend_rotary *kind, const char
         attend_key(w, "no_rope_layers"), attend_key(w, "no_rope_layer_interval");
         return ATTEND_OK;
     }
-    if (*kind && w->row && w->row->rotary_layers == ATTEND_ROTARY_SLIDING && w->slides < 0)
+    if (!*kind || !w->row) return ATTEND_OK;
+    const cJSON *window = cJSON_GetObjectItemCaseSensitive(w->config, "sliding_window");
+    const attend_rotary_layers layers = w->row->rotary_layers;
+    if ((layers == ATTEND_ROTARY_SLIDING && (w->slides < 0 || cJSON_IsNull(window))) ||
+        (layers == ATTEND_ROTARY_BUT_FULL && w->slides < 0 && !cJSON_IsNull(window)))
         *kind = ATTEND_ROTARY_NONE, *by = "as layers without a window";
-    const cJSON *list =
-        w->row && w->row->rotary_layers == ATTEND_ROTARY_LISTED ? attend_key(w, "no_rope_layers") : NULL;
-    if (list) attend_key(w, "no_rope_layer_interval");
-    if (!list || !*kind) return ATTEND_OK;
+    if (layers != ATTEND_ROTARY_LISTED) return ATTEND_OK;
+    static const char *const intervals[] = {"no_rope_layer_interval", NULL};
+    const cJSON *list = attend_key(w, "no_rope_layers");
+    int64_t interval;
+    ATTEND_TRY(attend_key_count(w, intervals, &interval));
+    if (!list) {
+        if ((w->found->number + 1) % (interval ? interval : 4) == 0)
+            *kind = ATTEND_ROTARY_NONE, *by = "as each no_rope_layer_interval'th layer";
+        return ATTEND_OK;
+    }
     const cJSON *item = cJSON_GetArrayItem(list, (int)w->found->number);
     if (!cJSON_IsNumber(item))
         return attend_file_fail(ATTEND_BAD_FILE, "%s: no_rope_layers has no number for layer %d",
@@ -149,18 +185,23 @@ attend_status attend_decide_rotary(attend_work *w)
                                            ", Llama 3's scaling"};
     attend_problem *p = &w->layer.problem;
     const char *by;
-    bool scaled = true;
+    const cJSON *scaling = NULL;
     ATTEND_TRY(choose_kind(w, &p->rotary, &by));
-    const cJSON *scaling = parameters_of(w);
+    ATTEND_TRY(parameters_of(w, &scaling));
     ATTEND_TRY(read_base(w, scaling));
     ATTEND_TRY(read_part(w, scaling));
-    ATTEND_TRY(read_sliding_base(w, &scaled));
     if (!p->rotary) {
         p->rotary_base = 0, p->rotary_dim = 0;
         return attend_note(w, "rotary", "none, %s", by);
     }
-    if (scaling && scaled && !attend_said(w, ATTEND_SAID_ROTARY_SCALING))
-        ATTEND_TRY(read_scaling(w, scaling));
+    if (!attend_said(w, ATTEND_SAID_ROTARY_SCALING)) {
+        if (scaling) ATTEND_TRY(read_scaling(w, scaling));
+        if (!scaling && w->row && w->row->scaled)
+            return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                    "%s has no rope_scaling, which layers of model_type \"%s\" need; "
+                                    "--rotary-scaling says it instead",
+                                    w->checkpoint->config_path, w->layer.model_type);
+    }
     ATTEND_TRY(overrule(w));
     return attend_note(w, "rotary", "%s, base %g%s, %s",
                        p->rotary == ATTEND_ROTARY_HALVES ? "halves" : "interleaved",

@@ -9,7 +9,7 @@ static attend_status read_type(attend_work *w, int *slides, const char **type)
 {
     const cJSON *types = attend_key(w, "layer_types");
     *slides = 0, *type = NULL;
-    if (!types) return ATTEND_OK;
+    if (!types || (w->row && w->row->untyped)) return ATTEND_OK;
     const cJSON *item = cJSON_IsArray(types) && w->found->number < INT32_MAX
                             ? cJSON_GetArrayItem(types, (int)w->found->number)
                             : NULL;
@@ -52,7 +52,7 @@ static attend_status by_rule(attend_work *w, int *slides)
     case ATTEND_WINDOW_FROM: {
         double from = w->row->pattern > 0 ? (double)w->row->pattern : 0;
         ATTEND_TRY(attend_key_number(w, w->config, "max_window_layers", 0, &from));
-        yes = cJSON_IsTrue(attend_key(w, "use_sliding_window")) && (double)number >= from;
+        yes = (double)number >= from;
         break;
     }
     case ATTEND_WINDOW_BERT:
@@ -81,14 +81,31 @@ static attend_status apply(attend_work *w)
                                 NULL};
     int64_t span = 0;
     ATTEND_TRY(attend_key_count(w, keys, &span));
+    if (w->slides <= 0) return ATTEND_OK;
     if (!span && w->row) span = w->row->span;
-    if (!span || w->slides <= 0) return ATTEND_OK;
+    if (span < 0) return ATTEND_OK;
+    if (!span)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s: layer %" PRId64
+                                " has a window, but %s is not there; --window says what to do instead",
+                                w->checkpoint->config_path, w->found->number, keys[0]);
     p->windowed = true;
     p->window_left = bert ? span / 2 : span - 1;
     p->window_right = w->causality == ATTEND_BOTH_WAYS ? p->window_left : -1;
     return attend_note(w, "window", "%" PRId64 " keys before the query%s, as %s has it for layer %" PRId64,
                        p->window_left, p->window_right >= 0 ? " and after it" : "",
                        w->checkpoint->config_path, w->found->number);
+}
+
+/* Whether the config has no window, whatever kinds of layers it has. use_sliding_window counts for models
+   that ask it, and where nothing else knows what sliding_window is for. */
+static bool is_off(attend_work *w)
+{
+    const cJSON *window = w->config ? cJSON_GetObjectItemCaseSensitive(w->config, "sliding_window") : NULL;
+    const cJSON *use = attend_key(w, "use_sliding_window");
+    if (cJSON_IsNull(window) || (cJSON_IsNumber(window) && window->valuedouble == 0)) return true;
+    if (w->row && w->row->window_asked) return !cJSON_IsTrue(use);
+    return cJSON_IsFalse(use) && !(w->row && w->row->window);
 }
 
 attend_status attend_decide_window(attend_work *w)
@@ -98,8 +115,7 @@ attend_status attend_decide_window(attend_work *w)
     attend_problem *p = &w->layer.problem;
     if (attend_said(w, ATTEND_SAID_CHUNK)) p->chunk = w->options.problem.chunk;
     ATTEND_TRY(read_type(w, &w->slides, &type));
-    const cJSON *window = w->config ? cJSON_GetObjectItemCaseSensitive(w->config, "sliding_window") : NULL;
-    const bool off = cJSON_IsFalse(attend_key(w, "use_sliding_window"));
+    const bool off = is_off(w);
     if (type && !w->slides && !said)
         return attend_file_fail(
             ATTEND_UNSUPPORTED,
@@ -107,14 +123,11 @@ attend_status attend_decide_window(attend_work *w)
             " is of type \"%.60s\", which attend does not know; --window says what to do instead",
             w->checkpoint->config_path, w->found->number, type);
     if (!type) ATTEND_TRY(by_rule(w, &w->slides));
-    if (off || cJSON_IsNull(window) || (cJSON_IsNumber(window) && window->valuedouble == 0)) {
-        attend_key(w, "sliding_window");
-        if (!type) w->slides = 0;
-    }
+    if (off) attend_key(w, "sliding_window");
     if (said) {
         const attend_problem *by = &w->options.problem;
         p->windowed = by->windowed, p->window_left = by->window_left, p->window_right = by->window_right;
         return ATTEND_OK;
     }
-    return off || !w->slides || cJSON_IsNull(window) ? ATTEND_OK : apply(w);
+    return off || !w->slides ? ATTEND_OK : apply(w);
 }
