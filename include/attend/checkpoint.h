@@ -78,8 +78,8 @@ typedef enum attend_checkpoint_said {
     ATTEND_SAID_SOFTCAP = 1 << 2, /* softcap */
     ATTEND_SAID_WINDOW = 1 << 3,  /* windowed, window_left, window_right */
     ATTEND_SAID_ALIBI = 1 << 4,   /* alibi */
-    ATTEND_SAID_RELATIVE =
-        1 << 5, /* relative_buckets (0: none), relative_max_distance, relative_bidirectional */
+    ATTEND_SAID_RELATIVE = 1 << 5, /* relative_buckets (0: none), relative_max_distance,
+                                      relative_bidirectional: the caller brings the table */
     ATTEND_SAID_SINKS = 1 << 6,            /* sinks: the caller brings them */
     ATTEND_SAID_ROTARY = 1 << 7,           /* rotary: which elements turn together, or none */
     ATTEND_SAID_ROTARY_DIM = 1 << 8,       /* rotary_dim */
@@ -106,8 +106,8 @@ typedef struct attend_checkpoint_decision {
 typedef struct attend_checkpoint_layer {
     attend_problem problem;       /* batch and lengths are the caller's, dtype comes with loading */
     attend_layer_weights weights; /* in memory of the layer's own, aligned to 64 bytes */
-    attend_tensor sinks, relative_table,
-        alibi_slopes; /* f32, of attend_layer_args; absent where the problem asks for none */
+    attend_tensor sinks, relative_table, alibi_slopes; /* f32, of attend_layer_args; absent where the problem
+                                                          asks for none or the caller brings them */
     attend_checkpoint_name name;
     const char *model_type;                   /* "" without a config.json */
     const char *stored_dtype;                 /* of the weights in the file, "BF16" */

@@ -1,0 +1,76 @@
+/* What a caller says and what files hold meet at borders that neither may cross: a table of another shape, an
+ * enum that has no such value, half a pair of norms. */
+#include "support/checkpoints.h"
+#include "support/files.h"
+
+#include <attend/checkpoint.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#define LLAMA TEST_LLAMA_LAYER("0")
+#define HEAD  "\"num_attention_heads\": 4"
+#define T5(n)                                                           \
+    "decoder.block." n ".layer.0.SelfAttention.q.weight 16x16;"         \
+    "decoder.block." n ".layer.0.SelfAttention.k.weight 16x16;"         \
+    "decoder.block." n ".layer.0.SelfAttention.v.weight 16x16;"         \
+    "decoder.block." n ".layer.0.SelfAttention.o.weight 16x16"
+#define T5_TABLE ";decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight 8x4"
+
+/* Writes a config and the tensors of a model, decides its first layer as `options` say, and loads it. */
+static attend_status load(const char *config, const char *tensors, const attend_checkpoint_options *options,
+                          attend_checkpoint **checkpoint, attend_checkpoint_layer **layer)
+{
+    *layer = NULL;
+    remove(test_path("config.json"));
+    if (config) test_write_text("config.json", config);
+    test_write_safetensors("model.safetensors", tensors);
+    attend_status status = attend_checkpoint_open(test_folder(), checkpoint);
+    if (!status) status = attend_checkpoint_decide(*checkpoint, 0, options, layer);
+    if (!status) status = attend_checkpoint_load(*layer, ATTEND_F32);
+    return status;
+}
+
+static void close(attend_checkpoint *checkpoint, attend_checkpoint_layer *layer)
+{
+    attend_checkpoint_free(layer), attend_checkpoint_close(checkpoint);
+}
+
+/* Who says what the table is brings it: the file's has another shape. */
+static void a_table_that_is_said_is_not_the_files(void **state)
+{
+    (void)state;
+    attend_checkpoint *checkpoint;
+    attend_checkpoint_layer *layer;
+    attend_checkpoint_options o = {
+        .said = ATTEND_SAID_RELATIVE,
+        .problem = {.relative_buckets = 4096, .relative_max_distance = 128, .relative_bidirectional = true}};
+    if (load("{\"model_type\": \"t5\", \"num_heads\": 4}", T5("0") T5_TABLE, &o, &checkpoint, &layer))
+        fail_msg("%s", attend_checkpoint_error_message());
+    assert_int_equal(layer->problem.relative_buckets, 4096);
+    assert_null(layer->relative_table.data);
+    close(checkpoint, layer);
+    if (load("{\"model_type\": \"t5\", \"num_heads\": 4}", T5("0") T5_TABLE, NULL, &checkpoint, &layer))
+        fail_msg("%s", attend_checkpoint_error_message());
+    assert_non_null(layer->relative_table.data);
+    assert_int_equal(layer->relative_table.shape[1], 8);
+    close(checkpoint, layer);
+    o = (attend_checkpoint_options){.said = ATTEND_SAID_SINKS, .problem = {.sinks = true}};
+    if (load("{\"model_type\": \"gpt_oss\", " HEAD ", \"sliding_window\": 4, \"layer_types\": "
+             "[\"full_attention\"]}",
+             LLAMA ";layers.0.self_attn.sinks 9", &o, &checkpoint, &layer))
+        fail_msg("%s", attend_checkpoint_error_message());
+    assert_true(layer->problem.sinks && !layer->sinks.data);
+    close(checkpoint, layer);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_table_that_is_said_is_not_the_files),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
