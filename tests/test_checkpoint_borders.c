@@ -67,10 +67,46 @@ static void a_table_that_is_said_is_not_the_files(void **state)
     close(checkpoint, layer);
 }
 
+static const struct {
+    attend_checkpoint_options options;
+    const char *sentence;
+} values[] = {
+    {{.said = ATTEND_SAID_ROTARY_SCALING, .problem = {.rotary_scaling = 6}},
+     "options: rotary_scaling is 6, expected 0 to 4"},
+    {{.said = ATTEND_SAID_QK_NORM, .problem = {.qk_norm = 3}}, "options: qk_norm is 3, expected 0 to 2"},
+    {{.said = ATTEND_SAID_QK_NORM, .problem = {.qk_norm = 900000}}, "options: qk_norm is 900000"},
+    {{.said = ATTEND_SAID_ROTARY, .problem = {.rotary = 3}}, "options: rotary is 3, expected 0 to 2"},
+    {{.said = ATTEND_SAID_CAUSAL, .problem = {.causal = 3}}, "options: causal is 3, expected 0 to 2"},
+    {{.said = ATTEND_SAID_ALIBI, .problem = {.alibi = 3}}, "options: alibi is 3, expected 0 to 2"},
+    {{.said = 1 << 14}, "options: said is 16384, expected 0 to 16383"},
+    {{.said = -1}, "options: said is -1"},
+    {{.num_heads = -4}, "options: num_heads is -4, expected 0 to"},
+    {{.num_kv_heads = -2}, "options: num_kv_heads is -2"},
+    {{.problem = {.qk_norm = 3, .rotary = 3, .causal = 3}}, NULL}, /* none of it is said */
+};
+
+static void values_that_there_are_not_are_refused(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        attend_checkpoint *checkpoint;
+        attend_checkpoint_layer *layer;
+        attend_status status =
+            load("{" TEST_LLAMA_CONFIG "}", LLAMA, &values[i].options, &checkpoint, &layer);
+        const char *sentence = values[i].sentence;
+        if (status != (sentence ? ATTEND_INVALID_ARGUMENT : ATTEND_OK) ||
+            (sentence && !strstr(attend_checkpoint_error_message(), sentence)))
+            fail_msg("case %d: %s \"%s\", expected \"%s\"", (int)i, attend_status_name(status),
+                     attend_checkpoint_error_message(), sentence ? sentence : "");
+        close(checkpoint, layer);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_table_that_is_said_is_not_the_files),
+        cmocka_unit_test(values_that_there_are_not_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

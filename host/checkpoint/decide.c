@@ -452,6 +452,34 @@ static attend_status decide(attend_work *w)
     return check_tensors(w);
 }
 
+/* That what the caller says are values that there are: enums index tables. */
+static attend_status check_options(const attend_checkpoint_options *o)
+{
+    const attend_problem *p = &o->problem;
+    const int64_t all = 2 * ATTEND_SAID_CHUNK - 1; /* the last bit and those below it */
+    const struct {
+        int said; /* 0: always */
+        const char *name;
+        int64_t value, most;
+    } fields[] = {
+        {0, "said", o->said, all},
+        {0, "num_heads", o->num_heads, INT64_MAX},
+        {0, "num_kv_heads", o->num_kv_heads, INT64_MAX},
+        {ATTEND_SAID_CAUSAL, "causal", p->causal, ATTEND_CAUSAL_BOTTOM_RIGHT},
+        {ATTEND_SAID_ALIBI, "alibi", p->alibi, ATTEND_ALIBI_CAUSAL},
+        {ATTEND_SAID_ROTARY, "rotary", p->rotary, ATTEND_ROTARY_INTERLEAVED},
+        {ATTEND_SAID_ROTARY_SCALING, "rotary_scaling", p->rotary_scaling, ATTEND_ROTARY_LLAMA3},
+        {ATTEND_SAID_QK_NORM, "qk_norm", p->qk_norm, ATTEND_QK_NORM_LAYER}};
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        if (fields[i].said && !(o->said & fields[i].said)) continue;
+        if (fields[i].value >= 0 && fields[i].value <= fields[i].most) continue;
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "options: %s is %" PRId64 ", expected 0 to %" PRId64, fields[i].name,
+                                fields[i].value, fields[i].most);
+    }
+    return ATTEND_OK;
+}
+
 attend_status attend_checkpoint_decide(attend_checkpoint *checkpoint, int64_t index,
                                        const attend_checkpoint_options *options,
                                        attend_checkpoint_layer **layer)
@@ -460,6 +488,7 @@ attend_status attend_checkpoint_decide(attend_checkpoint *checkpoint, int64_t in
     if (index < 0 || index >= checkpoint->found.count)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "layer index is %" PRId64 ", expected 0 to %" PRId64,
                                 index, checkpoint->found.count - 1);
+    if (options) ATTEND_TRY(check_options(options));
     attend_work *w = calloc(1, sizeof *w);
     if (!w) return attend_file_fail(ATTEND_OUT_OF_MEMORY, "no memory for a layer");
     w->checkpoint = checkpoint, w->found = &checkpoint->found.layers[index];
