@@ -102,11 +102,74 @@ static void values_that_there_are_not_are_refused(void **state)
     }
 }
 
+#define ROW(type, rest) "{\"model_type\": \"" type "\", " HEAD rest "}"
+#define OF(name)        ";layers.0.self_attn." name
+#define PHI                                                                            \
+    "layers.0.self_attn.q_proj.weight 32x16;layers.0.self_attn.k_proj.weight 16x16;"   \
+    "layers.0.self_attn.v_proj.weight 16x16;layers.0.self_attn.dense.weight 16x32"
+
+static const attend_checkpoint_options none = {.said = ATTEND_SAID_QK_NORM},
+                                       rms = {.said = ATTEND_SAID_QK_NORM,
+                                              .problem = {.qk_norm = ATTEND_QK_NORM_RMS}},
+                                       no_sinks = {.said = ATTEND_SAID_SINKS};
+
+static const struct {
+    const char *config, *tensors, *sentence; /* NULL: read */
+    const attend_checkpoint_options *options;
+} neighbours[] = {
+    {ROW("llama", ""), LLAMA OF("q_layer_norm.weight 8") OF("k_layer_norm.weight 8"),
+     "holds layers.0.self_attn.k_layer_norm.weight beside", NULL},
+    {ROW("llama", ""), LLAMA OF("q_LayerNorm.weight 8"), "holds layers.0.self_attn.q_LayerNorm.weight beside",
+     NULL},
+    {ROW("llama", ""), LLAMA OF("attn.bias_scale 8"), "attn.bias_scale beside", NULL},
+    {ROW("llama", ""), LLAMA OF("LayerNorm.gamma 16") OF("rotary_emb.inv_freq 4") OF("masked_bias 1"), NULL,
+     NULL},
+    /* Half a pair. */
+    {ROW("qwen3", ""), LLAMA OF("k_norm.weight 8"), "has layers.0.self_attn.k_norm.weight, but no such tensor of Q",
+     NULL},
+    {ROW("qwen3", ""), LLAMA OF("q_norm.weight 8"), "has layers.0.self_attn.q_norm.weight, but no such tensor of K",
+     NULL},
+    {ROW("qwen3", ""), LLAMA OF("q_norm.weight 8"), NULL, &none},
+    {ROW("phi", ""), PHI OF("q_layernorm.weight 8") OF("k_layernorm.weight 8") OF("k_layernorm.bias 8"),
+     "has layers.0.self_attn.k_layernorm.bias, but no such tensor of Q", NULL},
+    /* A bias of a norm that has none. */
+    {ROW("qwen3", ""), LLAMA OF("q_norm.weight 8") OF("k_norm.weight 8") OF("q_norm.bias 8") OF("k_norm.bias 8"),
+     "holds layers.0.self_attn.k_norm.bias beside", NULL},
+    {ROW("phi", ""),
+     PHI OF("q_layernorm.weight 8") OF("k_layernorm.weight 8") OF("q_layernorm.bias 8") OF("k_layernorm.bias 8"),
+     NULL, &rms},
+    {ROW("phi", ""),
+     PHI OF("q_layernorm.weight 8") OF("k_layernorm.weight 8") OF("q_layernorm.bias 8") OF("k_layernorm.bias 8"),
+     NULL, &none},
+    /* Sinks that should be there. */
+    {ROW("gpt_oss", ", \"sliding_window\": 4"), LLAMA,
+     "lacks layers.0.self_attn.sinks, which gpt_oss layers have; --sinks brings them", NULL},
+    {ROW("gpt_oss", ", \"sliding_window\": 4"), LLAMA, NULL, &no_sinks},
+    {ROW("gpt_oss", ", \"sliding_window\": 4"), LLAMA OF("sinks 4"), NULL, NULL},
+};
+
+static void what_lies_beside_projections_is_consumed_or_refused(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof neighbours / sizeof *neighbours; i++) {
+        attend_checkpoint *checkpoint;
+        attend_checkpoint_layer *layer;
+        const char *sentence = neighbours[i].sentence;
+        attend_status status =
+            load(neighbours[i].config, neighbours[i].tensors, neighbours[i].options, &checkpoint, &layer);
+        if (!status != !sentence || (sentence && !strstr(attend_checkpoint_error_message(), sentence)))
+            fail_msg("case %d: %s \"%s\", expected \"%s\"", (int)i, attend_status_name(status),
+                     attend_checkpoint_error_message(), sentence ? sentence : "");
+        close(checkpoint, layer);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_table_that_is_said_is_not_the_files),
         cmocka_unit_test(values_that_there_are_not_are_refused),
+        cmocka_unit_test(what_lies_beside_projections_is_consumed_or_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

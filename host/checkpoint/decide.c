@@ -278,6 +278,16 @@ static attend_status decide_causal(attend_work *w)
                        w->layer.model_type);
 }
 
+/* That K has what Q has, `slot` of Q before that of K; half a pair is no norm that attend knows. */
+static attend_status check_pair(const attend_work *w, attend_slot slot)
+{
+    const char *q = w->tensors[slot], *k = w->tensors[slot + 1];
+    if (!q == !k || (attend_said(w, ATTEND_SAID_QK_NORM) && !w->options.problem.qk_norm)) return ATTEND_OK;
+    return attend_file_fail(ATTEND_UNSUPPORTED,
+                            "%s has %s, but no such tensor of %s; --qk-norm none runs the layer without",
+                            w->checkpoint->shards.path, q ? q : k, q ? "K" : "Q");
+}
+
 /* Norms of Q and K: of the row's kind, where the checkpoint has their weights, or they have none. */
 static attend_status decide_norm(attend_work *w)
 {
@@ -290,25 +300,28 @@ static attend_status decide_norm(attend_work *w)
     char scope[512];
     double epsilon = 0;
     attend_names_scope(w->found, scope, sizeof scope);
+    const bool said = attend_said(w, ATTEND_SAID_QK_NORM);
+    const attend_qk_norm kind = said ? w->options.problem.qk_norm : kinds[w->norm];
+    const int tensors = !said && kind == ATTEND_QK_NORM_RMS ? 2 : 4; /* a model's RMS norm has no bias */
     for (int i = 0; i < 3; i++) {
         char name[64];
         if (w->row && strcmp(pairs[i][0], w->row->q_norm ? w->row->q_norm : "q_norm") != 0) continue;
-        if (w->row && !w->norm && !attend_said(w, ATTEND_SAID_QK_NORM)) continue;
+        if (w->row && !w->norm && !said) continue;
         const attend_slot slots[] = {ATTEND_Q_NORM, ATTEND_K_NORM, ATTEND_Q_NORM_BIAS, ATTEND_K_NORM_BIAS};
-        for (int j = 0; j < 4; j++) {
+        for (int j = 0; j < tensors; j++) {
             snprintf(name, sizeof name, "%s.%s", pairs[i][j % 2], j < 2 ? "weight" : "bias");
             ATTEND_TRY(take(w, slots[j], scope, name));
         }
     }
     const bool there = w->tensors[ATTEND_Q_NORM] != NULL;
-    if (!w->row && there && !attend_said(w, ATTEND_SAID_QK_NORM))
+    if (!w->row && there && !said)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                 "%s has %s, and names alone do not say of what kind the norm is: give "
                                 "--qk-norm rms, layer or none",
                                 w->checkpoint->shards.path, w->tensors[ATTEND_Q_NORM]);
-    p->qk_norm = attend_said(w, ATTEND_SAID_QK_NORM)        ? w->options.problem.qk_norm
-                 : there || w->norm == ATTEND_NORM_RMS_BARE ? kinds[w->norm]
-                                                            : ATTEND_QK_NORM_NONE;
+    ATTEND_TRY(check_pair(w, ATTEND_Q_NORM));
+    ATTEND_TRY(check_pair(w, ATTEND_Q_NORM_BIAS));
+    p->qk_norm = there || said || w->norm == ATTEND_NORM_RMS_BARE ? kind : ATTEND_QK_NORM_NONE;
     if (!p->qk_norm) return ATTEND_OK;
     static const char *const keys[] = {"layer_norm_eps", "layernorm_epsilon", "layer_norm_epsilon",
                                        "norm_epsilon",   "norm_eps",          "rms_norm_eps"};
@@ -330,9 +343,9 @@ static attend_status decide_norm(attend_work *w)
     }
     return attend_note(w, "norms of Q and K", "%s, epsilon %g%s", names[p->qk_norm],
                        epsilon != 0 ? epsilon : 1e-6,
-                       attend_said(w, ATTEND_SAID_QK_NORM) ? ", as asked for"
-                       : w->norm == ATTEND_NORM_RMS_ONE    ? ", times 1 + weight"
-                                                           : "");
+                       said                             ? ", as asked for"
+                       : w->norm == ATTEND_NORM_RMS_ONE ? ", times 1 + weight"
+                                                        : "");
 }
 
 static attend_status decide_table(attend_work *w)
@@ -382,6 +395,10 @@ static attend_status overrule(attend_work *w)
     attend_names_scope(w->found, scope, sizeof scope);
     if (!w->row || w->row->sinks) ATTEND_TRY(take(w, ATTEND_SINKS, scope, "sinks"));
     p->sinks = w->tensors[ATTEND_SINKS] != NULL;
+    if (w->row && w->row->sinks && !p->sinks && !attend_said(w, ATTEND_SAID_SINKS))
+        return attend_file_fail(ATTEND_BAD_FILE,
+                                "%s lacks %ssinks, which %s layers have; --sinks brings them",
+                                w->checkpoint->shards.path, scope, w->layer.model_type);
     if (attend_said(w, ATTEND_SAID_SINKS)) p->sinks = by->sinks;
     if (attend_said(w, ATTEND_SAID_SCALE)) p->softmax_scale = by->softmax_scale;
     if (attend_said(w, ATTEND_SAID_SOFTCAP)) p->softcap = by->softcap;
@@ -400,15 +417,20 @@ static attend_status overrule(attend_work *w)
 }
 
 /* Buffers and neighbours under an attention's names that change nothing in it: cached masks and frequencies;
- * norms that follow it. */
+ * norms that follow it. Names are whole: q_layer_norm.weight is no layer_norm.weight. */
 static bool is_harmless(const char *rest)
 {
-    static const char *const parts[] = {"rotary_emb.", "rotary_embeddings.", "LayerNorm.",   "masked_bias",
-                                        "attn.bias",   "attention.bias",     "position_ids", "layer_norm.",
-                                        "causal_mask", "embed_positions"};
-    if (!strcmp(rest, "bias") || !strcmp(rest, "ln.weight") || !strcmp(rest, "ln.bias")) return true;
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-        if (strstr(rest, parts[i])) return true;
+    static const char *const whole[] = {"bias", "masked_bias", "position_ids", "causal_mask",
+                                        "embed_positions"};
+    static const char *const modules[] = {"rotary_emb.", "rotary_embeddings.", "embed_positions.",
+                                          "LayerNorm.",  "layer_norm.",        "ln."};
+    static const char *const halves[] = {"self.", "output."}; /* of BERT's attention */
+    for (size_t i = 0; i < sizeof halves / sizeof *halves; i++)
+        if (!strncmp(rest, halves[i], strlen(halves[i]))) rest += strlen(halves[i]);
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
+        if (!strcmp(rest, whole[i])) return true;
+    for (size_t i = 0; i < sizeof modules / sizeof *modules; i++)
+        if (!strncmp(rest, modules[i], strlen(modules[i]))) return true;
     return false;
 }
 
