@@ -256,6 +256,7 @@ static attend_status decide_causal(attend_work *w)
     attend_problem *p = &w->layer.problem;
     if (attend_said(w, ATTEND_SAID_CAUSAL)) {
         p->causal = w->options.problem.causal;
+        if (!w->row) w->causality = p->causal ? ATTEND_DECODES : ATTEND_BOTH_WAYS;
         return attend_note(w, "causal", "%s, as asked for",
                            p->causal == ATTEND_CAUSAL_NONE       ? "none"
                            : p->causal == ATTEND_CAUSAL_TOP_LEFT ? "top-left"
@@ -393,6 +394,12 @@ static attend_status overrule(attend_work *w)
     const attend_problem *by = &w->options.problem;
     char scope[512];
     attend_names_scope(w->found, scope, sizeof scope);
+    if (!w->row && w->found->naming->relative && !attend_said(w, ATTEND_SAID_SCALE))
+        return attend_file_fail(
+            ATTEND_INVALID_ARGUMENT,
+            "names of %s do not say by what scores are scaled, which T5 leaves at 1: give "
+            "--scale",
+            w->found->naming->title);
     if (!w->row || w->row->sinks) ATTEND_TRY(take(w, ATTEND_SINKS, scope, "sinks"));
     p->sinks = w->tensors[ATTEND_SINKS] != NULL;
     if (w->row && w->row->sinks && !p->sinks && !attend_said(w, ATTEND_SAID_SINKS))
@@ -483,21 +490,19 @@ static attend_status check_options(const attend_checkpoint_options *o)
         int said; /* 0: always */
         const char *name;
         int64_t value, most;
-    } fields[] = {
-        {0, "said", o->said, all},
-        {0, "num_heads", o->num_heads, INT64_MAX},
-        {0, "num_kv_heads", o->num_kv_heads, INT64_MAX},
-        {ATTEND_SAID_CAUSAL, "causal", p->causal, ATTEND_CAUSAL_BOTTOM_RIGHT},
-        {ATTEND_SAID_ALIBI, "alibi", p->alibi, ATTEND_ALIBI_CAUSAL},
-        {ATTEND_SAID_ROTARY, "rotary", p->rotary, ATTEND_ROTARY_INTERLEAVED},
-        {ATTEND_SAID_ROTARY_SCALING, "rotary_scaling", p->rotary_scaling, ATTEND_ROTARY_LLAMA3},
-        {ATTEND_SAID_QK_NORM, "qk_norm", p->qk_norm, ATTEND_QK_NORM_LAYER}};
+    } fields[] = {{0, "said", o->said, all},
+                  {0, "num_heads", o->num_heads, INT64_MAX},
+                  {0, "num_kv_heads", o->num_kv_heads, INT64_MAX},
+                  {ATTEND_SAID_CAUSAL, "causal", p->causal, ATTEND_CAUSAL_BOTTOM_RIGHT},
+                  {ATTEND_SAID_ALIBI, "alibi", p->alibi, ATTEND_ALIBI_CAUSAL},
+                  {ATTEND_SAID_ROTARY, "rotary", p->rotary, ATTEND_ROTARY_INTERLEAVED},
+                  {ATTEND_SAID_ROTARY_SCALING, "rotary_scaling", p->rotary_scaling, ATTEND_ROTARY_LLAMA3},
+                  {ATTEND_SAID_QK_NORM, "qk_norm", p->qk_norm, ATTEND_QK_NORM_LAYER}};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         if (fields[i].said && !(o->said & fields[i].said)) continue;
         if (fields[i].value >= 0 && fields[i].value <= fields[i].most) continue;
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "options: %s is %" PRId64 ", expected 0 to %" PRId64, fields[i].name,
-                                fields[i].value, fields[i].most);
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "options: %s is %" PRId64 ", expected 0 to %" PRId64,
+                                fields[i].name, fields[i].value, fields[i].most);
     }
     return ATTEND_OK;
 }
