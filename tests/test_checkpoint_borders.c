@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <cmocka.h>
 
 #define LLAMA TEST_LLAMA_LAYER("0")
@@ -71,7 +72,8 @@ static const struct {
     attend_checkpoint_options options;
     const char *sentence;
 } values[] = {
-    {{.said = ATTEND_SAID_ROTARY_SCALING, .problem = {.rotary_scaling = 6}}, "options: rotary_scaling is 6, expected 0 to 4"},
+    {{.said = ATTEND_SAID_ROTARY_SCALING, .problem = {.rotary_scaling = 6}},
+     "options: rotary_scaling is 6, expected 0 to 4"},
     {{.said = ATTEND_SAID_QK_NORM, .problem = {.qk_norm = 3}}, "options: qk_norm is 3, expected 0 to 2"},
     {{.said = ATTEND_SAID_QK_NORM, .problem = {.qk_norm = 900000}}, "options: qk_norm is 900000"},
     {{.said = ATTEND_SAID_ROTARY, .problem = {.rotary = 3}}, "options: rotary is 3, expected 0 to 2"},
@@ -90,12 +92,13 @@ static void values_that_there_are_not_are_refused(void **state)
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         attend_checkpoint *checkpoint;
         attend_checkpoint_layer *layer;
-        attend_status status = load("{" TEST_LLAMA_CONFIG "}", LLAMA, &values[i].options, &checkpoint, &layer);
+        attend_status status =
+            load("{" TEST_LLAMA_CONFIG "}", LLAMA, &values[i].options, &checkpoint, &layer);
         const char *sentence = values[i].sentence;
         if (status != (sentence ? ATTEND_INVALID_ARGUMENT : ATTEND_OK) ||
             (sentence && !strstr(attend_checkpoint_error_message(), sentence)))
-            fail_msg("case %d: %s \"%s\", expected \"%s\"", (int)i, attend_status_name(status), attend_checkpoint_error_message(),
-                     sentence ? sentence : "");
+            fail_msg("case %d: %s \"%s\", expected \"%s\"", (int)i, attend_status_name(status),
+                     attend_checkpoint_error_message(), sentence ? sentence : "");
         close(checkpoint, layer);
     }
 }
@@ -107,7 +110,8 @@ static void values_that_there_are_not_are_refused(void **state)
     "layers.0.self_attn.v_proj.weight 16x16;layers.0.self_attn.dense.weight 16x32"
 
 static const attend_checkpoint_options none = {.said = ATTEND_SAID_QK_NORM},
-                                       rms = {.said = ATTEND_SAID_QK_NORM, .problem = {.qk_norm = ATTEND_QK_NORM_RMS}},
+                                       rms = {.said = ATTEND_SAID_QK_NORM,
+                                              .problem = {.qk_norm = ATTEND_QK_NORM_RMS}},
                                        no_sinks = {.said = ATTEND_SAID_SINKS};
 
 static const struct {
@@ -116,21 +120,30 @@ static const struct {
 } neighbours[] = {
     {ROW("llama", ""), LLAMA OF("q_layer_norm.weight 8") OF("k_layer_norm.weight 8"),
      "holds layers.0.self_attn.k_layer_norm.weight beside", NULL},
-    {ROW("llama", ""), LLAMA OF("q_LayerNorm.weight 8"), "holds layers.0.self_attn.q_LayerNorm.weight beside", NULL},
+    {ROW("llama", ""), LLAMA OF("q_LayerNorm.weight 8"), "holds layers.0.self_attn.q_LayerNorm.weight beside",
+     NULL},
     {ROW("llama", ""), LLAMA OF("attn.bias_scale 8"), "attn.bias_scale beside", NULL},
-    {ROW("llama", ""), LLAMA OF("LayerNorm.gamma 16") OF("rotary_emb.inv_freq 4") OF("masked_bias 1"), NULL, NULL},
+    {ROW("llama", ""), LLAMA OF("LayerNorm.gamma 16") OF("rotary_emb.inv_freq 4") OF("masked_bias 1"), NULL,
+     NULL},
     /* Half a pair. */
-    {ROW("qwen3", ""), LLAMA OF("k_norm.weight 8"), "has layers.0.self_attn.k_norm.weight, but no such tensor of Q", NULL},
-    {ROW("qwen3", ""), LLAMA OF("q_norm.weight 8"), "has layers.0.self_attn.q_norm.weight, but no such tensor of K", NULL},
+    {ROW("qwen3", ""), LLAMA OF("k_norm.weight 8"),
+     "has layers.0.self_attn.k_norm.weight, but no such tensor of Q", NULL},
+    {ROW("qwen3", ""), LLAMA OF("q_norm.weight 8"),
+     "has layers.0.self_attn.q_norm.weight, but no such tensor of K", NULL},
     {ROW("qwen3", ""), LLAMA OF("q_norm.weight 8"), NULL, &none},
     {ROW("phi", ""), PHI OF("q_layernorm.weight 8") OF("k_layernorm.weight 8") OF("k_layernorm.bias 8"),
      "has layers.0.self_attn.k_layernorm.bias, but no such tensor of Q", NULL},
     /* A bias of a norm that has none. */
-    {ROW("qwen3", ""), LLAMA OF("q_norm.weight 8") OF("k_norm.weight 8") OF("q_norm.bias 8") OF("k_norm.bias 8"),
+    {ROW("qwen3", ""),
+     LLAMA OF("q_norm.weight 8") OF("k_norm.weight 8") OF("q_norm.bias 8") OF("k_norm.bias 8"),
      "holds layers.0.self_attn.k_norm.bias beside", NULL},
-    {ROW("phi", ""), PHI OF("q_layernorm.weight 8") OF("k_layernorm.weight 8") OF("q_layernorm.bias 8") OF("k_layernorm.bias 8"),
+    {ROW("phi", ""),
+     PHI OF("q_layernorm.weight 8") OF("k_layernorm.weight 8") OF("q_layernorm.bias 8")
+         OF("k_layernorm.bias 8"),
      NULL, &rms},
-    {ROW("phi", ""), PHI OF("q_layernorm.weight 8") OF("k_layernorm.weight 8") OF("q_layernorm.bias 8") OF("k_layernorm.bias 8"),
+    {ROW("phi", ""),
+     PHI OF("q_layernorm.weight 8") OF("k_layernorm.weight 8") OF("q_layernorm.bias 8")
+         OF("k_layernorm.bias 8"),
      NULL, &none},
     /* Sinks that should be there. */
     {ROW("gpt_oss", ", \"sliding_window\": 4"), LLAMA,
@@ -146,34 +159,60 @@ static void what_lies_beside_projections_is_consumed_or_refused(void **state)
         attend_checkpoint *checkpoint;
         attend_checkpoint_layer *layer;
         const char *sentence = neighbours[i].sentence;
-        attend_status status = load(neighbours[i].config, neighbours[i].tensors, neighbours[i].options, &checkpoint, &layer);
+        attend_status status =
+            load(neighbours[i].config, neighbours[i].tensors, neighbours[i].options, &checkpoint, &layer);
         if (!status != !sentence || (sentence && !strstr(attend_checkpoint_error_message(), sentence)))
-            fail_msg("case %d: %s \"%s\", expected \"%s\"", (int)i, attend_status_name(status), attend_checkpoint_error_message(),
-                     sentence ? sentence : "");
+            fail_msg("case %d: %s \"%s\", expected \"%s\"", (int)i, attend_status_name(status),
+                     attend_checkpoint_error_message(), sentence ? sentence : "");
         close(checkpoint, layer);
     }
 }
 
-/* Names of T5 under a type without a row: what the caller says of causality decides the sides of the table, and
- * nobody guesses the scale. */
+/* Names of T5 under a type without a row: what the caller says of causality decides the sides of the table,
+ * and nobody guesses the scale. */
 static void names_with_a_table_do_not_say_the_scale(void **state)
 {
     (void)state;
-    const char *config = "{\"model_type\": \"pop2piano\", \"num_heads\": 4, \"relative_attention_max_distance\": 128}";
+    const char *config =
+        "{\"model_type\": \"pop2piano\", \"num_heads\": 4, \"relative_attention_max_distance\": 128}";
     attend_checkpoint *checkpoint;
     attend_checkpoint_layer *layer;
     attend_checkpoint_options o = {.said = ATTEND_SAID_CAUSAL, .problem = {.causal = ATTEND_CAUSAL_TOP_LEFT}};
     assert_int_equal(load(config, T5("0") T5_TABLE, &o, &checkpoint, &layer), ATTEND_INVALID_ARGUMENT);
-    assert_non_null(strstr(attend_checkpoint_error_message(), "names of T5 do not say by what scores are scaled"));
+    assert_non_null(
+        strstr(attend_checkpoint_error_message(), "names of T5 do not say by what scores are scaled"));
     close(checkpoint, layer);
     o.said |= ATTEND_SAID_SCALE, o.problem.softmax_scale = 1;
     for (int causal = ATTEND_CAUSAL_NONE; causal <= ATTEND_CAUSAL_BOTTOM_RIGHT; causal++) {
         o.problem.causal = (attend_causal)causal;
-        if (load(config, T5("0") T5_TABLE, &o, &checkpoint, &layer)) fail_msg("%s", attend_checkpoint_error_message());
+        if (load(config, T5("0") T5_TABLE, &o, &checkpoint, &layer))
+            fail_msg("%s", attend_checkpoint_error_message());
         assert_int_equal(layer->problem.relative_bidirectional, causal == ATTEND_CAUSAL_NONE);
         assert_true(layer->problem.softmax_scale == 1 && layer->relative_table.data);
         close(checkpoint, layer);
     }
+}
+
+/* An index of a few megabytes takes no minutes, whatever it names. */
+static void an_index_of_many_files_is_read_at_once(void **state)
+{
+    (void)state;
+    enum { TENSORS = 60000, FILES = 30000, LINE = 48 };
+    char *index = malloc((size_t)TENSORS * LINE), *end = index;
+    attend_checkpoint *checkpoint;
+    assert_non_null(index);
+    end += sprintf(end, "{\"weight_map\": {");
+    for (int i = 0; i < TENSORS; i++)
+        end += sprintf(end, "%s\"t%06d\": \"f%05d.safetensors\"", i ? "," : "", i, i % FILES);
+    sprintf(end, "}}");
+    test_write_text("model.safetensors.index.json", index);
+    free(index);
+    const clock_t start = clock();
+    assert_int_equal(attend_checkpoint_open(test_path("model.safetensors.index.json"), &checkpoint),
+                     ATTEND_OK);
+    const double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
+    if (seconds > 2) fail_msg("%g seconds", seconds);
+    attend_checkpoint_close(checkpoint);
 }
 
 int main(void)
@@ -183,6 +222,7 @@ int main(void)
         cmocka_unit_test(values_that_there_are_not_are_refused),
         cmocka_unit_test(what_lies_beside_projections_is_consumed_or_refused),
         cmocka_unit_test(names_with_a_table_do_not_say_the_scale),
+        cmocka_unit_test(an_index_of_many_files_is_read_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

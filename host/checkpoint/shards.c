@@ -52,26 +52,53 @@ static bool plain_name(const char *name)
     return *name && *name != '.' && !strchr(name, '/') && !strchr(name, '\\');
 }
 
-static attend_status add_shard(attend_shards *s, const char *name, int64_t *shard)
+/* Which file a tensor lies in, by the index. */
+typedef struct placed {
+    const char *file;
+    int64_t tensor;
+} placed;
+
+static int by_file(const void *a, const void *b)
 {
-    for (int64_t i = s->shard_count - 1; i >= 0;
-         i--) /* an index lists tensors shard by shard: the last is nearly always right */
-        if (!strcmp(s->shards[i].name, name)) return *shard = i, ATTEND_OK;
-    if (!plain_name(name))
-        return attend_file_fail(
-            ATTEND_BAD_FILE, "%s names a file \"%.80s\", which is not a plain name in the index's own folder",
-            s->path, name);
-    if (s->shard_count == MAX_SHARDS)
-        return attend_file_fail(ATTEND_BAD_FILE, "%s names more than %d files", s->path, MAX_SHARDS);
-    if ((s->shard_count & (s->shard_count - 1)) == 0) {
-        attend_shard *more =
-            realloc(s->shards, (size_t)(s->shard_count ? 2 * s->shard_count : 1) * sizeof *more);
-        if (!more) return no_memory(s->path);
-        s->shards = more;
+    return strcmp(((const placed *)a)->file, ((const placed *)b)->file);
+}
+
+/* Numbers the files, of which `places`, sorted, has one run each, and tells the tensors. */
+static attend_status number_shards(attend_shards *s, const placed *places)
+{
+    int64_t files = 0;
+    for (int64_t i = 0; i < s->count; i++) files += i == 0 || by_file(&places[i - 1], &places[i]) != 0;
+    if (files > MAX_SHARDS)
+        return attend_file_fail(ATTEND_BAD_FILE, "%s names %" PRId64 " files, at most %d are read", s->path,
+                                files, MAX_SHARDS);
+    s->shards = calloc((size_t)files + 1, sizeof *s->shards);
+    if (!s->shards) return no_memory(s->path);
+    for (int64_t i = 0; i < s->count; i++) {
+        const char *file = places[i].file;
+        if (!plain_name(file))
+            return attend_file_fail(
+                ATTEND_BAD_FILE,
+                "%s names a file \"%.80s\", which is not a plain name in the index's own folder", s->path,
+                file);
+        if (i == 0 || by_file(&places[i - 1], &places[i]) != 0) s->shards[s->shard_count++].name = file;
+        s->tensors[places[i].tensor].shard = s->shard_count - 1;
     }
-    *shard = s->shard_count++;
-    s->shards[*shard] = (attend_shard){.name = name};
     return ATTEND_OK;
+}
+
+/* Tensors and their files, in the order of the index. */
+static attend_status read_map(attend_shards *s, const cJSON *map, placed *places)
+{
+    for (const cJSON *item = map->child; item; item = item->next) {
+        if (!cJSON_IsString(item))
+            return attend_file_fail(ATTEND_BAD_FILE, "%s: the file of tensor \"%s\" is not a string", s->path,
+                                    item->string);
+        s->tensors[s->count].name = item->string;
+        places[s->count] = (placed){item->valuestring, s->count};
+        s->count++;
+    }
+    qsort(places, (size_t)s->count, sizeof *places, by_file);
+    return number_shards(s, places);
 }
 
 static attend_status read_index(attend_shards *s)
@@ -81,17 +108,12 @@ static attend_status read_index(attend_shards *s)
     if (!cJSON_IsObject(map))
         return attend_file_fail(ATTEND_BAD_FILE, "%s has no weight_map, which names the file of each tensor",
                                 s->path);
-    s->tensors = calloc((size_t)cJSON_GetArraySize(map) + 1, sizeof *s->tensors);
-    if (!s->tensors) return no_memory(s->path);
-    for (const cJSON *item = map->child; item; item = item->next) {
-        if (!cJSON_IsString(item))
-            return attend_file_fail(ATTEND_BAD_FILE, "%s: the file of tensor \"%s\" is not a string", s->path,
-                                    item->string);
-        attend_shard_tensor *tensor = &s->tensors[s->count];
-        tensor->name = item->string;
-        ATTEND_TRY(add_shard(s, item->valuestring, &tensor->shard));
-        s->count++;
-    }
+    const size_t room = (size_t)cJSON_GetArraySize(map) + 1;
+    placed *places = calloc(room, sizeof *places);
+    s->tensors = calloc(room, sizeof *s->tensors);
+    attend_status status = places && s->tensors ? read_map(s, map, places) : no_memory(s->path);
+    free(places);
+    ATTEND_TRY(status);
     qsort(s->tensors, (size_t)s->count, sizeof *s->tensors, by_name);
     for (int64_t i = 1; i < s->count; i++)
         if (!strcmp(s->tensors[i - 1].name, s->tensors[i].name))
