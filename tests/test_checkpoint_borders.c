@@ -215,6 +215,35 @@ static void an_index_of_many_files_is_read_at_once(void **state)
     attend_checkpoint_close(checkpoint);
 }
 
+/* Python takes the last value of a key, others the first. */
+static void a_key_is_there_once(void **state)
+{
+    (void)state;
+    static const char *const configs[][2] = {
+        {"{" TEST_LLAMA_CONFIG ", \"rope_theta\": 10000}", "config.json has the key \"rope_theta\" twice"},
+        {"{" TEST_LLAMA_CONFIG ", \"head_dim\": null, \"head_dim\": 8}", "has the key \"head_dim\" twice"},
+        {"{" TEST_LLAMA_CONFIG
+         ", \"rope_scaling\": {\"factor\": 2, \"rope_type\": \"linear\", \"factor\": 4}}",
+         "has the key \"factor\" twice"},
+        {"{" TEST_LLAMA_CONFIG ", \"parts\": [{\"a\": 1}, {\"a\": 1, \"a\": 2}]}", "has the key \"a\" twice"},
+        {"{" TEST_LLAMA_CONFIG ", \"parts\": [{\"a\": 1}, {\"a\": 1, \"A\": 2}]}", NULL}};
+    attend_checkpoint *checkpoint;
+    attend_checkpoint_layer *layer;
+    for (size_t i = 0; i < sizeof configs / sizeof *configs; i++) {
+        attend_status status = load(configs[i][0], LLAMA, NULL, &checkpoint, &layer);
+        const char *sentence = configs[i][1];
+        if (status != (sentence ? ATTEND_BAD_FILE : ATTEND_OK) ||
+            (sentence && !strstr(attend_checkpoint_error_message(), sentence)))
+            fail_msg("case %d: %s \"%s\"", (int)i, attend_status_name(status),
+                     attend_checkpoint_error_message());
+        close(checkpoint, layer);
+    }
+    test_write_text("model.safetensors.index.json", "{\"weight_map\": {}, \"x\": 1, \"weight_map\": {}}");
+    assert_int_equal(attend_checkpoint_open(test_path("model.safetensors.index.json"), &checkpoint),
+                     ATTEND_BAD_FILE);
+    assert_non_null(strstr(attend_checkpoint_error_message(), "has the key \"weight_map\" twice"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -223,6 +252,7 @@ int main(void)
         cmocka_unit_test(what_lies_beside_projections_is_consumed_or_refused),
         cmocka_unit_test(names_with_a_table_do_not_say_the_scale),
         cmocka_unit_test(an_index_of_many_files_is_read_at_once),
+        cmocka_unit_test(a_key_is_there_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

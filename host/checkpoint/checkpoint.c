@@ -25,8 +25,10 @@ static attend_status open_all(const char *path, attend_checkpoint *c)
         c->config_path = NULL;
         return attend_file_fail(ATTEND_OUT_OF_MEMORY, "no memory for a file's name");
     }
-    if (!access(c->config_path, F_OK) || errno != ENOENT)
+    if (!access(c->config_path, F_OK) || errno != ENOENT) {
         ATTEND_TRY(attend_json_read(c->config_path, &c->config));
+        ATTEND_TRY(attend_check_keys_once(c->config_path, c->config));
+    }
     return attend_names_find(&c->shards, row_of(c), &c->found);
 }
 

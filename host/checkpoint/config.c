@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void mark(attend_work *w, const char *key)
@@ -57,6 +58,36 @@ attend_status attend_key_count(attend_work *w, const char *const *keys, int64_t 
         *value = (int64_t)number;
         return ATTEND_OK;
     }
+    return ATTEND_OK;
+}
+
+static int by_key(const void *a, const void *b)
+{
+    return strcmp((*(const cJSON *const *)a)->string, (*(const cJSON *const *)b)->string);
+}
+
+static attend_status check_object(const char *path, const cJSON *object)
+{
+    const int count = cJSON_GetArraySize(object);
+    if (count < 2) return ATTEND_OK;
+    const cJSON **items = malloc((size_t)count * sizeof *items), **end = items;
+    attend_status status = ATTEND_OK;
+    if (!items) return attend_file_fail(ATTEND_OUT_OF_MEMORY, "%s: no memory for its keys", path);
+    for (const cJSON *item = object->child; item; item = item->next) *end++ = item;
+    qsort(items, (size_t)count, sizeof *items, by_key);
+    for (int i = 1; i < count && status == ATTEND_OK; i++)
+        if (!by_key(&items[i - 1], &items[i]))
+            status = attend_file_fail(ATTEND_BAD_FILE, "%s has the key \"%.60s\" twice in one object", path,
+                                      items[i]->string);
+    free(items);
+    return status;
+}
+
+attend_status attend_check_keys_once(const char *path, const cJSON *json)
+{
+    if (cJSON_IsObject(json)) ATTEND_TRY(check_object(path, json));
+    for (const cJSON *item = json->child; item; item = item->next)
+        ATTEND_TRY(attend_check_keys_once(path, item)); /* no deeper than CJSON_NESTING_LIMIT */
     return ATTEND_OK;
 }
 

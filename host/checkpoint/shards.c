@@ -105,6 +105,9 @@ static attend_status read_index(attend_shards *s)
 {
     ATTEND_TRY(attend_json_read(s->path, &s->index));
     const cJSON *map = cJSON_GetObjectItemCaseSensitive(s->index, "weight_map");
+    for (const cJSON *other = map ? map->next : NULL; other; other = other->next)
+        if (!strcmp(other->string, map->string))
+            return attend_file_fail(ATTEND_BAD_FILE, "%s has the key \"%s\" twice", s->path, map->string);
     if (!cJSON_IsObject(map))
         return attend_file_fail(ATTEND_BAD_FILE, "%s has no weight_map, which names the file of each tensor",
                                 s->path);

@@ -83,6 +83,8 @@ attend_status attend_key_number(attend_work *work, const cJSON *object, const ch
                                 double *value);
 /* The first of the keys that is there as a count of at least 1; 0 without. */
 attend_status attend_key_count(attend_work *work, const char *const *keys, int64_t *value);
+/* That no object has a key twice: readers differ in which of the values they take. */
+attend_status attend_check_keys_once(const char *path, const cJSON *json);
 /* That no key is left which changes attention. */
 attend_status attend_check_keys(const attend_work *work);
 
