@@ -6,11 +6,33 @@
 #include <attend/checkpoint.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <cmocka.h>
+
+/* Fields lie side by side: what is behind the last has no room left, nor has what is between two. */
+#define END(type, field) (offsetof(type, field) + sizeof((type){0}.field))
+#define ADJACENT(type, field, next) \
+    _Static_assert(END(type, field) == offsetof(type, next), #type ": padding before " #next)
+#define LAST(type, field) _Static_assert(END(type, field) == sizeof(type), #type ": padding at its end")
+ADJACENT(attend_checkpoint_options, said, reserved);
+ADJACENT(attend_checkpoint_options, reserved, problem);
+ADJACENT(attend_checkpoint_options, problem, num_heads);
+LAST(attend_checkpoint_options, num_kv_heads);
+ADJACENT(attend_checkpoint_layer, problem, weights);
+ADJACENT(attend_checkpoint_layer, weights, sinks);
+ADJACENT(attend_checkpoint_layer, alibi_slopes, name);
+ADJACENT(attend_checkpoint_layer, name, model_type);
+ADJACENT(attend_checkpoint_layer, output_tensor, decisions);
+ADJACENT(attend_checkpoint_layer, decisions, decision_count);
+ADJACENT(attend_checkpoint_layer, decision_count, conv1d);
+ADJACENT(attend_checkpoint_layer, conv1d, reserved);
+LAST(attend_checkpoint_layer, reserved);
+LAST(attend_checkpoint_query, number);
+LAST(attend_checkpoint_name, number);
 
 #define LLAMA TEST_LLAMA_LAYER("0")
 #define HEAD  "\"num_attention_heads\": 4"
@@ -81,6 +103,7 @@ static const struct {
     {{.said = ATTEND_SAID_ALIBI, .problem = {.alibi = 3}}, "options: alibi is 3, expected 0 to 2"},
     {{.said = 1 << 14}, "options: said is 16384, expected 0 to 16383"},
     {{.said = -1}, "options: said is -1"},
+    {{.reserved = {0, 0, 0, 1}}, "options: reserved bytes are not zero"},
     {{.num_heads = -4}, "options: num_heads is -4, expected 0 to"},
     {{.num_kv_heads = -2}, "options: num_kv_heads is -2"},
     {{.problem = {.qk_norm = 3, .rotary = 3, .causal = 3}}, NULL}, /* none of it is said */

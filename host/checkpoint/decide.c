@@ -504,6 +504,9 @@ static attend_status check_options(const attend_checkpoint_options *o)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "options: %s is %" PRId64 ", expected 0 to %" PRId64,
                                 fields[i].name, fields[i].value, fields[i].most);
     }
+    for (size_t i = 0; i < sizeof o->reserved; i++)
+        if (o->reserved[i])
+            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "options: reserved bytes are not zero");
     return ATTEND_OK;
 }
 

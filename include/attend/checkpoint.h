@@ -20,6 +20,11 @@
  * Without a config.json nothing is guessed but what names and shapes prove: how many heads, causality and the
  * rotary embedding must be said.
  *
+ * Its calls take no sizes, and its structs hold attend_problem and attend_layer_weights, which grow: until
+ * release 1.0 what attend.h says of programs and libraries of different releases does not hold for this
+ * library; who uses it compiles against the headers of the release that it runs with. Its structs have no
+ * padding, but named `reserved` bytes, which the caller leaves zero.
+ *
  * Every call that can fail returns a status of attend; the sentence is attend_checkpoint_error_message(). A
  * checkpoint and its layers serve one thread at a time. */
 #ifndef ATTEND_CHECKPOINT_H
@@ -93,6 +98,7 @@ typedef enum attend_checkpoint_said {
 /* What a caller knows better than the files: each overrules one decision and leaves the others in force. */
 typedef struct attend_checkpoint_options {
     int said; /* of attend_checkpoint_said: these fields of `problem` hold, the others are not read */
+    uint8_t reserved[4];
     attend_problem problem;
     int64_t num_heads, num_kv_heads; /* 0: as the files say */
 } attend_checkpoint_options;
@@ -112,9 +118,10 @@ typedef struct attend_checkpoint_layer {
     const char *model_type;                   /* "" without a config.json */
     const char *stored_dtype;                 /* of the weights in the file, "BF16" */
     const char *input_tensor, *output_tensor; /* the weights that read x and write the output */
-    bool conv1d;                              /* stored [in, out] */
     const attend_checkpoint_decision *decisions;
     int decision_count;
+    bool conv1d; /* the weights are stored [in, out] */
+    uint8_t reserved[3];
 } attend_checkpoint_layer;
 
 /* Decides what a layer computes, and reads no weights yet. `options` may be NULL. Errors: INVALID_ARGUMENT
