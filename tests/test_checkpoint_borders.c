@@ -82,7 +82,7 @@ static void a_table_that_is_said_is_not_the_files(void **state)
     assert_int_equal(layer->relative_table.shape[1], 8);
     close(checkpoint, layer);
     o = (attend_checkpoint_options){.said = ATTEND_SAID_SINKS, .problem = {.sinks = true}};
-    if (load("{\"model_type\": \"gpt_oss\", " HEAD ", \"sliding_window\": 4, \"layer_types\": "
+    if (load("{\"model_type\": \"gpt_oss\", " HEAD ", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, \"original_max_position_embeddings\": 4096}, \"sliding_window\": 4, \"layer_types\": "
              "[\"full_attention\"]}",
              LLAMA ";layers.0.self_attn.sinks 9", &o, &checkpoint, &layer))
         fail_msg("%s", attend_checkpoint_error_message());
@@ -154,25 +154,25 @@ static const struct {
     {ROW("qwen3", ""), LLAMA OF("q_norm.weight 8"),
      "has layers.0.self_attn.q_norm.weight, but no such tensor of K", NULL},
     {ROW("qwen3", ""), LLAMA OF("q_norm.weight 8"), NULL, &none},
-    {ROW("phi", ""), PHI OF("q_layernorm.weight 8") OF("k_layernorm.weight 8") OF("k_layernorm.bias 8"),
+    {ROW("phi", ", \"layer_norm_eps\": 1e-5"), PHI OF("q_layernorm.weight 8") OF("k_layernorm.weight 8") OF("k_layernorm.bias 8"),
      "has layers.0.self_attn.k_layernorm.bias, but no such tensor of Q", NULL},
     /* A bias of a norm that has none. */
     {ROW("qwen3", ""),
      LLAMA OF("q_norm.weight 8") OF("k_norm.weight 8") OF("q_norm.bias 8") OF("k_norm.bias 8"),
      "holds layers.0.self_attn.k_norm.bias beside", NULL},
-    {ROW("phi", ""),
+    {ROW("phi", ", \"layer_norm_eps\": 1e-5"),
      PHI OF("q_layernorm.weight 8") OF("k_layernorm.weight 8") OF("q_layernorm.bias 8")
          OF("k_layernorm.bias 8"),
      NULL, &rms},
-    {ROW("phi", ""),
+    {ROW("phi", ", \"layer_norm_eps\": 1e-5"),
      PHI OF("q_layernorm.weight 8") OF("k_layernorm.weight 8") OF("q_layernorm.bias 8")
          OF("k_layernorm.bias 8"),
      NULL, &none},
     /* Sinks that should be there. */
-    {ROW("gpt_oss", ", \"sliding_window\": 4"), LLAMA,
+    {ROW("gpt_oss", ", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, \"original_max_position_embeddings\": 4096}, \"sliding_window\": 4"), LLAMA,
      "lacks layers.0.self_attn.sinks, which gpt_oss layers have; --sinks brings them", NULL},
-    {ROW("gpt_oss", ", \"sliding_window\": 4"), LLAMA, NULL, &no_sinks},
-    {ROW("gpt_oss", ", \"sliding_window\": 4"), LLAMA OF("sinks 4"), NULL, NULL},
+    {ROW("gpt_oss", ", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, \"original_max_position_embeddings\": 4096}, \"sliding_window\": 4"), LLAMA, NULL, &no_sinks},
+    {ROW("gpt_oss", ", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, \"original_max_position_embeddings\": 4096}, \"sliding_window\": 4"), LLAMA OF("sinks 4"), NULL, NULL},
 };
 
 static void what_lies_beside_projections_is_consumed_or_refused(void **state)

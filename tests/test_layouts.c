@@ -325,10 +325,10 @@ static void what_is_not_applied_is_refused(void **state)
 {
     (void)state;
     begin(), put_apart("model.layers.0.", llama, Q, false), put("model.layers.0.self_attn.q_norm.weight", bq, DIM, 0),
-        finish("normed.safetensors");
+        put("model.layers.0.self_attn.k_norm.weight", bk, DIM, 0), finish("normed.safetensors");
     test_expect(0, "", RUN_QUIET "--weights normed.safetensors --heads 4 --causal=none --rotary halves --qk-norm rms");
     begin(), put_apart("model.layers.0.", llama, Q, false), put("model.layers.0.self_attn.q_norm.weight", bq, Q, 0),
-        finish("wide.safetensors");
+        put("model.layers.0.self_attn.k_norm.weight", bk, Q, 0), finish("wide.safetensors");
     test_expect(2, "q_norm.weight is not a vector of head_dim (8) elements", RUN SAID "--qk-norm rms --weights wide.safetensors --heads 4");
     begin(), put_apart("", bert, Q, false), put("attention.self.query.bias", bq, Q - 1, 0), finish("bias.safetensors");
     test_expect(2, "attention.self.query.bias is not a vector of 32", RUN SAID "--weights bias.safetensors --heads 4");
