@@ -34,8 +34,7 @@ attend_cpu_way attend_cpu_way_of(const attend_cpu_plan *plan)
 {
     const attend_problem *p = plan->problem;
     int64_t spans = attend_cpu_spans(p->seqlen_k), tasks = p->batch * p->num_kv_heads * parts_of(plan);
-    /* Few rows under segments came out wrong (fuzz_attention 1 30677): until the cause is found they go the other ways, with the same bits. */
-    if (attend_cpu_rows_of(p) <= ATTEND_CPU_FEW_ROWS && !p->segments) return ATTEND_CPU_FEW;
+    if (attend_cpu_rows_of(p) <= ATTEND_CPU_FEW_ROWS) return ATTEND_CPU_FEW;
     return spans > 1 && tasks < 2 * plan->context->threads ? ATTEND_CPU_SPLIT : ATTEND_CPU_WHOLE;
 }
 

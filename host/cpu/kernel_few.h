@@ -40,7 +40,7 @@ typedef struct few {
 
 static int64_t few_floats(const attend_problem *p)
 {
-    return FEW_DIMS * FEW_PART + FEW_HEADS * FEW_ROWS * (FEW_KEYS + p->head_dim + 2 * attend_cpu_round_up(p->head_dim_v, LANES));
+    return FEW_DIMS * FEW_PART + FEW_HEADS * (LANES + FEW_ROWS * (FEW_KEYS + p->head_dim + 2 * attend_cpu_round_up(p->head_dim_v, LANES)));
 }
 
 /* index: which of the tasks that share the scratch. */
@@ -49,8 +49,8 @@ static void few_begin(few *f, const attend_cpu_task *task, int64_t index)
     int64_t d = task->problem->head_dim;
     *f = (few){.task = task, .rows = task->rows, .width = attend_cpu_round_up(task->problem->head_dim_v, LANES)};
     f->kt = task->scratch;
-    f->s = f->kt + FEW_DIMS * FEW_PART + index * FEW_ROWS * (FEW_KEYS + 2 * f->width + d);
-    f->o = f->s + FEW_ROWS * FEW_KEYS;
+    f->s = f->kt + FEW_DIMS * FEW_PART + index * (LANES + FEW_ROWS * (FEW_KEYS + 2 * f->width + d));
+    f->o = f->s + FEW_ROWS * FEW_KEYS + LANES; /* scores of a trimmed tile's last row go on to a whole vector */
     f->o_block = f->o + FEW_ROWS * f->width;
     f->q = f->o_block + FEW_ROWS * f->width;
     memset(f->q, 0, (size_t)(FEW_ROWS * d) * sizeof *f->q);
