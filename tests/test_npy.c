@@ -3,6 +3,7 @@
 #include "support/files.h"
 #include "file/fail.h"
 #include "file/npy.h"
+#include "values/splitmix.h"
 #include "values/values.h"
 
 #include <setjmp.h>
@@ -134,14 +135,14 @@ static void mutations_never_harm(void **state)
 {
     (void)state;
     unsigned char good[512], file[512];
-    uint64_t random = 1;
+    uint64_t draws = 1;
     int refused = 0;
     size_t size = make_file(good, 1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }\n", -1, 24);
     for (int round = 0; round < 4000; round++) {
         memcpy(file, good, size);
         size_t length = size;
         for (int change = round % 3; change >= 0; change--) {
-            random = random * 6364136223846793005u + 1442695040888963407u;
+            const uint64_t random = attend_draw(&draws);
             size_t at = (size_t)(random >> 33) % (size - 24);
             if ((random >> 20 & 7) == 0)
                 length = at;

@@ -3,6 +3,7 @@
 #include "support/files.h"
 #include "file/fail.h"
 #include "file/safetensors.h"
+#include "values/splitmix.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -181,14 +182,14 @@ static void mutations_never_harm(void **state)
     (void)state;
     static const char replacements[] = "0123456789[]{},:\"\\-.eFB ";
     char good[512], file[512];
-    uint64_t random = 7;
+    uint64_t draws = 7;
     int refused = 0;
     size_t size = make_file(good, "{" A "," B "," TENSOR("c", "F16", "[2,1]", "24", "28") "}", 0, 28);
     for (int round = 0; round < 6000; round++) {
         memcpy(file, good, size);
         size_t length = size;
         for (int change = round % 4; change >= 0; change--) {
-            random = random * 6364136223846793005u + 1442695040888963407u;
+            const uint64_t random = attend_draw(&draws);
             size_t at = (size_t)(random >> 33) % (size - 28);
             switch (random >> 20 & 7) {
             case 0: length = at; break;

@@ -1,6 +1,7 @@
 /* The kinds of input of docs/numerics.md, element by element from a counter-based generator. */
 #include "values.h"
 #include "../reference/reference.h"
+#include "splitmix.h"
 
 #include <math.h>
 #include <string.h>
@@ -20,22 +21,13 @@ bool attend_values_named(const char *name, attend_values *kind)
     return false;
 }
 
-/* SplitMix64 (Steele, Lea & Flood 2014) as a hash of a counter. */
-static uint64_t mix(uint64_t x)
-{
-    x += 0x9e3779b97f4a7c15u;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return x ^ x >> 31;
-}
-
 static double uniform(uint64_t bits) { return ((double)(bits >> 11) + 0.5) * 0x1p-53; }
 
 /* Box and Muller. */
 static double gauss(uint64_t seed, uint64_t index)
 {
-    uint64_t a = mix(seed ^ mix(index));
-    return sqrt(-2 * log(uniform(a))) * cos(6.283185307179586 * uniform(mix(a)));
+    uint64_t a = attend_mix(seed ^ attend_mix(index));
+    return sqrt(-2 * log(uniform(a))) * cos(6.283185307179586 * uniform(attend_mix(a)));
 }
 
 /* One tensor's stream of numbers: which element, of which kind. */
@@ -61,7 +53,7 @@ static double sign_of_scale(const attend_problem *p) { return p->softmax_scale <
 /* Unit-size entries whose pattern is the same for all keys of a head: what scores are built along. */
 static double direction(const filling *f, int64_t b, int64_t kv_head, int64_t c)
 {
-    return mix(f->seed ^ mix((uint64_t)(b * 1000003 + kv_head * 1009 + c))) & 1 ? 1 : -1;
+    return attend_mix(f->seed ^ attend_mix((uint64_t)(b * 1000003 + kv_head * 1009 + c))) & 1 ? 1 : -1;
 }
 
 static double key(const filling *f, const place *at)
@@ -77,7 +69,7 @@ static double key(const filling *f, const place *at)
     case ATTEND_VALUES_ASCEND: return line * where + 0.02 * gauss(f->seed + 1, own);
     case ATTEND_VALUES_DESCEND: return line * (1 - where) + 0.02 * gauss(f->seed + 1, own);
     case ATTEND_VALUES_NEGATIVE: return line * (1 + 0.02 * gauss(f->seed + 1, own));
-    case ATTEND_VALUES_NEEDLE: return mix(f->seed + 1 + own) & 1 ? 1 : -1; /* far apart, all of one length */
+    case ATTEND_VALUES_NEEDLE: return attend_mix(f->seed + 1 + own) & 1 ? 1 : -1; /* far apart, all of one length */
     default: return gauss(f->seed + 1, own);
     }
 }
@@ -86,7 +78,7 @@ static double key(const filling *f, const place *at)
 static int64_t needle(const filling *f, const place *at)
 {
     const attend_problem *p = f->problem;
-    uint64_t draw = mix(f->seed + 77 + (uint64_t)((at->b * p->seqlen_q + at->i) * p->num_heads + at->h));
+    uint64_t draw = attend_mix(f->seed + 77 + (uint64_t)((at->b * p->seqlen_q + at->i) * p->num_heads + at->h));
     int64_t shift = p->causal == ATTEND_CAUSAL_BOTTOM_RIGHT ? p->seqlen_k - p->seqlen_q : 0, edge = at->i + shift;
     int64_t j = draw % 4 == 0 ? edge : draw % 4 == 1 ? edge + 1 : draw % 4 == 2 ? edge - 1 : (int64_t)(draw >> 8) % p->seqlen_k;
     return j < 0 ? 0 : j >= p->seqlen_k ? p->seqlen_k - 1 : j;
@@ -125,7 +117,7 @@ static double value(const filling *f, const place *at)
     case ATTEND_VALUES_CANCEL:
         if (at->i & 1) return -gauss(f->seed + 2, pair - (uint64_t)(p->num_kv_heads * p->head_dim_v));
         return gauss(f->seed + 2, pair);
-    case ATTEND_VALUES_EXACT: return (double)(mix(f->seed + 2 + at->index) % 17) - 8;
+    case ATTEND_VALUES_EXACT: return (double)(attend_mix(f->seed + 2 + at->index) % 17) - 8;
     default: return gauss(f->seed + 2, at->index) + head;
     }
 }
@@ -145,7 +137,7 @@ static void fill(const filling *f, const attend_tensor *t, double (*element)(con
 void attend_values_fill(attend_values kind, uint64_t seed, const attend_problem *problem, const attend_tensor *q,
                         const attend_tensor *k, const attend_tensor *v)
 {
-    filling f = {kind, mix(seed), problem};
+    filling f = {kind, attend_mix(seed), problem};
     fill(&f, q, query);
     fill(&f, k, key);
     fill(&f, v, value);
@@ -165,5 +157,5 @@ void attend_values_gauss(uint64_t seed, float deviation, const attend_tensor *te
             for (int64_t h = 0; h < t.shape[2]; h++)
                 for (int64_t c = 0; c < t.shape[3]; c++)
                     attend_store(&t, b * t.stride[0] + i * t.stride[1] + h * t.stride[2] + c * t.stride[3],
-                                 deviation * gauss(mix(seed), index++));
+                                 deviation * gauss(attend_mix(seed), index++));
 }

@@ -7,6 +7,7 @@
 #include "support/feature_cases.h"
 #include "problem.h"
 #include "support/fixture.h"
+#include "values/splitmix.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -17,14 +18,7 @@
 /* ---- drawing a problem ---- */
 
 static uint64_t state;
-
-static uint64_t bits(void) /* splitmix64 */
-{
-    uint64_t x = state += 0x9e3779b97f4a7c15u;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return x ^ x >> 31;
-}
+static uint64_t bits(void) { return attend_draw(&state); }
 
 static int64_t below(int64_t n) { return (int64_t)(bits() % (uint64_t)n); }
 static bool one_in(int64_t n) { return below(n) == 0; }

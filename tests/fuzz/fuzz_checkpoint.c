@@ -8,6 +8,7 @@
    neither read nor refused. */
 #include "support/checkpoints.h"
 #include "support/files.h"
+#include "values/splitmix.h"
 
 #include <attend/attend.h>
 #include <attend/checkpoint.h>
@@ -19,14 +20,7 @@
 enum { ROOM = 1 << 16 };
 
 static uint64_t state;
-
-static uint64_t bits(void) /* splitmix64 */
-{
-    uint64_t x = state += 0x9e3779b97f4a7c15u;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return x ^ x >> 31;
-}
+static uint64_t bits(void) { return attend_draw(&state); }
 
 static size_t below(size_t n) { return n ? (size_t)(bits() % n) : 0; }
 

@@ -2,18 +2,13 @@
 #include "fixture.h"
 #include "reference/reference.h"
 #include "tensor.h"
+#include "values/splitmix.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static uint64_t draw(uint64_t seed, uint64_t index)
-{
-    uint64_t x = (seed * 0x9e3779b97f4a7c15u ^ index) + 0x9e3779b97f4a7c15u;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return x ^ x >> 31;
-}
+static uint64_t draw(uint64_t seed, uint64_t index) { return attend_mix(seed * ATTEND_MIX_STEP ^ index); }
 
 /* From -1 to 1. */
 static double even(uint64_t bits) { return (double)(bits >> 11) * 0x1p-52 - 1; }
