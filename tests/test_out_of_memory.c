@@ -24,6 +24,8 @@
 static atomic_long countdown = -1; /* the allocation at 1 fails; negative: none */
 static atomic_long allocations,
     own; /* own: asked for by code of this program, which libattend is linked into */
+
+#if !TEST_SANITIZED
 extern char __executable_start, etext;
 
 static bool fails(const void *caller)
@@ -34,7 +36,6 @@ static bool fails(const void *caller)
     return atomic_load(&countdown) > 0 && atomic_fetch_sub(&countdown, 1) == 1;
 }
 
-#if !TEST_SANITIZED
 #pragma GCC visibility push(default) /* libraries are to find these */
 extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t),
     *__libc_memalign(size_t, size_t);
