@@ -174,9 +174,58 @@ static void the_least_softcap_keeps_scores_of_zero(void **state)
     attend_context_destroy(context);
 }
 
+/* Errors of capped scores, in units of 2^-24 of the score: no larger than what libm's tanh leaves between a quotient and a product,
+   1.01 in the mean square, and none that all scores have alike, which softmax would see as another cap. */
+static void soft_caps_are_as_good_as_libms(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 200 };
+    static const float caps[] = {2, 7.3f, 30, 50};
+    static _Alignas(64) float scores[ATTEND_CPU_BLOCK];
+    attend_context *context;
+    const attend_cpu_kernel *kernel;
+    assert_int_equal(attend_context_create(&(attend_context_options){.device = ATTEND_CPU, .threads = 1}, &context), ATTEND_OK);
+    for (size_t i = 0; i < sizeof caps / sizeof *caps; i++) {
+        const test_case c = {.problem = {.batch = 1, .seqlen_q = 1, .seqlen_k = ATTEND_CPU_BLOCK, .num_heads = 1, .head_dim = 1,
+                                         .softmax_scale = 1, .softcap = caps[i]}};
+        test_fixture f;
+        attend_plan *plan;
+        test_fixture_make(&f, &c);
+        assert_int_equal(attend_attention_plan(context, &f.c.problem, &plan), ATTEND_OK);
+        attend_cpu_look_at_heads(plan->state, &f.args);
+        const attend_cpu_elements *e = ((attend_cpu_plan *)plan->state)->elements;
+        for (size_t k = 0; (kernel = attend_cpu_kernel_row(k)); k++) {
+            double sum = 0, squares = 0, most = 0;
+            attend_cpu_element_rows look;
+            if (!kernel->runs_here()) continue;
+            attend_cpu_look_at_rows(e, 0, 1, kernel->lanes, &look);
+            for (int round = 0; round < ROUNDS; round++) {
+                double exact[ATTEND_CPU_BLOCK];
+                for (int j = 0; j < ATTEND_CPU_BLOCK; j++) {
+                    scores[j] = caps[i] * 1.5f * (float)(round * ATTEND_CPU_BLOCK + j + 1) / (ROUNDS * ATTEND_CPU_BLOCK);
+                    exact[j] = caps[i] * tanh((double)scores[j] / caps[i]);
+                }
+                const attend_cpu_scores tile = {scores, ATTEND_CPU_BLOCK, 0, ATTEND_CPU_BLOCK, 1};
+                kernel->scorer->score(e, &look, &tile, ATTEND_CPU_SEEN);
+                for (int j = 0; j < ATTEND_CPU_BLOCK; j++) {
+                    const double off = (scores[j] - exact[j]) / exact[j] * 0x1p24;
+                    sum += off, squares += off * off, most = fmax(most, fabs(off));
+                }
+            }
+            const double count = ROUNDS * ATTEND_CPU_BLOCK, mean = sum / count, rms = sqrt(squares / count);
+            print_message("%s, cap %g: %.2f in the mean, %.2f in the mean square, %.2f at most\n", kernel->name, (double)caps[i], mean, rms, most);
+            if (!(fabs(mean) <= 0.35 && rms <= 1.01 && most <= 4.2)) fail_msg("%s, cap %g: too far off", kernel->name, (double)caps[i]);
+        }
+        attend_plan_destroy(plan);
+        test_fixture_free(&f);
+    }
+    attend_context_destroy(context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_score_is_what_score_h_says), cmocka_unit_test(hidden_keys_reach_nothing),
-                                       cmocka_unit_test(the_least_softcap_keeps_scores_of_zero)};
+                                       cmocka_unit_test(the_least_softcap_keeps_scores_of_zero),
+                                       cmocka_unit_test(soft_caps_are_as_good_as_libms)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

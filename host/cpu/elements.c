@@ -1,6 +1,9 @@
 /* What tiles of scores need to know of heads, rows and keys: looked up once a run, or once a panel of rows. */
 #include "elements.h"
 
+#include <float.h>
+#include <math.h>
+
 attend_ids attend_cpu_key_ids(const attend_head *h, int64_t block)
 {
     attend_ids ids = attend_no_ids();
@@ -48,12 +51,21 @@ static void look_at_row(const attend_cpu_elements *e, int64_t row, int64_t i, at
     }
 }
 
+/* The least caps have no inverse, the largest no tenfold. */
+static void look_at_cap(float cap, attend_cpu_element_rows *of)
+{
+    const double by = fmax(-FLT_MAX, -2 / (double)cap);
+    of->cap_end = fmaxf(-FLT_MAX, -10 * cap);
+    of->cap_by[0] = (float)by, of->cap_by[1] = (float)(by - of->cap_by[0]);
+}
+
 void attend_cpu_look_at_rows(const attend_cpu_elements *e, int64_t first_row, int64_t rows, int64_t lanes, attend_cpu_element_rows *of)
 {
     of->first_row = first_row, of->rows = rows;
     of->ids = attend_no_ids();
     of->gap_least = INT64_MAX, of->gap_most = 0;
     of->one_mask = of->one_bias = true, of->consecutive = e->group == 1;
+    look_at_cap(e->heads->problem->softcap, of);
     for (int64_t i = 0; i < attend_cpu_round_up(rows, lanes); i++) {
         look_at_row(e, first_row + (i < rows ? i : rows - 1), i, of);
         of->one_mask = of->one_mask && of->mask[i] == of->mask[0];

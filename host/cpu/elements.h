@@ -34,6 +34,7 @@ typedef struct attend_cpu_element_rows {
     int64_t gap_least, gap_most; /* of gap_end */
     bool one_mask, one_bias;     /* all rows have the same */
     bool consecutive;            /* positions grow by 1 from row to row */
+    float cap_end, cap_by[2];    /* softcap: -|score| from where on tanh is 1; minus twice the inverse cap, and what that rounds */
 } attend_cpu_element_rows;
 
 typedef enum attend_cpu_sight { ATTEND_CPU_HIDDEN, ATTEND_CPU_PARTLY, ATTEND_CPU_SEEN } attend_cpu_sight;
