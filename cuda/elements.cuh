@@ -1,4 +1,4 @@
-// Keys that are hidden one by one, and scores that are more than scale·q·k: host/score.h, for all columns of a lane at once. What
+// Keys that are hidden one by one, and scores that are more than scale·q·k: host/shared/score.h, for all columns of a lane at once. What
 // a row sees of a tile is a bit a column, known before S is, so that neither needs registers while the other has them; terms are
 // added to S where it is, a feature after the other, so that a score costs what its features do.
 #pragma once

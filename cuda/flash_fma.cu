@@ -7,7 +7,7 @@
 // the columns 2x + 32j. Q, K, V and P lie in shared memory as fp32, rows of Q, K and P four floats apart from a multiple of 32
 // banks, so that every access is free of conflicts. K of the next tile is fetched during P·V, V during Q·Kᵀ.
 #include "kernels.h"
-#include "feature_set.h"
+#include "core/feature_set.h"
 #include "order.cuh"
 #include "ptx.cuh"
 #include "search.cuh"

@@ -2,7 +2,7 @@
 #ifndef ATTEND_CUDA_INSPECT_KERNELS_H
 #define ATTEND_CUDA_INSPECT_KERNELS_H
 
-#include "inspect.h"
+#include "core/inspect.h"
 #include "kernels.h"
 
 #ifdef __cplusplus

@@ -4,7 +4,7 @@
 #define ATTEND_CUDA_KERNELS_H
 
 #include <attend/kernel.h>
-#include "score.h"
+#include "shared/score.h"
 #include <cuda_runtime_api.h>
 
 #ifdef __cplusplus

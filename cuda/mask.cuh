@@ -1,9 +1,9 @@
 // Which keys a row of a tile sees, and where the tiles lie that all or only some rows of a block see. The rule itself is
-// in host/visibility.h; rows see intervals whose ends do not decrease from one query to the next.
+// in host/shared/visibility.h; rows see intervals whose ends do not decrease from one query to the next.
 #pragma once
 
 #include "kernels.h"
-#include "visibility.h"
+#include "shared/visibility.h"
 
 namespace attend
 {

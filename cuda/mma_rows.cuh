@@ -1,7 +1,7 @@
 // Rows of flash_mma for the kernel table: how they are prepared and launched.
 #pragma once
 
-#include "feature_set.h"
+#include "core/feature_set.h"
 #include "flash_mma.cuh"
 
 #include <algorithm>

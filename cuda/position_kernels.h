@@ -2,9 +2,9 @@
 #ifndef ATTEND_CUDA_POSITION_KERNELS_H
 #define ATTEND_CUDA_POSITION_KERNELS_H
 
-#include "absolute.h"
+#include "shared/absolute.h"
 #include "kernels.h"
-#include "turn.h"
+#include "shared/turn.h"
 
 #ifdef __cplusplus
 extern "C" {

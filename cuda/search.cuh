@@ -1,5 +1,5 @@
 // Which tiles of keys a block visits. Where rows see intervals, all that theirs meet, one after the other. Where a prefix's gap,
-// blocks or segments hide tiles (host/score.h), runs of tiles that some row sees: a warp looks for the next run while the tile
+// blocks or segments hide tiles (host/shared/score.h), runs of tiles that some row sees: a warp looks for the next run while the tile
 // before it is being computed, so that hidden tiles are neither loaded nor waited for. Block lists and gaps are jumped over; of
 // the rest, 32 tiles are looked at together, a lane each, and remembered until they are used up.
 #pragma once

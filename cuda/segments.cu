@@ -1,4 +1,4 @@
-// Which segments the keys of a block have (host/segment.h): a pass over their ids before attention's. There each block of rows
+// Which segments the keys of a block have (host/shared/segment.h): a pass over their ids before attention's. There each block of rows
 // asks of each tile of keys whether it meets it; from the ids themselves that would be 64 reads a tile instead of one, which is
 // more work than visiting a tile costs where an eighth of them is visible or less.
 #include "search.cuh"

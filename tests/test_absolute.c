@@ -1,10 +1,10 @@
 /* Absolute positions: what a layer adds to x is their definition, element by element, for every order, dtype and way to say where a token is;
    what lies outside a table is refused. With the identity as its projections, a layer's q is x with its positions. */
 #include "support/fixture.h"
-#include "absolute.h"
-#include "problem.h"
+#include "shared/absolute.h"
+#include "core/problem.h"
 #include "reference/reference.h"
-#include "tensor.h"
+#include "core/tensor.h"
 
 #include <float.h>
 #include <inttypes.h>

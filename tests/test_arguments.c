@@ -1,8 +1,8 @@
 /* Bad input gets a sentence that names the argument and the limit: problems, tensors, weights and lengths. */
 #include "support/refusal.h"
-#include "arguments.h"
-#include "problem.h"
-#include "tensor.h"
+#include "core/arguments.h"
+#include "core/problem.h"
+#include "core/tensor.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -4,7 +4,7 @@
 #include "support/files.h"
 #include "file/npy.h"
 #include "file/safetensors.h"
-#include "values/values.h"
+#include "tool/values.h"
 
 #include <math.h>
 #include <setjmp.h>

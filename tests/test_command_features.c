@@ -4,7 +4,7 @@
 #include "support/command.h"
 #include "support/files.h"
 #include "file/npy.h"
-#include "values/values.h"
+#include "tool/values.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

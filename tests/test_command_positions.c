@@ -2,7 +2,7 @@
    table; what does not fit together is refused before a file is opened. Layers of models with such positions: test_models. */
 #include "support/command.h"
 #include "support/files.h"
-#include "values/values.h"
+#include "tool/values.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,7 +2,7 @@
    splits or the way chosen; hidden keys reach nothing; many host threads may work at once. */
 #include "support/fixture.h"
 #include "cpu/cpu.h"
-#include "values/values.h"
+#include "tool/values.h"
 
 #include <math.h>
 #include <pthread.h>

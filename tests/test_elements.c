@@ -3,8 +3,8 @@
 #include "support/feature_cases.h"
 #include "support/fixture.h"
 #include "cpu/cpu.h"
-#include "arguments.h"
-#include "relative.h"
+#include "core/arguments.h"
+#include "shared/relative.h"
 
 #include <math.h>
 #include <setjmp.h>

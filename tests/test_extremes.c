@@ -1,8 +1,8 @@
 /* Sizes up to the ends of 63 bits: a problem is refused or planned and explained at once, and no sum or
    product overflows on the way (the sanitizers' build watches that). */
 #include "support/fixture.h"
-#include "count.h"
-#include "problem.h"
+#include "core/count.h"
+#include "core/problem.h"
 
 #include <inttypes.h>
 #include <math.h>

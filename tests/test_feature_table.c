@@ -1,6 +1,6 @@
 /* docs/features.md says what the code says: which backend and which row of the kernel table supports which feature. */
 #include <attend/attend.h>
-#include "feature_set.h"
+#include "core/feature_set.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* Each feature alone and with every other, within both rules of docs/numerics.md: on the device under test as far as it goes, and
-   on the model of the tiled algorithm, which asks host/visibility.h and host/score.h as every kernel does. */
+   on the model of the tiled algorithm, which asks host/shared/visibility.h and host/shared/score.h as every kernel does. */
 #include "support/feature_cases.h"
 #include "support/fixture.h"
 #include "support/model.h"

@@ -4,8 +4,8 @@
    rows of a KV head give the bits that they give among many, whatever document of the keys they see. */
 #include "support/fixture.h"
 #include "cpu/cpu.h"
-#include "tensor.h"
-#include "values/values.h"
+#include "core/tensor.h"
+#include "tool/values.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

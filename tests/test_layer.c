@@ -1,9 +1,9 @@
 /* A whole layer on the device under test: each stage within its bound, the whole within rule 2, for both orientations of weights,
    fused weights, biases, grouped heads, cross-attention and lengths; and that the comparison sees what is wrong. */
 #include "support/fixture.h"
-#include "problem.h"
+#include "core/problem.h"
 #include "reference/reference.h"
-#include "tensor.h"
+#include "core/tensor.h"
 
 #include <inttypes.h>
 #include <math.h>

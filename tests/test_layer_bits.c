@@ -2,7 +2,7 @@
    around it, rows after it or how the work was cut. CMakeLists.txt runs it again where oneDNN has no 1×1
    convolution for some of the shapes. */
 #include "support/layers.h"
-#include "problem.h"
+#include "core/problem.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,7 +2,7 @@
    and nothing at all where it is refused. */
 #include "support/fixture.h"
 #include "support/layers.h"
-#include "problem.h"
+#include "core/problem.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,9 +2,9 @@
    are one, value dims other than head_dim. Nothing between rows is read or written; and each plan runs twice
    with other work between, so that what the first run overwrites shows in the second. */
 #include "support/fixture.h"
-#include "problem.h"
-#include "tensor.h"
-#include "values/values.h"
+#include "core/problem.h"
+#include "core/tensor.h"
+#include "tool/values.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

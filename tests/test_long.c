@@ -2,7 +2,7 @@
    tensor at once, steps over 2^31 elements and more; and the comparison finds the same there. */
 #include "support/far.h"
 #include "support/inspection.h"
-#include "problem.h"
+#include "core/problem.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -3,8 +3,8 @@
 #include "support/files.h"
 #include "file/fail.h"
 #include "file/npy.h"
-#include "values/splitmix.h"
-#include "values/values.h"
+#include "tool/splitmix.h"
+#include "tool/values.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

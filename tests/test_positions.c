@@ -1,7 +1,7 @@
 /* Rotary angles stay exact far beyond the positions where fp32 loses them: counted in turns and in double, against long double.
    docs/measured/positions.md quotes what this prints. */
-#include "problem.h"
-#include "turn.h"
+#include "core/problem.h"
+#include "shared/turn.h"
 
 #include <float.h>
 #include <math.h>

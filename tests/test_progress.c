@@ -1,8 +1,8 @@
 /* The progress callback: from nothing to all, over a whole layer, an inspection and a comparison too; called from the calling thread, never
    back; it changes no bit; and wherever it asks to stop, the run stops, its plan goes on to serve, and nothing is lost. */
 #include "support/inspection.h"
-#include "problem.h"
-#include "values/values.h"
+#include "core/problem.h"
+#include "tool/values.h"
 
 #include <pthread.h>
 #include <setjmp.h>

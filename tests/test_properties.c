@@ -5,7 +5,7 @@
    Two results that should be the same are held to the sum of their bounds (docs/numerics.md, rule 1): each may be as far off as its own. */
 #include "support/fixture.h"
 #include "support/run.h"
-#include "problem.h"
+#include "core/problem.h"
 #include "reference/reference.h"
 
 #include <math.h>

@@ -2,10 +2,10 @@
    as elsewhere; what a layer does, bit for bit; undone by its transpose; and nothing else is touched. */
 #include "support/fixture.h"
 #include "support/rotations.h"
-#include "problem.h"
+#include "core/problem.h"
 #include "reference/reference.h"
-#include "rotary.h"
-#include "tensor.h"
+#include "core/rotary.h"
+#include "core/tensor.h"
 
 #include <float.h>
 #include <inttypes.h>

@@ -1,9 +1,9 @@
 /* What kernels are given of rotary embeddings, sinusoids and buckets is what the reference states of them by itself. */
 #include "reference/reference.h"
-#include "absolute.h"
-#include "problem.h"
-#include "relative.h"
-#include "turn.h"
+#include "shared/absolute.h"
+#include "core/problem.h"
+#include "shared/relative.h"
+#include "shared/turn.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* What does not go together is refused by both names; what could stand in for something else does not where the context is strict. */
-#include "attend/attend.h"
+#include <attend/attend.h>
 #include "support/fixture.h"
 
 #include <setjmp.h>

@@ -4,7 +4,7 @@
 #include "support/fixture.h"
 #include "support/refusal.h"
 #include "support/run.h"
-#include "arguments.h"
+#include "core/arguments.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

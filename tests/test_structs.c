@@ -3,7 +3,7 @@
 #include "support/first_layout.h"
 #include "support/fixture.h"
 #include "support/refusal.h"
-#include "struct.h"
+#include "core/struct.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -3,7 +3,7 @@
 #include "support/layers.h"
 #include "support/run.h"
 #include "support/sanitized.h"
-#include "pool.h"
+#include "core/pool.h"
 
 #include <dirent.h>
 #include <pthread.h>

@@ -1,11 +1,11 @@
 /* attend's definitions held to what PyTorch and transformers compute with their own code (tests/peers/features.py made the file):
    rotary frequencies and rotations, T5's buckets, ALiBi's slopes, and attention as Llama, Gemma 2, gpt-oss, BLOOM, T5 and torch's SDPA
    have it. The peers' fp32 results must stay within rule 1 of attend's fp64 reference. */
-#include "problem.h"
+#include "core/problem.h"
 #include "reference/reference.h"
-#include "relative.h"
-#include "score.h"
-#include "turn.h"
+#include "shared/relative.h"
+#include "shared/score.h"
+#include "shared/turn.h"
 
 #include <cjson/cJSON.h>
 

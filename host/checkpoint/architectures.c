@@ -1,6 +1,6 @@
 /* The table of architectures. What a row says was held to transformers' own code, versions 4 and 5, by
    tests/peers/architectures.py. Where a row is the macro of a family, the family is what it says. */
-#include "architectures.h"
+#include "checkpoint/architectures.h"
 
 #include <attend/checkpoint.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* Opening checkpoints and finding layers in them. */
-#include "work.h"
+#include "checkpoint/work.h"
 #include "file/json.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* Keys of a config.json: reading one marks it as known, so that what is left unread can be told. */
-#include "work.h"
+#include "checkpoint/work.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -1,6 +1,6 @@
 /* What a layer computes: its row of the table, the keys of the config that the row reads, and what the caller
    says. Whatever is left over, a key or a tensor, is refused. */
-#include "work.h"
+#include "checkpoint/work.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -1,5 +1,5 @@
 /* How many heads a layer has: config.json or the caller say how many of Q, shapes tell the rest. */
-#include "work.h"
+#include "checkpoint/work.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* A decided layer's weights: read, converted, and seen as the library takes them. */
-#include "work.h"
+#include "checkpoint/work.h"
 
 #include <inttypes.h>
 #include <math.h>

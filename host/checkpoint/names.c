@@ -1,5 +1,5 @@
 /* Recognises layers by the names of their tensors. A family of names is a row of the table. */
-#include "names.h"
+#include "checkpoint/names.h"
 #include "file/fail.h"
 
 #include <stdio.h>

@@ -3,8 +3,8 @@
 #ifndef ATTEND_CHECKPOINT_NAMES_H
 #define ATTEND_CHECKPOINT_NAMES_H
 
-#include "architectures.h"
-#include "shards.h"
+#include "checkpoint/architectures.h"
+#include "checkpoint/shards.h"
 
 /* Where a table of relative positions lies that several layers share. */
 typedef enum attend_table_place {

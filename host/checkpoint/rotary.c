@@ -1,7 +1,7 @@
 /* What a config says of rotary embeddings, in the keys of transformers, old and new. What it says and attend
    does not know is refused, never left out; what the caller says overrules one thing and leaves the others.
  */
-#include "work.h"
+#include "checkpoint/work.h"
 
 #include <math.h>
 #include <string.h>

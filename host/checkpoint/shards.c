@@ -1,6 +1,6 @@
 /* Opening checkpoints of one file or many. An index is not believed: its files are plain names in its own
    folder, and a shard must hold exactly the tensors that the index promises of it. */
-#include "shards.h"
+#include "checkpoint/shards.h"
 #include "file/fail.h"
 #include "file/json.h"
 

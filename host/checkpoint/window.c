@@ -1,5 +1,5 @@
 /* Which keys of the past a layer sees: the config's window, and whether this layer has it. */
-#include "work.h"
+#include "checkpoint/work.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -4,8 +4,8 @@
 
 #include <attend/checkpoint.h>
 
-#include "architectures.h"
-#include "names.h"
+#include "checkpoint/architectures.h"
+#include "checkpoint/names.h"
 #include "file/fail.h"
 
 #include <cjson/cJSON.h>

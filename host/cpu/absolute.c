@@ -1,7 +1,7 @@
 /* Absolute positions on the CPU: x, with what is added to it, in memory of the plan that the projections then read. */
-#include "../absolute.h"
-#include "angles.h"
-#include "cpu.h"
+#include "shared/absolute.h"
+#include "cpu/angles.h"
+#include "cpu/cpu.h"
 
 #include <stdlib.h>
 

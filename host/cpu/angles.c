@@ -1,6 +1,6 @@
 /* Cosines and sines by the Taylor series on an eighth of a turn, in double and without branches, so that compilers make vectors of the loop:
    a call of libm for each pair costs more than turning a token's heads. */
-#include "angles.h"
+#include "cpu/angles.h"
 
 /* To the nearest whole number; |x| < 2^51. rint() would be a call where the instruction set has none. */
 static inline double nearest(double x)

@@ -1,7 +1,7 @@
 /* Attention on the CPU: packs each KV head once, then hands tasks to threads: rows of a KV head, all their keys; where such tasks are
    too few, rows and spans of keys, merged afterwards. Few rows skip the packing. Which way is taken changes no bit. */
-#include "cpu.h"
-#include "../arguments.h"
+#include "cpu/cpu.h"
+#include "core/arguments.h"
 
 int64_t attend_cpu_rows_of(const attend_problem *p) { return p->num_heads / p->num_kv_heads * p->seqlen_q; }
 

@@ -1,8 +1,8 @@
 /* The CPU as a backend: contexts that know their threads and instruction set, plans that hold all memory they will need. */
-#include "cpu.h"
-#include "../arguments.h"
-#include "../feature_set.h"
-#include "../relative.h"
+#include "cpu/cpu.h"
+#include "core/arguments.h"
+#include "core/feature_set.h"
+#include "shared/relative.h"
 
 #include <stdio.h>
 #include <stdlib.h>

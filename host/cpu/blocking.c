@@ -1,6 +1,6 @@
 /* How a plan is cut, from the size of the cache and the number of threads. None of it changes a bit of any result. The block of keys is
    fixed: its weights, [128][rows of a panel], take 12 to 24 KB of L1 in every build. */
-#include "cpu.h"
+#include "cpu/cpu.h"
 
 #include <unistd.h>
 

@@ -2,11 +2,11 @@
 #ifndef ATTEND_CPU_CPU_H
 #define ATTEND_CPU_CPU_H
 
-#include "../backend.h"
-#include "elements.h"
-#include "../feature_set.h"
-#include "kernel.h"
-#include "../pool.h"
+#include "core/backend.h"
+#include "cpu/elements.h"
+#include "core/feature_set.h"
+#include "cpu/kernel.h"
+#include "core/pool.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* What tiles of scores need to know of heads, rows and keys: looked up once a run, or once a panel of rows. */
-#include "elements.h"
+#include "cpu/elements.h"
 
 #include <float.h>
 #include <math.h>

@@ -1,9 +1,9 @@
-/* What features make of scores on the CPU: host/score.h, tile by tile. elements.c looks at heads once a run and at rows once a
+/* What features make of scores on the CPU: host/shared/score.h, tile by tile. elements.c looks at heads once a run and at rows once a
    panel; elements_kernel.c, compiled once per instruction set, looks at tiles and scores them in vectors. */
 #ifndef ATTEND_CPU_ELEMENTS_H
 #define ATTEND_CPU_ELEMENTS_H
 
-#include "kernel.h"
+#include "cpu/kernel.h"
 
 enum {
     ATTEND_CPU_TILE_ROWS = 48,   /* at most: 3 vectors of 16 */

@@ -1,8 +1,8 @@
-/* Tiles of scores with features, in vectors: attend_element_score() of host/score.h, LANES by LANES. Compiled once per instruction
+/* Tiles of scores with features, in vectors: attend_element_score() of host/shared/score.h, LANES by LANES. Compiled once per instruction
    set. Lanes are rows where kernel.c works on many of them, keys where kernel_few.h works on few: the same lines serve both, and only
    fetch what varies along both rows and keys (bias, masks, distances) row by row, then transpose it. */
-#include "elements_sight.h"
-#include "kernel_softmax.h"
+#include "cpu/elements_sight.h"
+#include "cpu/kernel_softmax.h"
 
 #define CONCAT_(a, b) a##b
 #define CONCAT(a, b)  CONCAT_(a, b)

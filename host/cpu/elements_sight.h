@@ -3,8 +3,8 @@
 #ifndef ATTEND_CPU_ELEMENTS_SIGHT_H
 #define ATTEND_CPU_ELEMENTS_SIGHT_H
 
-#include "elements.h"
-#include "vector.h"
+#include "cpu/elements.h"
+#include "cpu/vector.h"
 
 #include <string.h>
 

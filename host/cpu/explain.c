@@ -1,5 +1,5 @@
 /* The CPU's rows of the kernel table, and what a plan made of them. */
-#include "cpu.h"
+#include "cpu/cpu.h"
 
 #include <stdio.h>
 

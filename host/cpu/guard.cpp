@@ -1,5 +1,5 @@
 // oneDNN is C++ behind a C interface, and where memory runs out its containers throw: here that ends.
-#include "guard.h"
+#include "cpu/guard.h"
 
 #include <new>
 

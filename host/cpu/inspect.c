@@ -1,9 +1,9 @@
 /* Inspection on the CPU: deals out blocks of rows of query heads to threads, takes each through the keys twice (once, where LSE
    is given), and writes what was seen. What blocks of one head share, map and distance, each leaves in a place of its own; those
    are summed in order, so that no bit depends on the threads. */
-#include "inspect.h"
-#include "../arguments.h"
-#include "cpu.h"
+#include "cpu/inspect.h"
+#include "core/arguments.h"
+#include "cpu/cpu.h"
 
 #include <math.h>
 #include <stdlib.h>

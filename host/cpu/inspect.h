@@ -3,8 +3,8 @@
 #ifndef ATTEND_CPU_INSPECT_H
 #define ATTEND_CPU_INSPECT_H
 
-#include "../inspect.h"
-#include "kernel.h"
+#include "core/inspect.h"
+#include "cpu/kernel.h"
 
 enum { ATTEND_CPU_GLANCE = 48 }; /* rows of a glance at most: 3 vectors of 16 */
 

@@ -1,11 +1,11 @@
 /* The loops of inspection over scores, compiled once per instruction set: S[keys][lanes] = K·Qᵀ as in kernel.c, then what
    attend/inspect.h asks of each row, lane by lane. Sums are taken within blocks of keys at absolute positions, then block by
    block: a row's numbers depend on nothing beside it. */
-#include "elements.h"
-#include "inspect.h"
-#include "kernel_multiply.h"
-#include "kernel_pack.h"
-#include "kernel_softmax.h"
+#include "cpu/elements.h"
+#include "cpu/inspect.h"
+#include "cpu/kernel_multiply.h"
+#include "cpu/kernel_pack.h"
+#include "cpu/kernel_softmax.h"
 
 #define CONCAT_(a, b) a##b
 #define CONCAT(a, b)  CONCAT_(a, b)

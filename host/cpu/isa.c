@@ -1,5 +1,5 @@
 /* Which build of the kernel this machine runs. */
-#include "cpu.h"
+#include "cpu/cpu.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -9,14 +9,14 @@
 #define CONCAT(a, b)  CONCAT_(a, b)
 #define SCORER        CONCAT(attend_cpu_scorer_, ATTEND_ISA)
 
-#include "elements.h"
-#include "inspect.h"
-#include "kernel.h"
-#include "kernel_multiply.h"
-#include "kernel_pack.h"
-#include "kernel_softmax.h"
-#include "kernel_rows.h"
-#include "kernel_few.h"
+#include "cpu/elements.h"
+#include "cpu/inspect.h"
+#include "cpu/kernel.h"
+#include "cpu/kernel_multiply.h"
+#include "cpu/kernel_pack.h"
+#include "cpu/kernel_softmax.h"
+#include "cpu/kernel_rows.h"
+#include "cpu/kernel_few.h"
 
 #define STRING_(a)    #a
 #define STRING(a)     STRING_(a)

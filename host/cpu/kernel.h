@@ -5,7 +5,7 @@
 #ifndef ATTEND_CPU_KERNEL_H
 #define ATTEND_CPU_KERNEL_H
 
-#include "../score.h"
+#include "shared/score.h"
 
 /* Keys are summed within spans of this many, at absolute positions, and spans are merged in their order: who computes which span
    never changes a bit. Within a span, softmax takes blocks of keys. */

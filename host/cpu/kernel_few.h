@@ -4,8 +4,8 @@
 #ifndef ATTEND_CPU_KERNEL_FEW_H
 #define ATTEND_CPU_KERNEL_FEW_H
 
-#include "elements.h"
-#include "kernel_rows.h"
+#include "cpu/elements.h"
+#include "cpu/kernel_rows.h"
 
 enum {
     FEW_KEYS = ATTEND_CPU_BLOCK,

@@ -3,7 +3,7 @@
 #ifndef ATTEND_CPU_KERNEL_MULTIPLY_H
 #define ATTEND_CPU_KERNEL_MULTIPLY_H
 
-#include "vector.h"
+#include "cpu/vector.h"
 
 enum { ROWS = ATTEND_ROWS, VECTORS = ATTEND_VECTORS, WIDTH = LANES * VECTORS };
 

@@ -2,8 +2,8 @@
 #ifndef ATTEND_CPU_KERNEL_PACK_H
 #define ATTEND_CPU_KERNEL_PACK_H
 
-#include "elements.h"
-#include "kernel_multiply.h"
+#include "cpu/elements.h"
+#include "cpu/kernel_multiply.h"
 
 #include <string.h>
 

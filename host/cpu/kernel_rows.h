@@ -2,8 +2,8 @@
 #ifndef ATTEND_CPU_KERNEL_ROWS_H
 #define ATTEND_CPU_KERNEL_ROWS_H
 
-#include "kernel_pack.h"
-#include "kernel_softmax.h"
+#include "cpu/kernel_pack.h"
+#include "cpu/kernel_softmax.h"
 
 /* Row `row` of the KV head sees the keys [*begin, *end); the only place where the kernel asks. */
 ALWAYS_INLINE void visible(const attend_cpu_task *task, int64_t row, int64_t *begin, int64_t *end)

@@ -3,7 +3,7 @@
 #ifndef ATTEND_CPU_KERNEL_SOFTMAX_H
 #define ATTEND_CPU_KERNEL_SOFTMAX_H
 
-#include "vector.h"
+#include "cpu/vector.h"
 
 #include <math.h>
 

@@ -1,9 +1,9 @@
 /* The layer on the CPU: three projections, attention, one more projection. Q, K, V and the heads' output live in the plan, in the
    storage dtype; where the caller asks for one of them, it is written straight to the caller's tensor. */
-#include "../absolute.h"
-#include "../arguments.h"
-#include "../turn.h"
-#include "cpu.h"
+#include "shared/absolute.h"
+#include "core/arguments.h"
+#include "shared/turn.h"
+#include "cpu/cpu.h"
 
 #include <stdlib.h>
 

@@ -5,8 +5,8 @@
 
    Weights are converted and rearranged once, with the plan; rows that are strided or stored in 16 bits go
    through buffers of one block. */
-#include "cpu.h"
-#include "guard.h"
+#include "cpu/cpu.h"
+#include "cpu/guard.h"
 
 #include <omp.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* Rows of stored elements to floats and back; packing and finishing go through here, so no kernel knows dtypes. */
-#include "kernel.h"
-#include "../float16.h"
+#include "cpu/kernel.h"
+#include "shared/float16.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* How many threads the process may use: the processors of its affinity mask, or fewer where a cgroup limits its time. */
-#include "cpu.h"
+#include "cpu/cpu.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,9 +1,9 @@
 /* Rotary embedding and QK-norm on the CPU: a token's cosines and sines serve all its heads, of Q and of K. */
-#include "../arguments.h"
-#include "../rotary.h"
-#include "../tensor.h"
-#include "angles.h"
-#include "cpu.h"
+#include "core/arguments.h"
+#include "core/rotary.h"
+#include "core/tensor.h"
+#include "cpu/angles.h"
+#include "cpu/cpu.h"
 
 #include <math.h>
 #include <stdlib.h>

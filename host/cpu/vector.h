@@ -3,7 +3,7 @@
 #ifndef ATTEND_CPU_VECTOR_H
 #define ATTEND_CPU_VECTOR_H
 
-#include "../float16.h"
+#include "shared/float16.h"
 
 #include <attend/attend.h>
 

@@ -1,6 +1,6 @@
 /* Memory and sizes of arrays from files. */
-#include "array.h"
-#include "fail.h"
+#include "file/array.h"
+#include "file/fail.h"
 
 #include <inttypes.h>
 #include <stdio.h>

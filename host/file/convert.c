@@ -1,7 +1,7 @@
 /* Arrays of one float type made those of another. */
-#include "array.h"
-#include "fail.h"
-#include "float16.h"
+#include "file/array.h"
+#include "file/fail.h"
+#include "shared/float16.h"
 
 #include <inttypes.h>
 #include <math.h>

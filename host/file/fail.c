@@ -1,5 +1,5 @@
 /* The calling thread's last sentence about a file. */
-#include "fail.h"
+#include "file/fail.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
 #ifndef ATTEND_FILE_FAIL_H
 #define ATTEND_FILE_FAIL_H
 
-#include "../status.h" /* ATTEND_TRY */
+#include "core/status.h" /* ATTEND_TRY */
 
 /* Records the sentence, with control characters of hostile names replaced, and returns the status. */
 attend_status attend_file_fail(attend_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));

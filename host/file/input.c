@@ -1,6 +1,6 @@
 /* Opening and reading regular files. */
-#include "input.h"
-#include "fail.h"
+#include "file/input.h"
+#include "file/fail.h"
 
 #include <errno.h>
 #include <fcntl.h>

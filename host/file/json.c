@@ -1,8 +1,8 @@
 /* JSON files that are not believed. cJSON returns NULL for bad text and for want of memory alike; malloc()
  * tells them apart. */
-#include "json.h"
-#include "fail.h"
-#include "input.h"
+#include "file/json.h"
+#include "file/fail.h"
+#include "file/input.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,8 +1,8 @@
 /* Reading and writing .npy. The header is a Python dict; only the literals that numpy itself writes are
  * understood. */
-#include "npy.h"
-#include "fail.h"
-#include "input.h"
+#include "file/npy.h"
+#include "file/fail.h"
+#include "file/input.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -5,8 +5,8 @@
 #ifndef ATTEND_FILE_NPY_H
 #define ATTEND_FILE_NPY_H
 
-#include "array.h"
-#include "output.h"
+#include "file/array.h"
+#include "file/output.h"
 
 /* Reads a whole file; the caller frees the array. On failure the array is cleared. */
 attend_status attend_npy_read(const char *path, attend_array *array);

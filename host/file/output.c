@@ -1,6 +1,6 @@
 /* Writing files so that nothing partial is ever left behind. */
-#include "output.h"
-#include "fail.h"
+#include "file/output.h"
+#include "file/fail.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* Opening, reading and writing .safetensors; safetensors_header.c checks what a header says. */
-#include "safetensors.h"
-#include "safetensors_header.h"
-#include "fail.h"
+#include "file/safetensors.h"
+#include "file/safetensors_header.h"
+#include "file/fail.h"
 
 #include <cjson/cJSON.h>
 #include <inttypes.h>

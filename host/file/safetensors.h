@@ -6,9 +6,9 @@
 #ifndef ATTEND_FILE_SAFETENSORS_H
 #define ATTEND_FILE_SAFETENSORS_H
 
-#include "array.h"
-#include "input.h"
-#include "output.h"
+#include "file/array.h"
+#include "file/input.h"
+#include "file/output.h"
 
 typedef struct attend_safetensors_entry {
     const char *name;

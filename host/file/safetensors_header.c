@@ -1,8 +1,8 @@
 /* Believes nothing that a .safetensors header says: each tensor must have the bytes of its shape, and all
    together must fill the file exactly. */
-#include "safetensors_header.h"
-#include "fail.h"
-#include "json.h"
+#include "file/safetensors_header.h"
+#include "file/fail.h"
+#include "file/json.h"
 
 #include <cjson/cJSON.h>
 #include <inttypes.h>

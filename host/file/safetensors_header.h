@@ -2,7 +2,7 @@
 #ifndef ATTEND_FILE_SAFETENSORS_HEADER_H
 #define ATTEND_FILE_SAFETENSORS_HEADER_H
 
-#include "safetensors.h"
+#include "file/safetensors.h"
 
 /* Parses and checks `length` bytes of text, with a NUL behind them, against the size of file->input; fills
    header, entries and count. What it has filled when it fails is freed by attend_safetensors_close(). */

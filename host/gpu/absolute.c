@@ -1,6 +1,6 @@
 /* A layer's absolute positions on the device: one small launch writes x with them to the workspace, where the projections read it. */
-#include "gpu.h"
-#include "range.h"
+#include "gpu/gpu.h"
+#include "gpu/range.h"
 
 #include <stdlib.h>
 

@@ -1,5 +1,5 @@
 /* The memory of a plan: everything that running needs is measured first and allocated at once. */
-#include "gpu.h"
+#include "gpu/gpu.h"
 
 enum { ALIGNMENT = 256, ROW_ALIGNMENT = 16 };
 

@@ -1,6 +1,6 @@
 /* Attention on the device: which row of the table runs, on tensors that may have to be brought there first. */
-#include "gpu.h"
-#include "range.h"
+#include "gpu/gpu.h"
+#include "gpu/range.h"
 
 static attend_view view_of(const attend_tensor *t)
 {

@@ -1,6 +1,6 @@
 /* The CUDA backend's table, and plans: the kernel rows that will run and all memory that running needs. */
-#include "gpu.h"
-#include "range.h"
+#include "gpu/gpu.h"
+#include "gpu/range.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* The few entry points of cuBLAS that are used here, looked up when a context is made: the library takes 600 MB of address space and
    200 MB of memory, which a program that stays on the CPU need not pay for. Needs nothing else of attend: the command uses it too. */
-#ifndef ATTEND_BLAS_H
-#define ATTEND_BLAS_H
+#ifndef ATTEND_GPU_BLAS_H
+#define ATTEND_GPU_BLAS_H
 
 #include <cublas_v2.h>
 #include <stdbool.h>

@@ -1,5 +1,5 @@
 /* A CUDA context: one device, one stream of its own, one cuBLAS handle with a workspace of its own. */
-#include "gpu.h"
+#include "gpu/gpu.h"
 
 #include <attend/attend_cuda.h>
 #include <stdio.h>

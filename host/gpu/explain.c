@@ -1,5 +1,5 @@
 /* What a CUDA plan decided. */
-#include "gpu.h"
+#include "gpu/gpu.h"
 
 #include <stdio.h>
 

@@ -1,9 +1,9 @@
 /* What the files of the CUDA backend share: its context, its plans, and how failures of CUDA become statuses. */
-#ifndef ATTEND_GPU_H
-#define ATTEND_GPU_H
+#ifndef ATTEND_GPU_GPU_H
+#define ATTEND_GPU_GPU_H
 
-#include "arguments.h"
-#include "backend.h"
+#include "core/arguments.h"
+#include "core/backend.h"
 #include "gpu/blas.h"
 #include "position_kernels.h"
 
@@ -110,7 +110,7 @@ attend_status attend_gpu_take_output(const attend_gpu_context *gpu, const char *
 /* Brings a result to the caller if it was computed elsewhere. */
 attend_status attend_gpu_give_output(const attend_gpu_context *gpu, const attend_tensor *given, const attend_tensor *used);
 
-/* ---- what features bring: host/arguments.h ---- */
+/* ---- what features bring: host/core/arguments.h ---- */
 
 /* Room on the device for lists and tensors that a run may give on the host, and tables made with the plan. */
 typedef struct attend_gpu_sides {

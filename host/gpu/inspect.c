@@ -1,7 +1,7 @@
 /* Inspection on the device: brings there what lies on the host, launches, and waits until all is back. */
-#include "gpu.h"
+#include "gpu/gpu.h"
 #include "inspect_kernels.h"
-#include "range.h"
+#include "gpu/range.h"
 
 enum { OUTPUTS = 7 };
 

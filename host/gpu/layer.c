@@ -1,6 +1,6 @@
 /* A layer on the device: weights brought there with the plan, Q, K and V projected into its workspace in the layout that the
    attention kernels read, attention, the output projection. */
-#include "gpu.h"
+#include "gpu/gpu.h"
 
 #include <stdlib.h>
 #include <string.h>

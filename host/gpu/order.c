@@ -1,7 +1,7 @@
 /* Work on whatever streams a context is given. What shares memory follows each other by events, and the host
    can wait for all of it. A caller's stream is touched only while a call works on it: events stand for it
    afterwards. */
-#include "gpu.h"
+#include "gpu/gpu.h"
 
 #include <stdlib.h>
 

@@ -2,8 +2,8 @@
    weights lie as one matrix, and one more is the output. Batches are strided, never arrays of pointers: those
    must be aligned to 16 bytes, which weights in a file and slices need not be, while of a stride cuBLAS sees
    the alignment and takes a kernel that fits. */
-#include "gpu.h"
-#include "range.h"
+#include "gpu/gpu.h"
+#include "gpu/range.h"
 
 static cudaDataType_t type_of(attend_dtype dtype)
 {

@@ -1,5 +1,5 @@
 /* What ptxas made of each row, and how many of its blocks fit on a multiprocessor. */
-#include "gpu.h"
+#include "gpu/gpu.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* Rotary embedding of a caller's own Q and K on the device: a launch, and nothing else where all lies there. What lies on the host goes
    through memory that this call alone holds. */
-#include "gpu.h"
-#include "range.h"
+#include "gpu/gpu.h"
+#include "gpu/range.h"
 
 enum { LISTS = 4, TENSORS = 7 };
 

@@ -1,6 +1,6 @@
 /* The kernel table of the CUDA backend, and the choice of a row. Nobody else asks "which kernel?". */
-#include "gpu.h"
-#include "feature_set.h"
+#include "gpu/gpu.h"
+#include "core/feature_set.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
-/* What features bring beside q, k and v, on its way to the device: lists of lengths and the small tensors of host/arguments.h. Room for
+/* What features bring beside q, k and v, on its way to the device: lists of lengths and the small tensors of host/core/arguments.h. Room for
    host copies is reserved with the plan, as large as the axes along which they vary. */
-#include "gpu.h"
-#include "relative.h"
+#include "gpu/gpu.h"
+#include "shared/relative.h"
 
 #include <stdlib.h>
 

@@ -1,5 +1,5 @@
 /* Failures of CUDA and cuBLAS as statuses with a sentence. */
-#include "gpu.h"
+#include "gpu/gpu.h"
 
 static attend_status status_of(cudaError_t error)
 {

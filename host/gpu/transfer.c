@@ -1,6 +1,6 @@
 /* Tensors wherever they lie: finding out, and copying strided views between host and device in stream order. */
-#include "gpu.h"
-#include "range.h"
+#include "gpu/gpu.h"
+#include "gpu/range.h"
 
 #include <string.h>
 

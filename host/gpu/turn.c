@@ -1,7 +1,7 @@
 /* A layer's rotary embedding and QK-norm on the device: the norms' parameters go there with the plan, positions with each run, and one
    small launch turns Q and K. */
-#include "gpu.h"
-#include "range.h"
+#include "gpu/gpu.h"
+#include "gpu/range.h"
 
 static const attend_tensor *norm_of(const attend_plan *plan, int i) { return &(&plan->weights.q_norm)[i]; }
 

@@ -1,5 +1,5 @@
 /* Telling how far work on the device is: what was launched is waited for, piece by piece. */
-#include "gpu.h"
+#include "gpu/gpu.h"
 
 attend_status attend_gpu_tell(const attend_gpu_context *gpu, int64_t units)
 {

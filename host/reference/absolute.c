@@ -1,8 +1,8 @@
 /* Absolute positions by their definitions, in fp64, with the error that fp32 arithmetic and storage may make. */
-#include "reference.h"
-#include "../absolute.h"
-#include "../arguments.h"
-#include "../problem.h"
+#include "reference/reference.h"
+#include "shared/absolute.h"
+#include "core/arguments.h"
+#include "core/problem.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* Attention by its definition, in fp64: every score, every weight, every product, in plain loops. */
-#include "reference.h"
+#include "reference/reference.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -36,7 +36,7 @@ static bool listed(const attend_reference_keys *x, int64_t h, int64_t block_q, i
     return false;
 }
 
-/* Whether query i sees key j: stated here a second time, independently of host/visibility.h. */
+/* Whether query i sees key j: stated here a second time, independently of host/shared/visibility.h. */
 static bool visible(const attend_reference_keys *x, int64_t h, int64_t i, int64_t j)
 {
     const attend_problem *p = x->problem;

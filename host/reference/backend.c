@@ -1,8 +1,8 @@
 /* The reference as a device of its own: exact fp64 results, rounded once to storage; a layer's stage by stage, as callers see them. */
-#include "../absolute.h"
-#include "../arguments.h"
-#include "../backend.h"
-#include "reference.h"
+#include "shared/absolute.h"
+#include "core/arguments.h"
+#include "core/backend.h"
+#include "reference/reference.h"
 
 #include <omp.h>
 #include <stdio.h>

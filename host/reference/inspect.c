@@ -1,8 +1,8 @@
 /* What inspection shows, by its definitions, from the weights of one query after the other in fp64; and beside each number what a
    correct result may be off by. docs/inspect.md derives the bounds. */
-#include "../inspect.h"
-#include "../problem.h"
-#include "reference.h"
+#include "core/inspect.h"
+#include "core/problem.h"
+#include "reference/reference.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* A whole layer by its definition: three projections, attention, one more projection. */
-#include "reference.h"
-#include "../arguments.h"
-#include "../problem.h"
+#include "reference/reference.h"
+#include "core/arguments.h"
+#include "core/problem.h"
 
 #include <stdlib.h>
 #include <string.h>

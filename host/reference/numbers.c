@@ -1,6 +1,6 @@
 /* Storage dtypes seen from fp64. */
-#include "reference.h"
-#include "../float16.h"
+#include "reference/reference.h"
+#include "shared/float16.h"
 
 double attend_unit_roundoff(attend_dtype dtype)
 {

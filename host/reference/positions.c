@@ -1,6 +1,6 @@
 /* How fast heads rotate, waves run and buckets widen: stated here a second time, from the papers and the models' own code, so that a slip in what
-   kernels are given (host/turn.c, absolute.c, relative.c) is an error that shows. */
-#include "reference.h"
+   kernels are given (host/shared/turn.c, absolute.c, relative.c) is an error that shows. */
+#include "reference/reference.h"
 
 #include <math.h>
 

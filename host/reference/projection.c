@@ -1,6 +1,6 @@
 /* The layer's projections in fp64, with the dot product's bound: 2(n+2)ε Σ|x||w| + u|y|. All outputs of a token are summed side
    by side, each in its plain order. */
-#include "reference.h"
+#include "reference/reference.h"
 
 #include <math.h>
 #include <stdlib.h>

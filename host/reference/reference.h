@@ -1,9 +1,9 @@
 /* The definition of correct, in fp64 and without any trick: attention row by row, projections element by element, with the
    error bound and the quality baseline of docs/numerics.md beside each result. Depends on little but the public headers. */
-#ifndef ATTEND_REFERENCE_H
-#define ATTEND_REFERENCE_H
+#ifndef ATTEND_REFERENCE_REFERENCE_H
+#define ATTEND_REFERENCE_REFERENCE_H
 
-#include "../watch.h"
+#include "core/watch.h"
 #include <attend/inspect.h>
 
 /* Unit roundoff of a storage dtype, and half its least subnormal. */

@@ -1,6 +1,6 @@
 /* Walks all rows of an attention problem: keys loaded once per KV head, queries spread over threads. */
-#include "reference.h"
-#include "../problem.h"
+#include "reference/reference.h"
+#include "core/problem.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* Loops of the reference on threads that live as long as the loop: they survive a fork, and cost nothing
  * beside what they compute. */
-#include "reference.h"
-#include "../pool.h"
+#include "reference/reference.h"
+#include "core/pool.h"
 
 #include <stdlib.h>
 

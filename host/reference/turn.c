@@ -1,8 +1,8 @@
 /* Rotary embedding and QK-norm of one head by their definitions, in fp64, with the error that fp32 arithmetic may make. */
-#include "reference.h"
-#include "../arguments.h"
-#include "../problem.h"
-#include "../turn.h"
+#include "reference/reference.h"
+#include "core/arguments.h"
+#include "core/problem.h"
+#include "shared/turn.h"
 
 #include <math.h>
 #include <stdlib.h>

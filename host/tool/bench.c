@@ -1,7 +1,7 @@
 /* attend bench: one problem on made-up tensors, in the units of the field, beside the naive algorithm in the same run. */
-#include "bench.h"
-#include "commands.h"
-#include "measure.h"
+#include "tool/bench.h"
+#include "tool/commands.h"
+#include "tool/measure.h"
 #include "file/fail.h"
 
 static void report_attend(report *r, const attend_problem *p, const point *point)

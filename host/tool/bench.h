@@ -2,7 +2,7 @@
 #ifndef ATTEND_TOOL_BENCH_H
 #define ATTEND_TOOL_BENCH_H
 
-#include "job.h"
+#include "tool/job.h"
 
 typedef struct timing {
     double median, least;

@@ -2,7 +2,7 @@
 #ifndef ATTEND_TOOL_COMMANDS_H
 #define ATTEND_TOOL_COMMANDS_H
 
-#include "report.h"
+#include "tool/report.h"
 
 /* attend run and attend attention: compute and write. */
 attend_status command_compute(const options *options, report *report);

@@ -1,9 +1,9 @@
 /* attend compare: runs a problem, or takes somebody's result of it, and holds it against the fp64 reference
  * by both rules. */
-#include "commands.h"
-#include "compare_report.h"
-#include "job.h"
-#include "progress.h"
+#include "tool/commands.h"
+#include "tool/compare_report.h"
+#include "tool/job.h"
+#include "tool/progress.h"
 #include "file/fail.h"
 
 #include <inttypes.h>

@@ -1,5 +1,5 @@
 /* The comparison as a table, or as JSON's "tensors" and "passed". */
-#include "compare_report.h"
+#include "tool/compare_report.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 #ifndef ATTEND_TOOL_COMPARE_REPORT_H
 #define ATTEND_TOOL_COMPARE_REPORT_H
 
-#include "report.h"
+#include "tool/report.h"
 
 /* One line of the comparison. What a stage has no figure for is negative, or NULL. */
 typedef struct compared {

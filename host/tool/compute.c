@@ -1,9 +1,9 @@
 /* attend run, attend attention: from files to files. Results get their names together, after all is computed
  * and written. */
-#include "commands.h"
-#include "job.h"
-#include "measure.h"
-#include "progress.h"
+#include "tool/commands.h"
+#include "tool/job.h"
+#include "tool/measure.h"
+#include "tool/progress.h"
 #include "file/fail.h"
 
 attend_status job_compute_files(const options *o, job *job, const wanted *wanted, outcome *outcome)

@@ -1,5 +1,5 @@
 /* Memory on a CUDA device for bench. */
-#include "device.h"
+#include "tool/device.h"
 #include "file/fail.h"
 
 #include <string.h>

@@ -2,7 +2,7 @@
 #ifndef ATTEND_TOOL_EXPLAIN_H
 #define ATTEND_TOOL_EXPLAIN_H
 
-#include "report.h"
+#include "tool/report.h"
 
 attend_status explain_report(const attend_plan *plan, const attend_lists *lists, report *report);
 

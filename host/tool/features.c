@@ -1,5 +1,5 @@
 /* Masks, lengths, biases and other features of a problem, as the library wants them announced. */
-#include "features.h"
+#include "tool/features.h"
 #include "file/fail.h"
 
 #include <inttypes.h>

@@ -2,8 +2,8 @@
 #ifndef ATTEND_TOOL_FEATURES_H
 #define ATTEND_TOOL_FEATURES_H
 
-#include "options.h"
-#include "tensors.h"
+#include "tool/options.h"
+#include "tool/tensors.h"
 
 /* Fields of the problem that need no file. What the command line does not say stays as it is. */
 void features_set(const options *options, attend_problem *problem);

@@ -1,5 +1,5 @@
 /* A font of our own, for labels of pictures: every printable ASCII character. */
-#include "font.h"
+#include "tool/font.h"
 
 /* Seven rows of five pixels, the leftmost is bit 4. */
 static const unsigned char glyphs['~' - ' ' + 1][FONT_ROWS] = {

@@ -1,6 +1,6 @@
 /* attend info: version, build, devices and, with --kernels, the kernel table. */
-#include "commands.h"
-#include "job.h"
+#include "tool/commands.h"
+#include "tool/job.h"
 
 #include <inttypes.h>
 #include <stdio.h>

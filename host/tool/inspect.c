@@ -1,8 +1,8 @@
 /* attend inspect: runs a layer or attention once, looks inside, reports and draws. */
-#include "inspect.h"
-#include "commands.h"
-#include "measure.h"
-#include "progress.h"
+#include "tool/inspect.h"
+#include "tool/commands.h"
+#include "tool/measure.h"
+#include "tool/progress.h"
 #include "file/fail.h"
 
 #include <inttypes.h>

@@ -2,7 +2,7 @@
 #ifndef ATTEND_TOOL_INSPECT_H
 #define ATTEND_TOOL_INSPECT_H
 
-#include "job.h"
+#include "tool/job.h"
 
 /* A batch entry or a packed sequence, and where its rows lie. */
 typedef struct entry_rows {

@@ -1,6 +1,6 @@
 /* Lists of queries, regions of keys and parts of the map, as they stand on the command line. */
-#include "inspect_options.h"
-#include "parse.h"
+#include "tool/inspect_options.h"
+#include "tool/parse.h"
 #include "file/fail.h"
 
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* The pictures of attend inspect: a panel a head, a tile a box, darker where more weight lies; each panel to its own largest
  * tile. */
-#include "inspect.h"
-#include "picture.h"
+#include "tool/inspect.h"
+#include "tool/picture.h"
 #include "file/fail.h"
 
 #include <inttypes.h>

@@ -1,6 +1,6 @@
 /* What attend inspect says: a row a head, a line a chosen query. */
-#include "inspect.h"
-#include "measure.h"
+#include "tool/inspect.h"
+#include "tool/measure.h"
 
 #include <inttypes.h>
 #include <math.h>

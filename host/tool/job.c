@@ -1,9 +1,9 @@
 /* Loading a problem from options, and running it. */
-#include "job.h"
-#include "explain.h"
-#include "features.h"
-#include "measure.h"
-#include "progress.h"
+#include "tool/job.h"
+#include "tool/explain.h"
+#include "tool/features.h"
+#include "tool/measure.h"
+#include "tool/progress.h"
 #include "file/fail.h"
 
 #include <inttypes.h>

@@ -3,9 +3,9 @@
 #ifndef ATTEND_TOOL_JOB_H
 #define ATTEND_TOOL_JOB_H
 
-#include "layer.h"
-#include "report.h"
-#include "tensors.h"
+#include "tool/layer.h"
+#include "tool/report.h"
+#include "tool/tensors.h"
 
 typedef struct job {
     pool pool;

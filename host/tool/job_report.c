@@ -1,5 +1,5 @@
 /* The facts of a job, for its report. */
-#include "job.h"
+#include "tool/job.h"
 
 #include <inttypes.h>
 #include <math.h>

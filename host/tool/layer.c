@@ -1,5 +1,5 @@
 /* From options to the checkpoint library and back. */
-#include "layer.h"
+#include "tool/layer.h"
 #include "file/fail.h"
 
 #include <inttypes.h>

@@ -2,8 +2,8 @@
 #ifndef ATTEND_TOOL_LAYER_H
 #define ATTEND_TOOL_LAYER_H
 
-#include "options.h"
-#include "tensors.h"
+#include "tool/options.h"
+#include "tool/tensors.h"
 
 #include <attend/checkpoint.h>
 

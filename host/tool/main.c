@@ -1,7 +1,7 @@
 /* attend: the command. Reads the command line, runs one command, prints its report, and turns its status into
  * an exit code. */
-#include "commands.h"
-#include "progress.h"
+#include "tool/commands.h"
+#include "tool/progress.h"
 #include "file/fail.h"
 #include "file/output.h"
 

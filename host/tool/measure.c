@@ -1,5 +1,5 @@
 /* Reads clocks and /proc. */
-#include "measure.h"
+#include "tool/measure.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* The naive algorithm, head by head. */
-#include "naive.h"
+#include "tool/naive.h"
 #include "file/fail.h"
 
 #include <dnnl.h>

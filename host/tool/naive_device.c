@@ -1,11 +1,11 @@
 /* Row-major S = Q·Kᵀ is, by columns, Sᵀ = K·Qᵀ, and Oᵀ = Vᵀ·Pᵀ: a batched product each for all heads of a batch entry, or for those that
    share a KV head. */
-#include "naive_device.h"
+#include "tool/naive_device.h"
 #include "file/fail.h"
 
 #ifdef ATTEND_HAVE_CUDA
-#include "naive.h"
-#include "naive_softmax.h"
+#include "tool/naive.h"
+#include "tool/naive_softmax.h"
 #include "gpu/blas.h"
 
 #include <stdlib.h>

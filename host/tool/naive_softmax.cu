@@ -1,6 +1,6 @@
 // Softmax of rows of scores in memory, a block a row: maximum and sum in one reading, weights in a second. What a benchmark compares with
 // should not be slow on purpose; it should be simple.
-#include "naive_softmax.h"
+#include "tool/naive_softmax.h"
 
 #include <climits>
 #include <cuda_bf16.h>

@@ -1,8 +1,8 @@
 /* Reading a command line by the table of options, and help from the same table. */
-#include "options.h"
-#include "options_files.h"
-#include "options_positions.h"
-#include "parse.h"
+#include "tool/options.h"
+#include "tool/options_files.h"
+#include "tool/options_positions.h"
+#include "tool/parse.h"
 #include "file/fail.h"
 
 #include <stdio.h>

@@ -3,8 +3,8 @@
 #ifndef ATTEND_TOOL_OPTIONS_H
 #define ATTEND_TOOL_OPTIONS_H
 
-#include "inspect_options.h"
-#include "values/values.h"
+#include "tool/inspect_options.h"
+#include "tool/values.h"
 
 enum {
     EXIT_DONE = 0,    /* done, or within bounds */

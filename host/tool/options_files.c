@@ -1,7 +1,7 @@
 /* Which files of a command line are one: by device and inode where they exist, by folder and name where they
  * do not yet. */
-#include "options_files.h"
-#include "options_table.h"
+#include "tool/options_files.h"
+#include "tool/options_table.h"
 #include "file/fail.h"
 #include "file/json.h"
 

@@ -1,6 +1,6 @@
 /* Options that say where tokens are, and how Q and K are normalised. */
-#include "options_positions.h"
-#include "parse.h"
+#include "tool/options_positions.h"
+#include "tool/parse.h"
 #include "file/fail.h"
 
 #include <stdio.h>

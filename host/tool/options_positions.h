@@ -2,7 +2,7 @@
 #ifndef ATTEND_TOOL_OPTIONS_POSITIONS_H
 #define ATTEND_TOOL_OPTIONS_POSITIONS_H
 
-#include "options_table.h"
+#include "tool/options_table.h"
 
 attend_status positions_read_rotary(const option_row *row, const char *text, options *options);
 attend_status positions_read_rotary_base(const option_row *row, const char *text, options *options);

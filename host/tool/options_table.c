@@ -1,7 +1,7 @@
 /* Every option of every command: its argument, where it belongs, how it is read, what --help says. */
-#include "options_table.h"
-#include "options_positions.h"
-#include "parse.h"
+#include "tool/options_table.h"
+#include "tool/options_positions.h"
+#include "tool/parse.h"
 #include "file/fail.h"
 
 #include <attend/checkpoint.h>

@@ -2,7 +2,7 @@
 #ifndef ATTEND_TOOL_OPTIONS_TABLE_H
 #define ATTEND_TOOL_OPTIONS_TABLE_H
 
-#include "options.h"
+#include "tool/options.h"
 
 /* What belongs together: options of two of the first three groups are never given at once. */
 typedef enum group { OF_LAYER = 1, OF_TENSORS = 2, OF_RANDOM = 4, OF_ANY = 8 } group;

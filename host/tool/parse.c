@@ -1,5 +1,5 @@
 /* Numbers, choices and shapes of the command line. */
-#include "parse.h"
+#include "tool/parse.h"
 #include "file/fail.h"
 
 #include <inttypes.h>

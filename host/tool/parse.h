@@ -3,8 +3,8 @@
 #ifndef ATTEND_TOOL_PARSE_H
 #define ATTEND_TOOL_PARSE_H
 
-#include "options.h"
-#include "suggest.h"
+#include "tool/options.h"
+#include "tool/suggest.h"
 
 /* 4096, 4k (k, M, G: powers of 1024), 1e3, 1.5M: whatever makes a whole number. */
 attend_status parse_whole(const char *option, const char *text, int64_t least, int64_t most, int64_t *value);

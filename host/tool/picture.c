@@ -1,6 +1,6 @@
 /* Drawing and PNG. */
-#include "picture.h"
-#include "font.h"
+#include "tool/picture.h"
+#include "tool/font.h"
 #include "file/fail.h"
 #include "file/output.h"
 

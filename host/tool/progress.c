@@ -1,6 +1,6 @@
 /* A thread that shows the stage and the seconds while the command works. */
-#include "progress.h"
-#include "text.h"
+#include "tool/progress.h"
+#include "tool/text.h"
 
 #include <pthread.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* Tables and JSON on stdout. */
-#include "report.h"
-#include "text.h"
+#include "tool/report.h"
+#include "tool/text.h"
 #include "file/fail.h"
 
 #include <errno.h>

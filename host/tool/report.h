@@ -3,7 +3,7 @@
 #ifndef ATTEND_TOOL_REPORT_H
 #define ATTEND_TOOL_REPORT_H
 
-#include "options.h"
+#include "tool/options.h"
 
 #include <cjson/cJSON.h>
 

@@ -1,10 +1,10 @@
 /* attend rotary: turns the heads of a given Q or K, or judges how another program turned them. */
-#include "commands.h"
-#include "compare_report.h"
-#include "features.h"
-#include "job.h"
-#include "measure.h"
-#include "progress.h"
+#include "tool/commands.h"
+#include "tool/compare_report.h"
+#include "tool/features.h"
+#include "tool/job.h"
+#include "tool/measure.h"
+#include "tool/progress.h"
 #include "file/fail.h"
 
 #include <inttypes.h>

@@ -1,6 +1,6 @@
 /* The distance between two names: letters put in, left out, replaced, or swapped with their neighbour
  * (optimal string alignment). */
-#include "suggest.h"
+#include "tool/suggest.h"
 
 #include <stdlib.h>
 #include <string.h>

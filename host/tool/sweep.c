@@ -1,7 +1,7 @@
 /* attend bench --sweep: head dims by lengths, full and causal, each against the naive algorithm. */
-#include "sweep.h"
-#include "bench.h"
-#include "measure.h"
+#include "tool/sweep.h"
+#include "tool/bench.h"
+#include "tool/measure.h"
 #include "file/fail.h"
 
 #include <inttypes.h>

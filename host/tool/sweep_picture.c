@@ -1,6 +1,6 @@
 /* The picture of a sweep: a panel for each head dim and mask, a pair of bars for each length. */
-#include "picture.h"
-#include "sweep.h"
+#include "tool/picture.h"
+#include "tool/sweep.h"
 #include "file/fail.h"
 
 #include <inttypes.h>

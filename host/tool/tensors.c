@@ -1,5 +1,5 @@
 /* Memory, conversion and files of tensors. */
-#include "tensors.h"
+#include "tool/tensors.h"
 #include "file/fail.h"
 #include "file/npy.h"
 #include "file/safetensors.h"

@@ -1,5 +1,5 @@
 /* Columns and characters of UTF-8. */
-#include "text.h"
+#include "tool/text.h"
 
 #include <stdbool.h>
 #include <string.h>

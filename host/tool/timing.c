@@ -1,10 +1,10 @@
 /* Times a problem: median of runs after a warm-up, attend first, then the naive algorithm on the same tensors. */
-#include "bench.h"
-#include "device.h"
-#include "measure.h"
-#include "naive.h"
-#include "naive_device.h"
-#include "progress.h"
+#include "tool/bench.h"
+#include "tool/device.h"
+#include "tool/measure.h"
+#include "tool/naive.h"
+#include "tool/naive_device.h"
+#include "tool/progress.h"
 #include "file/fail.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* Tokens as labels: a text file with one a line. */
-#include "inspect.h"
+#include "tool/inspect.h"
 #include "file/fail.h"
 
 #include <errno.h>

@@ -3,7 +3,7 @@
 
        bench_cpu [--threads N | --cpu-time] [--seconds S] [--csv] [name…]   rows whose name begins with one of the names; all
                                                                             without one. gemm: oneDNN's, as a yardstick */
-#include "peak.h"
+#include "bench/peak.h"
 
 #include <attend/attend.h>
 #include <oneapi/dnnl/dnnl.h>

@@ -1,4 +1,4 @@
-#include "peak.h"
+#include "bench/peak.h"
 
 #include <math.h>
 #include <omp.h>

@@ -1,6 +1,6 @@
 /* What the machine can do at most, measured: multiply-adds in registers, and reading memory. */
-#ifndef ATTEND_BENCH_PEAK_H
-#define ATTEND_BENCH_PEAK_H
+#ifndef ATTEND_TEST_BENCH_PEAK_H
+#define ATTEND_TEST_BENCH_PEAK_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -5,9 +5,9 @@
 
    A problem depends on its seed alone: a failure is repeated by `fuzz_attention 1 SEED`. Exit status 1 where one failed. */
 #include "support/feature_cases.h"
-#include "problem.h"
+#include "core/problem.h"
 #include "support/fixture.h"
-#include "values/splitmix.h"
+#include "tool/splitmix.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -8,7 +8,7 @@
    neither read nor refused. */
 #include "support/checkpoints.h"
 #include "support/files.h"
-#include "values/splitmix.h"
+#include "tool/splitmix.h"
 
 #include <attend/attend.h>
 #include <attend/checkpoint.h>

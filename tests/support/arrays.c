@@ -1,8 +1,8 @@
 /* Writes and reads .npy files in the test's folder. */
-#include "arrays.h"
-#include "files.h"
+#include "support/arrays.h"
+#include "support/files.h"
 #include "file/npy.h"
-#include "values/values.h"
+#include "tool/values.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* Arrays as .npy files in the test's folder, for tests of the command. */
-#ifndef ATTEND_TEST_ARRAYS_H
-#define ATTEND_TEST_ARRAYS_H
+#ifndef ATTEND_TEST_SUPPORT_ARRAYS_H
+#define ATTEND_TEST_SUPPORT_ARRAYS_H
 
 #include "file/array.h"
 #include <attend/attend.h>

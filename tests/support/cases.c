@@ -1,6 +1,6 @@
 /* The plain design: each case starts from a pair not yet seen. */
-#include "cases.h"
-#include "design.h"
+#include "support/cases.h"
+#include "support/design.h"
 
 #include <inttypes.h>
 #include <stdio.h>

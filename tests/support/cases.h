@@ -1,8 +1,8 @@
 /* The covering design of docs/numerics.md: cases such that every pair of values of any two factors occurs in one of them. */
-#ifndef ATTEND_TEST_CASES_H
-#define ATTEND_TEST_CASES_H
+#ifndef ATTEND_TEST_SUPPORT_CASES_H
+#define ATTEND_TEST_SUPPORT_CASES_H
 
-#include "values/values.h"
+#include "tool/values.h"
 
 typedef enum test_layout {
     LAYOUT_BSHD,   /* [batch, seqlen, heads, dim] without gaps */

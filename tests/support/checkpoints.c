@@ -1,6 +1,6 @@
 /* Writing .safetensors files of many tensors, which the library itself never does. */
-#include "checkpoints.h"
-#include "files.h"
+#include "support/checkpoints.h"
+#include "support/files.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* Small checkpoints in the test's folder. */
-#ifndef ATTEND_TEST_CHECKPOINTS_H
-#define ATTEND_TEST_CHECKPOINTS_H
+#ifndef ATTEND_TEST_SUPPORT_CHECKPOINTS_H
+#define ATTEND_TEST_SUPPORT_CHECKPOINTS_H
 
 /* Names and shapes, "layers.0.self_attn.q_proj.weight 32x16;layers.0.self_attn.q_proj.bias 32": fp32 values
  * that depend on the name alone. */

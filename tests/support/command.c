@@ -1,6 +1,6 @@
 /* The command under test: ATTEND_COMMAND in the environment, or the one of this build. */
-#include "command.h"
-#include "files.h"
+#include "support/command.h"
+#include "support/files.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* Runs the built command, as a script would. */
-#ifndef ATTEND_TEST_COMMAND_H
-#define ATTEND_TEST_COMMAND_H
+#ifndef ATTEND_TEST_SUPPORT_COMMAND_H
+#define ATTEND_TEST_SUPPORT_COMMAND_H
 
 #include <cjson/cJSON.h>
 

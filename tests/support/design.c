@@ -1,5 +1,5 @@
 /* Each level is chosen for the most pairs that it newly brings to its row, factor by factor. */
-#include "design.h"
+#include "support/design.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* Greedy covering designs: rows that give each factor one of its levels, so that every pair of levels of two factors is in some row. */
-#ifndef ATTEND_TEST_DESIGN_H
-#define ATTEND_TEST_DESIGN_H
+#ifndef ATTEND_TEST_SUPPORT_DESIGN_H
+#define ATTEND_TEST_SUPPORT_DESIGN_H
 
 #include <stdbool.h>
 

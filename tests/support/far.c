@@ -1,5 +1,5 @@
 /* Spreads tensors, copies and compares them, element by element; see far.h. */
-#include "far.h"
+#include "support/far.h"
 
 #include <string.h>
 #include <sys/mman.h>

@@ -1,7 +1,7 @@
 /* Tensors that reach further than 32 bits count: one axis of a small tensor steps over 2^31 elements and more, through memory of which
    only the pages that are touched exist. */
-#ifndef ATTEND_TEST_FAR_H
-#define ATTEND_TEST_FAR_H
+#ifndef ATTEND_TEST_SUPPORT_FAR_H
+#define ATTEND_TEST_SUPPORT_FAR_H
 
 #include <attend/attend.h>
 

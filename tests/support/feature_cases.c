@@ -1,6 +1,6 @@
 /* The settings of every feature, and cases in which their pairs and triples meet. */
-#include "design.h"
-#include "feature_cases.h"
+#include "support/design.h"
+#include "support/feature_cases.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* Features as a list of settings, and a design in which they meet each other. */
-#ifndef ATTEND_TEST_FEATURE_CASES_H
-#define ATTEND_TEST_FEATURE_CASES_H
+#ifndef ATTEND_TEST_SUPPORT_FEATURE_CASES_H
+#define ATTEND_TEST_SUPPORT_FEATURE_CASES_H
 
-#include "cases.h"
+#include "support/cases.h"
 
 typedef struct test_setting {
     const char *name; /* settings of one feature start with the same word */

@@ -1,5 +1,5 @@
 /* Files for tests. */
-#include "files.h"
+#include "support/files.h"
 
 #include <dirent.h>
 #include <fcntl.h>

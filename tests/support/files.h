@@ -1,6 +1,6 @@
 /* Small files of given bytes in a folder of this process, for tests that read and write files. */
-#ifndef ATTEND_TEST_FILES_H
-#define ATTEND_TEST_FILES_H
+#ifndef ATTEND_TEST_SUPPORT_FILES_H
+#define ATTEND_TEST_SUPPORT_FILES_H
 
 #include <stddef.h>
 #include <stdint.h>

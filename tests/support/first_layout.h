@@ -1,7 +1,7 @@
 /* The structs of the public headers as they were in the first release whose callers must work for ever: fields in their order, R where
    reserved. Nothing in this file ever changes: what a struct gains afterwards is not here. */
-#ifndef ATTEND_TEST_FIRST_LAYOUT_H
-#define ATTEND_TEST_FIRST_LAYOUT_H
+#ifndef ATTEND_TEST_SUPPORT_FIRST_LAYOUT_H
+#define ATTEND_TEST_SUPPORT_FIRST_LAYOUT_H
 
 #include <attend/attend.h>
 

@@ -1,8 +1,8 @@
 /* Builds, runs and checks one case; see fixture.h. */
-#include "fixture.h"
-#include "compare.h"
-#include "problem.h"
-#include "tensor.h"
+#include "support/fixture.h"
+#include "core/compare.h"
+#include "core/problem.h"
+#include "core/tensor.h"
 
 #include <inttypes.h>
 #include <setjmp.h>

@@ -1,10 +1,10 @@
 /* One case made real: tensors in their layout, every byte that may not be read set to NaN, every byte that may not be written
    remembered; run on a device; held against the reference. */
-#ifndef ATTEND_TEST_FIXTURE_H
-#define ATTEND_TEST_FIXTURE_H
+#ifndef ATTEND_TEST_SUPPORT_FIXTURE_H
+#define ATTEND_TEST_SUPPORT_FIXTURE_H
 
-#include "arguments.h"
-#include "cases.h"
+#include "core/arguments.h"
+#include "support/cases.h"
 
 typedef struct test_memory {
     unsigned char *bytes, *before;

@@ -1,6 +1,6 @@
 /* Makes and checks an inspection; see inspection.h. */
-#include "inspection.h"
-#include "problem.h"
+#include "support/inspection.h"
+#include "core/problem.h"
 #include "reference/reference.h"
 
 #include <inttypes.h>

@@ -1,9 +1,9 @@
 /* Everything that attend/inspect.h offers, asked of one problem at once, and held against the reference within its bounds. */
-#ifndef ATTEND_TEST_INSPECTION_H
-#define ATTEND_TEST_INSPECTION_H
+#ifndef ATTEND_TEST_SUPPORT_INSPECTION_H
+#define ATTEND_TEST_SUPPORT_INSPECTION_H
 
-#include "fixture.h"
-#include "inspect.h"
+#include "support/fixture.h"
+#include "core/inspect.h"
 
 enum { TEST_WINDOWS = 5, TEST_TOP = 6, TEST_OUTPUTS = 7 };
 

@@ -1,9 +1,9 @@
 /* What is between rows and entries of a layer's activations is NaN where they are read, and must stay as it
  * was where they are written. */
-#include "layer_layouts.h"
-#include "problem.h"
-#include "tensor.h"
-#include "values/values.h"
+#include "support/layer_layouts.h"
+#include "core/problem.h"
+#include "core/tensor.h"
+#include "tool/values.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

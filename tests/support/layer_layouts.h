@@ -1,6 +1,6 @@
 /* Layers whose activations lie with gaps, over each other, or broadcast, wherever the memory is; see layer_layouts.c. */
-#ifndef ATTEND_TEST_LAYER_LAYOUTS_H
-#define ATTEND_TEST_LAYER_LAYOUTS_H
+#ifndef ATTEND_TEST_SUPPORT_LAYER_LAYOUTS_H
+#define ATTEND_TEST_SUPPORT_LAYER_LAYOUTS_H
 
 #include <attend/attend.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /* Makes, runs and frees small layers. */
-#include "layers.h"
-#include "problem.h"
-#include "values/values.h"
+#include "support/layers.h"
+#include "core/problem.h"
+#include "tool/values.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

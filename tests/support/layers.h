@@ -1,7 +1,7 @@
 /* Small layers without gaps in their tensors, for tests that hold one result against another instead of the
  * reference. */
-#ifndef ATTEND_TEST_LAYERS_H
-#define ATTEND_TEST_LAYERS_H
+#ifndef ATTEND_TEST_SUPPORT_LAYERS_H
+#define ATTEND_TEST_SUPPORT_LAYERS_H
 
 #include <attend/attend.h>
 

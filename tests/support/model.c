@@ -1,11 +1,11 @@
 /* One query at a time over tiles of 64 keys: S = Q·Kᵀ in steps of 16 products, online softmax with base-2 exponentials, P rounded
    to storage, O += P·V in steps of 16 keys. 16-bit dtypes: each step is added to its fp32 accumulator by truncation, as tensor cores
    do; fp32: by fused multiply-adds. The exponential is off by up to 2^-22, as ex2.approx may be. */
-#include "model.h"
+#include "support/model.h"
 #include "reference/reference.h"
-#include "arguments.h"
-#include "problem.h"
-#include "relative.h"
+#include "core/arguments.h"
+#include "core/problem.h"
+#include "shared/relative.h"
 
 #include <math.h>
 #include <stdlib.h>

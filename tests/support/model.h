@@ -1,7 +1,7 @@
 /* The tiled algorithm in miniature, with the arithmetic of a tensor-core kernel and, on demand, one defect: what the suite must
    pass and what it must catch. */
-#ifndef ATTEND_TEST_MODEL_H
-#define ATTEND_TEST_MODEL_H
+#ifndef ATTEND_TEST_SUPPORT_MODEL_H
+#define ATTEND_TEST_SUPPORT_MODEL_H
 
 #include <attend/attend.h>
 

@@ -1,5 +1,5 @@
 /* See refusal.h. */
-#include "refusal.h"
+#include "support/refusal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* What a call says when it refuses. */
-#ifndef ATTEND_TEST_REFUSAL_H
-#define ATTEND_TEST_REFUSAL_H
+#ifndef ATTEND_TEST_SUPPORT_REFUSAL_H
+#define ATTEND_TEST_SUPPORT_REFUSAL_H
 
 #include <attend/attend.h>
 

@@ -1,8 +1,8 @@
-#include "rotations.h"
-#include "problem.h"
+#include "support/rotations.h"
+#include "core/problem.h"
 #include "reference/reference.h"
-#include "tensor.h"
-#include "values/values.h"
+#include "core/tensor.h"
+#include "tool/values.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

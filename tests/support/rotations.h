@@ -1,6 +1,6 @@
 /* Rotations for tests: every convention, scaling and way to say positions, made real with NaN wherever nobody may look. */
-#ifndef ATTEND_TEST_ROTATIONS_H
-#define ATTEND_TEST_ROTATIONS_H
+#ifndef ATTEND_TEST_SUPPORT_ROTATIONS_H
+#define ATTEND_TEST_SUPPORT_ROTATIONS_H
 
 #include <attend/attend.h>
 

@@ -1,7 +1,7 @@
 /* Makes, runs and frees small problems. */
-#include "run.h"
-#include "float16.h"
-#include "values/values.h"
+#include "support/run.h"
+#include "shared/float16.h"
+#include "tool/values.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* Small problems without gaps in their tensors, for tests that hold one result against another instead of the reference. */
-#ifndef ATTEND_TEST_RUN_H
-#define ATTEND_TEST_RUN_H
+#ifndef ATTEND_TEST_SUPPORT_RUN_H
+#define ATTEND_TEST_SUPPORT_RUN_H
 
 #include <attend/attend.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* Whether a sanitizer watches: it has an allocator and signals of its own. */
-#ifndef ATTEND_TEST_SANITIZED_H
-#define ATTEND_TEST_SANITIZED_H
+#ifndef ATTEND_TEST_SUPPORT_SANITIZED_H
+#define ATTEND_TEST_SUPPORT_SANITIZED_H
 
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
 #define TEST_SANITIZED 1

@@ -1,8 +1,8 @@
 /* What features bring beside q, k and v, drawn at random: masks, biases, segments, slopes, tables, sinks. */
-#include "fixture.h"
+#include "support/fixture.h"
 #include "reference/reference.h"
-#include "tensor.h"
-#include "values/splitmix.h"
+#include "core/tensor.h"
+#include "tool/splitmix.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* The problem, its inputs and what it should give; see subject.h. */
-#include "subject.h"
+#include "attend/subject.h"
 
 #include <math.h>
 #include <stdio.h>

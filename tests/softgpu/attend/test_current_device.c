@@ -1,6 +1,6 @@
 /* Two devices: whatever device a context is on and whether a call works or fails, the thread's current device
    is afterwards what it was, and results are right. */
-#include "subject.h"
+#include "attend/subject.h"
 
 #include <attend/attend_cuda.h>
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 /* A context on one of several devices leaves no trace on the others: the thread's current device stays what it was after every call, and a
    thread that never chose one gets no CUDA context on device 0. */
-#include "subject.h"
+#include "attend/subject.h"
 
 #include <cuda.h>
 #include <cuda_runtime_api.h>

@@ -1,7 +1,7 @@
 /* Every call of CUDA and cuBLAS that attend makes fails once, the first, the second, … until a run is clean; and the device is lost at
    every call. What must hold each time: a status with a sentence, nothing leaked, the same call works when it is made again, right
    results. The runs are processes of their own, since faults are set when the software device is loaded. */
-#include "subject.h"
+#include "attend/subject.h"
 
 #include <cuda_runtime_api.h>
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 /* What attend promises of streams: plans on device tensors can be captured in a graph and give the same bits when it runs again, also
    on other data; everything runs on the caller's stream; contexts in several threads are independent. */
-#include "subject.h"
+#include "attend/subject.h"
 
 #include <attend/attend_cuda.h>
 #include <pthread.h>

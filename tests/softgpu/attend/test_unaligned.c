@@ -11,7 +11,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "values/values.h"
+#include "tool/values.h"
 
 typedef struct unaligned_case {
     const char *name;

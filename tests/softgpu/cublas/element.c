@@ -1,8 +1,8 @@
 /* Conversions by loops that vectorise; int8 and int32 travel as doubles, in which their products' sums are exact. */
-#include "element.h"
+#include "cublas/element.h"
 
-#include "../numbers/clones.h"
-#include "../numbers/numbers.h"
+#include "numbers/clones.h"
+#include "numbers/numbers.h"
 
 int64_t element_bytes(cudaDataType type)
 {

@@ -3,10 +3,10 @@
    padding up to its leading dimension. What cuBLAS leaves open is used against the caller: sums over k are
    cut in parts that depend on the shapes, the parts are rounded to C's type where the math mode allows it,
    and batches of pointers without the alignment that the documentation asks for fail. */
-#include "gemm.h"
+#include "cublas/gemm.h"
 
-#include "element.h"
-#include "product.h"
+#include "cublas/element.h"
+#include "cublas/product.h"
 
 #include <stdlib.h>
 #include <string.h>

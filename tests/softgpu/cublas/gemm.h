@@ -2,8 +2,8 @@
 #ifndef SOFTGPU_CUBLAS_GEMM_H
 #define SOFTGPU_CUBLAS_GEMM_H
 
-#include "handle.h"
-#include "scalar.h"
+#include "cublas/handle.h"
+#include "cublas/scalar.h"
 
 typedef enum gemm_batching {
     GEMM_STRIDED, /* one matrix is a batch of one */

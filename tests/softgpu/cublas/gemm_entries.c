@@ -1,12 +1,12 @@
 /* The two instances of gemm_entries.inc. */
-#include "gemm.h"
+#include "cublas/gemm.h"
 
 #define INT int
 #define NAME(name) name
-#include "gemm_entries.inc"
+#include "cublas/gemm_entries.inc"
 #undef INT
 #undef NAME
 
 #define INT int64_t
 #define NAME(name) name##_64
-#include "gemm_entries.inc"
+#include "cublas/gemm_entries.inc"

@@ -1,8 +1,8 @@
 /* Handles: creating, destroying, their settings and workspaces. The settings have no effect but the ones cuBLAS documents: pointer
    mode, stream, math mode. SM targets are kept and returned, since the device in software needs none. */
-#include "handle.h"
+#include "cublas/handle.h"
 
-#include "scalar.h"
+#include "cublas/scalar.h"
 
 #include <cuda_runtime_api.h>
 #include <stdlib.h>

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "../runtime/queue.h"
+#include "runtime/queue.h"
 
 struct cublasContext {
     uint64_t magic;

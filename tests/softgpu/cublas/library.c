@@ -1,5 +1,5 @@
 /* What the library says of itself: version, properties, names of statuses, the logger that logs nothing. */
-#include "handle.h"
+#include "cublas/handle.h"
 
 static const struct {
     cublasStatus_t status;

@@ -1,8 +1,8 @@
 /* The two instances of product.inc. */
-#include "product.h"
+#include "cublas/product.h"
 
-#include "../numbers/clones.h"
-#include "../numbers/numbers.h"
+#include "numbers/clones.h"
+#include "numbers/numbers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,10 +11,10 @@ enum { COLUMNS = 4, HALF_STEP = 8 };
 
 #define real float
 #define NAME(name) name##_float
-#include "product.inc"
+#include "cublas/product.inc"
 #undef real
 #undef NAME
 
 #define real double
 #define NAME(name) name##_double
-#include "product.inc"
+#include "cublas/product.inc"

@@ -1,7 +1,7 @@
 /* Reads and writes of device memory by the library, each through the engine's checks, and scalars on top of them. */
-#include "scalar.h"
+#include "cublas/scalar.h"
 
-#include "element.h"
+#include "cublas/element.h"
 
 #include <stdio.h>
 

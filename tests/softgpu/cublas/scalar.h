@@ -2,7 +2,7 @@
 #ifndef SOFTGPU_CUBLAS_SCALAR_H
 #define SOFTGPU_CUBLAS_SCALAR_H
 
-#include "handle.h"
+#include "cublas/handle.h"
 
 typedef struct scalar {
     cudaDataType type;

@@ -1,6 +1,6 @@
 /* cuBLAS against a naive loop in double: every type, operation, form of batch and leading dimension; what is not to be read is
    never written, so that the software device reports a read of it. An ordinary program: it runs on a real GPU too. */
-#include "../numbers/numbers.h"
+#include "numbers/numbers.h"
 
 #include <cublas_v2.h>
 #include <cuda_runtime_api.h>

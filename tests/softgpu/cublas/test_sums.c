@@ -1,6 +1,6 @@
 /* What cuBLAS leaves open about sums, which this one uses against its caller: the order depends on shape and batch but not on the run,
    and parts of a sum are rounded to C's 16 bits unless the math mode forbids it. */
-#include "../numbers/numbers.h"
+#include "numbers/numbers.h"
 
 #include <cublas_v2.h>
 #include <cuda_runtime_api.h>

@@ -1,5 +1,5 @@
 /* cublasSetVector, cublasGetMatrix and their kin: strided copies, which the runtime does as two-dimensional ones. */
-#include "handle.h"
+#include "cublas/handle.h"
 
 #include <cuda_runtime_api.h>
 

@@ -1,7 +1,7 @@
 /* Levels 1 and 2 and geam, in fp32 and fp64: read all, compute in double, round once to the type. That is more accurate than
    cuBLAS, whose fp32 sums run in fp32. One task structure and one function a routine; the entry points are at the end. */
-#include "element.h"
-#include "scalar.h"
+#include "cublas/element.h"
+#include "cublas/scalar.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* Every access of a kernel to memory: where it lies, whether it may, who else is there, what it costs. */
-#include "banks.h"
-#include "finding.h"
-#include "warp.h"
-#include "watch.h"
+#include "engine/banks.h"
+#include "engine/finding.h"
+#include "engine/warp.h"
+#include "engine/watch.h"
 
 #include <stdio.h>
 #include <string.h>

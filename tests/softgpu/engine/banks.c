@@ -1,5 +1,5 @@
 /* Counting by small sets: at most 128 words or sectors an access. */
-#include "banks.h"
+#include "engine/banks.h"
 
 enum { BANKS = 32, WORD = 4, SECTOR = 32, MOST = 160 };
 

@@ -1,6 +1,6 @@
 /* What an access costs: wavefronts of shared memory (32 banks of 4 bytes) and 32-byte sectors of global memory. Pure functions. */
-#ifndef SOFTGPU_BANKS_H
-#define SOFTGPU_BANKS_H
+#ifndef SOFTGPU_ENGINE_BANKS_H
+#define SOFTGPU_ENGINE_BANKS_H
 
 #include <stdint.h>
 

@@ -1,5 +1,5 @@
 /* Barriers of a block: the 16 named ones, and mbarriers with their phases. */
-#include "lanes.h"
+#include "engine/lanes.h"
 
 #include <stdlib.h>
 #include <string.h>

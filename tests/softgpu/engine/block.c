@@ -1,6 +1,6 @@
 /* Memory of the blocks that one worker runs, and their beginning: registers, special registers, shared and local memory. */
-#include "finding.h"
-#include "lanes.h"
+#include "engine/finding.h"
+#include "engine/lanes.h"
 
 #include <stdlib.h>
 #include <string.h>

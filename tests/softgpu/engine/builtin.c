@@ -1,7 +1,7 @@
 /* The functions that every device brings along: vprintf, __assertfail, malloc, free. */
-#include "decode.h"
-#include "finding.h"
-#include "lanes.h"
+#include "engine/decode.h"
+#include "engine/finding.h"
+#include "engine/lanes.h"
 
 #include <pthread.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* Bulk copies under way: their way through the race detector, and their arrival. */
-#include "bulk.h"
+#include "engine/bulk.h"
 
-#include "finding.h"
+#include "engine/finding.h"
 
 #include <stdlib.h>
 #include <string.h>

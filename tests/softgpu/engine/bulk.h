@@ -1,9 +1,9 @@
 /* Copies that the asynchronous engine makes: into shared memory, an mbarrier counting their bytes, or out of it, in groups that the issuing
    thread waits for. Their bytes move as late as the program allows: when somebody waits for them. */
-#ifndef SOFTGPU_BULK_H
-#define SOFTGPU_BULK_H
+#ifndef SOFTGPU_ENGINE_BULK_H
+#define SOFTGPU_ENGINE_BULK_H
 
-#include "warp.h"
+#include "engine/warp.h"
 
 typedef struct bulk_piece {
     const char *from; /* NULL: zeros */

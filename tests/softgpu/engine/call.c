@@ -1,6 +1,6 @@
 /* Calls of device functions and returns from them, at run time. */
-#include "decode.h"
-#include "lanes.h"
+#include "engine/decode.h"
+#include "engine/lanes.h"
 
 #include <stdlib.h>
 #include <string.h>

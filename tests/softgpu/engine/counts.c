@@ -1,5 +1,5 @@
 /* The records of kernels that ran. */
-#include "counts.h"
+#include "engine/counts.h"
 
 #include <pthread.h>
 #include <stdlib.h>

@@ -1,9 +1,9 @@
 /* Counters of every instruction of every kernel that ran. The executor fills one array for each host thread and merges it when a block
    is done; names, places and counts outlive the module, for the report. */
-#ifndef SOFTGPU_COUNTS_H
-#define SOFTGPU_COUNTS_H
+#ifndef SOFTGPU_ENGINE_COUNTS_H
+#define SOFTGPU_ENGINE_COUNTS_H
 
-#include "engine.h"
+#include "engine/engine.h"
 
 /* The pipe that a warp instruction occupies. */
 typedef enum pipe {

@@ -1,8 +1,8 @@
 /* From statements to instructions: finds the row of each opcode, fixes its operands, checks their widths. What no row knows stays an
    instruction without one, an error only when it is reached. */
-#include "decode.h"
+#include "engine/decode.h"
 
-#include "../numbers/numbers.h"
+#include "numbers/numbers.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,9 +1,9 @@
 /* The state of decoding one kernel, shared by decode.c (statements), decode_operand.c and link.c (calls). */
-#ifndef SOFTGPU_DECODE_H
-#define SOFTGPU_DECODE_H
+#ifndef SOFTGPU_ENGINE_DECODE_H
+#define SOFTGPU_ENGINE_DECODE_H
 
-#include "opcode.h"
-#include "parse.h"
+#include "engine/opcode.h"
+#include "engine/parse.h"
 
 /* A piece of the kernel's code that was a function in the text. */
 typedef struct segment {

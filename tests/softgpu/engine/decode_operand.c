@@ -1,7 +1,7 @@
 /* Operands of instructions: registers, constants laid out as lanes read them, addresses, labels. */
-#include "decode.h"
+#include "engine/decode.h"
 
-#include "../numbers/numbers.h"
+#include "numbers/numbers.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-#include "demangle.h"
+#include "engine/demangle.h"
 
 #include <dlfcn.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* The devices that can be asked for by name. Figures: CUDA programming guide, table of compute capabilities; NVIDIA's architecture papers. */
-#include "memory.h"
+#include "engine/memory.h"
 
 #include <stdlib.h>
 #include <string.h>

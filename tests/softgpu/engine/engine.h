@@ -1,8 +1,8 @@
 /* The door between the software device (this folder) and the API libraries in front of it (../runtime, ../cublas):
    devices, memory, modules, launches, host accesses, findings and reports. Everything an API call needs and nothing
    that knows CUDA's API. Thread-safe unless said otherwise; the runtime decides *when* things run, the engine *what* they do. */
-#ifndef SOFTGPU_ENGINE_H
-#define SOFTGPU_ENGINE_H
+#ifndef SOFTGPU_ENGINE_ENGINE_H
+#define SOFTGPU_ENGINE_ENGINE_H
 
 #include <stdbool.h>
 #include <stddef.h>

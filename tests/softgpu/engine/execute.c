@@ -1,9 +1,9 @@
 /* Launches: prepares what all blocks share, then lets workers, one a host thread, take teams of blocks in a seeded order until none is
    left. A worker runs its warps in turns of random length. A team that only waits for others gets company: blocks that wait for
    earlier ones may, as on a device, count on those to be running. */
-#include "finding.h"
-#include "model.h"
-#include "warp.h"
+#include "engine/finding.h"
+#include "engine/model.h"
+#include "engine/warp.h"
 
 #include <pthread.h>
 #include <sched.h>

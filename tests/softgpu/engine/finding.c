@@ -1,5 +1,5 @@
 /* Keeps findings apart by kind and place, prints each the first time, counts the rest. */
-#include "finding.h"
+#include "engine/finding.h"
 
 #include <pthread.h>
 #include <stdarg.h>

@@ -1,8 +1,8 @@
 /* Findings with a place in the source, and the options that all of the engine reads. */
-#ifndef SOFTGPU_FINDING_H
-#define SOFTGPU_FINDING_H
+#ifndef SOFTGPU_ENGINE_FINDING_H
+#define SOFTGPU_ENGINE_FINDING_H
 
-#include "engine.h"
+#include "engine/engine.h"
 
 extern sg_options sg_settings;
 

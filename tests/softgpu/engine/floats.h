@@ -1,9 +1,9 @@
 /* What the floating-point rows share: rounding modes, flushing and clamping, extremes, and the approximated functions. Everything but
    the rounding is free of branches, so that loops over lanes vectorise. */
-#ifndef SOFTGPU_FLOATS_H
-#define SOFTGPU_FLOATS_H
+#ifndef SOFTGPU_ENGINE_FLOATS_H
+#define SOFTGPU_ENGINE_FLOATS_H
 
-#include "lanes.h"
+#include "engine/lanes.h"
 
 #include <fenv.h>
 

@@ -2,7 +2,7 @@
    fit any cache of the host. So: control flow, liveness, and a linear scan that lets registers share places (Poletto and Sarkar, 1999).
    Liveness is a thread's; lanes of a register never mix, so sharing is right however warps diverge. On the way, reads that some path
    reaches without a write are marked doubtful, for a check at run time. */
-#include "parse.h"
+#include "engine/parse.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* Divergence. Lanes of a warp at different places form groups. The group at the lowest place runs, so that those behind catch up and
    meet the others where control flow joins; one that spins is put aside after a while, as independent thread scheduling promises. */
-#include "lanes.h"
+#include "engine/lanes.h"
 
 enum { PATIENCE = 4096, HOLD = 1024 };
 

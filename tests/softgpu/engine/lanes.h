@@ -1,10 +1,10 @@
 /* What the rows of ops_*.c are written with: an operand's lanes, and loops over the active ones that compilers turn into vectors. */
-#ifndef SOFTGPU_LANES_H
-#define SOFTGPU_LANES_H
+#ifndef SOFTGPU_ENGINE_LANES_H
+#define SOFTGPU_ENGINE_LANES_H
 
-#include "../numbers/clones.h"
-#include "../numbers/numbers.h"
-#include "warp.h"
+#include "numbers/clones.h"
+#include "numbers/numbers.h"
+#include "engine/warp.h"
 
 /* The function that a row runs; compiled for several vector widths. */
 #define EXEC(name) static SG_VECTOR_CLONES void name(warp *w, const insn *i, uint32_t mask)

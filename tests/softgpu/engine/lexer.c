@@ -1,4 +1,4 @@
-#include "lexer.h"
+#include "engine/lexer.h"
 
 #include <ctype.h>
 #include <stdarg.h>

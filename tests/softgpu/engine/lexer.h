@@ -1,6 +1,6 @@
 /* Words, numbers, strings and marks of PTX text, one token ahead. */
-#ifndef SOFTGPU_LEXER_H
-#define SOFTGPU_LEXER_H
+#ifndef SOFTGPU_ENGINE_LEXER_H
+#define SOFTGPU_ENGINE_LEXER_H
 
 #include <stdbool.h>
 #include <stddef.h>

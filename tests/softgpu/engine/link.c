@@ -1,7 +1,7 @@
 /* Calls. Each device function that a kernel needs becomes a segment of the kernel's code, once, with registers of its own beside all
    others': a lane is in one activation of it at a time, so that they need no stack. Recursive calls, which break this, put the registers
    of all device functions aside until they return. Variables and arguments do have a stack, in local memory. */
-#include "decode.h"
+#include "engine/decode.h"
 
 #include <stdlib.h>
 #include <string.h>

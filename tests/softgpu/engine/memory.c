@@ -1,9 +1,9 @@
 /* Allocations: two arenas of addresses that are handed out once and never again (one that only the device may follow, one for both
    sides), with wide gaps between neighbours as red zones, and the caller's registered pages. Freed regions stay on record. */
-#include "memory.h"
+#include "engine/memory.h"
 
-#include "finding.h"
-#include "watch.h"
+#include "engine/finding.h"
+#include "engine/watch.h"
 
 #include <pthread.h>
 #include <stdio.h>

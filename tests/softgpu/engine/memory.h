@@ -1,9 +1,9 @@
 /* Memory as the executor sees it: regions with their bounds, where their bytes lie on the host, and which of them were ever written. A
    device address is never a host address: it is reserved without access rights, so that a host that follows one faults. */
-#ifndef SOFTGPU_MEMORY_H
-#define SOFTGPU_MEMORY_H
+#ifndef SOFTGPU_ENGINE_MEMORY_H
+#define SOFTGPU_ENGINE_MEMORY_H
 
-#include "engine.h"
+#include "engine/engine.h"
 
 struct sg_device {
     int index;

@@ -2,7 +2,7 @@
    Instructions"; tensor rates from the architecture papers' dense fp16 peak. Clocks and bandwidths: boost clock and L2 read rate.
    Hopper reaches its peak through wgmma alone, with mma.sync about 2/3 of it: note 1 of the FlashAttention-3 announcement
    (pytorch.org/blog/flashattention-3), after arXiv:2402.13499. No such figure is known here for Blackwell, whose peak is that of tcgen05. */
-#include "model.h"
+#include "engine/model.h"
 
 #include <stddef.h>
 

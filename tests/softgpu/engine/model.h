@@ -1,8 +1,8 @@
 /* A lower bound of a kernel's time from its counts and the device's documented rates. A model: no latency, no caches, perfect overlap. */
-#ifndef SOFTGPU_MODEL_H
-#define SOFTGPU_MODEL_H
+#ifndef SOFTGPU_ENGINE_MODEL_H
+#define SOFTGPU_ENGINE_MODEL_H
 
-#include "counts.h"
+#include "engine/counts.h"
 
 typedef struct model_bound {
     double seconds;

@@ -1,7 +1,7 @@
 /* Modules: PTX in, functions and variables out; the instances of variables on devices. */
-#include "opcode.h"
-#include "parse.h"
-#include "warp.h"
+#include "engine/opcode.h"
+#include "engine/parse.h"
+#include "engine/warp.h"
 
 #include <pthread.h>
 #include <stdio.h>

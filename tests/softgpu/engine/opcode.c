@@ -1,6 +1,6 @@
-#include "opcode.h"
+#include "engine/opcode.h"
 
-#include "lanes.h"
+#include "engine/lanes.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* What an opcode's text says: its row, and the fields of an instruction that its words set. */
-#ifndef SOFTGPU_OPCODE_H
-#define SOFTGPU_OPCODE_H
+#ifndef SOFTGPU_ENGINE_OPCODE_H
+#define SOFTGPU_ENGINE_OPCODE_H
 
-#include "ptx.h"
+#include "engine/ptx.h"
 
 opcode_cache *opcode_cache_create(void);
 void opcode_cache_free(opcode_cache *cache);

@@ -1,5 +1,5 @@
 /* The approximated functions (.approx, .full), each at least as accurate as the ISA says and the same on every host. */
-#include "floats.h"
+#include "engine/floats.h"
 
 #include <math.h>
 

@@ -1,6 +1,6 @@
 /* cp.async: copies that are on their way until their group is waited for. They arrive as late as the program allows, so that a missing
    wait shows. */
-#include "lanes.h"
+#include "engine/lanes.h"
 
 #include <stdio.h>
 #include <stdlib.h>

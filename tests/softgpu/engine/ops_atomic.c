@@ -1,5 +1,5 @@
 /* atom and red: lanes one after the other, each with the host's own atomics. */
-#include "lanes.h"
+#include "engine/lanes.h"
 
 #include <math.h>
 #include <stdio.h>

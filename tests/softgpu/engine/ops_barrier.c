@@ -1,5 +1,5 @@
 /* Barriers of the block, and fences. */
-#include "lanes.h"
+#include "engine/lanes.h"
 
 static int lane_value(const warp *w, const operand *o, uint32_t mask) { return (int)lanes32(w, o)[__builtin_ctz(mask)]; }
 

@@ -1,5 +1,5 @@
 /* Counting, finding, reversing, extracting and inserting bits, and the dot products of bytes. */
-#include "lanes.h"
+#include "engine/lanes.h"
 
 /* ---- counting ---------------------------------------------------------------------------------------------------------- */
 

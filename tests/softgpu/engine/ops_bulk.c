@@ -1,7 +1,7 @@
 /* cp.async.bulk and cp.reduce.async.bulk: spans of bytes, and the groups of those that leave shared memory. */
-#include "bulk.h"
-#include "finding.h"
-#include "lanes.h"
+#include "engine/bulk.h"
+#include "engine/finding.h"
+#include "engine/lanes.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* Clusters: blocks that run side by side. Their barrier, and the addresses of each other's shared memory. */
-#include "lanes.h"
+#include "engine/lanes.h"
 
 /* ---- addresses ---------------------------------------------------------------------------------------------------------------------- */
 

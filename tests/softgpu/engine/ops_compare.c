@@ -1,5 +1,5 @@
 /* Comparisons: setp into one predicate or two, set into a register, testp. Each makes a mask of the lanes where it holds. */
-#include "lanes.h"
+#include "engine/lanes.h"
 
 #include <stdio.h>
 

@@ -1,6 +1,6 @@
 /* Branches and ends. */
-#include "decode.h"
-#include "lanes.h"
+#include "engine/decode.h"
+#include "engine/lanes.h"
 
 static void branch(warp *w, const insn *i, uint32_t mask) { warp_branch(w, i, mask, i->target); }
 

@@ -1,6 +1,6 @@
 /* cvt and cvt.pack. The frequent conversions have loops of their own; every other pair of types goes lane by lane through a sign and a
    64-bit magnitude, or a double, both of which hold every source exactly, and is rounded once by numbers.c. */
-#include "floats.h"
+#include "engine/floats.h"
 
 #include <math.h>
 #include <stdio.h>

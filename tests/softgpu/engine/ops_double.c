@@ -1,5 +1,5 @@
 /* fp64 arithmetic in every rounding mode. */
-#include "floats.h"
+#include "engine/floats.h"
 
 /* The expression is one of a, b, c: the first, second and last source. */
 #define ARITHMETIC(name, expression)                                                                                   \

@@ -1,6 +1,6 @@
 /* fp32 arithmetic with its rounding modes, .ftz and .sat; pairs of fp32. The plain and the flushing forms in round-to-nearest have loops
    of their own. */
-#include "floats.h"
+#include "engine/floats.h"
 
 /* ---- arithmetic ---------------------------------------------------------------------------------------------------------- */
 

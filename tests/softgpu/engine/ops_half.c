@@ -1,6 +1,6 @@
 /* fp16 and bf16 arithmetic, single and in pairs. A 16-bit register is the low half of a pair whose high half stays zero, so one function
    serves both. Formats and their fused operations are numbers.h's. */
-#include "floats.h"
+#include "engine/floats.h"
 
 #include <stdio.h>
 

@@ -1,5 +1,5 @@
 /* Integer arithmetic: sums, products, quotients, extremes, and the chains of add.cc and madc. */
-#include "lanes.h"
+#include "engine/lanes.h"
 
 PART s32 clamp32(s64 x) { return (s32)(x > INT32_MAX ? INT32_MAX : x < INT32_MIN ? INT32_MIN : x); }
 PART s32 sign24(u32 x) { return (s32)(x << 8) >> 8; }

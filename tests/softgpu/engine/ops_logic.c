@@ -1,5 +1,5 @@
 /* Bits of words and predicates: and, or, xor, not, shifts, any function of three words (lop3), permuted bytes. */
-#include "lanes.h"
+#include "engine/lanes.h"
 
 #include <stdio.h>
 

@@ -1,7 +1,7 @@
 /* mma.sync, and the instructions that bring its fragments from and to shared memory. */
-#include "../numbers/mma.h"
-#include "finding.h"
-#include "lanes.h"
+#include "numbers/mma.h"
+#include "engine/finding.h"
+#include "engine/lanes.h"
 
 #include <stdio.h>
 #include <string.h>

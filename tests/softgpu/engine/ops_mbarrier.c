@@ -1,7 +1,7 @@
 /* mbarriers: objects in shared memory whose phases end when enough threads have arrived and all announced bytes have come. The state of
    a phase, as arrive gives it, is its number above the count of arrivals that were still to come. */
-#include "finding.h"
-#include "lanes.h"
+#include "engine/finding.h"
+#include "engine/lanes.h"
 
 #include <stdio.h>
 #include <string.h>

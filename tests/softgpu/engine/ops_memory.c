@@ -1,5 +1,5 @@
 /* ld, st, and addresses between state spaces. */
-#include "lanes.h"
+#include "engine/lanes.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* Copies and choices: mov between registers, packing and unpacking vectors, selp, slct. */
-#include "lanes.h"
+#include "engine/lanes.h"
 
 /* ---- mov ------------------------------------------------------------------------------------------------------------------- */
 

@@ -1,9 +1,9 @@
 /* cp.async.bulk.tensor: boxes of a tensor that a tensor map describes, from and to shared memory. A box lies densely in shared memory,
    innermost dimension first, or swizzled: within each span of 32, 64 or 128 bytes, address bits 7 and up are folded onto bits 4 and up. */
-#include "bulk.h"
-#include "finding.h"
-#include "lanes.h"
-#include "tensor_map.h"
+#include "engine/bulk.h"
+#include "engine/finding.h"
+#include "engine/lanes.h"
+#include "engine/tensor_map.h"
 
 #include <stdio.h>
 #include <string.h>

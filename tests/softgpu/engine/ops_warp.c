@@ -1,5 +1,5 @@
 /* Instructions in which the lanes of a warp look at each other. */
-#include "lanes.h"
+#include "engine/lanes.h"
 
 #include <string.h>
 

@@ -1,8 +1,8 @@
 /* wgmma: products that are on their way until their group is waited for. They are computed then, as late as the program allows; until then
    their registers, results and fragments alike, belong to them. Also setmaxnreg. */
-#include "finding.h"
-#include "lanes.h"
-#include "wgmma.h"
+#include "engine/finding.h"
+#include "engine/lanes.h"
+#include "engine/wgmma.h"
 
 #include <stdio.h>
 #include <stdlib.h>

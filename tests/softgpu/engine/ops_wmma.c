@@ -1,8 +1,8 @@
 /* wmma: matrices as fragments whose layout is the device's own business. Ours: element e of a matrix, row by row, is in lane e modulo 32,
    place e/32; where a fragment has more places than elements, the rest repeats them, as on hardware. */
-#include "../numbers/mma.h"
-#include "finding.h"
-#include "lanes.h"
+#include "numbers/mma.h"
+#include "engine/finding.h"
+#include "engine/lanes.h"
 
 #include <stdio.h>
 #include <string.h>

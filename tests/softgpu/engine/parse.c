@@ -1,5 +1,5 @@
 /* A recursive-descent reader of PTX as nvcc and people in asm() write it: symbols and bodies. What follows a syntax error is not read. */
-#include "parser.h"
+#include "engine/parser.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* From PTX text to statements: names resolved to registers, variables and labels, opcodes and operands still as written. */
-#ifndef SOFTGPU_PARSE_H
-#define SOFTGPU_PARSE_H
+#ifndef SOFTGPU_ENGINE_PARSE_H
+#define SOFTGPU_ENGINE_PARSE_H
 
-#include "ptx.h"
+#include "engine/ptx.h"
 
 typedef enum raw_kind {
     RAW_REGISTER, RAW_INTEGER, RAW_FLOAT /* bits of an f32 */, RAW_DOUBLE, RAW_VARIABLE, RAW_SPECIAL, RAW_NAME /* a label or function */,

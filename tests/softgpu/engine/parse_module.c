@@ -1,7 +1,7 @@
 /* Functions and what else a module has at its top. */
-#include "parser.h"
+#include "engine/parser.h"
 
-#include "demangle.h"
+#include "engine/demangle.h"
 
 #include <stdio.h>
 #include <stdlib.h>

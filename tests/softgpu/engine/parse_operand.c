@@ -1,5 +1,5 @@
 /* Operands as written: registers, numbers, names, vectors and addresses. */
-#include "parser.h"
+#include "engine/parser.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* Declarations: registers, variables and where they lie, initial values. */
-#include "parser.h"
+#include "engine/parser.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,9 +1,9 @@
 /* The parser's state, shared by parse.c (symbols, bodies), parse_variables.c, parse_operand.c and parse_module.c (functions, the module). */
-#ifndef SOFTGPU_PARSER_H
-#define SOFTGPU_PARSER_H
+#ifndef SOFTGPU_ENGINE_PARSER_H
+#define SOFTGPU_ENGINE_PARSER_H
 
-#include "lexer.h"
-#include "parse.h"
+#include "engine/lexer.h"
+#include "engine/parse.h"
 
 typedef struct symbol {
     const char *name;

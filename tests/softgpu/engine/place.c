@@ -1,6 +1,6 @@
 /* Findings and failures of a running launch: where in the source, which block and thread. */
-#include "finding.h"
-#include "warp.h"
+#include "engine/finding.h"
+#include "engine/warp.h"
 
 #include <stdarg.h>
 #include <stdio.h>

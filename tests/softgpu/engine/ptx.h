@@ -1,10 +1,10 @@
 /* PTX as the executor runs it: modules, functions, and instructions whose operands are places in a warp's register file. Parsing
    (lexer.c, parse.c) makes statements, decoding (decode.c) finds each one's row in the tables of ops_*.c and fixes its operands,
    flow.c gives registers their places. All of it happens once a module; nothing here changes while kernels run. */
-#ifndef SOFTGPU_PTX_H
-#define SOFTGPU_PTX_H
+#ifndef SOFTGPU_ENGINE_PTX_H
+#define SOFTGPU_ENGINE_PTX_H
 
-#include "counts.h"
+#include "engine/counts.h"
 
 enum { LANES = 32 };
 

@@ -1,5 +1,5 @@
 /* Accesses against what each 4 bytes remember; copies in flight. */
-#include "race_state.h"
+#include "engine/race_state.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,10 +4,10 @@
    by bar.warp.sync only. The executor calls this for each warp instruction; a block belongs to one host thread at a time.
    Forgotten, so that some races are missed but none invented: readers beyond the last two, the other half of a word written by
    halves, which lanes of a partial warp barrier took part, which phase's arrivals beyond the last an mbarrier's wait saw. */
-#ifndef SOFTGPU_RACE_H
-#define SOFTGPU_RACE_H
+#ifndef SOFTGPU_ENGINE_RACE_H
+#define SOFTGPU_ENGINE_RACE_H
 
-#include "memory.h"
+#include "engine/memory.h"
 
 typedef struct race_launch race_launch; /* what blocks of a launch share */
 typedef struct race_block race_block;

@@ -1,5 +1,5 @@
 /* The order between warps: clocks, barriers, fences with strong accesses, mbarriers. */
-#include "race_state.h"
+#include "engine/race_state.h"
 
 #include <pthread.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* Between race.c (accesses) and race_clock.c (order). */
-#ifndef SOFTGPU_RACE_STATE_H
-#define SOFTGPU_RACE_STATE_H
+#ifndef SOFTGPU_ENGINE_RACE_STATE_H
+#define SOFTGPU_ENGINE_RACE_STATE_H
 
-#include "race.h"
+#include "engine/race.h"
 
 /* RACE_ASYNC: who writes what arrives by itself, ordered by the mbarrier that tells of it. */
 enum { WARPS = RACE_ASYNC + 1, SEVERAL_LANES = 255, MIXED_LANES = 254 /* several, of different bytes */, RECENT = 4, BARRIERS = 64 };

@@ -1,7 +1,7 @@
 /* The report at exit: findings, a table of kernels with counts and modelled times, the lines that cost most; or the same as JSON; and line
    coverage for lcov. */
-#include "finding.h"
-#include "model.h"
+#include "engine/finding.h"
+#include "engine/model.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* The loop that runs a warp. */
-#include "lanes.h"
+#include "engine/lanes.h"
 
 /* wgmma: whether it reads its results' old values. */
 static bool accumulates(const warp *w, const insn *i) { return predicate(w, &i->s[i->s_count - 1]) != 0; }

@@ -1,5 +1,5 @@
 /* The special registers' names. */
-#include "ptx.h"
+#include "engine/ptx.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* What a CUtensorMap holds on the software device: the host's call writes it, kernels' tensor copies read it. Its 128 bytes are opaque to
    programs, so the layout is this device's own. */
-#ifndef SOFTGPU_TENSOR_MAP_H
-#define SOFTGPU_TENSOR_MAP_H
+#ifndef SOFTGPU_ENGINE_TENSOR_MAP_H
+#define SOFTGPU_ENGINE_TENSOR_MAP_H
 
 #include <stdint.h>
 

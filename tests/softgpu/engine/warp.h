@@ -1,11 +1,11 @@
 /* A running launch: grid, blocks, warps, and what instructions may do to them. Blocks belong to a host thread, a worker; everything below
    `launch` is that thread's alone. */
-#ifndef SOFTGPU_WARP_H
-#define SOFTGPU_WARP_H
+#ifndef SOFTGPU_ENGINE_WARP_H
+#define SOFTGPU_ENGINE_WARP_H
 
-#include "memory.h"
-#include "ptx.h"
-#include "race.h"
+#include "engine/memory.h"
+#include "engine/ptx.h"
+#include "engine/race.h"
 
 #include <stdatomic.h>
 

@@ -1,9 +1,9 @@
 /* Managed memory is the host's again only when the work that uses it is done. While work is queued its pages are without access rights;
    the first touch of each traps, is noted by its exact byte, and goes on. When a task that was queued before such a touch then uses that
    byte, one of them came too early. Touches beyond a page's first are not seen until the next API call: some are missed, none invented. */
-#include "watch.h"
+#include "engine/watch.h"
 
-#include "finding.h"
+#include "engine/finding.h"
 
 #include <pthread.h>
 #include <signal.h>

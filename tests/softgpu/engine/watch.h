@@ -1,8 +1,8 @@
 /* Managed memory while work is queued: what the host touches too early. */
-#ifndef SOFTGPU_WATCH_H
-#define SOFTGPU_WATCH_H
+#ifndef SOFTGPU_ENGINE_WATCH_H
+#define SOFTGPU_ENGINE_WATCH_H
 
-#include "memory.h"
+#include "engine/memory.h"
 
 #include <stdatomic.h>
 

@@ -1,10 +1,10 @@
 /* Where wgmma's matrices lie, and their product. A matrix is 8 rows by 16 bytes, again and again: "k-major" where the 16 bytes go along k,
    "mn-major" where they go along the rows of a or the columns of b. Swizzles fold address bits 7 to 9 onto bits 4 to 6. */
-#include "wgmma.h"
+#include "engine/wgmma.h"
 
-#include "../numbers/mma.h"
-#include "finding.h"
-#include "lanes.h"
+#include "numbers/mma.h"
+#include "engine/finding.h"
+#include "engine/lanes.h"
 
 #include <string.h>
 

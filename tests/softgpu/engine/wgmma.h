@@ -1,8 +1,8 @@
 /* wgmma: the part of a warpgroup's product that one warp holds, 16 of its 64 rows. Operands lie in shared memory as descriptors say. */
-#ifndef SOFTGPU_WGMMA_H
-#define SOFTGPU_WGMMA_H
+#ifndef SOFTGPU_ENGINE_WGMMA_H
+#define SOFTGPU_ENGINE_WGMMA_H
 
-#include "warp.h"
+#include "engine/warp.h"
 
 enum { WGMMA_ROWS = 16, WGMMA_K_BYTES = 32, WGMMA_N_MOST = 256, WGMMA_K_MOST = 32 };
 

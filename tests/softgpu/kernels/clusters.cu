@@ -1,6 +1,6 @@
 /* Clusters: ranks, addresses of each other's shared memory, reads, writes and atomics through them, barriers in one and in two steps,
    arrivals at another block's mbarrier, copies to all. Launched with an attribute, and with a fixed size. */
-#include "hopper.cuh"
+#include "kernels/hopper.cuh"
 
 #include <cooperative_groups.h>
 #include <vector>

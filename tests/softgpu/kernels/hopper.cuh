@@ -1,8 +1,8 @@
 /* mbarriers, tensor copies and tensor maps for the tests' own kernels. */
-#ifndef SOFTGPU_HOPPER_CUH
-#define SOFTGPU_HOPPER_CUH
+#ifndef SOFTGPU_KERNELS_HOPPER_CUH
+#define SOFTGPU_KERNELS_HOPPER_CUH
 
-#include "planted.h"
+#include "kernels/planted.h"
 
 #include <cuda.h>
 #include <cudaTypedefs.h>

@@ -1,8 +1,8 @@
 /* Writes a PTX kernel around each row, runs it on a device of its own, and compares. */
-#include "instruction.h"
+#include "kernels/instruction.h"
 
-#include "../engine/engine.h"
-#include "../numbers/numbers.h"
+#include "engine/engine.h"
+#include "numbers/numbers.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* Instructions, each against the same operation on the host: a row is the PTX text with operands, their widths, and a C
    function. Every row runs over pairs of special values and thousands of random ones. */
-#ifndef SOFTGPU_INSTRUCTION_H
-#define SOFTGPU_INSTRUCTION_H
+#ifndef SOFTGPU_KERNELS_INSTRUCTION_H
+#define SOFTGPU_KERNELS_INSTRUCTION_H
 
 #include <math.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* Writes the table of instructions that the engine knows, as Markdown; with a file's name compares it with that, for a test. */
-#include "../engine/ptx.h"
+#include "engine/ptx.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* A matrix product as Hopper kernels are written: one warp fetches tiles by tensor copies, four multiply them with wgmma, mbarriers between
    them say which buffers are full and which are empty again; the result leaves by a tensor copy. Compared with plain loops. */
-#include "hopper.cuh"
-#include "warpgroup.cuh"
+#include "kernels/hopper.cuh"
+#include "kernels/warpgroup.cuh"
 
 #include <cmath>
 #include <cuda_fp16.h>

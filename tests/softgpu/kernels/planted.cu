@@ -1,5 +1,5 @@
 /* planted CASE bug|twin: runs one case; planted: prints their names. */
-#include "planted.h"
+#include "kernels/planted.h"
 
 #include <cstring>
 

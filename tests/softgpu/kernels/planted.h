@@ -1,7 +1,7 @@
 /* Planted bugs: small CUDA programs with one defect each, and the same program without it. The line that a check must name carries
    the comment PLANTED(case: kind); the kinds are those of the engine's findings. */
-#ifndef SOFTGPU_PLANTED_H
-#define SOFTGPU_PLANTED_H
+#ifndef SOFTGPU_KERNELS_PLANTED_H
+#define SOFTGPU_KERNELS_PLANTED_H
 
 #include <cstdio>
 #include <cstdlib>

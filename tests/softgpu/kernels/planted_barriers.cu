@@ -1,5 +1,5 @@
 /* Barriers that not all reach, that disagree, or that wait for the wrong thing; mbarriers with the wrong phase or count. */
-#include "planted.h"
+#include "kernels/planted.h"
 
 __global__ void divergent(float *out, int limit)
 {

@@ -1,5 +1,5 @@
 /* cp.async: read before its wait, the wrong group count, a buffer reused while a copy into it is in flight. */
-#include "planted.h"
+#include "kernels/planted.h"
 
 static __device__ void copy_16(float *to, const float *from)
 {

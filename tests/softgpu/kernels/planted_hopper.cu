@@ -1,7 +1,7 @@
 /* What compute capability 9.0 brings: bulk copies and products that are not waited for, barriers that were never begun or expect other
    bytes than come, shared memory of another block. */
-#include "hopper.cuh"
-#include "warpgroup.cuh"
+#include "kernels/hopper.cuh"
+#include "kernels/warpgroup.cuh"
 
 static __device__ void bulk_load(void *to, const void *from, int bytes, unsigned barrier)
 {

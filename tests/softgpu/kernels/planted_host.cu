@@ -1,6 +1,6 @@
 /* Mistakes of the host: leaks, launches beyond the device's limits, copies beyond an allocation or of what was never written,
    results used before they are there, cuBLAS told the wrong size. Findings here have no line of device code. */
-#include "planted.h"
+#include "kernels/planted.h"
 
 #include <cublas_v2.h>
 #include <cstring>

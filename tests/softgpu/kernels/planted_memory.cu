@@ -1,5 +1,5 @@
 /* Addresses: beyond an allocation, a shared array, a local array; misaligned; freed; never written. */
-#include "planted.h"
+#include "kernels/planted.h"
 
 #undef NDEBUG
 #include <cassert>

@@ -1,6 +1,6 @@
 /* Data races: in shared memory between barriers (read after write, write after read, write after write), within a warp, and in
    global memory between blocks, with and without fences and atomics. */
-#include "planted.h"
+#include "kernels/planted.h"
 
 /* A barrier that the planted kernel leaves out. */
 template <int PLANTED_> __device__ void barrier_unless_planted()

@@ -1,5 +1,5 @@
 /* wgmma against plain loops: types, sizes, layouts of both operands, a from registers. */
-#include "hopper.cuh"
+#include "kernels/hopper.cuh"
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>

@@ -1,5 +1,5 @@
 /* Tensor copies against the same boxes gathered on the host: one to five dimensions, edges inside and outside, every swizzle, and back. */
-#include "hopper.cuh"
+#include "kernels/hopper.cuh"
 
 #include <cstring>
 #include <vector>

@@ -1,5 +1,5 @@
 /* Wavefronts and sectors of access patterns whose cost is known. */
-#include "../engine/banks.h"
+#include "engine/banks.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* Instructions on bits: logic, shifts, fields, permutations, and dot products of bytes. */
-#include "instruction.h"
+#include "kernels/instruction.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* cp.async.bulk between a warp's operands in global memory, 1 KiB at lane 0's $at, and its shared memory; its barrier is at $s+1016. */
-#include "instruction.h"
+#include "kernels/instruction.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

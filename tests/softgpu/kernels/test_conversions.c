@@ -1,7 +1,7 @@
 /* cvt between every pair of types that code uses, with its rounding and saturation, against numbers.h and the host. */
-#include "instruction.h"
+#include "kernels/instruction.h"
 
-#include "../numbers/numbers.h"
+#include "numbers/numbers.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

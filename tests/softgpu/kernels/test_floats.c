@@ -1,7 +1,7 @@
 /* fp32 and fp64 arithmetic in every rounding mode, the approximations within the ISA's bounds, fp16 and bf16 in pairs. */
-#include "instruction.h"
+#include "kernels/instruction.h"
 
-#include "../numbers/numbers.h"
+#include "numbers/numbers.h"
 
 #include <fenv.h>
 #include <setjmp.h>

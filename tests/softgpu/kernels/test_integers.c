@@ -1,5 +1,5 @@
 /* Integer instructions, comparisons and selection; test_bits.c has those on bits. */
-#include "instruction.h"
+#include "kernels/instruction.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

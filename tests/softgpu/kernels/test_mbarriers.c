@@ -1,5 +1,5 @@
 /* mbarrier: phases that end when all have arrived and all announced bytes have come. Each warp has a barrier of its own at $s+1016. */
-#include "instruction.h"
+#include "kernels/instruction.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

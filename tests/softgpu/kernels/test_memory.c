@@ -1,5 +1,5 @@
 /* The device's memory as the API sees it: bounds, marks of what was written, capacity, freed ranges, leaks. */
-#include "../engine/memory.h"
+#include "engine/memory.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

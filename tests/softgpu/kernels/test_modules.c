@@ -1,5 +1,5 @@
 /* Modules as text: what is refused, with the line that is wrong; what an unknown instruction does, and when; variables and their values. */
-#include "../engine/engine.h"
+#include "engine/engine.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

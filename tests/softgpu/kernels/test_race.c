@@ -1,5 +1,5 @@
 /* The race detector on scripts of accesses and synchronisation: each says how many races it holds. Two blocks of two warps. */
-#include "../engine/race.h"
+#include "engine/race.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

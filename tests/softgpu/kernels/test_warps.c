@@ -1,8 +1,8 @@
 /* Instructions that look beyond their own lane: shuffles, votes, matrices through shared memory, mma, atomics, asynchronous
    copies, barriers with reduction. The expectation sees the operands of the whole block. */
-#include "instruction.h"
+#include "kernels/instruction.h"
 
-#include "../numbers/mma.h"
+#include "numbers/mma.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* wgmma for the tests' own kernels: 64 by 64 by 16, fp16 into fp32. */
-#ifndef SOFTGPU_WARPGROUP_CUH
-#define SOFTGPU_WARPGROUP_CUH
+#ifndef SOFTGPU_KERNELS_WARPGROUP_CUH
+#define SOFTGPU_KERNELS_WARPGROUP_CUH
 
 /* A tile whose rows along k are 128 bytes, swizzled by as many. */
 static __device__ __forceinline__ unsigned long long swizzled_descriptor(unsigned start)

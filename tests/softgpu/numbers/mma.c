@@ -1,8 +1,8 @@
 /* The table of mma.sync and how fragments become matrices: a register, read across the warp as packed elements, is an
    8-row block in row-major order (of the transpose, for b), which is what the ISA's layout figures come to. */
-#include "mma.h"
+#include "numbers/mma.h"
 
-#include "mma_sum.h"
+#include "numbers/mma_sum.h"
 
 #include <fenv.h>
 #include <math.h>

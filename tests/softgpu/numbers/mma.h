@@ -1,12 +1,12 @@
 /* mma.sync as pure functions on a warp's fragments, laid out in registers as the PTX ISA's figures say. One row of the
    table a shape and type. How sums are rounded inside, which the ISA leaves open, is stated at sg_mma_mode. */
-#ifndef SOFTGPU_MMA_H
-#define SOFTGPU_MMA_H
+#ifndef SOFTGPU_NUMBERS_MMA_H
+#define SOFTGPU_NUMBERS_MMA_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "numbers.h"
+#include "numbers/numbers.h"
 
 typedef enum sg_type {
     SG_TYPE_F16, SG_TYPE_BF16, SG_TYPE_TF32, SG_TYPE_F32, SG_TYPE_F64,

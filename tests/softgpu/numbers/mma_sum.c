@@ -1,6 +1,6 @@
 /* The sums inside mma: products aligned to the largest exponent, cut, and added, eight outputs at a time in int32 lanes. A
    lane with infinities, NaNs or exponents near fp32's ends is left to the scalar definition. */
-#include "mma_sum.h"
+#include "numbers/mma_sum.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* Decoding and encoding every format from one description of its bits. */
-#include "numbers.h"
+#include "numbers/numbers.h"
 
 #include <math.h>
 

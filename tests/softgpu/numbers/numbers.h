@@ -1,8 +1,8 @@
 /* The device's number formats: what a bit pattern means, and which pattern a value rounds to, in every rounding mode and
    saturation that PTX's cvt has. Pure functions. The short formats' nearest-even conversions are inline and free of
    branches, so that loops over a warp's lanes vectorise. Expects the host's default floating-point environment. */
-#ifndef SOFTGPU_NUMBERS_H
-#define SOFTGPU_NUMBERS_H
+#ifndef SOFTGPU_NUMBERS_NUMBERS_H
+#define SOFTGPU_NUMBERS_NUMBERS_H
 
 #include <stdbool.h>
 #include <stdint.h>

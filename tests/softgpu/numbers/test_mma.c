@@ -1,6 +1,6 @@
 /* Every row of the mma table against a triple loop in double, with fragments placed by the ISA's own formulas; the cut
    sums against their definition and against the facts published about tensor cores. */
-#include "mma_sum.h"
+#include "numbers/mma_sum.h"
 
 #include <math.h>
 #include <setjmp.h>

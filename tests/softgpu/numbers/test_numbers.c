@@ -1,5 +1,5 @@
 /* Every pattern of every short format, and every place between two neighbours where a rounding mode decides. */
-#include "numbers.h"
+#include "numbers/numbers.h"
 
 #include <math.h>
 #include <setjmp.h>

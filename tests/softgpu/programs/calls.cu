@@ -1,6 +1,6 @@
 /* Functions that are not inlined: values, structs, pointers to the caller's variables, recursion, function pointers, lanes that call
    different ones; memory from the device's heap. */
-#include "program.h"
+#include "programs/program.h"
 
 struct three {
     float a, b, c;

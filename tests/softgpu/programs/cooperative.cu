@@ -1,5 +1,5 @@
 /* Cooperative groups: a grid that meets at a barrier between steps of a diffusion, tiles of a warp, and a cooperative launch. */
-#include "program.h"
+#include "programs/program.h"
 
 #include <cooperative_groups.h>
 #include <cooperative_groups/reduce.h>

@@ -1,5 +1,5 @@
 /* C = A·B by tiles: while one is multiplied, cp.async brings the next. */
-#include "program.h"
+#include "programs/program.h"
 
 #include <cuda_pipeline.h>
 

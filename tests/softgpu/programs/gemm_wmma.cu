@@ -1,5 +1,5 @@
 /* C = A·B on tensor cores, by fragments of the WMMA interface: half in, float out. */
-#include "program.h"
+#include "programs/program.h"
 
 #include <cuda_fp16.h>
 #include <mma.h>

@@ -1,5 +1,5 @@
 /* Histograms of bytes: one a block in shared memory, added up by atomics; the last block to finish finds the mode. */
-#include "program.h"
+#include "programs/program.h"
 
 enum { BINS = 256 };
 

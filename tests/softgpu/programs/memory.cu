@@ -1,5 +1,5 @@
 /* Memory from pools in stream order, rows with a pitch and copies of boxes between them, fills. */
-#include "program.h"
+#include "programs/program.h"
 
 __global__ void scale(float *x, size_t pitch, int width, int height)
 {

@@ -1,5 +1,5 @@
 /* printf from kernels. main() reads back what was printed and compares it. */
-#include "program.h"
+#include "programs/program.h"
 
 #include <cstring>
 #include <unistd.h>

@@ -1,7 +1,7 @@
 /* Ordinary CUDA programs in the idioms that people use, each of which checks its own results: 0 if they are right. They know nothing of
    the software device; on it they must be right and without a finding. */
-#ifndef SOFTGPU_PROGRAM_H
-#define SOFTGPU_PROGRAM_H
+#ifndef SOFTGPU_PROGRAMS_PROGRAM_H
+#define SOFTGPU_PROGRAMS_PROGRAM_H
 
 #include <cstdio>
 #include <cstdlib>

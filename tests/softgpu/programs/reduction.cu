@@ -1,5 +1,5 @@
 /* A sum in three steps: shuffles within a warp, shared memory within a block, one atomic a block. */
-#include "program.h"
+#include "programs/program.h"
 
 __device__ int warp_sum(int x)
 {

@@ -1,6 +1,6 @@
 /* An inclusive scan in one pass: each block adds up what earlier blocks have published, looking back from the nearest one (Merrill and
    Garland, "Single-pass parallel prefix scan with decoupled look-back"). Blocks are numbered in the order in which they start. */
-#include "program.h"
+#include "programs/program.h"
 
 enum { THREADS = 128, NOTHING = 0, AGGREGATE = 1, PREFIX = 2 };
 

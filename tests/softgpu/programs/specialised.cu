@@ -1,5 +1,5 @@
 /* Warps with different work: one fetches tiles, three use them; two buffers, each with a named barrier for "full" and one for "free". */
-#include "program.h"
+#include "programs/program.h"
 
 constexpr int TILE = 96, CONSUMERS = 96, ALL = CONSUMERS + 32, FULL = 1, FREE = 3;
 

@@ -1,6 +1,6 @@
 /* Streams that meet by events, a graph captured from them and run again with other data, a host function in between, and managed
    memory that both sides use in turn. */
-#include "program.h"
+#include "programs/program.h"
 
 #include <cstring>
 

@@ -1,5 +1,5 @@
 /* A transpose through a shared tile that is one column wider than it needs to be, so that its columns lie in different banks. */
-#include "program.h"
+#include "programs/program.h"
 
 enum { TILE = 32, ROWS = 8 };
 

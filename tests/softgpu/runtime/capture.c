@@ -1,6 +1,6 @@
 /* Captures in progress: which streams take part, what invalidates them, and how they end. */
-#include "graph.h"
-#include "stream.h"
+#include "runtime/graph.h"
+#include "runtime/stream.h"
 #include <stdlib.h>
 #include <string.h>
 

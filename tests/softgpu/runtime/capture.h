@@ -1,9 +1,9 @@
 /* Stream capture: what a capturing stream is given becomes nodes of a graph; what would break the graph's isolation
    is refused with CUDA's own error and invalidates the capture. */
-#ifndef SOFTGPU_CAPTURE_H
-#define SOFTGPU_CAPTURE_H
+#ifndef SOFTGPU_RUNTIME_CAPTURE_H
+#define SOFTGPU_RUNTIME_CAPTURE_H
 
-#include "state.h"
+#include "runtime/state.h"
 
 typedef struct node_list {
     cudaGraphNode_t *nodes;

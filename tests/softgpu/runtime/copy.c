@@ -1,6 +1,6 @@
 /* Every memcpy and memset is one of two things: a box copied or a box filled, waited for or not. */
-#include "copy.h"
-#include "stream.h"
+#include "runtime/copy.h"
+#include "runtime/stream.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,8 +1,8 @@
 /* Copies and fills: validation at the call, then a task in the stream; README.md states which calls wait. */
-#ifndef SOFTGPU_COPY_H
-#define SOFTGPU_COPY_H
+#ifndef SOFTGPU_RUNTIME_COPY_H
+#define SOFTGPU_RUNTIME_COPY_H
 
-#include "task.h"
+#include "runtime/task.h"
 
 static inline struct cudaPitchedPtr pitched(void *pointer, size_t pitch, size_t width, size_t height) {
     return (struct cudaPitchedPtr){.ptr = pointer, .pitch = pitch, .xsize = width, .ysize = height};

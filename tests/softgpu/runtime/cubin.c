@@ -1,6 +1,6 @@
 /* ptxas's figures for each kernel, from the cubin's ELF sections: .nv.info for registers and stack, the size of
    .nv.shared.<kernel> for shared memory. */
-#include "fatbinary.h"
+#include "runtime/fatbinary.h"
 #include <elf.h>
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* The virtual devices as the API describes them: selection, properties, attributes, limits, peers, versions. */
-#include "memory.h"
-#include "stream.h"
+#include "runtime/memory.h"
+#include "runtime/stream.h"
 #include <cuda_profiler_api.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* The functions of the driver that programs fetch through the runtime: primary contexts and the thread's stack of them, tensor maps. */
-#include "driver.h"
-#include "state.h"
+#include "runtime/driver.h"
+#include "runtime/state.h"
 #include <string.h>
 
 /* Every driver call: under the lock, and its result is a number that the runtime's errors share. */

@@ -1,6 +1,6 @@
 /* What driver.c hands out that is not its own. */
-#ifndef SOFTGPU_DRIVER_H
-#define SOFTGPU_DRIVER_H
+#ifndef SOFTGPU_RUNTIME_DRIVER_H
+#define SOFTGPU_RUNTIME_DRIVER_H
 
 #include <cuda.h>
 

@@ -1,5 +1,5 @@
 /* Names and sentences of CUDA's errors, from the table in errors.def. */
-#include "state.h"
+#include "runtime/state.h"
 #include <string.h>
 
 static const struct {
@@ -7,7 +7,7 @@ static const struct {
     const char *name, *sentence;
 } errors[] = {
 #define ERROR(error, sentence) {error, #error, sentence},
-#include "errors.def"
+#include "runtime/errors.def"
 #undef ERROR
 };
 enum { ERRORS = sizeof errors / sizeof errors[0] };

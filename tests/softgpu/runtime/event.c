@@ -1,5 +1,5 @@
 /* Events: places in streams' queues that the host, other streams and the modelled clock can ask about. */
-#include "stream.h"
+#include "runtime/stream.h"
 #include <stdlib.h>
 
 enum { EVENT_MAGIC = 0x65766e74 };

@@ -1,6 +1,6 @@
 /* The container that nvcc writes (fatbinary's output, read off it with `nvcc --keep`): a header, then entries, each a
    header of its own and PTX text or a cubin, as it is or compressed. */
-#include "fatbinary.h"
+#include "runtime/fatbinary.h"
 #include <lz4.h>
 #include <stdio.h>
 #include <stdlib.h>

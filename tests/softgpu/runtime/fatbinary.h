@@ -1,6 +1,6 @@
 /* Reading what nvcc embeds: the fat binary's entries, and ptxas's figures in its cubins. Knows no engine. */
-#ifndef SOFTGPU_FATBINARY_H
-#define SOFTGPU_FATBINARY_H
+#ifndef SOFTGPU_RUNTIME_FATBINARY_H
+#define SOFTGPU_RUNTIME_FATBINARY_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* Faults on request and the count of calls that makes it possible to ask for each. SOFTGPU_FAULT is a list of
    kind:k[=error]; the k-th call of the kind fails, once. lost:k counts all kinds: from the k-th on, all calls fail. */
-#include "state.h"
+#include "runtime/state.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* Questions about kernels: attributes, names, parameters, occupancy. */
-#include "launch.h"
-#include "module.h"
+#include "runtime/launch.h"
+#include "runtime/module.h"
 #include <string.h>
 
 enum { PORTABLE_CLUSTER = 8, LARGEST_CLUSTER = 16, RESERVED_SHARED = 1024 };

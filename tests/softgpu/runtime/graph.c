@@ -1,5 +1,5 @@
 /* Graphs as the program builds them: nodes, edges, clones, user objects. */
-#include "graph.h"
+#include "runtime/graph.h"
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,10 +1,10 @@
 /* Graphs of tasks: nodes with dependencies, and the plans that executables run. A plan is an immutable snapshot, so
    that an update never changes a launch that is already queued. */
-#ifndef SOFTGPU_GRAPH_H
-#define SOFTGPU_GRAPH_H
+#ifndef SOFTGPU_RUNTIME_GRAPH_H
+#define SOFTGPU_RUNTIME_GRAPH_H
 
-#include "capture.h"
-#include "task.h"
+#include "runtime/capture.h"
+#include "runtime/task.h"
 
 typedef struct CUgraph_st graph;
 typedef struct CUgraphNode_st node;

@@ -1,7 +1,7 @@
 /* Executable graphs: plans, launches, updates. A launch is one task of its stream, whose nodes run in an order drawn
    from the seed among those that their edges allow. */
-#include "graph.h"
-#include "stream.h"
+#include "runtime/graph.h"
+#include "runtime/stream.h"
 #include <stdlib.h>
 
 enum { EXEC_MAGIC = 0x65786563 };

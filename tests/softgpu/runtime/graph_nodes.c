@@ -1,7 +1,7 @@
 /* The API's calls on single nodes: one to add, get, set and set-in-an-executable for each type, all alike. */
-#include "copy.h"
-#include "graph.h"
-#include "module.h"
+#include "runtime/copy.h"
+#include "runtime/graph.h"
+#include "runtime/module.h"
 #include <string.h>
 
 /* Where a task is to go: a new node, a node's new work, or a node's new work in one executable. */

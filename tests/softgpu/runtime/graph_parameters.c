@@ -1,9 +1,9 @@
 /* The API's parameter structs and the tasks that they describe, both ways. A TASK_EVENT_RECORD in a graph is external. */
-#include "copy.h"
-#include "graph.h"
-#include "launch.h"
-#include "memory.h"
-#include "stream.h"
+#include "runtime/copy.h"
+#include "runtime/graph.h"
+#include "runtime/launch.h"
+#include "runtime/memory.h"
+#include "runtime/stream.h"
 
 cudaError_t task_of_kernel(const struct cudaKernelNodeParams *p, const task *attributes, task **made) {
     if (!p || p->extra) return p ? softgpu_unsupported("kernel node parameters in `extra`") : cudaErrorInvalidValue;

@@ -1,6 +1,6 @@
 /* Launches: by configuration stack and stub, by symbol, cooperative, with attributes. */
-#include "launch.h"
-#include "stream.h"
+#include "runtime/launch.h"
+#include "runtime/stream.h"
 #include <string.h>
 
 static bool known_stub_attribute(cudaLaunchAttributeID id) { /* hints, and orderings that lateness does not weaken */

@@ -1,8 +1,8 @@
 /* Kernel launches: what every way to launch boils down to. */
-#ifndef SOFTGPU_LAUNCH_H
-#define SOFTGPU_LAUNCH_H
+#ifndef SOFTGPU_RUNTIME_LAUNCH_H
+#define SOFTGPU_RUNTIME_LAUNCH_H
 
-#include "task.h"
+#include "runtime/task.h"
 
 typedef struct launch_request {
     const void *function; /* stub or cudaKernel_t */

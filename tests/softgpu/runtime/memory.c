@@ -1,6 +1,6 @@
 /* Allocation calls: device, pitched, managed, pinned, registered; what a pointer is; how much memory there is. */
-#include "memory.h"
-#include "stream.h"
+#include "runtime/memory.h"
+#include "runtime/stream.h"
 #include <stdlib.h>
 
 enum { BUCKETS = 4096, PITCH_BYTES = 512 };

@@ -1,8 +1,8 @@
 /* Allocations as the API sees them: which call made them, for which device, from which pool. */
-#ifndef SOFTGPU_MEMORY_H
-#define SOFTGPU_MEMORY_H
+#ifndef SOFTGPU_RUNTIME_MEMORY_H
+#define SOFTGPU_RUNTIME_MEMORY_H
 
-#include "state.h"
+#include "runtime/state.h"
 
 typedef struct allocation {
     struct allocation *next; /* in its bucket */

@@ -1,8 +1,8 @@
 /* Registration by nvcc's start-up code, and modules read when they are first needed. A binary keeps one engine module
    for each PTX that some device picked. Nothing is unloaded before the report: it names kernels and source lines. */
-#include "module.h"
-#include "fatbinary.h"
-#include "stream.h"
+#include "runtime/module.h"
+#include "runtime/fatbinary.h"
+#include "runtime/stream.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

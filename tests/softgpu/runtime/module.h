@@ -1,8 +1,8 @@
 /* What a program registered at its start: fat binaries, kernels and variables, and their instances on a device. */
-#ifndef SOFTGPU_MODULE_H
-#define SOFTGPU_MODULE_H
+#ifndef SOFTGPU_RUNTIME_MODULE_H
+#define SOFTGPU_RUNTIME_MODULE_H
 
-#include "state.h"
+#include "runtime/state.h"
 
 typedef struct CUkern_st function; /* cudaKernel_t points to it */
 typedef struct binary binary;

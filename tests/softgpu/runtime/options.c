@@ -1,5 +1,5 @@
 /* SOFTGPU_… environment variables: which virtual devices there are and how the engine runs. README.md lists them. */
-#include "state.h"
+#include "runtime/state.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* The entry points of programs compiled with --default-stream per-thread: _ptsz (a stream argument, whose 0 means the
    thread's own default stream) and _ptds (no stream argument). Each is its plain namesake under that reading of 0. */
-#include "state.h"
+#include "runtime/state.h"
 
 static cudaError_t leave(bool before, cudaError_t status) {
     this_thread()->default_is_per_thread = before;
@@ -19,4 +19,4 @@ static bool enter(void) {
         bool before = enter();                                                                                         \
         return leave(before, name arguments);                                                                          \
     }
-#include "per_thread.def"
+#include "runtime/per_thread.def"

@@ -1,8 +1,8 @@
 /* Stream-ordered allocation. An allocation has its memory at once; a free runs in stream order, so that work which
    still uses the memory in another stream is seen to use it after. Pools count, and keep nothing back. */
-#include "graph.h"
-#include "memory.h"
-#include "stream.h"
+#include "runtime/graph.h"
+#include "runtime/memory.h"
+#include "runtime/stream.h"
 #include <stdlib.h>
 
 enum { POOL_MAGIC = 0x706f6f6c, REUSE_FLAGS = 3 };

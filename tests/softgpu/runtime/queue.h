@@ -1,9 +1,9 @@
 /* What libcudart.so.13 of the software device offers to its sister libraries (libcublas.so.13) beside CUDA's own API
    and the engine's sg_… door, both of which it exports too: work in stream order, faults on request, loud refusals. */
-#ifndef SOFTGPU_QUEUE_H
-#define SOFTGPU_QUEUE_H
+#ifndef SOFTGPU_RUNTIME_QUEUE_H
+#define SOFTGPU_RUNTIME_QUEUE_H
 
-#include "../engine/engine.h"
+#include "engine/engine.h"
 #include <driver_types.h>
 
 /* Runs once the stream reaches it, perhaps long after the call that queued it, on whichever host thread synchronises;

@@ -1,6 +1,6 @@
 /* Which task runs when. Nothing runs before some host thread waits; then the tasks that the wait depends on run, and
    only those, one at a time on a device lock of their own, picked at random among those that are ready. */
-#include "stream.h"
+#include "runtime/stream.h"
 #include <stdlib.h>
 
 static bool device_busy, host_functions_skipped;

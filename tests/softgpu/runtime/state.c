@@ -1,7 +1,7 @@
 /* The runtime's life: reads the options when the library is loaded, creates devices at first use, drains their work
    and writes the report when the process ends. Error state: the thread's last error, the device's sticky one. */
-#include "memory.h"
-#include "stream.h"
+#include "runtime/memory.h"
+#include "runtime/stream.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

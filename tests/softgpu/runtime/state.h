@@ -1,9 +1,9 @@
 /* What every part of the runtime shares: the virtual devices with their CUDA state, the calling thread's state, the
    lock, and how an API call begins and ends. One lock guards everything; it is released while device work runs. */
-#ifndef SOFTGPU_STATE_H
-#define SOFTGPU_STATE_H
+#ifndef SOFTGPU_RUNTIME_STATE_H
+#define SOFTGPU_RUNTIME_STATE_H
 
-#include "queue.h"
+#include "runtime/queue.h"
 #include <cuda_runtime_api.h>
 #include <pthread.h>
 

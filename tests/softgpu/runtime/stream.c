@@ -1,5 +1,5 @@
 /* The streams of the API: creation, default streams, handles, waits, queries, host functions. */
-#include "stream.h"
+#include "runtime/stream.h"
 #include <stdlib.h>
 #include <string.h>
 

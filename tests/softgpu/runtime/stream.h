@@ -1,10 +1,10 @@
 /* Streams hold queues of tasks that run as late as the program's synchronisation allows; events are places in those
    queues. A wait runs what it needs and nothing else, in an order drawn from the seed where streams are independent. */
-#ifndef SOFTGPU_STREAM_H
-#define SOFTGPU_STREAM_H
+#ifndef SOFTGPU_RUNTIME_STREAM_H
+#define SOFTGPU_RUNTIME_STREAM_H
 
-#include "capture.h"
-#include "task.h"
+#include "runtime/capture.h"
+#include "runtime/task.h"
 
 typedef struct place { /* complete when the stream has finished its number-th entry */
     stream *stream;

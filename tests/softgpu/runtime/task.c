@@ -1,8 +1,8 @@
 /* Life and execution of tasks. Durations are a model for event timing, stated in README.md: 2 µs a task, kernels as
    the engine models them, copies at the rate of the link they cross. */
-#include "graph.h"
-#include "memory.h"
-#include "stream.h"
+#include "runtime/graph.h"
+#include "runtime/memory.h"
+#include "runtime/stream.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,9 +1,9 @@
 /* A task: one piece of work for a device or for the host, complete in itself and immutable, so that a stream's queue,
    a graph, its clones and its executables can all share it. */
-#ifndef SOFTGPU_TASK_H
-#define SOFTGPU_TASK_H
+#ifndef SOFTGPU_RUNTIME_TASK_H
+#define SOFTGPU_RUNTIME_TASK_H
 
-#include "module.h"
+#include "runtime/module.h"
 
 typedef struct graph_plan graph_plan;
 

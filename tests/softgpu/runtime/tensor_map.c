@@ -1,7 +1,7 @@
 /* cuTensorMapEncodeTiled, which writes tensor maps as the engine's tensor copies read them. */
-#include "../engine/tensor_map.h"
-#include "driver.h"
-#include "queue.h"
+#include "engine/tensor_map.h"
+#include "runtime/driver.h"
+#include "runtime/queue.h"
 #include <cuda.h>
 #include <stdio.h>
 #include <string.h>

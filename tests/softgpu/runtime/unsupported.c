@@ -1,5 +1,5 @@
 /* The part of the API that the software device lacks: every symbol exists, so that programs load, and fails loudly. */
-#include "queue.h"
+#include "runtime/queue.h"
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,4 +23,4 @@ cudaError_t softgpu_unsupported(const char *function) {
 #define UNSUPPORTED(name)                                                                                              \
     cudaError_t name(void);                                                                                            \
     cudaError_t name(void) { return softgpu_unsupported(#name); }
-#include "unsupported.def"
+#include "runtime/unsupported.def"

@@ -1,0 +1,66 @@
+/* The public structs as callers of any release pass them: sizes, reserved fields, and how they are read and
+   written. The rule is attend.h's; this is the one place that applies it. */
+#ifndef ATTEND_CORE_STRUCT_H
+#define ATTEND_CORE_STRUCT_H
+
+#include "core/status.h"
+
+/* Every public struct and the bytes that it had in the first release with the rule. SIZED ones are passed
+   with their size, RESERVING ones too, and have a field `reserved` that callers must leave zero; FROZEN ones
+   lie inside others or in callers' arrays. */
+#define ATTEND_STRUCTS(SIZED, RESERVING, FROZEN) \
+    RESERVING(attend_problem, 304)               \
+    RESERVING(attend_context_options, 32)        \
+    RESERVING(attend_compare_options, 24)        \
+    RESERVING(attend_plan_options, 8)            \
+    RESERVING(attend_rotary_args, 760)           \
+    SIZED(attend_attention_args, 1320)           \
+    SIZED(attend_layer_args, 1640)               \
+    SIZED(attend_layer_weights, 1040)            \
+    SIZED(attend_inspection, 624)                \
+    SIZED(attend_lists, 40)                      \
+    SIZED(attend_run, 24)                        \
+    SIZED(attend_plan_memory, 24)                \
+    SIZED(attend_explanation, 376)               \
+    SIZED(attend_kernel_choice, 184)             \
+    SIZED(attend_kernel_info, 64)                \
+    SIZED(attend_kernel_resources, 32)           \
+    SIZED(attend_layer_comparison, 320)          \
+    SIZED(attend_rotary_comparison, 104)         \
+    FROZEN(attend_comparison, 200)               \
+    FROZEN(attend_tensor, 80)                    \
+    FROZEN(attend_element, 56)                   \
+    FROZEN(attend_key_window, 24)                \
+    FROZEN(attend_projection_work, 56)
+
+typedef struct attend_struct {
+    const char *name;
+    size_t bytes, first;                /* of this release and of the first */
+    size_t reserved_at, reserved_bytes; /* what callers must leave zero */
+} attend_struct;
+
+#define ATTEND_STRUCT_NUMBER(type, first) ATTEND_STRUCT_##type,
+enum { ATTEND_STRUCTS(ATTEND_STRUCT_NUMBER, ATTEND_STRUCT_NUMBER, ATTEND_STRUCT_NUMBER) ATTEND_STRUCT_COUNT };
+
+extern const attend_struct attend_structs[ATTEND_STRUCT_COUNT];
+
+/* ATTEND_STRUCT(attend_problem) */
+#define ATTEND_STRUCT(type) (&attend_structs[ATTEND_STRUCT_##type])
+
+/* Fails unless an argument called `name` is there and may have `bytes` bytes. */
+attend_status attend_struct_check(const attend_struct *type, const char *name, const void *given,
+                                  size_t bytes);
+
+/* Copies a caller's struct into ours. What an older caller does not know becomes zero; what a newer one knows
+ * beyond us must be zero. */
+attend_status attend_struct_read(const attend_struct *type, const char *name, void *to, const void *from,
+                                 size_t from_bytes);
+
+/* Writes a result to a caller's struct that was checked: as much as it holds, and zeros behind what we know.
+ */
+void attend_struct_write(const attend_struct *type, void *to, size_t to_bytes, const void *from);
+
+/* Fails where one of these reserved bytes of `name` is not zero. */
+attend_status attend_reserved_check(const char *name, const void *reserved, size_t bytes);
+
+#endif
