@@ -1,13 +1,15 @@
-// Absolute positions: y = x + table[position], or the sines and cosines of position·frequency, the angle as a fraction of a turn from double.
-// A block takes a token; a warp's lanes make 32 sinusoids at a time and exchange them, so that neighbours in memory are neighbours in the
-// warp in either order of sines and cosines.
+// Absolute positions: y = x + table[position], or the sines and cosines of position·frequency, the angle as a
+// fraction of a turn from double. A block takes a token; a warp's lanes make 32 sinusoids at a time and
+// exchange them, so that neighbours in memory are neighbours in the warp in either order of sines and
+// cosines.
 #include "position_kernels.h"
 
 #include <climits>
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
-namespace {
+namespace
+{
 
 constexpr int lanes = 32, warps = 8;
 
@@ -30,7 +32,10 @@ struct wave {
     }
 };
 
-template <typename T> __device__ void add(T *y, const T *x, int64_t c, float value) { y[c] = static_cast<T>(static_cast<float>(x[c]) + value); }
+template <typename T> __device__ void add(T *y, const T *x, int64_t c, float value)
+{
+    y[c] = static_cast<T>(static_cast<float>(x[c]) + value);
+}
 
 template <typename T> __device__ void add_waves(const position_args &a, T *y, const T *x, int64_t position)
 {
@@ -57,12 +62,15 @@ template <typename T> __device__ void add_row(const position_args &a, T *y, cons
 {
     const bool there = position >= 0 && position < a.table_rows;
     const T *row = static_cast<const T *>(a.table) + (there ? position * a.table_step : 0);
-    for (int64_t c = threadIdx.x; c < a.hidden; c += lanes * warps) add(y, x, c, there ? static_cast<float>(row[c]) : NAN);
+    for (int64_t c = threadIdx.x; c < a.hidden; c += lanes * warps)
+        add(y, x, c, there ? static_cast<float>(row[c]) : NAN);
 }
 
-template <typename T> __global__ void __launch_bounds__(lanes *warps) add_positions(const __grid_constant__ position_args a)
+template <typename T>
+__global__ void __launch_bounds__(lanes *warps) add_positions(const __grid_constant__ position_args a)
 {
-    const int64_t b = blockIdx.x / a.rows, row = blockIdx.x % a.rows, position = attend_place(&a.places, b, row);
+    const int64_t b = blockIdx.x / a.rows, row = blockIdx.x % a.rows,
+                  position = attend_place(&a.places, b, row);
     const T *x = static_cast<const T *>(a.x) + b * a.x_batch + row * a.x_row;
     T *y = static_cast<T *>(a.y) + b * a.y_batch + row * a.y_row;
     if (a.kind == ATTEND_ABSOLUTE_LEARNED)
@@ -80,8 +88,9 @@ const void *kernel_of(attend_dtype dtype)
 
 } // namespace
 
-cudaError_t attend_add_positions(const attend_problem *problem, const attend_places *places, const double *waves, const attend_tensor *table,
-                                 const attend_tensor *x, const attend_tensor *y, cudaStream_t stream)
+cudaError_t attend_add_positions(const attend_problem *problem, const attend_places *places,
+                                 const double *waves, const attend_tensor *table, const attend_tensor *x,
+                                 const attend_tensor *y, cudaStream_t stream)
 {
     const int64_t tokens = x->shape[0] * x->shape[1];
     position_args a = {};
@@ -93,5 +102,6 @@ cudaError_t attend_add_positions(const attend_problem *problem, const attend_pla
     if (tokens > INT_MAX) return cudaErrorInvalidConfiguration;
     if (tokens == 0) return cudaSuccess;
     void *parameters[] = {&a};
-    return cudaLaunchKernel(kernel_of(x->dtype), static_cast<unsigned>(tokens), lanes * warps, parameters, 0, stream);
+    return cudaLaunchKernel(kernel_of(x->dtype), static_cast<unsigned>(tokens), lanes * warps, parameters, 0,
+                            stream);
 }

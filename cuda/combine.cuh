@@ -1,6 +1,7 @@
-// The merge of rows whose keys were split (flash_mma.cuh): one partial result for each chunk of attend_chunk_keys keys that the row
-// sees some of, merged in the order of the keys, so that no card, batch or schedule changes a bit. Chunks are as many as the plan's
-// longest keys have; past an entry's own length, and outside of windows, none is written or read.
+// The merge of rows whose keys were split (flash_mma.cuh): one partial result for each chunk of
+// attend_chunk_keys keys that the row sees some of, merged in the order of the keys, so that no card, batch
+// or schedule changes a bit. Chunks are as many as the plan's longest keys have; past an entry's own length,
+// and outside of windows, none is written or read.
 #pragma once
 
 #include "kernels.h"
@@ -10,8 +11,8 @@
 namespace attend
 {
 
-// Rows are counted as (batch, KV head, query, head of the group); each has `chunks` outputs, and after all of these as many
-// states.
+// Rows are counted as (batch, KV head, query, head of the group); each has `chunks` outputs, and after all of
+// these as many states.
 struct partial_rows {
     int64_t dims, chunks, partials; // partials: of all rows
 
@@ -19,7 +20,10 @@ struct partial_rows {
         : dims(p.head_dim_v), chunks(chunks_), partials(p.batch * p.num_heads * p.seqlen_q * chunks_)
     {
     }
-    __host__ __device__ int64_t output(int64_t row, int64_t chunk) const { return (row * chunks + chunk) * dims; }
+    __host__ __device__ int64_t output(int64_t row, int64_t chunk) const
+    {
+        return (row * chunks + chunk) * dims;
+    }
     __host__ __device__ int64_t state(int64_t row, int64_t chunk) const
     {
         return (partials * dims + 1) / 2 * 2 + (row * chunks + chunk) * 2;
@@ -39,22 +43,26 @@ template <typename T> __device__ void combine(const attend_kernel_args &args)
     const attend_sequence sequence = attend_sequence_of(&p, &args.lists, batch);
     const bool padding = query >= sequence.seqlen_q; // it has an LSE of -inf
     const key_interval seen = padding ? key_interval() : visible_keys(p, sequence, query);
-    const int begin = seen.begin / attend_chunk_keys, end = seen.begin < seen.end ? (seen.end - 1) / attend_chunk_keys + 1 : begin;
+    const int begin = seen.begin / attend_chunk_keys,
+              end = seen.begin < seen.end ? (seen.end - 1) / attend_chunk_keys + 1 : begin;
 
     base2_row all;
     for (int chunk = begin; chunk < end; chunk++) all.reference = fmaxf(all.reference, states[chunk].x);
     for (int chunk = begin; chunk < end; chunk++) all.merge(states[chunk].x, states[chunk].y);
     float normaliser, lse;
     all.finish(p.sinks && !padding ? attend_head_sink(&args.terms, head) : -INFINITY, normaliser, lse);
-    T *const out = static_cast<T *>(args.out.data) + batch * args.out.batch + query * args.out.seqlen + head * args.out.head;
+    T *const out = static_cast<T *>(args.out.data) + batch * args.out.batch + query * args.out.seqlen +
+                   head * args.out.head;
     for (int64_t column = threadIdx.x; column < rows.dims; column += blockDim.x) {
         float o = 0;
         for (int chunk = begin; chunk < end; chunk++)
-            o = fmaf(args.partials[rows.output(row, chunk) + column], ex2(states[chunk].x - all.reference), o);
+            o = fmaf(args.partials[rows.output(row, chunk) + column], ex2(states[chunk].x - all.reference),
+                     o);
         out[column] = static_cast<T>(o * normaliser);
     }
     if (args.lse.data && threadIdx.x == 0)
-        static_cast<float *>(args.lse.data)[batch * args.lse.batch + head * args.lse.head + query * args.lse.seqlen] = lse;
+        static_cast<float *>(
+            args.lse.data)[batch * args.lse.batch + head * args.lse.head + query * args.lse.seqlen] = lse;
 }
 
 } // namespace attend

@@ -1,6 +1,7 @@
-// Keys that are hidden one by one, and scores that are more than scale·q·k: host/shared/score.h, for all columns of a lane at once. What
-// a row sees of a tile is a bit a column, known before S is, so that neither needs registers while the other has them; terms are
-// added to S where it is, a feature after the other, so that a score costs what its features do.
+// Keys that are hidden one by one, and scores that are more than scale·q·k: host/shared/score.h, for all
+// columns of a lane at once. What a row sees of a tile is a bit a column, known before S is, so that neither
+// needs registers while the other has them; terms are added to S where it is, a feature after the other, so
+// that a score costs what its features do.
 #pragma once
 
 #include "mma_block.cuh"
@@ -8,7 +9,8 @@
 namespace attend
 {
 
-// Column c of a lane's row i, c counting the lane's columns, is element (i / 2, c / 2, 2·(i % 2) + c % 2) of S.
+// Column c of a lane's row i, c counting the lane's columns, is element (i / 2, c / 2, 2·(i % 2) + c % 2) of
+// S.
 template <typename tile> constexpr int lane_columns = 4 * tile::key_steps;
 template <typename tile> __device__ int element_column(int c) { return lane_column(c / 2, c % 2); }
 
@@ -23,15 +25,16 @@ template <typename tile> __device__ int columns_before(int end)
 template <typename tile> __device__ uint32_t columns_between(int begin, int end)
 {
     static_assert(lane_columns<tile> <= 16, "a row's bits are half a register");
-    const uint32_t before = (1u << columns_before<tile>(begin)) - 1, past = (1u << columns_before<tile>(end)) - 1;
+    const uint32_t before = (1u << columns_before<tile>(begin)) - 1,
+                   past = (1u << columns_before<tile>(end)) - 1;
     return past & ~before;
 }
 
-// Which of these columns segments, blocks, prefix and mask do not hide from a row: attend_element_visible, with all that is the
-// row's looked up once, and loads that do not wait for each other.
+// Which of these columns segments, blocks, prefix and mask do not hide from a row: attend_element_visible,
+// with all that is the row's looked up once, and loads that do not wait for each other.
 template <typename tile>
-__device__ uint32_t shown_columns(uint32_t columns, const attend_kernel_args &args, const mma_block<tile> &block, int row,
-                                  int key)
+__device__ uint32_t shown_columns(uint32_t columns, const attend_kernel_args &args,
+                                  const mma_block<tile> &block, int row, int key)
 {
     const attend_problem &p = args.problem;
     const attend_terms &t = args.terms;
@@ -40,16 +43,18 @@ __device__ uint32_t shown_columns(uint32_t columns, const attend_kernel_args &ar
     const attend_head head = block.head_of(args, row);
     if (attend_has_gap(&p)) {
         const int64_t prefix_end = min(s.start + p.prefix, s.seqlen_k);
-        columns &= ~columns_between<tile>(static_cast<int>(prefix_end) - key,
-                                          static_cast<int>(max(prefix_end, attend_local_begin(&p, &s, query))) - key);
+        columns &= ~columns_between<tile>(
+            static_cast<int>(prefix_end) - key,
+            static_cast<int>(max(prefix_end, attend_local_begin(&p, &s, query))) - key);
     }
     if (p.segments) {
         const int32_t mine = attend_segment(&t.segments_q, &s, (s.first_q + query) * t.segments_q.query);
-        const int32_t *const ids =
-            static_cast<const int32_t *>(t.segments_k.data) + s.batch * t.segments_k.batch + (s.first_k + key) * t.segments_k.key;
+        const int32_t *const ids = static_cast<const int32_t *>(t.segments_k.data) +
+                                   s.batch * t.segments_k.batch + (s.first_k + key) * t.segments_k.key;
 #pragma unroll
         for (int c = 0; c < lane_columns<tile>; c++)
-            if (columns >> c & 1 && ids[element_column<tile>(c) * t.segments_k.key] != mine) columns &= ~(1u << c);
+            if (columns >> c & 1 && ids[element_column<tile>(c) * t.segments_k.key] != mine)
+                columns &= ~(1u << c);
     }
     if (p.block_q > 0) {
         const int64_t block_q = query / p.block_q;
@@ -74,10 +79,11 @@ __device__ uint32_t shown_columns(uint32_t columns, const attend_kernel_args &ar
     return columns;
 }
 
-// Which of a lane's columns each of its rows sees, a bit each: rows 2i and 2i + 1 have the halves of visible[i].
+// Which of a lane's columns each of its rows sees, a bit each: rows 2i and 2i + 1 have the halves of
+// visible[i].
 template <typename tile>
-__device__ void visible_columns(uint32_t (&visible)[tile::m], const attend_kernel_args &args, const mma_block<tile> &block,
-                                int key)
+__device__ void visible_columns(uint32_t (&visible)[tile::m], const attend_kernel_args &args,
+                                const mma_block<tile> &block, int key)
 {
 #pragma unroll
     for (int i = 0; i < tile::m; i++) visible[i] = 0;
@@ -93,8 +99,10 @@ __device__ void visible_columns(uint32_t (&visible)[tile::m], const attend_kerne
 }
 __device__ inline bool sees_column(uint32_t visible, int i, int c) { return visible >> (i % 2 * 16 + c) & 1; }
 
-// Whether none of the warp's rows sees a key of the tile, as far as segments, blocks and prefix tell. A lane looks at a row.
-template <typename tile> __device__ bool tile_hidden(const attend_kernel_args &args, const mma_block<tile> &block, int key)
+// Whether none of the warp's rows sees a key of the tile, as far as segments, blocks and prefix tell. A lane
+// looks at a row.
+template <typename tile>
+__device__ bool tile_hidden(const attend_kernel_args &args, const mma_block<tile> &block, int key)
 {
     const int lane = threadIdx.x % 32, row = warp_row<tile>() + lane;
     const int64_t keys = min(int64_t(tile::keys), block.sequence.seqlen_k - key);
@@ -121,7 +129,8 @@ struct row_terms {
 };
 template <typename tile> constexpr int term_bytes() { return tile::rows * sizeof(row_terms); }
 
-template <typename tile> __device__ row_terms terms_of(const attend_kernel_args &args, const mma_block<tile> &block, int row)
+template <typename tile>
+__device__ row_terms terms_of(const attend_kernel_args &args, const mma_block<tile> &block, int row)
 {
     if (row >= block.rows.valid) return {0, 0, 0, 0, 0};
     const attend_head head = block.head_of(args, row);
@@ -151,7 +160,8 @@ __device__ inline float to_float(__half x) { return __half2float(x); }
 __device__ inline float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
 
 template <typename tile, typename B>
-__device__ void add_bias(typename tile::scores &s, int i, const attend_plane &bias, int64_t row, int key, uint32_t visible)
+__device__ void add_bias(typename tile::scores &s, int i, const attend_plane &bias, int64_t row, int key,
+                         uint32_t visible)
 {
     const B *const of_row = static_cast<const B *>(bias.data) + row + (key + lane_column(0, 0)) * bias.key;
     each_score<tile>(s, i, [&](float &score, int c) {
@@ -161,11 +171,11 @@ __device__ void add_bias(typename tile::scores &s, int i, const attend_plane &bi
     });
 }
 
-// S from scale·q·k to all that attend_visible_score says, for the keys that a row sees. A row after the other: registers are
-// dear.
+// S from scale·q·k to all that attend_visible_score says, for the keys that a row sees. A row after the
+// other: registers are dear.
 template <typename tile>
-__device__ void add_terms(typename tile::scores &s, const attend_kernel_args &args, const row_terms *terms, int key,
-                          const uint32_t (&visible)[tile::m])
+__device__ void add_terms(typename tile::scores &s, const attend_kernel_args &args, const row_terms *terms,
+                          int key, const uint32_t (&visible)[tile::m])
 {
     const attend_problem &p = args.problem;
     const attend_terms &t = args.terms;
@@ -181,17 +191,21 @@ __device__ void add_terms(typename tile::scores &s, const attend_kernel_args &ar
         if (p.alibi) {
             const float slope = row.slope, from = static_cast<float>(key + lane_column(0, 0) - row.position);
             if (p.alibi == ATTEND_ALIBI_CAUSAL)
-                each_score<tile>(s, i, [&](float &score, int c) { score += slope * (from + (c / 2 * 8 + c % 2)); });
+                each_score<tile>(s, i,
+                                 [&](float &score, int c) { score += slope * (from + (c / 2 * 8 + c % 2)); });
             else
-                each_score<tile>(s, i, [&](float &score, int c) { score -= slope * fabsf(from + (c / 2 * 8 + c % 2)); });
+                each_score<tile>(
+                    s, i, [&](float &score, int c) { score -= slope * fabsf(from + (c / 2 * 8 + c % 2)); });
         }
         if (p.relative_buckets > 0) {
             const int limit = static_cast<int>(p.relative_max_distance);
-            const int from = static_cast<int>(attend_clamp(key - row.position, -limit - tile::keys, limit)) + lane_column(0, 0);
+            const int from = static_cast<int>(attend_clamp(key - row.position, -limit - tile::keys, limit)) +
+                             lane_column(0, 0);
             const int32_t *const buckets = t.relative_buckets + limit;
             const float *const table = static_cast<const float *>(t.relative_table.data) + row.relative;
             each_score<tile>(s, i, [&](float &score, int c) {
-                score += table[buckets[max(-limit, min(from + (c / 2 * 8 + c % 2), limit))] * t.relative_table.key];
+                score += table[buckets[max(-limit, min(from + (c / 2 * 8 + c % 2), limit))] *
+                               t.relative_table.key];
             });
         }
         if (p.bias_axes) {

@@ -1,11 +1,14 @@
-// Attention on the CUDA cores in fp32, for tensors of any dtype and alignment: FlashAttention's algorithm (arXiv:2307.08691).
-// For a tile of queries Q and, one after the other, the tiles K, V of keys:
-//     S = Q·Kᵀ;  m' = max(m, rowmax S);  P = 2^(c·(S - m'));  l = l·2^(c·(m - m')) + rowsum P;  O = O·2^(c·(m - m')) + P·V
-// and in the end out = O / l, lse = ln 2·c·m + ln l, where c = scale·log2 e. No score leaves the multiprocessor.
+// Attention on the CUDA cores in fp32, for tensors of any dtype and alignment: FlashAttention's algorithm
+// (arXiv:2307.08691). For a tile of queries Q and, one after the other, the tiles K, V of keys:
+//     S = Q·Kᵀ;  m' = max(m, rowmax S);  P = 2^(c·(S - m'));
+//     l = l·2^(c·(m - m')) + rowsum P;  O = O·2^(c·(m - m')) + P·V
+// and in the end out = O / l, lse = ln 2·c·m + ln l, where c = scale·log2 e. No score leaves the
+// multiprocessor.
 //
-// A block has 16 threads across and tile_q/4 down; thread (x, y) owns the rows 4y..4y+3, of S the columns x + 16j, of O
-// the columns 2x + 32j. Q, K, V and P lie in shared memory as fp32, rows of Q, K and P four floats apart from a multiple of 32
-// banks, so that every access is free of conflicts. K of the next tile is fetched during P·V, V during Q·Kᵀ.
+// A block has 16 threads across and tile_q/4 down; thread (x, y) owns the rows 4y..4y+3, of S the columns x +
+// 16j, of O the columns 2x + 32j. Q, K, V and P lie in shared memory as fp32, rows of Q, K and P four floats
+// apart from a multiple of 32 banks, so that every access is free of conflicts. K of the next tile is fetched
+// during P·V, V during Q·Kᵀ.
 #include "kernels.h"
 #include "core/feature_set.h"
 #include "order.cuh"
@@ -16,19 +19,23 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
-namespace attend {
-namespace {
+namespace attend
+{
+namespace
+{
 
 constexpr int across = 16, rows = 4; // threads across a tile; rows of a thread
 constexpr uint64_t features = ATTEND_FEATURES_INTERVAL | ATTEND_FEATURES_ELEMENT | ATTEND_FEATURES_HEAD;
-constexpr int summand = 16;          // dims of a dot product that are summed before they join the total
+constexpr int summand = 16; // dims of a dot product that are summed before they join the total
 
 template <int dim> struct fma_tile {
     static constexpr int q = dim <= 128 ? 64 : 32, k = dim <= 96 ? 64 : dim <= 192 ? 32 : 16;
     static constexpr int threads = q / rows * across;
     static constexpr int pitch = dim + 4, pitch_p = k + 4, pitch_v = dim;
-    static constexpr int floats_q = q * pitch, floats_k = k * pitch, floats_v = k * pitch_v, floats_p = q * pitch_p;
-    static constexpr int floats = floats_q + floats_k + floats_v + floats_p, shared_bytes = floats * 4 + sizeof(tile_search);
+    static constexpr int floats_q = q * pitch, floats_k = k * pitch, floats_v = k * pitch_v,
+                         floats_p = q * pitch_p;
+    static constexpr int floats = floats_q + floats_k + floats_v + floats_p,
+                         shared_bytes = floats * 4 + sizeof(tile_search);
     static_assert(floats % 4 == 0, "what lies behind is aligned");
     static_assert(dim % 32 == 0 && k % across == 0);
     static_assert(shared_bytes <= 99 * 1024, "the least that a card since Ampere gives a block");
@@ -36,7 +43,8 @@ template <int dim> struct fma_tile {
 
 // Copies rows [0, valid) of a tile into shared memory as fp32; zeros beyond, and from column dim_used on.
 template <typename T, int tile_rows, int dim, int pitch, int threads>
-__device__ void load_tile(float *tile, const T *from, int64_t stride, int64_t valid, int dim_used, bool aligned)
+__device__ void load_tile(float *tile, const T *from, int64_t stride, int64_t valid, int dim_used,
+                          bool aligned)
 {
     for (int chunk = threadIdx.x; chunk < tile_rows * (dim / 4); chunk += threads) {
         int row = chunk / (dim / 4), column = chunk % (dim / 4) * 4;
@@ -55,7 +63,8 @@ __device__ void load_tile(float *tile, const T *from, int64_t stride, int64_t va
     cp_async_commit();
 }
 
-// A negative scale turns Q's signs, so that everything after works with |scale|. Each thread turns what it copied.
+// A negative scale turns Q's signs, so that everything after works with |scale|. Each thread turns what it
+// copied.
 template <int tile_rows, int dim, int pitch, int threads> __device__ void negate_tile(float *tile)
 {
     cp_async_wait<0>();
@@ -79,8 +88,10 @@ __device__ inline float row_max(float x)
     return x;
 }
 
-// S += Q·Kᵀ over `summand` dims, which are summed apart first: that keeps the rounding errors of long dot products small.
-template <typename tile, int keys> __device__ void score(float (&s)[rows][keys], const float *q, const float *k)
+// S += Q·Kᵀ over `summand` dims, which are summed apart first: that keeps the rounding errors of long dot
+// products small.
+template <typename tile, int keys>
+__device__ void score(float (&s)[rows][keys], const float *q, const float *k)
 {
     float part[rows][keys] = {};
 #pragma unroll
@@ -89,7 +100,8 @@ template <typename tile, int keys> __device__ void score(float (&s)[rows][keys],
 #pragma unroll
         for (int i = 0; i < rows; i++) a[i] = *reinterpret_cast<const float4 *>(q + i * tile::pitch + c);
 #pragma unroll
-        for (int j = 0; j < keys; j++) b[j] = *reinterpret_cast<const float4 *>(k + across * j * tile::pitch + c);
+        for (int j = 0; j < keys; j++)
+            b[j] = *reinterpret_cast<const float4 *>(k + across * j * tile::pitch + c);
 #pragma unroll
         for (int i = 0; i < rows; i++)
 #pragma unroll
@@ -105,17 +117,19 @@ template <typename tile, int keys> __device__ void score(float (&s)[rows][keys],
 constexpr float hidden = -0.0f;
 __device__ inline bool is_hidden(float weight) { return __float_as_uint(weight) == 0x80000000u; }
 
-// O += P·V and l += rowsum P, both key by key, so that their rounding errors are alike and divide out. In a tile on the border, a
-// row leaves out the keys that it does not see, whatever their values are.
+// O += P·V and l += rowsum P, both key by key, so that their rounding errors are alike and divide out. In a
+// tile on the border, a row leaves out the keys that it does not see, whatever their values are.
 template <typename tile, int columns, bool border>
-__device__ void aggregate(float2 (&o)[rows][columns], softmax_row (&state)[rows], const float *p, const float *v)
+__device__ void aggregate(float2 (&o)[rows][columns], softmax_row (&state)[rows], const float *p,
+                          const float *v)
 {
 #pragma unroll 2
     for (int key = 0; key < tile::k; key += 4) {
         float weight[rows][4];
 #pragma unroll
         for (int i = 0; i < rows; i++)
-            *reinterpret_cast<float4 *>(weight[i]) = *reinterpret_cast<const float4 *>(p + i * tile::pitch_p + key);
+            *reinterpret_cast<float4 *>(weight[i]) =
+                *reinterpret_cast<const float4 *>(p + i * tile::pitch_p + key);
 #pragma unroll
         for (int j = 0; j < 4; j++) {
 #pragma unroll
@@ -134,11 +148,12 @@ __device__ void aggregate(float2 (&o)[rows][columns], softmax_row (&state)[rows]
     }
 }
 
-// Scores that are more than scale·q·k: a thread's cells of S in shared memory, `rows` down from row0, keys `across` apart from `key` on, one
-// by one. A call, so that none of what it needs takes registers of problems without such terms.
+// Scores that are more than scale·q·k: a thread's cells of S in shared memory, `rows` down from row0, keys
+// `across` apart from `key` on, one by one. A call, so that none of what it needs takes registers of problems
+// without such terms.
 template <typename tile>
-__device__ __noinline__ void score_elements(const attend_kernel_args &args, block_place place, float *cells, int64_t row0, int64_t last,
-                                            int64_t key)
+__device__ __noinline__ void score_elements(const attend_kernel_args &args, block_place place, float *cells,
+                                            int64_t row0, int64_t last, int64_t key)
 {
     constexpr int keys = tile::k / across;
     const attend_problem &problem = args.problem;
@@ -172,9 +187,10 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     const block_place place = place_block(order, blockIdx.x);
     const attend_sequence sequence = attend_sequence_of(&problem, &args.lists, place.batch);
     const int64_t seqlen_q = sequence.seqlen_q, seqlen_k = sequence.seqlen_k;
-    const int64_t row0 = place.tile * tile::q, head_kv = place.head / (problem.num_heads / problem.num_kv_heads);
-    const T *q = static_cast<const T *>(args.q.data) + sequence.batch * args.q.batch + place.head * args.q.head +
-                 (sequence.first_q + row0) * args.q.seqlen;
+    const int64_t row0 = place.tile * tile::q,
+                  head_kv = place.head / (problem.num_heads / problem.num_kv_heads);
+    const T *q = static_cast<const T *>(args.q.data) + sequence.batch * args.q.batch +
+                 place.head * args.q.head + (sequence.first_q + row0) * args.q.seqlen;
     const T *k = static_cast<const T *>(args.k.data) + sequence.batch * args.k.batch + head_kv * args.k.head +
                  sequence.first_k * args.k.seqlen;
     const T *v = static_cast<const T *>(args.v.data) + sequence.batch * args.v.batch + head_kv * args.v.head +
@@ -182,23 +198,27 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
 
     const int x = threadIdx.x % across, y = threadIdx.x / across * rows;
     // Scores enter the softmax as plain dot products, or as attend_element_score() made them.
-    const bool scored = attend_adds_terms(&problem), searches = attend_hides_tiles(&problem), elementwise = attend_is_elementwise(&problem);
+    const bool scored = attend_adds_terms(&problem), searches = attend_hides_tiles(&problem),
+               elementwise = attend_is_elementwise(&problem);
     const float head_scale = attend_head_scale(&problem, &args.terms, place.head);
     const float scale = scored ? log2e : fabsf(head_scale) * log2e;
-    // Both ends of what a row sees never decrease: the first row and the last tell what some and what all rows see. Tiles start at
-    // multiples of their size, so a row's sums are the same whatever rows are beside it.
+    // Both ends of what a row sees never decrease: the first row and the last tell what some and what all
+    // rows see. Tiles start at multiples of their size, so a row's sums are the same whatever rows are beside
+    // it.
     const int64_t last = min(row0 + tile::q, seqlen_q) - 1;
     tile_search &search = *reinterpret_cast<tile_search *>(reinterpret_cast<float *>(shared) + tile::floats);
     const tile_range &seen = search.run;
     if (threadIdx.x < 32) {
         tile_range all = {0, 0, 0, 0};
         if (last >= row0)
-            all = visible_tiles(visible_keys(problem, sequence, row0), visible_keys(problem, sequence, last), tile::k);
+            all = visible_tiles(visible_keys(problem, sequence, row0), visible_keys(problem, sequence, last),
+                                tile::k);
         if (scored || problem.mask_axes) all.full_begin = all.full_end = 0;
         if (searches && all.begin < all.end) {
             tile_search first;
             first.begin(all, sequence, place.batch, row0, last + 1, place.head, 1);
-            first.ids = problem.segments ? ids_of_rows(args.terms, sequence, row0, first.queries) : attend_no_ids();
+            first.ids =
+                problem.segments ? ids_of_rows(args.terms, sequence, row0, first.queries) : attend_no_ids();
             if (threadIdx.x == 0) search = first;
             __syncwarp();
             find_run<tile::k>(args, search, all.begin);
@@ -209,16 +229,18 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     __syncthreads();
 
     const auto load_k = [&](int64_t key) {
-        load_tile<T, tile::k, dim, tile::pitch, tile::threads>(k_tile, k + key * args.k.seqlen, args.k.seqlen, seqlen_k - key,
-                                                               static_cast<int>(problem.head_dim), args.aligned);
+        load_tile<T, tile::k, dim, tile::pitch, tile::threads>(
+            k_tile, k + key * args.k.seqlen, args.k.seqlen, seqlen_k - key,
+            static_cast<int>(problem.head_dim), args.aligned);
     };
     const auto load_v = [&](int64_t key) {
-        load_tile<T, tile::k, dim, tile::pitch_v, tile::threads>(v_tile, v + key * args.v.seqlen, args.v.seqlen, seqlen_k - key,
-                                                                 static_cast<int>(problem.head_dim_v), args.aligned);
+        load_tile<T, tile::k, dim, tile::pitch_v, tile::threads>(
+            v_tile, v + key * args.v.seqlen, args.v.seqlen, seqlen_k - key,
+            static_cast<int>(problem.head_dim_v), args.aligned);
     };
     if (seen.begin < seen.end) {
-        load_tile<T, tile::q, dim, tile::pitch, tile::threads>(q_tile, q, args.q.seqlen, seqlen_q - row0,
-                                                               static_cast<int>(problem.head_dim), args.aligned);
+        load_tile<T, tile::q, dim, tile::pitch, tile::threads>(
+            q_tile, q, args.q.seqlen, seqlen_q - row0, static_cast<int>(problem.head_dim), args.aligned);
         if (head_scale < 0 && !scored) negate_tile<tile::q, dim, tile::pitch, tile::threads>(q_tile);
         load_k(int64_t(seen.begin) * tile::k);
     }
@@ -237,7 +259,8 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
             for (int i = 0; i < rows; i++) {
                 const int64_t row = row0 + y + i;
                 first[i] = clamp_keys(attend_visible_begin(&problem, &sequence, row) - key, tile::k);
-                limit[i] = row > last ? 0 : clamp_keys(attend_visible_end(&problem, &sequence, row) - key, tile::k);
+                limit[i] =
+                    row > last ? 0 : clamp_keys(attend_visible_end(&problem, &sequence, row) - key, tile::k);
             }
         cp_async_wait<0>();
         __syncthreads(); // K is here, and nobody reads V or P any more
@@ -245,9 +268,11 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
         if (searches && run_ends && threadIdx.x < 32) find_run<tile::k>(args, search, t + 1);
 
         float s[rows][keys] = {};
-        for (int c = 0; c < dim; c += summand) score<tile>(s, q_tile + y * tile::pitch + c, k_tile + x * tile::pitch + c);
+        for (int c = 0; c < dim; c += summand)
+            score<tile>(s, q_tile + y * tile::pitch + c, k_tile + x * tile::pitch + c);
 
-        float *const own_p = p_tile + y * tile::pitch_p + x; // this thread's scores, later weights: rows down, keys 16 apart
+        // this thread's scores, later weights: rows down, keys 16 apart
+        float *const own_p = p_tile + y * tile::pitch_p + x;
         if (border && elementwise) {
 #pragma unroll
             for (int i = 0; i < rows; i++)
@@ -273,7 +298,8 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
             for (int c = 0; c < columns; c++) o[i][c].x *= shrink, o[i][c].y *= shrink;
 #pragma unroll
             for (int j = 0; j < keys; j++)
-                own_p[i * tile::pitch_p + across * j] = s[i][j] == -INFINITY ? hidden : state[i].weight(s[i][j], scale);
+                own_p[i * tile::pitch_p + across * j] =
+                    s[i][j] == -INFINITY ? hidden : state[i].weight(s[i][j], scale);
         }
         cp_async_wait<0>();
         __syncthreads(); // V and P are here, and nobody reads K any more
@@ -292,29 +318,36 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
         if (row > last) state[i].sum = 0; // rows past the length have scored zeros
         float normaliser = state[i].normaliser(), lse = state[i].lse(scale);
         if (problem.sinks && row <= last)
-            attend_softmax_finish(state[i].sum == 0 ? -INFINITY : state[i].max * double(scored ? 1 : fabsf(head_scale)), state[i].sum,
-                                  attend_head_sink(&args.terms, place.head), &normaliser, &lse);
+            attend_softmax_finish(state[i].sum == 0 ? -INFINITY
+                                                    : state[i].max * double(scored ? 1 : fabsf(head_scale)),
+                                  state[i].sum, attend_head_sink(&args.terms, place.head), &normaliser, &lse);
         const int64_t out_row = sequence.first_q + row;
-        T *out = static_cast<T *>(args.out.data) + sequence.batch * args.out.batch + out_row * args.out.seqlen + place.head * args.out.head;
+        T *out = static_cast<T *>(args.out.data) + sequence.batch * args.out.batch +
+                 out_row * args.out.seqlen + place.head * args.out.head;
 #pragma unroll
         for (int c = 0; c < columns; c++) {
             const int column = 2 * x + 32 * c;
-            if (column < problem.head_dim_v) out[column] = static_cast<T>(state[i].finish(o[i][c].x, normaliser));
-            if (column + 1 < problem.head_dim_v) out[column + 1] = static_cast<T>(state[i].finish(o[i][c].y, normaliser));
+            if (column < problem.head_dim_v)
+                out[column] = static_cast<T>(state[i].finish(o[i][c].x, normaliser));
+            if (column + 1 < problem.head_dim_v)
+                out[column + 1] = static_cast<T>(state[i].finish(o[i][c].y, normaliser));
         }
         if (args.lse.data && x == 0)
-            static_cast<float *>(
-                args.lse.data)[sequence.batch * args.lse.batch + place.head * args.lse.head + out_row * args.lse.seqlen] = lse;
+            static_cast<float *>(args.lse.data)[sequence.batch * args.lse.batch + place.head * args.lse.head +
+                                                out_row * args.lse.seqlen] = lse;
     }
 }
 
 template <typename T, int dim> cudaError_t prepare()
 {
-    return cudaFuncSetAttribute(reinterpret_cast<const void *>(&flash_fma<T, dim>), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                fma_tile<dim>::shared_bytes);
+    return cudaFuncSetAttribute(reinterpret_cast<const void *>(&flash_fma<T, dim>),
+                                cudaFuncAttributeMaxDynamicSharedMemorySize, fma_tile<dim>::shared_bytes);
 }
 
-template <int dim> int64_t query_tiles(const attend_problem &p) { return (p.seqlen_q + fma_tile<dim>::q - 1) / fma_tile<dim>::q; }
+template <int dim> int64_t query_tiles(const attend_problem &p)
+{
+    return (p.seqlen_q + fma_tile<dim>::q - 1) / fma_tile<dim>::q;
+}
 
 template <int dim> bool grid(const attend_problem *p, attend_kernel_grid *grid)
 {
@@ -332,25 +365,38 @@ template <typename T, int dim> cudaError_t launch(const attend_kernel_args *args
     const uint32_t blocks = blocks_to_launch(*args, order, &last);
     if (blocks == 0) return cudaSuccess;
     void *parameters[] = {const_cast<attend_kernel_args *>(args), &order};
-    return cudaLaunchKernel(reinterpret_cast<const void *>(&flash_fma<T, dim>), blocks, tile::threads, parameters,
-                            tile::shared_bytes, stream);
+    return cudaLaunchKernel(reinterpret_cast<const void *>(&flash_fma<T, dim>), blocks, tile::threads,
+                            parameters, tile::shared_bytes, stream);
 }
 
 template <typename T, int dim> constexpr attend_kernel_row row(const char *name, attend_dtype dtype)
 {
     using tile = fma_tile<dim>;
-    return {{name, ATTEND_CUDA, dtype, dim, dim, 80, tile::q, tile::k, tile::threads, tile::shared_bytes, features}, true, 0, nullptr, grid<dim>, prepare<T, dim>, launch<T, dim>};
+    return {{name, ATTEND_CUDA, dtype, dim, dim, 80, tile::q, tile::k, tile::threads, tile::shared_bytes,
+             features},
+            true,
+            0,
+            nullptr,
+            grid<dim>,
+            prepare<T, dim>,
+            launch<T, dim>};
 }
 
 } // namespace
 } // namespace attend
 
-// The 16-bit rows are there for tensors whose rows are not aligned, and round only where they store: two sizes will do.
+// The 16-bit rows are there for tensors whose rows are not aligned, and round only where they store: two
+// sizes will do.
 constexpr attend_kernel_row attend_flash_fma_rows[] = {
-    attend::row<float, 32>("flash_fma_f32_d32", ATTEND_F32),       attend::row<float, 64>("flash_fma_f32_d64", ATTEND_F32),
-    attend::row<float, 96>("flash_fma_f32_d96", ATTEND_F32),       attend::row<float, 128>("flash_fma_f32_d128", ATTEND_F32),
-    attend::row<float, 192>("flash_fma_f32_d192", ATTEND_F32),     attend::row<float, 256>("flash_fma_f32_d256", ATTEND_F32),
-    attend::row<__half, 128>("flash_fma_f16_d128", ATTEND_F16),    attend::row<__half, 256>("flash_fma_f16_d256", ATTEND_F16),
-    attend::row<__nv_bfloat16, 128>("flash_fma_bf16_d128", ATTEND_BF16), attend::row<__nv_bfloat16, 256>("flash_fma_bf16_d256", ATTEND_BF16),
+    attend::row<float, 32>("flash_fma_f32_d32", ATTEND_F32),
+    attend::row<float, 64>("flash_fma_f32_d64", ATTEND_F32),
+    attend::row<float, 96>("flash_fma_f32_d96", ATTEND_F32),
+    attend::row<float, 128>("flash_fma_f32_d128", ATTEND_F32),
+    attend::row<float, 192>("flash_fma_f32_d192", ATTEND_F32),
+    attend::row<float, 256>("flash_fma_f32_d256", ATTEND_F32),
+    attend::row<__half, 128>("flash_fma_f16_d128", ATTEND_F16),
+    attend::row<__half, 256>("flash_fma_f16_d256", ATTEND_F16),
+    attend::row<__nv_bfloat16, 128>("flash_fma_bf16_d128", ATTEND_BF16),
+    attend::row<__nv_bfloat16, 256>("flash_fma_bf16_d256", ATTEND_BF16),
 };
 const int attend_flash_fma_row_count = sizeof attend_flash_fma_rows / sizeof *attend_flash_fma_rows;

@@ -1,11 +1,14 @@
-// Attention on the tensor cores: FlashAttention-2 (arXiv:2307.08691) on mma.sync, ldmatrix and cp.async, fp16 or bf16 in and out.
-// For a tile of query rows Q and, one after the other, the tiles K, V of keys:
-//     S = Q·Kᵀ;  r' = max(r, c·rowmax S);  P = 2^(c·S - r');  l = l·2^(r - r') + rowsum P;  O = O·2^(r - r') + P·V
-// and in the end out = O / l, lse = ln 2·r + ln l, where c = scale·log2 e. O is multiplied where a maximum of the warp moved.
+// Attention on the tensor cores: FlashAttention-2 (arXiv:2307.08691) on mma.sync, ldmatrix and cp.async, fp16
+// or bf16 in and out. For a tile of query rows Q and, one after the other, the tiles K, V of keys:
+//     S = Q·Kᵀ;  r' = max(r, c·rowmax S);  P = 2^(c·S - r');
+//     l = l·2^(r - r') + rowsum P;  O = O·2^(r - r') + P·V
+// and in the end out = O / l, lse = ln 2·r + ln l, where c = scale·log2 e. O is multiplied where a maximum of
+// the warp moved.
 //
-// Rows of a block: the queries of all heads that share a KV head, query by query, so that K and V are read once for them.
-// A warp owns 16·m rows: O (16·m x dim) and S (16·m x keys) in its registers, fp32. Shared memory holds Q, one K and one V,
-// swizzled (tile.cuh); V arrives during Q·Kᵀ, the next K during P·V. P never leaves registers: as mma leaves S, it takes P.
+// Rows of a block: the queries of all heads that share a KV head, query by query, so that K and V are read
+// once for them. A warp owns 16·m rows: O (16·m x dim) and S (16·m x keys) in its registers, fp32. Shared
+// memory holds Q, one K and one V, swizzled (tile.cuh); V arrives during Q·Kᵀ, the next K during P·V. P never
+// leaves registers: as mma leaves S, it takes P.
 #pragma once
 
 #include "elements.cuh"
@@ -19,7 +22,8 @@
 namespace attend
 {
 
-template <typename tile> __device__ void load_queries(uint32_t to, const attend_kernel_args &args, const mma_block<tile> &block)
+template <typename tile>
+__device__ void load_queries(uint32_t to, const attend_kernel_args &args, const mma_block<tile> &block)
 {
     using T = typename tile::element;
     using share = tile_share<typename tile::q_tile, tile::threads>;
@@ -33,20 +37,22 @@ template <typename tile> __device__ void load_queries(uint32_t to, const attend_
 #pragma unroll
         for (int j = 0; j < share::passes_across; j++) {
             const int chunk = share::chunk() + j * share::across;
-            cp_async(to + share::offset() + share::step(i, j), from + 8 * chunk, there ? chunk_bytes(dims, chunk) : 0);
+            cp_async(to + share::offset() + share::step(i, j), from + 8 * chunk,
+                     there ? chunk_bytes(dims, chunk) : 0);
         }
     }
     cp_async_commit();
 }
 
-// A negative scale turns Q's signs, so that everything after works with |scale|. Each thread turns what it copied.
+// A negative scale turns Q's signs, so that everything after works with |scale|. Each thread turns what it
+// copied.
 template <typename tile> __device__ void negate_queries(unsigned char *q_bytes)
 {
     using share = tile_share<typename tile::q_tile, tile::threads>;
 #pragma unroll 1
     for (int i = 0; i < share::passes_down * share::passes_across; i++) {
-        uint4 *const chunk = reinterpret_cast<uint4 *>(q_bytes + share::offset() +
-                                                       share::step(i / share::passes_across, i % share::passes_across));
+        uint4 *const chunk = reinterpret_cast<uint4 *>(
+            q_bytes + share::offset() + share::step(i / share::passes_across, i % share::passes_across));
         constexpr uint32_t signs = 0x80008000u;
         *chunk = {chunk->x ^ signs, chunk->y ^ signs, chunk->z ^ signs, chunk->w ^ signs};
     }
@@ -85,10 +91,11 @@ template <typename tile> struct query_operand<tile, true> {
     }
 };
 
-// S = Q·Kᵀ, a step of 16 dims after the other. Tiles that are not the rule take their code as a loop, and Q from shared memory.
+// S = Q·Kᵀ, a step of 16 dims after the other. Tiles that are not the rule take their code as a loop, and Q
+// from shared memory.
 template <typename tile>
-__device__ void multiply_step(typename tile::scores &s, const uint32_t (&a)[tile::m][4], const typename tile::k_fragments &k,
-                              int step)
+__device__ void multiply_step(typename tile::scores &s, const uint32_t (&a)[tile::m][4],
+                              const typename tile::k_fragments &k, int step)
 {
 #pragma unroll
     for (int n = 0; n < tile::key_steps; n++) {
@@ -111,7 +118,8 @@ template <typename tile> __device__ void clear(typename tile::scores &s)
             for (int e = 0; e < 4; e++) s[i][n][e] = 0;
 }
 template <typename tile>
-__device__ void multiply_keys(typename tile::scores &s, const query_operand<tile> &q, const typename tile::k_fragments &k)
+__device__ void multiply_keys(typename tile::scores &s, const query_operand<tile> &q,
+                              const typename tile::k_fragments &k)
 {
     const auto keys = k.here();
     const auto &queries = q.here();
@@ -124,7 +132,8 @@ __device__ void multiply_keys(typename tile::scores &s, const query_operand<tile
     }
 }
 template <typename tile>
-__device__ void multiply_keys_looped(typename tile::scores &s, const query_operand<tile> &q, const typename tile::k_fragments &k)
+__device__ void multiply_keys_looped(typename tile::scores &s, const query_operand<tile> &q,
+                                     const typename tile::k_fragments &k)
 {
     clear<tile>(s);
 #pragma unroll 1
@@ -138,7 +147,8 @@ __device__ void multiply_keys_looped(typename tile::scores &s, const query_opera
 
 // O += P·V
 template <typename tile>
-__device__ void multiply_values(typename tile::output &o, const typename tile::weights &p, const typename tile::v_fragments &v)
+__device__ void multiply_values(typename tile::output &o, const typename tile::weights &p,
+                                const typename tile::v_fragments &v)
 {
     const auto values = v.here();
 #pragma unroll
@@ -157,7 +167,8 @@ __device__ void multiply_values(typename tile::output &o, const typename tile::w
 
 // The rows' references follow their maxima; l and O follow where one moves, which the usual tile's do not.
 template <typename tile>
-__device__ void follow(base2_row (&state)[tile::lane_rows], typename tile::output &o, const typename tile::scores &s, float scale)
+__device__ void follow(base2_row (&state)[tile::lane_rows], typename tile::output &o,
+                       const typename tile::scores &s, float scale)
 {
     float most[tile::lane_rows];
     bool grown = false;
@@ -174,13 +185,15 @@ __device__ void follow(base2_row (&state)[tile::lane_rows], typename tile::outpu
     for (int i = 0; i < tile::lane_rows; i++) {
         const float shrink = state[i].fold(quad_max(most[i]), scale);
 #pragma unroll
-        for (int n = 0; n < 2 * tile::dim_steps; n++) o[i / 2][n][i % 2 * 2] *= shrink, o[i / 2][n][i % 2 * 2 + 1] *= shrink;
+        for (int n = 0; n < 2 * tile::dim_steps; n++)
+            o[i / 2][n][i % 2 * 2] *= shrink, o[i / 2][n][i % 2 * 2 + 1] *= shrink;
     }
 }
 
 // P from S, and l.
 template <typename tile>
-__device__ void weigh(typename tile::weights &p, base2_row (&state)[tile::lane_rows], const typename tile::scores &s, float scale)
+__device__ void weigh(typename tile::weights &p, base2_row (&state)[tile::lane_rows],
+                      const typename tile::scores &s, float scale)
 {
 #pragma unroll
     for (int i = 0; i < tile::lane_rows; i++) {
@@ -232,10 +245,11 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
     const uint32_t copy_to = keep(q_shared + tile::k_at + tile::kv_share::offset());
     const auto load = [&](uint32_t to, const char *&from, const tile_copies &copies, int t) {
         const tile_copies c = copies;
-        from = t < c.whole
-                   ? copy::whole(to, from, c.step)
-                   : copy::part(to, from, c.step,
-                                static_cast<int>(min(int64_t(keys), block.sequence.seqlen_k - int64_t(t) * keys)), c.dims);
+        from = t < c.whole ? copy::whole(to, from, c.step)
+                           : copy::part(to, from, c.step,
+                                        static_cast<int>(
+                                            min(int64_t(keys), block.sequence.seqlen_k - int64_t(t) * keys)),
+                                        c.dims);
     };
     const float scale = block.scored ? log2e : fabsf(problem.softmax_scale) * log2e;
     const auto k_fragments = across_first<kv_tile, tile::k_at>(q_shared);
@@ -260,7 +274,8 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
         tile_range warp_seen = seen;
         if (border) warp_seen = block.tiles(warp_row<tile>(), tile::warp_rows);
         const bool whole = border && block.last_whole && t + 1 == seen.end;
-        const bool sees = !border || whole || (warp_seen.sees(t) && !(block.searches && tile_hidden<tile>(args, block, key)));
+        const bool sees = !border || whole ||
+                          (warp_seen.sees(t) && !(block.searches && tile_hidden<tile>(args, block, key)));
         typename tile::weights p;
         cp_async_wait<0>();
         __syncthreads(); // K is here, and nobody reads V any more
@@ -304,12 +319,14 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
         return next;
     };
 #pragma unroll 1
-    for (int t = seen.begin; t < seen.end;) t = seen.border(t) ? visit(std::true_type(), t) : visit(std::false_type(), t);
+    for (int t = seen.begin; t < seen.end;)
+        t = seen.border(t) ? visit(std::true_type(), t) : visit(std::false_type(), t);
 
 #pragma unroll
     for (int i = 0; i < tile::lane_rows; i++) {
         state[i].sum = quad_sum(state[i].sum);
-        if (warp_row<tile>() + lane_row(i) >= block.rows.valid) state[i] = base2_row(); // its zeros have scored too
+        // its zeros have scored too
+        if (warp_row<tile>() + lane_row(i) >= block.rows.valid) state[i] = base2_row();
     }
     if (args.chunks > 1)
         store_partial<tile>(o, state, args, block);

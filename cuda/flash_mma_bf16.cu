@@ -1,5 +1,5 @@
-// The rows of flash_mma in bf16: dim, warps, fragments of 16 rows a warp, keys, whether Q stays in registers. docs/kernels.md has
-// the figures that chose them.
+// The rows of flash_mma in bf16: dim, warps, fragments of 16 rows a warp, keys, whether Q stays in registers.
+// docs/kernels.md has the figures that chose them.
 #include "mma_rows.cuh"
 
 ATTEND_MMA_KERNEL(flash_mma_bf16_d32, __nv_bfloat16, 32, 4, 2, 64, true)
@@ -17,7 +17,9 @@ extern "C" __global__ void flash_mma_bf16_combine(const __grid_constant__ attend
 
 #define ROW(name) ATTEND_MMA_ROW(name, flash_mma_bf16_combine, ATTEND_BF16)
 constexpr attend_kernel_row attend_flash_mma_bf16_rows[] = {
-    ROW(flash_mma_bf16_d32),  ROW(flash_mma_bf16_d64),  ROW(flash_mma_bf16_d96),      ROW(flash_mma_bf16_d128),
-    ROW(flash_mma_bf16_d192), ROW(flash_mma_bf16_d256), ROW(flash_mma_bf16_d256_m64),
+    ROW(flash_mma_bf16_d32),      ROW(flash_mma_bf16_d64),  ROW(flash_mma_bf16_d96),
+    ROW(flash_mma_bf16_d128),     ROW(flash_mma_bf16_d192), ROW(flash_mma_bf16_d256),
+    ROW(flash_mma_bf16_d256_m64),
 };
-const int attend_flash_mma_bf16_row_count = sizeof attend_flash_mma_bf16_rows / sizeof *attend_flash_mma_bf16_rows;
+const int attend_flash_mma_bf16_row_count =
+    sizeof attend_flash_mma_bf16_rows / sizeof *attend_flash_mma_bf16_rows;

@@ -1,5 +1,5 @@
-// The rows of flash_mma in fp16: dim, warps, fragments of 16 rows a warp, keys, whether Q stays in registers. docs/kernels.md has
-// the figures that chose them.
+// The rows of flash_mma in fp16: dim, warps, fragments of 16 rows a warp, keys, whether Q stays in registers.
+// docs/kernels.md has the figures that chose them.
 #include "mma_rows.cuh"
 
 ATTEND_MMA_KERNEL(flash_mma_f16_d32, __half, 32, 4, 2, 64, true)
@@ -20,4 +20,5 @@ constexpr attend_kernel_row attend_flash_mma_f16_rows[] = {
     ROW(flash_mma_f16_d32),  ROW(flash_mma_f16_d64),  ROW(flash_mma_f16_d96),      ROW(flash_mma_f16_d128),
     ROW(flash_mma_f16_d192), ROW(flash_mma_f16_d256), ROW(flash_mma_f16_d256_m64),
 };
-const int attend_flash_mma_f16_row_count = sizeof attend_flash_mma_f16_rows / sizeof *attend_flash_mma_f16_rows;
+const int attend_flash_mma_f16_row_count =
+    sizeof attend_flash_mma_f16_rows / sizeof *attend_flash_mma_f16_rows;

@@ -1,12 +1,14 @@
-// What attention looks at (attend/inspect.h), in memory linear in seqlen. For a row i with LSE L, over the keys j that it sees:
-//     p = exp(s_ij - L);  weight += p;  entropy -= p·(s - L);  distance += p·|j - position|;  mass[w] += p if j in window w
-// and the largest s are listed. Without an LSE, a first pass over the keys makes it: m' = max(m, s); l = l·exp(m - m') + exp(s -
-// m').
+// What attention looks at (attend/inspect.h), in memory linear in seqlen. For a row i with LSE L, over the
+// keys j that it sees:
+//     p = exp(s_ij - L);  weight += p;  entropy -= p·(s - L);  distance += p·|j - position|;
+//     mass[w] += p if j in window w
+// and the largest s are listed. Without an LSE, a first pass over the keys makes it: m' = max(m, s); l =
+// l·exp(m - m') + exp(s - m').
 //
-// A block has 16 rows of one query head, four a warp; a lane has one key of a tile of 32. Q and K pass through shared memory 64
-// dims at a time as fp32, rows of K a word apart from a multiple of 32 banks. Each lane sums over its own keys, lanes are summed
-// at the end by shuffles. What blocks of a head share, map and distance, each leaves in a place of its own; a second kernel sums
-// those in order.
+// A block has 16 rows of one query head, four a warp; a lane has one key of a tile of 32. Q and K pass
+// through shared memory 64 dims at a time as fp32, rows of K a word apart from a multiple of 32 banks. Each
+// lane sums over its own keys, lanes are summed at the end by shuffles. What blocks of a head share, map and
+// distance, each leaves in a place of its own; a second kernel sums those in order.
 #include "inspect_kernels.h"
 
 #include <climits>
@@ -16,7 +18,8 @@
 namespace
 {
 
-constexpr int lanes = 32, warps = 4, warp_rows = 4, rows = attend_inspect_rows, keys = lanes, dims = 64, pitch = dims + 1;
+constexpr int lanes = 32, warps = 4, warp_rows = 4, rows = attend_inspect_rows, keys = lanes, dims = 64,
+              pitch = dims + 1;
 static_assert(rows == warps * warp_rows);
 
 struct tiles {
@@ -39,8 +42,8 @@ __device__ float max_over_warp(float x)
     return x;
 }
 
-// A list of the largest scores so far, largest first, kept by a warp: where `score` belongs among equals is last, as keys come in
-// their order. Returns how many there are now.
+// A list of the largest scores so far, largest first, kept by a warp: where `score` belongs among equals is
+// last, as keys come in their order. Returns how many there are now.
 __device__ int insert(float *scores, int *listed, int count, int top, float score, int key)
 {
     const int lane = threadIdx.x % lanes;
@@ -56,7 +59,8 @@ __device__ int insert(float *scores, int *listed, int count, int top, float scor
 #pragma unroll
     for (int i = 0; i < 2; i++) {
         const int at = lane + i * lanes;
-        if (at >= place && at < count && at + 1 < top) scores[at + 1] = held[i], listed[at + 1] = held_keys[i];
+        if (at >= place && at < count && at + 1 < top)
+            scores[at + 1] = held[i], listed[at + 1] = held_keys[i];
     }
     if (lane == 0) scores[place] = score, listed[place] = key;
     __syncwarp();
@@ -105,17 +109,21 @@ template <typename T> struct rows_at_work {
             fetch(key, first, count);
             for (int c = 0; c < count; c++)
 #pragma unroll
-                for (int r = 0; r < warp_rows; r++) s[r] = fmaf(shared.q[warp * warp_rows + r][c], shared.k[lane][c], s[r]);
+                for (int r = 0; r < warp_rows; r++)
+                    s[r] = fmaf(shared.q[warp * warp_rows + r][c], shared.k[lane][c], s[r]);
         }
 #pragma unroll 1
         for (int r = 0; r < warp_rows; r++) {
             const bool inside = at >= begin[r] && at < end[r];
-            s[r] = !inside ? -INFINITY : elementwise ? attend_element_score(&head, row(r), at, s[r]) : s[r] * head.scale;
+            s[r] = !inside       ? -INFINITY
+                   : elementwise ? attend_element_score(&head, row(r), at, s[r])
+                                 : s[r] * head.scale;
         }
     }
 };
 
-// A lane's share of a row's softmax, then the row's LSE; 0 for a row that sees nothing, NaN where no weight is defined.
+// A lane's share of a row's softmax, then the row's LSE; 0 for a row that sees nothing, NaN where no weight
+// is defined.
 struct sum_of_row {
     float max = -INFINITY, sum = 0;
 
@@ -136,14 +144,15 @@ struct sum_of_row {
     }
 };
 
-// Sums over the block's rows and, by columns of the map, over a tile's keys. Lanes of one column lie side by side; the first
-// adds.
-__device__ void add_to_map(const attend_inspect_args &a, const tiles &shared, int64_t unit, int64_t row0, int64_t key,
-                           int64_t seqlen_k)
+// Sums over the block's rows and, by columns of the map, over a tile's keys. Lanes of one column lie side by
+// side; the first adds.
+__device__ void add_to_map(const attend_inspect_args &a, const tiles &shared, int64_t unit, int64_t row0,
+                           int64_t key, int64_t seqlen_k)
 {
     const attend_inspection &want = a.look.want;
     const int lane = threadIdx.x % lanes;
-    const int64_t rows_of_tiles = want.map.shape[2], columns = want.map.shape[3], x = key + lane - want.first_key;
+    const int64_t rows_of_tiles = want.map.shape[2], columns = want.map.shape[3],
+                  x = key + lane - want.first_key;
     const bool inside = x >= 0 && x < want.map_keys && key + lane < seqlen_k;
     const int64_t column = inside ? attend_map_tile(x, want.map_keys, columns) : -1;
     const int64_t before = __shfl_up_sync(~0u, column, 1);
@@ -154,7 +163,9 @@ __device__ void add_to_map(const attend_inspect_args &a, const tiles &shared, in
         if (y < 0 || y >= want.map_queries) continue;
         const int64_t tile = attend_map_tile(y, want.map_queries, rows_of_tiles);
         sum += shared.weights[r][lane];
-        if (r + 1 < rows && y + 1 < want.map_queries && attend_map_tile(y + 1, want.map_queries, rows_of_tiles) == tile) continue;
+        if (r + 1 < rows && y + 1 < want.map_queries &&
+            attend_map_tile(y + 1, want.map_queries, rows_of_tiles) == tile)
+            continue;
         float total = sum;
         for (int step = 1; step < lanes; step++) {
             const float other = __shfl_down_sync(~0u, sum, step);
@@ -169,7 +180,8 @@ __device__ void add_to_map(const attend_inspect_args &a, const tiles &shared, in
 
 __device__ float *place(const attend_tensor &t, const attend_sequence &s, int64_t head, int64_t row)
 {
-    return static_cast<float *>(t.data) + s.batch * t.stride[0] + head * t.stride[1] + (s.first_q + row) * t.stride[2];
+    return static_cast<float *>(t.data) + s.batch * t.stride[0] + head * t.stride[1] +
+           (s.first_q + row) * t.stride[2];
 }
 
 __device__ float *weights_of(const attend_inspect_args &a, const attend_sequence &s, int64_t head, int64_t n)
@@ -178,7 +190,8 @@ __device__ float *weights_of(const attend_inspect_args &a, const attend_sequence
     return static_cast<float *>(t.data) + s.batch * t.stride[0] + head * t.stride[1] + n * t.stride[2];
 }
 
-// Where all weights of a row go: the first place that asks for it, zeroed by the lanes that will write them. Null: nobody asks.
+// Where all weights of a row go: the first place that asks for it, zeroed by the lanes that will write them.
+// Null: nobody asks.
 __device__ float *chosen(const attend_inspect_args &a, const attend_sequence &s, int64_t head, int64_t row)
 {
     const attend_inspection &want = a.look.want;
@@ -190,7 +203,8 @@ __device__ float *chosen(const attend_inspect_args &a, const attend_sequence &s,
     return to;
 }
 
-__device__ void copy_repeated(const attend_inspect_args &a, const attend_sequence &s, int64_t head, int64_t row, const float *from)
+__device__ void copy_repeated(const attend_inspect_args &a, const attend_sequence &s, int64_t head,
+                              int64_t row, const float *from)
 {
     const attend_inspection &want = a.look.want;
     for (int64_t n = 0; from && n < want.num_queries; n++) {
@@ -200,43 +214,50 @@ __device__ void copy_repeated(const attend_inspect_args &a, const attend_sequenc
     }
 }
 
-__device__ void give_top(const attend_inspect_args &a, const attend_sequence &s, int64_t head, int64_t row, const float *scores,
-                         const int *listed, int count, float lse, bool poisoned)
+__device__ void give_top(const attend_inspect_args &a, const attend_sequence &s, int64_t head, int64_t row,
+                         const float *scores, const int *listed, int count, float lse, bool poisoned)
 {
     const attend_tensor &top_keys = a.look.want.top_keys, &top_weights = a.look.want.top_weights;
     for (int n = threadIdx.x % lanes; n < a.look.top; n += lanes) {
         const bool there = n < count && !poisoned;
         if (top_keys.data)
-            static_cast<int64_t *>(top_keys.data)[s.batch * top_keys.stride[0] + head * top_keys.stride[1] +
-                                                  (s.first_q + row) * top_keys.stride[2] + n * top_keys.stride[3]] =
+            static_cast<int64_t *>(
+                top_keys.data)[s.batch * top_keys.stride[0] + head * top_keys.stride[1] +
+                               (s.first_q + row) * top_keys.stride[2] + n * top_keys.stride[3]] =
                 there ? listed[n] : -1;
         if (top_weights.data)
-            place(top_weights, s, head, row)[n * top_weights.stride[3]] = there ? expf(scores[n] - lse) : poisoned ? NAN : 0;
+            place(top_weights, s, head, row)[n * top_weights.stride[3]] = there      ? expf(scores[n] - lse)
+                                                                          : poisoned ? NAN
+                                                                                     : 0;
     }
 }
 
-template <typename T> __global__ void __launch_bounds__(warps *lanes) inspect_rows(const __grid_constant__ attend_inspect_args a)
+template <typename T>
+__global__ void __launch_bounds__(warps *lanes) inspect_rows(const __grid_constant__ attend_inspect_args a)
 {
     __shared__ tiles shared;
     const attend_problem &problem = a.problem;
     const attend_inspection &want = a.look.want;
-    const int64_t unit = a.first_block + blockIdx.x, b = unit / a.blocks / problem.num_heads, head = unit / a.blocks % problem.num_heads;
+    const int64_t unit = a.first_block + blockIdx.x, b = unit / a.blocks / problem.num_heads,
+                  head = unit / a.blocks % problem.num_heads;
     const int64_t row0 = unit % a.blocks * rows, head_kv = head / (problem.num_heads / problem.num_kv_heads);
     const attend_sequence sequence = attend_sequence_of(&problem, &a.lists, b);
     const int64_t all_rows = attend_rows_of(&problem, &sequence);
     if (row0 >= all_rows) return;
-    rows_at_work<T> w = {
-        a,
-        sequence,
-        attend_head_of(&problem, &a.terms, &sequence, b, head),
-        shared,
-        row0,
-        int(threadIdx.x / lanes),
-        int(threadIdx.x % lanes),
-        static_cast<const T *>(a.q.data) + sequence.batch * a.q.batch + head * a.q.head + (sequence.first_q + row0) * a.q.seqlen,
-        static_cast<const T *>(a.k.data) + sequence.batch * a.k.batch + head_kv * a.k.head + sequence.first_k * a.k.seqlen};
+    rows_at_work<T> w = {a,
+                         sequence,
+                         attend_head_of(&problem, &a.terms, &sequence, b, head),
+                         shared,
+                         row0,
+                         int(threadIdx.x / lanes),
+                         int(threadIdx.x % lanes),
+                         static_cast<const T *>(a.q.data) + sequence.batch * a.q.batch + head * a.q.head +
+                             (sequence.first_q + row0) * a.q.seqlen,
+                         static_cast<const T *>(a.k.data) + sequence.batch * a.k.batch + head_kv * a.k.head +
+                             sequence.first_k * a.k.seqlen};
     const bool elementwise = attend_is_elementwise(&problem);
-    const auto sink = [&] { return problem.sinks ? attend_head_sink(&a.terms, head) : -INFINITY; }; // twice, instead of a register
+    // twice, instead of a register
+    const auto sink = [&] { return problem.sinks ? attend_head_sink(&a.terms, head) : -INFINITY; };
     // Both ends of what a row sees never decrease.
     const int64_t last = min(row0 + rows, sequence.seqlen_q) - 1;
     const int64_t low = last < row0 ? 0 : attend_visible_begin(&problem, &sequence, row0) / keys * keys;
@@ -266,8 +287,8 @@ template <typename T> __global__ void __launch_bounds__(warps *lanes) inspect_ro
         float lse = sums[r].lse(problem.sinks, sink());
         const bool there = w.row(r) < sequence.seqlen_q;
         if (a.lse.data && there)
-            lse = static_cast<const float *>(
-                a.lse.data)[sequence.batch * a.lse.batch + head * a.lse.head + (sequence.first_q + w.row(r)) * a.lse.seqlen];
+            lse = static_cast<const float *>(a.lse.data)[sequence.batch * a.lse.batch + head * a.lse.head +
+                                                         (sequence.first_q + w.row(r)) * a.lse.seqlen];
         w.lse[r] = lse == -INFINITY || !there ? 0 : lse == INFINITY ? NAN : lse;
     }
 
@@ -293,14 +314,16 @@ template <typename T> __global__ void __launch_bounds__(warps *lanes) inspect_ro
                 const int lane = __ffs(static_cast<int>(better)) - 1;
                 const float score = __shfl_sync(~0u, s[r], lane);
                 if (!(score > threshold[r])) continue;
-                count[r] = insert(shared.top_scores[row], shared.top_keys[row], count[r], static_cast<int>(a.look.top), score,
-                                  static_cast<int>(key) + lane);
+                count[r] = insert(shared.top_scores[row], shared.top_keys[row], count[r],
+                                  static_cast<int>(a.look.top), score, static_cast<int>(key) + lane);
                 if (count[r] == a.look.top) threshold[r] = shared.top_scores[row][count[r] - 1];
             }
             const float surplus = s[r] - w.lse[r], p = s[r] == -INFINITY ? 0 : expf(surplus);
             weight[r] += p;
             if (p != 0) entropy[r] -= p * surplus; // also of NaN
-            distance[r] = fmaf(p, fabsf(static_cast<float>(at - attend_position(&problem, &sequence, w.row(r)))), distance[r]);
+            distance[r] =
+                fmaf(p, fabsf(static_cast<float>(at - attend_position(&problem, &sequence, w.row(r)))),
+                     distance[r]);
             for (int n = 0; n < windows; n++) {
                 int64_t begin, end;
                 attend_window_keys(&problem, &sequence, &a.look.windows[n], w.row(r), &begin, &end);
@@ -327,7 +350,8 @@ template <typename T> __global__ void __launch_bounds__(warps *lanes) inspect_ro
         if (w.lane == 0 && want.entropy.data) *place(want.entropy, sequence, head, w.row(r)) = nats;
         for (int n = w.lane; n < windows; n += lanes)
             place(want.mass, sequence, head, w.row(r))[n * want.mass.stride[3]] = mass[n][r];
-        give_top(a, sequence, head, w.row(r), shared.top_scores[row], shared.top_keys[row], count[r], w.lse[r], isnan(total));
+        give_top(a, sequence, head, w.row(r), shared.top_scores[row], shared.top_keys[row], count[r],
+                 w.lse[r], isnan(total));
         copy_repeated(a, sequence, head, w.row(r), all[r]);
     }
     __syncthreads();
@@ -350,20 +374,25 @@ __global__ void __launch_bounds__(warps *lanes) inspect_finish(const __grid_cons
         const int64_t x = n % tiles_k, y = n / tiles_k % tiles_q, head = n / (tiles_k * tiles_q);
         const int64_t first = attend_map_begin(y, want.map_queries, tiles_q),
                       end = attend_map_begin(y + 1, want.map_queries, tiles_q);
-        const int64_t width = attend_map_begin(x + 1, want.map_keys, tiles_k) - attend_map_begin(x, want.map_keys, tiles_k);
+        const int64_t width =
+            attend_map_begin(x + 1, want.map_keys, tiles_k) - attend_map_begin(x, want.map_keys, tiles_k);
         float sum = 0;
-        for (int64_t block = (want.first_query + first) / rows; block <= (want.first_query + end - 1) / rows; block++)
+        for (int64_t block = (want.first_query + first) / rows; block <= (want.first_query + end - 1) / rows;
+             block++)
             sum += a.slots[(head * a.map_slots + block - a.map_first + y) * tiles_k + x];
-        static_cast<float *>(want.map.data)[head / heads * want.map.stride[0] + head % heads * want.map.stride[1] +
-                                            y * want.map.stride[2] + x * want.map.stride[3]] =
+        static_cast<float *>(
+            want.map.data)[head / heads * want.map.stride[0] + head % heads * want.map.stride[1] +
+                           y * want.map.stride[2] + x * want.map.stride[3]] =
             sum / (static_cast<float>(end - first) * static_cast<float>(width));
         return;
     }
     const int64_t head = n - tiles_in_all;
     if (!want.distance.data || head >= a.problem.batch * heads) return;
     double weight = 0, distance = 0;
-    for (int64_t i = head * a.blocks; i < (head + 1) * a.blocks; i++) weight += a.sums[2 * i], distance += a.sums[2 * i + 1];
-    static_cast<float *>(want.distance.data)[head / heads * want.distance.stride[0] + head % heads * want.distance.stride[1]] =
+    for (int64_t i = head * a.blocks; i < (head + 1) * a.blocks; i++)
+        weight += a.sums[2 * i], distance += a.sums[2 * i + 1];
+    static_cast<float *>(
+        want.distance.data)[head / heads * want.distance.stride[0] + head % heads * want.distance.stride[1]] =
         weight != 0 ? static_cast<float>(distance) / static_cast<float>(weight) : 0;
 }
 
@@ -381,16 +410,19 @@ cudaError_t attend_inspect_blocks(const attend_inspect_args *args, int64_t count
     void *parameters[] = {const_cast<attend_inspect_args *>(args)};
     if (count == 0) return cudaSuccess;
     if (count > INT_MAX) return cudaErrorInvalidConfiguration;
-    return cudaLaunchKernel(kernel_of(args->problem.dtype), static_cast<unsigned>(count), warps * lanes, parameters, 0, stream);
+    return cudaLaunchKernel(kernel_of(args->problem.dtype), static_cast<unsigned>(count), warps * lanes,
+                            parameters, 0, stream);
 }
 
 cudaError_t attend_inspect_finish(const attend_inspect_args *args, cudaStream_t stream)
 {
     const attend_tensor &map = args->look.want.map;
-    const int64_t heads = args->problem.batch * args->problem.num_heads, all = heads * (map.data ? map.shape[2] * map.shape[3] : 0) + heads;
+    const int64_t heads = args->problem.batch * args->problem.num_heads,
+                  all = heads * (map.data ? map.shape[2] * map.shape[3] : 0) + heads;
     const int64_t threads = warps * lanes, blocks = (all + threads - 1) / threads;
     void *parameters[] = {const_cast<attend_inspect_args *>(args)};
     if (blocks == 0) return cudaSuccess;
     if (blocks > INT_MAX) return cudaErrorInvalidConfiguration;
-    return cudaLaunchKernel(reinterpret_cast<const void *>(&inspect_finish), static_cast<unsigned>(blocks), threads, parameters, 0, stream);
+    return cudaLaunchKernel(reinterpret_cast<const void *>(&inspect_finish), static_cast<unsigned>(blocks),
+                            threads, parameters, 0, stream);
 }

@@ -11,7 +11,8 @@ extern "C" {
 
 enum { attend_inspect_rows = 16 }; /* of a block */
 
-/* Passed to the kernels by value; everything lies on the device, also the look's tensors and its list of queries. */
+/* Passed to the kernels by value; everything lies on the device, also the look's tensors and its list of
+   queries. */
 typedef struct attend_inspect_args {
     attend_problem problem; /* resolved */
     attend_view q, k;
@@ -22,11 +23,13 @@ typedef struct attend_inspect_args {
     int64_t blocks;               /* of a head */
     int64_t first_block;          /* of those launched */
     int64_t map_first, map_slots; /* the first block that the map touches; rows of slots a head */
-    float *slots;                 /* zeros, [batch][num_heads][map_slots][X]: block b leaves tile row y at b - map_first + y */
-    double *sums;                 /* [batch][num_heads][blocks][2]: weight, weight·distance */
+    /* zeros, [batch][num_heads][map_slots][X]: block b leaves tile row y at b - map_first + y */
+    float *slots;
+    double *sums; /* [batch][num_heads][blocks][2]: weight, weight·distance */
 } attend_inspect_args;
 
-/* `count` of the batch·num_heads·blocks blocks, from first_block on; then, once all are done, what they share. */
+/* `count` of the batch·num_heads·blocks blocks, from first_block on; then, once all are done, what they
+   share. */
 cudaError_t attend_inspect_blocks(const attend_inspect_args *args, int64_t count, cudaStream_t stream);
 cudaError_t attend_inspect_finish(const attend_inspect_args *args, cudaStream_t stream);
 

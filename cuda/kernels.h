@@ -1,5 +1,5 @@
-/* The only door between host/ and the device code: rows of the kernel table, what a launch needs, and the few small
-   kernels that a layer uses beside attention. Plain C. */
+/* The only door between host/ and the device code: rows of the kernel table, what a launch needs, and the few
+   small kernels that a layer uses beside attention. Plain C. */
 #ifndef ATTEND_CUDA_KERNELS_H
 #define ATTEND_CUDA_KERNELS_H
 
@@ -17,8 +17,8 @@ typedef struct attend_view {
     int64_t batch, seqlen, head;
 } attend_view;
 
-/* Keys are split at multiples of chunk_keys, and only where a KV head has at most split_rows query rows: this depends on no
-   card and no batch, so neither do the results. */
+/* Keys are split at multiples of chunk_keys, and only where a KV head has at most split_rows query rows: this
+   depends on no card and no batch, so neither do the results. */
 enum { attend_chunk_keys = 512, attend_split_rows = 64 };
 
 /* Kernels count the keys of a sequence in 32 bits, up to the end of a tile that begins before the last. */
@@ -26,21 +26,28 @@ enum { attend_most_keys = INT32_MAX - 255 };
 
 /* One launch of attention, passed to the kernel by value. */
 typedef struct attend_kernel_args {
-    attend_problem problem;                 /* resolved */
+    attend_problem problem; /* resolved */
     attend_view q, k, v, out;
-    attend_view lse;                        /* fp32 with one element a row; data NULL: not wanted */
-    attend_lists lists;                     /* on the device */
-    attend_terms terms;                     /* on the device */
-    int64_t l2_bytes;                       /* blocks are ordered so that their K and V stay in a cache of this size */
-    bool aligned;                           /* every row of q, k and v starts at a multiple of 16 bytes */
-    bool out_aligned;                       /* every row of out does */
-    int64_t chunks;                         /* of attend_chunk_keys keys each, that go to blocks of their own; 1: not split */
-    float *partials;                        /* what those blocks leave to be merged: row->partial_bytes of memory */
-    int64_t first_block, block_count;       /* launch so many blocks of the grid from the first on; block_count 0: all of them */
+    attend_view lse;    /* fp32 with one element a row; data NULL: not wanted */
+    attend_lists lists; /* on the device */
+    attend_terms terms; /* on the device */
+    /* blocks are ordered so that their K and V stay in a cache of this size */
+    int64_t l2_bytes;
+    bool aligned;     /* every row of q, k and v starts at a multiple of 16 bytes */
+    bool out_aligned; /* every row of out does */
+    /* of attend_chunk_keys keys each, that go to blocks of their own; 1: not split */
+    int64_t chunks;
+    /* what those blocks leave to be merged: row->partial_bytes of memory */
+    float *partials;
+    /* launch so many blocks of the grid from the first on; block_count 0: all of them */
+    int64_t first_block, block_count;
 } attend_kernel_args;
 
 /* Whether scores are more than softmax_scale·q·k. */
-ATTEND_SHARED bool attend_scores_terms(const attend_problem *p) { return attend_adds_terms(p) || p->head_scales; }
+ATTEND_SHARED bool attend_scores_terms(const attend_problem *p)
+{
+    return attend_adds_terms(p) || p->head_scales;
+}
 
 /* How a row cuts a problem into blocks. */
 typedef struct attend_kernel_grid {
@@ -51,20 +58,22 @@ typedef struct attend_kernel_grid {
 
 typedef struct attend_kernel_row {
     attend_kernel_info info;
-    bool any_alignment;           /* also takes tensors whose rows are not aligned to 16 bytes */
-    int64_t term_bytes;           /* of shared memory, more than info says, where attend_scores_terms() */
+    bool any_alignment; /* also takes tensors whose rows are not aligned to 16 bytes */
+    int64_t term_bytes; /* of shared memory, more than info says, where attend_scores_terms() */
     int64_t (*partial_bytes)(const attend_problem *problem); /* NULL: none */
-    bool (*grid)(const attend_problem *problem, attend_kernel_grid *grid); /* false: more blocks than a grid holds */
+    /* false: more blocks than a grid holds */
+    bool (*grid)(const attend_problem *problem, attend_kernel_grid *grid);
     cudaError_t (*prepare)(void); /* for the current device, before the first launch */
     cudaError_t (*launch)(const attend_kernel_args *args, cudaStream_t stream);
 } attend_kernel_row;
 
 /* Fastest first among those that fit a problem: selection takes the first. */
-extern const attend_kernel_row attend_flash_fma_rows[], attend_flash_mma_f16_rows[], attend_flash_mma_bf16_rows[];
+extern const attend_kernel_row attend_flash_fma_rows[], attend_flash_mma_f16_rows[],
+    attend_flash_mma_bf16_rows[];
 extern const int attend_flash_fma_row_count, attend_flash_mma_f16_row_count, attend_flash_mma_bf16_row_count;
 
-/* ptxas's report of one kernel for one architecture; the build writes the table (cmake/list-kernels), name NULL ends it. A row's kernel
-   has its name. */
+/* ptxas's report of one kernel for one architecture; the build writes the table (cmake/list-kernels), name
+   NULL ends it. A row's kernel has its name. */
 typedef struct attend_ptxas_report {
     const char *name;
     int architecture, registers;
@@ -73,15 +82,18 @@ typedef struct attend_ptxas_report {
 extern const attend_ptxas_report attend_ptxas_reports[];
 
 /* y[b, i, h, :] = bias[h, :] for every row i: what a projection with a bias adds to. */
-cudaError_t attend_fill_bias(attend_dtype dtype, const attend_view *y, const void *bias, int64_t batch, int64_t seqlen,
-                             int64_t heads, int64_t dim, cudaStream_t stream);
+cudaError_t attend_fill_bias(attend_dtype dtype, const attend_view *y, const void *bias, int64_t batch,
+                             int64_t seqlen, int64_t heads, int64_t dim, cudaStream_t stream);
 
-/* Summaries of the segment ids of `keys` keys in each batch entry of the tensors, attend_id_blocks(keys) an entry: terms.key_ids. */
-cudaError_t attend_note_segments(const attend_plane *segments_k, int64_t batch, int64_t keys, attend_ids *summaries, cudaStream_t stream);
+/* Summaries of the segment ids of `keys` keys in each batch entry of the tensors, attend_id_blocks(keys) an
+   entry: terms.key_ids. */
+cudaError_t attend_note_segments(const attend_plane *segments_k, int64_t batch, int64_t keys,
+                                 attend_ids *summaries, cudaStream_t stream);
 
-/* Copies `count` lengths from the host into device memory as kernel parameters: read before the call returns, in the
-   order of the stream, and fit for graph capture. */
-cudaError_t attend_set_lengths(int64_t *device_lengths, const int64_t *host_lengths, int64_t count, cudaStream_t stream);
+/* Copies `count` lengths from the host into device memory as kernel parameters: read before the call returns,
+   in the order of the stream, and fit for graph capture. */
+cudaError_t attend_set_lengths(int64_t *device_lengths, const int64_t *host_lengths, int64_t count,
+                               cudaStream_t stream);
 
 #ifdef __cplusplus
 }

@@ -1,5 +1,6 @@
-// Which keys a row of a tile sees, and where the tiles lie that all or only some rows of a block see. The rule itself is
-// in host/shared/visibility.h; rows see intervals whose ends do not decrease from one query to the next.
+// Which keys a row of a tile sees, and where the tiles lie that all or only some rows of a block see. The
+// rule itself is in host/shared/visibility.h; rows see intervals whose ends do not decrease from one query to
+// the next.
 #pragma once
 
 #include "kernels.h"
@@ -15,13 +16,15 @@ struct key_interval {
     __device__ bool holds(int key) const { return key >= begin && key < end; }
 };
 
-__device__ inline key_interval visible_keys(const attend_problem &problem, const attend_sequence &sequence, int64_t query)
+__device__ inline key_interval visible_keys(const attend_problem &problem, const attend_sequence &sequence,
+                                            int64_t query)
 {
     const int end = static_cast<int>(attend_visible_end(&problem, &sequence, query));
     return {min(static_cast<int>(attend_visible_begin(&problem, &sequence, query)), end), end};
 }
 
-// Tiles of keys, counted from key 0, of which the queries from one to another see something, and all see everything.
+// Tiles of keys, counted from key 0, of which the queries from one to another see something, and all see
+// everything.
 struct tile_range {
     int begin, full_begin, full_end, end;
 

@@ -1,4 +1,5 @@
-// What flash_mma's blocks, warps and lanes own: the tile's sizes, the rows of a block, and what its threads agree on.
+// What flash_mma's blocks, warps and lanes own: the tile's sizes, the rows of a block, and what its threads
+// agree on.
 #pragma once
 
 #include "kernels.h"
@@ -14,24 +15,28 @@ template <typename T, int dim_, int warps_, int m_, int keys_, bool q_stays_> st
     using element = T;
     static constexpr int dim = dim_, warps = warps_, m = m_, keys = keys_, threads = 32 * warps;
     static constexpr int warp_rows = 16 * m, rows = warps * warp_rows, lane_rows = 2 * m;
-    static constexpr bool q_stays = q_stays_; // in registers; else its fragments are read again for each tile of keys
+    // in registers; else its fragments are read again for each tile of keys
+    static constexpr bool q_stays = q_stays_;
     static constexpr int key_steps = keys / 16, dim_steps = dim / 16;
     using q_tile = shared_tile<rows, dim>;
     using kv_tile = shared_tile<keys, dim>;
     using kv_share = tile_share<kv_tile, threads>;
     // O and S fill the registers: what each thread needs once a tile lies in shared memory.
     static constexpr bool tight = m * (dim + keys) / 2 > 160;
-    static constexpr int blocks = m * (dim + keys) / 2 <= 96 ? 3 : 1; // a multiprocessor, at least: 168 registers or 255
+    // a multiprocessor, at least: 168 registers or 255
+    static constexpr int blocks = m * (dim + keys) / 2 <= 96 ? 3 : 1;
     using scores = float[m][2 * key_steps][4];
     using weights = uint32_t[m][key_steps][4];
     using output = float[m][2 * dim_steps][4];
     // Q, K and V lie one behind the other.
-    static constexpr int k_at = q_tile::bytes, v_at = k_at + kv_tile::bytes, tile_bytes = v_at + kv_tile::bytes;
+    static constexpr int k_at = q_tile::bytes, v_at = k_at + kv_tile::bytes,
+                         tile_bytes = v_at + kv_tile::bytes;
     using k_fragments = fragments<kv_tile, k_at>;
     using v_fragments = fragments<kv_tile, v_at>;
 };
 
-// What a lane holds of mma's 16x8 results: row i is half i % 2 of fragment i / 2, column n·8 + … of fragment n.
+// What a lane holds of mma's 16x8 results: row i is half i % 2 of fragment i / 2, column n·8 + … of fragment
+// n.
 __device__ inline int lane_row(int i) { return i / 2 * 16 + i % 2 * 8 + threadIdx.x % 32 / 4; }
 __device__ inline int lane_column(int n, int e) { return n * 8 + threadIdx.x % 4 * 2 + e % 2; }
 
@@ -54,7 +59,10 @@ struct packed_rows {
     uint32_t first, group;
     int64_t valid, all; // rows before `valid` are within the query length, rows before `all` exist
 
-    __device__ int64_t query(uint32_t row) const { return group == 1 ? query0 + row : query0 + (first + row) / group; }
+    __device__ int64_t query(uint32_t row) const
+    {
+        return group == 1 ? query0 + row : query0 + (first + row) / group;
+    }
     __device__ uint32_t head(uint32_t row) const { return group == 1 ? 0 : (first + row) % group; }
     __device__ int64_t offset(uint32_t row, const attend_view &view) const
     {
@@ -62,14 +70,16 @@ struct packed_rows {
     }
 };
 
-// How a block brings tiles of K or V: bytes from one row of a thread to its next; tiles before `whole` have all rows and dims.
+// How a block brings tiles of K or V: bytes from one row of a thread to its next; tiles before `whole` have
+// all rows and dims.
 struct __align__(16) tile_copies
 {
     int64_t step;
     int whole, dims;
 };
 
-// What all threads of a block agree on. It lies in shared memory: registers are dear, and most of it is rarely asked for.
+// What all threads of a block agree on. It lies in shared memory: registers are dear, and most of it is
+// rarely asked for.
 template <typename tile> struct mma_block {
     tile_copies k, v;
     block_place place;
@@ -78,7 +88,8 @@ template <typename tile> struct mma_block {
     bool scored, hides; // scores are more than scale·q·k; keys are hidden one by one
     bool searches;      // whole tiles may be, so that there is more than one run
     bool last_whole;    // all rows see all of the run's last tile, though it counts as one on the border
-    bool idle;          // no row sees a key of this block's chunk: it leaves nothing, and combine() reads nothing
+    // no row sees a key of this block's chunk: it leaves nothing, and combine() reads nothing
+    bool idle;
     packed_rows rows;
     tile_search search;
     attend_ids ids[tile::warps];                          // of the segments of a warp's rows
@@ -96,11 +107,13 @@ template <typename tile> struct mma_block {
         searches = attend_hides_tiles(&p);
         hides = searches || p.mask_axes;
         const int64_t row0 = place.tile / args.chunks * tile::rows;
-        rows = {row0 / group, static_cast<uint32_t>(row0 % group), static_cast<uint32_t>(group), sequence.seqlen_q * group - row0,
-                attend_rows_of(&p, &sequence) * group - row0};
+        rows = {row0 / group, static_cast<uint32_t>(row0 % group), static_cast<uint32_t>(group),
+                sequence.seqlen_q * group - row0, attend_rows_of(&p, &sequence) * group - row0};
         const int whole = static_cast<int>(sequence.seqlen_k / tile::keys);
-        k = {args.k.seqlen * (2 * tile::kv_share::down), p.head_dim == tile::dim ? whole : 0, static_cast<int>(p.head_dim)};
-        v = {args.v.seqlen * (2 * tile::kv_share::down), p.head_dim_v == tile::dim ? whole : 0, static_cast<int>(p.head_dim_v)};
+        k = {args.k.seqlen * (2 * tile::kv_share::down), p.head_dim == tile::dim ? whole : 0,
+             static_cast<int>(p.head_dim)};
+        v = {args.v.seqlen * (2 * tile::kv_share::down), p.head_dim_v == tile::dim ? whole : 0,
+             static_cast<int>(p.head_dim_v)};
     }
     __device__ void look(const attend_problem &problem, int row)
     {
@@ -122,14 +135,17 @@ template <typename tile> struct mma_block {
     {
         tile_range all = tiles(0, tile::rows);
         if (scored || (hides && !searches)) all.full_end = all.full_begin = 0;
-        if (args.chunks > 1) all.restrict(chunk * (attend_chunk_keys / tile::keys), attend_chunk_keys / tile::keys);
+        if (args.chunks > 1)
+            all.restrict(chunk * (attend_chunk_keys / tile::keys), attend_chunk_keys / tile::keys);
         if (threadIdx.x == 0) idle = args.chunks > 1 && all.begin >= all.end;
         if (searches && all.begin < all.end) {
             tile_search first;
             const int last = static_cast<int>(min(int64_t(tile::rows), rows.valid)) - 1;
-            first.begin(all, sequence, place.batch, rows.query(0), rows.query(last) + 1, place.head * rows.group, rows.group);
+            first.begin(all, sequence, place.batch, rows.query(0), rows.query(last) + 1,
+                        place.head * rows.group, rows.group);
             first.ids = attend_no_ids();
-            for (int warp = 0; args.problem.segments && warp < tile::warps; warp++) attend_ids_join(&first.ids, &ids[warp]);
+            for (int warp = 0; args.problem.segments && warp < tile::warps; warp++)
+                attend_ids_join(&first.ids, &ids[warp]);
             if (threadIdx.x == 0) search = first;
             __syncwarp();
             go_on(args, all.begin);
@@ -137,8 +153,8 @@ template <typename tile> struct mma_block {
             search.run = all, last_whole = false;
         }
     }
-    // The run after tile `from`, by the block's first warp. A run that another may follow ends with a tile on the border, where
-    // that other is looked for: the path of full tiles knows nothing of runs.
+    // The run after tile `from`, by the block's first warp. A run that another may follow ends with a tile on
+    // the border, where that other is looked for: the path of full tiles knows nothing of runs.
     __device__ void go_on(const attend_kernel_args &args, int from)
     {
         find_run<tile::keys>(args, search, from);
@@ -150,12 +166,14 @@ template <typename tile> struct mma_block {
     // What attend_element_score wants to know of the head that a row belongs to.
     __device__ attend_head head_of(const attend_kernel_args &args, int row) const
     {
-        return attend_head_of(&args.problem, &args.terms, &sequence, place.batch, place.head * rows.group + rows.head(row));
+        return attend_head_of(&args.problem, &args.terms, &sequence, place.batch,
+                              place.head * rows.group + rows.head(row));
     }
     // Where query 0 of the group's first head, or key 0, lies in a tensor.
     __device__ int64_t query_offset(const attend_view &view) const
     {
-        return sequence.batch * view.batch + sequence.first_q * view.seqlen + place.head * rows.group * view.head;
+        return sequence.batch * view.batch + sequence.first_q * view.seqlen +
+               place.head * rows.group * view.head;
     }
     __device__ int64_t key_offset(const attend_view &view) const
     {
@@ -170,6 +188,9 @@ template <typename tile> struct mma_block {
     }
 };
 
-template <typename tile> __device__ int warp_row() { return __shfl_sync(~0u, threadIdx.x / 32, 0) * tile::warp_rows; }
+template <typename tile> __device__ int warp_row()
+{
+    return __shfl_sync(~0u, threadIdx.x / 32, 0) * tile::warp_rows;
+}
 
 } // namespace attend

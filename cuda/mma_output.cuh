@@ -14,7 +14,8 @@ __device__ void store_partial(const typename tile::output &o, const base2_row (&
                               const attend_kernel_args &args, const mma_block<tile> &block)
 {
     const partial_rows rows(args.problem, args.chunks);
-    const int64_t count = block.rows.all, first = (block.place.batch * args.problem.num_kv_heads + block.place.head) * count;
+    const int64_t count = block.rows.all,
+                  first = (block.place.batch * args.problem.num_kv_heads + block.place.head) * count;
 #pragma unroll
     for (int i = 0; i < tile::lane_rows; i++) {
         const int row = warp_row<tile>() + lane_row(i);
@@ -26,24 +27,25 @@ __device__ void store_partial(const typename tile::output &o, const base2_row (&
             for (int e = 0; e < 2; e++)
                 if (lane_column(n, e) < rows.dims) to[lane_column(n, e)] = o[i / 2][n][i % 2 * 2 + e];
         if (threadIdx.x % 4 == 0)
-            *reinterpret_cast<float2 *>(args.partials + rows.state(first + row, block.chunk)) = {state[i].reference,
-                                                                                                 state[i].sum};
+            *reinterpret_cast<float2 *>(args.partials + rows.state(first + row, block.chunk)) = {
+                state[i].reference, state[i].sum};
     }
 }
 
 // O / l in whole rows, through this warp's part of Q's shared memory, which nobody else reads.
 template <typename tile>
-__device__ void store(const typename tile::output &o, const base2_row (&state)[tile::lane_rows], const attend_kernel_args &args,
-                      const mma_block<tile> &block, unsigned char *q_bytes)
+__device__ void store(const typename tile::output &o, const base2_row (&state)[tile::lane_rows],
+                      const attend_kernel_args &args, const mma_block<tile> &block, unsigned char *q_bytes)
 {
     using T = typename tile::element;
     using shared = typename tile::q_tile;
 #pragma unroll
     for (int i = 0; i < tile::lane_rows; i++) {
         const int row = warp_row<tile>() + lane_row(i);
-        const float sink = args.problem.sinks && row < block.rows.valid /* padding has an LSE of -inf */
-                               ? attend_head_sink(&args.terms, block.place.head * block.rows.group + block.rows.head(row))
-                               : -INFINITY;
+        const float sink =
+            args.problem.sinks && row < block.rows.valid /* padding has an LSE of -inf */
+                ? attend_head_sink(&args.terms, block.place.head * block.rows.group + block.rows.head(row))
+                : -INFINITY;
         float normaliser, lse;
         state[i].finish(sink, normaliser, lse);
 #pragma unroll
@@ -51,14 +53,16 @@ __device__ void store(const typename tile::output &o, const base2_row (&state)[t
             *reinterpret_cast<uint32_t *>(q_bytes + shared::offset(row, n) + threadIdx.x % 4 * 4) =
                 pack<T>(o[i / 2][n][i % 2 * 2] * normaliser, o[i / 2][n][i % 2 * 2 + 1] * normaliser);
         if (args.lse.data && threadIdx.x % 4 == 0 && row < block.rows.all)
-            static_cast<float *>(args.lse.data)[block.query_offset(args.lse) + block.rows.offset(row, args.lse)] = lse;
+            static_cast<float *>(
+                args.lse.data)[block.query_offset(args.lse) + block.rows.offset(row, args.lse)] = lse;
     }
     __syncwarp();
     T *const out = static_cast<T *>(args.out.data) + block.query_offset(args.out);
     const int dims = static_cast<int>(args.problem.head_dim_v);
 #pragma unroll 1
     for (int n = threadIdx.x % 32; n < tile::warp_rows * shared::chunks; n += 32) {
-        const int row = warp_row<tile>() + n / shared::chunks, chunk = n % shared::chunks, count = min(8, dims - 8 * chunk);
+        const int row = warp_row<tile>() + n / shared::chunks, chunk = n % shared::chunks,
+                  count = min(8, dims - 8 * chunk);
         if (row >= block.rows.all || count <= 0) continue;
         const unsigned char *const from = q_bytes + shared::offset(row, chunk);
         T *const to = out + block.rows.offset(row, args.out) + 8 * chunk;

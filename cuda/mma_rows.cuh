@@ -17,7 +17,8 @@ template <typename tile> constexpr int shared_bytes()
     return bytes;
 }
 
-// Keys are split where all query rows of a KV head fit in one tile: then there are few blocks, however long the keys.
+// Keys are split where all query rows of a KV head fit in one tile: then there are few blocks, however long
+// the keys.
 inline int64_t split_keys(const attend_problem &p)
 {
     const bool few_rows = !p.packed && p.num_heads / p.num_kv_heads <= attend_split_rows &&
@@ -31,8 +32,8 @@ inline int64_t partial_bytes(const attend_problem *p)
     return chunks > 1 ? 4 * partial_rows(*p, chunks).floats() : 0;
 }
 
-// Tiles of query rows by chunks of keys, of one KV head. False where they, the heads of a group, or combine()'s blocks of a row each
-// cannot be counted.
+// Tiles of query rows by chunks of keys, of one KV head. False where they, the heads of a group, or
+// combine()'s blocks of a row each cannot be counted.
 template <typename tile> bool count_tiles(const attend_problem &p, int64_t *tiles)
 {
     const int64_t group = p.num_heads / p.num_kv_heads;
@@ -56,9 +57,11 @@ template <typename tile, mma_kernel *kernel> cudaError_t prepare_mma()
 {
     int device, most;
     cudaError_t error = cudaGetDevice(&device);
-    if (error == cudaSuccess) error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    if (error == cudaSuccess)
+        error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
     if (error != cudaSuccess) return error;
-    return cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+    return cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
+                                cudaFuncAttributeMaxDynamicSharedMemorySize,
                                 std::min(most, shared_bytes<tile>() + term_bytes<tile>()));
 }
 
@@ -76,19 +79,21 @@ cudaError_t launch_mma(const attend_kernel_args *given, cudaStream_t stream)
     const uint32_t blocks = blocks_to_launch(args, order, &last);
     if (blocks == 0) return cudaSuccess;
     void *parameters[] = {&args, &order};
-    cudaError_t error = cudaLaunchKernel(reinterpret_cast<const void *>(kernel), blocks, tile::threads, parameters,
-                                         shared_bytes<tile>() + (attend_scores_terms(&p) ? term_bytes<tile>() : 0), stream);
+    cudaError_t error =
+        cudaLaunchKernel(reinterpret_cast<const void *>(kernel), blocks, tile::threads, parameters,
+                         shared_bytes<tile>() + (attend_scores_terms(&p) ? term_bytes<tile>() : 0), stream);
     if (error != cudaSuccess || args.chunks == 1 || !last) return error;
     const unsigned dims = static_cast<unsigned>(p.head_dim_v);
-    return cudaLaunchKernel(reinterpret_cast<const void *>(merge), static_cast<unsigned>(p.batch * p.num_heads * p.seqlen_q),
-                            (dims + 31) / 32 * 32, parameters, 0, stream);
+    return cudaLaunchKernel(reinterpret_cast<const void *>(merge),
+                            static_cast<unsigned>(p.batch * p.num_heads * p.seqlen_q), (dims + 31) / 32 * 32,
+                            parameters, 0, stream);
 }
 
 template <typename tile, mma_kernel *kernel, combine_kernel *merge>
 constexpr attend_kernel_row mma_row(const char *name, attend_dtype dtype)
 {
-    return {{name, ATTEND_CUDA, dtype, tile::dim, tile::dim, 80, tile::rows, tile::keys, tile::threads, shared_bytes<tile>(),
-             ATTEND_FEATURES_INTERVAL | ATTEND_FEATURES_ELEMENT | ATTEND_FEATURES_HEAD},
+    return {{name, ATTEND_CUDA, dtype, tile::dim, tile::dim, 80, tile::rows, tile::keys, tile::threads,
+             shared_bytes<tile>(), ATTEND_FEATURES_INTERVAL | ATTEND_FEATURES_ELEMENT | ATTEND_FEATURES_HEAD},
             false,
             term_bytes<tile>(),
             partial_bytes,
@@ -100,11 +105,11 @@ constexpr attend_kernel_row mma_row(const char *name, attend_dtype dtype)
 } // namespace attend
 
 // A kernel under the name that its row has; … are mma_tile's parameters.
-#define ATTEND_MMA_KERNEL(name, ...)                                                                             \
-    using name##_tile = attend::mma_tile<__VA_ARGS__>;                                                           \
-    extern "C" __global__ void __launch_bounds__(name##_tile::threads, name##_tile::blocks)                      \
-        name(const __grid_constant__ attend_kernel_args args, const __grid_constant__ attend::block_order order) \
-    {                                                                                                            \
-        attend::flash_mma<name##_tile>(args, order);                                                             \
+#define ATTEND_MMA_KERNEL(name, ...)                                                                        \
+    using name##_tile = attend::mma_tile<__VA_ARGS__>;                                                      \
+    extern "C" __global__ void __launch_bounds__(name##_tile::threads, name##_tile::blocks) name(           \
+        const __grid_constant__ attend_kernel_args args, const __grid_constant__ attend::block_order order) \
+    {                                                                                                       \
+        attend::flash_mma<name##_tile>(args, order);                                                        \
     }
 #define ATTEND_MMA_ROW(name, merge, dtype) attend::mma_row<name##_tile, name, merge>(#name, dtype)

@@ -1,5 +1,6 @@
-// Which tile of queries, head and batch entry a block works on. One grid axis holds them all; the order keeps the keys and
-// values of neighbouring blocks in L2 and starts the longest causal rows first. No result depends on it.
+// Which tile of queries, head and batch entry a block works on. One grid axis holds them all; the order keeps
+// the keys and values of neighbouring blocks in L2 and starts the longest causal rows first. No result
+// depends on it.
 #pragma once
 
 #include "kernels.h"
@@ -7,10 +8,11 @@
 #include <algorithm>
 #include <climits>
 
-namespace attend {
+namespace attend
+{
 
 struct block_order {
-    uint32_t tiles;   // of queries, in one head
+    uint32_t tiles; // of queries, in one head
     uint32_t heads;
     uint32_t pairs;   // of (batch, head), heads running fastest
     uint32_t section; // pairs that run side by side because their K and V fit in L2 together
@@ -34,7 +36,8 @@ __device__ inline block_place place_block(const block_order &order, uint32_t ind
 // False where the problem has more blocks than a grid can hold.
 inline bool count_blocks(const attend_problem &p, int64_t heads, int64_t tiles, int64_t *blocks)
 {
-    return !__builtin_mul_overflow(p.batch, heads, blocks) && !__builtin_mul_overflow(*blocks, tiles, blocks) && *blocks <= INT_MAX;
+    return !__builtin_mul_overflow(p.batch, heads, blocks) &&
+           !__builtin_mul_overflow(*blocks, tiles, blocks) && *blocks <= INT_MAX;
 }
 
 // The same.
@@ -54,7 +57,8 @@ inline bool order_blocks(const attend_kernel_args &args, int64_t heads, int64_t 
 // The blocks of this launch, and whether it holds the grid's last one.
 inline uint32_t blocks_to_launch(const attend_kernel_args &args, const block_order &order, bool *last)
 {
-    const int64_t all = int64_t(order.pairs) * order.tiles, left = std::max<int64_t>(0, all - args.first_block);
+    const int64_t all = int64_t(order.pairs) * order.tiles,
+                  left = std::max<int64_t>(0, all - args.first_block);
     const int64_t count = args.block_count > 0 ? std::min(args.block_count, left) : left;
     *last = args.first_block + count >= all;
     return static_cast<uint32_t>(count);

@@ -1,6 +1,7 @@
-// Values that are not finite, in tiles of V that not all rows see whole. mma would multiply them by the zero weights of masked
-// keys and hand NaN to rows that must not notice. Such a tile is found by a look at its bytes; then infinities and NaNs go to the
-// rows that see their key, by counting them with mma, and are zeros in the tile for what follows. Rare, so nothing here is tuned.
+// Values that are not finite, in tiles of V that not all rows see whole. mma would multiply them by the zero
+// weights of masked keys and hand NaN to rows that must not notice. Such a tile is found by a look at its
+// bytes; then infinities and NaNs go to the rows that see their key, by counting them with mma, and are zeros
+// in the tile for what follows. Rare, so nothing here is tuned.
 #pragma once
 
 #include "tile.cuh"
@@ -10,23 +11,24 @@ namespace attend
 
 template <typename T> struct format;
 template <> struct format<__half> {
-    static constexpr uint32_t exponent = 0x7c00, exponent_unit = 0x0400, plus_one = 0x3c00, count_128 = 0x5800,
-                              count_16384 = 0x7400;
+    static constexpr uint32_t exponent = 0x7c00, exponent_unit = 0x0400, plus_one = 0x3c00,
+                              count_128 = 0x5800, count_16384 = 0x7400;
 };
 template <> struct format<__nv_bfloat16> {
-    static constexpr uint32_t exponent = 0x7f80, exponent_unit = 0x0080, plus_one = 0x3f80, count_128 = 0x4300,
-                              count_16384 = 0x4680;
+    static constexpr uint32_t exponent = 0x7f80, exponent_unit = 0x0080, plus_one = 0x3f80,
+                              count_128 = 0x4300, count_16384 = 0x4680;
 };
 
 // Bits 15 and 31: whether the halves of a pair are infinite or NaN.
 template <typename T> __device__ uint32_t not_finite(uint32_t pair)
 {
-    constexpr uint32_t exponents = format<T>::exponent * 0x10001u, units = format<T>::exponent_unit * 0x10001u;
+    constexpr uint32_t exponents = format<T>::exponent * 0x10001u,
+                       units = format<T>::exponent_unit * 0x10001u;
     return ((pair & exponents) + units) & 0x80008000u;
 }
 
-// A pair of a tile as what is counted: 1 for inf, 128 for -inf, 16384 for NaN, so that up to 127 of each can be told from one
-// sum.
+// A pair of a tile as what is counted: 1 for inf, 128 for -inf, 16384 for NaN, so that up to 127 of each can
+// be told from one sum.
 template <typename T> __device__ uint32_t counters(uint32_t pair)
 {
     uint32_t result = 0;
@@ -49,7 +51,8 @@ __device__ inline float poison_of(float sum)
 }
 
 // Looks at what this thread's copies brought (they are complete, if not yet visible to others).
-template <typename T, typename tile, int threads> __device__ bool holds_poison(const unsigned char *tile_bytes)
+template <typename T, typename tile, int threads>
+__device__ bool holds_poison(const unsigned char *tile_bytes)
 {
     using share = tile_share<tile, threads>;
     uint32_t found = 0;
@@ -57,13 +60,17 @@ template <typename T, typename tile, int threads> __device__ bool holds_poison(c
     for (int i = 0; i < share::passes_down; i++)
 #pragma unroll
         for (int j = 0; j < share::passes_across; j++) {
-            const uint4 x = *reinterpret_cast<const uint4 *>(tile_bytes + share::offset() + share::step(i, j));
+            const uint4 x =
+                *reinterpret_cast<const uint4 *>(tile_bytes + share::offset() + share::step(i, j));
             found |= not_finite<T>(x.x) | not_finite<T>(x.y) | not_finite<T>(x.z) | not_finite<T>(x.w);
         }
     return found != 0;
 }
 
-template <typename T> __device__ void keep_finite(uint32_t &pair) { pair &= ~((not_finite<T>(pair) >> 15) * 0xffffu); }
+template <typename T> __device__ void keep_finite(uint32_t &pair)
+{
+    pair &= ~((not_finite<T>(pair) >> 15) * 0xffffu);
+}
 
 template <typename T, typename tile, int threads> __device__ void remove_poison(unsigned char *tile_bytes)
 {
@@ -82,13 +89,15 @@ template <typename T, typename tile, int threads> __device__ void remove_poison(
 // A pair of weights, 1 where the row sees the key; the first of its two bits is bit `column`.
 template <typename T> __device__ uint32_t sight(uint32_t visible, int column)
 {
-    return (visible >> column & 1 ? format<T>::plus_one : 0) | (visible >> column & 2 ? format<T>::plus_one << 16 : 0);
+    return (visible >> column & 1 ? format<T>::plus_one : 0) |
+           (visible >> column & 2 ? format<T>::plus_one << 16 : 0);
 }
 
-// O of a warp's 16·m rows takes the poison of the keys that they see: a bit for each of a lane's columns, four a step of 16 keys.
-// Row 2i + h of a lane is row h of the i-th fragment, and has half h of visible[i].
+// O of a warp's 16·m rows takes the poison of the keys that they see: a bit for each of a lane's columns,
+// four a step of 16 keys. Row 2i + h of a lane is row h of the i-th fragment, and has half h of visible[i].
 template <typename T, typename tile, int at, int m>
-__device__ void take_poison(float (&o)[m][tile::dim / 8][4], const fragments<tile, at> &v, const uint32_t (&visible)[m])
+__device__ void take_poison(float (&o)[m][tile::dim / 8][4], const fragments<tile, at> &v,
+                            const uint32_t (&visible)[m])
 {
 #pragma unroll
     for (int n = 0; n < tile::dim / 16; n++) {
@@ -102,7 +111,8 @@ __device__ void take_poison(float (&o)[m][tile::dim / 8][4], const fragments<til
 #pragma unroll
             for (int i = 0; i < m; i++) {
                 const uint32_t a[4] = {sight<T>(visible[i], step * 4), sight<T>(visible[i], 16 + step * 4),
-                                       sight<T>(visible[i], step * 4 + 2), sight<T>(visible[i], 18 + step * 4)};
+                                       sight<T>(visible[i], step * 4 + 2),
+                                       sight<T>(visible[i], 18 + step * 4)};
                 mma<T>(sum[i][0], a, b[0], b[1]);
                 mma<T>(sum[i][1], a, b[2], b[3]);
             }

@@ -1,7 +1,8 @@
-// Which tiles of keys a block visits. Where rows see intervals, all that theirs meet, one after the other. Where a prefix's gap,
-// blocks or segments hide tiles (host/shared/score.h), runs of tiles that some row sees: a warp looks for the next run while the tile
-// before it is being computed, so that hidden tiles are neither loaded nor waited for. Block lists and gaps are jumped over; of
-// the rest, 32 tiles are looked at together, a lane each, and remembered until they are used up.
+// Which tiles of keys a block visits. Where rows see intervals, all that theirs meet, one after the other.
+// Where a prefix's gap, blocks or segments hide tiles (host/shared/score.h), runs of tiles that some row
+// sees: a warp looks for the next run while the tile before it is being computed, so that hidden tiles are
+// neither loaded nor waited for. Block lists and gaps are jumped over; of the rest, 32 tiles are looked at
+// together, a lane each, and remembered until they are used up.
 #pragma once
 
 #include "kernels.h"
@@ -12,7 +13,8 @@
 namespace attend
 {
 
-// 32 tiles from `first` on, a bit each: which some row sees, and which all rows see whole, every key within their intervals.
+// 32 tiles from `first` on, a bit each: which some row sees, and which all rows see whole, every key within
+// their intervals.
 struct tile_window {
     int first;
     uint32_t seen, whole;
@@ -22,10 +24,12 @@ struct tile_window {
     // The first run from a tile on, where it holds one.
     __device__ tile_range run(int from) const
     {
-        const int begin = from + __ffs(seen >> (from - first)) - 1, end = begin + ones(seen >> (begin - first));
+        const int begin = from + __ffs(seen >> (from - first)) - 1,
+                  end = begin + ones(seen >> (begin - first));
         const uint32_t full = whole >> (begin - first);
         const int full_begin = full ? min(end, begin + __ffs(full) - 1) : end;
-        return {begin, full_begin, min(end, full_begin + (full ? ones(full >> (full_begin - begin)) : 0)), end};
+        return {begin, full_begin, min(end, full_begin + (full ? ones(full >> (full_begin - begin)) : 0)),
+                end};
     }
 };
 
@@ -39,8 +43,8 @@ struct tile_search {
     int queries, heads;         // the rows are these queries of these heads
     attend_ids ids;             // the rows' segments
 
-    __device__ void begin(const tile_range &tiles, const attend_sequence &sequence_, int64_t batch_, int64_t query0,
-                          int64_t query_end, int64_t head0, int64_t head_count)
+    __device__ void begin(const tile_range &tiles, const attend_sequence &sequence_, int64_t batch_,
+                          int64_t query0, int64_t query_end, int64_t head0, int64_t head_count)
     {
         within = tiles, sequence = sequence_;
         window = {tiles.begin - 32, 0, 0};
@@ -57,7 +61,8 @@ struct tile_search {
     {
         const attend_problem &p = args.problem;
         int64_t key = int64_t(from) * keys;
-        if (attend_has_gap(&p) && key >= sequence.start + p.prefix) key = max(key, attend_local_begin(&p, &sequence, query));
+        if (attend_has_gap(&p) && key >= sequence.start + p.prefix)
+            key = max(key, attend_local_begin(&p, &sequence, query));
         if (p.block_list > 0) {
             const int64_t row = query / p.block_q;
             const int rows = static_cast<int>((query + queries - 1) / p.block_q - row) + 1;
@@ -65,7 +70,8 @@ struct tile_search {
 #pragma unroll 1
             for (int i = threadIdx.x % 32; i < heads * rows; i += 32) {
                 const attend_head h = head_of(args, i / rows);
-                nearest = static_cast<int>(min(int64_t(nearest), attend_listed_from(&h, row + i % rows, key / p.block_k)));
+                nearest = static_cast<int>(
+                    min(int64_t(nearest), attend_listed_from(&h, row + i % rows, key / p.block_k)));
             }
             key = max(key, int64_t(__reduce_min_sync(~0u, nearest)) * p.block_k);
         }
@@ -96,9 +102,10 @@ struct tile_search {
     }
 };
 
-// The run after tile `from`, by all lanes of a warp; an empty one at within.end if there is none. A call, so that none of what it
-// needs takes registers of the path of full tiles.
-template <int keys> __device__ __noinline__ void find_run(const attend_kernel_args &args, tile_search &search, int from)
+// The run after tile `from`, by all lanes of a warp; an empty one at within.end if there is none. A call, so
+// that none of what it needs takes registers of the path of full tiles.
+template <int keys>
+__device__ __noinline__ void find_run(const attend_kernel_args &args, tile_search &search, int from)
 {
     tile_window window = search.window;
     tile_range run = {search.within.end, search.within.end, search.within.end, search.within.end};
@@ -121,13 +128,14 @@ __device__ inline attend_ids joined_ids(const attend_ids &ids)
 }
 
 // The segments of the rows [query, query + queries), by all lanes of a warp.
-__device__ inline attend_ids ids_of_rows(const attend_terms &terms, const attend_sequence &sequence, int64_t query, int queries)
+__device__ inline attend_ids ids_of_rows(const attend_terms &terms, const attend_sequence &sequence,
+                                         int64_t query, int queries)
 {
     attend_ids ids = attend_no_ids();
 #pragma unroll 1
     for (int i = threadIdx.x % 32; i < queries; i += 32)
-        attend_ids_add(&ids,
-                       attend_segment(&terms.segments_q, &sequence, (sequence.first_q + query + i) * terms.segments_q.query));
+        attend_ids_add(&ids, attend_segment(&terms.segments_q, &sequence,
+                                            (sequence.first_q + query + i) * terms.segments_q.query));
     return joined_ids(ids);
 }
 

@@ -1,6 +1,6 @@
-// Online softmax (Milakov and Gimelshein, arXiv:1805.02867): the state of one row, folded tile by tile. Scores enter as
-// plain dot products; `scale` >= 0 turns them into exponents of two. Until a row has seen a key its maximum is finite: -inf minus
-// it is -inf, and a scale of 0 makes a 0 of it.
+// Online softmax (Milakov and Gimelshein, arXiv:1805.02867): the state of one row, folded tile by tile.
+// Scores enter as plain dot products; `scale` >= 0 turns them into exponents of two. Until a row has seen a
+// key its maximum is finite: -inf minus it is -inf, and a scale of 0 makes a 0 of it.
 #pragma once
 
 #include "ptx.cuh"
@@ -33,13 +33,17 @@ struct softmax_row {
     // Once `sum` is the whole row's. A row that saw no key gives zeros and an LSE of -inf.
     __device__ float normaliser() const { return 1 / sum; }
     __device__ float finish(float o, float normaliser) const { return sum == 0 ? 0 : o * normaliser; }
-    __device__ float lse(float scale) const { return sum == 0 ? -INFINITY : fmaf(max * scale, ln2, logf(sum)); }
+    __device__ float lse(float scale) const
+    {
+        return sum == 0 ? -INFINITY : fmaf(max * scale, ln2, logf(sum));
+    }
 };
 
 // The same with the maximum in exponents of two, so that a weight costs one fma before its ex2.
 struct base2_row {
-    float reference = -FLT_MAX; // of 2^(score·scale - reference): the maximum; never -inf, so that -inf - reference is -inf
-    float sum = 0;              // Σ weight, or this lane's share of it
+    // of 2^(score·scale - reference): the maximum; never -inf, so that -inf - reference is -inf
+    float reference = -FLT_MAX;
+    float sum = 0; // Σ weight, or this lane's share of it
 
     __device__ bool below(float score, float scale) const { return score * scale > reference; }
     __device__ float fold(float tile_max, float scale)
@@ -55,7 +59,8 @@ struct base2_row {
     // 1 for the largest score, but for a rounding error of c·score, which the rounding to 16 bits takes back.
     __device__ float weight(float score, float scale) const { return ex2(fmaf(score, scale, -reference)); }
 
-    // Takes in the same row's state over other keys; the reference must be the larger of both. Returns the factor of its output.
+    // Takes in the same row's state over other keys; the reference must be the larger of both. Returns the
+    // factor of its output.
     __device__ float merge(float other_reference, float other_sum)
     {
         const float factor = ex2(other_reference - reference);
@@ -63,8 +68,8 @@ struct base2_row {
         return factor;
     }
 
-    // Once `sum` is the whole row's: what O is multiplied by, and the LSE. The sink takes weight and gives no value; -inf: none.
-    // A row that saw no key gives zeros.
+    // Once `sum` is the whole row's: what O is multiplied by, and the LSE. The sink takes weight and gives no
+    // value; -inf: none. A row that saw no key gives zeros.
     __device__ void finish(float sink, float &normaliser, float &lse) const
     {
         float shrink = 1, total = sum, top = reference;

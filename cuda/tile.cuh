@@ -1,8 +1,9 @@
 // Tiles of 16-bit elements in shared memory, and how they get there and into registers.
 //
-// A row of a tile is a row of the tensor: `dim` elements, dim/8 chunks of 16 bytes. Chunk c of row r lies where chunk c ^ s(r)
-// would in a plain layout; s(r) makes every 8 rows' chunks of one column lie in different banks, so that cp.async writes and
-// ldmatrix reads (8 rows of a column at a time) are free of conflicts.
+// A row of a tile is a row of the tensor: `dim` elements, dim/8 chunks of 16 bytes. Chunk c of row r lies
+// where chunk c ^ s(r) would in a plain layout; s(r) makes every 8 rows' chunks of one column lie in
+// different banks, so that cp.async writes and ldmatrix reads (8 rows of a column at a time) are free of
+// conflicts.
 #pragma once
 
 #include "ptx.cuh"
@@ -23,18 +24,24 @@ __device__ inline const char *keep(const char *address)
 }
 
 template <int rows_, int dim_> struct shared_tile {
-    static constexpr int rows = rows_, dim = dim_, chunks = dim / 8, row_bytes = dim * 2, bytes = rows * row_bytes;
-    static constexpr bool wide = chunks % 8 == 0; // a row fills whole lines of 128 bytes, or ends in half a line
-    static constexpr int period = wide ? 4 : 2;   // of pairs of chunks that the permutation stays within
+    static constexpr int rows = rows_, dim = dim_, chunks = dim / 8, row_bytes = dim * 2,
+                         bytes = rows * row_bytes;
+    // a row fills whole lines of 128 bytes, or ends in half a line
+    static constexpr bool wide = chunks % 8 == 0;
+    static constexpr int period = wide ? 4 : 2; // of pairs of chunks that the permutation stays within
     static_assert(dim % 32 == 0 && rows % 16 == 0);
 
     static __device__ uint32_t permute(uint32_t row) { return wide ? row & 7 : row >> 1 & 3; }
-    static __device__ uint32_t offset(uint32_t row, uint32_t chunk) { return row * row_bytes + ((chunk ^ permute(row)) << 4); }
+    static __device__ uint32_t offset(uint32_t row, uint32_t chunk)
+    {
+        return row * row_bytes + ((chunk ^ permute(row)) << 4);
+    }
 };
 
-// Where a lane's part of the 16x16 fragments of a tile lies: fragments start at row `row0` and walk in steps of 16 rows and
-// 16 columns. The address is computed once; a step costs an XOR with a constant. The tile begins `at` bytes after the address
-// that the base is made from: added after the XOR, where instructions add constants for nothing.
+// Where a lane's part of the 16x16 fragments of a tile lies: fragments start at row `row0` and walk in steps
+// of 16 rows and 16 columns. The address is computed once; a step costs an XOR with a constant. The tile
+// begins `at` bytes after the address that the base is made from: added after the XOR, where instructions add
+// constants for nothing.
 template <typename tile, int at = 0> struct fragments {
     uint32_t base;
     static_assert(at % 128 == 0, "XORs stay within a line");
@@ -44,7 +51,8 @@ template <typename tile, int at = 0> struct fragments {
     {
     }
 
-    // The same, from which nothing is computed ahead of its use: saves registers where a loop could keep every XOR's result.
+    // The same, from which nothing is computed ahead of its use: saves registers where a loop could keep
+    // every XOR's result.
     __device__ fragments here() const
     {
         fragments f = *this;
@@ -59,7 +67,8 @@ template <typename tile, int at = 0> struct fragments {
     }
 };
 
-// A 16x16 fragment as ldmatrix reads it, its four 8x8 matrices down first: the A operand, and B of a transposed tile.
+// A 16x16 fragment as ldmatrix reads it, its four 8x8 matrices down first: the A operand, and B of a
+// transposed tile.
 template <typename tile, int at = 0> __device__ fragments<tile, at> down_first(uint32_t address, int row0)
 {
     const uint32_t lane = threadIdx.x % 32;
@@ -73,7 +82,8 @@ template <typename tile, int at = 0> __device__ fragments<tile, at> across_first
     return fragments<tile, at>(address, lane / 16 * 8 + lane % 8, lane / 8 % 2);
 }
 
-// How the threads of a block share the chunks of a tile: `across` neighbours take neighbouring chunks of a row.
+// How the threads of a block share the chunks of a tile: `across` neighbours take neighbouring chunks of a
+// row.
 template <typename tile, int threads> struct tile_share {
     static constexpr int across = tile::wide ? 8 : 4, down = threads / across;
     static constexpr int passes_down = tile::rows / down, passes_across = tile::chunks / across;
@@ -92,8 +102,9 @@ template <typename tile, int threads> struct tile_share {
 // Bytes of a chunk that hold dims of the tensor; the rest become zeros.
 __device__ inline int chunk_bytes(int dims, int chunk) { return max(0, min(16, (dims - 8 * chunk) * 2)); }
 
-// Copying consecutive tiles of a tensor's rows to a place in shared memory. `from` is this thread's first chunk of the next tile
-// and moves on, `to` its first chunk there, `step` the bytes from one row of the thread to its next.
+// Copying consecutive tiles of a tensor's rows to a place in shared memory. `from` is this thread's first
+// chunk of the next tile and moves on, `to` its first chunk there, `step` the bytes from one row of the
+// thread to its next.
 template <typename tile, int threads> struct tile_copy {
     using share = tile_share<tile, threads>;
 
@@ -108,7 +119,8 @@ template <typename tile, int threads> struct tile_copy {
 #pragma unroll
         for (int i = 0; i < share::passes_down; i++, from = keep(from + step))
 #pragma unroll
-            for (int j = 0; j < share::passes_across; j++) cp_async(to + share::step(i, j), from + j * share::across * 16);
+            for (int j = 0; j < share::passes_across; j++)
+                cp_async(to + share::step(i, j), from + j * share::across * 16);
         cp_async_commit();
         return from;
     }

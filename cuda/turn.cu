@@ -1,6 +1,7 @@
-// Rotary embedding and QK-norm of Q and K, in place or not. A block takes all heads of its tokens, so that an angle, a fraction of
-// a turn from double, is made once a token and not once a head. A warp takes one head at a time: its lanes hold pairs of elements that
-// turn together, after the root of the squares has gone round the warp.
+// Rotary embedding and QK-norm of Q and K, in place or not. A block takes all heads of its tokens, so that an
+// angle, a fraction of a turn from double, is made once a token and not once a head. A warp takes one head at
+// a time: its lanes hold pairs of elements that turn together, after the root of the squares has gone round
+// the warp.
 #include "position_kernels.h"
 
 #include <algorithm>
@@ -8,7 +9,8 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
-namespace {
+namespace
+{
 
 constexpr int lanes = 32, warps = 8, most_sides = 2;
 
@@ -45,8 +47,8 @@ template <typename T> struct normalised {
     float mean = 0, factor;
 
     __device__ normalised(const turn_args &a, const turn_side &side, const T *y)
-        : y(y), weight(static_cast<const T *>(side.weight)), bias(static_cast<const T *>(side.bias)), weight_step(side.weight_step),
-          bias_step(side.bias_step)
+        : y(y), weight(static_cast<const T *>(side.weight)), bias(static_cast<const T *>(side.bias)),
+          weight_step(side.weight_step), bias_step(side.bias_step)
     {
         const int lane = threadIdx.x % lanes, d = a.head_dim;
         if (a.turn.norm == ATTEND_QK_NORM_LAYER) {
@@ -64,12 +66,14 @@ template <typename T> struct normalised {
     }
     __device__ float operator()(int c) const
     {
-        const float w = weight ? static_cast<float>(weight[c * weight_step]) : 1, z = bias ? static_cast<float>(bias[c * bias_step]) : 0;
+        const float w = weight ? static_cast<float>(weight[c * weight_step]) : 1,
+                    z = bias ? static_cast<float>(bias[c * bias_step]) : 0;
         return fmaf((static_cast<float>(y[c]) - mean) * factor, w, z);
     }
 };
 
-template <typename T, typename Value> __device__ void turn_pairs(const turn_args &a, T *to, const Value &value, const float2 *angles)
+template <typename T, typename Value>
+__device__ void turn_pairs(const turn_args &a, T *to, const Value &value, const float2 *angles)
 {
     for (int pair = threadIdx.x % lanes; pair < a.turn.dims / 2; pair += lanes) {
         const int i = attend_turn_first(&a.turn, pair), j = attend_turn_second(&a.turn, pair);
@@ -82,10 +86,13 @@ template <typename T, typename Value> __device__ void turn_pairs(const turn_args
 
 template <typename T, typename Value> __device__ void move_rest(const turn_args &a, T *to, const Value &value)
 {
-    for (int c = a.turn.dims + threadIdx.x % lanes; c < a.head_dim; c += lanes) to[c] = static_cast<T>(value(c));
+    for (int c = a.turn.dims + threadIdx.x % lanes; c < a.head_dim; c += lanes)
+        to[c] = static_cast<T>(value(c));
 }
 
-template <typename T> __device__ void turn_head(const turn_args &a, const turn_side &side, const T *from, T *to, const float2 *angles)
+template <typename T>
+__device__ void turn_head(const turn_args &a, const turn_side &side, const T *from, T *to,
+                          const float2 *angles)
 {
     if (a.turn.norm == ATTEND_QK_NORM_NONE) {
         turn_pairs(a, to, plain<T>{from}, angles);
@@ -97,10 +104,12 @@ template <typename T> __device__ void turn_head(const turn_args &a, const turn_s
     move_rest(a, to, value);
 }
 
-template <typename T> __global__ void __launch_bounds__(lanes *warps) turn_heads(const __grid_constant__ turn_args a)
+template <typename T>
+__global__ void __launch_bounds__(lanes *warps) turn_heads(const __grid_constant__ turn_args a)
 {
     __shared__ float2 angles[warps][ATTEND_TURN_PAIRS];
-    const int lane = threadIdx.x % lanes, team = warps / a.tokens, token = threadIdx.x / (lanes * team), member = threadIdx.x / lanes % team;
+    const int lane = threadIdx.x % lanes, team = warps / a.tokens, token = threadIdx.x / (lanes * team),
+              member = threadIdx.x / lanes % team;
     const int64_t number = blockIdx.x * int64_t(a.tokens) + token, b = number / a.rows, row = number % a.rows;
     const bool there = token < a.tokens && number < a.all_tokens && attend_is_there(&a.places, b, row);
     if (there && a.turn.dims) {
@@ -117,7 +126,8 @@ template <typename T> __global__ void __launch_bounds__(lanes *warps) turn_heads
         const turn_side &side = a.sides[s];
         const T *from = static_cast<const T *>(side.from.data) + b * side.from.batch + row * side.from.seqlen;
         T *to = static_cast<T *>(side.to.data) + b * side.to.batch + row * side.to.seqlen;
-        for (int head = member; head < side.heads; head += team) turn_head(a, side, from + head * side.from.head, to + head * side.to.head, angles[token]);
+        for (int head = member; head < side.heads; head += team)
+            turn_head(a, side, from + head * side.from.head, to + head * side.to.head, angles[token]);
     }
 }
 
@@ -132,12 +142,15 @@ attend_view view_of(const attend_tensor &t) { return {t.data, t.stride[0], t.str
 
 turn_side side_of(const attend_turning &t)
 {
-    return {view_of(t.from), view_of(t.to), static_cast<int>(t.from.shape[2]), t.weight.data, t.bias.data, t.weight.stride[0], t.bias.stride[0]};
+    return {view_of(t.from), view_of(t.to), static_cast<int>(t.from.shape[2]),
+            t.weight.data,   t.bias.data,   t.weight.stride[0],
+            t.bias.stride[0]};
 }
 
 } // namespace
 
-cudaError_t attend_turn_heads(const attend_turn *turn, const attend_places *places, const attend_turning *sides, int count, cudaStream_t stream)
+cudaError_t attend_turn_heads(const attend_turn *turn, const attend_places *places,
+                              const attend_turning *sides, int count, cudaStream_t stream)
 {
     turn_args a = {};
     const int64_t *shape = sides[0].from.shape;
@@ -152,5 +165,6 @@ cudaError_t attend_turn_heads(const attend_turn *turn, const attend_places *plac
     if (blocks > INT_MAX) return cudaErrorInvalidConfiguration;
     if (blocks == 0) return cudaSuccess;
     void *parameters[] = {&a};
-    return cudaLaunchKernel(kernel_of(sides[0].from.dtype), static_cast<unsigned>(blocks), lanes * warps, parameters, 0, stream);
+    return cudaLaunchKernel(kernel_of(sides[0].from.dtype), static_cast<unsigned>(blocks), lanes * warps,
+                            parameters, 0, stream);
 }

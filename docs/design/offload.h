@@ -1,4 +1,5 @@
-/* Design: tensors on the host, budgets, several devices. Tensors of any call may lie anywhere; no call is added for it. */
+/* Design: tensors on the host, budgets, several devices. Tensors of any call may lie anywhere; no call is
+   added for it. */
 #ifndef ATTEND_DESIGN_OFFLOAD_H
 #define ATTEND_DESIGN_OFFLOAD_H
 
@@ -10,8 +11,8 @@
 extern "C" {
 #endif
 
-/* Joins attend_plan_options at its end. Which tensors a plan's runs may bring from the host; 0: any, as without options.
- * A plan that knows reserves less. */
+/* Joins attend_plan_options at its end. Which tensors a plan's runs may bring from the host; 0: any, as
+ * without options. A plan that knows reserves less. */
 typedef enum attend_host_tensors {
     ATTEND_HOST_NONE = 8,    /* all lie on the device, no staging is reserved */
     ATTEND_HOST_INPUTS = 1,  /* q, k, v or x, and what features bring */
@@ -22,10 +23,10 @@ typedef enum attend_host_tensors {
 typedef struct attend_memory_options {
     int host_tensors; /* of attend_host_tensors, or'ed */
     uint8_t reserved[4];
-    /* Memory that the plan may take on each device, cuBLAS's included; 0: at most what is free when it is made. What fits is
-     * copied once, the rest is streamed in parts of keys through pinned memory of the library's. A plan that cannot work in
-     * it is OUT_OF_MEMORY; *least_bytes, if not NULL, says what would do. Tensors may be pageable, pinned, managed, or
-     * mapped from a file, read-only ones too. */
+    /* Memory that the plan may take on each device, cuBLAS's included; 0: at most what is free when it is
+     * made. What fits is copied once, the rest is streamed in parts of keys through pinned memory of the
+     * library's. A plan that cannot work in it is OUT_OF_MEMORY; *least_bytes, if not NULL, says what would
+     * do. Tensors may be pageable, pinned, managed, or mapped from a file, read-only ones too. */
     size_t memory_limit_bytes;
     size_t *least_bytes;
 } attend_memory_options;
@@ -42,11 +43,12 @@ typedef struct attend_transfers {
     int64_t query_blocks, key_parts; /* the loop: each block of queries meets each part of keys */
 } attend_transfers;
 
-/* A context over several devices: batch entries and heads are shared out, then blocks of queries. The bits are those of
- * one device. Tensors on a device lie on the first; its streams order the runs. Everything else is as with
- * attend_context_create(). */
-ATTEND_API attend_status attend_context_create_group(const attend_context_options *options, size_t options_bytes,
-                                                     const int *devices, int device_count, attend_context **context);
+/* A context over several devices: batch entries and heads are shared out, then blocks of queries. The bits
+ * are those of one device. Tensors on a device lie on the first; its streams order the runs. Everything else
+ * is as with attend_context_create(). */
+ATTEND_API attend_status attend_context_create_group(const attend_context_options *options,
+                                                     size_t options_bytes, const int *devices,
+                                                     int device_count, attend_context **context);
 
 #ifdef __cplusplus
 }

@@ -1,5 +1,6 @@
-/* What callers bring to a resolved problem: tensors, lists and weights, checked, and what features bring turned into what the shared
-   functions of visibility.h and score.h read. Attention and layers name the same fields; attend_side_args says where they stand in either. */
+/* What callers bring to a resolved problem: tensors, lists and weights, checked, and what features bring
+   turned into what the shared functions of visibility.h and score.h read. Attention and layers name the same
+   fields; attend_side_args says where they stand in either. */
 #ifndef ATTEND_CORE_ARGUMENTS_H
 #define ATTEND_CORE_ARGUMENTS_H
 
@@ -31,8 +32,8 @@ const char *attend_side_name(attend_side side);
 attend_side_args attend_side_of_attention(attend_attention_args *args);
 attend_side_args attend_side_of_layer(attend_layer_args *args);
 
-/* The extents of one side tensor as the problem announces it, 1 along axes without variation; rank 0: it must be absent.
-   `optional`: it may be absent. */
+/* The extents of one side tensor as the problem announces it, 1 along axes without variation; rank 0: it must
+   be absent. `optional`: it may be absent. */
 typedef struct attend_side_shape {
     int rank;
     int64_t shape[ATTEND_MAX_RANK]; /* in full */
@@ -41,16 +42,17 @@ typedef struct attend_side_shape {
 } attend_side_shape;
 attend_side_shape attend_side_expected(const attend_problem *problem, attend_side side);
 
-/* Checks what features bring against a resolved problem: tensors announced are there, others are not; broadcast axes get
-   their full extent and stride 0. Lists are not read: only a backend knows where they lie. */
+/* Checks what features bring against a resolved problem: tensors announced are there, others are not;
+   broadcast axes get their full extent and stride 0. Lists are not read: only a backend knows where they lie.
+   */
 attend_status attend_side_resolve(const attend_problem *problem, const attend_side_args *args);
 
-/* Check a caller's tensors against a resolved problem; the copies returned have explicit strides and, for the absent
-   ones, data NULL. Lengths are not looked at: only a backend knows where they lie. */
+/* Check a caller's tensors against a resolved problem; the copies returned have explicit strides and, for the
+   absent ones, data NULL. Lengths are not looked at: only a backend knows where they lie. */
 attend_status attend_attention_args_resolve(const attend_problem *problem, const attend_attention_args *args,
                                             size_t bytes, attend_attention_args *resolved);
-attend_status attend_layer_args_resolve(const attend_problem *problem, const attend_layer_args *args, size_t bytes,
-                                        attend_layer_args *resolved);
+attend_status attend_layer_args_resolve(const attend_problem *problem, const attend_layer_args *args,
+                                        size_t bytes, attend_layer_args *resolved);
 attend_status attend_layer_weights_resolve(const attend_problem *problem, const attend_layer_weights *weights,
                                            size_t bytes, attend_layer_weights *resolved);
 
@@ -67,18 +69,24 @@ typedef struct attend_expected {
 
 enum { ATTEND_MAX_EXPECTED = 13 };
 
-/* Resolves them all; no output may overlap another argument or, already resolved, one of `side` (NULL: none). */
-attend_status attend_expected_resolve(const attend_expected *arguments, int count, const attend_side_args *side);
+/* Resolves them all; no output may overlap another argument or, already resolved, one of `side` (NULL: none).
+   */
+attend_status attend_expected_resolve(const attend_expected *arguments, int count,
+                                      const attend_side_args *side);
 /* Fails unless the rows of all that are given are contiguous. */
 attend_status attend_expected_check_rows(const attend_expected *arguments, int count);
 
-/* What a layer's attention takes from the layer's arguments: lists and side tensors; the rest is left alone. */
+/* What a layer's attention takes from the layer's arguments: lists and side tensors; the rest is left alone.
+   */
 void attend_side_copy(attend_attention_args *to, const attend_layer_args *from);
 
-/* Lists on the host: lengths in range, cu_seqlens from 0, never decreasing, within the total and the longest. */
+/* Lists on the host: lengths in range, cu_seqlens from 0, never decreasing, within the total and the longest.
+   */
 attend_status attend_lengths_check(const char *name, const int64_t *lengths, int64_t batch, int64_t seqlen);
-attend_status attend_cu_seqlens_check(const char *name, const int64_t *cu_seqlens, int64_t batch, int64_t seqlen, int64_t total);
-attend_status attend_block_list_check(const attend_problem *problem, const attend_tensor *offsets, const attend_tensor *indices);
+attend_status attend_cu_seqlens_check(const char *name, const int64_t *cu_seqlens, int64_t batch,
+                                      int64_t seqlen, int64_t total);
+attend_status attend_block_list_check(const attend_problem *problem, const attend_tensor *offsets,
+                                      const attend_tensor *indices);
 attend_status attend_lists_check(const attend_problem *problem, const attend_attention_args *args);
 
 /* Resolved arguments as the shared functions read them. relative_buckets stays NULL: the plan has it. */

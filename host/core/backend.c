@@ -37,18 +37,23 @@ const attend_backend *attend_backend_of_row(size_t *index, attend_kernel_info *r
 bool attend_kernel_sized(size_t index, attend_kernel_info *info, size_t info_bytes)
 {
     attend_kernel_info row;
-    if (attend_struct_check(ATTEND_STRUCT(attend_kernel_info), "info", info, info_bytes) || !attend_backend_of_row(&index, &row)) return false;
+    if (attend_struct_check(ATTEND_STRUCT(attend_kernel_info), "info", info, info_bytes) ||
+        !attend_backend_of_row(&index, &row))
+        return false;
     attend_struct_write(ATTEND_STRUCT(attend_kernel_info), info, info_bytes, &row);
     return true;
 }
 
-bool attend_kernel_resources_sized(size_t index, size_t build, attend_kernel_resources *resources, size_t resources_bytes)
+bool attend_kernel_resources_sized(size_t index, size_t build, attend_kernel_resources *resources,
+                                   size_t resources_bytes)
 {
     attend_kernel_info row;
     attend_kernel_resources found;
-    if (attend_struct_check(ATTEND_STRUCT(attend_kernel_resources), "resources", resources, resources_bytes)) return false;
+    if (attend_struct_check(ATTEND_STRUCT(attend_kernel_resources), "resources", resources, resources_bytes))
+        return false;
     const attend_backend *backend = attend_backend_of_row(&index, &row);
-    if (!backend || !backend->kernel_resources || !backend->kernel_resources(index, build, &found)) return false;
+    if (!backend || !backend->kernel_resources || !backend->kernel_resources(index, build, &found))
+        return false;
     attend_struct_write(ATTEND_STRUCT(attend_kernel_resources), resources, resources_bytes, &found);
     return true;
 }

@@ -1,5 +1,6 @@
-/* What a backend is: a table of functions on its own context and plan states. The core has validated and resolved
-   everything before a backend sees it: problems have their defaults filled, tensors have explicit strides. */
+/* What a backend is: a table of functions on its own context and plan states. The core has validated and
+   resolved everything before a backend sees it: problems have their defaults filled, tensors have explicit
+   strides. */
 #ifndef ATTEND_CORE_BACKEND_H
 #define ATTEND_CORE_BACKEND_H
 
@@ -15,7 +16,7 @@ struct attend_context {
     void *state;    /* the backend's */
     char name[128]; /* for people; the backend fills it */
     attend_watch watch;
-    int64_t plans;  /* that were made on it and are still there */
+    int64_t plans; /* that were made on it and are still there */
 };
 
 struct attend_plan {
@@ -24,15 +25,16 @@ struct attend_plan {
     attend_problem problem;       /* resolved */
     attend_layer_weights weights; /* resolved; of a layer */
     attend_plan_options options;
-    void *state;                  /* the backend's */
-    attend_plan_memory memory;    /* the backend fills these two */
+    void *state;               /* the backend's */
+    attend_plan_memory memory; /* the backend fills these two */
     char kernel[128];
 };
 
 /* Fails unless the plan is there and of this operation. */
 attend_status attend_plan_check(const attend_plan *plan, attend_operation operation);
 
-/* Around what a backend does for a plan: telling that it begins, and once it succeeded and is done, that it ended. */
+/* Around what a backend does for a plan: telling that it begins, and once it succeeded and is done, that it
+   ended. */
 attend_status attend_plan_begin(const attend_plan *plan);
 attend_status attend_plan_end(const attend_plan *plan);
 
@@ -45,13 +47,17 @@ typedef struct attend_backend {
     /* Reserves all that running needs; sets state, memory and kernel. */
     attend_status (*plan_create)(attend_plan *plan);
     void (*plan_destroy)(attend_plan *plan);
-    /* A workspace is as large and as aligned as the plan's memory and options say; a stream only where device is ATTEND_CUDA. */
-    attend_status (*attention_forward)(attend_plan *plan, const attend_attention_args *args, const attend_run *run);
+    /* A workspace is as large and as aligned as the plan's memory and options say; a stream only where device
+       is ATTEND_CUDA. */
+    attend_status (*attention_forward)(attend_plan *plan, const attend_attention_args *args,
+                                       const attend_run *run);
     attend_status (*layer_forward)(attend_plan *plan, const attend_layer_args *args, const attend_run *run);
-    /* Of args only q, k, lse (an input here) and what features bring are there; plans of attention and of layers alike. */
+    /* Of args only q, k, lse (an input here) and what features bring are there; plans of attention and of
+       layers alike. */
     attend_status (*inspect)(attend_plan *plan, const attend_attention_args *args, const attend_look *look);
     /* Turns what the args bring, on the host or on the context's device. */
-    attend_status (*rotary)(attend_context *context, const attend_problem *problem, const attend_rotary_args *args);
+    attend_status (*rotary)(attend_context *context, const attend_problem *problem,
+                            const attend_rotary_args *args);
     /* The backend's rows of the kernel table; false past the last. */
     bool (*kernel)(size_t index, attend_kernel_info *info);
     /* What the backend decided; the core has filled the rest. NULL: nothing beyond the kernel's name. */
@@ -69,7 +75,8 @@ extern const attend_backend attend_gpu_backend;       /* host/gpu/; in a build w
 /* The backend that serves a device, from the list in backend.c; NULL if this build has none. */
 const attend_backend *attend_backend_for(attend_device device);
 
-/* The backend that row `*index` of the whole table belongs to, or NULL past the last; *index becomes the row's number there. */
+/* The backend that row `*index` of the whole table belongs to, or NULL past the last; *index becomes the
+   row's number there. */
 const attend_backend *attend_backend_of_row(size_t *index, attend_kernel_info *row);
 
 #endif

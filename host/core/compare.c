@@ -1,5 +1,6 @@
-/* Holds results against the fp64 reference by the two rules of docs/numerics.md. Rows arrive from the reference one by one and
-   are folded into sums a tile, a head and the tensor; nothing of the size of the scores is kept. */
+/* Holds results against the fp64 reference by the two rules of docs/numerics.md. Rows arrive from the
+   reference one by one and are folded into sums a tile, a head and the tensor; nothing of the size of the
+   scores is kept. */
 #include "core/compare.h"
 #include "core/arguments.h"
 #include "core/backend.h"
@@ -12,19 +13,23 @@
 
 static double baseline_factor(attend_dtype dtype) { return dtype == ATTEND_F32 ? 1.5 : 1; }
 
-/* By Satterthwaite, the sum of squares of n_i errors of size a_i scatters as that of (Σa²)² / Σa⁴ errors of one size. */
+/* By Satterthwaite, the sum of squares of n_i errors of size a_i scatters as that of (Σa²)² / Σa⁴ errors of
+   one size. */
 double attend_quality_ratio(const attend_group *g, attend_dtype dtype)
 {
     if (g->elements == 0) return 0;
     double n = (double)g->elements, u = attend_unit_roundoff(dtype);
-    double rows = g->allowed_squared > 0 ? g->allowed * g->allowed / g->allowed_squared : 1, chance = 1 + 4 / sqrt(rows);
-    double forced = baseline_factor(dtype) * sqrt(fmax(g->baseline, g->spread) / n) + 0.1 * u * sqrt(g->expected / n);
+    double rows = g->allowed_squared > 0 ? g->allowed * g->allowed / g->allowed_squared : 1,
+           chance = 1 + 4 / sqrt(rows);
+    double forced =
+        baseline_factor(dtype) * sqrt(fmax(g->baseline, g->spread) / n) + 0.1 * u * sqrt(g->expected / n);
     double fp32 = 0x1p-24 * sqrt(g->magnitude / n);
     double rms = sqrt(g->error / n);
     return isnan(rms) ? INFINITY : rms / (chance * (forced + fp32) + attend_half_least(dtype));
 }
 
-void attend_group_element(attend_group *g, double error, double baseline, double spread, double expected, double magnitude)
+void attend_group_element(attend_group *g, double error, double baseline, double spread, double expected,
+                          double magnitude)
 {
     g->error += error * error;
     g->baseline += (baseline - expected) * (baseline - expected);
@@ -44,7 +49,8 @@ void attend_group_add_row(attend_group *to, attend_group *row, attend_dtype dtyp
 
 void attend_group_add(attend_group *to, const attend_group *from)
 {
-    to->error += from->error, to->baseline += from->baseline, to->expected += from->expected, to->magnitude += from->magnitude;
+    to->error += from->error, to->baseline += from->baseline, to->expected += from->expected,
+        to->magnitude += from->magnitude;
     to->spread += from->spread, to->elements += from->elements;
     to->allowed += from->allowed, to->allowed_squared += from->allowed_squared;
 }
@@ -73,7 +79,8 @@ static void compare_lse(comparing *c, int64_t b, int64_t h, int64_t i, const att
     double actual = attend_load(lse, b * lse->stride[0] + h * lse->stride[1] + i * lse->stride[2]);
     double error = actual == row->lse ? 0 : fabs(actual - row->lse); /* -infinity equals itself */
     attend_element element = {b, h, i, -1, actual, row->lse, row->lse_bound};
-    attend_note_worst(error == 0 ? 0 : error / row->lse_bound, element, &c->result->lse_bound_ratio, &c->result->worst_lse);
+    attend_note_worst(error == 0 ? 0 : error / row->lse_bound, element, &c->result->lse_bound_ratio,
+                      &c->result->worst_lse);
 }
 
 static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_reference_row *row)
@@ -86,20 +93,24 @@ static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_re
     bool finite = true;
     for (int64_t column = 0; column < c->problem->head_dim_v; column++) {
         double expected = row->out[column];
-        double actual = attend_load(out, b * out->stride[0] + i * out->stride[1] + h * out->stride[2] + column);
+        double actual =
+            attend_load(out, b * out->stride[0] + i * out->stride[1] + h * out->stride[2] + column);
         double error = fabs(actual - expected), bound = row->bound[column];
         finite &= isfinite(expected) != 0;
-        attend_note_worst(error == 0 ? 0 : error / bound, (attend_element){b, h, i, column, actual, expected, bound},
-                          &worst_ratio, &worst);
+        attend_note_worst(error == 0 ? 0 : error / bound,
+                          (attend_element){b, h, i, column, actual, expected, bound}, &worst_ratio, &worst);
         max_error = isnan(error) ? INFINITY : fmax(max_error, error);
-        attend_group_element(&sums, error, row->baseline[column], row->spread[column], expected, row->magnitude[column]);
+        attend_group_element(&sums, error, row->baseline[column], row->spread[column], expected,
+                             row->magnitude[column]);
     }
 #pragma omp critical(attend_compare)
     {
         attend_note_worst(worst_ratio, worst, &c->result->bound_ratio, &c->result->worst);
         c->result->max_error = fmax(c->result->max_error, max_error);
         c->reference_finite &= finite;
-        attend_group_add_row(&c->tiles[(b * c->problem->num_heads + h) * c->tiles_a_head + i / ATTEND_TILE_ROWS], &sums, c->problem->dtype);
+        attend_group_add_row(
+            &c->tiles[(b * c->problem->num_heads + h) * c->tiles_a_head + i / ATTEND_TILE_ROWS], &sums,
+            c->problem->dtype);
         compare_lse(c, b, h, i, row);
     }
 }
@@ -124,45 +135,55 @@ static void judge_quality(comparing *c)
     r->rms_error = tensor.elements ? sqrt(tensor.error / (double)tensor.elements) : 0;
 }
 
-attend_status attend_compare_resolved(const attend_problem *problem, const attend_attention_args *args, attend_judge *judge,
-                                      attend_comparison *result)
+attend_status attend_compare_resolved(const attend_problem *problem, const attend_attention_args *args,
+                                      attend_judge *judge, attend_comparison *result)
 {
     comparing c = {.problem = problem, .args = args, .result = result, .reference_finite = true};
     memset(result, 0, sizeof *result);
     ATTEND_TRY(attend_lists_check(problem, args));
     c.tiles_a_head = (attend_rows_q(problem) + ATTEND_TILE_ROWS - 1) / ATTEND_TILE_ROWS;
-    c.tiles = calloc((size_t)(attend_tensor_batch(problem) * problem->num_heads * c.tiles_a_head) + 1, sizeof *c.tiles);
-    bool complete = c.tiles && attend_reference_attention(problem, args, judge->threads, &judge->watch, take_row, &c);
+    c.tiles = calloc((size_t)(attend_tensor_batch(problem) * problem->num_heads * c.tiles_a_head) + 1,
+                     sizeof *c.tiles);
+    bool complete =
+        c.tiles && attend_reference_attention(problem, args, judge->threads, &judge->watch, take_row, &c);
     if (complete) judge_quality(&c);
     free(c.tiles);
     ATTEND_TRY(attend_watch_status(&judge->watch));
     if (!complete) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's copy of K and V");
     if (!c.reference_finite)
-        return attend_fail(ATTEND_INVALID_ARGUMENT,
-                           "the reference itself is not finite: q, k or v hold NaN, infinity or values that overflow fp64");
+        return attend_fail(
+            ATTEND_INVALID_ARGUMENT,
+            "the reference itself is not finite: q, k or v hold NaN, infinity or values that overflow fp64");
     result->passed = result->bound_ratio <= 1 && result->quality_ratio <= 1 && result->lse_bound_ratio <= 1;
     return ATTEND_OK;
 }
 
-attend_status attend_judge_make(const attend_compare_options *options, size_t options_bytes, attend_judge *judge)
+attend_status attend_judge_make(const attend_compare_options *options, size_t options_bytes,
+                                attend_judge *judge)
 {
     attend_compare_options o = {0};
-    if (options) ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_compare_options), "options", &o, options, options_bytes));
+    if (options)
+        ATTEND_TRY(
+            attend_struct_read(ATTEND_STRUCT(attend_compare_options), "options", &o, options, options_bytes));
     if (o.threads < 0 || o.threads > ATTEND_MAX_THREADS)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "threads is %d, expected 0 to %d", o.threads, ATTEND_MAX_THREADS);
-    *judge = (attend_judge){o.threads ? o.threads : omp_get_num_procs(), {.progress = o.progress, .user = o.progress_user}};
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "threads is %d, expected 0 to %d", o.threads,
+                           ATTEND_MAX_THREADS);
+    *judge = (attend_judge){o.threads ? o.threads : omp_get_num_procs(),
+                            {.progress = o.progress, .user = o.progress_user}};
     return ATTEND_OK;
 }
 
-attend_status attend_compare_sized(const attend_problem *problem, size_t problem_bytes, const attend_attention_args *args,
-                                   size_t args_bytes, const attend_compare_options *options, size_t options_bytes,
+attend_status attend_compare_sized(const attend_problem *problem, size_t problem_bytes,
+                                   const attend_attention_args *args, size_t args_bytes,
+                                   const attend_compare_options *options, size_t options_bytes,
                                    attend_comparison *comparison, size_t comparison_bytes)
 {
     attend_problem p;
     attend_attention_args resolved;
     attend_judge judge;
     attend_comparison result;
-    ATTEND_TRY(attend_struct_check(ATTEND_STRUCT(attend_comparison), "comparison", comparison, comparison_bytes));
+    ATTEND_TRY(
+        attend_struct_check(ATTEND_STRUCT(attend_comparison), "comparison", comparison, comparison_bytes));
     ATTEND_TRY(attend_judge_make(options, options_bytes, &judge));
     ATTEND_TRY(attend_problem_resolve(problem, problem_bytes, ATTEND_ATTENTION, &p));
     ATTEND_TRY(attend_attention_args_resolve(&p, args, args_bytes, &resolved));

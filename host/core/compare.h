@@ -8,8 +8,9 @@
 /* Sums of squares over a group of elements, for rule 2. */
 typedef struct attend_group {
     double error, baseline, expected; /* z - o, baseline - o, o */
-    double spread;                    /* what baseline - o is expected to be: each of its roundings by itself */
-    double magnitude;                 /* Σ_j p_ij |v_jc| */
+    /* what baseline - o is expected to be: each of its roundings by itself */
+    double spread;
+    double magnitude; /* Σ_j p_ij |v_jc| */
     int64_t elements;
     double allowed, allowed_squared; /* Σ over rows of what is expected of the row, and of its square */
 } attend_group;
@@ -18,13 +19,15 @@ typedef struct attend_group {
 enum { ATTEND_TILE_ROWS = 64 };
 
 /* spread: a square; where the baseline's roundings are not known one by one, that of baseline - expected. */
-void attend_group_element(attend_group *group, double error, double baseline, double spread, double expected, double magnitude);
+void attend_group_element(attend_group *group, double error, double baseline, double spread, double expected,
+                          double magnitude);
 /* A row, of elements alone, joins a group; and a group another. */
 void attend_group_add_row(attend_group *to, attend_group *row, attend_dtype dtype);
 void attend_group_add(attend_group *to, const attend_group *from);
 
-/* Rule 2: rms(error) over what it may be: what the dtype forces, and one fp32 rounding at the size of what is summed, without which
-   values that cancel exactly in fp64 would allow nothing. docs/numerics.md derives the room for chance. */
+/* Rule 2: rms(error) over what it may be: what the dtype forces, and one fp32 rounding at the size of what is
+   summed, without which values that cancel exactly in fp64 would allow nothing. docs/numerics.md derives the
+   room for chance. */
 double attend_quality_ratio(const attend_group *group, attend_dtype dtype);
 
 /* Keeps the largest ratio seen, and its element; the first among equals, a NaN as infinity. */
@@ -36,9 +39,10 @@ typedef struct attend_judge {
     attend_watch watch;
 } attend_judge;
 
-attend_status attend_judge_make(const attend_compare_options *options, size_t options_bytes, attend_judge *judge);
+attend_status attend_judge_make(const attend_compare_options *options, size_t options_bytes,
+                                attend_judge *judge);
 
-attend_status attend_compare_resolved(const attend_problem *problem, const attend_attention_args *args, attend_judge *judge,
-                                      attend_comparison *result);
+attend_status attend_compare_resolved(const attend_problem *problem, const attend_attention_args *args,
+                                      attend_judge *judge, attend_comparison *result);
 
 #endif

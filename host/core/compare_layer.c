@@ -1,5 +1,6 @@
-/* Holds a layer against the fp64 reference: each stage given what the stage before it really produced, by rule 1, and the whole by
-   rule 2, whose baseline rounds Q, K, V, P, heads and result to the storage dtype. */
+/* Holds a layer against the fp64 reference: each stage given what the stage before it really produced, by
+   rule 1, and the whole by rule 2, whose baseline rounds Q, K, V, P, heads and result to the storage dtype.
+   */
 #include "core/compare.h"
 #include "shared/absolute.h"
 #include "core/arguments.h"
@@ -38,7 +39,8 @@ static double actual_at(const attend_tensor *t, int64_t b, int64_t i, int64_t ro
 }
 
 /* Rule 1 of a projection: the worst ratio and its element. */
-static void judge_bound(const projection *p, const double *exact, const double *bound, double *ratio, attend_element *worst)
+static void judge_bound(const projection *p, const double *exact, const double *bound, double *ratio,
+                        attend_element *worst)
 {
     const attend_tensor *y = &p->y;
     int64_t seqlen = y->shape[1], rows = y->shape[2] * y->shape[3];
@@ -59,27 +61,32 @@ static bool add_bound_of_x(const projection *p, int threads, size_t elements, do
     attend_watch nobody = {0};
     double *more = malloc(elements * sizeof *more);
     attend_reference_projection to = {.magnitude = more};
-    bool complete = more && attend_reference_project(p->x_bound, p->weight, &none, p->dtype, threads, &nobody, &to);
+    bool complete =
+        more && attend_reference_project(p->x_bound, p->weight, &none, p->dtype, threads, &nobody, &to);
     for (size_t i = 0; complete && i + 1 < elements; i++) bound[i] += more[i];
     free(more);
     return complete;
 }
 
-static attend_status compare_projection(const projection *p, int index, attend_judge *judge, double *ratio, attend_element *worst)
+static attend_status compare_projection(const projection *p, int index, attend_judge *judge, double *ratio,
+                                        attend_element *worst)
 {
     size_t elements = (size_t)(p->y.shape[0] * p->y.shape[1] * p->y.shape[2] * p->y.shape[3]) + 1;
     double *exact = malloc(elements * sizeof *exact), *bound = malloc(elements * sizeof *bound);
     attend_reference_projection to = {.exact = exact, .bound = bound};
     attend_watch *watch = &judge->watch;
     attend_watch_stage(watch, watch->work.projections[index], p->x->shape[0] * p->x->shape[1]);
-    bool complete = exact && bound && attend_reference_project(p->x, p->weight, p->bias, p->dtype, judge->threads, watch, &to);
+    bool complete = exact && bound &&
+                    attend_reference_project(p->x, p->weight, p->bias, p->dtype, judge->threads, watch, &to);
     if (complete && p->x_bound) complete = add_bound_of_x(p, judge->threads, elements, bound);
     if (complete && p->problem)
-        attend_reference_turn_all(p->problem, p->args, p->norm, p->norm_bias, p->y.shape[2], false, exact, bound);
+        attend_reference_turn_all(p->problem, p->args, p->norm, p->norm_bias, p->y.shape[2], false, exact,
+                                  bound);
     if (complete) judge_bound(p, exact, bound, ratio, worst);
     free(exact), free(bound);
     ATTEND_TRY(attend_watch_status(watch));
-    return complete ? ATTEND_OK : attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's projection");
+    return complete ? ATTEND_OK
+                    : attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's projection");
 }
 
 /* The heads' output as rows [batch, seqlen, heads·dim], however it lies; data is NULL where memory lacks. */
@@ -93,43 +100,52 @@ static attend_tensor join_heads(const attend_tensor *heads)
     return attend_reference_view(rows, heads->shape[0], heads->shape[1], 1, columns);
 }
 
-static attend_status compare_output(const attend_problem *p, const attend_layer_weights *w, const attend_layer_args *args,
-                                    attend_judge *judge, attend_layer_comparison *result)
+static attend_status compare_output(const attend_problem *p, const attend_layer_weights *w,
+                                    const attend_layer_args *args, attend_judge *judge,
+                                    attend_layer_comparison *result)
 {
     attend_tensor heads = join_heads(&args->heads), rows = heads;
     if (!heads.data) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a copy of the heads' output");
     rows.rank = 3, rows.shape[2] = heads.shape[3], rows.stride[2] = 1;
-    const projection output = {&rows, &w->wo, &w->bo, one_head(&args->out), NULL, p->dtype, NULL, NULL, NULL, NULL, NULL};
+    const projection output = {&rows, &w->wo, &w->bo, one_head(&args->out), NULL, p->dtype, NULL, NULL,
+                               NULL,  NULL,   NULL};
     attend_status status = compare_projection(&output, 3, judge, &result->output_ratio, &result->worst);
     free(heads.data);
     return status;
 }
 
-static attend_status compare_stages(const attend_problem *p, const attend_layer_weights *w, const attend_layer_args *args,
-                                    attend_judge *judge, attend_layer_comparison *result)
+static attend_status compare_stages(const attend_problem *p, const attend_layer_weights *w,
+                                    const attend_layer_args *args, attend_judge *judge,
+                                    attend_layer_comparison *result)
 {
     attend_tensor x = args->x, x_bound = {0};
     attend_status status = ATTEND_OK;
-    if (p->absolute && !attend_reference_place(p, w, args, false, &x, &x_bound)) status = attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for x with its positions");
-    const attend_tensor *source = attend_problem_is_cross(p) ? &args->context : &x, *off = p->absolute ? &x_bound : NULL;
+    if (p->absolute && !attend_reference_place(p, w, args, false, &x, &x_bound))
+        status = attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for x with its positions");
+    const attend_tensor *source = attend_problem_is_cross(p) ? &args->context : &x,
+                        *off = p->absolute ? &x_bound : NULL;
     const projection projections[] = {
         {&x, &w->wq, &w->bq, args->q, args->seqlens_q, p->dtype, p, args, &w->q_norm, &w->q_norm_bias, off},
-        {source, &w->wk, &w->bk, args->k, args->seqlens_k, p->dtype, p, args, &w->k_norm, &w->k_norm_bias, off},
+        {source, &w->wk, &w->bk, args->k, args->seqlens_k, p->dtype, p, args, &w->k_norm, &w->k_norm_bias,
+         off},
         {source, &w->wv, &w->bv, args->v, args->seqlens_k, p->dtype, NULL, NULL, NULL, NULL, off},
     };
     attend_element ignored;
-    for (int i = 0; i < 3 && !status; i++) status = compare_projection(&projections[i], i, judge, &result->projection_ratio[i], &ignored);
+    for (int i = 0; i < 3 && !status; i++)
+        status = compare_projection(&projections[i], i, judge, &result->projection_ratio[i], &ignored);
     if (p->absolute) free(x.data), free(x_bound.data);
     ATTEND_TRY(status);
     ATTEND_TRY(compare_output(p, w, args, judge, result));
-    attend_attention_args attention = {.q = args->q, .k = args->k, .v = args->v, .out = args->heads, .lse = args->lse};
+    attend_attention_args attention = {
+        .q = args->q, .k = args->k, .v = args->v, .out = args->heads, .lse = args->lse};
     attend_side_copy(&attention, args);
     return attend_compare_resolved(p, &attention, judge, &result->attention);
 }
 
 /* Rule 2 from end to end, over tiles of rows and the tensor. False where the reference is not finite. */
-static bool judge_end_to_end(const attend_problem *p, const attend_tensor *actual, const attend_reference_layer *exact,
-                             const attend_reference_layer *rounded, attend_layer_comparison *result)
+static bool judge_end_to_end(const attend_problem *p, const attend_tensor *actual,
+                             const attend_reference_layer *exact, const attend_reference_layer *rounded,
+                             attend_layer_comparison *result)
 {
     attend_group tensor = {0}, tile = {0};
     bool finite = true;
@@ -139,8 +155,10 @@ static bool judge_end_to_end(const attend_problem *p, const attend_tensor *actua
         for (int64_t c = 0; c < p->output_size; c++) {
             int64_t at = t * p->output_size + c;
             double expected = ((double *)exact->out.data)[at], baseline = ((double *)rounded->out.data)[at];
-            double error = fabs(actual_at(actual, t / rows, t % rows, c) - expected), spread = (baseline - expected) * (baseline - expected);
-            attend_group_element(&row, error, baseline, spread, expected, ((double *)exact->magnitude.data)[at]);
+            double error = fabs(actual_at(actual, t / rows, t % rows, c) - expected),
+                   spread = (baseline - expected) * (baseline - expected);
+            attend_group_element(&row, error, baseline, spread, expected,
+                                 ((double *)exact->magnitude.data)[at]);
             result->max_error = isnan(error) ? INFINITY : fmax(result->max_error, error);
             finite &= isfinite(expected) != 0;
         }
@@ -155,24 +173,29 @@ static bool judge_end_to_end(const attend_problem *p, const attend_tensor *actua
     return finite;
 }
 
-static attend_status compare_end_to_end(const attend_problem *p, const attend_layer_weights *w, const attend_layer_args *args,
-                                        attend_judge *judge, attend_layer_comparison *result)
+static attend_status compare_end_to_end(const attend_problem *p, const attend_layer_weights *w,
+                                        const attend_layer_args *args, attend_judge *judge,
+                                        attend_layer_comparison *result)
 {
     attend_layer_args inputs = *args;
     inputs.lse = (attend_tensor){0};
     attend_reference_layer exact, rounded = {0};
     attend_watch *watch = &judge->watch;
     attend_tensor actual = one_head(&args->out);
-    bool complete = attend_reference_run_layer(p, w, &inputs, ATTEND_REFERENCE_EXACT, judge->threads, watch, &exact) &&
-                    (!attend_watch_goes_on(watch) || attend_reference_run_layer(p, w, &inputs, ATTEND_REFERENCE_BASELINE, judge->threads, watch, &rounded));
-    bool finite = complete && attend_watch_goes_on(watch) && judge_end_to_end(p, &actual, &exact, &rounded, result);
+    bool complete =
+        attend_reference_run_layer(p, w, &inputs, ATTEND_REFERENCE_EXACT, judge->threads, watch, &exact) &&
+        (!attend_watch_goes_on(watch) || attend_reference_run_layer(p, w, &inputs, ATTEND_REFERENCE_BASELINE,
+                                                                    judge->threads, watch, &rounded));
+    bool finite =
+        complete && attend_watch_goes_on(watch) && judge_end_to_end(p, &actual, &exact, &rounded, result);
     attend_reference_free_layer(&exact);
     attend_reference_free_layer(&rounded);
     ATTEND_TRY(attend_watch_status(watch));
-    if (!complete) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's fp64 intermediates");
+    if (!complete)
+        return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's fp64 intermediates");
     if (!finite)
-        return attend_fail(ATTEND_INVALID_ARGUMENT,
-                           "the reference itself is not finite: x, context or the weights hold NaN, infinity or values that overflow");
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "the reference itself is not finite: x, context or the "
+                                                    "weights hold NaN, infinity or values that overflow");
     return ATTEND_OK;
 }
 
@@ -184,7 +207,9 @@ static attend_status check_stages_given(const attend_layer_args *args)
     } stages[] = {{"q", args->q.data}, {"k", args->k.data}, {"v", args->v.data}, {"heads", args->heads.data}};
     for (int i = 0; i < 4; i++)
         if (!stages[i].data)
-            return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is missing: comparing a layer needs its q, k, v and heads", stages[i].name);
+            return attend_fail(ATTEND_INVALID_ARGUMENT,
+                               "%s is missing: comparing a layer needs its q, k, v and heads",
+                               stages[i].name);
     return ATTEND_OK;
 }
 
@@ -199,7 +224,8 @@ attend_status attend_layer_compare_sized(const attend_problem *problem, size_t p
     attend_layer_args a;
     attend_judge judge;
     attend_layer_comparison result = {0};
-    ATTEND_TRY(attend_struct_check(ATTEND_STRUCT(attend_layer_comparison), "comparison", comparison, comparison_bytes));
+    ATTEND_TRY(attend_struct_check(ATTEND_STRUCT(attend_layer_comparison), "comparison", comparison,
+                                   comparison_bytes));
     ATTEND_TRY(attend_judge_make(options, options_bytes, &judge));
     ATTEND_TRY(attend_problem_resolve(problem, problem_bytes, ATTEND_LAYER, &p));
     ATTEND_TRY(attend_layer_weights_resolve(&p, weights, weights_bytes, &w));

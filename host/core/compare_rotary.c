@@ -1,5 +1,5 @@
-/* Holds turned Q and K against fp64: rule 1 with the bound of the reference's own steps, rule 2 with a baseline that rounds the exact
-   result once. */
+/* Holds turned Q and K against fp64: rule 1 with the bound of the reference's own steps, rule 2 with a
+   baseline that rounds the exact result once. */
 #include "core/arguments.h"
 #include "core/backend.h"
 #include "core/compare.h"
@@ -29,31 +29,37 @@ static void fill_magnitudes(const attend_reference_rotation *t, int64_t d, const
     }
 }
 
-static void judge_row(judging *j, const attend_turning *side, int64_t first_head, int64_t b, int64_t h, int64_t i, double *memory, attend_group *tile)
+static void judge_row(judging *j, const attend_turning *side, int64_t first_head, int64_t b, int64_t h,
+                      int64_t i, double *memory, attend_group *tile)
 {
     const attend_tensor *from = &side->from, *to = &side->to;
     const attend_dtype dtype = j->problem->dtype;
     int64_t d = from->shape[3], at = b * to->stride[0] + i * to->stride[1] + h * to->stride[2];
     double *y = memory, *bound = memory + d, *magnitude = memory + 2 * d;
     attend_group row = {0};
-    for (int64_t c = 0; c < d; c++) y[c] = attend_load(from, b * from->stride[0] + i * from->stride[1] + h * from->stride[2] + c), bound[c] = 0;
+    for (int64_t c = 0; c < d; c++)
+        y[c] = attend_load(from, b * from->stride[0] + i * from->stride[1] + h * from->stride[2] + c),
+        bound[c] = 0;
     attend_reference_turn(&j->turn, d, &side->weight, &side->bias, attend_place(&j->places, b, i), y, bound);
     fill_magnitudes(&j->turn, d, y, magnitude);
     for (int64_t c = 0; c < d; c++) {
         double actual = attend_load(to, at + c), error = fabs(actual - y[c]);
         bound[c] += attend_unit_roundoff(dtype) * fabs(y[c]) + attend_half_least(dtype);
         j->finite &= isfinite(y[c]) != 0;
-        attend_note_worst(error == 0 ? 0 : error / bound[c], (attend_element){b, first_head + h, i, c, actual, y[c], bound[c]}, &j->result->bound_ratio,
-                          &j->result->worst);
+        attend_note_worst(error == 0 ? 0 : error / bound[c],
+                          (attend_element){b, first_head + h, i, c, actual, y[c], bound[c]},
+                          &j->result->bound_ratio, &j->result->worst);
         j->result->max_error = isnan(error) ? INFINITY : fmax(j->result->max_error, error);
         double baseline = attend_round(y[c], dtype);
-        attend_group_element(&row, error, baseline, (baseline - y[c]) * (baseline - y[c]), y[c], magnitude[c]);
+        attend_group_element(&row, error, baseline, (baseline - y[c]) * (baseline - y[c]), y[c],
+                             magnitude[c]);
     }
     attend_group_add_row(tile, &row, dtype);
 }
 
 /* All rows of one head of one entry. */
-static void judge_head(judging *j, const attend_turning *side, int64_t first_head, int64_t b, int64_t h, double *memory)
+static void judge_head(judging *j, const attend_turning *side, int64_t first_head, int64_t b, int64_t h,
+                       double *memory)
 {
     attend_group head = {0}, tile = {0};
     double *quality = &j->result->quality_ratio;
@@ -69,14 +75,22 @@ static void judge_head(judging *j, const attend_turning *side, int64_t first_hea
     attend_group_add(&j->tensor, &head);
 }
 
-static attend_status judge(const attend_problem *p, const attend_rotary_args *args, attend_watch *watch, attend_rotary_comparison *result)
+static attend_status judge(const attend_problem *p, const attend_rotary_args *args, attend_watch *watch,
+                           attend_rotary_comparison *result)
 {
-    judging j = {p, attend_reference_rotation_of(p, args->backward), attend_rotary_places(p, args), result, {.elements = 0}, true};
+    judging j = {p,
+                 attend_reference_rotation_of(p, args->backward),
+                 attend_rotary_places(p, args),
+                 result,
+                 {.elements = 0},
+                 true};
     attend_turning sides[2];
     double *memory = malloc((size_t)p->head_dim * 3 * sizeof *memory);
     if (!memory) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's copy of a head");
     int count = attend_rotary_sides(args, sides);
-    attend_watch_stage(watch, watch->work.attention, attend_tensor_batch(p) * ((args->q.data ? p->num_heads : 0) + (args->k.data ? p->num_kv_heads : 0)));
+    attend_watch_stage(watch, watch->work.attention,
+                       attend_tensor_batch(p) *
+                           ((args->q.data ? p->num_heads : 0) + (args->k.data ? p->num_kv_heads : 0)));
     for (int s = 0; s < count; s++)
         for (int64_t b = 0; b < sides[s].from.shape[0]; b++)
             for (int64_t h = 0; h < sides[s].from.shape[2] && attend_watch_goes_on(watch); h++) {
@@ -90,23 +104,27 @@ static attend_status judge(const attend_problem *p, const attend_rotary_args *ar
     result->rms_error = j.tensor.elements ? sqrt(j.tensor.error / (double)j.tensor.elements) : 0;
     result->passed = result->bound_ratio <= 1 && result->quality_ratio <= 1;
     if (j.finite) return ATTEND_OK;
-    return attend_fail(ATTEND_INVALID_ARGUMENT, "the reference itself is not finite: q, k or the norms' parameters hold NaN, infinity or values that overflow");
+    return attend_fail(ATTEND_INVALID_ARGUMENT, "the reference itself is not finite: q, k or the norms' "
+                                                "parameters hold NaN, infinity or values that overflow");
 }
 
-attend_status attend_rotary_compare_sized(const attend_problem *problem, size_t problem_bytes, const attend_rotary_args *args,
-                                          size_t args_bytes, const attend_compare_options *options, size_t options_bytes,
+attend_status attend_rotary_compare_sized(const attend_problem *problem, size_t problem_bytes,
+                                          const attend_rotary_args *args, size_t args_bytes,
+                                          const attend_compare_options *options, size_t options_bytes,
                                           attend_rotary_comparison *comparison, size_t comparison_bytes)
 {
     attend_problem p;
     attend_rotary_args r;
     attend_judge watched;
     attend_rotary_comparison result = {0};
-    ATTEND_TRY(attend_struct_check(ATTEND_STRUCT(attend_rotary_comparison), "comparison", comparison, comparison_bytes));
+    ATTEND_TRY(attend_struct_check(ATTEND_STRUCT(attend_rotary_comparison), "comparison", comparison,
+                                   comparison_bytes));
     ATTEND_TRY(attend_judge_make(options, options_bytes, &watched));
     ATTEND_TRY(attend_problem_resolve(problem, problem_bytes, ATTEND_ROTATION, &p));
     ATTEND_TRY(attend_rotary_args_resolve(&p, args, args_bytes, &r));
     if ((r.q.data && r.q_out.data == r.q.data) || (r.k.data && r.k_out.data == r.k.data))
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is missing: what was turned in place has no input left to compare with",
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "%s is missing: what was turned in place has no input left to compare with",
                            r.q.data && r.q_out.data == r.q.data ? "q_out" : "k_out");
     ATTEND_TRY(attend_rotary_lists_check(&p, &r));
     ATTEND_TRY(attend_watch_begin(&watched.watch, &(attend_work){.attention = 1}));

@@ -6,27 +6,35 @@
 #include <stdlib.h>
 #include <string.h>
 
-static attend_status read_options(const attend_context_options *options, size_t bytes, attend_context_options *read)
+static attend_status read_options(const attend_context_options *options, size_t bytes,
+                                  attend_context_options *read)
 {
     memset(read, 0, sizeof *read);
     if (!options) return ATTEND_OK;
     ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_context_options), "options", read, options, bytes));
     if ((unsigned)read->device > ATTEND_REFERENCE)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "device is %d, expected one of attend_device", (int)read->device);
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "device is %d, expected one of attend_device",
+                           (int)read->device);
     if (read->strict && read->device == ATTEND_AUTO)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "device is ATTEND_AUTO, which may take the CPU, but strict is set: name the device");
+        return attend_fail(
+            ATTEND_INVALID_ARGUMENT,
+            "device is ATTEND_AUTO, which may take the CPU, but strict is set: name the device");
     if (read->threads < 0 || read->threads > ATTEND_MAX_THREADS)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "threads is %d, expected 0 to %d", read->threads, ATTEND_MAX_THREADS);
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "threads is %d, expected 0 to %d", read->threads,
+                           ATTEND_MAX_THREADS);
     if (read->device_index < 0)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "device_index is %d, expected 0 or more", read->device_index);
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "device_index is %d, expected 0 or more",
+                           read->device_index);
     return ATTEND_OK;
 }
 
-static attend_status create_on(attend_device device, const attend_context_options *options, attend_context *context)
+static attend_status create_on(attend_device device, const attend_context_options *options,
+                               attend_context *context)
 {
     context->backend = attend_backend_for(device);
     if (!context->backend)
-        return attend_fail(ATTEND_NO_DEVICE, "this build of attend has no CUDA backend; build it where nvcc is found");
+        return attend_fail(ATTEND_NO_DEVICE,
+                           "this build of attend has no CUDA backend; build it where nvcc is found");
     return context->backend->context_create(options, context);
 }
 
@@ -59,7 +67,8 @@ attend_status attend_context_destroy(attend_context *context)
 {
     if (!context) return ATTEND_OK;
     if (context->plans > 0)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "the context still has %" PRId64 " plan%s: destroy plans before their context",
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "the context still has %" PRId64 " plan%s: destroy plans before their context",
                            context->plans, context->plans == 1 ? "" : "s");
     context->backend->context_destroy(context);
     free(context);

@@ -1,4 +1,5 @@
-/* Counting what host/shared/visibility.h says, row by row and tile by tile; of very many rows a regular sample. */
+/* Counting what host/shared/visibility.h says, row by row and tile by tile; of very many rows a regular
+   sample. */
 #include "core/count.h"
 #include "shared/score.h"
 
@@ -21,7 +22,8 @@ static double pairs_of(const attend_problem *p, const attend_sequence *s, int64_
 }
 
 /* Keys of the tiles that queries [first, last] see. Tiles within the gap of all of them are left out. */
-static double keys_of(const attend_problem *p, const attend_sequence *s, int64_t first, int64_t last, int64_t tile)
+static double keys_of(const attend_problem *p, const attend_sequence *s, int64_t first, int64_t last,
+                      int64_t tile)
 {
     int64_t begin = attend_visible_begin(p, s, first), end = attend_visible_end(p, s, last);
     if (begin >= end) return 0;
@@ -34,8 +36,8 @@ static double keys_of(const attend_problem *p, const attend_sequence *s, int64_t
 }
 
 /* From every so many rows, and tiles, one is looked at: at most `budget` of each. */
-static void add_sequence(const attend_problem *p, const attend_sequence *s, const attend_tiling *t, int64_t budget,
-                         attend_count *count)
+static void add_sequence(const attend_problem *p, const attend_sequence *s, const attend_tiling *t,
+                         int64_t budget, attend_count *count)
 {
     double pairs = 0, computed = 0;
     int64_t sampled = 0, step = p->seqlen_q / budget + 1;
@@ -57,16 +59,18 @@ static void add_sequence(const attend_problem *p, const attend_sequence *s, cons
 static int64_t budget_of(int64_t sequences) { return (MOST_STEPS - 1) / sequences + 1; }
 
 /* So many sequences of the same lengths. */
-static void add_alike(const attend_problem *p, const attend_sequence *s, int64_t sequences, const attend_tiling *t, int64_t budget,
-                      attend_count *count)
+static void add_alike(const attend_problem *p, const attend_sequence *s, int64_t sequences,
+                      const attend_tiling *t, int64_t budget, attend_count *count)
 {
     attend_count one = {0, 0};
     if (sequences == 0) return;
     add_sequence(p, s, t, budget, &one);
-    count->pairs += one.pairs * (double)sequences, count->pairs_computed += one.pairs_computed * (double)sequences;
+    count->pairs += one.pairs * (double)sequences,
+        count->pairs_computed += one.pairs_computed * (double)sequences;
 }
 
-/* Packed sequences whose lengths nobody gave share the totals evenly: the first so many have one row, or one key, more than the others. */
+/* Packed sequences whose lengths nobody gave share the totals evenly: the first so many have one row, or one
+   key, more than the others. */
 static void add_even_shares(const attend_problem *p, const attend_tiling *t, attend_count *count)
 {
     const int64_t more_q = p->total_q % p->batch, more_k = p->total_k % p->batch;
@@ -79,7 +83,8 @@ static void add_even_shares(const attend_problem *p, const attend_tiling *t, att
     }
 }
 
-attend_count attend_count_pairs(const attend_problem *p, const attend_lists *lists, const attend_tiling *tiling)
+attend_count attend_count_pairs(const attend_problem *p, const attend_lists *lists,
+                                const attend_tiling *tiling)
 {
     attend_count count = {0, 0};
     if (p->batch == 0) return count;
@@ -99,7 +104,8 @@ attend_count attend_count_pairs(const attend_problem *p, const attend_lists *lis
 
 void attend_count_projections(const attend_problem *p, int64_t sizes[4][3])
 {
-    const int64_t rows_q = attend_tensor_batch(p) * attend_rows_q(p), rows_k = attend_tensor_batch(p) * attend_rows_k(p);
+    const int64_t rows_q = attend_tensor_batch(p) * attend_rows_q(p),
+                  rows_k = attend_tensor_batch(p) * attend_rows_k(p);
     const int64_t source = attend_problem_is_cross(p) ? p->context_hidden_size : p->hidden_size;
     const int64_t all[4][3] = {{rows_q, p->hidden_size, p->num_heads * p->head_dim},
                                {rows_k, source, p->num_kv_heads * p->head_dim},
@@ -110,11 +116,13 @@ void attend_count_projections(const attend_problem *p, int64_t sizes[4][3])
 
 attend_work attend_count_work(const attend_problem *p, bool is_layer)
 {
-    attend_work work = {.attention = 2 * (double)(p->head_dim + p->head_dim_v) *
-                                     attend_count_pairs(p, &(attend_lists){0}, &(attend_tiling){0, 0, 1}).pairs};
+    attend_work work = {.attention =
+                            2 * (double)(p->head_dim + p->head_dim_v) *
+                            attend_count_pairs(p, &(attend_lists){0}, &(attend_tiling){0, 0, 1}).pairs};
     int64_t sizes[4][3];
     if (!is_layer) return work;
     attend_count_projections(p, sizes);
-    for (int i = 0; i < 4; i++) work.projections[i] = 2 * (double)sizes[i][0] * (double)sizes[i][1] * (double)sizes[i][2];
+    for (int i = 0; i < 4; i++)
+        work.projections[i] = 2 * (double)sizes[i][0] * (double)sizes[i][1] * (double)sizes[i][2];
     return work;
 }

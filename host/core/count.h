@@ -1,4 +1,5 @@
-/* How much a problem asks for: pairs of queries and keys that are visible, and those that tiles of a kernel hold. */
+/* How much a problem asks for: pairs of queries and keys that are visible, and those that tiles of a kernel
+   hold. */
 #ifndef ATTEND_CORE_COUNT_H
 #define ATTEND_CORE_COUNT_H
 
@@ -18,7 +19,8 @@ typedef struct attend_count {
 void attend_count_projections(const attend_problem *problem, int64_t sizes[4][3]);
 
 /* A resolved problem; lists on the host, each may be NULL. tiling.rows 0: pairs_computed are the pairs. */
-attend_count attend_count_pairs(const attend_problem *problem, const attend_lists *lists, const attend_tiling *tiling);
+attend_count attend_count_pairs(const attend_problem *problem, const attend_lists *lists,
+                                const attend_tiling *tiling);
 
 /* What a run on whole sequences does, for telling how far it is: lists may lie on the device. */
 attend_work attend_count_work(const attend_problem *problem, bool is_layer);

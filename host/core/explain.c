@@ -35,11 +35,14 @@ static void count(const attend_problem *p, const attend_lists *lists, attend_exp
                  element = (double)attend_dtype_bytes(p->dtype);
     e->pairs = counted.pairs, e->pairs_computed = counted.pairs_computed;
     e->flops = 2 * counted.pairs * dims;
-    e->bytes = (rows_q * (double)p->num_heads + rows_k * (double)p->num_kv_heads) * dims * element + side_bytes(p);
+    e->bytes =
+        (rows_q * (double)p->num_heads + rows_k * (double)p->num_kv_heads) * dims * element + side_bytes(p);
     if (p->absolute) /* x read and written, learned rows read */
-        e->position_bytes = (p->absolute == ATTEND_ABSOLUTE_LEARNED ? 3 : 2) * rows_q * (double)p->hidden_size * element;
+        e->position_bytes =
+            (p->absolute == ATTEND_ABSOLUTE_LEARNED ? 3 : 2) * rows_q * (double)p->hidden_size * element;
     if (attend_problem_turns(p))
-        e->turn_bytes = 2 * (rows_q * (double)p->num_heads + rows_k * (double)p->num_kv_heads) * (double)p->head_dim * element;
+        e->turn_bytes = 2 * (rows_q * (double)p->num_heads + rows_k * (double)p->num_kv_heads) *
+                        (double)p->head_dim * element;
 }
 
 static void count_projections(const attend_problem *p, attend_explanation *e)
@@ -67,7 +70,8 @@ static attend_status explain(const attend_plan *plan, const attend_lists *lists,
     ATTEND_TRY(attend_lists_check(p, &listed));
     *e = (attend_explanation){.device = plan->context->backend->device, .kernel = plan->kernel, .splits = 1};
     e->host_bytes = plan->memory.host_bytes;
-    e->device_workspace_bytes = plan->memory.device_workspace_bytes, e->device_staging_bytes = plan->memory.device_staging_bytes;
+    e->device_workspace_bytes = plan->memory.device_workspace_bytes,
+    e->device_staging_bytes = plan->memory.device_staging_bytes;
     if (plan->context->backend->explain) plan->context->backend->explain(plan, e);
     count(p, lists, e);
     if (plan->operation == ATTEND_LAYER)
@@ -77,14 +81,17 @@ static attend_status explain(const attend_plan *plan, const attend_lists *lists,
     return ATTEND_OK;
 }
 
-attend_status attend_plan_explain_sized(const attend_plan *plan, const attend_lists *lists, size_t lists_bytes,
-                                        attend_explanation *explanation, size_t explanation_bytes)
+attend_status attend_plan_explain_sized(const attend_plan *plan, const attend_lists *lists,
+                                        size_t lists_bytes, attend_explanation *explanation,
+                                        size_t explanation_bytes)
 {
     attend_explanation e;
     attend_lists known = {0};
     if (!plan) return attend_fail(ATTEND_INVALID_ARGUMENT, "plan is NULL");
-    ATTEND_TRY(attend_struct_check(ATTEND_STRUCT(attend_explanation), "explanation", explanation, explanation_bytes));
-    if (lists) ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_lists), "lists", &known, lists, lists_bytes));
+    ATTEND_TRY(attend_struct_check(ATTEND_STRUCT(attend_explanation), "explanation", explanation,
+                                   explanation_bytes));
+    if (lists)
+        ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_lists), "lists", &known, lists, lists_bytes));
     ATTEND_TRY(explain(plan, &known, &e));
     attend_struct_write(ATTEND_STRUCT(attend_explanation), explanation, explanation_bytes, &e);
     return ATTEND_OK;
@@ -94,13 +101,15 @@ attend_status attend_plan_explain_sized(const attend_plan *plan, const attend_li
 
 static const char *const device_names[] = {"auto", "the CPU", "CUDA", "the reference"};
 
-bool attend_plan_choice_sized(const attend_plan *plan, size_t index, attend_kernel_choice *choice, size_t choice_bytes)
+bool attend_plan_choice_sized(const attend_plan *plan, size_t index, attend_kernel_choice *choice,
+                              size_t choice_bytes)
 {
     attend_kernel_info row;
     attend_kernel_choice found = {0};
     const attend_backend *backend = plan ? attend_backend_of_row(&index, &row) : NULL,
                          *own = plan ? plan->context->backend : NULL;
-    if (!backend || attend_struct_check(ATTEND_STRUCT(attend_kernel_choice), "choice", choice, choice_bytes)) return false;
+    if (!backend || attend_struct_check(ATTEND_STRUCT(attend_kernel_choice), "choice", choice, choice_bytes))
+        return false;
     found.name = row.name, found.dtype = row.dtype, found.device = row.device;
     if (backend == own)
         own->choice(plan, index, &found);
@@ -172,13 +181,16 @@ static void add_kernel(text *t, const attend_plan *plan, const attend_explanatio
     const int64_t group = plan->problem.num_heads / plan->problem.num_kv_heads;
     add(t, "kernel      %s", e->kernel);
     if (e->tile_q && e->grouped && group > 1)
-        add(t, ", tiles of %d rows (queries of %" PRId64 " heads side by side) by %d keys", e->tile_q, group, e->tile_k);
+        add(t, ", tiles of %d rows (queries of %" PRId64 " heads side by side) by %d keys", e->tile_q, group,
+            e->tile_k);
     else if (e->tile_q)
         add(t, ", tiles of %d queries by %d keys", e->tile_q, e->tile_k);
-    if (e->device == ATTEND_CUDA) add(t, ", %d threads, %" PRId64 " bytes of shared memory", e->threads, e->shared_bytes);
+    if (e->device == ATTEND_CUDA)
+        add(t, ", %d threads, %" PRId64 " bytes of shared memory", e->threads, e->shared_bytes);
     add(t, "\n");
     if (e->kernel_unaligned && strcmp(e->kernel, e->kernel_unaligned))
-        add(t, "unaligned   %s, for tensors with rows of q, k or v not at multiples of 16 bytes\n", e->kernel_unaligned);
+        add(t, "unaligned   %s, for tensors with rows of q, k or v not at multiples of 16 bytes\n",
+            e->kernel_unaligned);
 }
 
 static void add_blocks(text *t, const attend_explanation *e)
@@ -187,7 +199,8 @@ static void add_blocks(text *t, const attend_explanation *e)
     if (e->blocks == 0 && e->blocks_at_once == 0) return;
     add(t, "%s      %" PRId64, cuda ? "blocks" : "units ", e->blocks);
     if (e->blocks_at_once && cuda)
-        add(t, ", %" PRId64 " at once: %.2f waves", e->blocks_at_once, (double)e->blocks / (double)e->blocks_at_once);
+        add(t, ", %" PRId64 " at once: %.2f waves", e->blocks_at_once,
+            (double)e->blocks / (double)e->blocks_at_once);
     else if (!cuda)
         add(t, " for %" PRId64 " thread%s", e->blocks_at_once, e->blocks_at_once == 1 ? "" : "s");
     if (e->splits > 1) add(t, "; keys split in %" PRId64 " parts, merged in order", e->splits);
@@ -199,8 +212,8 @@ static void add_layer(text *t, const attend_explanation *e)
     double flops = 0;
     for (int i = 0; i < e->projection_count; i++) {
         const attend_projection_work *w = &e->projections[i];
-        add(t, "project %-6s [%" PRId64 ", %" PRId64 "] x [%" PRId64 ", %" PRId64 "], %.4g GFLOP", projection_names[i], w->rows,
-            w->in, w->in, w->out, w->flops * 1e-9);
+        add(t, "project %-6s [%" PRId64 ", %" PRId64 "] x [%" PRId64 ", %" PRId64 "], %.4g GFLOP",
+            projection_names[i], w->rows, w->in, w->in, w->out, w->flops * 1e-9);
         if (i > 0 && w->call == e->projections[i - 1].call) add(t, ", in the call before");
         add(t, "\n");
         flops += w->flops;
@@ -208,7 +221,8 @@ static void add_layer(text *t, const attend_explanation *e)
     if (e->projection_count) add(t, "projections %.4g GFLOP by %s\n", flops * 1e-9, e->projection_library);
     if (e->position_bytes > 0) add(t, "positions   added to x: %.4g MB\n", e->position_bytes * 1e-6);
     if (e->turn_bytes > 0)
-        add(t, "turning     Q and K once more: %.4g MB for rotary embedding and QK-norm\n", e->turn_bytes * 1e-6);
+        add(t, "turning     Q and K once more: %.4g MB for rotary embedding and QK-norm\n",
+            e->turn_bytes * 1e-6);
 }
 
 size_t attend_plan_explain_text(const attend_plan *plan, const attend_lists *lists, char *bytes, size_t room)
@@ -219,8 +233,8 @@ size_t attend_plan_explain_text(const attend_plan *plan, const attend_lists *lis
     add(&t, "device      %s\n", plan->context->name);
     add_kernel(&t, plan, &e);
     add_blocks(&t, &e);
-    add(&t, "memory      %zu bytes on the host, on the device %zu of workspace, %zu of staging\n", e.host_bytes,
-        e.device_workspace_bytes, e.device_staging_bytes);
+    add(&t, "memory      %zu bytes on the host, on the device %zu of workspace, %zu of staging\n",
+        e.host_bytes, e.device_workspace_bytes, e.device_staging_bytes);
     add(&t, "pairs       %.6g visible", e.pairs);
     if (e.tile_q)
         add(&t, ", %.6g computed in tiles (%.1f %% more)", e.pairs_computed,

@@ -1,12 +1,20 @@
-/* Features as bits with names: selection, refusals, `attend info --kernels` and docs/features.md all read them here. */
+/* Features as bits with names: selection, refusals, `attend info --kernels` and docs/features.md all read
+   them here. */
 #include "core/feature_set.h"
 #include "core/struct.h"
 
 #include <stdio.h>
 
 static const char *const names[] = {
-    "causal",       "sliding window", "chunks", "prefix",        "segments", "mask",        "block mask", "packed sequences",
-    "softcap",      "ALiBi",          "relative bias", "bias",   "head scales", "sinks", "left padding", "rotary", "QK-norm", "absolute positions",
+    "causal",        "sliding window",
+    "chunks",        "prefix",
+    "segments",      "mask",
+    "block mask",    "packed sequences",
+    "softcap",       "ALiBi",
+    "relative bias", "bias",
+    "head scales",   "sinks",
+    "left padding",  "rotary",
+    "QK-norm",       "absolute positions",
 };
 enum { FEATURES = sizeof names / sizeof *names };
 
@@ -46,7 +54,9 @@ uint64_t attend_features_of(const attend_problem *p)
 uint64_t attend_problem_features_sized(const attend_problem *problem, size_t problem_bytes)
 {
     attend_problem p = {0};
-    return attend_struct_read(ATTEND_STRUCT(attend_problem), "problem", &p, problem, problem_bytes) ? 0 : attend_features_of(&p);
+    return attend_struct_read(ATTEND_STRUCT(attend_problem), "problem", &p, problem, problem_bytes)
+               ? 0
+               : attend_features_of(&p);
 }
 
 void attend_features_text(uint64_t features, char *text, size_t bytes)

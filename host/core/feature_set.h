@@ -5,11 +5,11 @@
 #include <attend/problem.h>
 
 /* All that the shared functions of visibility.h and score.h bring: what a kernel that calls them supports. */
-#define ATTEND_FEATURES_INTERVAL                                                                                           \
-    (ATTEND_FEATURE_CAUSAL | ATTEND_FEATURE_WINDOW | ATTEND_FEATURE_CHUNK | ATTEND_FEATURE_PREFIX | ATTEND_FEATURE_PACKED |     \
-     ATTEND_FEATURE_LEFT_PADDING)
-#define ATTEND_FEATURES_ELEMENT                                                                                            \
-    (ATTEND_FEATURE_SEGMENTS | ATTEND_FEATURE_MASK | ATTEND_FEATURE_BLOCK_MASK | ATTEND_FEATURE_SOFTCAP |                  \
+#define ATTEND_FEATURES_INTERVAL                                                                    \
+    (ATTEND_FEATURE_CAUSAL | ATTEND_FEATURE_WINDOW | ATTEND_FEATURE_CHUNK | ATTEND_FEATURE_PREFIX | \
+     ATTEND_FEATURE_PACKED | ATTEND_FEATURE_LEFT_PADDING)
+#define ATTEND_FEATURES_ELEMENT                                                                           \
+    (ATTEND_FEATURE_SEGMENTS | ATTEND_FEATURE_MASK | ATTEND_FEATURE_BLOCK_MASK | ATTEND_FEATURE_SOFTCAP | \
      ATTEND_FEATURE_ALIBI | ATTEND_FEATURE_RELATIVE_BIAS | ATTEND_FEATURE_BIAS)
 #define ATTEND_FEATURES_HEAD (ATTEND_FEATURE_HEAD_SCALES | ATTEND_FEATURE_SINKS)
 

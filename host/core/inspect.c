@@ -1,4 +1,5 @@
-/* Inspection of attention: checks what is asked for against the plan's problem and hands it to the plan's backend. */
+/* Inspection of attention: checks what is asked for against the plan's problem and hands it to the plan's
+   backend. */
 #include "core/inspect.h"
 #include "core/arguments.h"
 #include "core/backend.h"
@@ -7,22 +8,25 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static attend_status check_extent(const char *name, const char *axis, int64_t extent, int64_t least, int64_t most)
+static attend_status check_extent(const char *name, const char *axis, int64_t extent, int64_t least,
+                                  int64_t most)
 {
     if (extent < least || extent > most)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s has %" PRId64 " %s, expected %" PRId64 " to %" PRId64, name, extent, axis,
-                           least, most);
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s has %" PRId64 " %s, expected %" PRId64 " to %" PRId64,
+                           name, extent, axis, least, most);
     return ATTEND_OK;
 }
 
-/* How many keys are to be listed: the last extent of either tensor; that both agree is checked with their shapes. */
+/* How many keys are to be listed: the last extent of either tensor; that both agree is checked with their
+   shapes. */
 static attend_status resolve_top(attend_look *look)
 {
     const attend_inspection *w = &look->want;
     const attend_tensor *t = w->top_keys.data ? &w->top_keys : &w->top_weights;
     if (!t->data) return ATTEND_OK;
     look->top = t->rank == 4 ? t->shape[3] : 1;
-    return check_extent(w->top_keys.data ? "top_keys" : "top_weights", "keys a query", look->top, 1, ATTEND_MAX_TOP_KEYS);
+    return check_extent(w->top_keys.data ? "top_keys" : "top_weights", "keys a query", look->top, 1,
+                        ATTEND_MAX_TOP_KEYS);
 }
 
 static attend_status resolve_windows(attend_look *look)
@@ -30,9 +34,10 @@ static attend_status resolve_windows(attend_look *look)
     const attend_inspection *w = &look->want;
     const int64_t limit = INT64_MAX / 4; /* positions never reach it */
     if (w->num_windows < 0 || w->num_windows > ATTEND_MAX_KEY_WINDOWS)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "num_windows is %" PRId64 ", expected 0 to %d", w->num_windows,
-                           ATTEND_MAX_KEY_WINDOWS);
-    if (w->mass.data && w->num_windows == 0) return attend_fail(ATTEND_INVALID_ARGUMENT, "mass is given, but num_windows is 0");
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "num_windows is %" PRId64 ", expected 0 to %d",
+                           w->num_windows, ATTEND_MAX_KEY_WINDOWS);
+    if (w->mass.data && w->num_windows == 0)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "mass is given, but num_windows is 0");
     if (w->num_windows > 0 && !w->windows) return attend_fail(ATTEND_INVALID_ARGUMENT, "windows is NULL");
     for (int64_t i = 0; i < w->num_windows; i++) {
         attend_key_window window = w->windows[i];
@@ -41,9 +46,11 @@ static attend_status resolve_windows(attend_look *look)
         ATTEND_TRY(attend_reserved_check(name, window.reserved, sizeof window.reserved));
         if (window.first > window.last)
             return attend_fail(ATTEND_INVALID_ARGUMENT,
-                               "windows[%" PRId64 "] goes from %" PRId64 " to %" PRId64 ": its first key is after its last", i,
-                               window.first, window.last);
-        window.first = attend_clamp(window.first, -limit, limit), window.last = attend_clamp(window.last, -limit, limit);
+                               "windows[%" PRId64 "] goes from %" PRId64 " to %" PRId64
+                               ": its first key is after its last",
+                               i, window.first, window.last);
+        window.first = attend_clamp(window.first, -limit, limit),
+        window.last = attend_clamp(window.last, -limit, limit);
         look->windows[i] = window;
     }
     return ATTEND_OK;
@@ -53,24 +60,30 @@ static attend_status resolve_queries(const attend_problem *p, const attend_look 
 {
     const attend_inspection *w = &look->want;
     if (w->num_queries < 0)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "num_queries is %" PRId64 ", expected at least 0", w->num_queries);
-    if (w->weights.data && w->num_queries > 0 && !w->queries) return attend_fail(ATTEND_INVALID_ARGUMENT, "queries is NULL");
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "num_queries is %" PRId64 ", expected at least 0",
+                           w->num_queries);
+    if (w->weights.data && w->num_queries > 0 && !w->queries)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "queries is NULL");
     for (int64_t i = 0; w->weights.data && i < w->num_queries; i++)
         if (w->queries[i] < 0 || w->queries[i] >= attend_rows_q(p))
-            return attend_fail(ATTEND_INVALID_ARGUMENT, "queries[%" PRId64 "] is %" PRId64 ", but q has %" PRId64 " rows", i,
+            return attend_fail(ATTEND_INVALID_ARGUMENT,
+                               "queries[%" PRId64 "] is %" PRId64 ", but q has %" PRId64 " rows", i,
                                w->queries[i], attend_rows_q(p));
     return ATTEND_OK;
 }
 
 /* [first, first + *count) within `all`; *count 0: to the end. */
-static attend_status resolve_range(const char *first_name, const char *count_name, int64_t first, int64_t *count, int64_t all)
+static attend_status resolve_range(const char *first_name, const char *count_name, int64_t first,
+                                   int64_t *count, int64_t all)
 {
     if (first < 0 || first >= all)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is %" PRId64 ", but the map can begin at 0 to %" PRId64, first_name,
-                           first, all - 1);
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "%s is %" PRId64 ", but the map can begin at 0 to %" PRId64, first_name, first,
+                           all - 1);
     if (*count == 0) *count = all - first;
     if (*count < 0 || *count > all - first)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is %" PRId64 ", but from %" PRId64 " on there are %" PRId64, count_name,
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "%s is %" PRId64 ", but from %" PRId64 " on there are %" PRId64, count_name,
                            *count, first, all - first);
     return ATTEND_OK;
 }
@@ -80,18 +93,21 @@ static attend_status resolve_map(const attend_problem *p, attend_look *look)
     attend_inspection *w = &look->want;
     int64_t product;
     if (!w->map.data) return ATTEND_OK;
-    if (w->map.rank != 4) return attend_fail(ATTEND_INVALID_ARGUMENT, "map has rank %d, expected 4", w->map.rank);
+    if (w->map.rank != 4)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "map has rank %d, expected 4", w->map.rank);
     ATTEND_TRY(resolve_range("first_query", "map_queries", w->first_query, &w->map_queries, p->seqlen_q));
     ATTEND_TRY(resolve_range("first_key", "map_keys", w->first_key, &w->map_keys, p->seqlen_k));
     ATTEND_TRY(check_extent("map", "rows of tiles", w->map.shape[2], 1, w->map_queries));
     ATTEND_TRY(check_extent("map", "columns of tiles", w->map.shape[3], 1, w->map_keys));
-    if (!attend_multiply(w->map_queries, w->map.shape[2], &product) || !attend_multiply(w->map_keys, w->map.shape[3], &product) ||
+    if (!attend_multiply(w->map_queries, w->map.shape[2], &product) ||
+        !attend_multiply(w->map_keys, w->map.shape[3], &product) ||
         !attend_multiply(w->map_queries, w->map_keys, &product))
         return attend_fail(ATTEND_INVALID_ARGUMENT, "map covers more than 63 bits can count");
     return ATTEND_OK;
 }
 
-static attend_status inspect(attend_plan *plan, attend_attention_args *args, const void *inspection, size_t bytes)
+static attend_status inspect(attend_plan *plan, attend_attention_args *args, const void *inspection,
+                             size_t bytes)
 {
     const attend_problem *p = &plan->problem;
     attend_look look = {0};
@@ -101,18 +117,37 @@ static attend_status inspect(attend_plan *plan, attend_attention_args *args, con
     ATTEND_TRY(resolve_windows(&look));
     ATTEND_TRY(resolve_queries(p, &look));
     ATTEND_TRY(resolve_map(p, &look));
-    int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p), heads = p->num_heads;
+    int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p),
+            heads = p->num_heads;
     const attend_expected arguments[] = {
-        {"weights", &w->weights, ATTEND_OUTPUT, true, ATTEND_F32, 4, {batch, heads, w->num_queries, p->seqlen_k}},
+        {"weights",
+         &w->weights,
+         ATTEND_OUTPUT,
+         true,
+         ATTEND_F32,
+         4,
+         {batch, heads, w->num_queries, p->seqlen_k}},
         {"q", &args->q, ATTEND_INPUT, false, p->dtype, 4, {batch, rows_q, heads, p->head_dim}},
         {"k", &args->k, ATTEND_INPUT, false, p->dtype, 4, {batch, rows_k, p->num_kv_heads, p->head_dim}},
         {"lse", &args->lse, ATTEND_INPUT, true, ATTEND_F32, 3, {batch, heads, rows_q}},
         {"top_keys", &w->top_keys, ATTEND_OUTPUT, true, ATTEND_I64, 4, {batch, heads, rows_q, look.top}},
-        {"top_weights", &w->top_weights, ATTEND_OUTPUT, true, ATTEND_F32, 4, {batch, heads, rows_q, look.top}},
+        {"top_weights",
+         &w->top_weights,
+         ATTEND_OUTPUT,
+         true,
+         ATTEND_F32,
+         4,
+         {batch, heads, rows_q, look.top}},
         {"entropy", &w->entropy, ATTEND_OUTPUT, true, ATTEND_F32, 3, {batch, heads, rows_q}},
         {"mass", &w->mass, ATTEND_OUTPUT, true, ATTEND_F32, 4, {batch, heads, rows_q, w->num_windows}},
         {"distance", &w->distance, ATTEND_OUTPUT, true, ATTEND_F32, 2, {p->batch, heads}},
-        {"map", &w->map, ATTEND_OUTPUT, true, ATTEND_F32, 4, {p->batch, heads, w->map.shape[2], w->map.shape[3]}},
+        {"map",
+         &w->map,
+         ATTEND_OUTPUT,
+         true,
+         ATTEND_F32,
+         4,
+         {p->batch, heads, w->map.shape[2], w->map.shape[3]}},
     };
     args->v = args->out = (attend_tensor){0};
     attend_side_args side = attend_side_of_attention(args);
@@ -124,8 +159,9 @@ static attend_status inspect(attend_plan *plan, attend_attention_args *args, con
     return attend_plan_end(plan);
 }
 
-attend_status attend_attention_inspect_sized(attend_plan *plan, const attend_attention_args *args, size_t args_bytes,
-                                             const attend_inspection *inspection, size_t inspection_bytes)
+attend_status attend_attention_inspect_sized(attend_plan *plan, const attend_attention_args *args,
+                                             size_t args_bytes, const attend_inspection *inspection,
+                                             size_t inspection_bytes)
 {
     attend_attention_args own;
     ATTEND_TRY(attend_plan_check(plan, ATTEND_ATTENTION));

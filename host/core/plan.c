@@ -1,4 +1,5 @@
-/* Plans: validated once, run many times. Each call here checks what the caller gave and hands it to the backend. */
+/* Plans: validated once, run many times. Each call here checks what the caller gave and hands it to the
+   backend. */
 #include "core/arguments.h"
 #include "core/backend.h"
 #include "core/count.h"
@@ -7,15 +8,18 @@
 #include <stdlib.h>
 
 /* Takes what the caller gave; on success *plan owns a plan, on failure it is NULL and nothing is kept. */
-static attend_status create(attend_context *context, attend_operation operation, const attend_problem *problem,
-                            size_t problem_bytes, const attend_layer_weights *weights, size_t weights_bytes,
+static attend_status create(attend_context *context, attend_operation operation,
+                            const attend_problem *problem, size_t problem_bytes,
+                            const attend_layer_weights *weights, size_t weights_bytes,
                             const attend_plan_options *options, size_t options_bytes, attend_plan **plan)
 {
     if (!plan) return attend_fail(ATTEND_INVALID_ARGUMENT, "plan is NULL");
     *plan = NULL;
     if (!context) return attend_fail(ATTEND_INVALID_ARGUMENT, "context is NULL");
     attend_plan made = {.context = context, .operation = operation};
-    if (options) ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_plan_options), "options", &made.options, options, options_bytes));
+    if (options)
+        ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_plan_options), "options", &made.options, options,
+                                      options_bytes));
     ATTEND_TRY(attend_problem_resolve(problem, problem_bytes, operation, &made.problem));
     if (operation == ATTEND_LAYER)
         ATTEND_TRY(attend_layer_weights_resolve(&made.problem, weights, weights_bytes, &made.weights));
@@ -32,17 +36,20 @@ static attend_status create(attend_context *context, attend_operation operation,
     return ATTEND_OK;
 }
 
-attend_status attend_attention_plan_sized(attend_context *context, const attend_problem *problem, size_t problem_bytes,
-                                          const attend_plan_options *options, size_t options_bytes, attend_plan **plan)
+attend_status attend_attention_plan_sized(attend_context *context, const attend_problem *problem,
+                                          size_t problem_bytes, const attend_plan_options *options,
+                                          size_t options_bytes, attend_plan **plan)
 {
     return create(context, ATTEND_ATTENTION, problem, problem_bytes, NULL, 0, options, options_bytes, plan);
 }
 
-attend_status attend_layer_plan_sized(attend_context *context, const attend_problem *problem, size_t problem_bytes,
-                                      const attend_layer_weights *weights, size_t weights_bytes, const attend_plan_options *options,
+attend_status attend_layer_plan_sized(attend_context *context, const attend_problem *problem,
+                                      size_t problem_bytes, const attend_layer_weights *weights,
+                                      size_t weights_bytes, const attend_plan_options *options,
                                       size_t options_bytes, attend_plan **plan)
 {
-    return create(context, ATTEND_LAYER, problem, problem_bytes, weights, weights_bytes, options, options_bytes, plan);
+    return create(context, ATTEND_LAYER, problem, problem_bytes, weights, weights_bytes, options,
+                  options_bytes, plan);
 }
 
 attend_status attend_plan_check(const attend_plan *plan, attend_operation operation)
@@ -84,19 +91,26 @@ static attend_status resolve_run(const attend_plan *plan, const attend_run *run,
         return attend_fail(ATTEND_INVALID_ARGUMENT, "stream is given, but the context is not on CUDA");
     if (!plan->options.caller_workspace) {
         if (!r->workspace && r->workspace_bytes == 0) return ATTEND_OK;
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "workspace is given, but the plan has its own: it was made without caller_workspace");
+        return attend_fail(
+            ATTEND_INVALID_ARGUMENT,
+            "workspace is given, but the plan has its own: it was made without caller_workspace");
     }
     if (r->workspace_bytes < needed)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "workspace_bytes is %zu, but the plan was made with caller_workspace and a run needs %zu",
-                           r->workspace_bytes, needed);
-    if (needed && !r->workspace) return attend_fail(ATTEND_INVALID_ARGUMENT, "workspace is NULL, but workspace_bytes is %zu", r->workspace_bytes);
+        return attend_fail(
+            ATTEND_INVALID_ARGUMENT,
+            "workspace_bytes is %zu, but the plan was made with caller_workspace and a run needs %zu",
+            r->workspace_bytes, needed);
+    if (needed && !r->workspace)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "workspace is NULL, but workspace_bytes is %zu",
+                           r->workspace_bytes);
     if (needed && (uintptr_t)r->workspace % WORKSPACE_ALIGNMENT)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "workspace is not at a multiple of %d bytes", WORKSPACE_ALIGNMENT);
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "workspace is not at a multiple of %d bytes",
+                           WORKSPACE_ALIGNMENT);
     return ATTEND_OK;
 }
 
-attend_status attend_attention_run_sized(attend_plan *plan, const attend_attention_args *args, size_t args_bytes, const attend_run *run,
-                                         size_t run_bytes)
+attend_status attend_attention_run_sized(attend_plan *plan, const attend_attention_args *args,
+                                         size_t args_bytes, const attend_run *run, size_t run_bytes)
 {
     attend_attention_args resolved;
     attend_run r;
@@ -108,8 +122,8 @@ attend_status attend_attention_run_sized(attend_plan *plan, const attend_attenti
     return attend_plan_end(plan);
 }
 
-attend_status attend_layer_run_sized(attend_plan *plan, const attend_layer_args *args, size_t args_bytes, const attend_run *run,
-                                     size_t run_bytes)
+attend_status attend_layer_run_sized(attend_plan *plan, const attend_layer_args *args, size_t args_bytes,
+                                     const attend_run *run, size_t run_bytes)
 {
     attend_layer_args resolved;
     attend_run r;
@@ -121,7 +135,8 @@ attend_status attend_layer_run_sized(attend_plan *plan, const attend_layer_args 
     return attend_plan_end(plan);
 }
 
-attend_status attend_plan_memory_usage_sized(const attend_plan *plan, attend_plan_memory *memory, size_t memory_bytes)
+attend_status attend_plan_memory_usage_sized(const attend_plan *plan, attend_plan_memory *memory,
+                                             size_t memory_bytes)
 {
     if (!plan) return attend_fail(ATTEND_INVALID_ARGUMENT, "plan is NULL");
     ATTEND_TRY(attend_struct_check(ATTEND_STRUCT(attend_plan_memory), "memory", memory, memory_bytes));

@@ -1,5 +1,5 @@
-/* A problem with every default filled in and every field checked: what backends, kernels and the reference read.
-   Below this line no code asks "is it zero?". */
+/* A problem with every default filled in and every field checked: what backends, kernels and the reference
+   read. Below this line no code asks "is it zero?". */
 #ifndef ATTEND_CORE_PROBLEM_H
 #define ATTEND_CORE_PROBLEM_H
 
@@ -7,7 +7,8 @@
 
 typedef enum attend_operation { ATTEND_ATTENTION, ATTEND_LAYER, ATTEND_ROTATION } attend_operation;
 
-/* Reads a caller's struct of `bytes` bytes (older callers: shorter), fills the defaults and checks every field. */
+/* Reads a caller's struct of `bytes` bytes (older callers: shorter), fills the defaults and checks every
+   field. */
 attend_status attend_problem_resolve(const attend_problem *problem, size_t bytes, attend_operation operation,
                                      attend_problem *resolved);
 
@@ -17,6 +18,9 @@ static inline int64_t attend_rows_q(const attend_problem *p) { return p->packed 
 static inline int64_t attend_rows_k(const attend_problem *p) { return p->packed ? p->total_k : p->seqlen_k; }
 
 /* Whether K and V come from a context tensor. */
-static inline bool attend_problem_is_cross(const attend_problem *problem) { return problem->context_hidden_size != 0; }
+static inline bool attend_problem_is_cross(const attend_problem *problem)
+{
+    return problem->context_hidden_size != 0;
+}
 
 #endif

@@ -7,8 +7,9 @@
 #include <inttypes.h>
 
 /* One of q and k with its output; added to `named` for the check of overlaps. */
-static attend_status resolve_side(const attend_problem *p, const char *const names[2], int64_t heads, attend_tensor *in, attend_tensor *out,
-                                  attend_named_tensor *named, int *count)
+static attend_status resolve_side(const attend_problem *p, const char *const names[2], int64_t heads,
+                                  attend_tensor *in, attend_tensor *out, attend_named_tensor *named,
+                                  int *count)
 {
     const int64_t shape[] = {attend_tensor_batch(p), attend_rows_q(p), heads, p->head_dim};
     attend_tensor given = *in;
@@ -19,17 +20,20 @@ static attend_status resolve_side(const attend_problem *p, const char *const nam
     ATTEND_TRY(attend_tensor_resolve(names[0], &given, ATTEND_INPUT, p->dtype, 4, shape, in));
     ATTEND_TRY(attend_tensor_check_rows(names[0], in));
     given = out->data ? *out : *in;
-    ATTEND_TRY(attend_tensor_resolve(out->data ? names[1] : names[0], &given, ATTEND_OUTPUT, p->dtype, 4, shape, out));
+    ATTEND_TRY(attend_tensor_resolve(out->data ? names[1] : names[0], &given, ATTEND_OUTPUT, p->dtype, 4,
+                                     shape, out));
     ATTEND_TRY(attend_tensor_check_rows(names[1], out));
     bool in_place = in->data == out->data;
-    for (int axis = 0; axis < 4; axis++) in_place &= shape[axis] <= 1 || in->stride[axis] == out->stride[axis];
+    for (int axis = 0; axis < 4; axis++)
+        in_place &= shape[axis] <= 1 || in->stride[axis] == out->stride[axis];
     if (!in_place) named[(*count)++] = (attend_named_tensor){names[0], in, ATTEND_INPUT};
     named[(*count)++] = (attend_named_tensor){in_place ? names[0] : names[1], out, ATTEND_OUTPUT};
     return ATTEND_OK;
 }
 
 /* Optional inputs. */
-static attend_status resolve_rest(const attend_problem *p, attend_rotary_args *r, attend_named_tensor *named, int *count)
+static attend_status resolve_rest(const attend_problem *p, attend_rotary_args *r, attend_named_tensor *named,
+                                  int *count)
 {
     const struct {
         const char *name;
@@ -39,7 +43,12 @@ static attend_status resolve_rest(const attend_problem *p, attend_rotary_args *r
         int rank;
         int64_t shape[2];
     } rest[] = {
-        {"positions", &r->positions, ATTEND_I32, ATTEND_QK_NORM_NONE, 2, {attend_tensor_batch(p), attend_rows_q(p)}},
+        {"positions",
+         &r->positions,
+         ATTEND_I32,
+         ATTEND_QK_NORM_NONE,
+         2,
+         {attend_tensor_batch(p), attend_rows_q(p)}},
         {"q_norm", &r->q_norm, p->dtype, ATTEND_QK_NORM_RMS, 1, {p->head_dim, 0}},
         {"k_norm", &r->k_norm, p->dtype, ATTEND_QK_NORM_RMS, 1, {p->head_dim, 0}},
         {"q_norm_bias", &r->q_norm_bias, p->dtype, ATTEND_QK_NORM_LAYER, 1, {p->head_dim, 0}},
@@ -49,8 +58,10 @@ static attend_status resolve_rest(const attend_problem *p, attend_rotary_args *r
         attend_tensor given = *rest[i].tensor;
         if (!given.data) continue;
         if (p->qk_norm < rest[i].least)
-            return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is given, but the problem's qk_norm has no use for it", rest[i].name);
-        ATTEND_TRY(attend_tensor_resolve(rest[i].name, &given, ATTEND_INPUT, rest[i].dtype, rest[i].rank, rest[i].shape, rest[i].tensor));
+            return attend_fail(ATTEND_INVALID_ARGUMENT,
+                               "%s is given, but the problem's qk_norm has no use for it", rest[i].name);
+        ATTEND_TRY(attend_tensor_resolve(rest[i].name, &given, ATTEND_INPUT, rest[i].dtype, rest[i].rank,
+                                         rest[i].shape, rest[i].tensor));
         if (rest[i].rank == 1) ATTEND_TRY(attend_tensor_check_rows(rest[i].name, rest[i].tensor));
         named[(*count)++] = (attend_named_tensor){rest[i].name, rest[i].tensor, ATTEND_INPUT};
     }
@@ -62,24 +73,34 @@ static attend_status check_lists_given(const attend_problem *p, const attend_rot
     if (p->batch > 0 && p->packed && !r->cu_seqlens_q)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "cu_seqlens_q is missing: the problem is packed");
     if (!p->packed && r->cu_seqlens_q)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "cu_seqlens_q is given, but the problem does not announce it (packed)");
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "cu_seqlens_q is given, but the problem does not announce it (packed)");
     if (p->packed && r->seqlens_q)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "seqlens_q and packed exclude each other: cu_seqlens_q gives the lengths of packed sequences");
+        return attend_fail(
+            ATTEND_INVALID_ARGUMENT,
+            "seqlens_q and packed exclude each other: cu_seqlens_q gives the lengths of packed sequences");
     if (p->batch > 0 && p->left_padded && !r->starts_k)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "starts_k is missing: the problem is left_padded");
     if (!p->left_padded && r->starts_k)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "starts_k is given, but the problem does not announce it (left_padded)");
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "starts_k is given, but the problem does not announce it (left_padded)");
     if (r->positions.data && r->first_positions)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "positions and first_positions exclude each other: both say where a token is");
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "positions and first_positions exclude each other: both say where a token is");
     if (!p->rotary && (r->positions.data || r->first_positions))
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is given, but the problem does not announce it (rotary)",
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "%s is given, but the problem does not announce it (rotary)",
                            r->positions.data ? "positions" : "first_positions");
     if (p->first_position && r->first_positions)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "first_positions is given, but the problem has a first_position (%" PRId64 ") for all", p->first_position);
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "first_positions is given, but the problem has a first_position (%" PRId64
+                           ") for all",
+                           p->first_position);
     return ATTEND_OK;
 }
 
-attend_status attend_rotary_args_resolve(const attend_problem *p, const attend_rotary_args *args, size_t bytes, attend_rotary_args *r)
+attend_status attend_rotary_args_resolve(const attend_problem *p, const attend_rotary_args *args,
+                                         size_t bytes, attend_rotary_args *r)
 {
     static const char *const q[] = {"q", "q_out"}, *const k[] = {"k", "k_out"};
     attend_named_tensor named[9];
@@ -87,9 +108,11 @@ attend_status attend_rotary_args_resolve(const attend_problem *p, const attend_r
     ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_rotary_args), "args", r, args, bytes));
     ATTEND_TRY(resolve_side(p, q, p->num_heads, &r->q, &r->q_out, named, &count));
     ATTEND_TRY(resolve_side(p, k, p->num_kv_heads, &r->k, &r->k_out, named, &count));
-    if (count == 0) return attend_fail(ATTEND_INVALID_ARGUMENT, "q and k are both missing: there is nothing to turn");
+    if (count == 0)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "q and k are both missing: there is nothing to turn");
     if (r->backward && p->qk_norm)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "backward is set, but qk_norm is too: only rotations are turned back");
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "backward is set, but qk_norm is too: only rotations are turned back");
     ATTEND_TRY(check_lists_given(p, r));
     ATTEND_TRY(resolve_rest(p, r, named, &count));
     return attend_tensors_disjoint(named, count);
@@ -101,8 +124,10 @@ attend_status attend_rotary_lists_check(const attend_problem *p, const attend_ro
     ATTEND_TRY(attend_lengths_check("starts_k", r->starts_k, p->batch, p->seqlen_q));
     for (int64_t b = 0; r->first_positions && b < p->batch; b++)
         if (r->first_positions[b] < -ATTEND_LAST_POSITION || r->first_positions[b] > ATTEND_LAST_POSITION)
-            return attend_fail(ATTEND_INVALID_ARGUMENT, "first_positions[%" PRId64 "] is %" PRId64 ", expected -2147483647 to 2147483647", b,
-                               r->first_positions[b]);
+            return attend_fail(ATTEND_INVALID_ARGUMENT,
+                               "first_positions[%" PRId64 "] is %" PRId64
+                               ", expected -2147483647 to 2147483647",
+                               b, r->first_positions[b]);
     return attend_cu_seqlens_check("cu_seqlens_q", r->cu_seqlens_q, p->batch, p->seqlen_q, p->total_q);
 }
 
@@ -129,8 +154,9 @@ int attend_rotary_sides(const attend_rotary_args *a, attend_turning sides[2])
     return count;
 }
 
-attend_status attend_rotary_apply_sized(attend_context *context, const attend_problem *problem, size_t problem_bytes,
-                                        const attend_rotary_args *args, size_t args_bytes)
+attend_status attend_rotary_apply_sized(attend_context *context, const attend_problem *problem,
+                                        size_t problem_bytes, const attend_rotary_args *args,
+                                        size_t args_bytes)
 {
     attend_problem p;
     attend_rotary_args r;

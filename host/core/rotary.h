@@ -6,9 +6,10 @@
 
 #include <attend/rotary.h>
 
-/* Checks a caller's arguments against a resolved problem. Absent tensors have data NULL; q_out and k_out are q and k where they are turned in
-   place. Lists and positions are not read. */
-attend_status attend_rotary_args_resolve(const attend_problem *problem, const attend_rotary_args *args, size_t bytes, attend_rotary_args *resolved);
+/* Checks a caller's arguments against a resolved problem. Absent tensors have data NULL; q_out and k_out are
+   q and k where they are turned in place. Lists and positions are not read. */
+attend_status attend_rotary_args_resolve(const attend_problem *problem, const attend_rotary_args *args,
+                                         size_t bytes, attend_rotary_args *resolved);
 
 /* The lists that lie on the host. */
 attend_status attend_rotary_lists_check(const attend_problem *problem, const attend_rotary_args *args);

@@ -35,7 +35,7 @@ const char *attend_status_name(attend_status status)
 
 const char *attend_version(void)
 {
-#define TEXT(x)    #x
-#define NUMBER(x)  TEXT(x)
+#define TEXT(x)   #x
+#define NUMBER(x) TEXT(x)
     return NUMBER(ATTEND_VERSION_MAJOR) "." NUMBER(ATTEND_VERSION_MINOR) "." NUMBER(ATTEND_VERSION_PATCH);
 }

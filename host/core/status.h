@@ -5,13 +5,14 @@
 #include <attend/attend.h>
 
 /* Records the sentence and returns the status, for `return attend_fail(...)`. */
-attend_status attend_fail(attend_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+attend_status attend_fail(attend_status status, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* The only control-flow macro: passes a failure on to the caller. */
-#define ATTEND_TRY(expression)                                                                                         \
-    do {                                                                                                               \
-        attend_status attend_try_status = (expression);                                                                \
-        if (attend_try_status != ATTEND_OK) return attend_try_status;                                                  \
+#define ATTEND_TRY(expression)                                        \
+    do {                                                              \
+        attend_status attend_try_status = (expression);               \
+        if (attend_try_status != ATTEND_OK) return attend_try_status; \
     } while (0)
 
 #endif

@@ -7,7 +7,10 @@
 
 size_t attend_dtype_bytes(attend_dtype dtype)
 {
-    return dtype == ATTEND_U8 ? 1 : dtype == ATTEND_F16 || dtype == ATTEND_BF16 ? 2 : dtype == ATTEND_I64 ? 8 : 4;
+    return dtype == ATTEND_U8                            ? 1
+           : dtype == ATTEND_F16 || dtype == ATTEND_BF16 ? 2
+           : dtype == ATTEND_I64                         ? 8
+                                                         : 4;
 }
 
 const char *attend_dtype_name(attend_dtype dtype)
@@ -62,7 +65,8 @@ static const char *shape_text(char text[96], int rank, const int64_t *shape)
     return text;
 }
 
-static attend_status check_shape(const char *name, const attend_tensor *tensor, int rank, const int64_t *shape)
+static attend_status check_shape(const char *name, const attend_tensor *tensor, int rank,
+                                 const int64_t *shape)
 {
     if (tensor->rank != rank)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "%s has rank %d, expected %d", name, tensor->rank, rank);
@@ -75,12 +79,12 @@ static attend_status check_shape(const char *name, const attend_tensor *tensor, 
     return ATTEND_OK;
 }
 
-/* Where an empty tensor lies that was given as NULL: offsets, which nobody follows, are not computed from NULL. As aligned as any kernel
-   asks for. */
+/* Where an empty tensor lies that was given as NULL: offsets, which nobody follows, are not computed from
+   NULL. As aligned as any kernel asks for. */
 static _Alignas(64) char nowhere[64];
 
-/* Strides by which no element is reached, along an axis of extent 1 or in an empty tensor, become those of rows without gaps: whoever
-   computes with them finds what he would have put there. */
+/* Strides by which no element is reached, along an axis of extent 1 or in an empty tensor, become those of
+   rows without gaps: whoever computes with them finds what he would have put there. */
 static void settle_strides(attend_tensor *tensor)
 {
     const bool empty = is_empty(tensor);
@@ -107,7 +111,8 @@ static attend_status check_not_folded(const char *name, const attend_tensor *ten
         int64_t stride = tensor->stride[order[i]];
         if (stride < span)
             return attend_fail(ATTEND_INVALID_ARGUMENT,
-                               "%s overlaps itself: stride[%d] is %" PRId64 ", but the axes inside span %" PRId64 " elements",
+                               "%s overlaps itself: stride[%d] is %" PRId64
+                               ", but the axes inside span %" PRId64 " elements",
                                name, order[i], stride, span);
         span += stride * (tensor->shape[order[i]] - 1);
     }
@@ -118,26 +123,30 @@ static attend_status check_strides(const char *name, const attend_tensor *tensor
 {
     for (int axis = tensor->rank - 1; axis >= 0; axis--)
         if (tensor->stride[axis] < 0)
-            return attend_fail(ATTEND_INVALID_ARGUMENT, "%s has a negative stride[%d] (%" PRId64 ")", name, axis,
-                               tensor->stride[axis]);
+            return attend_fail(ATTEND_INVALID_ARGUMENT, "%s has a negative stride[%d] (%" PRId64 ")", name,
+                               axis, tensor->stride[axis]);
     uintptr_t begin, end;
     if (!attend_tensor_extent(tensor, &begin, &end))
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s reaches beyond the address space: check its shape and strides", name);
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "%s reaches beyond the address space: check its shape and strides", name);
     return role == ATTEND_OUTPUT && !is_empty(tensor) ? check_not_folded(name, tensor) : ATTEND_OK;
 }
 
 attend_status attend_tensor_resolve(const char *name, const attend_tensor *tensor, attend_tensor_role role,
-                                    attend_dtype dtype, int rank, const int64_t *shape, attend_tensor *resolved)
+                                    attend_dtype dtype, int rank, const int64_t *shape,
+                                    attend_tensor *resolved)
 {
     *resolved = *tensor;
-    if (!tensor->data && tensor->rank == 0) return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is missing", name);
+    if (!tensor->data && tensor->rank == 0)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is missing", name);
     ATTEND_TRY(check_shape(name, tensor, rank, shape));
     if ((unsigned)tensor->dtype > ATTEND_I64)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s has dtype %d, which is none of attend_dtype, expected %s", name, (int)tensor->dtype,
-                           attend_dtype_name(dtype));
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "%s has dtype %d, which is none of attend_dtype, expected %s", name,
+                           (int)tensor->dtype, attend_dtype_name(dtype));
     if (tensor->dtype != dtype)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is %s, expected %s", name, attend_dtype_name(tensor->dtype),
-                           attend_dtype_name(dtype));
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is %s, expected %s", name,
+                           attend_dtype_name(tensor->dtype), attend_dtype_name(dtype));
     if (!tensor->data && !is_empty(tensor)) return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is NULL", name);
     if ((uintptr_t)tensor->data % attend_dtype_bytes(dtype))
         return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is not aligned to its %zu-byte elements", name,
@@ -151,8 +160,9 @@ attend_status attend_tensor_check_rows(const char *name, const attend_tensor *te
 {
     const int64_t stride = tensor->stride[tensor->rank - 1];
     if (stride == 1 || tensor->shape[tensor->rank - 1] <= 1) return ATTEND_OK;
-    return attend_fail(ATTEND_INVALID_ARGUMENT, "%s has last stride %" PRId64 ", but rows must be contiguous (stride 1)%s", name, stride,
-                       stride ? "" : "; attend_tensor_row_major() fills in strides");
+    return attend_fail(ATTEND_INVALID_ARGUMENT,
+                       "%s has last stride %" PRId64 ", but rows must be contiguous (stride 1)%s", name,
+                       stride, stride ? "" : "; attend_tensor_row_major() fills in strides");
 }
 
 /* Bytes that the axes stepping less than `period` span; 0 if a larger step is no multiple of the period. */
@@ -170,8 +180,8 @@ static uintptr_t span_within(const attend_tensor *tensor, uintptr_t period)
     return span;
 }
 
-/* Whether two tensors interleave without touching, as Q, K and V do in packed QKV: both repeat with one period, and
-   within it they occupy different bytes. */
+/* Whether two tensors interleave without touching, as Q, K and V do in packed QKV: both repeat with one
+   period, and within it they occupy different bytes. */
 static bool interleave(const attend_tensor *a, const attend_tensor *b)
 {
     for (int axis = 0; axis < a->rank; axis++) {
@@ -181,7 +191,8 @@ static bool interleave(const attend_tensor *a, const attend_tensor *b)
         uintptr_t from_a = (uintptr_t)b->data >= (uintptr_t)a->data
                                ? ((uintptr_t)b->data - (uintptr_t)a->data) % period
                                : period - 1 - ((uintptr_t)a->data - (uintptr_t)b->data - 1) % period;
-        if (span_a && span_b && from_a >= span_a && span_b <= period && from_a <= period - span_b) return true;
+        if (span_a && span_b && from_a >= span_a && span_b <= period && from_a <= period - span_b)
+            return true;
     }
     return false;
 }
@@ -200,7 +211,8 @@ attend_status attend_tensors_disjoint(const attend_named_tensor *tensors, int co
         if (tensors[i].role != ATTEND_OUTPUT || !tensors[i].tensor->data) continue;
         for (int j = 0; j < count; j++)
             if (j != i && tensors[j].tensor->data && overlap(tensors[i].tensor, tensors[j].tensor))
-                return attend_fail(ATTEND_INVALID_ARGUMENT, "%s overlaps %s in memory", tensors[i].name, tensors[j].name);
+                return attend_fail(ATTEND_INVALID_ARGUMENT, "%s overlaps %s in memory", tensors[i].name,
+                                   tensors[j].name);
     }
     return ATTEND_OK;
 }

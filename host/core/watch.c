@@ -1,11 +1,13 @@
-/* Telling how far a run is. The fraction never goes back, though threads that count and the one that tells are not in step. */
+/* Telling how far a run is. The fraction never goes back, though threads that count and the one that tells
+   are not in step. */
 #include "core/watch.h"
 
 static void tell(attend_watch *w, double part)
 {
     const int64_t done = (int64_t)(part * ATTEND_WATCH_TOTAL);
     if (done > w->told) w->told = done < ATTEND_WATCH_TOTAL ? done : ATTEND_WATCH_TOTAL;
-    if (!w->progress(w->user, w->told, ATTEND_WATCH_TOTAL)) __atomic_store_n(&w->cancelled, true, __ATOMIC_RELAXED);
+    if (!w->progress(w->user, w->told, ATTEND_WATCH_TOTAL))
+        __atomic_store_n(&w->cancelled, true, __ATOMIC_RELAXED);
 }
 
 attend_status attend_watch_begin(attend_watch *w, const attend_work *work)

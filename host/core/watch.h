@@ -1,5 +1,5 @@
-/* How far a run is, over all of its stages, told to the callback of its context. Every context has a watch; where nobody looks,
-   progress is NULL and nothing here costs anything. */
+/* How far a run is, over all of its stages, told to the callback of its context. Every context has a watch;
+   where nobody looks, progress is NULL and nothing here costs anything. */
 #ifndef ATTEND_CORE_WATCH_H
 #define ATTEND_CORE_WATCH_H
 

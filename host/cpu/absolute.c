@@ -1,4 +1,5 @@
-/* Absolute positions on the CPU: x, with what is added to it, in memory of the plan that the projections then read. */
+/* Absolute positions on the CPU: x, with what is added to it, in memory of the plan that the projections then
+   read. */
 #include "shared/absolute.h"
 #include "cpu/angles.h"
 #include "cpu/cpu.h"
@@ -11,19 +12,27 @@ attend_status attend_cpu_place_create(attend_plan *plan)
     const attend_problem *p = &plan->problem;
     size_t *bytes = &plan->memory.host_bytes;
     if (!p->absolute) return ATTEND_OK;
-    cpu->placed = attend_cpu_allocate(attend_tensor_batch(p) * attend_rows_q(p) * p->hidden_size, attend_dtype_bytes(p->dtype), bytes);
+    cpu->placed = attend_cpu_allocate(attend_tensor_batch(p) * attend_rows_q(p) * p->hidden_size,
+                                      attend_dtype_bytes(p->dtype), bytes);
     cpu->waves = attend_cpu_allocate(attend_wave_count(p), sizeof *cpu->waves, bytes);
-    cpu->placing = attend_cpu_allocate(p->hidden_size, 3 * (size_t)cpu->context->threads * sizeof *cpu->placing, bytes);
-    if (!cpu->placed || !cpu->waves || !cpu->placing) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the layer's x with its positions");
+    cpu->placing =
+        attend_cpu_allocate(p->hidden_size, 3 * (size_t)cpu->context->threads * sizeof *cpu->placing, bytes);
+    if (!cpu->placed || !cpu->waves || !cpu->placing)
+        return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the layer's x with its positions");
     attend_wave_fill(p, cpu->waves);
     return ATTEND_OK;
 }
 
-void attend_cpu_place_destroy(attend_cpu_plan *cpu) { free(cpu->placed), free(cpu->waves), free(cpu->placing); }
-
-static void add_waves(const attend_problem *p, const double *turns, int64_t position, float *row, float *sines, float *cosines)
+void attend_cpu_place_destroy(attend_cpu_plan *cpu)
 {
-    const int64_t waves = attend_wave_count(p), whole = p->hidden_size / 2; /* an odd size has one more sine */
+    free(cpu->placed), free(cpu->waves), free(cpu->placing);
+}
+
+static void add_waves(const attend_problem *p, const double *turns, int64_t position, float *row,
+                      float *sines, float *cosines)
+{
+    /* an odd size has one more sine */
+    const int64_t waves = attend_wave_count(p), whole = p->hidden_size / 2;
     attend_cpu_angles(turns, waves, position, 1, 1, cosines, sines);
     for (int64_t w = 0; w < waves; w++) row[attend_wave_sine(p->absolute, w)] += sines[w];
     for (int64_t w = 0; w < whole; w++) row[attend_wave_cosine(p->absolute, waves, w)] += cosines[w];

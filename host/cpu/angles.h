@@ -4,8 +4,9 @@
 
 #include <stdint.h>
 
-/* cosines[i] = cosine_factor·cos(2π·position·turns[i]), sines[i] = sine_factor·sin(…): the product in double, the results within one unit in
-   the last place of fp32. */
-void attend_cpu_angles(const double *turns, int64_t count, int64_t position, float cosine_factor, float sine_factor, float *cosines, float *sines);
+/* cosines[i] = cosine_factor·cos(2π·position·turns[i]), sines[i] = sine_factor·sin(…): the product in double,
+   the results within one unit in the last place of fp32. */
+void attend_cpu_angles(const double *turns, int64_t count, int64_t position, float cosine_factor,
+                       float sine_factor, float *cosines, float *sines);
 
 #endif

@@ -1,18 +1,24 @@
-/* Attention on the CPU: packs each KV head once, then hands tasks to threads: rows of a KV head, all their keys; where such tasks are
-   too few, rows and spans of keys, merged afterwards. Few rows skip the packing. Which way is taken changes no bit. */
+/* Attention on the CPU: packs each KV head once, then hands tasks to threads: rows of a KV head, all their
+   keys; where such tasks are too few, rows and spans of keys, merged afterwards. Few rows skip the packing.
+   Which way is taken changes no bit. */
 #include "cpu/cpu.h"
 #include "core/arguments.h"
 
 int64_t attend_cpu_rows_of(const attend_problem *p) { return p->num_heads / p->num_kv_heads * p->seqlen_q; }
 
-/* Packed sequences have room by where they begin among all keys, so that each can be filled up to whole blocks; others by the longest. */
+/* Packed sequences have room by where they begin among all keys, so that each can be filled up to whole
+   blocks; others by the longest. */
 static int64_t keys_before(const attend_cpu_plan *plan, int64_t entry, int64_t first_k)
 {
     int64_t block = plan->blocking.keys;
-    return plan->problem->packed ? (first_k / block + entry) * block : entry * attend_cpu_round_up(plan->problem->seqlen_k, block);
+    return plan->problem->packed ? (first_k / block + entry) * block
+                                 : entry * attend_cpu_round_up(plan->problem->seqlen_k, block);
 }
 
-int64_t attend_cpu_keys_reserved(const attend_cpu_plan *plan) { return keys_before(plan, plan->problem->batch, plan->problem->total_k); }
+int64_t attend_cpu_keys_reserved(const attend_cpu_plan *plan)
+{
+    return keys_before(plan, plan->problem->batch, plan->problem->total_k);
+}
 
 static int64_t rows_before(const attend_problem *p, int64_t entry, int64_t first_q)
 {
@@ -21,14 +27,18 @@ static int64_t rows_before(const attend_problem *p, int64_t entry, int64_t first
 
 int64_t attend_cpu_rows_reserved(const attend_problem *p) { return rows_before(p, p->batch, p->total_q); }
 
-/* Panels of rows of one KV head, cut into equal parts of at most blocking.panels: only the last part has a panel less than full. */
+/* Panels of rows of one KV head, cut into equal parts of at most blocking.panels: only the last part has a
+   panel less than full. */
 static int64_t panels_of(const attend_cpu_plan *plan)
 {
     int64_t width = plan->context->kernel->lanes * plan->context->kernel->vectors;
     return (attend_cpu_rows_of(plan->problem) + width - 1) / width;
 }
 
-static int64_t parts_of(const attend_cpu_plan *plan) { return (panels_of(plan) + plan->blocking.panels - 1) / plan->blocking.panels; }
+static int64_t parts_of(const attend_cpu_plan *plan)
+{
+    return (panels_of(plan) + plan->blocking.panels - 1) / plan->blocking.panels;
+}
 
 attend_cpu_way attend_cpu_way_of(const attend_cpu_plan *plan)
 {
@@ -41,14 +51,17 @@ attend_cpu_way attend_cpu_way_of(const attend_cpu_plan *plan)
 static attend_cpu_rows rows_of(const attend_tensor *t, int64_t b, int64_t first, int64_t head, bool has_group)
 {
     int64_t at = b * t->stride[0] + first * t->stride[1] + head * t->stride[2];
-    return (attend_cpu_rows){(char *)t->data + at * (int64_t)attend_dtype_bytes(t->dtype), t->stride[1], has_group ? t->stride[2] : 0};
+    return (attend_cpu_rows){(char *)t->data + at * (int64_t)attend_dtype_bytes(t->dtype), t->stride[1],
+                             has_group ? t->stride[2] : 0};
 }
 
 /* What all tasks of KV head `index` (batch entry by batch entry) share. */
-static attend_cpu_task task_of(const attend_cpu_plan *plan, const attend_attention_args *args, int64_t index, float *scratch)
+static attend_cpu_task task_of(const attend_cpu_plan *plan, const attend_attention_args *args, int64_t index,
+                               float *scratch)
 {
     const attend_problem *p = plan->problem;
-    int64_t b = index / p->num_kv_heads, kv_head = index % p->num_kv_heads, group = p->num_heads / p->num_kv_heads;
+    int64_t b = index / p->num_kv_heads, kv_head = index % p->num_kv_heads,
+            group = p->num_heads / p->num_kv_heads;
     const attend_tensor *lse = &args->lse;
     const attend_head *heads = plan->per_head + b * p->num_heads + kv_head * group;
     const attend_sequence s = heads->sequence;
@@ -63,7 +76,8 @@ static attend_cpu_task task_of(const attend_cpu_plan *plan, const attend_attenti
         .k = rows_of(&args->k, s.batch, s.first_k, kv_head, false),
         .v = rows_of(&args->v, s.batch, s.first_k, kv_head, false),
         .out = rows_of(&args->out, s.batch, s.first_q, kv_head * group, true),
-        .lse = lse->data ? (float *)lse->data + s.batch * lse->stride[0] + kv_head * group * lse->stride[1] + s.first_q * lse->stride[2]
+        .lse = lse->data ? (float *)lse->data + s.batch * lse->stride[0] + kv_head * group * lse->stride[1] +
+                               s.first_q * lse->stride[2]
                          : NULL,
         .lse_stride = lse->stride[2],
         .lse_head_stride = lse->stride[1],
@@ -73,30 +87,36 @@ static attend_cpu_task task_of(const attend_cpu_plan *plan, const attend_attenti
     task.end_span = attend_cpu_spans(task.sequence.seqlen_k);
     if (plan->keys) {
         int64_t at = kv_head * attend_cpu_keys_reserved(plan) + keys_before(plan, b, s.first_k);
-        task.keys = (attend_cpu_keys){plan->keys + at * p->head_dim, plan->values + at * attend_cpu_v_width(plan->context->kernel, p),
+        task.keys = (attend_cpu_keys){plan->keys + at * p->head_dim,
+                                      plan->values + at * attend_cpu_v_width(plan->context->kernel, p),
                                       plan->finite ? plan->finite + at / plan->blocking.keys : NULL};
     }
     if (plan->partials)
-        task.partials = plan->partials + (kv_head * attend_cpu_rows_reserved(p) + rows_before(p, b, s.first_q)) *
-                                             attend_cpu_spans(p->seqlen_k) * attend_cpu_partial_floats(p);
+        task.partials =
+            plan->partials + (kv_head * attend_cpu_rows_reserved(p) + rows_before(p, b, s.first_q)) *
+                                 attend_cpu_spans(p->seqlen_k) * attend_cpu_partial_floats(p);
     return task;
 }
 
 /* Rows of part `part` of a KV head. */
 static void take_part(const attend_cpu_plan *plan, int64_t part, attend_cpu_task *task)
 {
-    int64_t width = plan->context->kernel->lanes * plan->context->kernel->vectors, panels = panels_of(plan), parts = parts_of(plan);
+    int64_t width = plan->context->kernel->lanes * plan->context->kernel->vectors, panels = panels_of(plan),
+            parts = parts_of(plan);
     int64_t end = panels * (part + 1) / parts * width;
     task->first_row = panels * part / parts * width;
     task->rows = (end < task->rows ? end : task->rows) - task->first_row;
 }
 
-/* KV heads that a task of few rows takes together: where they lie side by side, unless threads would go without. */
+/* KV heads that a task of few rows takes together: where they lie side by side, unless threads would go
+   without. */
 static int64_t few_heads(const attend_cpu_plan *plan, const attend_attention_args *args)
 {
     const attend_problem *p = plan->problem;
     int64_t heads = args->k.stride[2] < args->k.stride[1] ? ATTEND_CPU_FEW_HEADS : 1;
-    while (heads > 1 && (p->num_kv_heads % heads || p->batch * p->num_kv_heads / heads * attend_cpu_spans(p->seqlen_k) < 4 * plan->context->threads))
+    while (heads > 1 &&
+           (p->num_kv_heads % heads ||
+            p->batch * p->num_kv_heads / heads * attend_cpu_spans(p->seqlen_k) < 4 * plan->context->threads))
         heads /= 2;
     return heads;
 }
@@ -198,12 +218,14 @@ void attend_cpu_look_at_heads(attend_cpu_plan *plan, const attend_attention_args
 {
     const attend_problem *p = plan->problem;
     const attend_lists lists = attend_lists_of(args);
-    const int64_t group = p->num_heads / p->num_kv_heads, floats = attend_cpu_relative_floats(p), blocks = attend_cpu_id_blocks(p);
+    const int64_t group = p->num_heads / p->num_kv_heads, floats = attend_cpu_relative_floats(p),
+                  blocks = attend_cpu_id_blocks(p);
     plan->terms = attend_terms_of(args);
     plan->terms.relative_buckets = plan->relative_buckets;
     for (int64_t b = 0; b < p->batch; b++) {
         attend_sequence s = attend_sequence_of(p, &lists, b);
-        for (int64_t h = 0; h < p->num_heads; h++) plan->per_head[b * p->num_heads + h] = attend_head_of(p, &plan->terms, &s, b, h);
+        for (int64_t h = 0; h < p->num_heads; h++)
+            plan->per_head[b * p->num_heads + h] = attend_head_of(p, &plan->terms, &s, b, h);
         for (int64_t h = 0; h < p->num_kv_heads; h++)
             plan->elements[b * p->num_kv_heads + h] = (attend_cpu_elements){
                 .heads = plan->per_head + b * p->num_heads + h * group,
@@ -222,7 +244,8 @@ void attend_cpu_look_at_heads(attend_cpu_plan *plan, const attend_attention_args
 int64_t attend_cpu_units(const attend_cpu_plan *plan, int64_t heads_together)
 {
     const attend_problem *p = plan->problem;
-    int64_t heads = p->batch * p->num_kv_heads, spans = plan->way == ATTEND_CPU_WHOLE ? 1 : attend_cpu_spans(p->seqlen_k);
+    int64_t heads = p->batch * p->num_kv_heads,
+            spans = plan->way == ATTEND_CPU_WHOLE ? 1 : attend_cpu_spans(p->seqlen_k);
     return (plan->way == ATTEND_CPU_FEW ? heads / heads_together : heads * parts_of(plan)) * spans;
 }
 
@@ -239,7 +262,8 @@ attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention
     /* About: an element of K or V takes a quarter of a nanosecond, and a sixteenth for each row. */
     const double elements = (double)(p->packed ? p->num_kv_heads * p->total_k : heads * p->seqlen_k) *
                             (double)(p->head_dim + p->head_dim_v);
-    const double merged = (double)(heads * rows) * (double)attend_cpu_spans(p->seqlen_k) * (double)p->head_dim_v;
+    const double merged =
+        (double)(heads * rows) * (double)attend_cpu_spans(p->seqlen_k) * (double)p->head_dim_v;
     if (!few) attend_pool_run(pool, heads * blocks_of(plan), 0.5 * elements, pack_block, &run);
     attend_watch_stage(watch, watch->work.attention, units);
     attend_pool_run(pool, units, elements * (0.25 + (double)rows / 16), few ? run_few_unit : run_unit, &run);

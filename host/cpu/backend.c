@@ -1,4 +1,5 @@
-/* The CPU as a backend: contexts that know their threads and instruction set, plans that hold all memory they will need. */
+/* The CPU as a backend: contexts that know their threads and instruction set, plans that hold all memory they
+   will need. */
 #include "cpu/cpu.h"
 #include "core/arguments.h"
 #include "core/feature_set.h"
@@ -24,7 +25,8 @@ static attend_status context_create(const attend_context_options *options, atten
         return status;
     }
     context->state = cpu;
-    snprintf(context->name, sizeof context->name, "CPU, %d thread%s, %s", cpu->threads, cpu->threads == 1 ? "" : "s", kernel->name);
+    snprintf(context->name, sizeof context->name, "CPU, %d thread%s, %s", cpu->threads,
+             cpu->threads == 1 ? "" : "s", kernel->name);
     return ATTEND_OK;
 }
 
@@ -41,7 +43,8 @@ static attend_status synchronize(attend_context *context)
     return ATTEND_OK;
 }
 
-/* Large blocks ask for huge pages: packed keys are walked through once a task, and each small page would cost a walk of page tables. */
+/* Large blocks ask for huge pages: packed keys are walked through once a task, and each small page would cost
+   a walk of page tables. */
 void *attend_cpu_allocate(int64_t elements, size_t bytes, size_t *total)
 {
     const int64_t huge = 2 << 20;
@@ -55,7 +58,8 @@ void *attend_cpu_allocate(int64_t elements, size_t bytes, size_t *total)
     if (__builtin_add_overflow(*total, (size_t)size, total)) *total = SIZE_MAX;
     void *memory = aligned_alloc((size_t)alignment, (size_t)size);
     if (!memory) return NULL;
-    if (alignment == huge) madvise(memory, (size_t)size, MADV_HUGEPAGE); /* a wish: memory is as good without */
+    /* a wish: memory is as good without */
+    if (alignment == huge) madvise(memory, (size_t)size, MADV_HUGEPAGE);
     return memory;
 }
 
@@ -64,7 +68,8 @@ static void plan_destroy(attend_plan *plan)
     attend_cpu_plan *cpu = plan->state;
     attend_cpu_layer_destroy(cpu);
     free(cpu->keys), free(cpu->values), free(cpu->partials), free(cpu->scratch);
-    free(cpu->per_head), free(cpu->elements), free(cpu->relative_buckets), free(cpu->relative), free(cpu->ids), free(cpu->finite);
+    free(cpu->per_head), free(cpu->elements), free(cpu->relative_buckets), free(cpu->relative),
+        free(cpu->ids), free(cpu->finite);
     free(cpu);
 }
 
@@ -79,27 +84,37 @@ static attend_status reserve(attend_cpu_plan *cpu, size_t *bytes)
 {
     const attend_problem *p = cpu->problem;
     const attend_cpu_kernel *kernel = cpu->context->kernel;
-    const int64_t widest = (int64_t)1 << 40; /* a row of so many floats has no room anywhere, and its multiples can be counted */
-    if (p->head_dim > widest || p->head_dim_v > widest || times(p->batch, times(p->num_heads, p->seqlen_q)) > INT64_MAX / 2 || p->total_k > INT64_MAX / 2 ||
+    /* a row of so many floats has no room anywhere, and its multiples can be counted */
+    const int64_t widest = (int64_t)1 << 40;
+    if (p->head_dim > widest || p->head_dim_v > widest ||
+        times(p->batch, times(p->num_heads, p->seqlen_q)) > INT64_MAX / 2 || p->total_k > INT64_MAX / 2 ||
         p->seqlen_k > INT64_MAX / 2 || times(p->batch, p->seqlen_k + ATTEND_CPU_BLOCK) > INT64_MAX / 2)
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a plan of these sizes");
     cpu->blocking = attend_cpu_blocking_for(kernel, p, cpu->context->threads);
     cpu->way = attend_cpu_way_of(cpu);
     cpu->scratch_floats = kernel->scratch_floats(p, &cpu->blocking);
-    int64_t heads = times(p->batch, p->num_kv_heads), keys = times(p->num_kv_heads, attend_cpu_keys_reserved(cpu));
-    bool complete = (cpu->scratch = attend_cpu_allocate(cpu->context->threads, (size_t)cpu->scratch_floats * sizeof(float), bytes));
+    int64_t heads = times(p->batch, p->num_kv_heads),
+            keys = times(p->num_kv_heads, attend_cpu_keys_reserved(cpu));
+    bool complete = (cpu->scratch = attend_cpu_allocate(cpu->context->threads,
+                                                        (size_t)cpu->scratch_floats * sizeof(float), bytes));
     cpu->per_head = attend_cpu_allocate(times(p->batch, p->num_heads), sizeof *cpu->per_head, bytes);
     cpu->elements = attend_cpu_allocate(heads, sizeof *cpu->elements, bytes);
-    cpu->relative_buckets = attend_cpu_allocate(attend_relative_distances(p), sizeof *cpu->relative_buckets, bytes);
-    cpu->relative = attend_cpu_allocate(times(p->num_heads, attend_cpu_relative_floats(p)), sizeof *cpu->relative, bytes);
+    cpu->relative_buckets =
+        attend_cpu_allocate(attend_relative_distances(p), sizeof *cpu->relative_buckets, bytes);
+    cpu->relative =
+        attend_cpu_allocate(times(p->num_heads, attend_cpu_relative_floats(p)), sizeof *cpu->relative, bytes);
     cpu->ids = attend_cpu_allocate(times(p->batch, attend_cpu_id_blocks(p)), sizeof *cpu->ids, bytes);
-    complete = complete && cpu->per_head && cpu->elements && cpu->relative_buckets && cpu->relative && cpu->ids;
+    complete =
+        complete && cpu->per_head && cpu->elements && cpu->relative_buckets && cpu->relative && cpu->ids;
     if (complete) attend_relative_fill(p, cpu->relative_buckets);
     if (cpu->way != ATTEND_CPU_FEW) {
         cpu->keys = attend_cpu_allocate(times(keys, p->head_dim), sizeof(float), bytes);
         cpu->values = attend_cpu_allocate(times(keys, attend_cpu_v_width(kernel, p)), sizeof(float), bytes);
         complete = complete && cpu->keys && cpu->values;
-        if (attend_is_elementwise(p)) complete = (cpu->finite = attend_cpu_allocate(keys / cpu->blocking.keys, sizeof *cpu->finite, bytes)) && complete;
+        if (attend_is_elementwise(p))
+            complete =
+                (cpu->finite = attend_cpu_allocate(keys / cpu->blocking.keys, sizeof *cpu->finite, bytes)) &&
+                complete;
     }
     if (cpu->way != ATTEND_CPU_WHOLE) {
         int64_t rows = times(p->num_kv_heads, attend_cpu_rows_reserved(p));
@@ -107,7 +122,8 @@ static attend_status reserve(attend_cpu_plan *cpu, size_t *bytes)
         complete = (cpu->partials = attend_cpu_allocate(partials, sizeof(float), bytes)) && complete;
     }
     if (complete) return ATTEND_OK;
-    if (*bytes > INT64_MAX) return attend_fail(ATTEND_OUT_OF_MEMORY, "the plan needs more bytes than 63 bits can count");
+    if (*bytes > INT64_MAX)
+        return attend_fail(ATTEND_OUT_OF_MEMORY, "the plan needs more bytes than 63 bits can count");
     return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the plan's %zu bytes", *bytes);
 }
 
@@ -128,7 +144,8 @@ static attend_status plan_create(attend_plan *plan)
 }
 
 /* Runs are over when they return, so the plan's own scratch does for any of them. */
-static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args, const attend_run *run)
+static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args,
+                                       const attend_run *run)
 {
     (void)run;
     ATTEND_TRY(attend_lists_check(&plan->problem, args));

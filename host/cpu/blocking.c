@@ -1,5 +1,6 @@
-/* How a plan is cut, from the size of the cache and the number of threads. None of it changes a bit of any result. The block of keys is
-   fixed: its weights, [128][rows of a panel], take 12 to 24 KB of L1 in every build. */
+/* How a plan is cut, from the size of the cache and the number of threads. None of it changes a bit of any
+   result. The block of keys is fixed: its weights, [128][rows of a panel], take 12 to 24 KB of L1 in every
+   build. */
 #include "cpu/cpu.h"
 
 #include <unistd.h>
@@ -12,9 +13,11 @@ static int64_t cache_bytes(int name, int64_t usual)
 
 static int64_t clamp(int64_t n, int64_t low, int64_t high) { return n < low ? low : n > high ? high : n; }
 
-attend_cpu_blocking attend_cpu_blocking_for(const attend_cpu_kernel *kernel, const attend_problem *p, int threads)
+attend_cpu_blocking attend_cpu_blocking_for(const attend_cpu_kernel *kernel, const attend_problem *p,
+                                            int threads)
 {
-    int64_t l2 = cache_bytes(_SC_LEVEL2_CACHE_SIZE, 512 << 10), width = kernel->lanes * kernel->vectors, float_bytes = (int64_t)sizeof(float);
+    int64_t l2 = cache_bytes(_SC_LEVEL2_CACHE_SIZE, 512 << 10), width = kernel->lanes * kernel->vectors,
+            float_bytes = (int64_t)sizeof(float);
     attend_cpu_blocking b = {ATTEND_CPU_BLOCK, 1};
     while (b.keys > 16 && b.keys / 2 >= p->seqlen_k) b.keys /= 2;
     /* One block of K and V and the state of all panels stay in three quarters of L2. */

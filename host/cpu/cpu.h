@@ -14,7 +14,7 @@ typedef struct attend_cpu_context {
     attend_pool *pool;
     int threads; /* of the pool */
     const attend_cpu_kernel *kernel;
-    bool forced; /* by ATTEND_CPU_ISA */
+    bool forced;         /* by ATTEND_CPU_ISA */
     attend_watch *watch; /* the context's */
 } attend_cpu_context;
 
@@ -31,16 +31,16 @@ typedef struct attend_cpu_plan {
     const attend_problem *problem;
     attend_cpu_blocking blocking;
     attend_cpu_way way;
-    float *keys, *values; /* packed K and V of every KV head; NULL for few rows */
-    float *partials;      /* NULL where tasks are whole */
-    float *scratch;       /* one part a thread */
-    attend_head *per_head;         /* [batch][num_heads], filled by each run */
+    float *keys, *values;  /* packed K and V of every KV head; NULL for few rows */
+    float *partials;       /* NULL where tasks are whole */
+    float *scratch;        /* one part a thread */
+    attend_head *per_head; /* [batch][num_heads], filled by each run */
     /* For features that touch each score; all but the buckets filled by each run. */
     attend_cpu_elements *elements; /* [batch][num_kv_heads] */
     int32_t *relative_buckets;
-    float *relative;      /* [num_heads][attend_cpu_relative_floats()] */
-    attend_ids *ids;      /* [batch][attend_cpu_id_blocks()] */
-    bool *finite;         /* of each block of packed values; NULL: nobody asks */
+    float *relative; /* [num_heads][attend_cpu_relative_floats()] */
+    attend_ids *ids; /* [batch][attend_cpu_id_blocks()] */
+    bool *finite;    /* of each block of packed values; NULL: nobody asks */
     attend_terms terms;
     int64_t scratch_floats;
     /* Of a layer: what the projections read and write; NULL parts are the caller's own tensors. */
@@ -53,21 +53,25 @@ typedef struct attend_cpu_plan {
     float *placing;
 } attend_cpu_plan;
 
-/* Threads that the process may keep busy, at least 1; and what its cgroups leave of so many processors: membership is a file like
-   /proc/self/cgroup, mount where the hierarchies lie (version 1's as folders named after their controllers). */
+/* Threads that the process may keep busy, at least 1; and what its cgroups leave of so many processors:
+   membership is a file like /proc/self/cgroup, mount where the hierarchies lie (version 1's as folders named
+   after their controllers). */
 int attend_cpu_usable_threads(void);
 int attend_cpu_limited_threads(const char *membership, const char *mount, int processors);
 
-/* 64-byte aligned memory for `elements` of `bytes` each, counted in *total also where it is NULL for want of room; SIZE_MAX: uncountable. */
+/* 64-byte aligned memory for `elements` of `bytes` each, counted in *total also where it is NULL for want of
+   room; SIZE_MAX: uncountable. */
 void *attend_cpu_allocate(int64_t elements, size_t bytes, size_t *total);
 
 /* Query rows that share a KV head. */
 int64_t attend_cpu_rows_of(const attend_problem *problem);
-/* Of one KV head of all batch entries, side by side: keys as packed, each entry's filled up to whole blocks, and rows of partials. */
+/* Of one KV head of all batch entries, side by side: keys as packed, each entry's filled up to whole blocks,
+   and rows of partials. */
 int64_t attend_cpu_keys_reserved(const attend_cpu_plan *plan);
 int64_t attend_cpu_rows_reserved(const attend_problem *problem);
 
-attend_cpu_blocking attend_cpu_blocking_for(const attend_cpu_kernel *kernel, const attend_problem *problem, int threads);
+attend_cpu_blocking attend_cpu_blocking_for(const attend_cpu_kernel *kernel, const attend_problem *problem,
+                                            int threads);
 /* The way of a plan whose context, problem and blocking are set. */
 attend_cpu_way attend_cpu_way_of(const attend_cpu_plan *plan);
 /* Units of work that a run hands to threads; few rows take `heads_together` KV heads at once. */
@@ -78,7 +82,8 @@ attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention
 /* Looks at what a run brings: fills per_head, elements and their tables. */
 void attend_cpu_look_at_heads(attend_cpu_plan *plan, const attend_attention_args *args);
 
-attend_status attend_cpu_inspect(attend_plan *plan, const attend_attention_args *args, const attend_look *look);
+attend_status attend_cpu_inspect(attend_plan *plan, const attend_attention_args *args,
+                                 const attend_look *look);
 
 /* y = x·Wᵀ + b for x of `rows` rows, on the threads of a pool. A row's bits depend on the row and the weights
  * alone. */
@@ -103,9 +108,13 @@ void attend_cpu_place_destroy(attend_cpu_plan *cpu);
 attend_tensor attend_cpu_place(const attend_plan *plan, const attend_layer_args *args);
 void attend_cpu_layer_turn(const attend_plan *plan, const attend_layer_args *args,
                            const attend_attention_args *attention);
-attend_status attend_cpu_rotary(attend_context *context, const attend_problem *problem, const attend_rotary_args *args);
+attend_status attend_cpu_rotary(attend_context *context, const attend_problem *problem,
+                                const attend_rotary_args *args);
 
-enum { ATTEND_CPU_FEATURES = ATTEND_FEATURES_INTERVAL | ATTEND_FEATURES_ELEMENT | ATTEND_FEATURES_HEAD | ATTEND_FEATURES_LAYER };
+enum {
+    ATTEND_CPU_FEATURES =
+        ATTEND_FEATURES_INTERVAL | ATTEND_FEATURES_ELEMENT | ATTEND_FEATURES_HEAD | ATTEND_FEATURES_LAYER
+};
 
 /* Its rows of the kernel table, and what a plan made of them. */
 bool attend_cpu_kernel_info(size_t index, attend_kernel_info *info);

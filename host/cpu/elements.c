@@ -1,4 +1,5 @@
-/* What tiles of scores need to know of heads, rows and keys: looked up once a run, or once a panel of rows. */
+/* What tiles of scores need to know of heads, rows and keys: looked up once a run, or once a panel of rows.
+   */
 #include "cpu/elements.h"
 
 #include <float.h>
@@ -10,7 +11,8 @@ attend_ids attend_cpu_key_ids(const attend_head *h, int64_t block)
     const attend_plane *segments = &h->terms->segments_k;
     const int64_t end = attend_clamp((block + 1) * ATTEND_CPU_BLOCK, 0, h->sequence.seqlen_k);
     for (int64_t key = block * ATTEND_CPU_BLOCK; key < end; key++)
-        attend_ids_add(&ids, attend_segment(segments, &h->sequence, (h->sequence.first_k + key) * segments->key));
+        attend_ids_add(&ids,
+                       attend_segment(segments, &h->sequence, (h->sequence.first_k + key) * segments->key));
     return ids;
 }
 
@@ -18,10 +20,12 @@ void attend_cpu_fill_relative(const attend_head *h, float *table)
 {
     const attend_problem *p = h->problem;
     const attend_terms *t = h->terms;
-    const int64_t limit = p->relative_max_distance, end = attend_cpu_relative_reach(p) + ATTEND_CPU_RELATIVE_PAD;
+    const int64_t limit = p->relative_max_distance,
+                  end = attend_cpu_relative_reach(p) + ATTEND_CPU_RELATIVE_PAD;
     for (int64_t distance = -end; distance <= end; distance++) {
         const int32_t bucket = t->relative_buckets[attend_clamp(distance, -limit, limit) + limit];
-        table[distance + end] = ((const float *)t->relative_table.data)[h->relative + bucket * t->relative_table.key];
+        table[distance + end] =
+            ((const float *)t->relative_table.data)[h->relative + bucket * t->relative_table.key];
     }
 }
 
@@ -38,7 +42,8 @@ static void look_at_row(const attend_cpu_elements *e, int64_t row, int64_t i, at
     of->mask[i] = h->mask + query * t->mask.query;
     of->bias[i] = h->bias + query * t->bias.query;
     if (p->relative_buckets > 0)
-        of->relative[i] = e->relative + of_head * attend_cpu_relative_floats(p) + e->reach + ATTEND_CPU_RELATIVE_PAD;
+        of->relative[i] =
+            e->relative + of_head * attend_cpu_relative_floats(p) + e->reach + ATTEND_CPU_RELATIVE_PAD;
     if (p->block_q > 0) {
         of->block[i] = query / p->block_q;
         of->block_row[i] = p->block_list > 0 ? h->block_offsets + of->block[i] * t->block_offsets.query
@@ -46,7 +51,8 @@ static void look_at_row(const attend_cpu_elements *e, int64_t row, int64_t i, at
     }
     if (attend_has_gap(p)) of->gap_end[i] = attend_local_begin(p, &h->sequence, query);
     if (p->segments) {
-        of->segment[i] = attend_segment(&t->segments_q, &h->sequence, (h->sequence.first_q + query) * t->segments_q.query);
+        of->segment[i] =
+            attend_segment(&t->segments_q, &h->sequence, (h->sequence.first_q + query) * t->segments_q.query);
         attend_ids_add(&of->ids, of->segment[i]);
     }
 }
@@ -59,7 +65,8 @@ static void look_at_cap(float cap, attend_cpu_element_rows *of)
     of->cap_by[0] = (float)by, of->cap_by[1] = (float)(by - of->cap_by[0]);
 }
 
-void attend_cpu_look_at_rows(const attend_cpu_elements *e, int64_t first_row, int64_t rows, int64_t lanes, attend_cpu_element_rows *of)
+void attend_cpu_look_at_rows(const attend_cpu_elements *e, int64_t first_row, int64_t rows, int64_t lanes,
+                             attend_cpu_element_rows *of)
 {
     of->first_row = first_row, of->rows = rows;
     of->ids = attend_no_ids();

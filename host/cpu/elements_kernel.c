@@ -1,6 +1,7 @@
-/* Tiles of scores with features, in vectors: attend_element_score() of host/shared/score.h, LANES by LANES. Compiled once per instruction
-   set. Lanes are rows where kernel.c works on many of them, keys where kernel_few.h works on few: the same lines serve both, and only
-   fetch what varies along both rows and keys (bias, masks, distances) row by row, then transpose it. */
+/* Tiles of scores with features, in vectors: attend_element_score() of host/shared/score.h, LANES by LANES.
+   Compiled once per instruction set. Lanes are rows where kernel.c works on many of them, keys where
+   kernel_few.h works on few: the same lines serve both, and only fetch what varies along both rows and keys
+   (bias, masks, distances) row by row, then transpose it. */
 #include "cpu/elements_sight.h"
 #include "cpu/kernel_softmax.h"
 
@@ -12,7 +13,8 @@ typedef uint8_t vb __attribute__((vector_size(LANES), aligned(1), may_alias));
 ALWAYS_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 ALWAYS_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* What LANES by LANES scores are of: rows from `row` of x on, keys from `key` on, `rows` and `keys` of them there. */
+/* What LANES by LANES scores are of: rows from `row` of x on, keys from `key` on, `rows` and `keys` of them
+   there. */
 typedef struct square {
     const attend_cpu_elements *e;
     const attend_cpu_element_rows *x;
@@ -22,9 +24,13 @@ typedef struct square {
 } square;
 
 /* Vectors of a square that are worked on. */
-ALWAYS_INLINE int vectors_of(const square *at, bool lanes_are_rows) { return lanes_are_rows ? LANES : (int)at->rows; }
+ALWAYS_INLINE int vectors_of(const square *at, bool lanes_are_rows)
+{
+    return lanes_are_rows ? LANES : (int)at->rows;
+}
 
-/* ---- what varies along both, row by row -------------------------------------------------------------------------- */
+/* ---- what varies along both, row by row
+   -------------------------------------------------------------------------- */
 
 /* Keys of a row of a plane. */
 ALWAYS_INLINE vf plane_row(const attend_plane *plane, int64_t offset, int64_t keys)
@@ -32,7 +38,8 @@ ALWAYS_INLINE vf plane_row(const attend_plane *plane, int64_t offset, int64_t ke
     if (plane->key == 1) return load_some(plane->data, offset, keys, plane->dtype);
     vf v = {0};
     if (plane->key == 0) return splat(load_one(plane->data, offset, plane->dtype));
-    for (int i = 0; i < keys && i < LANES; i++) v[i] = load_one(plane->data, offset + i * plane->key, plane->dtype);
+    for (int i = 0; i < keys && i < LANES; i++)
+        v[i] = load_one(plane->data, offset + i * plane->key, plane->dtype);
     return v;
 }
 
@@ -68,7 +75,7 @@ ALWAYS_INLINE void turn(bool lanes_are_rows, vf tile[LANES])
 /* Where the lanes are rows that share one row of a plane. */
 ALWAYS_INLINE void spread(vf row, vf tile[LANES])
 {
-    UNROLL(16) for (int i = 0; i < LANES; i++) tile[i] = splat(row[i]);
+    UNROLL_FOR (16, int i = 0; i < LANES; i++) tile[i] = splat(row[i]);
 }
 
 ALWAYS_INLINE void fetch_bias(const square *at, bool lanes_are_rows, vf tile[LANES])
@@ -79,7 +86,8 @@ ALWAYS_INLINE void fetch_bias(const square *at, bool lanes_are_rows, vf tile[LAN
         spread(plane_row(bias, rows[0] + first, at->keys), tile);
         return;
     }
-    for (int i = 0; i < vectors_of(at, lanes_are_rows); i++) tile[i] = plane_row(bias, rows[i] + first, at->keys);
+    for (int i = 0; i < vectors_of(at, lanes_are_rows); i++)
+        tile[i] = plane_row(bias, rows[i] + first, at->keys);
     turn(lanes_are_rows, tile);
 }
 
@@ -105,10 +113,12 @@ ALWAYS_INLINE void fetch_relative(const square *at, bool lanes_are_rows, vf tile
     const float *const *table = at->x->relative + at->row;
     if (lanes_are_rows && at->x->consecutive) { /* from row to row the distance falls by one */
         const int64_t distance = at->key - position[0] - (LANES - 1);
-        UNROLL(16) for (int i = 0; i < LANES; i++) tile[i] = reversed(load(table[0] + in_table(at, distance + i)));
+        UNROLL_FOR (16, int i = 0; i < LANES; i++)
+            tile[i] = reversed(load(table[0] + in_table(at, distance + i)));
         return;
     }
-    for (int i = 0; i < vectors_of(at, lanes_are_rows); i++) tile[i] = load(table[i] + in_table(at, at->key - position[i]));
+    for (int i = 0; i < vectors_of(at, lanes_are_rows); i++)
+        tile[i] = load(table[i] + in_table(at, at->key - position[i]));
     turn(lanes_are_rows, tile);
 }
 
@@ -126,23 +136,27 @@ ALWAYS_INLINE void fetch_mask(const square *at, bool lanes_are_rows, vf tile[LAN
     for (int64_t i = 0; i < vectors_of(at, lanes_are_rows); i++) {
         const int64_t r = at->row + i;
         vi seen = splat_int(-1);
-        if (at->p->block_q > 0 && (i == 0 || x->block_row[r] != x->block_row[r - 1])) blocks = blocks_row(at, r);
+        if (at->p->block_q > 0 && (i == 0 || x->block_row[r] != x->block_row[r - 1]))
+            blocks = blocks_row(at, r);
         if (at->p->mask_axes) seen = mask_row(mask, x->mask[r] + first, at->keys) != 0;
         tile[i] = (vf)(seen & blocks);
     }
     turn(lanes_are_rows, tile);
 }
 
-/* ---- scores ------------------------------------------------------------------------------------------------------ */
+/* ---- scores
+   ------------------------------------------------------------------------------------------------------ */
 
-/* cap·tanh(s/cap): with w = 2|s|/cap tanh is (e^w - 1) / (e^w + 1), and e^w - 1 = 2^n·(e^v - 1) + (2^n - 1) for w = n·ln 2 + v,
-   |v| <= ln 2 / 2, so that small scores keep their digits. The inverse of the cap has two parts: its rounding would move all scores
-   alike. At most 4.2·2^-24 off, and 1.1 in the mean square; at most the cap, and a NaN stays. */
+/* cap·tanh(s/cap): with w = 2|s|/cap tanh is (e^w - 1) / (e^w + 1), and e^w - 1 = 2^n·(e^v - 1) + (2^n - 1)
+   for w = n·ln 2 + v, |v| <= ln 2 / 2, so that small scores keep their digits. The inverse of the cap has two
+   parts: its rounding would move all scores alike. At most 4.2·2^-24 off, and 1.1 in the mean square; at most
+   the cap, and a NaN stays. */
 ALWAYS_INLINE vf soft_cap(vf s, float cap, const attend_cpu_element_rows *x)
 {
     const vi sign = splat_int(INT32_MIN);
     vf away = maximum(splat(x->cap_end), (vf)((vi)s | sign));
-    vf w = multiply_into(away * splat(x->cap_by[1]), away, splat(x->cap_by[0])), shifted = w * splat(0x1.715476p+0f) + splat(ROUNDER);
+    vf w = multiply_into(away * splat(x->cap_by[1]), away, splat(x->cap_by[0])),
+       shifted = w * splat(0x1.715476p+0f) + splat(ROUNDER);
     vf v = multiply_into(w, shifted - splat(ROUNDER), splat(-0x1.62e430p-1f));
     vf y = splat(0x1.6b9c66p-10f);
     y = y * v + splat(0x1.12254ap-7f);
@@ -158,8 +172,9 @@ ALWAYS_INLINE vf soft_cap(vf s, float cap, const attend_cpu_element_rows *x)
 ALWAYS_INLINE vf distance_of(const square *at, bool lanes_are_rows, int64_t i, vf first)
 {
     vf iota;
-    UNROLL(16) for (int k = 0; k < LANES; k++) iota[k] = (float)k;
-    return lanes_are_rows ? first + splat((float)i) : splat((float)(at->key - at->x->position[at->row + i])) + iota;
+    UNROLL_FOR (16, int k = 0; k < LANES; k++) iota[k] = (float)k;
+    return lanes_are_rows ? first + splat((float)i)
+                          : splat((float)(at->key - at->x->position[at->row + i])) + iota;
 }
 
 ALWAYS_INLINE void add_alibi(const square *at, bool lanes_are_rows, vf s[LANES])
@@ -167,8 +182,7 @@ ALWAYS_INLINE void add_alibi(const square *at, bool lanes_are_rows, vf s[LANES])
     vf first = splat(0), slope = load(at->x->slope + at->row);
     if (lanes_are_rows)
         for (int i = 0; i < LANES; i++) first[i] = (float)(at->key - at->x->position[at->row + i]);
-    for (int i = 0; i < vectors_of(at, lanes_are_rows); i++)
-    {
+    for (int i = 0; i < vectors_of(at, lanes_are_rows); i++) {
         vf far = distance_of(at, lanes_are_rows, i, first);
         if (at->p->alibi == ATTEND_ALIBI_SYMMETRIC) far = (vf)((vi)far | splat_int(INT32_MIN));
         s[i] = multiply_into(s[i], lanes_are_rows ? slope : splat(slope[i]), far);
@@ -192,8 +206,7 @@ ALWAYS_INLINE vi make_scores(const square *at, bool lanes_are_rows, vf s[LANES])
     }
     if (at->p->bias_axes) {
         fetch_bias(at, lanes_are_rows, term);
-        for (int i = 0; i < vectors; i++)
-        {
+        for (int i = 0; i < vectors; i++) {
             vi hidden = term[i] == splat(-INFINITY);
             s[i] = choose(hidden, term[i], s[i] + term[i]);
             hides |= hidden;
@@ -202,13 +215,17 @@ ALWAYS_INLINE vi make_scores(const square *at, bool lanes_are_rows, vf s[LANES])
     return hides;
 }
 
-/* Keys, counted from the square's first, from which on a row sees again beyond the gap; and those before which it is prefix. */
-ALWAYS_INLINE int32_t within(const square *at, int64_t key) { return (int32_t)least(most(key - at->key, 0), LANES); }
+/* Keys, counted from the square's first, from which on a row sees again beyond the gap; and those before
+   which it is prefix. */
+ALWAYS_INLINE int32_t within(const square *at, int64_t key)
+{
+    return (int32_t)least(most(key - at->key, 0), LANES);
+}
 
 ALWAYS_INLINE vi count_up(void)
 {
     vi v;
-    UNROLL(16) for (int k = 0; k < LANES; k++) v[k] = k;
+    UNROLL_FOR (16, int k = 0; k < LANES; k++) v[k] = k;
     return v;
 }
 
@@ -220,7 +237,8 @@ ALWAYS_INLINE void hide_gap(const square *at, bool lanes_are_rows, vf s[LANES])
     for (int i = 0; i < LANES; i++) end[i] = within(at, at->x->gap_end[at->row + i]);
     for (int i = 0; i < vectors_of(at, lanes_are_rows); i++) {
         vi key = lanes_are_rows ? splat_int(i) : count_up();
-        s[i] = choose((begin <= key) & (key < (lanes_are_rows ? end : splat_int(end[i]))), splat(-INFINITY), s[i]);
+        s[i] = choose((begin <= key) & (key < (lanes_are_rows ? end : splat_int(end[i]))), splat(-INFINITY),
+                      s[i]);
     }
 }
 
@@ -230,7 +248,8 @@ ALWAYS_INLINE void hide_segments(const square *at, bool lanes_are_rows, vf s[LAN
     const attend_sequence *sequence = &at->e->heads->sequence;
     const int32_t *rows = at->x->segment + at->row;
     vi keys = {0};
-    for (int i = 0; i < at->keys; i++) keys[i] = attend_segment(segments, sequence, (sequence->first_k + at->key + i) * segments->key);
+    for (int i = 0; i < at->keys; i++)
+        keys[i] = attend_segment(segments, sequence, (sequence->first_k + at->key + i) * segments->key);
     for (int i = 0; i < vectors_of(at, lanes_are_rows); i++) {
         vi same = lanes_are_rows ? splat_int(keys[i]) == *(const vi *)rows : keys == splat_int(rows[i]);
         s[i] = choose(same, s[i], splat(-INFINITY));
@@ -242,13 +261,15 @@ ALWAYS_INLINE void hide(const square *at, bool lanes_are_rows, vf s[LANES])
     if (at->p->mask_axes || at->p->block_q > 0) {
         vf seen[LANES];
         fetch_mask(at, lanes_are_rows, seen);
-        for (int i = 0; i < vectors_of(at, lanes_are_rows); i++) s[i] = choose((vi)seen[i] == 0, splat(-INFINITY), s[i]);
+        for (int i = 0; i < vectors_of(at, lanes_are_rows); i++)
+            s[i] = choose((vi)seen[i] == 0, splat(-INFINITY), s[i]);
     }
     if (at->p->segments) hide_segments(at, lanes_are_rows, s);
     if (attend_has_gap(at->p)) hide_gap(at, lanes_are_rows, s);
 }
 
-/* `lines` of them are there, along the axis that the lanes are not; what lies past them in memory is others'. */
+/* `lines` of them are there, along the axis that the lanes are not; what lies past them in memory is others'.
+   */
 ALWAYS_INLINE vi score_square(const square *at, bool lanes_are_rows, bool partly, float *scores, int64_t step)
 {
     vf s[LANES];
@@ -260,8 +281,8 @@ ALWAYS_INLINE vi score_square(const square *at, bool lanes_are_rows, bool partly
     return hides;
 }
 
-ALWAYS_INLINE bool score_tile(const attend_cpu_elements *e, const attend_cpu_element_rows *x, const attend_cpu_scores *tile, bool partly,
-                              bool lanes_are_rows)
+ALWAYS_INLINE bool score_tile(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
+                              const attend_cpu_scores *tile, bool partly, bool lanes_are_rows)
 {
     square at = {.e = e, .x = x, .p = e->heads->problem, .t = e->heads->terms};
     vi hides = splat_int(0);
@@ -269,24 +290,30 @@ ALWAYS_INLINE bool score_tile(const attend_cpu_elements *e, const attend_cpu_ele
         at.rows = least(x->rows - at.row, LANES);
         for (int64_t k = 0; k < tile->keys; k += LANES) {
             at.key = tile->first_key + k, at.keys = least(tile->keys - k, LANES);
-            hides |= score_square(&at, lanes_are_rows, partly, tile->scores + at.row * tile->row_stride + k * tile->key_stride,
+            hides |= score_square(&at, lanes_are_rows, partly,
+                                  tile->scores + at.row * tile->row_stride + k * tile->key_stride,
                                   lanes_are_rows ? tile->key_stride : tile->row_stride);
         }
     }
     return any(hides);
 }
 
-__attribute__((noinline)) static bool score_rows(const attend_cpu_elements *e, const attend_cpu_element_rows *x, const attend_cpu_scores *tile, bool partly)
+__attribute__((noinline)) static bool score_rows(const attend_cpu_elements *e,
+                                                 const attend_cpu_element_rows *x,
+                                                 const attend_cpu_scores *tile, bool partly)
 {
     return score_tile(e, x, tile, partly, true);
 }
 
-__attribute__((noinline)) static bool score_keys(const attend_cpu_elements *e, const attend_cpu_element_rows *x, const attend_cpu_scores *tile, bool partly)
+__attribute__((noinline)) static bool score_keys(const attend_cpu_elements *e,
+                                                 const attend_cpu_element_rows *x,
+                                                 const attend_cpu_scores *tile, bool partly)
 {
     return score_tile(e, x, tile, partly, false);
 }
 
-static bool score(const attend_cpu_elements *e, const attend_cpu_element_rows *x, const attend_cpu_scores *tile, attend_cpu_sight sight)
+static bool score(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
+                  const attend_cpu_scores *tile, attend_cpu_sight sight)
 {
     const bool partly = sight != ATTEND_CPU_SEEN;
     return (tile->row_stride == 1 ? score_rows : score_keys)(e, x, tile, partly) || partly;

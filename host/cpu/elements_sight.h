@@ -1,5 +1,5 @@
-/* How much some rows see of a tile of keys, feature by feature: what all show is seen, what one hides is hidden. Included by
-   elements_kernel.c alone. */
+/* How much some rows see of a tile of keys, feature by feature: what all show is seen, what one hides is
+   hidden. Included by elements_kernel.c alone. */
 #ifndef ATTEND_CPU_ELEMENTS_SIGHT_H
 #define ATTEND_CPU_ELEMENTS_SIGHT_H
 
@@ -8,9 +8,11 @@
 
 #include <string.h>
 
-typedef attend_cpu_sight sight_of(const attend_cpu_elements *e, const attend_cpu_element_rows *x, int64_t first, int64_t keys);
+typedef attend_cpu_sight sight_of(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
+                                  int64_t first, int64_t keys);
 
-static attend_cpu_sight gap_sight(const attend_cpu_elements *e, const attend_cpu_element_rows *x, int64_t first, int64_t keys)
+static attend_cpu_sight gap_sight(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
+                                  int64_t first, int64_t keys)
 {
     const attend_head *h = e->heads;
     const int64_t begin = h->sequence.start + h->problem->prefix;
@@ -18,7 +20,8 @@ static attend_cpu_sight gap_sight(const attend_cpu_elements *e, const attend_cpu
     return first + keys <= begin || first >= x->gap_most ? ATTEND_CPU_SEEN : ATTEND_CPU_PARTLY;
 }
 
-static attend_cpu_sight segment_sight(const attend_cpu_elements *e, const attend_cpu_element_rows *x, int64_t first, int64_t keys)
+static attend_cpu_sight segment_sight(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
+                                      int64_t first, int64_t keys)
 {
     const attend_ids *of = &e->ids[first / ATTEND_CPU_BLOCK];
     (void)keys;
@@ -26,7 +29,8 @@ static attend_cpu_sight segment_sight(const attend_cpu_elements *e, const attend
     return attend_ids_same(of, &x->ids) ? ATTEND_CPU_SEEN : ATTEND_CPU_PARTLY;
 }
 
-static attend_cpu_sight block_sight(const attend_cpu_elements *e, const attend_cpu_element_rows *x, int64_t first, int64_t keys)
+static attend_cpu_sight block_sight(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
+                                    int64_t first, int64_t keys)
 {
     const int64_t size = e->heads->problem->block_k;
     bool seen = false, hidden = false;
@@ -61,7 +65,8 @@ static void look_at_mask(const attend_plane *mask, int64_t offset, int64_t keys,
     for (int64_t k = 0; k < keys && !(*seen && *hidden); k++) *(from[k * mask->key] ? seen : hidden) = true;
 }
 
-static attend_cpu_sight mask_sight(const attend_cpu_elements *e, const attend_cpu_element_rows *x, int64_t first, int64_t keys)
+static attend_cpu_sight mask_sight(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
+                                   int64_t first, int64_t keys)
 {
     const attend_plane *mask = &e->heads->terms->mask;
     bool seen = false, hidden = false;
@@ -73,7 +78,8 @@ static attend_cpu_sight mask_sight(const attend_cpu_elements *e, const attend_cp
 }
 
 /* A bias of -infinity throughout hides the tile; others are found where scores are made. */
-static attend_cpu_sight bias_sight(const attend_cpu_elements *e, const attend_cpu_element_rows *x, int64_t first, int64_t keys)
+static attend_cpu_sight bias_sight(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
+                                   int64_t first, int64_t keys)
 {
     const attend_plane *bias = &e->heads->terms->bias;
     for (int64_t r = 0; r < (x->one_bias ? 1 : x->rows); r++)
@@ -98,7 +104,8 @@ static void trim(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
     for (bool front = true;;) {
         if (tile->keys == 0) return;
         const int64_t key = tile->first_key + (front ? 0 : tile->keys - 1);
-        const int32_t id = attend_segment(segments, &h->sequence, (h->sequence.first_k + key) * segments->key);
+        const int32_t id =
+            attend_segment(segments, &h->sequence, (h->sequence.first_k + key) * segments->key);
         if (attend_ids_hold(&x->ids, id)) {
             if (!front) return;
             front = false;
@@ -108,11 +115,13 @@ static void trim(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
     }
 }
 
-static attend_cpu_sight look(const attend_cpu_elements *e, const attend_cpu_element_rows *x, attend_cpu_scores *tile)
+static attend_cpu_sight look(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
+                             attend_cpu_scores *tile)
 {
     const attend_problem *p = e->heads->problem;
-    sight_of *const tests[] = {attend_has_gap(p) ? gap_sight : NULL, p->segments ? segment_sight : NULL, p->block_q > 0 ? block_sight : NULL,
-                               p->mask_axes ? mask_sight : NULL, p->bias_axes ? bias_sight : NULL};
+    sight_of *const tests[] = {attend_has_gap(p) ? gap_sight : NULL, p->segments ? segment_sight : NULL,
+                               p->block_q > 0 ? block_sight : NULL, p->mask_axes ? mask_sight : NULL,
+                               p->bias_axes ? bias_sight : NULL};
     attend_cpu_sight all = ATTEND_CPU_SEEN;
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
         if (!tests[i]) continue;

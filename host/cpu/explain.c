@@ -32,13 +32,14 @@ bool attend_cpu_kernel_choice(const attend_plan *plan, size_t index, attend_kern
     choice->chosen = row == chosen && choice->dtype == wanted;
     if (choice->chosen) return true;
     if (choice->dtype != wanted)
-        snprintf(choice->reason, sizeof choice->reason, "takes %s, the problem is %s", attend_dtype_name(choice->dtype),
-                 attend_dtype_name(wanted));
+        snprintf(choice->reason, sizeof choice->reason, "takes %s, the problem is %s",
+                 attend_dtype_name(choice->dtype), attend_dtype_name(wanted));
     else if (!row->runs_here())
         snprintf(choice->reason, sizeof choice->reason, "needs instructions that this processor lacks");
     else
         snprintf(choice->reason, sizeof choice->reason,
-                 own->context->forced ? "would fit, but ATTEND_CPU_ISA forces %s" : "would fit, but %s comes first in the table",
+                 own->context->forced ? "would fit, but ATTEND_CPU_ISA forces %s"
+                                      : "would fit, but %s comes first in the table",
                  chosen->name);
     return true;
 }

@@ -1,6 +1,7 @@
-/* Inspection on the CPU: deals out blocks of rows of query heads to threads, takes each through the keys twice (once, where LSE
-   is given), and writes what was seen. What blocks of one head share, map and distance, each leaves in a place of its own; those
-   are summed in order, so that no bit depends on the threads. */
+/* Inspection on the CPU: deals out blocks of rows of query heads to threads, takes each through the keys
+   twice (once, where LSE is given), and writes what was seen. What blocks of one head share, map and
+   distance, each leaves in a place of its own; those are summed in order, so that no bit depends on the
+   threads. */
 #include "cpu/inspect.h"
 #include "core/arguments.h"
 #include "cpu/cpu.h"
@@ -18,8 +19,9 @@ typedef struct inspecting {
     const attend_look *look;
     int64_t block_rows, blocks;   /* rows of a block, blocks of a head */
     int64_t map_first, map_slots; /* the first block that the map touches; places a head for rows of tiles */
-    float *slots;                 /* [batch][num_heads][map_slots][X]: block b leaves tile row y at b - map_first + y */
-    double (*sums)[2];            /* [batch][num_heads][blocks]: weight, weight·distance */
+    /* [batch][num_heads][map_slots][X]: block b leaves tile row y at b - map_first + y */
+    float *slots;
+    double (*sums)[2]; /* [batch][num_heads][blocks]: weight, weight·distance */
     char *scratch;
     size_t scratch_bytes; /* of a thread */
 } inspecting;
@@ -66,7 +68,8 @@ static memory *lay_out(const inspecting *w, int64_t thread)
     return m;
 }
 
-/* ---- a glance --------------------------------------------------------------------------------------------------- */
+/* ---- a glance
+   --------------------------------------------------------------------------------------------------- */
 
 static void see(const attend_cpu_task *task, attend_cpu_glance *g)
 {
@@ -92,14 +95,16 @@ static void see(const attend_cpu_task *task, attend_cpu_glance *g)
 }
 
 /* Rows chosen for their weights start with zeros; a row chosen twice is copied at the end. */
-static void choose_weights(const inspecting *w, const attend_cpu_task *task, int64_t head, attend_cpu_glance *g)
+static void choose_weights(const inspecting *w, const attend_cpu_task *task, int64_t head,
+                           attend_cpu_glance *g)
 {
     const attend_inspection *want = &w->look->want;
     const attend_tensor *t = &want->weights;
     for (int64_t n = 0; t->data && n < want->num_queries; n++) {
         int64_t r = want->queries[n] - task->sequence.first_q - g->first_row;
         if (r < 0 || r >= g->rows || g->weights[r]) continue;
-        g->weights[r] = (float *)t->data + task->sequence.batch * t->stride[0] + head * t->stride[1] + n * t->stride[2];
+        g->weights[r] =
+            (float *)t->data + task->sequence.batch * t->stride[0] + head * t->stride[1] + n * t->stride[2];
         memset(g->weights[r], 0, (size_t)w->problem->seqlen_k * sizeof(float));
     }
 }
@@ -122,15 +127,16 @@ static void begin(const inspecting *w, const attend_cpu_task *task, int64_t head
 }
 
 /* log2 of the sums, or of what the caller's LSE says; 0 for a row that sees nothing. */
-static void settle(const inspecting *w, const attend_cpu_task *task, const attend_head *head, attend_cpu_glance *g)
+static void settle(const inspecting *w, const attend_cpu_task *task, const attend_head *head,
+                   attend_cpu_glance *g)
 {
     const attend_tensor *given = &w->args->lse;
     const attend_sequence *s = &task->sequence;
     for (int64_t r = 0; r < g->rows && g->first_row + r < s->seqlen_q; r++) {
         double sum = g->sum[r], max = g->max[r], lse = sum != 0 ? max + log2(sum) : -INFINITY;
         if (given->data) {
-            int64_t at =
-                s->batch * given->stride[0] + head->head * given->stride[1] + (s->first_q + g->first_row + r) * given->stride[2];
+            int64_t at = s->batch * given->stride[0] + head->head * given->stride[1] +
+                         (s->first_q + g->first_row + r) * given->stride[2];
             lse = ((const float *)given->data)[at] / ln2;
         } else if (w->problem->sinks) {
             double sink = attend_head_sink(&w->plan->terms, head->head) / ln2, top = sink > lse ? sink : lse;
@@ -140,7 +146,8 @@ static void settle(const inspecting *w, const attend_cpu_task *task, const atten
     }
 }
 
-/* ---- what it has seen ------------------------------------------------------------------------------------------- */
+/* ---- what it has seen
+   ------------------------------------------------------------------------------------------- */
 
 /* Where the results of a row stand, in a tensor with the axes [batch, num_heads, rows, …]. */
 static int64_t place(const attend_tensor *t, const attend_sequence *s, int64_t head, int64_t row)
@@ -148,7 +155,8 @@ static int64_t place(const attend_tensor *t, const attend_sequence *s, int64_t h
     return s->batch * t->stride[0] + head * t->stride[1] + (s->first_q + row) * t->stride[2];
 }
 
-static void give_top(const inspecting *w, const attend_sequence *s, int64_t head, int64_t r, const attend_cpu_glance *g)
+static void give_top(const inspecting *w, const attend_sequence *s, int64_t head, int64_t r,
+                     const attend_cpu_glance *g)
 {
     const attend_tensor *keys = &w->look->want.top_keys, *weights = &w->look->want.top_weights;
     bool poisoned = isnan(g->weight[r]);
@@ -158,11 +166,14 @@ static void give_top(const inspecting *w, const attend_sequence *s, int64_t head
         if (keys->data)
             ((int64_t *)keys->data)[place(keys, s, head, g->first_row + r) + n * keys->stride[3]] =
                 there ? g->top_keys[r * w->look->top + n] : -1;
-        if (weights->data) ((float *)weights->data)[place(weights, s, head, g->first_row + r) + n * weights->stride[3]] = weight;
+        if (weights->data)
+            ((float *)weights->data)[place(weights, s, head, g->first_row + r) + n * weights->stride[3]] =
+                weight;
     }
 }
 
-static void give_row(const inspecting *w, const attend_sequence *s, int64_t head, int64_t r, const attend_cpu_glance *g)
+static void give_row(const inspecting *w, const attend_sequence *s, int64_t head, int64_t r,
+                     const attend_cpu_glance *g)
 {
     const attend_tensor *entropy = &w->look->want.entropy, *mass = &w->look->want.mass;
     double nats = g->entropy[r] * ln2;
@@ -176,17 +187,20 @@ static void give_row(const inspecting *w, const attend_sequence *s, int64_t head
     give_top(w, s, head, r, g);
 }
 
-static void give_map(const inspecting *w, int64_t head_index, int64_t block, int64_t r, const attend_cpu_glance *g)
+static void give_map(const inspecting *w, int64_t head_index, int64_t block, int64_t r,
+                     const attend_cpu_glance *g)
 {
     const attend_inspection *want = &w->look->want;
-    int64_t columns = want->map.shape[3], y = g->first_row + r - want->first_query, step = g->vectors * w->inspector->lanes;
+    int64_t columns = want->map.shape[3], y = g->first_row + r - want->first_query,
+            step = g->vectors * w->inspector->lanes;
     if (!g->map || y < 0 || y >= want->map_queries) return;
     int64_t slot = block - w->map_first + attend_map_tile(y, want->map_queries, want->map.shape[2]);
     float *to = w->slots + (head_index * w->map_slots + slot) * columns;
     for (int64_t x = 0; x < columns; x++) to[x] += g->map[x * step + r];
 }
 
-static void copy_repeated(const inspecting *w, const attend_sequence *s, int64_t head, const attend_cpu_glance *g)
+static void copy_repeated(const inspecting *w, const attend_sequence *s, int64_t head,
+                          const attend_cpu_glance *g)
 {
     const attend_inspection *want = &w->look->want;
     const attend_tensor *t = &want->weights;
@@ -198,7 +212,8 @@ static void copy_repeated(const inspecting *w, const attend_sequence *s, int64_t
     }
 }
 
-static void give(const inspecting *w, const attend_sequence *s, int64_t head_index, int64_t block, const attend_cpu_glance *g)
+static void give(const inspecting *w, const attend_sequence *s, int64_t head_index, int64_t block,
+                 const attend_cpu_glance *g)
 {
     double *sums = w->sums[head_index * w->blocks + block];
     int64_t head = head_index % w->problem->num_heads;
@@ -210,7 +225,8 @@ static void give(const inspecting *w, const attend_sequence *s, int64_t head_ind
     copy_repeated(w, s, head, g);
 }
 
-/* ---- blocks of rows --------------------------------------------------------------------------------------------- */
+/* ---- blocks of rows
+   --------------------------------------------------------------------------------------------- */
 
 static attend_cpu_rows rows_of(const attend_tensor *t, int64_t batch, int64_t first, int64_t head)
 {
@@ -245,7 +261,8 @@ static void inspect_block(const inspecting *w, int64_t unit, memory *m)
     attend_cpu_elements elements = w->plan->elements[head_index / (p->num_heads / p->num_kv_heads)];
     elements.relative += head % elements.group * attend_cpu_relative_floats(p);
     elements.heads = own, elements.group = 1;
-    int64_t row = block * w->block_rows, width = w->inspector->lanes * w->inspector->vectors, all = attend_rows_of(p, &s);
+    int64_t row = block * w->block_rows, width = w->inspector->lanes * w->inspector->vectors,
+            all = attend_rows_of(p, &s);
     int64_t end = row + w->block_rows < all ? row + w->block_rows : all;
     attend_cpu_task task = {
         .problem = p,
@@ -268,7 +285,8 @@ static void inspect_block(const inspecting *w, int64_t unit, memory *m)
     for (int i = 0; i < glances; i++) give(w, &s, head_index, block, &m->glances[i]);
 }
 
-/* ---- what blocks share ------------------------------------------------------------------------------------------ */
+/* ---- what blocks share
+   ------------------------------------------------------------------------------------------ */
 
 /* Tile row y of one head. */
 static void finish_tiles(void *job, int64_t index, int thread)
@@ -279,12 +297,14 @@ static void finish_tiles(void *job, int64_t index, int thread)
     int64_t rows = t->shape[2], columns = t->shape[3], head_index = index / rows, y = index % rows;
     int64_t b = head_index / w->problem->num_heads, head = head_index % w->problem->num_heads;
     (void)thread;
-    int64_t first = attend_map_begin(y, want->map_queries, rows), end = attend_map_begin(y + 1, want->map_queries, rows);
+    int64_t first = attend_map_begin(y, want->map_queries, rows),
+            end = attend_map_begin(y + 1, want->map_queries, rows);
     for (int64_t x = 0; x < columns; x++) {
-        int64_t keys = attend_map_begin(x + 1, want->map_keys, columns) - attend_map_begin(x, want->map_keys, columns);
+        int64_t keys =
+            attend_map_begin(x + 1, want->map_keys, columns) - attend_map_begin(x, want->map_keys, columns);
         double sum = 0;
-        for (int64_t block = (want->first_query + first) / w->block_rows; block <= (want->first_query + end - 1) / w->block_rows;
-             block++)
+        for (int64_t block = (want->first_query + first) / w->block_rows;
+             block <= (want->first_query + end - 1) / w->block_rows; block++)
             sum += w->slots[(head_index * w->map_slots + block - w->map_first + y) * columns + x];
         ((float *)t->data)[b * t->stride[0] + head * t->stride[1] + y * t->stride[2] + x * t->stride[3]] =
             (float)(sum / ((double)(end - first) * (double)keys));
@@ -299,7 +319,8 @@ static void finish_distance(void *job, int64_t head_index, int thread)
     (void)thread;
     for (int64_t i = 0; i < w->blocks; i++)
         weight += w->sums[head_index * w->blocks + i][0], distance += w->sums[head_index * w->blocks + i][1];
-    ((float *)t->data)[head_index / w->problem->num_heads * t->stride[0] + head_index % w->problem->num_heads * t->stride[1]] =
+    ((float *)t->data)[head_index / w->problem->num_heads * t->stride[0] +
+                       head_index % w->problem->num_heads * t->stride[1]] =
         weight != 0 ? (float)(distance / weight) : 0;
 }
 
@@ -312,8 +333,11 @@ static bool reserve(inspecting *w)
     w->blocks = (w->problem->seqlen_q + w->block_rows - 1) / w->block_rows;
     if (wants_map(w)) {
         w->map_first = want->first_query / w->block_rows;
-        w->map_slots = (want->first_query + want->map_queries - 1) / w->block_rows - w->map_first + want->map.shape[2];
-        if (!attend_multiply(heads, w->map_slots, &slots) || !attend_multiply(slots, want->map.shape[3], &slots)) return false;
+        w->map_slots =
+            (want->first_query + want->map_queries - 1) / w->block_rows - w->map_first + want->map.shape[2];
+        if (!attend_multiply(heads, w->map_slots, &slots) ||
+            !attend_multiply(slots, want->map.shape[3], &slots))
+            return false;
     }
     if (!attend_multiply(heads, w->blocks, &sums)) return false;
     w->scratch_bytes = (scratch_bytes(w) + 63) / 64 * 64;
@@ -351,7 +375,8 @@ static void run(inspecting *w)
         attend_pool_run(pool, heads, (double)(heads * w->blocks), finish_distance, w);
 }
 
-attend_status attend_cpu_inspect(attend_plan *plan, const attend_attention_args *args, const attend_look *look)
+attend_status attend_cpu_inspect(attend_plan *plan, const attend_attention_args *args,
+                                 const attend_look *look)
 {
     attend_cpu_plan *cpu = plan->state;
     inspecting w = {.plan = cpu,
@@ -364,6 +389,8 @@ attend_status attend_cpu_inspect(attend_plan *plan, const attend_attention_args 
     bool complete = reserve(&w);
     if (complete) run(&w);
     free(w.slots), free(w.sums), free(w.scratch);
-    if (!complete) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for what inspecting attention of these lengths takes");
+    if (!complete)
+        return attend_fail(ATTEND_OUT_OF_MEMORY,
+                           "no memory for what inspecting attention of these lengths takes");
     return attend_watch_status(cpu->context->watch);
 }

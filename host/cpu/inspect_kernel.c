@@ -1,6 +1,6 @@
-/* The loops of inspection over scores, compiled once per instruction set: S[keys][lanes] = K·Qᵀ as in kernel.c, then what
-   attend/inspect.h asks of each row, lane by lane. Sums are taken within blocks of keys at absolute positions, then block by
-   block: a row's numbers depend on nothing beside it. */
+/* The loops of inspection over scores, compiled once per instruction set: S[keys][lanes] = K·Qᵀ as in
+   kernel.c, then what attend/inspect.h asks of each row, lane by lane. Sums are taken within blocks of keys
+   at absolute positions, then block by block: a row's numbers depend on nothing beside it. */
 #include "cpu/elements.h"
 #include "cpu/inspect.h"
 #include "cpu/kernel_multiply.h"
@@ -12,21 +12,24 @@
 
 _Static_assert((int)WIDTH <= (int)ATTEND_CPU_GLANCE, "a glance holds a panel of rows");
 
-/* Many passes read scores here: they come in units of log2, so the queries take the unit too where the dot product is all. */
+/* Many passes read scores here: they come in units of log2, so the queries take the unit too where the dot
+   product is all. */
 static void take_queries(const attend_cpu_task *task, attend_cpu_glance *g)
 {
     int64_t there = least(g->rows, task->sequence.seqlen_q - g->first_row), step = g->vectors * LANES;
     for (int v = 0; v < g->vectors; v++) {
         float *q = g->q + v * LANES, unit[LANES];
         pack_queries(task, g->first_row + v * LANES, there - v * LANES, q, step, unit);
-        for (int64_t c = 0; c < task->problem->head_dim && !task->elements; c++) store(q + c * step, load(q + c * step) * load(unit));
+        for (int64_t c = 0; c < task->problem->head_dim && !task->elements; c++)
+            store(q + c * step, load(q + c * step) * load(unit));
     }
 }
 
 static void take_keys(const attend_cpu_task *task, int64_t first, float *keys)
 {
     attend_cpu_task block = *task;
-    block.k.data = (char *)task->k.data + first * task->k.stride * (int64_t)attend_dtype_bytes(task->problem->dtype);
+    block.k.data =
+        (char *)task->k.data + first * task->k.stride * (int64_t)attend_dtype_bytes(task->problem->dtype);
     block.sequence.seqlen_k -= first;
     block.keys.k = keys;
     switch (task->problem->dtype) {
@@ -75,7 +78,8 @@ ALWAYS_INLINE bool score_block(block *b, int vectors, const float *keys)
         multiply(ROWS, vectors, (steps){1, ROWS, step, step}, keys + j * d, g->q, d, b->s + j * step, FRESH);
     if (e) {
         CONCAT(attend_cpu_scorer_, ATTEND_ISA).score(e, &look, &tile, sight);
-        for (float *s = b->s + b->from * step; s < b->s + b->to * step; s += LANES) store(s, load(s) * splat((float)ATTEND_LOG2E));
+        for (float *s = b->s + b->from * step; s < b->s + b->to * step; s += LANES)
+            store(s, load(s) * splat((float)ATTEND_LOG2E));
     }
     if (g->all_low <= b->first + b->from && g->all_high >= b->first + b->to) return true;
     for (int v = 0; v < vectors; v++) {
@@ -110,7 +114,8 @@ static void list_key(attend_cpu_glance *g, int64_t top, int64_t row, float score
 {
     float *scores = g->top_scores + row * top;
     int64_t *keys = g->top_keys + row * top, place = least(g->listed[row], top - 1);
-    for (; place > 0 && scores[place - 1] < score; place--) scores[place] = scores[place - 1], keys[place] = keys[place - 1];
+    for (; place > 0 && scores[place - 1] < score; place--)
+        scores[place] = scores[place - 1], keys[place] = keys[place - 1];
     scores[place] = score, keys[place] = key;
     if (g->listed[row] < top) g->listed[row]++;
     if (g->listed[row] == top) g->least_top[row] = scores[top - 1];
@@ -124,10 +129,11 @@ ALWAYS_INLINE void weigh_block(block *b, int vectors, int64_t top)
     int64_t step = vectors * LANES;
     for (int v = 0; v < vectors; v++) {
         int64_t row = v * LANES;
-        vf lse = load(g->lse + row), least_top = load(g->least_top + row), weight = splat(0), entropy = splat(0),
-           distance = splat(0), ahead;
+        vf lse = load(g->lse + row), least_top = load(g->least_top + row), weight = splat(0),
+           entropy = splat(0), distance = splat(0), ahead;
         for (int i = 0; i < LANES; i++)
-            ahead[i] = (float)(b->first - attend_position(b->task->problem, sequence, g->first_row + row + i));
+            ahead[i] =
+                (float)(b->first - attend_position(b->task->problem, sequence, g->first_row + row + i));
         for (int64_t j = b->from; j < b->to; j++) {
             float *s = b->s + j * step + row;
             vf score = load(s);
@@ -137,7 +143,8 @@ ALWAYS_INLINE void weigh_block(block *b, int vectors, int64_t top)
                     if (listed[i]) list_key(g, top, row + i, score[i], b->first + j);
                 least_top = load(g->least_top + row);
             }
-            vf surplus = choose(score == splat(-INFINITY), splat(2 * LEAST), score - lse), w = exp2_vector(surplus);
+            vf surplus = choose(score == splat(-INFINITY), splat(2 * LEAST), score - lse),
+               w = exp2_vector(surplus);
             vf far = ahead + splat((float)j);
             store(s, w);
             weight += w, entropy -= w * surplus, distance += w * maximum(far, -far);
@@ -155,8 +162,10 @@ static void add_window(const block *b, const attend_key_window *window, float *m
     for (int v = 0; v < g->vectors; v++) {
         int64_t low = b->to, high = b->from;
         for (int i = 0; i < LANES; i++) {
-            attend_window_keys(b->task->problem, &b->task->sequence, window, g->first_row + v * LANES + i, &begin[i], &end[i]);
-            low = least(low, most(begin[i] - b->first, b->from)), high = most(high, least(end[i] - b->first, b->to));
+            attend_window_keys(b->task->problem, &b->task->sequence, window, g->first_row + v * LANES + i,
+                               &begin[i], &end[i]);
+            low = least(low, most(begin[i] - b->first, b->from)),
+            high = most(high, least(end[i] - b->first, b->to));
         }
         vi from, to;
         vf sum = splat(0);
@@ -177,7 +186,8 @@ static void add_to_map(const block *b, const attend_inspection *want)
             end = least(want->first_key + want->map_keys - b->first, b->to);
     for (int64_t j = most(want->first_key - b->first, b->from); j < end;) {
         int64_t column = attend_map_tile(b->first + j - want->first_key, want->map_keys, columns);
-        int64_t next = least(want->first_key + attend_map_begin(column + 1, want->map_keys, columns) - b->first, end);
+        int64_t next =
+            least(want->first_key + attend_map_begin(column + 1, want->map_keys, columns) - b->first, end);
         for (int v = 0; v < g->vectors; v++) {
             vf sum = splat(0);
             for (int64_t i = j; i < next; i++) sum += load(b->s + i * step + v * LANES);
@@ -219,20 +229,23 @@ static void (*const sums[])(block *, const float *) = {NULL, sum_1, sum_2};
 static bool (*const weighs[])(block *, const float *, int64_t) = {NULL, weigh_1, weigh_2};
 #endif
 
-static void sum(const attend_cpu_task *task, int64_t first, const float *keys, float *scores, attend_cpu_glance *g)
+static void sum(const attend_cpu_task *task, int64_t first, const float *keys, float *scores,
+                attend_cpu_glance *g)
 {
     block b = {.task = task, .glance = g, .s = scores, .first = first};
     sums[g->vectors](&b, keys);
 }
 
-static void look(const attend_cpu_task *task, const attend_look *look, int64_t first, const float *keys, float *scores,
-                 attend_cpu_glance *g)
+static void look(const attend_cpu_task *task, const attend_look *look, int64_t first, const float *keys,
+                 float *scores, attend_cpu_glance *g)
 {
     block b = {.task = task, .glance = g, .s = scores, .first = first};
     if (!weighs[g->vectors](&b, keys, look->top)) return;
-    for (int64_t n = 0; n < look->want.num_windows && look->want.mass.data; n++) add_window(&b, &look->windows[n], g->mass[n]);
+    for (int64_t n = 0; n < look->want.num_windows && look->want.mass.data; n++)
+        add_window(&b, &look->windows[n], g->mass[n]);
     if (g->map) add_to_map(&b, &look->want);
     give_weights(&b);
 }
 
-const attend_cpu_inspector CONCAT(attend_cpu_inspector_, ATTEND_ISA) = {LANES, VECTORS, take_queries, take_keys, sum, look};
+const attend_cpu_inspector CONCAT(attend_cpu_inspector_, ATTEND_ISA) = {LANES,     VECTORS, take_queries,
+                                                                        take_keys, sum,     look};

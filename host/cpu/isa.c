@@ -26,11 +26,13 @@ attend_status attend_cpu_kernel_choose(const attend_cpu_kernel **kernel, bool *i
             *kernel = kernels[i];
             return ATTEND_OK;
         }
-        if (forced) return attend_fail(ATTEND_UNSUPPORTED, "ATTEND_CPU_ISA=%s: this processor lacks it", forced);
+        if (forced)
+            return attend_fail(ATTEND_UNSUPPORTED, "ATTEND_CPU_ISA=%s: this processor lacks it", forced);
     }
     for (size_t i = 0, used = 0; i < sizeof kernels / sizeof *kernels && used < sizeof names; i++)
         used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", kernels[i]->name);
-    return attend_fail(ATTEND_INVALID_ARGUMENT, "ATTEND_CPU_ISA=%s is not one of %s, which this build has", forced, names);
+    return attend_fail(ATTEND_INVALID_ARGUMENT, "ATTEND_CPU_ISA=%s is not one of %s, which this build has",
+                       forced, names);
 }
 
 const attend_cpu_kernel *attend_cpu_kernel_row(size_t index)

@@ -1,10 +1,11 @@
-/* Exact attention by blocks with an online softmax (Milakov & Gimelshein 2018; Dao et al. 2022). Compiled once per instruction set
-   with ATTEND_ISA, ATTEND_LANES, ATTEND_ROWS, ATTEND_VECTORS, ATTEND_RUNS_HERE; kernel.h is its interface.
-
-   Rows of queries are the lanes. A panel is up to VECTORS vectors of rows; for each block of keys it forms scores
-   S[keys][lanes] = K·Qᵀ, turns them into weights P where they lie, and adds O[columns][lanes] += Vᵀ·P. K and V are the operand that
-   is broadcast, Q and P the one that is loaded: so softmax never crosses lanes, and P needs no packing. A row's numbers depend on
-   nothing beside it. */
+/* Exact attention by blocks with an online softmax (Milakov & Gimelshein 2018; Dao et al. 2022). Compiled
+   once per instruction set with ATTEND_ISA, ATTEND_LANES, ATTEND_ROWS, ATTEND_VECTORS, ATTEND_RUNS_HERE;
+   kernel.h is its interface.
+   
+   Rows of queries are the lanes. A panel is up to VECTORS vectors of rows; for each block of keys it forms
+   scores S[keys][lanes] = K·Qᵀ, turns them into weights P where they lie, and adds O[columns][lanes] += Vᵀ·P.
+   K and V are the operand that is broadcast, Q and P the one that is loaded: so softmax never crosses lanes,
+   and P needs no packing. A row's numbers depend on nothing beside it. */
 #define CONCAT_(a, b) a##b
 #define CONCAT(a, b)  CONCAT_(a, b)
 #define SCORER        CONCAT(attend_cpu_scorer_, ATTEND_ISA)
@@ -18,8 +19,8 @@
 #include "cpu/kernel_rows.h"
 #include "cpu/kernel_few.h"
 
-#define STRING_(a)    #a
-#define STRING(a)     STRING_(a)
+#define STRING_(a) #a
+#define STRING(a)  STRING_(a)
 
 /* Up to WIDTH rows on their way through the keys. */
 typedef struct panel {
@@ -34,15 +35,16 @@ typedef struct panel {
     float *q;                  /* [head_dim][vectors·LANES], times powers of two */
     float *o, *o_span;         /* [width of V][vectors·LANES], of the spans merged and of the one at work */
     float m[WIDTH], l[WIDTH], m_span[WIDTH], l_span[WIDTH];
-    float unit[WIDTH];         /* of scores, in exponents of two */
+    float unit[WIDTH];                /* of scores, in exponents of two */
     int64_t begin[WIDTH], end[WIDTH]; /* keys that each row sees */
 } panel;
 
 typedef struct work {
     const attend_cpu_task *task;
     int64_t d, v_width, keys;
-    float *s;       /* [keys of a block][WIDTH] */
-    float *o_block; /* [width of V][WIDTH]: what a block adds to a panel's output, where rows see different keys of it */
+    float *s; /* [keys of a block][WIDTH] */
+    /* [width of V][WIDTH]: what a block adds to a panel's output, where rows see different keys of it */
+    float *o_block;
     panel *panels;
     attend_cpu_element_rows *looks; /* of each panel; NULL without elements */
     int64_t count;
@@ -50,17 +52,22 @@ typedef struct work {
 
 static int64_t panel_floats(const attend_problem *p)
 {
-    return (int64_t)(sizeof(panel) / sizeof(float)) + (p->head_dim + 2 * attend_cpu_round_up(p->head_dim_v, ROWS)) * WIDTH;
+    return (int64_t)(sizeof(panel) / sizeof(float)) +
+           (p->head_dim + 2 * attend_cpu_round_up(p->head_dim_v, ROWS)) * WIDTH;
 }
 
 static int64_t scratch_floats(const attend_problem *p, const attend_cpu_blocking *blocking)
 {
-    const int64_t looks = attend_is_elementwise(p) ? (int64_t)(sizeof(attend_cpu_element_rows) / sizeof(float)) : 0;
-    return attend_cpu_round_up(most((blocking->keys + attend_cpu_round_up(p->head_dim_v, ROWS)) * WIDTH + blocking->panels * (panel_floats(p) + looks),
-                                    few_floats(p)), 16);
+    const int64_t looks =
+        attend_is_elementwise(p) ? (int64_t)(sizeof(attend_cpu_element_rows) / sizeof(float)) : 0;
+    return attend_cpu_round_up(most((blocking->keys + attend_cpu_round_up(p->head_dim_v, ROWS)) * WIDTH +
+                                        blocking->panels * (panel_floats(p) + looks),
+                                    few_floats(p)),
+                               16);
 }
 
-/* ---- a panel ---------------------------------------------------------------------------------------------------- */
+/* ---- a panel
+   ---------------------------------------------------------------------------------------------------- */
 
 static void panel_look(const attend_cpu_task *task, panel *p)
 {
@@ -82,8 +89,10 @@ static void panel_begin(const work *w, panel *p, int64_t row, int64_t rows)
     panel_look(w->task, p);
     int64_t step = p->vectors * LANES;
     p->fresh = true;
-    if (w->looks && p->high > 0) attend_cpu_look_at_rows(w->task->elements, row, rows, LANES, &w->looks[p - w->panels]);
-    for (int v = 0; v < p->vectors; v++) pack_queries(w->task, row + v * LANES, rows - v * LANES, p->q + v * LANES, step, p->unit + v * LANES);
+    if (w->looks && p->high > 0)
+        attend_cpu_look_at_rows(w->task->elements, row, rows, LANES, &w->looks[p - w->panels]);
+    for (int v = 0; v < p->vectors; v++)
+        pack_queries(w->task, row + v * LANES, rows - v * LANES, p->q + v * LANES, step, p->unit + v * LANES);
 }
 
 static void span_begin(const work *w, panel *p)
@@ -117,8 +126,8 @@ static void hide(const work *w, const panel *p, int64_t key, int64_t from, int64
     }
 }
 
-/* The weights of one vector of rows, in place, and their sum. One vector at a time keeps all constants in registers, four keys a turn
-   keep the multipliers busy through the latency of the polynomial. */
+/* The weights of one vector of rows, in place, and their sum. One vector at a time keeps all constants in
+   registers, four keys a turn keep the multipliers busy through the latency of the polynomial. */
 ALWAYS_INLINE void weigh_lanes(float *s, int64_t step, int64_t from, int64_t to, vf m, vf unit, float *sum)
 {
     const weigher w = weigher_of(reference_of(m), unit);
@@ -127,8 +136,7 @@ ALWAYS_INLINE void weigh_lanes(float *s, int64_t step, int64_t from, int64_t to,
         for (int64_t j = from; j < to; j++) store(s + j * step, without_base(load(s + j * step), &w));
     int64_t j = from;
     for (; j + 4 <= to; j += 4)
-        UNROLL(4) for (int i = 0; i < 4; i++)
-        {
+        UNROLL_FOR (4, int i = 0; i < 4; i++) {
             vf weight = weigh(load(s + (j + i) * step), &w);
             store(s + (j + i) * step, weight);
             l += weight;
@@ -141,46 +149,50 @@ ALWAYS_INLINE void weigh_lanes(float *s, int64_t step, int64_t from, int64_t to,
     store(sum, load(sum) + l);
 }
 
-/* Folds keys [from, to) of the block into m and l, and turns their scores into weights. `vectors` is a constant where inlined. */
+/* Folds keys [from, to) of the block into m and l, and turns their scores into weights. `vectors` is a
+   constant where inlined. */
 ALWAYS_INLINE void fold(const work *w, panel *p, int vectors, int64_t from, int64_t to)
 {
     vf top[VECTORS], m[VECTORS], unit[VECTORS], factor[VECTORS];
     int64_t step = vectors * LANES;
     vi grows = splat_int(0);
-    UNROLL(8) for (int v = 0; v < vectors; v++) top[v] = splat(-INFINITY), m[v] = load(p->m_span + v * LANES);
+    UNROLL_FOR (8, int v = 0; v < vectors; v++) top[v] = splat(-INFINITY), m[v] = load(p->m_span + v * LANES);
     int64_t j = from;
     for (; j + 4 <= to; j += 4)
-        UNROLL(4) for (int i = 0; i < 4; i++)
-            UNROLL(8) for (int v = 0; v < vectors; v++) top[v] = maximum(load(w->s + (j + i) * step + v * LANES), top[v]);
+        UNROLL_FOR (4, int i = 0; i < 4; i++)
+            UNROLL_FOR (8, int v = 0; v < vectors; v++)
+                top[v] = maximum(load(w->s + (j + i) * step + v * LANES), top[v]);
     for (; j < to; j++)
-        UNROLL(8) for (int v = 0; v < vectors; v++) top[v] = maximum(load(w->s + j * step + v * LANES), top[v]);
-    UNROLL(8) for (int v = 0; v < vectors; v++)
-    {
+        UNROLL_FOR (8, int v = 0; v < vectors; v++)
+            top[v] = maximum(load(w->s + j * step + v * LANES), top[v]);
+    UNROLL_FOR (8, int v = 0; v < vectors; v++) {
         unit[v] = load(p->unit + v * LANES), top[v] *= unit[v];
         grows |= top[v] > m[v] + splat(SLACK);
     }
     if (any(grows)) {
-        UNROLL(8) for (int v = 0; v < vectors; v++)
-        {
+        UNROLL_FOR (8, int v = 0; v < vectors; v++) {
             m[v] = raise(m[v], top[v], &factor[v]);
             store(p->m_span + v * LANES, m[v]);
             store(p->l_span + v * LANES, load(p->l_span + v * LANES) * factor[v]);
         }
         for (int64_t c = 0; c < w->v_width; c++)
-            UNROLL(8) for (int v = 0; v < vectors; v++)
-            {
+            UNROLL_FOR (8, int v = 0; v < vectors; v++) {
                 float *o = p->o_span + c * step + v * LANES;
                 store(o, load(o) * factor[v]);
             }
     }
-    for (int v = 0; v < vectors; v++) weigh_lanes(w->s + v * LANES, step, from, to, m[v], unit[v], p->l_span + v * LANES);
+    for (int v = 0; v < vectors; v++)
+        weigh_lanes(w->s + v * LANES, step, from, to, m[v], unit[v], p->l_span + v * LANES);
 }
 
 typedef void scores_product(const float *k, const float *q, int64_t depth, float *s, int64_t tiles);
-typedef void output_product(const float *v, int64_t next, const float *p, int64_t depth, float *o, int64_t tiles);
+typedef void output_product(const float *v, int64_t next, const float *p, int64_t depth, float *o,
+                            int64_t tiles);
 
-/* Goes on with the block's output over keys [from, to) of the block at `key`, which some lanes do not see; anywhere: not as an interval. */
-static void aggregate_some(const work *w, const panel *p, int64_t key, int64_t from, int64_t to, bool anywhere)
+/* Goes on with the block's output over keys [from, to) of the block at `key`, which some lanes do not see;
+   anywhere: not as an interval. */
+static void aggregate_some(const work *w, const panel *p, int64_t key, int64_t from, int64_t to,
+                           bool anywhere)
 {
     int64_t step = p->vectors * LANES;
     steps at = {1, ROWS, step, step};
@@ -199,16 +211,18 @@ static void aggregate_some(const work *w, const panel *p, int64_t key, int64_t f
     }
 }
 
-/* O += Vᵀ·P, where all lanes see keys [low, high). A key that is hidden besides has weight 0: that is enough where values are finite.
-   A block is a chain of its own, whichever way it goes: chains through all keys would gather their roundings. */
-ALWAYS_INLINE void aggregate(const work *w, panel *p, int vectors, output_product *output, output_product *extend, int64_t key, int64_t from,
-                             int64_t to, bool hides)
+/* O += Vᵀ·P, where all lanes see keys [low, high). A key that is hidden besides has weight 0: that is enough
+   where values are finite. A block is a chain of its own, whichever way it goes: chains through all keys
+   would gather their roundings. */
+ALWAYS_INLINE void aggregate(const work *w, panel *p, int vectors, output_product *output,
+                             output_product *extend, int64_t key, int64_t from, int64_t to, bool hides)
 {
     int64_t low = least(most(p->all_low - key, from), to), high = least(most(p->all_high - key, low), to);
     const bool anywhere = hides && !w->task->keys.finite[key / w->keys];
     if (anywhere) low = high = to;
     const bool together = low == from && high == to;
-    const float *values = w->task->keys.v + key * w->v_width + low * ROWS, *weights = w->s + low * vectors * LANES;
+    const float *values = w->task->keys.v + key * w->v_width + low * ROWS,
+                *weights = w->s + low * vectors * LANES;
     const int64_t step = vectors * LANES, tiles = w->v_width / ROWS;
     if (together) {
         output(values, w->keys * ROWS, weights, high - low, p->o_span, tiles);
@@ -218,12 +232,13 @@ ALWAYS_INLINE void aggregate(const work *w, panel *p, int vectors, output_produc
     aggregate_some(w, p, key, from, low, anywhere);
     if (low < high) extend(values, w->keys * ROWS, weights, high - low, w->o_block, tiles);
     aggregate_some(w, p, key, high, to, anywhere);
-    for (int64_t i = 0; i < w->v_width * step; i += LANES) store(p->o_span + i, load(p->o_span + i) + load(w->o_block + i));
+    for (int64_t i = 0; i < w->v_width * step; i += LANES)
+        store(p->o_span + i, load(p->o_span + i) + load(w->o_block + i));
 }
 
 /* One panel against the block of keys at `key`. */
-ALWAYS_INLINE void block_of(const work *w, panel *p, int vectors, scores_product *scores, output_product *output, output_product *extend,
-                            int64_t key)
+ALWAYS_INLINE void block_of(const work *w, panel *p, int vectors, scores_product *scores,
+                            output_product *output, output_product *extend, int64_t key)
 {
     int64_t from = most(p->low - key, 0), to = least(p->high - key, w->keys), step = vectors * LANES;
     if (from >= to) return;
@@ -238,7 +253,8 @@ ALWAYS_INLINE void block_of(const work *w, panel *p, int vectors, scores_product
     }
     if (!p->begun) span_begin(w, p);
     int64_t first = from / ROWS * ROWS;
-    scores(w->task->keys.k + (key + first) * w->d, p->q, w->d, w->s + first * step, (to - first + ROWS - 1) / ROWS);
+    scores(w->task->keys.k + (key + first) * w->d, p->q, w->d, w->s + first * step,
+           (to - first + ROWS - 1) / ROWS);
     const bool hides = e && SCORER.score(e, look, &tile, sight);
     hide(w, p, key, from, least(p->all_low - key, to));
     hide(w, p, key, most(p->all_high - key, from), to);
@@ -246,11 +262,11 @@ ALWAYS_INLINE void block_of(const work *w, panel *p, int vectors, scores_product
     aggregate(w, p, vectors, output, extend, key, from, to, hides);
 }
 
-#define BLOCK(n)                                                                                                       \
-    PANEL_PRODUCTS(n)                                                                                                  \
-    __attribute__((noinline)) static void block_##n(const work *w, panel *p, int64_t key)                              \
-    {                                                                                                                  \
-        block_of(w, p, n, scores_##n, output_##n, extend_##n, key);                                                    \
+#define BLOCK(n)                                                                          \
+    PANEL_PRODUCTS(n)                                                                     \
+    __attribute__((noinline)) static void block_##n(const work *w, panel *p, int64_t key) \
+    {                                                                                     \
+        block_of(w, p, n, scores_##n, output_##n, extend_##n, key);                       \
     }
 BLOCK(1)
 BLOCK(2)
@@ -260,9 +276,11 @@ static void (*const blocks[])(const work *, panel *, int64_t) = {NULL, block_1, 
 #else
 static void (*const blocks[])(const work *, panel *, int64_t) = {NULL, block_1, block_2};
 #endif
-_Static_assert(sizeof blocks / sizeof *blocks == VECTORS + 1, "one build of the loops for each width of a panel");
+_Static_assert(sizeof blocks / sizeof *blocks == VECTORS + 1,
+               "one build of the loops for each width of a panel");
 
-/* ---- its output ------------------------------------------------------------------------------------------------- */
+/* ---- its output
+   ------------------------------------------------------------------------------------------------- */
 
 /* The span's part joins the total; the first one becomes it. A row's arithmetic is that of merge_row(). */
 static void span_merge(const work *w, panel *p)
@@ -281,10 +299,12 @@ static void span_merge(const work *w, panel *p)
         vi nothing_yet = total == splat(-INFINITY), nothing_new = part == splat(-INFINITY);
         store(p->m + r, merge_references(total, part, &total_factor, &part_factor));
         vf l = load(p->l + r), l_part = load(p->l_span + r);
-        store(p->l + r, choose(nothing_new, l, choose(nothing_yet, l_part, l * total_factor + l_part * part_factor)));
+        store(p->l + r,
+              choose(nothing_new, l, choose(nothing_yet, l_part, l * total_factor + l_part * part_factor)));
         for (int64_t i = r; i < w->v_width * step; i += step) {
             vf o = load(p->o + i), o_part = load(p->o_span + i);
-            store(p->o + i, choose(nothing_new, o, choose(nothing_yet, o_part, o * total_factor + o_part * part_factor)));
+            store(p->o + i, choose(nothing_new, o,
+                                   choose(nothing_yet, o_part, o * total_factor + o_part * part_factor)));
         }
     }
 }
@@ -295,7 +315,8 @@ static void panel_rows(const work *w, const panel *p, const float *o, int64_t r,
     int64_t step = p->vectors * LANES;
     for (int64_t c = 0; c < w->v_width; c += LANES) {
         vf tile[LANES];
-        for (int i = 0; i < LANES; i++) tile[i] = c + i < w->v_width ? load(o + (c + i) * step + r) : splat(0);
+        for (int i = 0; i < LANES; i++)
+            tile[i] = c + i < w->v_width ? load(o + (c + i) * step + r) : splat(0);
         transpose(tile);
         for (int i = 0; i < LANES; i++) store(rows + i * width + c, tile[i]);
     }
@@ -308,7 +329,8 @@ static void panel_finish(const work *w, panel *p)
     for (int64_t r = 0; r < p->rows; r += LANES) {
         panel_rows(w, p, p->o, r, p->o_span, width);
         for (int64_t i = r; i < r + LANES && i < p->rows; i++)
-            finish_row(w->task, p->first_row + i, p->o_span + (i - r) * width, p->m[i], p->l[i], p->begin[i] < p->end[i]);
+            finish_row(w->task, p->first_row + i, p->o_span + (i - r) * width, p->m[i], p->l[i],
+                       p->begin[i] < p->end[i]);
     }
 }
 
@@ -325,15 +347,18 @@ static void span_leave(const work *w, const panel *p, int64_t span)
     }
 }
 
-/* ---- the task --------------------------------------------------------------------------------------------------- */
+/* ---- the task
+   --------------------------------------------------------------------------------------------------- */
 
-/* Divides the task's rows into panels, three or two vectors wide: one alone could not hide the latency of its multiply-adds. */
+/* Divides the task's rows into panels, three or two vectors wide: one alone could not hide the latency of its
+   multiply-adds. */
 static void cut(work *w)
 {
     const attend_cpu_task *task = w->task;
     int64_t vectors = (task->rows + LANES - 1) / LANES, row = task->first_row, end = row + task->rows;
     float *floats = (float *)(w->panels + task->blocking.panels);
-    if (task->elements) w->looks = (attend_cpu_element_rows *)floats, floats = (float *)(w->looks + task->blocking.panels);
+    if (task->elements)
+        w->looks = (attend_cpu_element_rows *)floats, floats = (float *)(w->looks + task->blocking.panels);
     for (w->count = 0; vectors > 0; w->count++) {
         int64_t width = VECTORS == 3 && vectors == 4 ? 2 : least(vectors, VECTORS);
         panel *p = &w->panels[w->count];
@@ -347,7 +372,15 @@ static void cut(work *w)
 static void run(const attend_cpu_task *task)
 {
     const attend_problem *problem = task->problem;
-    work w = {task, problem->head_dim, attend_cpu_round_up(problem->head_dim_v, ROWS), task->blocking.keys, task->scratch, NULL, NULL, NULL, 0};
+    work w = {task,
+              problem->head_dim,
+              attend_cpu_round_up(problem->head_dim_v, ROWS),
+              task->blocking.keys,
+              task->scratch,
+              NULL,
+              NULL,
+              NULL,
+              0};
     w.o_block = w.s + w.keys * WIDTH;
     w.panels = (panel *)(w.o_block + w.v_width * WIDTH);
     cut(&w);
@@ -381,7 +414,8 @@ static bool values_finite(const attend_cpu_task *task, int64_t first)
     vf none = splat(0);
     for (int64_t c = 0; c < width; c += ROWS) {
         const float *panel = task->keys.v + first * width + c * keys;
-        for (int64_t i = 0; i < floats; i += LANES) none += load_some(panel, i, floats - i, ATTEND_F32) * splat(0);
+        for (int64_t i = 0; i < floats; i += LANES)
+            none += load_some(panel, i, floats - i, ATTEND_F32) * splat(0);
     }
     return !any(none != none);
 }
@@ -394,6 +428,15 @@ static void pack_block(const attend_cpu_task *task, int64_t first)
 
 static bool runs_here(void) { return ATTEND_RUNS_HERE; }
 
-const attend_cpu_kernel CONCAT(attend_cpu_kernel_, ATTEND_ISA) = {
-    STRING(ATTEND_ISA), LANES, ROWS, VECTORS, runs_here, scratch_floats, pack_block, run, run_few, merge,
-    &CONCAT(attend_cpu_inspector_, ATTEND_ISA), &SCORER};
+const attend_cpu_kernel CONCAT(attend_cpu_kernel_, ATTEND_ISA) = {STRING(ATTEND_ISA),
+                                                                  LANES,
+                                                                  ROWS,
+                                                                  VECTORS,
+                                                                  runs_here,
+                                                                  scratch_floats,
+                                                                  pack_block,
+                                                                  run,
+                                                                  run_few,
+                                                                  merge,
+                                                                  &CONCAT(attend_cpu_inspector_, ATTEND_ISA),
+                                                                  &SCORER};

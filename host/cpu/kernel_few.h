@@ -1,6 +1,6 @@
-/* Few rows against many keys (decoding): bound by reading K and V, which happens once and in place. The roles of the micro-kernel's
-   operands change: rows are broadcast, keys (for S) and columns (for O) are the lanes. Each score, weight and sum is the same chain
-   of operations as in kernel.c, so the bits are the same. */
+/* Few rows against many keys (decoding): bound by reading K and V, which happens once and in place. The roles
+   of the micro-kernel's operands change: rows are broadcast, keys (for S) and columns (for O) are the lanes.
+   Each score, weight and sum is the same chain of operations as in kernel.c, so the bits are the same. */
 #ifndef ATTEND_CPU_KERNEL_FEW_H
 #define ATTEND_CPU_KERNEL_FEW_H
 
@@ -16,9 +16,12 @@ enum {
     FEW_HEADS = ATTEND_CPU_FEW_HEADS
 };
 
-/* Every head scores, or aggregates, one part of the block before any head goes on. Of eight heads of 128 dims, a part and the
-   next one take 128 KB (AVX2), which stays in L2. */
-ALWAYS_INLINE int few_vectors(attend_dtype dtype) { return dtype == ATTEND_F32 ? FEW_VECTORS / 2 : FEW_VECTORS; }
+/* Every head scores, or aggregates, one part of the block before any head goes on. Of eight heads of 128
+   dims, a part and the next one take 128 KB (AVX2), which stays in L2. */
+ALWAYS_INLINE int few_vectors(attend_dtype dtype)
+{
+    return dtype == ATTEND_F32 ? FEW_VECTORS / 2 : FEW_VECTORS;
+}
 
 /* One KV head. */
 typedef struct few {
@@ -26,13 +29,17 @@ typedef struct few {
     int64_t rows, width; /* width: of an output row, padded to vectors */
     float *q;            /* [head_dim][FEW_ROWS], scaled */
     float *kt;           /* [FEW_DIMS][FEW_PART] */
-    float *s;            /* [FEW_ROWS][FEW_KEYS]: scores, then weights; rows past `rows` fill up the micro-kernel */
-    float *o, *o_block;  /* [FEW_ROWS][width], of the span and of the block; of bf16, whole pairs of vectors hold even columns, then odd ones */
+    /* [FEW_ROWS][FEW_KEYS]: scores, then weights; rows past `rows` fill up the micro-kernel */
+    float *s;
+    /* [FEW_ROWS][width], of the span and of the block; of bf16, whole pairs of vectors hold even columns,
+       then odd ones */
+    float *o, *o_block;
     float m[FEW_ROWS], l[FEW_ROWS], unit[FEW_ROWS]; /* unit: of scores, in exponents of two */
-    int64_t begin[FEW_ROWS], end[FEW_ROWS]; /* keys that each row sees */
-    int64_t low, high;                      /* that some row sees */
-    int64_t from[FEW_ROWS], to[FEW_ROWS];   /* the same within the block at work, counted from its first key */
-    attend_cpu_element_rows look;           /* where there are elements */
+    int64_t begin[FEW_ROWS], end[FEW_ROWS];         /* keys that each row sees */
+    int64_t low, high;                              /* that some row sees */
+    /* the same within the block at work, counted from its first key */
+    int64_t from[FEW_ROWS], to[FEW_ROWS];
+    attend_cpu_element_rows look; /* where there are elements */
     attend_cpu_scores tile;
     attend_cpu_sight sight; /* of the block at work */
     bool hiding;            /* some of its keys are hidden one by one, and their values are not finite */
@@ -40,17 +47,21 @@ typedef struct few {
 
 static int64_t few_floats(const attend_problem *p)
 {
-    return FEW_DIMS * FEW_PART + FEW_HEADS * (LANES + FEW_ROWS * (FEW_KEYS + p->head_dim + 2 * attend_cpu_round_up(p->head_dim_v, LANES)));
+    return FEW_DIMS * FEW_PART +
+           FEW_HEADS *
+               (LANES + FEW_ROWS * (FEW_KEYS + p->head_dim + 2 * attend_cpu_round_up(p->head_dim_v, LANES)));
 }
 
 /* index: which of the tasks that share the scratch. */
 static void few_begin(few *f, const attend_cpu_task *task, int64_t index)
 {
     int64_t d = task->problem->head_dim;
-    *f = (few){.task = task, .rows = task->rows, .width = attend_cpu_round_up(task->problem->head_dim_v, LANES)};
+    *f = (few){
+        .task = task, .rows = task->rows, .width = attend_cpu_round_up(task->problem->head_dim_v, LANES)};
     f->kt = task->scratch;
     f->s = f->kt + FEW_DIMS * FEW_PART + index * (LANES + FEW_ROWS * (FEW_KEYS + 2 * f->width + d));
-    f->o = f->s + FEW_ROWS * FEW_KEYS + LANES; /* scores of a trimmed tile's last row go on to a whole vector */
+    /* scores of a trimmed tile's last row go on to a whole vector */
+    f->o = f->s + FEW_ROWS * FEW_KEYS + LANES;
     f->o_block = f->o + FEW_ROWS * f->width;
     f->q = f->o_block + FEW_ROWS * f->width;
     memset(f->q, 0, (size_t)(FEW_ROWS * d) * sizeof *f->q);
@@ -58,31 +69,35 @@ static void few_begin(few *f, const attend_cpu_task *task, int64_t index)
         int64_t at = row_offset(task, &task->q, task->first_row + r);
         const row_scale scale = row_scale_of(task, task->first_row + r);
         f->unit[r] = scale.unit;
-        for (int64_t c = 0; c < d; c++) f->q[c * FEW_ROWS + r] = load_one(task->q.data, at + c, task->problem->dtype) * scale.power;
+        for (int64_t c = 0; c < d; c++)
+            f->q[c * FEW_ROWS + r] = load_one(task->q.data, at + c, task->problem->dtype) * scale.power;
     }
     f->low = INT64_MAX, f->high = 0;
     for (int64_t r = 0; r < f->rows; r++) {
         visible(task, task->first_row + r, &f->begin[r], &f->end[r]);
         if (f->begin[r] < f->end[r]) f->low = least(f->low, f->begin[r]), f->high = most(f->high, f->end[r]);
     }
-    if (task->elements && f->high > 0) attend_cpu_look_at_rows(task->elements, task->first_row, task->rows, LANES, &f->look);
+    if (task->elements && f->high > 0)
+        attend_cpu_look_at_rows(task->elements, task->first_row, task->rows, LANES, &f->look);
 }
 
-/* ---- reading ahead ---------------------------------------------------------------------------------------------- */
+/* ---- reading ahead
+   ---------------------------------------------------------------------------------------------- */
 
-/* The rows of all heads that come after those at work, asked for line by line while these are multiplied: the processor's own
-   prefetching follows neither rows that lie far apart nor the turns of heads. */
+/* The rows of all heads that come after those at work, asked for line by line while these are multiplied: the
+   processor's own prefetching follows neither rows that lie far apart nor the turns of heads. */
 typedef struct stream {
     const char *row, *at; /* where the next line is, in which row */
     int64_t bytes, stride, rows;
 } stream;
 
 /* Keys [key, key + keys) of K or V. */
-ALWAYS_INLINE stream stream_of(const attend_cpu_rows *first, const attend_cpu_rows *last, int64_t width, int64_t key, int64_t keys,
-                               int64_t element)
+ALWAYS_INLINE stream stream_of(const attend_cpu_rows *first, const attend_cpu_rows *last, int64_t width,
+                               int64_t key, int64_t keys, int64_t element)
 {
     const char *row = (const char *)first->data + key * first->stride * element;
-    return (stream){row, row, (const char *)last->data - (const char *)first->data + width * element, first->stride * element, keys};
+    return (stream){row, row, (const char *)last->data - (const char *)first->data + width * element,
+                    first->stride * element, keys};
 }
 
 ALWAYS_INLINE void stream_ask(stream *s, int64_t lines)
@@ -94,22 +109,24 @@ ALWAYS_INLINE void stream_ask(stream *s, int64_t lines)
     }
 }
 
-/* ---- scores ----------------------------------------------------------------------------------------------------- */
+/* ---- scores
+   ----------------------------------------------------------------------------------------------------- */
 
 /* Up to FEW_DIMS columns of up to LANES rows, as columns of kt. */
-ALWAYS_INLINE void few_transpose(float *kt, const char *rows, int64_t stride, int64_t count, int64_t dims, attend_dtype dtype)
+ALWAYS_INLINE void few_transpose(float *kt, const char *rows, int64_t stride, int64_t count, int64_t dims,
+                                 attend_dtype dtype)
 {
     for (int64_t c = 0; c < dims; c += LANES) {
         vf tile[2 * LANES];
         if (dtype == ATTEND_BF16 && count >= LANES && dims - c >= 2 * LANES) {
             load_transposed_pairs(tile, rows, stride, c);
-            UNROLL(16) for (int i = 0; i < LANES; i++) store(kt + (c + i) * FEW_PART, tile[i]);
+            UNROLL_FOR (16, int i = 0; i < LANES; i++) store(kt + (c + i) * FEW_PART, tile[i]);
             c += LANES;
-            UNROLL(16) for (int i = 0; i < LANES; i++) store(kt + (c + i) * FEW_PART, tile[LANES + i]);
+            UNROLL_FOR (16, int i = 0; i < LANES; i++) store(kt + (c + i) * FEW_PART, tile[LANES + i]);
             continue;
         }
         load_transposed(tile, rows, stride, count, c, dims, dtype);
-        UNROLL(16) for (int i = 0; i < LANES; i++) store(kt + (c + i) * FEW_PART, tile[i]);
+        UNROLL_FOR (16, int i = 0; i < LANES; i++) store(kt + (c + i) * FEW_PART, tile[i]);
     }
 }
 
@@ -121,7 +138,8 @@ ALWAYS_INLINE void few_score(few *f, int64_t key, int64_t count, float *s, strea
     for (int64_t c0 = 0; c0 < d; c0 += FEW_DIMS) {
         int64_t dims = least(d - c0, FEW_DIMS), lines = (dims * element + 63) / 64 * LANES;
         for (int64_t j = 0; j < count; j += LANES) {
-            few_transpose(f->kt + j, (const char *)k->data + ((key + j) * k->stride + c0) * element, k->stride, count - j, dims, dtype);
+            few_transpose(f->kt + j, (const char *)k->data + ((key + j) * k->stride + c0) * element,
+                          k->stride, count - j, dims, dtype);
             stream_ask(ahead, lines);
         }
         steps at = {1, FEW_ROWS, FEW_PART, FEW_KEYS};
@@ -130,7 +148,8 @@ ALWAYS_INLINE void few_score(few *f, int64_t key, int64_t count, float *s, strea
             float *to = s + r * FEW_KEYS;
             int64_t rest = f->rows - r;
             if (rest >= 3) {
-                for (int64_t j = 0; j < count; j += 2 * LANES) multiply(4, 2, at, q, f->kt + j, dims, to + j, c0 ? GOING_ON : FRESH);
+                for (int64_t j = 0; j < count; j += 2 * LANES)
+                    multiply(4, 2, at, q, f->kt + j, dims, to + j, c0 ? GOING_ON : FRESH);
                 r += 4;
             } else if (rest == 2) {
                 multiply(2, few_vectors(dtype), at, q, f->kt, dims, to, c0 ? GOING_ON : FRESH);
@@ -143,7 +162,8 @@ ALWAYS_INLINE void few_score(few *f, int64_t key, int64_t count, float *s, strea
     }
 }
 
-/* ---- weights ---------------------------------------------------------------------------------------------------- */
+/* ---- weights
+   ---------------------------------------------------------------------------------------------------- */
 
 /* Weights of row r, which sees keys [from, to) of the block; all others become 0. */
 static void few_weigh(few *f, int64_t r)
@@ -164,7 +184,8 @@ static void few_weigh(few *f, int64_t r)
     for (int64_t j = 0; j < FEW_KEYS; j += LANES) store(s + j, weigh(without_base(load(s + j), &w), &w));
 }
 
-/* Weights of all rows and their sums, which are chains from key to key: four at once hide each other's latency. */
+/* Weights of all rows and their sums, which are chains from key to key: four at once hide each other's
+   latency. */
 static void few_fold(few *f)
 {
     for (int64_t r = 0; r < f->rows; r++) few_weigh(f, r);
@@ -176,45 +197,48 @@ static void few_fold(few *f)
             for (int64_t j = 0; j < FEW_KEYS; j++) l[0] += s[j];
         else
             for (int64_t j = 0; j < FEW_KEYS; j++)
-                UNROLL(4) for (int i = 0; i < 4; i++) l[i] += s[i * FEW_KEYS + j];
+                UNROLL_FOR (4, int i = 0; i < 4; i++) l[i] += s[i * FEW_KEYS + j];
         for (int64_t i = 0; i < rows; i++) f->l[r + i] += l[i];
     }
 }
 
-/* ---- output ----------------------------------------------------------------------------------------------------- */
+/* ---- output
+   ----------------------------------------------------------------------------------------------------- */
 
-/* Columns from c on of the key at `at`; pairs: whole pairs of vectors of bf16, which part into even and odd columns. */
-ALWAYS_INLINE void few_columns(vf column[4], int vectors, const void *v, int64_t at, int64_t columns, attend_dtype dtype)
+/* Columns from c on of the key at `at`; pairs: whole pairs of vectors of bf16, which part into even and odd
+   columns. */
+ALWAYS_INLINE void few_columns(vf column[4], int vectors, const void *v, int64_t at, int64_t columns,
+                               attend_dtype dtype)
 {
     if (dtype == ATTEND_BF16 && vectors > 1) {
-        UNROLL(2) for (int n = 0; n < vectors; n += 2)
-        {
+        UNROLL_FOR (2, int n = 0; n < vectors; n += 2) {
             vi pair = load_pairs((const uint16_t *)v + at + n * LANES);
             column[n] = (vf)(pair << 16), column[n + 1] = (vf)(pair & -0x10000);
         }
         return;
     }
-    UNROLL(4) for (int n = 0; n < vectors; n++) column[n] = load_some(v, at + n * LANES, columns - n * LANES, dtype);
+    UNROLL_FOR (4, int n = 0; n < vectors; n++)
+        column[n] = load_some(v, at + n * LANES, columns - n * LANES, dtype);
 }
 
 /* One key: its weights in `rows` rows FEW_KEYS apart, its columns at `at` of v. */
-ALWAYS_INLINE void few_step(vf sum[4][4], int rows, int vectors, const float *weights, const void *v, int64_t at, int64_t columns,
-                            attend_dtype dtype, bool hiding)
+ALWAYS_INLINE void few_step(vf sum[4][4], int rows, int vectors, const float *weights, const void *v,
+                            int64_t at, int64_t columns, attend_dtype dtype, bool hiding)
 {
     vf column[4];
     few_columns(column, vectors, v, at, columns, dtype);
-    UNROLL(4) for (int i = 0; i < rows; i++)
-    {
+    UNROLL_FOR (4, int i = 0; i < rows; i++) {
         vf weight = splat(weights[i * FEW_KEYS]);
         if (hiding && weight[0] == 0) continue; /* its value reaches the row in no way */
-        UNROLL(4) for (int n = 0; n < vectors; n++) sum[i][n] = multiply_into(sum[i][n], weight, column[n]);
+        UNROLL_FOR (4, int n = 0; n < vectors; n++) sum[i][n] = multiply_into(sum[i][n], weight, column[n]);
     }
 }
 
-/* Columns [c, c + columns) of O += P·V for `rows` rows from r on and keys [from, to) of the block at `key`. Two keys a turn: with one,
-   gcc moves accumulators between registers at its end. */
-ALWAYS_INLINE void few_multiply(few *f, int rows, int vectors, int64_t r, int64_t key, int64_t from, int64_t to, int64_t c,
-                                int64_t columns, stream *ahead, attend_dtype dtype, bool hiding)
+/* Columns [c, c + columns) of O += P·V for `rows` rows from r on and keys [from, to) of the block at `key`.
+   Two keys a turn: with one, gcc moves accumulators between registers at its end. */
+ALWAYS_INLINE void few_multiply(few *f, int rows, int vectors, int64_t r, int64_t key, int64_t from,
+                                int64_t to, int64_t c, int64_t columns, stream *ahead, attend_dtype dtype,
+                                bool hiding)
 {
     const void *v = f->task->v.data;
     const float *weights = f->s + r * FEW_KEYS + from;
@@ -222,63 +246,70 @@ ALWAYS_INLINE void few_multiply(few *f, int rows, int vectors, int64_t r, int64_
     vf sum[4][4];
     float *o = f->o_block + r * f->width + c;
     stream_ask(ahead, (to - from) * columns * (dtype == ATTEND_F32 ? 4 : 2) / 64);
-    UNROLL(4) for (int i = 0; i < rows; i++)
-        UNROLL(4) for (int n = 0; n < vectors; n++) sum[i][n] = load(o + i * f->width + n * LANES);
+    UNROLL_FOR (4, int i = 0; i < rows; i++)
+        UNROLL_FOR (4, int n = 0; n < vectors; n++) sum[i][n] = load(o + i * f->width + n * LANES);
     for (int64_t pairs = (to - from) / 2; pairs > 0; pairs--) {
         few_step(sum, rows, vectors, weights, v, at, columns, dtype, hiding);
         few_step(sum, rows, vectors, weights + 1, v, at + stride, columns, dtype, hiding);
         weights += 2, at += 2 * stride;
     }
     if ((to - from) % 2) few_step(sum, rows, vectors, weights, v, at, columns, dtype, hiding);
-    UNROLL(4) for (int i = 0; i < rows; i++)
-        UNROLL(4) for (int n = 0; n < vectors; n++) store(o + i * f->width + n * LANES, sum[i][n]);
+    UNROLL_FOR (4, int i = 0; i < rows; i++)
+        UNROLL_FOR (4, int n = 0; n < vectors; n++) store(o + i * f->width + n * LANES, sum[i][n]);
 }
 
-ALWAYS_INLINE void few_aggregate(few *f, int rows, int vectors, int64_t r, int64_t key, int64_t from, int64_t to, stream *ahead,
-                                 attend_dtype dtype, bool hiding)
+ALWAYS_INLINE void few_aggregate(few *f, int rows, int vectors, int64_t r, int64_t key, int64_t from,
+                                 int64_t to, stream *ahead, attend_dtype dtype, bool hiding)
 {
     int64_t dv = f->task->problem->head_dim_v, c = 0;
     if (from >= to) return;
     for (; c + vectors * LANES <= dv; c += vectors * LANES)
         few_multiply(f, rows, vectors, r, key, from, to, c, vectors * LANES, ahead, dtype, hiding);
-    for (; c + 2 * LANES <= dv; c += 2 * LANES) few_multiply(f, rows, 2, r, key, from, to, c, 2 * LANES, ahead, dtype, hiding);
+    for (; c + 2 * LANES <= dv; c += 2 * LANES)
+        few_multiply(f, rows, 2, r, key, from, to, c, 2 * LANES, ahead, dtype, hiding);
     for (; c < dv; c += LANES) few_multiply(f, rows, 1, r, key, from, to, c, dv - c, ahead, dtype, hiding);
 }
 
-/* Functions of their own, so that the compiler has small loops to look at. hiding: hidden keys whose values are not finite lie between
-   those that a row sees; such rows go one by one. */
+/* Functions of their own, so that the compiler has small loops to look at. hiding: hidden keys whose values
+   are not finite lie between those that a row sees; such rows go one by one. */
 typedef void few_aggregator(few *f, int64_t r, int64_t key, int64_t from, int64_t to, stream *ahead);
-#define FEW_AGGREGATOR(name, rows, vectors, dtype, hiding)                                                        \
-    __attribute__((noinline)) static void name(few *f, int64_t r, int64_t key, int64_t from, int64_t to, stream *ahead) \
-    {                                                                                                                  \
-        few_aggregate(f, rows, vectors, r, key, from, to, ahead, dtype, hiding);                                  \
+#define FEW_AGGREGATOR(name, rows, vectors, dtype, hiding)                                               \
+    __attribute__((noinline)) static void name(few *f, int64_t r, int64_t key, int64_t from, int64_t to, \
+                                               stream *ahead)                                            \
+    {                                                                                                    \
+        few_aggregate(f, rows, vectors, r, key, from, to, ahead, dtype, hiding);                         \
     }
-#define FEW_AGGREGATORS(name, dtype)                                                                                   \
-    FEW_AGGREGATOR(few_hiding_##name, 1, 4, dtype, true)                                                               \
-    FEW_AGGREGATOR(few_1_##name, 1, 4, dtype, false)                                                                   \
-    FEW_AGGREGATOR(few_2_##name, 2, 4, dtype, false)                                                                   \
-    FEW_AGGREGATOR(few_4_##name, 4, 2, dtype, false)                                                                   \
-    static few_aggregator *const few_##name[] = {few_hiding_##name, few_1_##name, few_2_##name, few_4_##name, few_4_##name};
+#define FEW_AGGREGATORS(name, dtype)                                                            \
+    FEW_AGGREGATOR(few_hiding_##name, 1, 4, dtype, true)                                        \
+    FEW_AGGREGATOR(few_1_##name, 1, 4, dtype, false)                                            \
+    FEW_AGGREGATOR(few_2_##name, 2, 4, dtype, false)                                            \
+    FEW_AGGREGATOR(few_4_##name, 4, 2, dtype, false)                                            \
+    static few_aggregator *const few_##name[] = {few_hiding_##name, few_1_##name, few_2_##name, \
+                                                 few_4_##name, few_4_##name};
 FEW_AGGREGATORS(f32, ATTEND_F32)
 FEW_AGGREGATORS(f16, ATTEND_F16)
 FEW_AGGREGATORS(bf16, ATTEND_BF16)
 
 /* What keys [first, end) of the block add to every row's output. */
-static void few_output(few *f, int64_t key, int64_t first, int64_t end, stream *ahead, few_aggregator *const *aggregators, bool hiding)
+static void few_output(few *f, int64_t key, int64_t first, int64_t end, stream *ahead,
+                       few_aggregator *const *aggregators, bool hiding)
 {
     few_aggregator *one = aggregators[hiding ? 0 : 1];
     for (int64_t r = 0; r < f->rows;) {
         int64_t rows = hiding ? 1 : least(f->rows - r, 4), low = first, high = end;
         for (int64_t i = r; i < r + rows; i++) low = most(low, f->from[i]), high = least(high, f->to[i]);
         high = most(low, high);
-        for (int64_t i = r; i < r + rows; i++) one(f, i, key, most(first, f->from[i]), least(low, least(end, f->to[i])), ahead);
+        for (int64_t i = r; i < r + rows; i++)
+            one(f, i, key, most(first, f->from[i]), least(low, least(end, f->to[i])), ahead);
         (hiding ? one : aggregators[rows])(f, r, key, low, high, ahead);
-        for (int64_t i = r; i < r + rows; i++) one(f, i, key, most(high, f->from[i]), least(end, f->to[i]), ahead);
+        for (int64_t i = r; i < r + rows; i++)
+            one(f, i, key, most(high, f->from[i]), least(end, f->to[i]), ahead);
         r += rows;
     }
 }
 
-/* ---- the task --------------------------------------------------------------------------------------------------- */
+/* ---- the task
+   --------------------------------------------------------------------------------------------------- */
 
 /* What the rows see of the block at `key`. */
 static void few_look(few *f, int64_t key, int64_t keys)
@@ -309,19 +340,24 @@ ALWAYS_INLINE void few_block(few *f, int64_t count, int64_t key, bool more, atte
     const attend_problem *p = first->problem;
     int64_t keys = least(FEW_KEYS, first->sequence.seqlen_k - key), element = dtype == ATTEND_F32 ? 4 : 2;
     const int64_t part = few_vectors(dtype) * LANES;
-    few_aggregator *const *aggregators = dtype == ATTEND_F32 ? few_f32 : dtype == ATTEND_F16 ? few_f16 : few_bf16;
+    few_aggregator *const *aggregators = dtype == ATTEND_F32   ? few_f32
+                                         : dtype == ATTEND_F16 ? few_f16
+                                                               : few_bf16;
     for (int64_t i = 0; i < count; i++) few_look(&f[i], key, keys);
     for (int64_t j = 0; j < keys; j += part) {
         stream ahead = j + part < keys
-                           ? stream_of(&first->k, &last->k, p->head_dim, key + j + part, least(keys - j - part, part), element)
+                           ? stream_of(&first->k, &last->k, p->head_dim, key + j + part,
+                                       least(keys - j - part, part), element)
                            : stream_of(&first->v, &last->v, p->head_dim_v, key, least(keys, part), element);
         for (int64_t i = 0; i < count; i++)
             if (f[i].sight) few_score(&f[i], key + j, least(keys - j, part), f[i].s + j, &ahead, dtype);
     }
     for (int64_t i = 0; i < count; i++) {
         if (f[i].sight == ATTEND_CPU_HIDDEN) continue;
-        const int64_t low = f[i].tile.first_key - key, high = low + f[i].tile.keys; /* the others are hidden from all rows */
-        const bool hides = first->elements && SCORER.score(f[i].task->elements, &f[i].look, &f[i].tile, f[i].sight);
+        /* the others are hidden from all rows */
+        const int64_t low = f[i].tile.first_key - key, high = low + f[i].tile.keys;
+        const bool hides =
+            first->elements && SCORER.score(f[i].task->elements, &f[i].look, &f[i].tile, f[i].sight);
         for (int64_t r = 0; r < f[i].rows; r++) {
             f[i].from[r] = least(most(f[i].begin[r] - key, low), high);
             f[i].to[r] = least(most(f[i].end[r] - key, f[i].from[r]), high);
@@ -331,16 +367,18 @@ ALWAYS_INLINE void few_block(few *f, int64_t count, int64_t key, bool more, atte
         f[i].hiding = hides && !few_finite(&f[i], key, keys, dtype);
     }
     for (int64_t j = 0; j < keys; j += part) {
-        stream ahead = j + part < keys
-                           ? stream_of(&first->v, &last->v, p->head_dim_v, key + j + part, least(keys - j - part, part), element)
-                           : stream_of(&first->k, &last->k, p->head_dim, key + FEW_KEYS, more ? part : 0, element);
+        stream ahead = j + part < keys ? stream_of(&first->v, &last->v, p->head_dim_v, key + j + part,
+                                                   least(keys - j - part, part), element)
+                                       : stream_of(&first->k, &last->k, p->head_dim, key + FEW_KEYS,
+                                                   more ? part : 0, element);
         for (int64_t i = 0; i < count; i++) {
             if (f[i].sight == ATTEND_CPU_HIDDEN) continue;
             few_output(&f[i], key, j, least(j + part, keys), &ahead, aggregators, f[i].hiding);
         }
     }
     for (int64_t i = 0; i < count; i++)
-        for (int64_t c = 0; c < f[i].rows * f[i].width && f[i].sight; c += LANES) store(f[i].o + c, load(f[i].o + c) + load(f[i].o_block + c));
+        for (int64_t c = 0; c < f[i].rows * f[i].width && f[i].sight; c += LANES)
+            store(f[i].o + c, load(f[i].o + c) + load(f[i].o_block + c));
 }
 
 static void few_span_begin(few *f)
@@ -353,17 +391,19 @@ static void few_span_leave(const few *f, int64_t span)
 {
     int64_t dv = f->task->problem->head_dim_v;
     for (int64_t r = 0; r < f->rows; r++) {
-        float *part = partial_of(f->task, f->task->first_row + r, span), *part_m = partial_m(f->task, part), *o = f->o + r * f->width;
+        float *part = partial_of(f->task, f->task->first_row + r, span), *part_m = partial_m(f->task, part),
+              *o = f->o + r * f->width;
         int64_t c = 0;
         for (; f->task->problem->dtype == ATTEND_BF16 && c + 2 * LANES <= dv; c += 2 * LANES)
-            for (int i = 0; i < LANES; i++) part[c + 2 * i] = o[c + i], part[c + 2 * i + 1] = o[c + LANES + i];
+            for (int i = 0; i < LANES; i++)
+                part[c + 2 * i] = o[c + i], part[c + 2 * i + 1] = o[c + LANES + i];
         memcpy(part + c, o + c, (size_t)(dv - c) * sizeof *part);
         part_m[0] = f->m[r], part_m[1] = f->l[r];
     }
 }
 
-/* Tasks of one batch entry that differ in the KV head alone take turns part by part: where heads lie side by side, memory is read in
-   its order. */
+/* Tasks of one batch entry that differ in the KV head alone take turns part by part: where heads lie side by
+   side, memory is read in its order. */
 static void run_few(const attend_cpu_task *tasks, int64_t count)
 {
     few f[FEW_HEADS];

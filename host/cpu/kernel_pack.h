@@ -1,4 +1,5 @@
-/* Packing: from the caller's rows of any dtype to the panels that the micro-kernels read in sequence, and back. */
+/* Packing: from the caller's rows of any dtype to the panels that the micro-kernels read in sequence, and
+   back. */
 #ifndef ATTEND_CPU_KERNEL_PACK_H
 #define ATTEND_CPU_KERNEL_PACK_H
 
@@ -8,40 +9,49 @@
 #include <string.h>
 
 enum {
-    CHUNK = (int)LANES < (int)ROWS ? (int)LANES : (int)ROWS, /* neighbours in a panel that come from one vector */
-    WHOLE = (int)LANES > (int)ROWS ? (int)LANES : (int)ROWS  /* the least keys that fill vectors and panels alike */
+    /* neighbours in a panel that come from one vector */
+    CHUNK = (int)LANES < (int)ROWS ? (int)LANES : (int)ROWS,
+    /* the least keys that fill vectors and panels alike */
+    WHOLE = (int)LANES > (int)ROWS ? (int)LANES : (int)ROWS
 };
 
 ALWAYS_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 ALWAYS_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* LANES rows by LANES columns from column c on, transposed; rows from `count` and columns from `columns` on are zeros. */
-ALWAYS_INLINE void load_transposed(vf tile[LANES], const void *rows, int64_t stride, int64_t count, int64_t c, int64_t columns,
-                                   attend_dtype dtype)
+/* LANES rows by LANES columns from column c on, transposed; rows from `count` and columns from `columns` on
+   are zeros. */
+ALWAYS_INLINE void load_transposed(vf tile[LANES], const void *rows, int64_t stride, int64_t count, int64_t c,
+                                   int64_t columns, attend_dtype dtype)
 {
     if (count >= LANES && columns - c >= LANES) {
-        UNROLL(16) for (int i = 0; i < LANES; i++) tile[i] = load_vector(rows, i * stride + c, dtype);
+        UNROLL_FOR (16, int i = 0; i < LANES; i++) tile[i] = load_vector(rows, i * stride + c, dtype);
     } else {
-        for (int i = 0; i < LANES; i++) tile[i] = i < count ? load_some(rows, i * stride + c, columns - c, dtype) : splat(0);
+        for (int i = 0; i < LANES; i++)
+            tile[i] = i < count ? load_some(rows, i * stride + c, columns - c, dtype) : splat(0);
     }
     transpose(tile);
 }
 
-/* The same for LANES rows by 2·LANES columns of bf16, all of them there: pairs move together and part at the end. */
+/* The same for LANES rows by 2·LANES columns of bf16, all of them there: pairs move together and part at the
+   end. */
 ALWAYS_INLINE void load_transposed_pairs(vf tile[2 * LANES], const void *rows, int64_t stride, int64_t c)
 {
     vf pair[LANES];
-    UNROLL(16) for (int i = 0; i < LANES; i++) pair[i] = (vf)load_pairs((const uint16_t *)rows + i * stride + c);
+    UNROLL_FOR (16, int i = 0; i < LANES; i++)
+        pair[i] = (vf)load_pairs((const uint16_t *)rows + i * stride + c);
     transpose(pair);
-    UNROLL(16) for (int i = 0; i < LANES; i++) tile[2 * i] = (vf)((vi)pair[i] << 16), tile[2 * i + 1] = (vf)((vi)pair[i] & -0x10000);
+    UNROLL_FOR (16, int i = 0; i < LANES; i++)
+        tile[2 * i] = (vf)((vi)pair[i] << 16), tile[2 * i + 1] = (vf)((vi)pair[i] & -0x10000);
 }
 
-/* A vector of panel neighbours: element i goes to place first + i of `panels`, each of them `size` long and ROWS wide. */
+/* A vector of panel neighbours: element i goes to place first + i of `panels`, each of them `size` long and
+   ROWS wide. */
 ALWAYS_INLINE void store_chunks(float *panels, int64_t size, int64_t first, int64_t at, vf v)
 {
     for (int i = 0; i < LANES; i += CHUNK) {
         int64_t place = first + i;
-        memcpy(panels + place / ROWS * size * ROWS + at * ROWS + place % ROWS, (const float *)&v + i, CHUNK * sizeof(float));
+        memcpy(panels + place / ROWS * size * ROWS + at * ROWS + place % ROWS, (const float *)&v + i,
+               CHUNK * sizeof(float));
     }
 }
 
@@ -57,14 +67,15 @@ ALWAYS_INLINE void pack_keys(const attend_cpu_task *task, int64_t first, attend_
             const char *rows = (const char *)task->k.data + (first + j) * task->k.stride * element;
             load_transposed(tile, rows, task->k.stride, count - j, c, d, dtype);
             if (d - c >= LANES) {
-                UNROLL(16) for (int i = 0; i < LANES; i++) store_chunks(panels, d, j, c + i, tile[i]);
+                UNROLL_FOR (16, int i = 0; i < LANES; i++) store_chunks(panels, d, j, c + i, tile[i]);
             } else {
                 for (int i = 0; i < d - c; i++) store_chunks(panels, d, j, c + i, tile[i]);
             }
         }
 }
 
-/* Values of the same keys as panels [blocking.keys][ROWS] of columns. Four keys at a time fill a cache line of a narrow panel. */
+/* Values of the same keys as panels [blocking.keys][ROWS] of columns. Four keys at a time fill a cache line
+   of a narrow panel. */
 ALWAYS_INLINE void pack_values(const attend_cpu_task *task, int64_t first, attend_dtype dtype)
 {
     int64_t dv = task->problem->head_dim_v, width = attend_cpu_round_up(dv, ROWS), keys = task->blocking.keys;
@@ -111,15 +122,17 @@ ALWAYS_INLINE int64_t row_offset(const attend_cpu_task *task, const attend_cpu_r
     return at.query * rows->stride + at.head * rows->head_stride;
 }
 
-/* How dot products of a row become exponents of two: queries are multiplied by a power of two, which is exact, and scores by a unit from 1 to 2 as
-   they become weights. So a dot product rounds no more than its terms force, and nothing where they have few bits. */
+/* How dot products of a row become exponents of two: queries are multiplied by a power of two, which is
+   exact, and scores by a unit from 1 to 2 as they become weights. So a dot product rounds no more than its
+   terms force, and nothing where they have few bits. */
 typedef struct row_scale {
     float power, unit;
 } row_scale;
 
 ALWAYS_INLINE row_scale row_scale_of(const attend_cpu_task *task, int64_t row)
 {
-    if (task->elements) return (row_scale){1, (float)ATTEND_LOG2E}; /* which scale the plain products themselves */
+    /* which scale the plain products themselves */
+    if (task->elements) return (row_scale){1, (float)ATTEND_LOG2E};
     const float scale = (float)(task->heads[place_of(task, row).head].scale * ATTEND_LOG2E);
     uint32_t bits;
     memcpy(&bits, &scale, sizeof bits);
@@ -131,9 +144,10 @@ ALWAYS_INLINE row_scale row_scale_of(const attend_cpu_task *task, int64_t row)
     return s;
 }
 
-/* LANES queries from `row` on, `count` of them real, times their power of two, as [head_dim][step] with the rows as lanes; and the units
-   of their scores. */
-ALWAYS_INLINE void pack_queries(const attend_cpu_task *task, int64_t row, int64_t count, float *q, int64_t step, float *unit)
+/* LANES queries from `row` on, `count` of them real, times their power of two, as [head_dim][step] with the
+   rows as lanes; and the units of their scores. */
+ALWAYS_INLINE void pack_queries(const attend_cpu_task *task, int64_t row, int64_t count, float *q,
+                                int64_t step, float *unit)
 {
     int64_t d = task->problem->head_dim, offset[LANES];
     vf scale;
@@ -145,7 +159,8 @@ ALWAYS_INLINE void pack_queries(const attend_cpu_task *task, int64_t row, int64_
     for (int64_t c = 0; c < d; c += LANES) {
         vf tile[LANES];
         for (int i = 0; i < LANES; i++)
-            tile[i] = i < count ? load_some(task->q.data, offset[i] + c, d - c, task->problem->dtype) : splat(0);
+            tile[i] =
+                i < count ? load_some(task->q.data, offset[i] + c, d - c, task->problem->dtype) : splat(0);
         transpose(tile);
         for (int64_t i = 0; i < LANES && i < d - c; i++) store(q + (c + i) * step, tile[i] * scale);
     }

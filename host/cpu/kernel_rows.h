@@ -1,4 +1,5 @@
-/* What a row sees, and how its sums become its output: finished at once, or left as partials of spans and merged. */
+/* What a row sees, and how its sums become its output: finished at once, or left as partials of spans and
+   merged. */
 #ifndef ATTEND_CPU_KERNEL_ROWS_H
 #define ATTEND_CPU_KERNEL_ROWS_H
 
@@ -15,9 +16,10 @@ ALWAYS_INLINE void visible(const attend_cpu_task *task, int64_t row, int64_t *be
     *end = attend_visible_end(task->problem, &task->sequence, query);
 }
 
-/* Writes one row's output from its sums. One without an interval of keys may have gathered anything; one that saw none of its
-   interval has l = 0. */
-static void finish_row(const attend_cpu_task *task, int64_t row, const float *o, float m, float l, bool interval)
+/* Writes one row's output from its sums. One without an interval of keys may have gathered anything; one that
+   saw none of its interval has l = 0. */
+static void finish_row(const attend_cpu_task *task, int64_t row, const float *o, float m, float l,
+                       bool interval)
 {
     const attend_problem *p = task->problem;
     const place place = place_of(task, row);
@@ -26,7 +28,8 @@ static void finish_row(const attend_cpu_task *task, int64_t row, const float *o,
     float lse = -INFINITY;
     if (p->sinks && place.query < task->sequence.seqlen_q) {
         float normaliser, sink = attend_head_sink(task->heads->terms, task->heads[place.head].head);
-        attend_softmax_finish(sees ? m * 0x1.62e42fefa39efp-1 : -INFINITY, sees ? l : 0, sink, &normaliser, &lse);
+        attend_softmax_finish(sees ? m * 0x1.62e42fefa39efp-1 : -INFINITY, sees ? l : 0, sink, &normaliser,
+                              &lse);
         l = 1 / normaliser;
     } else if (sees && task->lse) {
         lse = (float)(m * 0x1.62e42fefa39efp-1 + logf(l));
@@ -41,11 +44,15 @@ static void finish_row(const attend_cpu_task *task, int64_t row, const float *o,
 
 static float *partial_of(const attend_cpu_task *task, int64_t row, int64_t span)
 {
-    return task->partials + (row * attend_cpu_spans(task->sequence.seqlen_k) + span) * attend_cpu_partial_floats(task->problem);
+    return task->partials + (row * attend_cpu_spans(task->sequence.seqlen_k) + span) *
+                                attend_cpu_partial_floats(task->problem);
 }
 
 /* A partial: the output's sums, then m, then l. */
-ALWAYS_INLINE float *partial_m(const attend_cpu_task *task, float *partial) { return partial + task->problem->head_dim_v; }
+ALWAYS_INLINE float *partial_m(const attend_cpu_task *task, float *partial)
+{
+    return partial + task->problem->head_dim_v;
+}
 
 /* Total first, then span by span: the same arithmetic, element by element, as panel_merge(). */
 static void merge_row(const attend_cpu_task *task, int64_t row)
@@ -62,7 +69,8 @@ static void merge_row(const attend_cpu_task *task, int64_t row)
             m = part_m[0], l = part_m[1];
             continue;
         }
-        vf total_factor, part_factor, merged = merge_references(splat(m), splat(part_m[0]), &total_factor, &part_factor);
+        vf total_factor, part_factor,
+            merged = merge_references(splat(m), splat(part_m[0]), &total_factor, &part_factor);
         for (int64_t c = 0; c < dv; c += LANES)
             store(o + c, load(o + c) * total_factor + load_some(part, c, dv - c, ATTEND_F32) * part_factor);
         l = (splat(l) * total_factor + splat(part_m[1]) * part_factor)[0];

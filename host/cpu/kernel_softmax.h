@@ -1,5 +1,6 @@
-/* Softmax in base 2, by the online rule of Milakov & Gimelshein (2018). The reference m of a row is an integer at or above its
-   scores (or below them by at most SLACK): every rescaling is by a power of two, which is exact. */
+/* Softmax in base 2, by the online rule of Milakov & Gimelshein (2018). The reference m of a row is an
+   integer at or above its scores (or below them by at most SLACK): every rescaling is by a power of two,
+   which is exact. */
 #ifndef ATTEND_CPU_KERNEL_SOFTMAX_H
 #define ATTEND_CPU_KERNEL_SOFTMAX_H
 
@@ -7,7 +8,8 @@
 
 #include <math.h>
 
-/* A row's output is rescaled only when a score passes m by more than this: weights up to 2^8 do no harm in fp32. */
+/* A row's output is rescaled only when a score passes m by more than this: weights up to 2^8 do no harm in
+   fp32. */
 #define SLACK 8.0f
 /* Below this a weight is 0; the true one is under 2^-119 of the largest. */
 #define LEAST -127.0f
@@ -21,22 +23,26 @@ typedef struct weigher {
     vf base;  /* what is then taken from them; 0 for a usual reference */
     vf unit;  /* what they are multiplied by to become exponents x */
     vf least; /* exponents up to this weigh 0 */
-    vf shift; /* ROUNDER less the reference: x + shift is n = the exponent's integer less the reference, in the low bits */
+    /* ROUNDER less the reference: x + shift is n = the exponent's integer less the reference, in the low bits
+       */
+    vf shift;
 } weigher;
 
-/* reference: an integer, at most SLACK below the exponents. A large one would push the shift out of its binade, so it goes beforehand. */
+/* reference: an integer, at most SLACK below the exponents. A large one would push the shift out of its
+   binade, so it goes beforehand. */
 ALWAYS_INLINE weigher weigher_of(vf reference, vf unit)
 {
     vi usual = (reference < splat(0x1p21f)) & (reference > splat(-0x1p21f));
     vf near = choose(usual, reference, splat(0)), one = splat(1);
-    return (weigher){choose(usual, one, unit), choose(usual, splat(0), reference), choose(usual, unit, one), near + splat(LEAST),
-                     splat(ROUNDER) - near};
+    return (weigher){choose(usual, one, unit), choose(usual, splat(0), reference), choose(usual, unit, one),
+                     near + splat(LEAST), splat(ROUNDER) - near};
 }
 
 ALWAYS_INLINE vf without_base(vf score, const weigher *w) { return multiply_into(-w->base, score, w->far); }
 
-/* The weight of a score without its base. n and r = x - (n + reference), |r| <= 1/2, are exact; then a polynomial for 2^r (relative error
-   2^-25.5), and n added to its exponent. `least` and below give exactly 0; a NaN stays. */
+/* The weight of a score without its base. n and r = x - (n + reference), |r| <= 1/2, are exact; then a
+   polynomial for 2^r (relative error 2^-25.5), and n added to its exponent. `least` and below give exactly 0;
+   a NaN stays. */
 ALWAYS_INLINE vf weigh(vf score, const weigher *w)
 {
     vf x = maximum(w->least, score * w->unit);
@@ -59,7 +65,8 @@ ALWAYS_INLINE vf exp2_vector(vf x)
     return weigh(x, &plain);
 }
 
-/* 2^x for integers x <= 0, as exact as floats go down; for x = -infinity: 0. Sums of weights up to 2^SLACK may wait to be multiplied. */
+/* 2^x for integers x <= 0, as exact as floats go down; for x = -infinity: 0. Sums of weights up to 2^SLACK
+   may wait to be multiplied. */
 ALWAYS_INLINE vf power_of_two(vf x)
 {
     vf whole = maximum(splat(2 * LEAST), x), half = (whole * splat(0.5f) + splat(ROUNDER)) - splat(ROUNDER);
@@ -75,7 +82,8 @@ ALWAYS_INLINE vf ceiling(vf x)
     return choose((x < splat(0x1p22f)) & (x > splat(-0x1p22f)), n, x);
 }
 
-/* The reference after scores up to `top`, and in *factor what it does to all that was summed under the old one. */
+/* The reference after scores up to `top`, and in *factor what it does to all that was summed under the old
+   one. */
 ALWAYS_INLINE vf raise(vf m, vf top, vf *factor)
 {
     vi grows = top > m + splat(SLACK);
@@ -84,10 +92,12 @@ ALWAYS_INLINE vf raise(vf m, vf top, vf *factor)
     return raised;
 }
 
-/* What scores are measured from: a row that has seen nothing yet has m = -infinity, and any finite reference will do. */
+/* What scores are measured from: a row that has seen nothing yet has m = -infinity, and any finite reference
+   will do. */
 ALWAYS_INLINE vf reference_of(vf m) { return choose(m == splat(-INFINITY), splat(0), m); }
 
-/* Factors by which a row's total and a span's part enter their merger, and its reference. Empty parts have m = -infinity. */
+/* Factors by which a row's total and a span's part enter their merger, and its reference. Empty parts have m
+   = -infinity. */
 ALWAYS_INLINE vf merge_references(vf total, vf part, vf *total_factor, vf *part_factor)
 {
     vf m = maximum(total, part), base = reference_of(m);

@@ -1,5 +1,6 @@
-/* The layer on the CPU: three projections, attention, one more projection. Q, K, V and the heads' output live in the plan, in the
-   storage dtype; where the caller asks for one of them, it is written straight to the caller's tensor. */
+/* The layer on the CPU: three projections, attention, one more projection. Q, K, V and the heads' output live
+   in the plan, in the storage dtype; where the caller asks for one of them, it is written straight to the
+   caller's tensor. */
 #include "shared/absolute.h"
 #include "core/arguments.h"
 #include "shared/turn.h"
@@ -52,7 +53,8 @@ void attend_cpu_layer_destroy(attend_cpu_plan *cpu)
 }
 
 /* The caller's tensor if there is one, else the plan's. */
-static attend_tensor choose(const attend_tensor *wanted, void *own, const attend_problem *p, int64_t seqlen, int64_t heads, int64_t dim)
+static attend_tensor choose(const attend_tensor *wanted, void *own, const attend_problem *p, int64_t seqlen,
+                            int64_t heads, int64_t dim)
 {
     if (wanted->data) return *wanted;
     attend_tensor t = attend_tensor_4d(own, p->dtype, attend_tensor_batch(p), seqlen, heads, dim);

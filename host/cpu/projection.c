@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Without a 1×1 convolution bits may depend on the product's size, so that it has one for all problems; and on
-   where a row stands in it, if rows at its end are computed in another way than groups of 4 or 6. */
+/* Without a 1×1 convolution bits may depend on the product's size, so that it has one for all problems; and
+   on where a row stands in it, if rows at its end are computed in another way than groups of 4 or 6. */
 enum { FIXED_ROWS = 12, FIXED_COLUMNS = 256 };
 enum { MOST_ROWS = 256, LEAST_ROWS = 16, LEAST_COLUMNS = 64, NEAR_BYTES = 4 << 20 };
 enum { ROOM_BYTES = 4 << 20 };

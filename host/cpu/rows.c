@@ -1,4 +1,5 @@
-/* Rows of stored elements to floats and back; packing and finishing go through here, so no kernel knows dtypes. */
+/* Rows of stored elements to floats and back; packing and finishing go through here, so no kernel knows
+   dtypes. */
 #include "cpu/kernel.h"
 #include "shared/float16.h"
 

@@ -1,4 +1,5 @@
-/* How many threads the process may use: the processors of its affinity mask, or fewer where a cgroup limits its time. */
+/* How many threads the process may use: the processors of its affinity mask, or fewer where a cgroup limits
+   its time. */
 #include "cpu/cpu.h"
 
 #include <stdio.h>
@@ -22,7 +23,8 @@ static int limited(long long quota, long long period, int processors)
     return whole < processors ? (int)whole : processors;
 }
 
-/* The limit that stands in one folder of the hierarchy: cpu.max in version 2, "max" for none; two files in version 1. */
+/* The limit that stands in one folder of the hierarchy: cpu.max in version 2, "max" for none; two files in
+   version 1. */
 static int limit_in(const char *folder, int processors)
 {
     char path[1024], line[64];

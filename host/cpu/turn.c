@@ -18,7 +18,8 @@ static void normalise(const attend_turn *t, int64_t d, const float *weight, cons
     for (int64_t c = 0; c < d; c++) y[c] = (y[c] - shift) * factor * weight[c] + bias[c];
 }
 
-static void turn_halves(int pairs, const float *restrict cosines, const float *restrict sines, float *restrict first, float *restrict second)
+static void turn_halves(int pairs, const float *restrict cosines, const float *restrict sines,
+                        float *restrict first, float *restrict second)
 {
     for (int i = 0; i < pairs; i++) {
         const float a = first[i], b = second[i];
@@ -27,7 +28,8 @@ static void turn_halves(int pairs, const float *restrict cosines, const float *r
     }
 }
 
-static void turn_neighbours(int pairs, const float *restrict cosines, const float *restrict sines, float *restrict y)
+static void turn_neighbours(int pairs, const float *restrict cosines, const float *restrict sines,
+                            float *restrict y)
 {
     for (int i = 0; i < pairs; i++) {
         const float a = y[2 * i], b = y[2 * i + 1];
@@ -123,11 +125,13 @@ void attend_cpu_layer_turn(const attend_plan *plan, const attend_layer_args *arg
     const attend_layer_weights *w = &plan->weights;
     const attend_turn turn = attend_turn_of(&plan->problem);
     const attend_places places = attend_layer_places(&plan->problem, args);
-    const attend_turning sides[] = {{attention->q, attention->q, w->q_norm, w->q_norm_bias}, {attention->k, attention->k, w->k_norm, w->k_norm_bias}};
+    const attend_turning sides[] = {{attention->q, attention->q, w->q_norm, w->q_norm_bias},
+                                    {attention->k, attention->k, w->k_norm, w->k_norm_bias}};
     attend_cpu_turn(cpu->context->pool, &turn, &places, sides, 2, cpu->turning);
 }
 
-attend_status attend_cpu_rotary(attend_context *context, const attend_problem *p, const attend_rotary_args *args)
+attend_status attend_cpu_rotary(attend_context *context, const attend_problem *p,
+                                const attend_rotary_args *args)
 {
     const attend_turn turn = attend_rotary_turn(p, args);
     const attend_places places = attend_rotary_places(p, args);

@@ -1,5 +1,6 @@
-/* A thin vector of ATTEND_LANES floats: GNU vectors, and the few instructions that a compiler does not find by itself. Included
-   by kernel.c alone, which is compiled once per instruction set; every function here is inlined. */
+/* A thin vector of ATTEND_LANES floats: GNU vectors, and the few instructions that a compiler does not find
+   by itself. Included by kernel.c alone, which is compiled once per instruction set; every function here is
+   inlined. */
 #ifndef ATTEND_CPU_VECTOR_H
 #define ATTEND_CPU_VECTOR_H
 
@@ -16,9 +17,9 @@
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define PRAGMA_(text) _Pragma(#text)
 #ifdef __clang__
-#define UNROLL(n) PRAGMA_(clang loop unroll(full))
+#define UNROLL_FOR(n, ...) PRAGMA_(clang loop unroll(full)) for (__VA_ARGS__)
 #else
-#define UNROLL(n) PRAGMA_(GCC unroll n)
+#define UNROLL_FOR(n, ...) PRAGMA_(GCC unroll n) for (__VA_ARGS__)
 #endif
 
 enum { LANES = ATTEND_LANES };
@@ -79,7 +80,8 @@ ALWAYS_INLINE float max_lanes(vf v)
     return m;
 }
 
-/* sum + a·b, rounded once where the machine can: said outright, for of two products in a sum a compiler may fuse either. */
+/* sum + a·b, rounded once where the machine can: said outright, for of two products in a sum a compiler may
+   fuse either. */
 ALWAYS_INLINE vf multiply_into(vf sum, vf a, vf b)
 {
 #if ATTEND_LANES == 16 && defined(__AVX512F__)
@@ -93,26 +95,28 @@ ALWAYS_INLINE vf multiply_into(vf sum, vf a, vf b)
 #endif
 }
 
-/* sum[r][v] += a[r]·b[v] for a tile of 4 × 3 vectors, which takes all sixteen registers: left to itself gcc moves sums about, or
-   reads b once a row. One, two and four steps that lie side by side. */
+/* sum[r][v] += a[r]·b[v] for a tile of 4 × 3 vectors, which takes all sixteen registers: left to itself gcc
+   moves sums about, or reads b once a row. One, two and four steps that lie side by side. */
 #if ATTEND_LANES == 8 && defined(__FMA__)
 #define TILE_4X3 1
 #define TILE_ROW(k, r, s0, s1, s2)                                                                   \
     "vbroadcastss 16*" #k "+4*" #r "(%[a]), %%ymm15\n\tvfmadd231ps %%ymm12, %%ymm15, %[" #s0 "]\n\t" \
     "vfmadd231ps %%ymm13, %%ymm15, %[" #s1 "]\n\tvfmadd231ps %%ymm14, %%ymm15, %[" #s2 "]\n\t"
-#define TILE_STEP(k)                                                                                                   \
-    "vmovups 96*" #k "(%[b]), %%ymm12\n\tvmovups 96*" #k "+32(%[b]), %%ymm13\n\tvmovups 96*" #k                        \
-    "+64(%[b]), %%ymm14\n\t" TILE_ROW(k, 0, s00, s01, s02) TILE_ROW(k, 1, s10, s11, s12) TILE_ROW(k, 2, s20, s21, s22) \
-        TILE_ROW(k, 3, s30, s31, s32)
-#define TILE_STEPS(name, steps, text)                                                                               \
-    ALWAYS_INLINE void name(const float *a, const float *b, vf sum[8][8])                                           \
-    {                                                                                                               \
-        __asm__(text                                                                                                \
-                : [s00] "+v"(sum[0][0]), [s01] "+v"(sum[0][1]), [s02] "+v"(sum[0][2]), [s10] "+v"(sum[1][0]),       \
-                  [s11] "+v"(sum[1][1]), [s12] "+v"(sum[1][2]), [s20] "+v"(sum[2][0]), [s21] "+v"(sum[2][1]),       \
-                  [s22] "+v"(sum[2][2]), [s30] "+v"(sum[3][0]), [s31] "+v"(sum[3][1]), [s32] "+v"(sum[3][2])        \
-                : [a] "r"(a), [b] "r"(b), "m"(*(const float(*)[4 * steps]) a), "m"(*(const float(*)[24 * steps]) b) \
-                : "ymm12", "ymm13", "ymm14", "ymm15");                                                              \
+#define TILE_STEP(k)                                                                            \
+    "vmovups 96*" #k "(%[b]), %%ymm12\n\tvmovups 96*" #k "+32(%[b]), %%ymm13\n\tvmovups 96*" #k \
+    "+64(%[b]), %%ymm14\n\t" TILE_ROW(k, 0, s00, s01, s02) TILE_ROW(k, 1, s10, s11, s12)        \
+        TILE_ROW(k, 2, s20, s21, s22) TILE_ROW(k, 3, s30, s31, s32)
+#define TILE_STEPS(name, steps, text)                                                                     \
+    ALWAYS_INLINE void name(const float *a, const float *b, vf sum[8][8])                                 \
+    {                                                                                                     \
+        __asm__(                                                                                          \
+            text                                                                                          \
+            : [s00] "+v"(sum[0][0]), [s01] "+v"(sum[0][1]), [s02] "+v"(sum[0][2]), [s10] "+v"(sum[1][0]), \
+              [s11] "+v"(sum[1][1]), [s12] "+v"(sum[1][2]), [s20] "+v"(sum[2][0]), [s21] "+v"(sum[2][1]), \
+              [s22] "+v"(sum[2][2]), [s30] "+v"(sum[3][0]), [s31] "+v"(sum[3][1]), [s32] "+v"(sum[3][2])  \
+            : [a] "r"(a), [b] "r"(b), "m"(*(const float(*)[4 * steps]) a),                                \
+              "m"(*(const float(*)[24 * steps]) b)                                                        \
+            : "ymm12", "ymm13", "ymm14", "ymm15");                                                        \
     }
 TILE_STEPS(multiply_add_4x3_1, 1, TILE_STEP(0))
 TILE_STEPS(multiply_add_4x3_2, 2, TILE_STEP(0) TILE_STEP(1))
@@ -212,8 +216,9 @@ ALWAYS_INLINE void store_some(void *p, int64_t index, vf v, int64_t n, attend_dt
         for (int i = 0; i < n; i++) ((uint16_t *)p)[index + i] = half[i];
 }
 
-/* Of a matrix of LANES by LANES: four rows at a time become columns within 128 bits by two rounds of interleaving, single
-   elements and pairs, each of them one instruction everywhere; then the off-diagonal blocks of size 4 and 8 change places. */
+/* Of a matrix of LANES by LANES: four rows at a time become columns within 128 bits by two rounds of
+   interleaving, single elements and pairs, each of them one instruction everywhere; then the off-diagonal
+   blocks of size 4 and 8 change places. */
 #if ATTEND_LANES == 4
 #define ZIP_LOW   0, 4, 1, 5
 #define ZIP_HIGH  2, 6, 3, 7
@@ -236,23 +241,23 @@ ALWAYS_INLINE void store_some(void *p, int64_t index, vf v, int64_t n, attend_dt
 #define LOW8      0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
 #define HIGH8     8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
 #endif
-#define SWAP(h)                                              \
-    UNROLL(16) for (int i = 0; i < LANES; i++) if (!(i & h)) \
-    {                                                        \
-        vf a = row[i], b = row[i + h];                       \
-        row[i] = __builtin_shufflevector(a, b, LOW##h);      \
-        row[i + h] = __builtin_shufflevector(a, b, HIGH##h); \
-    }
+#define SWAP(h)                                                  \
+    UNROLL_FOR (16, int i = 0; i < LANES; i++)                   \
+        if (!(i & h)) {                                          \
+            vf a = row[i], b = row[i + h];                       \
+            row[i] = __builtin_shufflevector(a, b, LOW##h);      \
+            row[i + h] = __builtin_shufflevector(a, b, HIGH##h); \
+        }
 
 ALWAYS_INLINE void transpose(vf row[LANES])
 {
-    UNROLL(4) for (int i = 0; i < LANES; i += 4)
-    {
+    UNROLL_FOR (4, int i = 0; i < LANES; i += 4) {
         vf low01 = __builtin_shufflevector(row[i], row[i + 1], ZIP_LOW),
            high01 = __builtin_shufflevector(row[i], row[i + 1], ZIP_HIGH);
         vf low23 = __builtin_shufflevector(row[i + 2], row[i + 3], ZIP_LOW),
            high23 = __builtin_shufflevector(row[i + 2], row[i + 3], ZIP_HIGH);
-        row[i] = __builtin_shufflevector(low01, low23, PAIR_LOW), row[i + 1] = __builtin_shufflevector(low01, low23, PAIR_HIGH);
+        row[i] = __builtin_shufflevector(low01, low23, PAIR_LOW),
+        row[i + 1] = __builtin_shufflevector(low01, low23, PAIR_HIGH);
         row[i + 2] = __builtin_shufflevector(high01, high23, PAIR_LOW),
                 row[i + 3] = __builtin_shufflevector(high01, high23, PAIR_HIGH);
     }

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files hold little-endian numbers, which are used as they are");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "files hold little-endian numbers, which are used as they are");
 
 size_t attend_array_type_bytes(attend_array_type type)
 {
@@ -51,7 +52,8 @@ attend_status attend_memory_allocate(const char *name, int64_t bytes, void **dat
     if (bytes <= INT64_MAX - 128 && (bytes <= never_short || bytes <= attend_memory_available()))
         *data = aligned_alloc(64, ((size_t)bytes + 64) / 64 * 64);
     if (!*data)
-        return attend_file_fail(ATTEND_OUT_OF_MEMORY, "%s needs %" PRId64 " bytes, more than there is memory", name, bytes);
+        return attend_file_fail(ATTEND_OUT_OF_MEMORY, "%s needs %" PRId64 " bytes, more than there is memory",
+                                name, bytes);
     return ATTEND_OK;
 }
 

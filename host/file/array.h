@@ -36,7 +36,8 @@ attend_status attend_memory_allocate(const char *name, int64_t bytes, void **dat
 
 /* The tensor dtype that the array holds; fails for integers. `path` is for the sentence. */
 attend_status attend_array_dtype(const char *path, const attend_array *array, attend_dtype *dtype);
-/* Makes its elements those of `dtype`: a float type, or u8 if they are. A finite value that overflows is an error. */
+/* Makes its elements those of `dtype`: a float type, or u8 if they are. A finite value that overflows is an
+   error. */
 attend_status attend_array_convert(const char *path, attend_array *array, attend_dtype dtype);
 /* Element `index` of floats. */
 float attend_array_load(const void *data, attend_dtype dtype, int64_t index);

@@ -6,10 +6,11 @@
 #include "core/status.h" /* ATTEND_TRY */
 
 /* Records the sentence, with control characters of hostile names replaced, and returns the status. */
-attend_status attend_file_fail(attend_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+attend_status attend_file_fail(attend_status status, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
-/* The same for an input that cannot be read, ATTEND_IO_ERROR; and whether the thread's last failure was one: the caller's to change, unlike
-   a full disk. */
+/* The same for an input that cannot be read, ATTEND_IO_ERROR; and whether the thread's last failure was one:
+   the caller's to change, unlike a full disk. */
 attend_status attend_file_fail_input(const char *format, ...) __attribute__((format(printf, 1, 2)));
 bool attend_file_failed_on_input(void);
 

@@ -20,7 +20,8 @@ typedef struct parser {
 
 static attend_status bad_header(const parser *p)
 {
-    return attend_file_fail(ATTEND_BAD_FILE, "%s: the .npy header is not the dict that numpy writes, at \"%.20s\"", p->path,
+    return attend_file_fail(ATTEND_BAD_FILE,
+                            "%s: the .npy header is not the dict that numpy writes, at \"%.20s\"", p->path,
                             p->at);
 }
 
@@ -44,7 +45,8 @@ static attend_status take_string(parser *p, char *text, size_t size)
     char quote = *p->at;
     if (quote != '\'' && quote != '"') return bad_header(p);
     const char *end = strchr(p->at + 1, quote);
-    if (!end || (size_t)(end - p->at) > size || memchr(p->at, '\\', (size_t)(end - p->at))) return bad_header(p);
+    if (!end || (size_t)(end - p->at) > size || memchr(p->at, '\\', (size_t)(end - p->at)))
+        return bad_header(p);
     snprintf(text, size, "%.*s", (int)(end - p->at - 1), p->at + 1);
     p->at = end + 1;
     return ATTEND_OK;
@@ -59,7 +61,8 @@ static attend_status take_descr(parser *p)
                  {"<i8", ATTEND_ARRAY_I64}, {"|u1", ATTEND_ARRAY_U8},  {"|b1", ATTEND_ARRAY_U8}};
     char descr[32];
     if (take(p, "["))
-        return attend_file_fail(ATTEND_BAD_FILE, "%s holds a structured dtype; float32 and float16 are read", p->path);
+        return attend_file_fail(ATTEND_BAD_FILE, "%s holds a structured dtype; float32 and float16 are read",
+                                p->path);
     ATTEND_TRY(take_string(p, descr, sizeof descr));
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (!strcmp(descr, types[i].descr)) {
@@ -67,18 +70,22 @@ static attend_status take_descr(parser *p)
             return ATTEND_OK;
         }
     if (descr[0] == '>')
-        return attend_file_fail(ATTEND_BAD_FILE, "%s is big-endian ('%s'); save it as little-endian", p->path, descr);
-    if (!strcmp(descr + (*descr != 0), "V2"))
-        return attend_file_fail(ATTEND_BAD_FILE, "%s holds 2-byte voids ('%s'); numpy has no bfloat16: use .safetensors", p->path,
+        return attend_file_fail(ATTEND_BAD_FILE, "%s is big-endian ('%s'); save it as little-endian", p->path,
                                 descr);
-    return attend_file_fail(ATTEND_BAD_FILE, "%s has dtype '%s'; float32 ('<f4') and float16 ('<f2') are read", p->path, descr);
+    if (!strcmp(descr + (*descr != 0), "V2"))
+        return attend_file_fail(ATTEND_BAD_FILE,
+                                "%s holds 2-byte voids ('%s'); numpy has no bfloat16: use .safetensors",
+                                p->path, descr);
+    return attend_file_fail(
+        ATTEND_BAD_FILE, "%s has dtype '%s'; float32 ('<f4') and float16 ('<f2') are read", p->path, descr);
 }
 
 static attend_status take_order(parser *p)
 {
     if (take(p, "False")) return ATTEND_OK;
     if (!take(p, "True")) return bad_header(p);
-    return attend_file_fail(ATTEND_BAD_FILE, "%s is in Fortran order; save numpy.ascontiguousarray() of it", p->path);
+    return attend_file_fail(ATTEND_BAD_FILE, "%s is in Fortran order; save numpy.ascontiguousarray() of it",
+                            p->path);
 }
 
 static attend_status take_extent(parser *p)
@@ -88,8 +95,10 @@ static attend_status take_extent(parser *p)
     skip_spaces(p);
     if (*p->at < '0' || *p->at > '9') return bad_header(p);
     for (; *p->at >= '0' && *p->at <= '9'; p->at++)
-        if (__builtin_mul_overflow(extent, 10, &extent) || __builtin_add_overflow(extent, *p->at - '0', &extent))
-            return attend_file_fail(ATTEND_BAD_FILE, "%s: shape[%d] does not fit in 63 bits", p->path, a->rank);
+        if (__builtin_mul_overflow(extent, 10, &extent) ||
+            __builtin_add_overflow(extent, *p->at - '0', &extent))
+            return attend_file_fail(ATTEND_BAD_FILE, "%s: shape[%d] does not fit in 63 bits", p->path,
+                                    a->rank);
     if (a->rank == ATTEND_ARRAY_MAX_RANK)
         return attend_file_fail(ATTEND_BAD_FILE, "%s has more than %d axes", p->path, ATTEND_ARRAY_MAX_RANK);
     a->shape[a->rank++] = extent;
@@ -103,7 +112,8 @@ static attend_status take_shape(parser *p)
         ATTEND_TRY(take_extent(p));
         bool comma = take(p, ",");
         skip_spaces(p);
-        if (!comma && (*p->at != ')' || p->array->rank == 1)) return bad_header(p); /* (3) is a number, (3,) a shape */
+        /* (3) is a number, (3,) a shape */
+        if (!comma && (*p->at != ')' || p->array->rank == 1)) return bad_header(p);
     }
     return ATTEND_OK;
 }
@@ -154,28 +164,33 @@ static attend_status read_header(const attend_input *input, attend_array *array,
     unsigned char prefix[PREFIX_BYTES] = {0};
     char text[MAX_HEADER + 1];
     if (input->size < PREFIX_BYTES)
-        return attend_file_fail(ATTEND_BAD_FILE, "%s has %" PRId64 " bytes, less than any .npy file", input->path, input->size);
+        return attend_file_fail(ATTEND_BAD_FILE, "%s has %" PRId64 " bytes, less than any .npy file",
+                                input->path, input->size);
     ATTEND_TRY(attend_input_read(input, 0, prefix, PREFIX_BYTES));
     if (memcmp(prefix, magic, sizeof magic) != 0)
-        return attend_file_fail(ATTEND_BAD_FILE, "%s is not a .npy file: it does not begin with \\x93NUMPY", input->path);
+        return attend_file_fail(ATTEND_BAD_FILE, "%s is not a .npy file: it does not begin with \\x93NUMPY",
+                                input->path);
     int major = prefix[6], minor = prefix[7];
     if (major < 1 || major > 3 || minor != 0)
-        return attend_file_fail(ATTEND_BAD_FILE, "%s is .npy version %d.%d; 1.0, 2.0 and 3.0 are read", input->path, major,
-                                minor);
+        return attend_file_fail(ATTEND_BAD_FILE, "%s is .npy version %d.%d; 1.0, 2.0 and 3.0 are read",
+                                input->path, major, minor);
     int64_t begin = major == 1 ? 10 : 12, length = prefix[8] | prefix[9] << 8;
     if (major > 1) length |= (int64_t)prefix[10] << 16 | (int64_t)prefix[11] << 24;
     if (length > MAX_HEADER || length > input->size - begin)
         return attend_file_fail(ATTEND_BAD_FILE,
-                                "%s promises a header of %" PRId64 " bytes; %" PRId64 " bytes follow, and at most %d are read",
+                                "%s promises a header of %" PRId64 " bytes; %" PRId64
+                                " bytes follow, and at most %d are read",
                                 input->path, length, input->size - begin, MAX_HEADER);
     ATTEND_TRY(attend_input_read(input, begin, text, length));
     text[length] = 0;
-    if (strlen(text) != (size_t)length) return attend_file_fail(ATTEND_BAD_FILE, "%s has a NUL in its header", input->path);
+    if (strlen(text) != (size_t)length)
+        return attend_file_fail(ATTEND_BAD_FILE, "%s has a NUL in its header", input->path);
     *data = begin + length;
     return parse_header(input->path, text, array);
 }
 
-static attend_status data_bytes(const attend_input *input, const attend_array *array, int64_t available, int64_t *bytes)
+static attend_status data_bytes(const attend_input *input, const attend_array *array, int64_t available,
+                                int64_t *bytes)
 {
     bool overflow = false, empty = false;
     *bytes = (int64_t)attend_array_type_bytes(array->type);
@@ -183,13 +198,17 @@ static attend_status data_bytes(const attend_input *input, const attend_array *a
     for (int axis = 0; axis < array->rank && !empty; axis++)
         overflow |= __builtin_mul_overflow(*bytes, array->shape[axis], bytes);
     if (empty) *bytes = 0;
-    if (overflow) return attend_file_fail(ATTEND_BAD_FILE, "%s: its shape has more bytes than 63 bits can count", input->path);
+    if (overflow)
+        return attend_file_fail(ATTEND_BAD_FILE, "%s: its shape has more bytes than 63 bits can count",
+                                input->path);
     if (available < *bytes)
         return attend_file_fail(ATTEND_BAD_FILE,
-                                "%s is truncated: its shape needs %" PRId64 " bytes of data, %" PRId64 " are there", input->path,
-                                *bytes, available);
+                                "%s is truncated: its shape needs %" PRId64 " bytes of data, %" PRId64
+                                " are there",
+                                input->path, *bytes, available);
     if (available > *bytes)
-        return attend_file_fail(ATTEND_BAD_FILE, "%s has %" PRId64 " bytes more than the %" PRId64 " that its shape needs",
+        return attend_file_fail(ATTEND_BAD_FILE,
+                                "%s has %" PRId64 " bytes more than the %" PRId64 " that its shape needs",
                                 input->path, available - *bytes, *bytes);
     return ATTEND_OK;
 }
@@ -214,17 +233,20 @@ attend_status attend_npy_read(const char *path, attend_array *array)
     return status;
 }
 
-attend_status attend_npy_write(attend_output *output, attend_dtype dtype, int rank, const int64_t *shape, const void *data)
+attend_status attend_npy_write(attend_output *output, attend_dtype dtype, int rank, const int64_t *shape,
+                               const void *data)
 {
     char header[512] = {0};
     int64_t elements = 1;
-    int length = snprintf(header + 10, sizeof header - 10, "{'descr': '%s', 'fortran_order': False, 'shape': (",
-                          dtype == ATTEND_F16 ? "<f2" : "<f4");
+    int length =
+        snprintf(header + 10, sizeof header - 10, "{'descr': '%s', 'fortran_order': False, 'shape': (",
+                 dtype == ATTEND_F16 ? "<f2" : "<f4");
     for (int axis = 0; axis < rank; axis++) {
-        length += snprintf(header + 10 + length, sizeof header - 10 - (size_t)length, "%" PRId64 "%s", shape[axis],
-                           axis + 1 < rank ? ", "
-                           : rank == 1     ? ","
-                                           : "");
+        length +=
+            snprintf(header + 10 + length, sizeof header - 10 - (size_t)length, "%" PRId64 "%s", shape[axis],
+                     axis + 1 < rank ? ", "
+                     : rank == 1     ? ","
+                                     : "");
         elements *= shape[axis];
     }
     length += snprintf(header + 10 + length, sizeof header - 10 - (size_t)length, "), }");

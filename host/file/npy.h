@@ -12,6 +12,7 @@
 attend_status attend_npy_read(const char *path, attend_array *array);
 
 /* Writes header and data of a row-major tensor of f32 or f16 elements. */
-attend_status attend_npy_write(attend_output *output, attend_dtype dtype, int rank, const int64_t *shape, const void *data);
+attend_status attend_npy_write(attend_output *output, attend_dtype dtype, int rank, const int64_t *shape,
+                               const void *data);
 
 #endif

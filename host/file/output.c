@@ -54,7 +54,8 @@ static char *temporary_name(const char *path)
 static attend_status open_temporary(attend_output *output, mode_t mode)
 {
     output->temporary = temporary_name(output->path);
-    if (!output->temporary) return attend_file_fail(ATTEND_IO_ERROR, "%s: no memory for its name", output->path);
+    if (!output->temporary)
+        return attend_file_fail(ATTEND_IO_ERROR, "%s: no memory for its name", output->path);
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* a signal must find the new file among those to remove */
@@ -93,7 +94,8 @@ attend_status attend_output_open(const char *path, attend_output *output)
     if (!output->path) return attend_file_fail(ATTEND_IO_ERROR, "%s: no memory for its name", path);
     mode_t mask = umask(0);
     umask(mask);
-    attend_status status = stat(output->path, &about) ? open_temporary(output, 0666 & ~mask) : open_existing(output, &about);
+    attend_status status =
+        stat(output->path, &about) ? open_temporary(output, 0666 & ~mask) : open_existing(output, &about);
     if (status != ATTEND_OK) attend_output_close(output);
     return status;
 }

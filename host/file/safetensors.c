@@ -19,8 +19,11 @@ static const char *other_format(const void *bytes)
         size_t length;
         const char *what;
     } formats[] = {
-        {"PK\3\4", 4, "is a zip archive, as PyTorch saves pickles, which are not read; save the tensors as .safetensors (save_pretrained does)"},
-        {"\x80\2", 2, "is a pickle, which is not read; save the tensors as .safetensors (save_pretrained does)"},
+        {"PK\3\4", 4,
+         "is a zip archive, as PyTorch saves pickles, which are not read; save the tensors as .safetensors "
+         "(save_pretrained does)"},
+        {"\x80\2", 2,
+         "is a pickle, which is not read; save the tensors as .safetensors (save_pretrained does)"},
         {"version ", 8, "is a pointer of Git LFS: the file itself was not downloaded"},
         {"GGUF", 4, "is a GGUF file, which is not read"},
         {"\x93NUMPY", 6, "is a .npy file by another name"},
@@ -38,14 +41,16 @@ static attend_status read_text(const attend_input *input, char **text, int64_t *
     uint64_t promised = 0;
     *text = NULL;
     if (input->size < LENGTH_BYTES)
-        return attend_file_fail(ATTEND_BAD_FILE, "%s has %" PRId64 " bytes, less than any .safetensors file", input->path,
-                                input->size);
+        return attend_file_fail(ATTEND_BAD_FILE, "%s has %" PRId64 " bytes, less than any .safetensors file",
+                                input->path, input->size);
     ATTEND_TRY(attend_input_read(input, 0, &promised, LENGTH_BYTES));
     const bool fits = promised <= MAX_HEADER && promised <= (uint64_t)(input->size - LENGTH_BYTES);
-    if (!fits && other_format(&promised)) return attend_file_fail(ATTEND_BAD_FILE, "%s %s", input->path, other_format(&promised));
+    if (!fits && other_format(&promised))
+        return attend_file_fail(ATTEND_BAD_FILE, "%s %s", input->path, other_format(&promised));
     if (!fits)
         return attend_file_fail(ATTEND_BAD_FILE,
-                                "%s promises a header of %" PRIu64 " bytes; %" PRId64 " bytes follow, and at most %d are read",
+                                "%s promises a header of %" PRIu64 " bytes; %" PRId64
+                                " bytes follow, and at most %d are read",
                                 input->path, promised, input->size - LENGTH_BYTES, MAX_HEADER);
     *length = (int64_t)promised;
     *text = malloc((size_t)promised + 1);
@@ -99,19 +104,22 @@ const attend_safetensors_entry *attend_safetensors_find(const attend_safetensors
     return NULL;
 }
 
-attend_status attend_safetensors_read(const attend_safetensors *file, const attend_safetensors_entry *entry, attend_array *array)
+attend_status attend_safetensors_read(const attend_safetensors *file, const attend_safetensors_entry *entry,
+                                      attend_array *array)
 {
     memset(array, 0, sizeof *array);
     const char *path = file->input.path;
     if (entry->type == ATTEND_ARRAY_OTHER)
-        return attend_file_fail(ATTEND_BAD_FILE, "%s: %s is %s; F32, F16 and BF16 are read", path, entry->name, entry->dtype);
+        return attend_file_fail(ATTEND_BAD_FILE, "%s: %s is %s; F32, F16 and BF16 are read", path,
+                                entry->name, entry->dtype);
     if (entry->rank > ATTEND_ARRAY_MAX_RANK)
-        return attend_file_fail(ATTEND_BAD_FILE, "%s: %s has %d axes, more than %d", path, entry->name, entry->rank,
-                                ATTEND_ARRAY_MAX_RANK);
+        return attend_file_fail(ATTEND_BAD_FILE, "%s: %s has %d axes, more than %d", path, entry->name,
+                                entry->rank, ATTEND_ARRAY_MAX_RANK);
     ATTEND_TRY(attend_memory_allocate(path, entry->end - entry->begin, &array->data));
     array->type = entry->type, array->rank = entry->rank;
     memcpy(array->shape, entry->shape, sizeof array->shape);
-    attend_status status = attend_input_read(&file->input, file->data + entry->begin, array->data, entry->end - entry->begin);
+    attend_status status =
+        attend_input_read(&file->input, file->data + entry->begin, array->data, entry->end - entry->begin);
     if (status != ATTEND_OK) attend_array_free(array);
     return status;
 }
@@ -122,12 +130,15 @@ attend_status attend_safetensors_write(attend_output *output, const char *name, 
     static const char *const dtypes[] = {[ATTEND_F32] = "F32", [ATTEND_F16] = "F16", [ATTEND_BF16] = "BF16"};
     char header[512];
     int64_t bytes = (int64_t)attend_dtype_bytes(dtype);
-    int length = snprintf(header, sizeof header, "{\"%s\":{\"dtype\":\"%s\",\"shape\":[", name, dtypes[dtype]);
+    int length =
+        snprintf(header, sizeof header, "{\"%s\":{\"dtype\":\"%s\",\"shape\":[", name, dtypes[dtype]);
     for (int axis = 0; axis < rank; axis++) {
         bytes *= shape[axis];
-        length += snprintf(header + length, sizeof header - (size_t)length, "%s%" PRId64, axis ? "," : "", shape[axis]);
+        length += snprintf(header + length, sizeof header - (size_t)length, "%s%" PRId64, axis ? "," : "",
+                           shape[axis]);
     }
-    length += snprintf(header + length, sizeof header - (size_t)length, "],\"data_offsets\":[0,%" PRId64 "]}}", bytes);
+    length += snprintf(header + length, sizeof header - (size_t)length,
+                       "],\"data_offsets\":[0,%" PRId64 "]}}", bytes);
     while (length % 8) header[length++] = ' '; /* data aligned to 8 bytes, as the format asks of writers */
     uint64_t promised = (uint64_t)length;
     ATTEND_TRY(attend_output_write(output, &promised, LENGTH_BYTES));

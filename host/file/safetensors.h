@@ -36,8 +36,10 @@ void attend_safetensors_close(attend_safetensors *file);
 /* NULL where there is none of that name. */
 const attend_safetensors_entry *attend_safetensors_find(const attend_safetensors *file, const char *name);
 
-/* Reads f32, f16, bf16, i32, i64, u8 and bool of at most ATTEND_ARRAY_MAX_RANK axes; the caller frees the array. */
-attend_status attend_safetensors_read(const attend_safetensors *file, const attend_safetensors_entry *entry, attend_array *array);
+/* Reads f32, f16, bf16, i32, i64, u8 and bool of at most ATTEND_ARRAY_MAX_RANK axes; the caller frees the
+   array. */
+attend_status attend_safetensors_read(const attend_safetensors *file, const attend_safetensors_entry *entry,
+                                      attend_array *array);
 
 /* Writes a whole file with one tensor. */
 attend_status attend_safetensors_write(attend_output *output, const char *name, attend_dtype dtype, int rank,

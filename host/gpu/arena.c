@@ -8,7 +8,8 @@ void attend_gpu_reserve(attend_gpu_arena *arena, void **slot, int64_t elements, 
     int64_t size, end;
     bool fits = attend_multiply(elements, (int64_t)bytes, &size) && size <= INT64_MAX - ALIGNMENT;
     size = fits ? (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT : 0;
-    if (__builtin_add_overflow((int64_t)arena->bytes, size, &end) || !fits || arena->count == ATTEND_GPU_SLOTS) {
+    if (__builtin_add_overflow((int64_t)arena->bytes, size, &end) || !fits ||
+        arena->count == ATTEND_GPU_SLOTS) {
         arena->overflow = true;
         return;
     }
@@ -52,13 +53,16 @@ void attend_gpu_reserve_within(attend_gpu_arena *arena, void **slot, void *const
 
 attend_status attend_gpu_arena_check(const attend_gpu_arena *arena)
 {
-    return arena->overflow ? attend_fail(ATTEND_OUT_OF_MEMORY, "the plan needs more bytes than 63 bits can count") : ATTEND_OK;
+    return arena->overflow
+               ? attend_fail(ATTEND_OUT_OF_MEMORY, "the plan needs more bytes than 63 bits can count")
+               : ATTEND_OK;
 }
 
 void attend_gpu_arena_place(const attend_gpu_arena *arena, void *memory, const void *owner, void *copy)
 {
     for (int i = 0; i < arena->count; i++)
-        *(void **)((char *)copy + ((const char *)arena->slots[i] - (const char *)owner)) = (char *)memory + arena->offsets[i];
+        *(void **)((char *)copy + ((const char *)arena->slots[i] - (const char *)owner)) =
+            (char *)memory + arena->offsets[i];
 }
 
 attend_status attend_gpu_arena_allocate(attend_gpu_arena *arena, void **memory)
@@ -66,7 +70,8 @@ attend_status attend_gpu_arena_allocate(attend_gpu_arena *arena, void **memory)
     *memory = NULL;
     ATTEND_TRY(attend_gpu_arena_check(arena));
     if (arena->bytes == 0) return ATTEND_OK;
-    attend_status status = attend_gpu_check(cudaMalloc(memory, arena->bytes), "cudaMalloc of a plan's memory");
+    attend_status status =
+        attend_gpu_check(cudaMalloc(memory, arena->bytes), "cudaMalloc of a plan's memory");
     if (status) {
         *memory = NULL;
         return status == ATTEND_OUT_OF_MEMORY

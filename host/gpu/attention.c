@@ -1,4 +1,5 @@
-/* Attention on the device: which row of the table runs, on tensors that may have to be brought there first. */
+/* Attention on the device: which row of the table runs, on tensors that may have to be brought there first.
+   */
 #include "gpu/gpu.h"
 #include "gpu/range.h"
 
@@ -15,14 +16,21 @@ static bool is_aligned(const attend_tensor *t)
     return aligned;
 }
 
-/* The plan's kernel runs, or for tensors that it cannot read the one named beside it: not where the context is strict. */
-static attend_status choose_row(const attend_gpu_plan *own, const attend_attention_args *args, bool *aligned, const attend_kernel_row **row)
+/* The plan's kernel runs, or for tensors that it cannot read the one named beside it: not where the context
+   is strict. */
+static attend_status choose_row(const attend_gpu_plan *own, const attend_attention_args *args, bool *aligned,
+                                const attend_kernel_row **row)
 {
-    const char *odd = !is_aligned(&args->q) ? "q" : !is_aligned(&args->k) ? "k" : !is_aligned(&args->v) ? "v" : NULL;
+    const char *odd = !is_aligned(&args->q)   ? "q"
+                      : !is_aligned(&args->k) ? "k"
+                      : !is_aligned(&args->v) ? "v"
+                                              : NULL;
     *aligned = !odd;
     *row = odd ? own->row_any : own->row;
     if (*row == own->row || !own->gpu->strict) return ATTEND_OK;
-    return attend_fail(ATTEND_UNSUPPORTED, "%s has rows that are not at multiples of 16 bytes, but %s needs that, and the context is strict: %s may not stand in",
+    return attend_fail(ATTEND_UNSUPPORTED,
+                       "%s has rows that are not at multiples of 16 bytes, but %s needs that, and the "
+                       "context is strict: %s may not stand in",
                        odd, own->row->info.name, own->row_any->info.name);
 }
 
@@ -47,14 +55,22 @@ attend_status attend_gpu_attention(const attend_plan *plan, const attend_attenti
     bool aligned;
     ATTEND_TRY(choose_row(gpu_plan, args, &aligned, &row));
     attend_kernel_grid grid;
-    launching l = {gpu, row, {
-        .problem = plan->problem,
-        .q = view_of(&args->q), .k = view_of(&args->k), .v = view_of(&args->v), .out = view_of(&args->out),
-        .lse = {args->lse.data, args->lse.stride[0], args->lse.stride[2], args->lse.stride[1]},
-        .lists = attend_lists_of(args),
-        .l2_bytes = gpu->l2_bytes, .aligned = aligned, .out_aligned = is_aligned(&args->out),
-        .chunks = 1, .partials = gpu_plan->partials,
-    }};
+    launching l = {gpu,
+                   row,
+                   {
+                       .problem = plan->problem,
+                       .q = view_of(&args->q),
+                       .k = view_of(&args->k),
+                       .v = view_of(&args->v),
+                       .out = view_of(&args->out),
+                       .lse = {args->lse.data, args->lse.stride[0], args->lse.stride[2], args->lse.stride[1]},
+                       .lists = attend_lists_of(args),
+                       .l2_bytes = gpu->l2_bytes,
+                       .aligned = aligned,
+                       .out_aligned = is_aligned(&args->out),
+                       .chunks = 1,
+                       .partials = gpu_plan->partials,
+                   }};
     ATTEND_TRY(attend_gpu_make_terms(plan, args, &l.kernel.terms));
     attend_range_begin(row->info.name);
     row->grid(&plan->problem, &grid);

@@ -15,7 +15,8 @@ static attend_status choose_kernels(attend_plan *plan)
     ATTEND_TRY(attend_gpu_check(own->row->prepare(), "cudaFuncSetAttribute"));
     ATTEND_TRY(attend_gpu_check(own->row_any->prepare(), "cudaFuncSetAttribute"));
     const attend_kernel_info *info = &own->row->info;
-    snprintf(plan->kernel, sizeof plan->kernel, "%s, tiles of %d queries by %d keys", info->name, info->tile_q, info->tile_k);
+    snprintf(plan->kernel, sizeof plan->kernel, "%s, tiles of %d queries by %d keys", info->name,
+             info->tile_q, info->tile_k);
     return ATTEND_OK;
 }
 
@@ -29,10 +30,14 @@ static void reserve_attention_staging(attend_plan *plan, attend_gpu_arena *stagi
     attend_gpu_plan *own = plan->state;
     const attend_problem *p = &plan->problem;
     int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
-    attend_gpu_reserve_tensor(staging, &own->q, p->dtype, 4, (int64_t[]){batch, rows_q, p->num_heads, p->head_dim});
-    attend_gpu_reserve_tensor(staging, &own->k, p->dtype, 4, (int64_t[]){batch, rows_k, p->num_kv_heads, p->head_dim});
-    attend_gpu_reserve_tensor(staging, &own->v, p->dtype, 4, (int64_t[]){batch, rows_k, p->num_kv_heads, p->head_dim_v});
-    attend_gpu_reserve_tensor(staging, &own->out, p->dtype, 4, (int64_t[]){batch, rows_q, p->num_heads, p->head_dim_v});
+    attend_gpu_reserve_tensor(staging, &own->q, p->dtype, 4,
+                              (int64_t[]){batch, rows_q, p->num_heads, p->head_dim});
+    attend_gpu_reserve_tensor(staging, &own->k, p->dtype, 4,
+                              (int64_t[]){batch, rows_k, p->num_kv_heads, p->head_dim});
+    attend_gpu_reserve_tensor(staging, &own->v, p->dtype, 4,
+                              (int64_t[]){batch, rows_k, p->num_kv_heads, p->head_dim_v});
+    attend_gpu_reserve_tensor(staging, &own->out, p->dtype, 4,
+                              (int64_t[]){batch, rows_q, p->num_heads, p->head_dim_v});
 }
 
 /* Where runs bring their workspace, cuBLAS's is part of it; else it is the context's, which plans share. */
@@ -44,13 +49,16 @@ static attend_status allocate(attend_plan *plan, attend_gpu_arenas *arenas)
     if (callers && plan->operation == ATTEND_LAYER)
         attend_gpu_reserve(&arenas->run, &own->blas_workspace, (int64_t)own->gpu->blas_workspace_bytes, 1);
     own->run_memory = arenas->run;
-    if (callers) ATTEND_TRY(attend_gpu_arena_check(&arenas->run));
-    else ATTEND_TRY(attend_gpu_arena_allocate(&arenas->run, &own->workspace));
+    if (callers)
+        ATTEND_TRY(attend_gpu_arena_check(&arenas->run));
+    else
+        ATTEND_TRY(attend_gpu_arena_allocate(&arenas->run, &own->workspace));
     if (callers || own->gpu->device_tensors_only) arenas->staging.bytes = 0;
     ATTEND_TRY(attend_gpu_arena_allocate(&arenas->constants, &own->constants));
     ATTEND_TRY(attend_gpu_arena_allocate(&arenas->staging, &own->staging));
     plan->memory = (attend_plan_memory){sizeof *own, arenas->constants.bytes, arenas->staging.bytes, 0};
-    *(callers ? &plan->memory.run_workspace_bytes : &plan->memory.device_workspace_bytes) += arenas->run.bytes;
+    *(callers ? &plan->memory.run_workspace_bytes : &plan->memory.device_workspace_bytes) +=
+        arenas->run.bytes;
     return ATTEND_OK;
 }
 
@@ -62,8 +70,10 @@ static attend_status create(attend_plan *plan)
     ATTEND_TRY(choose_kernels(plan));
     attend_gpu_reserve_sides(plan, &arenas);
     int64_t partial = partial_bytes(own->row, p), partial_any = partial_bytes(own->row_any, p);
-    attend_gpu_reserve(&arenas.run, (void **)&own->partials, partial > partial_any ? partial : partial_any, 1);
-    attend_gpu_reserve_tensor(&arenas.staging, &own->lse, ATTEND_F32, 3, (int64_t[]){attend_tensor_batch(p), p->num_heads, attend_rows_q(p)});
+    attend_gpu_reserve(&arenas.run, (void **)&own->partials, partial > partial_any ? partial : partial_any,
+                       1);
+    attend_gpu_reserve_tensor(&arenas.staging, &own->lse, ATTEND_F32, 3,
+                              (int64_t[]){attend_tensor_batch(p), p->num_heads, attend_rows_q(p)});
     if (plan->operation == ATTEND_LAYER)
         ATTEND_TRY(attend_gpu_layer_reserve(plan, &arenas));
     else
@@ -120,7 +130,8 @@ attend_status attend_gpu_run_begin(attend_plan *plan, const attend_run *brought,
 {
     attend_gpu_plan *own = plan->state;
     const bool callers = plan->options.caller_workspace, blas = plan->operation == ATTEND_LAYER;
-    attend_gpu_stream **const last[2] = {callers ? NULL : &own->last, callers || !blas ? NULL : &own->gpu->blas_last};
+    attend_gpu_stream **const last[2] = {callers ? NULL : &own->last,
+                                         callers || !blas ? NULL : &own->gpu->blas_last};
     bool on_host;
     run->on = NULL, run->gpu = *own->gpu, run->own = *own, run->plan = *plan;
     run->own.gpu = &run->gpu, run->plan.state = &run->own;
@@ -133,31 +144,39 @@ attend_status attend_gpu_run_begin(attend_plan *plan, const attend_run *brought,
     ATTEND_TRY(attend_gpu_begin_work(own->gpu, run->gpu.stream, last, &run->on));
     if (!blas) return ATTEND_OK;
     /* cuBLAS forgets its workspace with every stream that it is told. */
-    ATTEND_TRY(attend_gpu_check_blas(&run->gpu, run->gpu.cublas.set_stream(run->gpu.blas, run->gpu.stream), "cublasSetStream"));
+    ATTEND_TRY(attend_gpu_check_blas(&run->gpu, run->gpu.cublas.set_stream(run->gpu.blas, run->gpu.stream),
+                                     "cublasSetStream"));
     return attend_gpu_check_blas(
-        &run->gpu, run->gpu.cublas.set_workspace(run->gpu.blas, run->own.blas_workspace, run->gpu.blas_workspace_bytes),
+        &run->gpu,
+        run->gpu.cublas.set_workspace(run->gpu.blas, run->own.blas_workspace, run->gpu.blas_workspace_bytes),
         "cublasSetWorkspace");
 }
 
-attend_status attend_gpu_run_end(const attend_gpu_run *run, attend_status status) { return attend_gpu_end_work(run->on, status); }
+attend_status attend_gpu_run_end(const attend_gpu_run *run, attend_status status)
+{
+    return attend_gpu_end_work(run->on, status);
+}
 
 /* One run of either operation: on the context's device, in order, whatever comes of it. */
-static attend_status forward(attend_plan *plan, const char *name, const attend_attention_args *attention, const attend_layer_args *layer,
-                             const attend_run *brought)
+static attend_status forward(attend_plan *plan, const char *name, const attend_attention_args *attention,
+                             const attend_layer_args *layer, const attend_run *brought)
 {
     const attend_gpu_context *gpu = ((attend_gpu_plan *)plan->state)->gpu;
     attend_gpu_run run;
     ATTEND_TRY(attend_gpu_enter(gpu));
     attend_range_begin(name);
     attend_status status = attend_gpu_run_begin(plan, brought, &run);
-    if (!status) status = attention ? attend_gpu_attention_forward(&run.plan, attention) : attend_gpu_layer_forward(&run.plan, layer);
+    if (!status)
+        status = attention ? attend_gpu_attention_forward(&run.plan, attention)
+                           : attend_gpu_layer_forward(&run.plan, layer);
     status = attend_gpu_run_end(&run, status);
     attend_range_end();
     attend_gpu_leave(gpu);
     return status;
 }
 
-static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args, const attend_run *run)
+static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args,
+                                       const attend_run *run)
 {
     return forward(plan, "attend: attention", args, NULL, run);
 }

@@ -1,5 +1,5 @@
-/* Finds libcublas as the loader would: by its name, or beside libcudart, whose folder the loader has found already (a sanitizer's dlopen
-   does not see our RUNPATH). */
+/* Finds libcublas as the loader would: by its name, or beside libcudart, whose folder the loader has found
+   already (a sanitizer's dlopen does not see our RUNPATH). */
 #include "gpu/blas.h"
 
 #include <cuda_runtime_api.h>
@@ -21,7 +21,8 @@ static void *load_beside_runtime(void)
     const char *slash = strrchr(runtime.dli_fname, '/');
     if (!slash) return NULL;
     const int folder = (int)(slash - runtime.dli_fname);
-    if (snprintf(path, sizeof path, "%.*s/%s", folder, runtime.dli_fname, library_name) >= (int)sizeof path) return NULL;
+    if (snprintf(path, sizeof path, "%.*s/%s", folder, runtime.dli_fname, library_name) >= (int)sizeof path)
+        return NULL;
     return dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
 }
 

@@ -1,5 +1,6 @@
-/* The few entry points of cuBLAS that are used here, looked up when a context is made: the library takes 600 MB of address space and
-   200 MB of memory, which a program that stays on the CPU need not pay for. Needs nothing else of attend: the command uses it too. */
+/* The few entry points of cuBLAS that are used here, looked up when a context is made: the library takes 600
+   MB of address space and 200 MB of memory, which a program that stays on the CPU need not pay for. Needs
+   nothing else of attend: the command uses it too. */
 #ifndef ATTEND_GPU_BLAS_H
 #define ATTEND_GPU_BLAS_H
 
@@ -7,15 +8,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define ATTEND_BLAS_CALLS(call)                          \
-    call(create, cublasCreate)                           \
-    call(destroy, cublasDestroy)                         \
-    call(set_stream, cublasSetStream)                    \
-    call(set_workspace, cublasSetWorkspace)              \
-    call(set_math_mode, cublasSetMathMode)               \
-    call(multiply, cublasGemmStridedBatchedEx_64)        \
-    call(status_name, cublasGetStatusName)               \
-    call(status_text, cublasGetStatusString)
+#define ATTEND_BLAS_CALLS(call)                                                                  \
+    call(create, cublasCreate) call(destroy, cublasDestroy) call(set_stream, cublasSetStream)    \
+        call(set_workspace, cublasSetWorkspace) call(set_math_mode, cublasSetMathMode)           \
+            call(multiply, cublasGemmStridedBatchedEx_64) call(status_name, cublasGetStatusName) \
+                call(status_text, cublasGetStatusString)
 
 typedef struct attend_blas {
 #define ATTEND_BLAS_FIELD(field, function) __typeof__(function) *field;
@@ -23,7 +20,8 @@ typedef struct attend_blas {
 #undef ATTEND_BLAS_FIELD
 } attend_blas;
 
-/* Loads the library of the version that this was compiled for; it stays loaded. False: `why` says what is missing. */
+/* Loads the library of the version that this was compiled for; it stays loaded. False: `why` says what is
+   missing. */
 bool attend_blas_load(attend_blas *blas, char *why, size_t bytes);
 
 #endif

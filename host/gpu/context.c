@@ -22,26 +22,28 @@ static attend_status find_device(int index)
     if (error != cudaSuccess) {
         cudaGetLastError();
         return attend_fail(error == cudaErrorMemoryAllocation ? ATTEND_OUT_OF_MEMORY : ATTEND_NO_DEVICE,
-                           "no CUDA device can be used: cudaGetDeviceCount failed: %s (%s)", cudaGetErrorName(error),
-                           cudaGetErrorString(error));
+                           "no CUDA device can be used: cudaGetDeviceCount failed: %s (%s)",
+                           cudaGetErrorName(error), cudaGetErrorString(error));
     }
     if (index >= count)
-        return attend_fail(ATTEND_NO_DEVICE, "device_index is %d, but there %s %d CUDA device%s", index, count == 1 ? "is" : "are",
-                           count, count == 1 ? "" : "s");
+        return attend_fail(ATTEND_NO_DEVICE, "device_index is %d, but there %s %d CUDA device%s", index,
+                           count == 1 ? "is" : "are", count, count == 1 ? "" : "s");
     return ATTEND_OK;
 }
 
 static attend_status read_properties(attend_gpu_context *gpu, attend_context *context)
 {
     struct cudaDeviceProp properties;
-    ATTEND_TRY(attend_gpu_check(cudaGetDeviceProperties(&properties, gpu->device), "cudaGetDeviceProperties"));
+    ATTEND_TRY(
+        attend_gpu_check(cudaGetDeviceProperties(&properties, gpu->device), "cudaGetDeviceProperties"));
     gpu->architecture = 10 * properties.major + properties.minor;
     gpu->l2_bytes = properties.l2CacheSize;
     gpu->multiprocessors = properties.multiProcessorCount;
     gpu->shared_bytes = (int64_t)properties.sharedMemPerBlockOptin;
     snprintf(context->name, sizeof context->name, "%.100s (sm_%d)", properties.name, gpu->architecture);
     if (gpu->architecture < LEAST_ARCHITECTURE)
-        return attend_fail(ATTEND_NO_DEVICE, "%s is too old: attend needs sm_%d or later", context->name, LEAST_ARCHITECTURE);
+        return attend_fail(ATTEND_NO_DEVICE, "%s is too old: attend needs sm_%d or later", context->name,
+                           LEAST_ARCHITECTURE);
     return ATTEND_OK;
 }
 
@@ -52,16 +54,21 @@ static attend_status load_blas(attend_gpu_context *gpu)
     return attend_fail(ATTEND_NO_DEVICE, "no CUDA device can be used: %s", why);
 }
 
-static attend_status open_device(const attend_context_options *options, attend_gpu_context *gpu, attend_context *context)
+static attend_status open_device(const attend_context_options *options, attend_gpu_context *gpu,
+                                 attend_context *context)
 {
     gpu->device_tensors_only = options->device_tensors_only;
     gpu->strict = options->strict;
     gpu->watch = &context->watch;
-    gpu->blas_workspace_bytes = (size_t)(gpu->architecture >= 90 ? 32 : 4) << 20; /* what cuBLAS would take itself */
-    ATTEND_TRY(attend_gpu_check(cudaStreamCreateWithFlags(&gpu->own.handle, cudaStreamNonBlocking), "cudaStreamCreateWithFlags"));
-    ATTEND_TRY(attend_gpu_check(cudaEventCreateWithFlags(&gpu->own.done, cudaEventDisableTiming), "cudaEventCreateWithFlags"));
+    /* what cuBLAS would take itself */
+    gpu->blas_workspace_bytes = (size_t)(gpu->architecture >= 90 ? 32 : 4) << 20;
+    ATTEND_TRY(attend_gpu_check(cudaStreamCreateWithFlags(&gpu->own.handle, cudaStreamNonBlocking),
+                                "cudaStreamCreateWithFlags"));
+    ATTEND_TRY(attend_gpu_check(cudaEventCreateWithFlags(&gpu->own.done, cudaEventDisableTiming),
+                                "cudaEventCreateWithFlags"));
     gpu->stream = gpu->own.handle;
-    ATTEND_TRY(attend_gpu_check(cudaMalloc(&gpu->blas_workspace, gpu->blas_workspace_bytes), "cudaMalloc of cuBLAS's workspace"));
+    ATTEND_TRY(attend_gpu_check(cudaMalloc(&gpu->blas_workspace, gpu->blas_workspace_bytes),
+                                "cudaMalloc of cuBLAS's workspace"));
     ATTEND_TRY(attend_gpu_check_blas(gpu, gpu->cublas.create(&gpu->blas), "cublasCreate"));
     /* fp32 stays fp32: TF32 is never implied, and parts of a sum are not rounded to 16 bits before they are
        added. */
@@ -86,7 +93,8 @@ attend_status attend_gpu_context_create(const attend_context_options *options, a
     gpu->device = options->device_index;
     attend_status status = read_properties(gpu, context);
     if (!status) status = load_blas(gpu);
-    if (!status) status = attend_gpu_open_primary(gpu); /* once it is there it stays, for some hundred MB: so it comes last */
+    /* once it is there it stays, for some hundred MB: so it comes last */
+    if (!status) status = attend_gpu_open_primary(gpu);
     if (!status) status = attend_gpu_enter(gpu);
     if (!status) {
         status = open_device(options, gpu, context);
@@ -121,7 +129,8 @@ attend_status attend_gpu_synchronize(attend_context *context)
 static attend_status check_is_cuda(const attend_context *context)
 {
     if (!context) return attend_fail(ATTEND_INVALID_ARGUMENT, "context is NULL");
-    if (context->backend->device != ATTEND_CUDA) return attend_fail(ATTEND_INVALID_ARGUMENT, "the context is not on CUDA");
+    if (context->backend->device != ATTEND_CUDA)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "the context is not on CUDA");
     return ATTEND_OK;
 }
 

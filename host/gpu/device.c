@@ -1,6 +1,7 @@
-/* The thread's current device around every call. cudaSetDevice() could enter, but not leave: going back to device 0 makes a context on it
-   (some hundred MB of its memory), though the thread may have never used it. So the device's primary context is pushed on the driver's
-   stack, which the runtime follows, and popped again. */
+/* The thread's current device around every call. cudaSetDevice() could enter, but not leave: going back to
+   device 0 makes a context on it (some hundred MB of its memory), though the thread may have never used it.
+   So the device's primary context is pushed on the driver's stack, which the runtime follows, and popped
+   again. */
 #include "gpu/gpu.h"
 
 #include <string.h>

@@ -1,4 +1,5 @@
-/* What the files of the CUDA backend share: its context, its plans, and how failures of CUDA become statuses. */
+/* What the files of the CUDA backend share: its context, its plans, and how failures of CUDA become statuses.
+   */
 #ifndef ATTEND_GPU_GPU_H
 #define ATTEND_GPU_GPU_H
 
@@ -23,13 +24,14 @@ typedef struct attend_gpu_context {
     int64_t l2_bytes, shared_bytes; /* shared memory that a block may ask for */
     int multiprocessors;
     bool device_tensors_only, strict;
-    attend_watch *watch; /* the context's */
-    attend_gpu_stream own;           /* always there; the callers' streams follow it */
-    cudaStream_t stream;             /* of runs that name none */
+    attend_watch *watch;   /* the context's */
+    attend_gpu_stream own; /* always there; the callers' streams follow it */
+    cudaStream_t stream;   /* of runs that name none */
     attend_blas cublas;
     cublasHandle_t blas;
-    void *blas_workspace;            /* cuBLAS allocates nothing itself, so its calls can be captured in graphs */
-    attend_gpu_stream *blas_last;    /* where that was used last; NULL: nowhere */
+    /* cuBLAS allocates nothing itself, so its calls can be captured in graphs */
+    void *blas_workspace;
+    attend_gpu_stream *blas_last; /* where that was used last; NULL: nowhere */
     size_t blas_workspace_bytes;
 } attend_gpu_context;
 
@@ -54,9 +56,11 @@ void attend_gpu_leave(const attend_gpu_context *gpu);
 
 /* ---- order ---- */
 
-/* Before work is enqueued on a stream: it waits for the work that used the same memory, where each `last` was (NULL: shares nothing), and
- * these become *on, which goes to attend_gpu_end_work(). In a capture nothing is waited for, and *on is NULL. */
-attend_status attend_gpu_begin_work(attend_gpu_context *gpu, cudaStream_t stream, attend_gpu_stream **const last[2], attend_gpu_stream **on);
+/* Before work is enqueued on a stream: it waits for the work that used the same memory, where each `last` was
+ * (NULL: shares nothing), and these become *on, which goes to attend_gpu_end_work(). In a capture nothing is
+ * waited for, and *on is NULL. */
+attend_status attend_gpu_begin_work(attend_gpu_context *gpu, cudaStream_t stream,
+                                    attend_gpu_stream **const last[2], attend_gpu_stream **on);
 attend_status attend_gpu_end_work(const attend_gpu_stream *on, attend_status status);
 /* The host waits for all work on all streams; the first failure on the way. */
 attend_status attend_gpu_wait_for_all(const attend_gpu_context *gpu);
@@ -74,14 +78,16 @@ typedef struct attend_gpu_arena {
     size_t offsets[ATTEND_GPU_SLOTS];
 } attend_gpu_arena;
 
-/* What a plan holds: constants, written while it is made; what a run writes; copies of what lies on the host. */
+/* What a plan holds: constants, written while it is made; what a run writes; copies of what lies on the host.
+   */
 typedef struct attend_gpu_arenas {
     attend_gpu_arena constants, run, staging;
 } attend_gpu_arenas;
 
 /* Room for `elements` of `bytes` each; *slot gets its address from attend_gpu_arena_allocate(). */
 void attend_gpu_reserve(attend_gpu_arena *arena, void **slot, int64_t elements, size_t bytes);
-/* The same for a tensor without gaps but those that align its rows to 16 bytes; sets its shape and strides. */
+/* The same for a tensor without gaps but those that align its rows to 16 bytes; sets its shape and strides.
+   */
 void attend_gpu_reserve_tensor(attend_gpu_arena *arena, attend_tensor *tensor, attend_dtype dtype, int rank,
                                const int64_t *shape);
 /* So many elements and those up to the next multiple of 16 bytes, where the next row begins. */
@@ -96,19 +102,25 @@ void attend_gpu_arena_place(const attend_gpu_arena *arena, void *memory, const v
 /* ---- tensors wherever they lie ---- */
 
 /* Whether memory is on the host. Fails for memory of another device. */
-attend_status attend_gpu_is_on_host(const attend_gpu_context *gpu, const char *name, const void *data, bool *on_host);
+attend_status attend_gpu_is_on_host(const attend_gpu_context *gpu, const char *name, const void *data,
+                                    bool *on_host);
 
-/* Copies all elements between two views of one shape, in stream order; never touches what lies between rows. */
-attend_status attend_gpu_copy(const attend_gpu_context *gpu, const attend_tensor *to, const attend_tensor *from,
-                              enum cudaMemcpyKind kind);
+/* Copies all elements between two views of one shape, in stream order; never touches what lies between rows.
+   */
+attend_status attend_gpu_copy(const attend_gpu_context *gpu, const attend_tensor *to,
+                              const attend_tensor *from, enum cudaMemcpyKind kind);
 
-/* The tensor to compute on in place of the caller's: itself on the device, else `staging`, filled for inputs. */
-attend_status attend_gpu_take_input(const attend_gpu_context *gpu, const char *name, const attend_tensor *given,
-                                    const attend_tensor *staging, attend_tensor *use);
-attend_status attend_gpu_take_output(const attend_gpu_context *gpu, const char *name, const attend_tensor *given,
-                                     const attend_tensor *staging, attend_tensor *use);
+/* The tensor to compute on in place of the caller's: itself on the device, else `staging`, filled for inputs.
+   */
+attend_status attend_gpu_take_input(const attend_gpu_context *gpu, const char *name,
+                                    const attend_tensor *given, const attend_tensor *staging,
+                                    attend_tensor *use);
+attend_status attend_gpu_take_output(const attend_gpu_context *gpu, const char *name,
+                                     const attend_tensor *given, const attend_tensor *staging,
+                                     attend_tensor *use);
 /* Brings a result to the caller if it was computed elsewhere. */
-attend_status attend_gpu_give_output(const attend_gpu_context *gpu, const attend_tensor *given, const attend_tensor *used);
+attend_status attend_gpu_give_output(const attend_gpu_context *gpu, const attend_tensor *given,
+                                     const attend_tensor *used);
 
 /* ---- what features bring: host/core/arguments.h ---- */
 
@@ -125,17 +137,21 @@ attend_status attend_gpu_create_sides(attend_plan *plan);
 /* Lists and side tensors as the kernels read them: the caller's on the device, or copies of the host's. */
 attend_status attend_gpu_take_sides(const attend_plan *plan, attend_attention_args *use);
 /* What kernels need of them, with the plan's tables; enqueues what makes those that depend on the run. */
-attend_status attend_gpu_make_terms(const attend_plan *plan, const attend_attention_args *on_device, attend_terms *terms);
+attend_status attend_gpu_make_terms(const attend_plan *plan, const attend_attention_args *on_device,
+                                    attend_terms *terms);
 
 /* ---- kernels ---- */
 
-/* The first row that fits, or the one called `forced`; aligned: q, k and v have rows at multiples of 16 bytes. */
-attend_status attend_gpu_select_kernel(const attend_gpu_context *gpu, const attend_problem *problem, bool aligned, const char *forced,
-                                       const attend_kernel_row **row);
+/* The first row that fits, or the one called `forced`; aligned: q, k and v have rows at multiples of 16
+   bytes. */
+attend_status attend_gpu_select_kernel(const attend_gpu_context *gpu, const attend_problem *problem,
+                                       bool aligned, const char *forced, const attend_kernel_row **row);
 /* Why a row runs a plan, or not; false past the last. */
 bool attend_gpu_kernel_choice(const attend_plan *plan, size_t index, attend_kernel_choice *choice);
-/* Blocks of a row that a multiprocessor of the device holds at once, each with so much more shared memory; 0: unknown. */
-int attend_gpu_blocks_at_once(const attend_gpu_context *gpu, const attend_kernel_row *row, int64_t more_shared_bytes);
+/* Blocks of a row that a multiprocessor of the device holds at once, each with so much more shared memory; 0:
+   unknown. */
+int attend_gpu_blocks_at_once(const attend_gpu_context *gpu, const attend_kernel_row *row,
+                              int64_t more_shared_bytes);
 void attend_gpu_explain(const attend_plan *plan, attend_explanation *explanation);
 const attend_kernel_row *attend_gpu_kernel_row(size_t index); /* NULL past the last */
 bool attend_gpu_kernel_resources(size_t index, size_t build, attend_kernel_resources *resources);
@@ -144,9 +160,11 @@ bool attend_gpu_kernel_resources(size_t index, size_t build, attend_kernel_resou
 
 /* Waits for the stream, then tells that so many units of the stage are done; where nobody looks, nothing. */
 attend_status attend_gpu_tell(const attend_gpu_context *gpu, int64_t units);
-/* Calls launch(job, first, count) for slices of `blocks` blocks and tells after each; where nobody looks, once for all of them. */
+/* Calls launch(job, first, count) for slices of `blocks` blocks and tells after each; where nobody looks,
+   once for all of them. */
 typedef attend_status attend_gpu_launch(void *job, int64_t first, int64_t count);
-attend_status attend_gpu_launch_slices(const attend_gpu_context *gpu, int64_t blocks, attend_gpu_launch *launch, void *job);
+attend_status attend_gpu_launch_slices(const attend_gpu_context *gpu, int64_t blocks,
+                                       attend_gpu_launch *launch, void *job);
 
 /* ---- plans ---- */
 
@@ -154,7 +172,7 @@ attend_status attend_gpu_launch_slices(const attend_gpu_context *gpu, int64_t bl
 typedef struct attend_gpu_projection {
     cublasOperation_t operation; /* on W as cuBLAS sees it, by columns */
     int64_t ld;
-    void *weight, *bias; /* on the device; bias NULL: none */
+    void *weight, *bias;          /* on the device; bias NULL: none */
     int64_t heads, dim, in, step; /* step: elements of W from one head to the next */
 } attend_gpu_projection;
 
@@ -162,10 +180,12 @@ enum { ATTEND_GPU_Q, ATTEND_GPU_K, ATTEND_GPU_V, ATTEND_GPU_O, ATTEND_GPU_PROJEC
 
 typedef struct attend_gpu_layer {
     attend_gpu_projection projections[ATTEND_GPU_PROJECTIONS];
-    int group_end[ATTEND_GPU_O];                  /* projections [j, group_end[j]) are one product */
-    void *zeros;                                  /* the bias of a projection without one, in a call with biases */
-    attend_tensor x, context, out;                /* staging */
-    attend_tensor weights[4], biases[4];          /* device copies of those that the caller keeps on the host */
+    int group_end[ATTEND_GPU_O]; /* projections [j, group_end[j]) are one product */
+    /* the bias of a projection without one, in a call with biases */
+    void *zeros;
+    attend_tensor x, context, out; /* staging */
+    /* device copies of those that the caller keeps on the host */
+    attend_tensor weights[4], biases[4];
     bool follows[4]; /* the copy of a weight continues the one before: rows of one matrix */
     bool aligned;    /* every line of the weights is at a multiple of 16 bytes */
 } attend_gpu_layer;
@@ -175,16 +195,17 @@ typedef struct attend_gpu_plan {
     const attend_kernel_row *row, *row_any; /* for aligned tensors, for others */
     bool forced;                            /* row is what ATTEND_KERNEL says */
     void *constants, *workspace, *staging;
-    attend_gpu_arena run_memory;        /* what the workspace holds: all that a run writes, but for staging */
-    attend_gpu_stream *last;            /* where it was used last; NULL: nowhere, or the caller brings it */
-    void *blas_workspace;               /* the context's, or within a workspace that the caller brings */
-    float *partials;                    /* of rows whose keys are split */
-    attend_tensor q, k, v, out, lse; /* of attention: staging; of a layer: the projected Q, K, V and the heads' output */
+    attend_gpu_arena run_memory; /* what the workspace holds: all that a run writes, but for staging */
+    attend_gpu_stream *last;     /* where it was used last; NULL: nowhere, or the caller brings it */
+    void *blas_workspace;        /* the context's, or within a workspace that the caller brings */
+    float *partials;             /* of rows whose keys are split */
+    /* of attention: staging; of a layer: the projected Q, K, V and the heads' output */
+    attend_tensor q, k, v, out, lse;
     attend_gpu_sides sides;
-    attend_turn turn;                /* of a layer: rotary embedding and QK-norm */
+    attend_turn turn; /* of a layer: rotary embedding and QK-norm */
     attend_tensor norms[4], positions;
-    attend_tensor placed, table;     /* of a layer with absolute positions: x with them, and learned ones */
-    double *waves;                   /* frequencies of sinusoidal ones */
+    attend_tensor placed, table; /* of a layer with absolute positions: x with them, and learned ones */
+    double *waves;               /* frequencies of sinusoidal ones */
     attend_gpu_layer layer;
 } attend_gpu_plan;
 
@@ -196,7 +217,8 @@ typedef struct attend_gpu_run {
     attend_gpu_stream *on;
 } attend_gpu_run;
 
-/* Between the two, the work of one run is enqueued through run->plan. It ends whether or not that succeeded. */
+/* Between the two, the work of one run is enqueued through run->plan. It ends whether or not that succeeded.
+   */
 attend_status attend_gpu_run_begin(attend_plan *plan, const attend_run *brought, attend_gpu_run *run);
 attend_status attend_gpu_run_end(const attend_gpu_run *run, attend_status status);
 
@@ -204,7 +226,8 @@ attend_status attend_gpu_run_end(const attend_gpu_run *run, attend_status status
 attend_status attend_gpu_attention(const attend_plan *plan, const attend_attention_args *on_device);
 attend_status attend_gpu_attention_forward(attend_plan *plan, const attend_attention_args *args);
 
-attend_status attend_gpu_inspect(attend_plan *plan, const attend_attention_args *args, const attend_look *look);
+attend_status attend_gpu_inspect(attend_plan *plan, const attend_attention_args *args,
+                                 const attend_look *look);
 
 /* Adds a layer's part to the arenas of a plan; then, once they are allocated, uploads and wires it. */
 attend_status attend_gpu_layer_reserve(attend_plan *plan, attend_gpu_arenas *arenas);
@@ -214,17 +237,22 @@ attend_status attend_gpu_layer_forward(attend_plan *plan, const attend_layer_arg
 /* Rotary embedding and QK-norm of a layer; running it is nothing where the problem has neither. */
 attend_status attend_gpu_reserve_turn(attend_plan *plan, attend_gpu_arenas *arenas);
 attend_status attend_gpu_create_turn(attend_plan *plan);
-attend_status attend_gpu_turn(const attend_plan *plan, const attend_attention_args *attention, const attend_tensor *positions);
+attend_status attend_gpu_turn(const attend_plan *plan, const attend_attention_args *attention,
+                              const attend_tensor *positions);
 /* The same for Q and K that a caller brings. */
-attend_status attend_gpu_rotary(attend_context *context, const attend_problem *problem, const attend_rotary_args *args);
+attend_status attend_gpu_rotary(attend_context *context, const attend_problem *problem,
+                                const attend_rotary_args *args);
 
 /* Absolute positions of a layer that has them: x becomes `placed`. */
 attend_status attend_gpu_reserve_place(attend_plan *plan, attend_gpu_arenas *arenas);
 attend_status attend_gpu_create_place(attend_plan *plan);
-attend_status attend_gpu_place(const attend_plan *plan, const attend_layer_args *args, const attend_attention_args *attention, attend_tensor *x);
+attend_status attend_gpu_place(const attend_plan *plan, const attend_layer_args *args,
+                               const attend_attention_args *attention, attend_tensor *x);
 
 /* The projections of a layer plan, from device tensors to device tensors. */
-attend_status attend_gpu_project_heads(const attend_plan *plan, const attend_tensor *x, const attend_tensor *context);
-attend_status attend_gpu_project_output(const attend_plan *plan, const attend_tensor *heads, const attend_tensor *out);
+attend_status attend_gpu_project_heads(const attend_plan *plan, const attend_tensor *x,
+                                       const attend_tensor *context);
+attend_status attend_gpu_project_output(const attend_plan *plan, const attend_tensor *heads,
+                                        const attend_tensor *out);
 
 #endif

@@ -5,7 +5,8 @@
 
 enum { OUTPUTS = 7 };
 
-/* What an inspection holds while it works: room for outputs that the caller keeps on the host, and what blocks share. */
+/* What an inspection holds while it works: room for outputs that the caller keeps on the host, and what
+   blocks share. */
 typedef struct looking {
     attend_inspect_args kernel;
     attend_tensor staging[OUTPUTS];
@@ -21,10 +22,12 @@ static attend_tensor *output(attend_inspection *w, int index)
     return all[index];
 }
 
-static const char *const names[OUTPUTS] = {"top_keys", "top_weights", "entropy", "mass", "distance", "weights", "map"};
+static const char *const names[OUTPUTS] = {"top_keys", "top_weights", "entropy", "mass",
+                                           "distance", "weights",     "map"};
 
 /* Sums have a place each for a block; tiles of the map one for each block that touches them. */
-static attend_status allocate(const attend_gpu_context *gpu, const attend_problem *p, attend_inspection *want, looking *l)
+static attend_status allocate(const attend_gpu_context *gpu, const attend_problem *p, attend_inspection *want,
+                              looking *l)
 {
     attend_gpu_arena arena = {0};
     attend_inspect_args *k = &l->kernel;
@@ -33,40 +36,52 @@ static attend_status allocate(const attend_gpu_context *gpu, const attend_proble
     for (int i = 0; i < OUTPUTS; i++) {
         const attend_tensor *t = output(want, i);
         ATTEND_TRY(attend_gpu_is_on_host(gpu, names[i], t->data, &on_host));
-        if (on_host && !gpu->device_tensors_only) attend_gpu_reserve_tensor(&arena, &l->staging[i], t->dtype, t->rank, t->shape);
+        if (on_host && !gpu->device_tensors_only)
+            attend_gpu_reserve_tensor(&arena, &l->staging[i], t->dtype, t->rank, t->shape);
     }
     k->blocks = (p->seqlen_q + attend_inspect_rows - 1) / attend_inspect_rows;
     fits = attend_multiply(heads, 2 * k->blocks, &sums);
     if (want->map.data) {
         k->map_first = want->first_query / attend_inspect_rows;
-        k->map_slots = (want->first_query + want->map_queries - 1) / attend_inspect_rows - k->map_first + want->map.shape[2];
-        fits = fits && attend_multiply(heads, k->map_slots, &slots) && attend_multiply(slots, want->map.shape[3], &slots);
+        k->map_slots = (want->first_query + want->map_queries - 1) / attend_inspect_rows - k->map_first +
+                       want->map.shape[2];
+        fits = fits && attend_multiply(heads, k->map_slots, &slots) &&
+               attend_multiply(slots, want->map.shape[3], &slots);
     }
-    if (!fits) return attend_fail(ATTEND_OUT_OF_MEMORY, "the inspection needs more bytes than 63 bits can count");
+    if (!fits)
+        return attend_fail(ATTEND_OUT_OF_MEMORY, "the inspection needs more bytes than 63 bits can count");
     attend_gpu_reserve(&arena, (void **)&k->slots, slots, sizeof(float));
     attend_gpu_reserve(&arena, (void **)&k->sums, sums, sizeof(double));
     attend_gpu_reserve(&arena, (void **)&l->queries, want->num_queries, sizeof(int64_t));
     ATTEND_TRY(attend_gpu_arena_allocate(&arena, &l->memory));
     if (slots > 0)
-        ATTEND_TRY(attend_gpu_check(cudaMemsetAsync(k->slots, 0, (size_t)slots * sizeof(float), gpu->stream), "cudaMemsetAsync"));
+        ATTEND_TRY(attend_gpu_check(cudaMemsetAsync(k->slots, 0, (size_t)slots * sizeof(float), gpu->stream),
+                                    "cudaMemsetAsync"));
     /* Blocks past a sequence's end leave nothing. */
     if (sums > 0)
-        ATTEND_TRY(attend_gpu_check(cudaMemsetAsync(k->sums, 0, (size_t)sums * sizeof(double), gpu->stream), "cudaMemsetAsync"));
-    return want->weights.data ? attend_gpu_check(attend_set_lengths(l->queries, want->queries, want->num_queries, gpu->stream),
+        ATTEND_TRY(attend_gpu_check(cudaMemsetAsync(k->sums, 0, (size_t)sums * sizeof(double), gpu->stream),
+                                    "cudaMemsetAsync"));
+    return want->weights.data ? attend_gpu_check(attend_set_lengths(l->queries, want->queries,
+                                                                    want->num_queries, gpu->stream),
                                                  "cudaLaunchKernel of set_lengths")
                               : ATTEND_OK;
 }
 
-static attend_view view_of(const attend_tensor *t) { return (attend_view){t->data, t->stride[0], t->stride[1], t->stride[2]}; }
+static attend_view view_of(const attend_tensor *t)
+{
+    return (attend_view){t->data, t->stride[0], t->stride[1], t->stride[2]};
+}
 
 static attend_status launch(void *job, int64_t first, int64_t count)
 {
     looking *l = job;
     l->kernel.first_block = first;
-    return attend_gpu_check(attend_inspect_blocks(&l->kernel, count, l->stream), "cudaLaunchKernel of inspect_rows");
+    return attend_gpu_check(attend_inspect_blocks(&l->kernel, count, l->stream),
+                            "cudaLaunchKernel of inspect_rows");
 }
 
-static attend_status look_at(const attend_plan *plan, const attend_attention_args *args, const attend_look *look, looking *l)
+static attend_status look_at(const attend_plan *plan, const attend_attention_args *args,
+                             const attend_look *look, looking *l)
 {
     const attend_gpu_plan *own = plan->state;
     const attend_gpu_context *gpu = own->gpu;
@@ -80,7 +95,8 @@ static attend_status look_at(const attend_plan *plan, const attend_attention_arg
     ATTEND_TRY(attend_gpu_take_input(gpu, "k", &args->k, &own->k, &use.k));
     ATTEND_TRY(attend_gpu_take_input(gpu, "lse", &args->lse, &own->lse, &use.lse));
     for (int i = 0; i < OUTPUTS; i++)
-        ATTEND_TRY(attend_gpu_take_output(gpu, names[i], output(&given, i), &l->staging[i], output(&k->look.want, i)));
+        ATTEND_TRY(attend_gpu_take_output(gpu, names[i], output(&given, i), &l->staging[i],
+                                          output(&k->look.want, i)));
     k->problem = plan->problem;
     k->q = view_of(&use.q), k->k = view_of(&use.k);
     k->lse = (attend_view){use.lse.data, use.lse.stride[0], use.lse.stride[2], use.lse.stride[1]};
@@ -90,12 +106,15 @@ static attend_status look_at(const attend_plan *plan, const attend_attention_arg
     l->stream = gpu->stream;
     ATTEND_TRY(attend_gpu_launch_slices(gpu, k->problem.batch * k->problem.num_heads * k->blocks, launch, l));
     ATTEND_TRY(attend_gpu_check(attend_inspect_finish(k, gpu->stream), "cudaLaunchKernel of inspect_finish"));
-    for (int i = 0; i < OUTPUTS; i++) ATTEND_TRY(attend_gpu_give_output(gpu, output(&given, i), output(&k->look.want, i)));
+    for (int i = 0; i < OUTPUTS; i++)
+        ATTEND_TRY(attend_gpu_give_output(gpu, output(&given, i), output(&k->look.want, i)));
     return ATTEND_OK;
 }
 
-/* The plan's lists and staging are used as in a run; where runs bring their workspace, the inspection brings one. */
-static attend_status look_in_workspace(attend_plan *plan, const attend_attention_args *args, const attend_look *look, looking *l)
+/* The plan's lists and staging are used as in a run; where runs bring their workspace, the inspection brings
+   one. */
+static attend_status look_in_workspace(attend_plan *plan, const attend_attention_args *args,
+                                       const attend_look *look, looking *l)
 {
     const attend_gpu_plan *own = plan->state;
     const attend_run brought = {.workspace = l->workspace};
@@ -109,7 +128,8 @@ static attend_status look_in_workspace(attend_plan *plan, const attend_attention
     return status ? status : attend_gpu_check(waited, "cudaStreamSynchronize");
 }
 
-attend_status attend_gpu_inspect(attend_plan *plan, const attend_attention_args *args, const attend_look *look)
+attend_status attend_gpu_inspect(attend_plan *plan, const attend_attention_args *args,
+                                 const attend_look *look)
 {
     const attend_gpu_plan *own = plan->state;
     looking l = {0};
@@ -117,7 +137,8 @@ attend_status attend_gpu_inspect(attend_plan *plan, const attend_attention_args 
     attend_range_begin("attend: inspect");
     attend_status status = ATTEND_OK;
     if (plan->memory.run_workspace_bytes)
-        status = attend_gpu_check(cudaMalloc(&l.workspace, plan->memory.run_workspace_bytes), "cudaMalloc of an inspection's workspace");
+        status = attend_gpu_check(cudaMalloc(&l.workspace, plan->memory.run_workspace_bytes),
+                                  "cudaMalloc of an inspection's workspace");
     if (!status) status = look_in_workspace(plan, args, look, &l);
     if (l.memory) cudaFree(l.memory);
     if (l.workspace) cudaFree(l.workspace);

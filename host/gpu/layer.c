@@ -1,5 +1,5 @@
-/* A layer on the device: weights brought there with the plan, Q, K and V projected into its workspace in the layout that the
-   attention kernels read, attention, the output projection. */
+/* A layer on the device: weights brought there with the plan, Q, K and V projected into its workspace in the
+   layout that the attention kernels read, attention, the output projection. */
 #include "gpu/gpu.h"
 
 #include <stdlib.h>
@@ -10,7 +10,8 @@
 static const attend_tensor *weight_of(const attend_layer_weights *w, int j) { return &(&w->wq)[j]; }
 static const attend_tensor *bias_of(const attend_layer_weights *w, int j) { return &(&w->bq)[j]; }
 
-static const char *const weight_names[] = {"wq", "wk", "wv", "wo"}, *const bias_names[] = {"bq", "bk", "bv", "bo"};
+static const char *const weight_names[] = {"wq", "wk", "wv", "wo"}, *const bias_names[] = {"bq", "bk", "bv",
+                                                                                           "bo"};
 
 static bool is_row_major(const attend_tensor *w)
 {
@@ -18,25 +19,32 @@ static bool is_row_major(const attend_tensor *w)
 }
 
 /* [batch, seqlen, heads, dim] from head `first` on of a wider tensor, within the wider one's room. */
-static void slice_heads(attend_gpu_arena *arena, attend_tensor *slice, attend_tensor *wide, int64_t first, int64_t heads)
+static void slice_heads(attend_gpu_arena *arena, attend_tensor *slice, attend_tensor *wide, int64_t first,
+                        int64_t heads)
 {
     *slice = *wide;
     slice->shape[2] = heads;
-    attend_gpu_reserve_within(arena, &slice->data, &wide->data, first * wide->stride[2] * (int64_t)attend_dtype_bytes(wide->dtype));
+    attend_gpu_reserve_within(arena, &slice->data, &wide->data,
+                              first * wide->stride[2] * (int64_t)attend_dtype_bytes(wide->dtype));
 }
 
-/* Q, K and V lie side by side, rows of one matrix, where they have one length and one width: then one call writes them. */
+/* Q, K and V lie side by side, rows of one matrix, where they have one length and one width: then one call
+   writes them. */
 static void reserve_heads(attend_plan *plan, attend_gpu_arena *run)
 {
     attend_gpu_plan *own = plan->state;
     const attend_problem *p = &plan->problem;
     int64_t h = p->num_heads, h_kv = p->num_kv_heads;
-    bool kv_together = p->head_dim == p->head_dim_v, all_together = kv_together && !attend_problem_is_cross(p);
+    bool kv_together = p->head_dim == p->head_dim_v,
+         all_together = kv_together && !attend_problem_is_cross(p);
     attend_tensor *const first[] = {&own->q, all_together ? NULL : &own->k, kv_together ? NULL : &own->v};
     const int64_t heads[] = {all_together ? h + 2 * h_kv : h, kv_together ? 2 * h_kv : h_kv, h_kv};
-    const int64_t rows[] = {attend_rows_q(p), attend_rows_k(p), attend_rows_k(p)}, dim[] = {p->head_dim, p->head_dim, p->head_dim_v};
+    const int64_t rows[] = {attend_rows_q(p), attend_rows_k(p), attend_rows_k(p)},
+                  dim[] = {p->head_dim, p->head_dim, p->head_dim_v};
     for (int j = 0; j < 3; j++)
-        if (first[j]) attend_gpu_reserve_tensor(run, first[j], p->dtype, 4, (int64_t[]){attend_tensor_batch(p), rows[j], heads[j], dim[j]});
+        if (first[j])
+            attend_gpu_reserve_tensor(run, first[j], p->dtype, 4,
+                                      (int64_t[]){attend_tensor_batch(p), rows[j], heads[j], dim[j]});
     if (all_together) slice_heads(run, &own->k, &own->q, h, 2 * h_kv);
     if (kv_together) slice_heads(run, &own->v, &own->k, h_kv, h_kv);
     own->q.shape[2] = h;
@@ -45,7 +53,8 @@ static void reserve_heads(attend_plan *plan, attend_gpu_arena *run)
     own->out = attend_tensor_4d(NULL, p->dtype, attend_tensor_batch(p), attend_rows_q(p), h, p->head_dim_v);
     const int64_t row = h * p->head_dim_v, strides[] = {attend_rows_q(p) * row, row, p->head_dim_v, 1};
     memcpy(own->out.stride, strides, sizeof strides);
-    attend_gpu_reserve(run, &own->out.data, attend_tensor_batch(p) * attend_rows_q(p) * row, attend_dtype_bytes(p->dtype));
+    attend_gpu_reserve(run, &own->out.data, attend_tensor_batch(p) * attend_rows_q(p) * row,
+                       attend_dtype_bytes(p->dtype));
 }
 
 /* Whether projections j and j + 1 have one source, and heads side by side in one Y: see reserve_heads(). */
@@ -91,7 +100,8 @@ static void reserve_weights(attend_plan *plan, const bool *on_host, attend_gpu_a
         const attend_tensor *b = bias_of(&plan->weights, j);
         layer->biases[j] = *b;
         layer->biases[j].stride[0] = 1;
-        if (b->data && on_host[4 + j]) attend_gpu_reserve(constants, &layer->biases[j].data, b->shape[0], attend_dtype_bytes(b->dtype));
+        if (b->data && on_host[4 + j])
+            attend_gpu_reserve(constants, &layer->biases[j].data, b->shape[0], attend_dtype_bytes(b->dtype));
         if (layer->weights[j].shape[0] > most) most = layer->weights[j].shape[0];
     }
     attend_gpu_reserve(constants, &layer->zeros, most, sizeof(float));
@@ -101,8 +111,10 @@ static attend_status find_weights(const attend_plan *plan, bool *on_host)
 {
     const attend_gpu_plan *own = plan->state;
     for (int j = 0; j < 4; j++) {
-        ATTEND_TRY(attend_gpu_is_on_host(own->gpu, weight_names[j], weight_of(&plan->weights, j)->data, &on_host[j]));
-        ATTEND_TRY(attend_gpu_is_on_host(own->gpu, bias_names[j], bias_of(&plan->weights, j)->data, &on_host[4 + j]));
+        ATTEND_TRY(attend_gpu_is_on_host(own->gpu, weight_names[j], weight_of(&plan->weights, j)->data,
+                                         &on_host[j]));
+        ATTEND_TRY(attend_gpu_is_on_host(own->gpu, bias_names[j], bias_of(&plan->weights, j)->data,
+                                         &on_host[4 + j]));
     }
     return ATTEND_OK;
 }
@@ -119,16 +131,20 @@ attend_status attend_gpu_layer_reserve(attend_plan *plan, attend_gpu_arenas *are
     ATTEND_TRY(attend_gpu_reserve_place(plan, arenas));
     reserve_weights(plan, on_host, &arenas->constants);
     int64_t batch = attend_tensor_batch(p);
-    attend_gpu_reserve_tensor(&arenas->staging, &layer->x, p->dtype, 3, (int64_t[]){batch, attend_rows_q(p), p->hidden_size});
+    attend_gpu_reserve_tensor(&arenas->staging, &layer->x, p->dtype, 3,
+                              (int64_t[]){batch, attend_rows_q(p), p->hidden_size});
     if (attend_problem_is_cross(p))
-        attend_gpu_reserve_tensor(&arenas->staging, &layer->context, p->dtype, 3, (int64_t[]){batch, attend_rows_k(p), p->context_hidden_size});
-    attend_gpu_reserve_tensor(&arenas->staging, &layer->out, p->dtype, 3, (int64_t[]){batch, attend_rows_q(p), p->output_size});
+        attend_gpu_reserve_tensor(&arenas->staging, &layer->context, p->dtype, 3,
+                                  (int64_t[]){batch, attend_rows_k(p), p->context_hidden_size});
+    attend_gpu_reserve_tensor(&arenas->staging, &layer->out, p->dtype, 3,
+                              (int64_t[]){batch, attend_rows_q(p), p->output_size});
     return ATTEND_OK;
 }
 
 /* ---- wiring, once memory is there ---- */
 
-/* A matrix by columns is the transpose of one by rows; then its long lines are the last axis, as copies want them. */
+/* A matrix by columns is the transpose of one by rows; then its long lines are the last axis, as copies want
+   them. */
 static attend_tensor long_lines(const attend_tensor *w)
 {
     attend_tensor t = *w;
@@ -150,7 +166,8 @@ static attend_status upload(const attend_gpu_context *gpu, attend_tensor *copy, 
         *copy = *given;
         return ATTEND_OK;
     }
-    attend_tensor to = given->rank == 2 ? long_lines(copy) : *copy, from = given->rank == 2 ? long_lines(given) : *given;
+    attend_tensor to = given->rank == 2 ? long_lines(copy) : *copy,
+                  from = given->rank == 2 ? long_lines(given) : *given;
     return attend_gpu_copy(gpu, &to, &from, cudaMemcpyHostToDevice);
 }
 
@@ -159,8 +176,14 @@ static attend_gpu_projection describe(const attend_tensor *w, void *bias, int64_
     bool by_rows = is_row_major(w);
     int64_t ld = w->stride[by_rows ? 0 : 1], width = w->shape[by_rows ? 1 : 0], dim = w->shape[0] / heads;
     return (attend_gpu_projection){
-        .operation = by_rows ? CUBLAS_OP_T : CUBLAS_OP_N, .ld = ld > width ? ld : width, .weight = w->data, .bias = bias,
-        .heads = heads, .dim = dim, .in = w->shape[1], .step = dim * w->stride[0],
+        .operation = by_rows ? CUBLAS_OP_T : CUBLAS_OP_N,
+        .ld = ld > width ? ld : width,
+        .weight = w->data,
+        .bias = bias,
+        .heads = heads,
+        .dim = dim,
+        .in = w->shape[1],
+        .step = dim * w->stride[0],
     };
 }
 
@@ -213,7 +236,8 @@ attend_status attend_gpu_layer_create(attend_plan *plan)
         layer->aligned &= is_aligned(&layer->projections[j], p->dtype);
         if (layer->weights[j].shape[0] > zeros) zeros = layer->weights[j].shape[0];
     }
-    ATTEND_TRY(attend_gpu_check(cudaMemsetAsync(layer->zeros, 0, (size_t)zeros * sizeof(float), gpu->stream), "cudaMemsetAsync"));
+    ATTEND_TRY(attend_gpu_check(cudaMemsetAsync(layer->zeros, 0, (size_t)zeros * sizeof(float), gpu->stream),
+                                "cudaMemsetAsync"));
     group(plan);
     ATTEND_TRY(attend_gpu_create_turn(plan));
     ATTEND_TRY(attend_gpu_create_place(plan));
@@ -230,7 +254,10 @@ static attend_status take_rows(const attend_gpu_context *gpu, const char *name, 
     ATTEND_TRY(attend_gpu_take_input(gpu, name, given, staging, use));
     if (use->stride[1] >= use->shape[2] || use->shape[1] <= 1) return ATTEND_OK;
     if (!staging->data)
-        return attend_fail(ATTEND_UNSUPPORTED, "%s has overlapping rows, which needs the staging that device_tensors_only and caller_workspace leave out", name);
+        return attend_fail(ATTEND_UNSUPPORTED,
+                           "%s has overlapping rows, which needs the staging that device_tensors_only and "
+                           "caller_workspace leave out",
+                           name);
     *use = *staging;
     return attend_gpu_copy(gpu, staging, given, cudaMemcpyDefault);
 }
@@ -255,10 +282,12 @@ attend_status attend_gpu_layer_forward(attend_plan *plan, const attend_layer_arg
     ATTEND_TRY(attend_gpu_take_sides(plan, &attention));
     ATTEND_TRY(attend_gpu_take_output(gpu, "out", &args->out, &layer->out, &out));
     ATTEND_TRY(attend_gpu_take_output(gpu, "lse", &args->lse, &own->lse, &attention.lse));
-    ATTEND_TRY(p->absolute ? attend_gpu_take_input(gpu, "x", &args->x, &layer->x, &x) : take_rows(gpu, "x", &args->x, &layer->x, &x));
+    ATTEND_TRY(p->absolute ? attend_gpu_take_input(gpu, "x", &args->x, &layer->x, &x)
+                           : take_rows(gpu, "x", &args->x, &layer->x, &x));
     ATTEND_TRY(attend_gpu_place(plan, args, &attention, &x));
     context = x;
-    if (attend_problem_is_cross(p)) ATTEND_TRY(take_rows(gpu, "context", &args->context, &layer->context, &context));
+    if (attend_problem_is_cross(p))
+        ATTEND_TRY(take_rows(gpu, "context", &args->context, &layer->context, &context));
     ATTEND_TRY(attend_gpu_project_heads(plan, &x, &context));
     ATTEND_TRY(attend_gpu_turn(plan, &attention, &args->positions));
     ATTEND_TRY(attend_gpu_attention(plan, &attention));

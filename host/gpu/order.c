@@ -13,13 +13,15 @@ static attend_status is_captured(cudaStream_t stream, bool *captured)
     return ATTEND_OK;
 }
 
-/* Events are recorded on streams of their own device alone: asked when a stream is first given, before anything is enqueued there. */
+/* Events are recorded on streams of their own device alone: asked when a stream is first given, before
+   anything is enqueued there. */
 static attend_status belongs_here(const attend_gpu_context *gpu, const attend_gpu_stream *stream)
 {
     const cudaError_t error = cudaEventRecord(stream->done, stream->handle);
     if (error != cudaErrorInvalidResourceHandle) return attend_gpu_check(error, "cudaEventRecord");
     cudaGetLastError();
-    return attend_fail(ATTEND_INVALID_ARGUMENT, "stream does not belong to the context's device, %d", gpu->device);
+    return attend_fail(ATTEND_INVALID_ARGUMENT, "stream does not belong to the context's device, %d",
+                       gpu->device);
 }
 
 static attend_status find(attend_gpu_context *gpu, cudaStream_t handle, attend_gpu_stream **found)

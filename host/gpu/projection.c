@@ -19,12 +19,14 @@ static int64_t row_stride(const attend_tensor *t, int64_t width)
 }
 
 /* Rows of Y start as the bias, and the product is added to them before the one rounding to storage. */
-static attend_status fill_biases(const attend_plan *plan, const attend_gpu_projection *p, const attend_tensor *y)
+static attend_status fill_biases(const attend_plan *plan, const attend_gpu_projection *p,
+                                 const attend_tensor *y)
 {
     const attend_gpu_plan *own = plan->state;
     if (!p->bias) return ATTEND_OK;
     attend_view view = {y->data, y->stride[0], y->stride[1], y->stride[2]};
-    return attend_gpu_check(attend_fill_bias(y->dtype, &view, p->bias, y->shape[0], y->shape[1], p->heads, p->dim, own->gpu->stream),
+    return attend_gpu_check(attend_fill_bias(y->dtype, &view, p->bias, y->shape[0], y->shape[1], p->heads,
+                                             p->dim, own->gpu->stream),
                             "cudaLaunchKernel of fill_bias");
 }
 
@@ -59,7 +61,8 @@ static attend_status multiply(const attend_plan *plan, const attend_gpu_projecti
 }
 
 /* Projections [from, to): rows of one matrix of weights, and heads of one Y. */
-static attend_status project_group(const attend_plan *plan, int from, int to, const attend_tensor *x, const attend_tensor *const *y)
+static attend_status project_group(const attend_plan *plan, int from, int to, const attend_tensor *x,
+                                   const attend_tensor *const *y)
 {
     const attend_gpu_plan *own = plan->state;
     attend_gpu_projection whole = own->layer.projections[from];
@@ -70,14 +73,16 @@ static attend_status project_group(const attend_plan *plan, int from, int to, co
     return multiply(plan, &whole, x, &heads);
 }
 
-attend_status attend_gpu_project_heads(const attend_plan *plan, const attend_tensor *x, const attend_tensor *context)
+attend_status attend_gpu_project_heads(const attend_plan *plan, const attend_tensor *x,
+                                       const attend_tensor *context)
 {
     const attend_gpu_plan *own = plan->state;
     const attend_tensor *const y[] = {&own->q, &own->k, &own->v};
     attend_status status = ATTEND_OK;
     attend_range_begin("attend: project Q, K, V");
     const double *work = own->gpu->watch->work.projections;
-    attend_watch_stage(own->gpu->watch, work[ATTEND_GPU_Q] + work[ATTEND_GPU_K] + work[ATTEND_GPU_V], ATTEND_GPU_O);
+    attend_watch_stage(own->gpu->watch, work[ATTEND_GPU_Q] + work[ATTEND_GPU_K] + work[ATTEND_GPU_V],
+                       ATTEND_GPU_O);
     for (int j = 0; j < ATTEND_GPU_O && !status; j = own->layer.group_end[j]) {
         status = project_group(plan, j, own->layer.group_end[j], j == ATTEND_GPU_Q ? x : context, y);
         if (!status) status = attend_gpu_tell(own->gpu, own->layer.group_end[j] - j);
@@ -86,7 +91,8 @@ attend_status attend_gpu_project_heads(const attend_plan *plan, const attend_ten
     return status;
 }
 
-static attend_status project_output(const attend_plan *plan, const attend_tensor *heads, const attend_tensor *out)
+static attend_status project_output(const attend_plan *plan, const attend_tensor *heads,
+                                    const attend_tensor *out)
 {
     const attend_gpu_plan *own = plan->state;
     const attend_gpu_projection *p = &own->layer.projections[ATTEND_GPU_O];
@@ -97,7 +103,8 @@ static attend_status project_output(const attend_plan *plan, const attend_tensor
     return multiply(plan, p, heads, &rows);
 }
 
-attend_status attend_gpu_project_output(const attend_plan *plan, const attend_tensor *heads, const attend_tensor *out)
+attend_status attend_gpu_project_output(const attend_plan *plan, const attend_tensor *heads,
+                                        const attend_tensor *out)
 {
     const attend_gpu_context *gpu = ((const attend_gpu_plan *)plan->state)->gpu;
     attend_range_begin("attend: project output");

@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-/* Of a multiprocessor: shared memory (CUDA C++ Programming Guide, "Technical Specifications per Compute Capability") and threads.
+/* Of a multiprocessor: shared memory (CUDA C++ Programming Guide, "Technical Specifications per Compute
+ * Capability") and threads.
  */
 static const struct {
     int architecture;
@@ -30,13 +31,19 @@ static int blocks_that_fit(const attend_kernel_resources *r, int threads)
 }
 
 /* The newest build that a device runs: of its own architecture, or of an earlier one. */
-int attend_gpu_blocks_at_once(const attend_gpu_context *gpu, const attend_kernel_row *row, int64_t more_shared_bytes)
+int attend_gpu_blocks_at_once(const attend_gpu_context *gpu, const attend_kernel_row *row,
+                              int64_t more_shared_bytes)
 {
     attend_kernel_resources best = {0};
     for (const attend_ptxas_report *r = attend_ptxas_reports; r->name; r++)
-        if (!strcmp(r->name, row->info.name) && r->architecture <= gpu->architecture && r->architecture > best.architecture)
-            best = (attend_kernel_resources){r->architecture, r->registers, r->spill_bytes,
-                                             row->info.shared_bytes + more_shared_bytes + r->shared_bytes, 0, 0};
+        if (!strcmp(r->name, row->info.name) && r->architecture <= gpu->architecture &&
+            r->architecture > best.architecture)
+            best = (attend_kernel_resources){r->architecture,
+                                             r->registers,
+                                             r->spill_bytes,
+                                             row->info.shared_bytes + more_shared_bytes + r->shared_bytes,
+                                             0,
+                                             0};
     if (!best.architecture) return 0;
     best.architecture = gpu->architecture; /* whose multiprocessor it is */
     return blocks_that_fit(&best, row->info.threads);

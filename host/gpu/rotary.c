@@ -1,5 +1,5 @@
-/* Rotary embedding of a caller's own Q and K on the device: a launch, and nothing else where all lies there. What lies on the host goes
-   through memory that this call alone holds. */
+/* Rotary embedding of a caller's own Q and K on the device: a launch, and nothing else where all lies there.
+   What lies on the host goes through memory that this call alone holds. */
 #include "gpu/gpu.h"
 #include "gpu/range.h"
 
@@ -14,10 +14,11 @@ typedef struct argument_table {
 
 static argument_table table_of(attend_rotary_args *a)
 {
-    return (argument_table){{"seqlens_q", "starts_k", "first_positions", "cu_seqlens_q"},
-                            {"q", "k", "positions", "q_norm", "k_norm", "q_norm_bias", "k_norm_bias"},
-                            {&a->seqlens_q, &a->starts_k, &a->first_positions, &a->cu_seqlens_q},
-                            {&a->q, &a->k, &a->positions, &a->q_norm, &a->k_norm, &a->q_norm_bias, &a->k_norm_bias}};
+    return (argument_table){
+        {"seqlens_q", "starts_k", "first_positions", "cu_seqlens_q"},
+        {"q", "k", "positions", "q_norm", "k_norm", "q_norm_bias", "k_norm_bias"},
+        {&a->seqlens_q, &a->starts_k, &a->first_positions, &a->cu_seqlens_q},
+        {&a->q, &a->k, &a->positions, &a->q_norm, &a->k_norm, &a->q_norm_bias, &a->k_norm_bias}};
 }
 
 /* What a call holds while it works. */
@@ -32,7 +33,8 @@ typedef struct turning {
 static int64_t list_length(const attend_problem *p, int list) { return p->batch + (list == LISTS - 1); }
 
 /* Room for whatever lies on the host; lists that do are checked. */
-static attend_status reserve(const attend_gpu_context *gpu, const attend_problem *p, attend_rotary_args *args, turning *t)
+static attend_status reserve(const attend_gpu_context *gpu, const attend_problem *p, attend_rotary_args *args,
+                             turning *t)
 {
     const argument_table all = table_of(args);
     const attend_tensor *const outputs[] = {&args->q_out, &args->k_out};
@@ -43,12 +45,15 @@ static attend_status reserve(const attend_gpu_context *gpu, const attend_problem
     for (int i = 0; i < TENSORS; i++) {
         ATTEND_TRY(attend_gpu_is_on_host(gpu, all.tensor_names[i], all.tensors[i]->data, &here));
         t->any_on_host |= here;
-        if (here) attend_gpu_reserve_tensor(&arena, &t->staging[i], all.tensors[i]->dtype, all.tensors[i]->rank, all.tensors[i]->shape);
+        if (here)
+            attend_gpu_reserve_tensor(&arena, &t->staging[i], all.tensors[i]->dtype, all.tensors[i]->rank,
+                                      all.tensors[i]->shape);
     }
     for (int i = 0; i < 2; i++) {
         ATTEND_TRY(attend_gpu_is_on_host(gpu, i ? "k_out" : "q_out", outputs[i]->data, &here));
         t->any_on_host |= here;
-        if (here && outputs[i]->data != all.tensors[i]->data) attend_gpu_reserve_tensor(&arena, &t->out_staging[i], outputs[i]->dtype, 4, outputs[i]->shape);
+        if (here && outputs[i]->data != all.tensors[i]->data)
+            attend_gpu_reserve_tensor(&arena, &t->out_staging[i], outputs[i]->dtype, 4, outputs[i]->shape);
     }
     for (int i = 0; i < LISTS; i++) {
         ATTEND_TRY(attend_gpu_is_on_host(gpu, all.list_names[i], *all.lists[i], &here));
@@ -67,56 +72,69 @@ static attend_status reserve(const attend_gpu_context *gpu, const attend_problem
 }
 
 /* Inputs as the kernel reads them. */
-static attend_status take_inputs(const attend_gpu_context *gpu, const attend_problem *p, attend_rotary_args *use, turning *t)
+static attend_status take_inputs(const attend_gpu_context *gpu, const attend_problem *p,
+                                 attend_rotary_args *use, turning *t)
 {
     const argument_table all = table_of(use);
     for (int i = 0; i < TENSORS; i++) {
         const attend_tensor given = *all.tensors[i];
-        if (given.data) ATTEND_TRY(attend_gpu_take_input(gpu, all.tensor_names[i], &given, &t->staging[i], all.tensors[i]));
+        if (given.data)
+            ATTEND_TRY(
+                attend_gpu_take_input(gpu, all.tensor_names[i], &given, &t->staging[i], all.tensors[i]));
     }
     for (int i = 0; i < LISTS; i++) {
         if (!t->list_on_host[i]) continue;
         if (gpu->device_tensors_only)
-            return attend_fail(ATTEND_INVALID_ARGUMENT, "%s lies on the host, but the context was made with device_tensors_only", all.list_names[i]);
+            return attend_fail(ATTEND_INVALID_ARGUMENT,
+                               "%s lies on the host, but the context was made with device_tensors_only",
+                               all.list_names[i]);
         const int64_t *given = *all.lists[i];
         *all.lists[i] = t->lists[i];
-        ATTEND_TRY(attend_gpu_check(attend_set_lengths(t->lists[i], given, list_length(p, i), gpu->stream), "cudaLaunchKernel of set_lengths"));
+        ATTEND_TRY(attend_gpu_check(attend_set_lengths(t->lists[i], given, list_length(p, i), gpu->stream),
+                                    "cudaLaunchKernel of set_lengths"));
     }
     return ATTEND_OK;
 }
 
 /* What is computed in place of the caller's output, which keeps the rows that are not there. */
-static attend_status take_output(const attend_gpu_context *gpu, const attend_rotary_args *args, const char *name, const attend_tensor *in,
-                                 const attend_tensor *taken_in, const attend_tensor *out, const attend_tensor *staging, attend_tensor *use)
+static attend_status take_output(const attend_gpu_context *gpu, const attend_rotary_args *args,
+                                 const char *name, const attend_tensor *in, const attend_tensor *taken_in,
+                                 const attend_tensor *out, const attend_tensor *staging, attend_tensor *use)
 {
     if (out->data == in->data) {
         *use = *taken_in;
         return ATTEND_OK;
     }
     ATTEND_TRY(attend_gpu_take_output(gpu, name, out, staging, use));
-    return use->data != out->data && args->seqlens_q ? attend_gpu_copy(gpu, use, out, cudaMemcpyHostToDevice) : ATTEND_OK;
+    return use->data != out->data && args->seqlens_q ? attend_gpu_copy(gpu, use, out, cudaMemcpyHostToDevice)
+                                                     : ATTEND_OK;
 }
 
-static attend_status run(const attend_gpu_context *gpu, const attend_problem *p, const attend_rotary_args *args, turning *t)
+static attend_status run(const attend_gpu_context *gpu, const attend_problem *p,
+                         const attend_rotary_args *args, turning *t)
 {
     attend_rotary_args use = *args;
     const attend_turn turn = attend_rotary_turn(p, args);
     attend_turning sides[2];
     ATTEND_TRY(reserve(gpu, p, &use, t));
     ATTEND_TRY(take_inputs(gpu, p, &use, t));
-    ATTEND_TRY(take_output(gpu, args, "q_out", &args->q, &use.q, &args->q_out, &t->out_staging[0], &use.q_out));
-    ATTEND_TRY(take_output(gpu, args, "k_out", &args->k, &use.k, &args->k_out, &t->out_staging[1], &use.k_out));
+    ATTEND_TRY(
+        take_output(gpu, args, "q_out", &args->q, &use.q, &args->q_out, &t->out_staging[0], &use.q_out));
+    ATTEND_TRY(
+        take_output(gpu, args, "k_out", &args->k, &use.k, &args->k_out, &t->out_staging[1], &use.k_out));
     const attend_places places = attend_rotary_places(p, &use);
     const int count = attend_rotary_sides(&use, sides);
     attend_range_begin("attend: turn Q and K");
-    attend_status status = attend_gpu_check(attend_turn_heads(&turn, &places, sides, count, gpu->stream), "cudaLaunchKernel of turn_heads");
+    attend_status status = attend_gpu_check(attend_turn_heads(&turn, &places, sides, count, gpu->stream),
+                                            "cudaLaunchKernel of turn_heads");
     attend_range_end();
     ATTEND_TRY(status);
     ATTEND_TRY(attend_gpu_give_output(gpu, &args->q_out, &use.q_out));
     return attend_gpu_give_output(gpu, &args->k_out, &use.k_out);
 }
 
-attend_status attend_gpu_rotary(attend_context *context, const attend_problem *p, const attend_rotary_args *args)
+attend_status attend_gpu_rotary(attend_context *context, const attend_problem *p,
+                                const attend_rotary_args *args)
 {
     attend_gpu_context *gpu = context->state;
     attend_gpu_stream **const shares_nothing[2] = {NULL, NULL}, *on;

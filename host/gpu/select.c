@@ -23,19 +23,31 @@ const attend_kernel_row *attend_gpu_kernel_row(size_t index)
     return NULL;
 }
 
-/* What keeps a row from a problem, from what it says first to what it says last: the nearest row says the latest. */
-typedef enum misfit { DTYPE, FEATURES, HEAD_DIM, ALIGNMENT, ARCHITECTURE, SHARED_MEMORY, KEYS, BLOCKS, FITS } misfit;
+/* What keeps a row from a problem, from what it says first to what it says last: the nearest row says the
+   latest. */
+typedef enum misfit {
+    DTYPE,
+    FEATURES,
+    HEAD_DIM,
+    ALIGNMENT,
+    ARCHITECTURE,
+    SHARED_MEMORY,
+    KEYS,
+    BLOCKS,
+    FITS
+} misfit;
 
 /* The only place that asks whether a row fits; `why` says why not, in words that follow the row's name. */
-static misfit judge(const attend_gpu_context *gpu, const attend_problem *p, bool aligned, const attend_kernel_row *row, char *why,
-                    size_t bytes)
+static misfit judge(const attend_gpu_context *gpu, const attend_problem *p, bool aligned,
+                    const attend_kernel_row *row, char *why, size_t bytes)
 {
     const attend_kernel_info *info = &row->info;
     const uint64_t lacking = attend_features_of(p) & ~(info->features | ATTEND_FEATURES_LAYER);
     const int64_t shared_bytes = info->shared_bytes + (attend_scores_terms(p) ? row->term_bytes : 0);
     attend_kernel_grid grid;
     if (info->dtype != p->dtype)
-        return snprintf(why, bytes, "takes %s, the problem is %s", attend_dtype_name(info->dtype), attend_dtype_name(p->dtype)),
+        return snprintf(why, bytes, "takes %s, the problem is %s", attend_dtype_name(info->dtype),
+                        attend_dtype_name(p->dtype)),
                DTYPE;
     if (lacking) {
         char text[128];
@@ -43,23 +55,28 @@ static misfit judge(const attend_gpu_context *gpu, const attend_problem *p, bool
         return snprintf(why, bytes, "does not support: %s", text), FEATURES;
     }
     if (p->head_dim > info->head_dim_max)
-        return snprintf(why, bytes, "takes head_dim up to %" PRId64 ", the problem has %" PRId64, info->head_dim_max,
-                        p->head_dim),
+        return snprintf(why, bytes, "takes head_dim up to %" PRId64 ", the problem has %" PRId64,
+                        info->head_dim_max, p->head_dim),
                HEAD_DIM;
     if (p->head_dim_v > info->head_dim_v_max)
-        return snprintf(why, bytes, "takes head_dim_v up to %" PRId64 ", the problem has %" PRId64, info->head_dim_v_max,
-                        p->head_dim_v),
+        return snprintf(why, bytes, "takes head_dim_v up to %" PRId64 ", the problem has %" PRId64,
+                        info->head_dim_v_max, p->head_dim_v),
                HEAD_DIM;
     if (!aligned && !row->any_alignment)
         return snprintf(why, bytes, "needs every row of q, k and v at a multiple of 16 bytes"), ALIGNMENT;
     if (info->architecture_min > gpu->architecture)
-        return snprintf(why, bytes, "needs sm_%d, the device is sm_%d", info->architecture_min, gpu->architecture), ARCHITECTURE;
+        return snprintf(why, bytes, "needs sm_%d, the device is sm_%d", info->architecture_min,
+                        gpu->architecture),
+               ARCHITECTURE;
     if (shared_bytes > gpu->shared_bytes)
-        return snprintf(why, bytes, "needs %" PRId64 " bytes of shared memory in a block, the device gives %" PRId64,
+        return snprintf(why, bytes,
+                        "needs %" PRId64 " bytes of shared memory in a block, the device gives %" PRId64,
                         shared_bytes, gpu->shared_bytes),
                SHARED_MEMORY;
     if (p->seqlen_k > attend_most_keys)
-        return snprintf(why, bytes, "takes seqlen_k up to %d, the problem has %" PRId64, (int)attend_most_keys, p->seqlen_k), KEYS;
+        return snprintf(why, bytes, "takes seqlen_k up to %d, the problem has %" PRId64,
+                        (int)attend_most_keys, p->seqlen_k),
+               KEYS;
     if (!row->grid(p, &grid)) return snprintf(why, bytes, "would need more than 2147483647 blocks"), BLOCKS;
     return FITS;
 }
@@ -73,14 +90,15 @@ static const attend_kernel_row *find_row(const char *name)
 }
 
 /* ATTEND_KERNEL's row; where tensors are not aligned and it needs that, the first that fits stands in. */
-static attend_status take_forced(const attend_gpu_context *gpu, const attend_problem *p, bool aligned, const char *name,
-                                 const attend_kernel_row **row)
+static attend_status take_forced(const attend_gpu_context *gpu, const attend_problem *p, bool aligned,
+                                 const char *name, const attend_kernel_row **row)
 {
     char why[ATTEND_REASON_BYTES];
     *row = find_row(name);
     if (!*row)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
-                           "ATTEND_KERNEL is \"%s\", which is no row of CUDA's kernel table; attend info --kernels lists them",
+                           "ATTEND_KERNEL is \"%s\", which is no row of CUDA's kernel table; attend info "
+                           "--kernels lists them",
                            name);
     const misfit misfit = judge(gpu, p, aligned, *row, why, sizeof why);
     if (misfit == ALIGNMENT) *row = NULL;
@@ -88,8 +106,8 @@ static attend_status take_forced(const attend_gpu_context *gpu, const attend_pro
     return attend_fail(ATTEND_UNSUPPORTED, "ATTEND_KERNEL is %s, which %s", name, why);
 }
 
-attend_status attend_gpu_select_kernel(const attend_gpu_context *gpu, const attend_problem *p, bool aligned, const char *forced,
-                                       const attend_kernel_row **row)
+attend_status attend_gpu_select_kernel(const attend_gpu_context *gpu, const attend_problem *p, bool aligned,
+                                       const char *forced, const attend_kernel_row **row)
 {
     char why[ATTEND_REASON_BYTES], nearest[ATTEND_REASON_BYTES] = "";
     const char *name = "";
@@ -117,7 +135,8 @@ bool attend_gpu_kernel_choice(const attend_plan *plan, size_t index, attend_kern
     if (choice->chosen || choice->chosen_unaligned) return true;
     if (judge(own->gpu, &plan->problem, true, row, choice->reason, sizeof choice->reason) == FITS)
         snprintf(choice->reason, sizeof choice->reason,
-                 own->forced ? "would fit, but ATTEND_KERNEL forces %s" : "would fit, but %s comes first in the table",
+                 own->forced ? "would fit, but ATTEND_KERNEL forces %s"
+                             : "would fit, but %s comes first in the table",
                  own->row->info.name);
     return true;
 }

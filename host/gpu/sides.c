@@ -1,5 +1,6 @@
-/* What features bring beside q, k and v, on its way to the device: lists of lengths and the small tensors of host/core/arguments.h. Room for
-   host copies is reserved with the plan, as large as the axes along which they vary. */
+/* What features bring beside q, k and v, on its way to the device: lists of lengths and the small tensors of
+   host/core/arguments.h. Room for host copies is reserved with the plan, as large as the axes along which
+   they vary. */
 #include "gpu/gpu.h"
 #include "shared/relative.h"
 
@@ -15,17 +16,25 @@ void attend_gpu_reserve_sides(attend_plan *plan, attend_gpu_arenas *arenas)
 {
     attend_gpu_sides *sides = &((attend_gpu_plan *)plan->state)->sides;
     const attend_problem *p = &plan->problem;
-    int64_t **const lists[] = {&sides->seqlens_q, &sides->seqlens_k, &sides->starts_k, &sides->cu_seqlens_q, &sides->cu_seqlens_k};
-    for (int i = 0; i < 5; i++) attend_gpu_reserve(&arenas->run, (void **)lists[i], p->batch + 1, sizeof(int64_t));
-    attend_gpu_reserve(&arenas->constants, (void **)&sides->relative_buckets, attend_relative_distances(p), sizeof(int32_t));
+    int64_t **const lists[] = {&sides->seqlens_q, &sides->seqlens_k, &sides->starts_k, &sides->cu_seqlens_q,
+                               &sides->cu_seqlens_k};
+    for (int i = 0; i < 5; i++)
+        attend_gpu_reserve(&arenas->run, (void **)lists[i], p->batch + 1, sizeof(int64_t));
+    attend_gpu_reserve(&arenas->constants, (void **)&sides->relative_buckets, attend_relative_distances(p),
+                       sizeof(int32_t));
     int64_t id_blocks = 0;
-    if (p->segments && !attend_multiply(attend_tensor_batch(p), attend_id_blocks(attend_rows_k(p)), &id_blocks)) arenas->run.overflow = true;
+    if (p->segments &&
+        !attend_multiply(attend_tensor_batch(p), attend_id_blocks(attend_rows_k(p)), &id_blocks))
+        arenas->run.overflow = true;
     attend_gpu_reserve(&arenas->run, (void **)&sides->key_ids, id_blocks, sizeof(attend_ids));
     for (int i = 0; i < ATTEND_SIDE_TENSORS; i++) {
         attend_side_shape e = attend_side_expected(p, (attend_side)i);
         int64_t shape[ATTEND_MAX_RANK];
         held_shape(&e, shape);
-        if (e.rank) attend_gpu_reserve_tensor(&arenas->staging, &sides->tensors[i], i == ATTEND_SIDE_BLOCK_OFFSETS ? ATTEND_I64 : ATTEND_F32, e.rank, shape);
+        if (e.rank)
+            attend_gpu_reserve_tensor(&arenas->staging, &sides->tensors[i],
+                                      i == ATTEND_SIDE_BLOCK_OFFSETS ? ATTEND_I64 : ATTEND_F32, e.rank,
+                                      shape);
     }
 }
 
@@ -35,10 +44,12 @@ attend_status attend_gpu_create_sides(attend_plan *plan)
     int64_t count = attend_relative_distances(&plan->problem);
     if (count == 0) return ATTEND_OK;
     int32_t *buckets = malloc((size_t)count * sizeof *buckets);
-    if (!buckets) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the buckets of %d distances", plan->problem.relative_max_distance);
+    if (!buckets)
+        return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the buckets of %d distances",
+                           plan->problem.relative_max_distance);
     attend_relative_fill(&plan->problem, buckets);
-    cudaError_t error = cudaMemcpyAsync(own->sides.relative_buckets, buckets, (size_t)count * sizeof *buckets, cudaMemcpyHostToDevice,
-                                        own->gpu->stream);
+    cudaError_t error = cudaMemcpyAsync(own->sides.relative_buckets, buckets, (size_t)count * sizeof *buckets,
+                                        cudaMemcpyHostToDevice, own->gpu->stream);
     if (!error) error = cudaStreamSynchronize(own->gpu->stream);
     free(buckets);
     return attend_gpu_check(error, "cudaMemcpyAsync of the relative buckets");
@@ -102,14 +113,19 @@ attend_status attend_gpu_take_sides(const attend_plan *plan, attend_attention_ar
     attend_side_args sides = attend_side_of_attention(use);
     bool offsets_on_host, indices_on_host;
     ATTEND_TRY(take_lists(plan, use));
-    ATTEND_TRY(attend_gpu_is_on_host(((attend_gpu_plan *)plan->state)->gpu, "block_offsets", use->block_offsets.data, &offsets_on_host));
-    ATTEND_TRY(attend_gpu_is_on_host(((attend_gpu_plan *)plan->state)->gpu, "block_indices", use->block_indices.data, &indices_on_host));
-    if (offsets_on_host && indices_on_host) ATTEND_TRY(attend_block_list_check(&plan->problem, &use->block_offsets, &use->block_indices));
-    for (int i = 0; i < ATTEND_SIDE_TENSORS; i++) ATTEND_TRY(take_side(plan, (attend_side)i, sides.tensors[i]));
+    ATTEND_TRY(attend_gpu_is_on_host(((attend_gpu_plan *)plan->state)->gpu, "block_offsets",
+                                     use->block_offsets.data, &offsets_on_host));
+    ATTEND_TRY(attend_gpu_is_on_host(((attend_gpu_plan *)plan->state)->gpu, "block_indices",
+                                     use->block_indices.data, &indices_on_host));
+    if (offsets_on_host && indices_on_host)
+        ATTEND_TRY(attend_block_list_check(&plan->problem, &use->block_offsets, &use->block_indices));
+    for (int i = 0; i < ATTEND_SIDE_TENSORS; i++)
+        ATTEND_TRY(take_side(plan, (attend_side)i, sides.tensors[i]));
     return ATTEND_OK;
 }
 
-attend_status attend_gpu_make_terms(const attend_plan *plan, const attend_attention_args *on_device, attend_terms *terms)
+attend_status attend_gpu_make_terms(const attend_plan *plan, const attend_attention_args *on_device,
+                                    attend_terms *terms)
 {
     const attend_gpu_plan *own = plan->state;
     const attend_problem *p = &plan->problem;
@@ -117,6 +133,7 @@ attend_status attend_gpu_make_terms(const attend_plan *plan, const attend_attent
     terms->relative_buckets = own->sides.relative_buckets;
     if (!p->segments) return ATTEND_OK;
     terms->key_ids = own->sides.key_ids, terms->key_id_blocks = attend_id_blocks(attend_rows_k(p));
-    return attend_gpu_check(attend_note_segments(&terms->segments_k, attend_tensor_batch(p), attend_rows_k(p), own->sides.key_ids, own->gpu->stream),
+    return attend_gpu_check(attend_note_segments(&terms->segments_k, attend_tensor_batch(p), attend_rows_k(p),
+                                                 own->sides.key_ids, own->gpu->stream),
                             "cudaLaunchKernel of note_segments");
 }

@@ -19,7 +19,8 @@ attend_status attend_gpu_check(cudaError_t error, const char *call)
 {
     if (error == cudaSuccess) return ATTEND_OK;
     cudaGetLastError(); /* so that the caller's next check does not meet this one again */
-    return attend_fail(status_of(error), "%s failed: %s (%s)", call, cudaGetErrorName(error), cudaGetErrorString(error));
+    return attend_fail(status_of(error), "%s failed: %s (%s)", call, cudaGetErrorName(error),
+                       cudaGetErrorString(error));
 }
 
 attend_status attend_gpu_check_blas(const attend_gpu_context *gpu, cublasStatus_t status, const char *call)

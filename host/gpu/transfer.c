@@ -1,10 +1,12 @@
-/* Tensors wherever they lie: finding out, and copying strided views between host and device in stream order. */
+/* Tensors wherever they lie: finding out, and copying strided views between host and device in stream order.
+   */
 #include "gpu/gpu.h"
 #include "gpu/range.h"
 
 #include <string.h>
 
-attend_status attend_gpu_is_on_host(const attend_gpu_context *gpu, const char *name, const void *data, bool *on_host)
+attend_status attend_gpu_is_on_host(const attend_gpu_context *gpu, const char *name, const void *data,
+                                    bool *on_host)
 {
     struct cudaPointerAttributes attributes;
     *on_host = false;
@@ -12,7 +14,8 @@ attend_status attend_gpu_is_on_host(const attend_gpu_context *gpu, const char *n
     ATTEND_TRY(attend_gpu_check(cudaPointerGetAttributes(&attributes, data), "cudaPointerGetAttributes"));
     *on_host = attributes.type == cudaMemoryTypeUnregistered || attributes.type == cudaMemoryTypeHost;
     if (attributes.type == cudaMemoryTypeDevice && attributes.device != gpu->device)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s lies on CUDA device %d, but the context is on device %d", name,
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "%s lies on CUDA device %d, but the context is on device %d", name,
                            attributes.device, gpu->device);
     return ATTEND_OK;
 }
@@ -23,7 +26,8 @@ typedef struct axis {
     int64_t count, to, from; /* strides in bytes */
 } axis;
 
-/* The axes from the outermost in, with neighbours joined where both sides allow it. The innermost counts bytes. */
+/* The axes from the outermost in, with neighbours joined where both sides allow it. The innermost counts
+   bytes. */
 static int join_axes(const attend_tensor *to, const attend_tensor *from, axis axes[ATTEND_MAX_RANK + 1])
 {
     int64_t element = (int64_t)attend_dtype_bytes(to->dtype);
@@ -52,21 +56,23 @@ enum { PITCH_LIMIT = 0x7fffffff };
 
 static bool is_pitch(int64_t stride, int64_t width) { return stride >= width && stride <= PITCH_LIMIT; }
 
-static attend_status copy_axes(char *to, const char *from, const axis *axes, int count, enum cudaMemcpyKind kind, cudaStream_t stream)
+static attend_status copy_axes(char *to, const char *from, const axis *axes, int count,
+                               enum cudaMemcpyKind kind, cudaStream_t stream)
 {
     if (count == 1)
-        return attend_gpu_check(cudaMemcpyAsync(to, from, (size_t)axes->count, kind, stream), "cudaMemcpyAsync");
+        return attend_gpu_check(cudaMemcpyAsync(to, from, (size_t)axes->count, kind, stream),
+                                "cudaMemcpyAsync");
     if (count == 2 && is_pitch(axes[0].to, axes[1].count) && is_pitch(axes[0].from, axes[1].count))
-        return attend_gpu_check(cudaMemcpy2DAsync(to, (size_t)axes[0].to, from, (size_t)axes[0].from, (size_t)axes[1].count,
-                                                  (size_t)axes[0].count, kind, stream),
+        return attend_gpu_check(cudaMemcpy2DAsync(to, (size_t)axes[0].to, from, (size_t)axes[0].from,
+                                                  (size_t)axes[1].count, (size_t)axes[0].count, kind, stream),
                                 "cudaMemcpy2DAsync");
     for (int64_t i = 0; i < axes->count; i++)
         ATTEND_TRY(copy_axes(to + i * axes->to, from + i * axes->from, axes + 1, count - 1, kind, stream));
     return ATTEND_OK;
 }
 
-attend_status attend_gpu_copy(const attend_gpu_context *gpu, const attend_tensor *to, const attend_tensor *from,
-                              enum cudaMemcpyKind kind)
+attend_status attend_gpu_copy(const attend_gpu_context *gpu, const attend_tensor *to,
+                              const attend_tensor *from, enum cudaMemcpyKind kind)
 {
     axis axes[ATTEND_MAX_RANK + 1];
     if (attend_tensor_elements(to) == 0) return ATTEND_OK;
@@ -82,11 +88,13 @@ attend_status attend_gpu_copy(const attend_gpu_context *gpu, const attend_tensor
 static attend_status refuse_host(const attend_gpu_context *gpu, const char *name)
 {
     return attend_fail(ATTEND_INVALID_ARGUMENT, "%s lies on the host, but the %s", name,
-                       gpu->device_tensors_only ? "context was made with device_tensors_only" : "plan was made with caller_workspace");
+                       gpu->device_tensors_only ? "context was made with device_tensors_only"
+                                                : "plan was made with caller_workspace");
 }
 
-attend_status attend_gpu_take_input(const attend_gpu_context *gpu, const char *name, const attend_tensor *given,
-                                    const attend_tensor *staging, attend_tensor *use)
+attend_status attend_gpu_take_input(const attend_gpu_context *gpu, const char *name,
+                                    const attend_tensor *given, const attend_tensor *staging,
+                                    attend_tensor *use)
 {
     bool on_host;
     *use = *given;
@@ -97,8 +105,9 @@ attend_status attend_gpu_take_input(const attend_gpu_context *gpu, const char *n
     return attend_gpu_copy(gpu, staging, given, cudaMemcpyHostToDevice);
 }
 
-attend_status attend_gpu_take_output(const attend_gpu_context *gpu, const char *name, const attend_tensor *given,
-                                     const attend_tensor *staging, attend_tensor *use)
+attend_status attend_gpu_take_output(const attend_gpu_context *gpu, const char *name,
+                                     const attend_tensor *given, const attend_tensor *staging,
+                                     attend_tensor *use)
 {
     bool on_host;
     *use = *given;
@@ -109,7 +118,8 @@ attend_status attend_gpu_take_output(const attend_gpu_context *gpu, const char *
     return ATTEND_OK;
 }
 
-attend_status attend_gpu_give_output(const attend_gpu_context *gpu, const attend_tensor *given, const attend_tensor *used)
+attend_status attend_gpu_give_output(const attend_gpu_context *gpu, const attend_tensor *given,
+                                     const attend_tensor *used)
 {
     if (!given->data || given->data == used->data) return ATTEND_OK;
     return attend_gpu_copy(gpu, given, used, cudaMemcpyDefault);

@@ -1,5 +1,5 @@
-/* A layer's rotary embedding and QK-norm on the device: the norms' parameters go there with the plan, positions with each run, and one
-   small launch turns Q and K. */
+/* A layer's rotary embedding and QK-norm on the device: the norms' parameters go there with the plan,
+   positions with each run, and one small launch turns Q and K. */
 #include "gpu/gpu.h"
 #include "gpu/range.h"
 
@@ -20,7 +20,8 @@ attend_status attend_gpu_reserve_turn(attend_plan *plan, attend_gpu_arenas *aren
         attend_gpu_reserve(&arenas->constants, &t->data, p->head_dim, attend_dtype_bytes(p->dtype));
     }
     if (p->rotary || p->absolute)
-        attend_gpu_reserve_tensor(&arenas->staging, &own->positions, ATTEND_I32, 2, (int64_t[]){attend_tensor_batch(p), attend_rows_q(p)});
+        attend_gpu_reserve_tensor(&arenas->staging, &own->positions, ATTEND_I32, 2,
+                                  (int64_t[]){attend_tensor_batch(p), attend_rows_q(p)});
     return ATTEND_OK;
 }
 
@@ -34,18 +35,22 @@ attend_status attend_gpu_create_turn(attend_plan *plan)
     return ATTEND_OK;
 }
 
-attend_status attend_gpu_turn(const attend_plan *plan, const attend_attention_args *attention, const attend_tensor *positions)
+attend_status attend_gpu_turn(const attend_plan *plan, const attend_attention_args *attention,
+                              const attend_tensor *positions)
 {
     const attend_gpu_plan *own = plan->state;
     const attend_lists lists = attend_lists_of(attention);
     const attend_tensor *norms = own->norms;
     attend_tensor use = *positions;
     if (!attend_problem_turns(&plan->problem)) return ATTEND_OK;
-    if (positions->data) ATTEND_TRY(attend_gpu_take_input(own->gpu, "positions", positions, &own->positions, &use));
+    if (positions->data)
+        ATTEND_TRY(attend_gpu_take_input(own->gpu, "positions", positions, &own->positions, &use));
     const attend_places places = attend_places_of(&plan->problem, &lists, &use);
-    const attend_turning sides[] = {{attention->q, attention->q, norms[0], norms[2]}, {attention->k, attention->k, norms[1], norms[3]}};
+    const attend_turning sides[] = {{attention->q, attention->q, norms[0], norms[2]},
+                                    {attention->k, attention->k, norms[1], norms[3]}};
     attend_range_begin("attend: turn Q and K");
-    attend_status status = attend_gpu_check(attend_turn_heads(&own->turn, &places, sides, 2, own->gpu->stream), "cudaLaunchKernel of turn_heads");
+    attend_status status = attend_gpu_check(
+        attend_turn_heads(&own->turn, &places, sides, 2, own->gpu->stream), "cudaLaunchKernel of turn_heads");
     attend_range_end();
     return status;
 }

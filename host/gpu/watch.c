@@ -9,11 +9,13 @@ attend_status attend_gpu_tell(const attend_gpu_context *gpu, int64_t units)
     return attend_watch_status(gpu->watch);
 }
 
-attend_status attend_gpu_launch_slices(const attend_gpu_context *gpu, int64_t blocks, attend_gpu_launch *launch, void *job)
+attend_status attend_gpu_launch_slices(const attend_gpu_context *gpu, int64_t blocks,
+                                       attend_gpu_launch *launch, void *job)
 {
     if (!gpu->watch->progress) return launch(job, 0, blocks);
     /* A slice fills the device a few times, so that waiting costs little, or is a hundredth of all. */
-    const int64_t least = 8 * (int64_t)gpu->multiprocessors, slice = blocks / 100 > least ? blocks / 100 : least;
+    const int64_t least = 8 * (int64_t)gpu->multiprocessors,
+                  slice = blocks / 100 > least ? blocks / 100 : least;
     attend_watch_stage(gpu->watch, gpu->watch->work.attention, blocks);
     for (int64_t first = 0; first < blocks; first += slice) {
         const int64_t count = first + slice < blocks ? slice : blocks - first;

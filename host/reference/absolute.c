@@ -1,4 +1,5 @@
-/* Absolute positions by their definitions, in fp64, with the error that fp32 arithmetic and storage may make. */
+/* Absolute positions by their definitions, in fp64, with the error that fp32 arithmetic and storage may make.
+   */
 #include "reference/reference.h"
 #include "shared/absolute.h"
 #include "core/arguments.h"
@@ -11,11 +12,14 @@
 static const double epsilon = 0x1p-24;
 
 /* What is added to element c of a token. */
-static double added(const attend_problem *p, const attend_tensor *table, const double *angles, int64_t position, int64_t c)
+static double added(const attend_problem *p, const attend_tensor *table, const double *angles,
+                    int64_t position, int64_t c)
 {
     const int64_t waves = (p->hidden_size + 1) / 2;
-    if (p->absolute == ATTEND_ABSOLUTE_LEARNED) return attend_load(table, position * table->stride[0] + c * table->stride[1]);
-    const bool side_by_side = p->absolute == ATTEND_ABSOLUTE_SINUSOIDAL, cosine = side_by_side ? c % 2 : c >= waves;
+    if (p->absolute == ATTEND_ABSOLUTE_LEARNED)
+        return attend_load(table, position * table->stride[0] + c * table->stride[1]);
+    const bool side_by_side = p->absolute == ATTEND_ABSOLUTE_SINUSOIDAL,
+               cosine = side_by_side ? c % 2 : c >= waves;
     const double angle = (double)position * angles[side_by_side ? c / 2 : c % waves];
     return cosine ? cos(angle) : sin(angle);
 }
@@ -23,13 +27,15 @@ static double added(const attend_problem *p, const attend_tensor *table, const d
 static attend_tensor make(const attend_problem *p)
 {
     const int64_t batch = attend_tensor_batch(p), rows = attend_rows_q(p), hidden = p->hidden_size;
-    attend_tensor t = attend_tensor_3d(malloc((size_t)(batch * rows * hidden + 1) * sizeof(double)), ATTEND_REFERENCE_F64, batch, rows, hidden);
+    attend_tensor t = attend_tensor_3d(malloc((size_t)(batch * rows * hidden + 1) * sizeof(double)),
+                                       ATTEND_REFERENCE_F64, batch, rows, hidden);
     memcpy(t.stride, (int64_t[]){rows * hidden, hidden, 1, 0}, sizeof t.stride);
     return t;
 }
 
-bool attend_reference_place(const attend_problem *p, const attend_layer_weights *weights, const attend_layer_args *args, bool rounded,
-                            attend_tensor *placed, attend_tensor *bound)
+bool attend_reference_place(const attend_problem *p, const attend_layer_weights *weights,
+                            const attend_layer_args *args, bool rounded, attend_tensor *placed,
+                            attend_tensor *bound)
 {
     const attend_tensor *x = &args->x;
     const attend_places places = attend_layer_places(p, args);
@@ -39,16 +45,21 @@ bool attend_reference_place(const attend_problem *p, const attend_layer_weights 
     *placed = make(p);
     if (bound) *bound = make(p);
     bool complete = angles && placed->data && (!bound || bound->data);
-    for (int64_t w = 0; complete && attend_problem_waves(p) && 2 * w < hidden; w++) angles[w] = attend_reference_wave(p, w);
+    for (int64_t w = 0; complete && attend_problem_waves(p) && 2 * w < hidden; w++)
+        angles[w] = attend_reference_wave(p, w);
     for (int64_t n = 0; complete && n < attend_tensor_batch(p) * rows; n++) {
         const int64_t position = attend_place(&places, n / rows, n % rows);
         for (int64_t c = 0; c < hidden; c++) {
-            const double own = attend_load(x, n / rows * x->stride[0] + n % rows * x->stride[1] + c * x->stride[2]);
+            const double own =
+                attend_load(x, n / rows * x->stride[0] + n % rows * x->stride[1] + c * x->stride[2]);
             const double sum = own + added(p, &weights->position_table, angles, position, c);
             ((double *)placed->data)[n * hidden + c] = rounded ? attend_round(sum, p->dtype) : sum;
-            /* a sine within 8ε, of an angle that is at most the position, in fp64; the sum, and its rounding to storage */
+            /* a sine within 8ε, of an angle that is at most the position, in fp64; the sum, and its rounding
+               to storage */
             const double wave = attend_problem_waves(p) ? 8 * epsilon + 0x1p-50 * fabs((double)position) : 0;
-            if (bound) ((double *)bound->data)[n * hidden + c] = wave + (epsilon + u) * fabs(sum) + attend_half_least(p->dtype);
+            if (bound)
+                ((double *)bound->data)[n * hidden + c] =
+                    wave + (epsilon + u) * fabs(sum) + attend_half_least(p->dtype);
         }
     }
     free(angles);

@@ -47,12 +47,16 @@ static bool visible(const attend_reference_keys *x, int64_t h, int64_t i, int64_
     if (p->causal) near = near && j <= at;
     if (p->window_left >= 0) near = near && j >= at - p->window_left;
     if (p->window_right >= 0) near = near && j <= at + p->window_right;
-    if (p->chunk) near = near && floor_divide(j - x->start, p->chunk) == floor_divide(at - x->start, p->chunk);
+    if (p->chunk)
+        near = near && floor_divide(j - x->start, p->chunk) == floor_divide(at - x->start, p->chunk);
     if (!near && j - x->start >= p->prefix) return false;
-    if (p->segments && segment(x, &a->segments_q, x->first_q + i) != segment(x, &a->segments_k, x->first_k + j)) return false;
+    if (p->segments &&
+        segment(x, &a->segments_q, x->first_q + i) != segment(x, &a->segments_k, x->first_k + j))
+        return false;
     if (p->mask_axes && plane(x, &a->mask, h, i, j) == 0) return false;
     if (p->block_list && !listed(x, h, i / p->block_q, j / p->block_k)) return false;
-    if (p->block_q && !p->block_list && plane(x, &a->block_mask, h, i / p->block_q, j / p->block_k) == 0) return false;
+    if (p->block_q && !p->block_list && plane(x, &a->block_mask, h, i / p->block_q, j / p->block_k) == 0)
+        return false;
     return !p->bias_axes || plane(x, &a->bias, h, i, j) != -INFINITY;
 }
 
@@ -62,7 +66,8 @@ static double slope(const attend_reference_keys *x, int64_t h)
     int64_t n = 1, heads = x->problem->num_heads;
     if (x->args->alibi_slopes.data) return by_head(&x->args->alibi_slopes, h);
     while (2 * n <= heads) n *= 2;
-    return h < n ? exp2(-8.0 * (double)(h + 1) / (double)n) : exp2(-4.0 * (double)(2 * (h - n) + 1) / (double)n);
+    return h < n ? exp2(-8.0 * (double)(h + 1) / (double)n)
+                 : exp2(-4.0 * (double)(2 * (h - n) + 1) / (double)n);
 }
 
 /* The terms that are added to a score. */
@@ -76,16 +81,20 @@ static added added_terms(const attend_reference_keys *x, int64_t h, int64_t i, i
     const attend_tensor *table = &x->args->relative_table;
     int64_t distance = j - position(x, i);
     added t = {0, 0, 0};
-    if (p->alibi) t.alibi = slope(x, h) * (double)(p->alibi == ATTEND_ALIBI_CAUSAL || distance < 0 ? distance : -distance);
+    if (p->alibi)
+        t.alibi =
+            slope(x, h) * (double)(p->alibi == ATTEND_ALIBI_CAUSAL || distance < 0 ? distance : -distance);
     if (p->relative_buckets)
-        t.relative = attend_load(table, h * table->stride[0] + attend_reference_bucket(p, distance) * table->stride[1]);
+        t.relative = attend_load(table, h * table->stride[0] +
+                                            attend_reference_bucket(p, distance) * table->stride[1]);
     if (p->bias_axes) t.bias = plane(x, &x->args->bias, h, i, j);
     return t;
 }
 
 static double scale_of(const attend_reference_keys *x, int64_t h)
 {
-    return x->problem->head_scales ? (double)x->problem->softmax_scale * by_head(&x->args->head_scales, h) : x->problem->softmax_scale;
+    return x->problem->head_scales ? (double)x->problem->softmax_scale * by_head(&x->args->head_scales, h)
+                                   : x->problem->softmax_scale;
 }
 
 /* Where a batch entry's rows and keys lie. */
@@ -102,8 +111,8 @@ static void locate(attend_reference_keys *keys)
     keys->first_k = a->cu_seqlens_k[b], keys->seqlen_k = a->cu_seqlens_k[b + 1] - keys->first_k;
 }
 
-bool attend_reference_keys_load(attend_reference_keys *keys, const attend_problem *p, const attend_attention_args *args,
-                                int64_t batch, int64_t kv_head)
+bool attend_reference_keys_load(attend_reference_keys *keys, const attend_problem *p,
+                                const attend_attention_args *args, int64_t batch, int64_t kv_head)
 {
     const attend_tensor *k = &args->k, *v = &args->v;
     *keys = (attend_reference_keys){.problem = p, .args = args, .batch = batch};
@@ -139,7 +148,10 @@ void attend_reference_keys_free(attend_reference_keys *keys)
     *keys = (attend_reference_keys){0};
 }
 
-int64_t attend_reference_scratch(const attend_problem *p, int64_t seqlen_k) { return 3 * seqlen_k + 2 * p->head_dim_v; }
+int64_t attend_reference_scratch(const attend_problem *p, int64_t seqlen_k)
+{
+    return 3 * seqlen_k + 2 * p->head_dim_v;
+}
 
 /* Query, weights and errors of one row while it is worked on. */
 typedef struct row_work {
@@ -147,9 +159,10 @@ typedef struct row_work {
     double *p;     /* scores, then weights exp(s - max), zero where not visible */
     double *delta; /* Σ_c |q_c||k_jc|, then the error that the score may have; of a score of -infinity none */
     bool *sees;
-    double max, max_magnitude, sum; /* of the visible scores, their absolute values, their weights; the latter two with the sink */
-    double sink, lse;               /* the sink's share, at most 1 */
-    int64_t count;                  /* of the visible keys */
+    /* of the visible scores, their absolute values, their weights; the latter two with the sink */
+    double max, max_magnitude, sum;
+    double sink, lse; /* the sink's share, at most 1 */
+    int64_t count;    /* of the visible keys */
 } row_work;
 
 /* q·k becomes a score, Σ|q||k| its error: see docs/numerics.md for each term. */
@@ -183,7 +196,8 @@ static void score(const attend_reference_keys *keys, const double *q, row_work *
         if (!w->sees[j]) continue;
         finish_score(keys, w, j, scale);
         w->count++;
-        w->max = fmax(w->max, w->p[j]); /* a NaN among the scores reaches the sum, and with it the whole row */
+        /* a NaN among the scores reaches the sum, and with it the whole row */
+        w->max = fmax(w->max, w->p[j]);
         if (w->p[j] == -INFINITY)
             w->delta[j] = 0; /* a key of infinite size: it weighs 0, whatever rounds */
         else
@@ -201,7 +215,10 @@ static void score(const attend_reference_keys *keys, const double *q, row_work *
 }
 
 /* The relative error that the weight of a key may have before it is divided by their sum. */
-static double weight_error(const row_work *w, int64_t j) { return w->delta[j] + 4 * epsilon * w->max_magnitude + 0x1p-22; }
+static double weight_error(const row_work *w, int64_t j)
+{
+    return w->delta[j] + 4 * epsilon * w->max_magnitude + 0x1p-22;
+}
 
 static double sink_error(const row_work *w) { return 4 * epsilon * w->max_magnitude + 0x1p-22; }
 
@@ -211,10 +228,12 @@ static double lse_error(const row_work *w, double largest_error, double lse)
 }
 
 /* Rule 1: see docs/numerics.md for each term. */
-static void bound_row(const attend_reference_keys *keys, const row_work *w, double *absolute_v, attend_reference_row *row)
+static void bound_row(const attend_reference_keys *keys, const row_work *w, double *absolute_v,
+                      attend_reference_row *row)
 {
     const attend_problem *p = keys->problem;
-    double u = attend_unit_roundoff(p->dtype), m = (double)w->count, weighted_eta = 0, largest_eta = 0, largest_p = 0;
+    double u = attend_unit_roundoff(p->dtype), m = (double)w->count, weighted_eta = 0, largest_eta = 0,
+           largest_p = 0;
     double accumulation = 2 * epsilon * (ceil(m / 16) + m / 64 + 8);
     for (int64_t c = 0; c < p->head_dim_v; c++) row->bound[c] = row->magnitude[c] = absolute_v[c] = 0;
     for (int64_t j = 0; j < keys->seqlen_k; j++) {
@@ -238,14 +257,16 @@ static void bound_row(const attend_reference_keys *keys, const row_work *w, doub
     }
     for (int64_t c = 0; c < p->head_dim_v; c++) {
         double underflow = largest_p * (0x1p-125 * absolute_v[c] + 0x1p-149 * m);
-        row->bound[c] += fabs(row->out[c]) * (weighted_eta + (m + 8) * epsilon + u) + underflow + attend_half_least(p->dtype);
+        row->bound[c] += fabs(row->out[c]) * (weighted_eta + (m + 8) * epsilon + u) + underflow +
+                         attend_half_least(p->dtype);
         if (p->dtype == ATTEND_F16) row->bound[c] += 0x1p-25 * largest_p * absolute_v[c];
         row->magnitude[c] += underflow / epsilon;
     }
     row->lse_bound = lse_error(w, largest_eta, row->lse);
 }
 
-/* Neighbours of one score, whose weights round alike: what their common error is multiplied by, column by column. */
+/* Neighbours of one score, whose weights round alike: what their common error is multiplied by, column by
+   column. */
 typedef struct alike {
     double score, square, *sums; /* square: of that error */
 } alike;
@@ -263,7 +284,8 @@ static void begin_alike(alike *a, double score, double square, int64_t columns, 
 }
 
 /* Rule 2 for 16-bit dtypes: fp64, but the weights are rounded before they meet V, and so is the result. */
-static void baseline_rounded(const attend_reference_keys *keys, const row_work *w, double *sums, attend_reference_row *row)
+static void baseline_rounded(const attend_reference_keys *keys, const row_work *w, double *sums,
+                             attend_reference_row *row)
 {
     const attend_problem *p = keys->problem;
     alike same = {.sums = sums};
@@ -286,8 +308,10 @@ static void baseline_rounded(const attend_reference_keys *keys, const row_work *
     }
 }
 
-/* The naive algorithm's score, in fp32 throughout. *square: Σ of the squares of the dot product's roundings, then of the score's. */
-static float naive_score(const attend_reference_keys *keys, const row_work *w, int64_t j, float dot, float *square)
+/* The naive algorithm's score, in fp32 throughout. *square: Σ of the squares of the dot product's roundings,
+   then of the score's. */
+static float naive_score(const attend_reference_keys *keys, const row_work *w, int64_t j, float dot,
+                         float *square)
 {
     const attend_problem *p = keys->problem;
     added t = added_terms(keys, w->head, w->query, j);
@@ -306,9 +330,10 @@ static float naive_score(const attend_reference_keys *keys, const row_work *w, i
     return s;
 }
 
-/* Rule 2 for fp32: the naive algorithm in fp32, three plain loops and libm's functions; and what each of its steps rounds. */
-static void baseline_naive(const attend_reference_keys *keys, const double *q, const row_work *w, float *s, double *sums, float *o,
-                           attend_reference_row *row)
+/* Rule 2 for fp32: the naive algorithm in fp32, three plain loops and libm's functions; and what each of its
+   steps rounds. */
+static void baseline_naive(const attend_reference_keys *keys, const double *q, const row_work *w, float *s,
+                           double *sums, float *o, attend_reference_row *row)
 {
     const attend_problem *p = keys->problem;
     alike same = {.score = INFINITY, .sums = sums};
@@ -338,7 +363,8 @@ static void baseline_naive(const attend_reference_keys *keys, const double *q, c
         for (int64_t c = 0; c < dv; c++) {
             double v = keys->v[j * dv + c], step = o[c] + weight * v;
             o[c] += weight * keys->v32[j * dv + c];
-            step = o[c] - step - row->out[c] * lost; /* numerator and normaliser round together: of a constant V alike */
+            /* numerator and normaliser round together: of a constant V alike */
+            step = o[c] - step - row->out[c] * lost;
             sums[c] += v - row->out[c];
             row->spread[c] += step * step;
         }
@@ -353,19 +379,22 @@ static void baseline_naive(const attend_reference_keys *keys, const double *q, c
     }
 }
 
-void attend_reference_attend(const attend_reference_keys *keys, int64_t head, int64_t query, const double *q, double *scratch,
-                             attend_reference_row *row)
+void attend_reference_attend(const attend_reference_keys *keys, int64_t head, int64_t query, const double *q,
+                             double *scratch, attend_reference_row *row)
 {
     const attend_problem *p = keys->problem;
     int64_t n = keys->seqlen_k, dv = p->head_dim_v;
-    row_work w = {.head = head, .query = query, .p = scratch, .delta = scratch + n, .sees = (bool *)(scratch + 2 * n)};
+    row_work w = {
+        .head = head, .query = query, .p = scratch, .delta = scratch + n, .sees = (bool *)(scratch + 2 * n)};
     double *spare = scratch + 3 * n;
-    for (int64_t c = 0; c < dv; c++) row->out[c] = row->bound[c] = row->baseline[c] = row->spread[c] = row->magnitude[c] = 0;
+    for (int64_t c = 0; c < dv; c++)
+        row->out[c] = row->bound[c] = row->baseline[c] = row->spread[c] = row->magnitude[c] = 0;
     row->lse = -INFINITY, row->lse_bound = 0;
     if (query >= keys->seqlen_q) return; /* padding: zeros */
     score(keys, q, &w);
     if (w.count == 0) { /* nothing is seen: zeros, and the sink alone */
-        if (p->sinks) row->lse = by_head(&keys->args->sinks, head), row->lse_bound = 4 * epsilon * fabs(row->lse);
+        if (p->sinks)
+            row->lse = by_head(&keys->args->sinks, head), row->lse_bound = 4 * epsilon * fabs(row->lse);
         return;
     }
     for (int64_t j = 0; j < n; j++)
@@ -378,11 +407,12 @@ void attend_reference_attend(const attend_reference_keys *keys, int64_t head, in
         baseline_rounded(keys, &w, spare, row);
 }
 
-void attend_reference_weigh(const attend_reference_keys *keys, int64_t head, int64_t query, const double *q, double *scratch,
-                            attend_reference_weights *weights)
+void attend_reference_weigh(const attend_reference_keys *keys, int64_t head, int64_t query, const double *q,
+                            double *scratch, attend_reference_weights *weights)
 {
     int64_t n = keys->seqlen_k;
-    row_work w = {.head = head, .query = query, .p = scratch, .delta = scratch + n, .sees = (bool *)(scratch + 2 * n)};
+    row_work w = {
+        .head = head, .query = query, .p = scratch, .delta = scratch + n, .sees = (bool *)(scratch + 2 * n)};
     bool sinks = keys->problem->sinks;
     *weights = (attend_reference_weights){.p = w.p, .error = w.delta, .sees = w.sees};
     if (query >= keys->seqlen_q) return; /* padding: q is not read */

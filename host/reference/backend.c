@@ -1,4 +1,5 @@
-/* The reference as a device of its own: exact fp64 results, rounded once to storage; a layer's stage by stage, as callers see them. */
+/* The reference as a device of its own: exact fp64 results, rounded once to storage; a layer's stage by
+   stage, as callers see them. */
 #include "shared/absolute.h"
 #include "core/arguments.h"
 #include "core/backend.h"
@@ -16,7 +17,8 @@ static attend_status context_create(const attend_context_options *options, atten
 {
     int threads = options->threads ? options->threads : omp_get_num_procs();
     context->state = (void *)(intptr_t)threads;
-    snprintf(context->name, sizeof context->name, "fp64 reference, %d thread%s", threads, threads == 1 ? "" : "s");
+    snprintf(context->name, sizeof context->name, "fp64 reference, %d thread%s", threads,
+             threads == 1 ? "" : "s");
     return ATTEND_OK;
 }
 
@@ -36,13 +38,15 @@ static attend_status plan_create(attend_plan *plan)
 
 static void plan_destroy(attend_plan *plan) { (void)plan; }
 
-static void store_row(const attend_attention_args *args, const attend_problem *p, int64_t b, int64_t h, int64_t i,
-                      const attend_reference_row *row)
+static void store_row(const attend_attention_args *args, const attend_problem *p, int64_t b, int64_t h,
+                      int64_t i, const attend_reference_row *row)
 {
     int64_t at = b * args->out.stride[0] + i * args->out.stride[1] + h * args->out.stride[2];
-    for (int64_t c = 0; c < p->head_dim_v; c++) attend_store(&args->out, at + c * args->out.stride[3], row->out[c]);
+    for (int64_t c = 0; c < p->head_dim_v; c++)
+        attend_store(&args->out, at + c * args->out.stride[3], row->out[c]);
     if (args->lse.data)
-        attend_store(&args->lse, b * args->lse.stride[0] + h * args->lse.stride[1] + i * args->lse.stride[2], row->lse);
+        attend_store(&args->lse, b * args->lse.stride[0] + h * args->lse.stride[1] + i * args->lse.stride[2],
+                     row->lse);
 }
 
 typedef struct attention_job {
@@ -56,7 +60,8 @@ static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_re
     store_row(attention->args, attention->problem, b, h, i, row);
 }
 
-static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args, const attend_run *run)
+static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args,
+                                       const attend_run *run)
 {
     (void)run;
     const attend_problem *p = &plan->problem;
@@ -74,8 +79,10 @@ static void copy_out(const attend_tensor *from, const attend_tensor *to)
         for (int64_t i = 0; i < to->shape[1]; i++)
             for (int64_t h = 0; h < to->shape[2]; h++)
                 for (int64_t c = 0; c < to->shape[3]; c++)
-                    attend_store(to, b * to->stride[0] + i * to->stride[1] + h * to->stride[2] + c * to->stride[3],
-                                 attend_load(from, b * from->stride[0] + i * from->stride[1] + h * from->stride[2] + c));
+                    attend_store(
+                        to, b * to->stride[0] + i * to->stride[1] + h * to->stride[2] + c * to->stride[3],
+                        attend_load(from,
+                                    b * from->stride[0] + i * from->stride[1] + h * from->stride[2] + c));
 }
 
 static attend_status layer_forward(attend_plan *plan, const attend_layer_args *args, const attend_run *run)
@@ -89,7 +96,8 @@ static attend_status layer_forward(attend_plan *plan, const attend_layer_args *a
     ATTEND_TRY(attend_lists_check(p, &lists));
     const attend_places places = attend_layer_places(p, args);
     ATTEND_TRY(attend_absolute_check(p, &places));
-    bool complete = attend_reference_run_layer(p, &plan->weights, args, ATTEND_REFERENCE_STORED, threads_of(plan), watch, &layer);
+    bool complete = attend_reference_run_layer(p, &plan->weights, args, ATTEND_REFERENCE_STORED,
+                                               threads_of(plan), watch, &layer);
     if (complete && attend_watch_goes_on(watch)) {
         attend_tensor out = args->out;
         out.rank = 4, out.shape[2] = 1, out.shape[3] = p->output_size, out.stride[2] = 0, out.stride[3] = 1;
@@ -100,7 +108,8 @@ static attend_status layer_forward(attend_plan *plan, const attend_layer_args *a
         copy_out(&layer.heads, &args->heads);
     }
     attend_reference_free_layer(&layer);
-    if (!complete) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's fp64 intermediates");
+    if (!complete)
+        return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's fp64 intermediates");
     return attend_watch_status(watch);
 }
 

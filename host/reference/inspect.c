@@ -1,5 +1,5 @@
-/* What inspection shows, by its definitions, from the weights of one query after the other in fp64; and beside each number what a
-   correct result may be off by. docs/inspect.md derives the bounds. */
+/* What inspection shows, by its definitions, from the weights of one query after the other in fp64; and
+   beside each number what a correct result may be off by. docs/inspect.md derives the bounds. */
 #include "core/inspect.h"
 #include "core/problem.h"
 #include "reference/reference.h"
@@ -25,7 +25,8 @@ typedef struct work {
 
 static void put(const attend_tensor *t, int64_t a, int64_t b, int64_t c, int64_t d, double value)
 {
-    if (t->data) attend_store(t, a * t->stride[0] + b * t->stride[1] + c * t->stride[2] + d * t->stride[3], value);
+    if (t->data)
+        attend_store(t, a * t->stride[0] + b * t->stride[1] + c * t->stride[2] + d * t->stride[3], value);
 }
 
 /* Where a query's results stand. */
@@ -93,7 +94,8 @@ static void store_weights(const work *w, int64_t row, const attend_reference_wei
         for (int64_t j = 0; j < w->problem->seqlen_k; j++) {
             bool there = p->count && j < w->keys.seqlen_k;
             put(&want->weights, tensor_batch(w), w->head, n, j, there ? p->p[j] : 0);
-            if (w->bounds) put(&w->bounds->weights, tensor_batch(w), w->head, n, j, there ? w->weight_bound[j] : 0);
+            if (w->bounds)
+                put(&w->bounds->weights, tensor_batch(w), w->head, n, j, there ? w->weight_bound[j] : 0);
         }
     }
 }
@@ -104,7 +106,8 @@ static void add_to_map(work *w, int64_t row, const attend_reference_weights *p)
     int64_t tiles_q = want->map.shape[2], tiles_k = want->map.shape[3], y = row - want->first_query;
     if (!want->map.data || y < 0 || y >= want->map_queries) return;
     for (int64_t x = 0; x < want->map_keys && want->first_key + x < w->keys.seqlen_k; x++) {
-        int64_t tile = attend_map_tile(y, want->map_queries, tiles_q) * tiles_k + attend_map_tile(x, want->map_keys, tiles_k);
+        int64_t tile = attend_map_tile(y, want->map_queries, tiles_q) * tiles_k +
+                       attend_map_tile(x, want->map_keys, tiles_k);
         w->map[tile] += p->p[want->first_key + x], w->map_bound[tile] += w->weight_bound[want->first_key + x];
     }
 }
@@ -126,11 +129,12 @@ static void one_row(work *w, int64_t row)
     const attend_tensor *q = &w->args->q;
     attend_reference_weights p;
     for (int64_t c = 0; c < w->problem->head_dim && row < w->sequence.seqlen_q; c++)
-        w->q[c] = attend_load(q, tensor_batch(w) * q->stride[0] + tensor_row(w, row) * q->stride[1] + w->head * q->stride[2] +
-                                     c * q->stride[3]);
+        w->q[c] = attend_load(q, tensor_batch(w) * q->stride[0] + tensor_row(w, row) * q->stride[1] +
+                                     w->head * q->stride[2] + c * q->stride[3]);
     attend_reference_weigh(&w->keys, w->head, row, w->q, w->scratch, &p);
     for (int64_t j = 0; j < w->keys.seqlen_k; j++)
-        w->weight_bound[j] = p.count && p.sees[j] ? p.p[j] * expm1(p.error[j] + p.sum_error + 4 * epsilon) + 0x1p-120 : 0;
+        w->weight_bound[j] =
+            p.count && p.sees[j] ? p.p[j] * expm1(p.error[j] + p.sum_error + 4 * epsilon) + 0x1p-120 : 0;
     list_top(w, row, &p);
     measure_entropy(w, row, &p);
     measure_mass(w, row, &p);
@@ -147,8 +151,10 @@ static void finish(const work *w, int64_t b)
     int64_t tiles_q = want->map.shape[2], tiles_k = want->map.shape[3];
     for (int64_t t = 0; want->map.data && t < tiles_q * tiles_k; t++) {
         int64_t y = t / tiles_k, x = t % tiles_k;
-        int64_t queries = attend_map_begin(y + 1, want->map_queries, tiles_q) - attend_map_begin(y, want->map_queries, tiles_q);
-        int64_t keys = attend_map_begin(x + 1, want->map_keys, tiles_k) - attend_map_begin(x, want->map_keys, tiles_k);
+        int64_t queries = attend_map_begin(y + 1, want->map_queries, tiles_q) -
+                          attend_map_begin(y, want->map_queries, tiles_q);
+        int64_t keys =
+            attend_map_begin(x + 1, want->map_keys, tiles_k) - attend_map_begin(x, want->map_keys, tiles_k);
         double count = (double)queries * (double)keys;
         put(&want->map, b, w->head, y, x, w->map[t] / count);
         if (w->bounds)
@@ -199,8 +205,9 @@ static void take_head(void *job, int64_t i, int thread, double *memory)
         __atomic_store_n(&j->incomplete, true, __ATOMIC_RELAXED);
 }
 
-bool attend_reference_inspect(const attend_problem *p, const attend_attention_args *args, const attend_look *look,
-                              const attend_inspection *bounds, int threads, attend_watch *watch)
+bool attend_reference_inspect(const attend_problem *p, const attend_attention_args *args,
+                              const attend_look *look, const attend_inspection *bounds, int threads,
+                              attend_watch *watch)
 {
     const attend_tensor *map = &look->want.map;
     const int64_t n = p->seqlen_k, heads = p->batch * p->num_heads;
@@ -208,7 +215,8 @@ bool attend_reference_inspect(const attend_problem *p, const attend_attention_ar
                      .scratch = attend_reference_scratch(p, n),
                      .tiles = map->data ? map->shape[2] * map->shape[3] : 0};
     const double nanoseconds = 4.0 * (double)(heads * p->seqlen_q) * (double)n * (double)p->head_dim;
-    attend_watch_stage(watch, watch->work.attention, attend_tensor_batch(p) * attend_rows_q(p) * p->num_heads);
+    attend_watch_stage(watch, watch->work.attention,
+                       attend_tensor_batch(p) * attend_rows_q(p) * p->num_heads);
     return attend_reference_spread(threads, heads, nanoseconds, p->head_dim + job.scratch + n + 2 * job.tiles,
                                    take_head, &job) &&
            !job.incomplete;

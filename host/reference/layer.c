@@ -16,7 +16,8 @@ attend_tensor attend_reference_view(double *data, int64_t batch, int64_t seqlen,
 /* Heads side by side: [batch, seqlen, heads·dim]. */
 static attend_tensor join(const attend_tensor *t)
 {
-    attend_tensor rows = attend_tensor_3d(t->data, t->dtype, t->shape[0], t->shape[1], t->shape[2] * t->shape[3]);
+    attend_tensor rows =
+        attend_tensor_3d(t->data, t->dtype, t->shape[0], t->shape[1], t->shape[2] * t->shape[3]);
     memcpy(rows.stride, (int64_t[]){t->stride[0], t->stride[1], 1, 0}, sizeof rows.stride);
     return rows;
 }
@@ -46,7 +47,8 @@ static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_re
     const attend_tensor *heads = &j->layer->heads, *lse = &j->layer->lse;
     int64_t at = b * heads->stride[0] + i * heads->stride[1] + h * heads->stride[2];
     double *to = (double *)heads->data + at;
-    memcpy(to, j->rounding == ATTEND_REFERENCE_BASELINE ? row->baseline : row->out, (size_t)j->columns * sizeof(double));
+    memcpy(to, j->rounding == ATTEND_REFERENCE_BASELINE ? row->baseline : row->out,
+           (size_t)j->columns * sizeof(double));
     if (j->rounding == ATTEND_REFERENCE_STORED) round_all(to, j->columns, j->dtype);
     if (lse->data) attend_store(lse, b * lse->stride[0] + h * lse->stride[1] + i * lse->stride[2], row->lse);
 }
@@ -59,19 +61,24 @@ typedef struct running {
     attend_watch *watch;
 } running;
 
-static bool project(const running *run, int index, const attend_tensor *x, const attend_tensor *weight, const attend_tensor *bias,
-                    const attend_tensor *y, double *magnitude)
+static bool project(const running *run, int index, const attend_tensor *x, const attend_tensor *weight,
+                    const attend_tensor *bias, const attend_tensor *y, double *magnitude)
 {
     const bool baseline = run->rounding == ATTEND_REFERENCE_BASELINE;
-    attend_reference_projection to = {.exact = baseline ? NULL : y->data, .baseline = baseline ? y->data : NULL, .magnitude = magnitude};
+    attend_reference_projection to = {
+        .exact = baseline ? NULL : y->data, .baseline = baseline ? y->data : NULL, .magnitude = magnitude};
     attend_watch_stage(run->watch, run->watch->work.projections[index], x->shape[0] * x->shape[1]);
     return attend_reference_project(x, weight, bias, run->problem->dtype, run->threads, run->watch, &to);
 }
 
-static int64_t elements(const attend_tensor *t) { return t->shape[0] * t->shape[1] * t->shape[2] * t->shape[3]; }
+static int64_t elements(const attend_tensor *t)
+{
+    return t->shape[0] * t->shape[1] * t->shape[2] * t->shape[3];
+}
 
-bool attend_reference_run_layer(const attend_problem *p, const attend_layer_weights *w, const attend_layer_args *args,
-                                attend_reference_rounding rounding, int threads, attend_watch *watch, attend_reference_layer *r)
+bool attend_reference_run_layer(const attend_problem *p, const attend_layer_weights *w,
+                                const attend_layer_args *args, attend_reference_rounding rounding,
+                                int threads, attend_watch *watch, attend_reference_layer *r)
 {
     memset(r, 0, sizeof *r);
     r->lse = args->lse;
@@ -84,8 +91,11 @@ bool attend_reference_run_layer(const attend_problem *p, const attend_layer_weig
         !allocate(&r->out, batch, rows_q, 1, p->output_size) ||
         !allocate(&r->magnitude, batch, rows_q, 1, p->output_size))
         return false;
-    if (p->absolute && !attend_reference_place(p, w, args, rounding != ATTEND_REFERENCE_EXACT, &r->placed, NULL)) return false;
-    const attend_tensor *x = p->absolute ? &r->placed : &args->x, *source = p->context_hidden_size ? &args->context : x;
+    if (p->absolute &&
+        !attend_reference_place(p, w, args, rounding != ATTEND_REFERENCE_EXACT, &r->placed, NULL))
+        return false;
+    const attend_tensor *x = p->absolute ? &r->placed : &args->x,
+                        *source = p->context_hidden_size ? &args->context : x;
     attend_attention_args attention = {.q = r->q, .k = r->k, .v = r->v};
     attend_side_copy(&attention, args);
     attend_tensor joined = join(&r->heads);
@@ -96,14 +106,17 @@ bool attend_reference_run_layer(const attend_problem *p, const attend_layer_weig
                     project(&run, 2, source, &w->wv, &w->bv, &r->v, NULL);
     if (!complete || !attend_watch_goes_on(watch)) return complete;
     attend_reference_turn_all(p, args, &w->q_norm, &w->q_norm_bias, p->num_heads, baseline, r->q.data, NULL);
-    attend_reference_turn_all(p, args, &w->k_norm, &w->k_norm_bias, p->num_kv_heads, baseline, r->k.data, NULL);
+    attend_reference_turn_all(p, args, &w->k_norm, &w->k_norm_bias, p->num_kv_heads, baseline, r->k.data,
+                              NULL);
     attend_tensor *const stored[] = {&r->q, &r->k, &r->v};
-    for (int i = 0; i < 3 && rounding == ATTEND_REFERENCE_STORED; i++) round_all(stored[i]->data, elements(stored[i]), p->dtype);
+    for (int i = 0; i < 3 && rounding == ATTEND_REFERENCE_STORED; i++)
+        round_all(stored[i]->data, elements(stored[i]), p->dtype);
     return attend_reference_attention(p, &attention, threads, watch, take_row, &job) &&
            project(&run, 3, &joined, &w->wo, &w->bo, &r->out, r->magnitude.data);
 }
 
 void attend_reference_free_layer(attend_reference_layer *r)
 {
-    free(r->placed.data), free(r->q.data), free(r->k.data), free(r->v.data), free(r->heads.data), free(r->out.data), free(r->magnitude.data);
+    free(r->placed.data), free(r->q.data), free(r->k.data), free(r->v.data), free(r->heads.data),
+        free(r->out.data), free(r->magnitude.data);
 }

@@ -40,7 +40,9 @@ void attend_store(const attend_tensor *tensor, int64_t offset, double value)
     switch (tensor->dtype) {
     case ATTEND_F32: ((float *)tensor->data)[offset] = (float)value; return;
     case ATTEND_F16: ((uint16_t *)tensor->data)[offset] = attend_to_f16(attend_double_to_odd(value)); return;
-    case ATTEND_BF16: ((uint16_t *)tensor->data)[offset] = attend_to_bf16(attend_double_to_odd(value)); return;
+    case ATTEND_BF16:
+        ((uint16_t *)tensor->data)[offset] = attend_to_bf16(attend_double_to_odd(value));
+        return;
     case ATTEND_U8: ((uint8_t *)tensor->data)[offset] = (uint8_t)value; return;
     case ATTEND_I32: ((int32_t *)tensor->data)[offset] = (int32_t)value; return;
     case ATTEND_I64: ((int64_t *)tensor->data)[offset] = (int64_t)value; return;

@@ -1,21 +1,25 @@
-/* How fast heads rotate, waves run and buckets widen: stated here a second time, from the papers and the models' own code, so that a slip in what
-   kernels are given (host/shared/turn.c, absolute.c, relative.c) is an error that shows. */
+/* How fast heads rotate, waves run and buckets widen: stated here a second time, from the papers and the
+   models' own code, so that a slip in what kernels are given (host/shared/turn.c, absolute.c, relative.c) is
+   an error that shows. */
 #include "reference/reference.h"
 
 #include <math.h>
 
 static const double pi = 3.14159265358979323846;
 
-/* YaRN's find_correction_dim(): the pair, counted in fractions, that turns so many times in the length that was trained on. */
+/* YaRN's find_correction_dim(): the pair, counted in fractions, that turns so many times in the length that
+   was trained on. */
 static double pair_that_turns(const attend_problem *p, double times)
 {
-    return (double)p->rotary_dim * log((double)p->rotary_original_seqlen / (2 * pi * times)) / (2 * log(p->rotary_base));
+    return (double)p->rotary_dim * log((double)p->rotary_original_seqlen / (2 * pi * times)) /
+           (2 * log(p->rotary_base));
 }
 
 static double yarn(const attend_problem *p, double pair, double extrapolated)
 {
     const double interpolated = extrapolated / p->rotary_factor;
-    double begin = pair_that_turns(p, p->rotary_high), end = pair_that_turns(p, p->rotary_low), last = (double)p->rotary_dim - 1;
+    double begin = pair_that_turns(p, p->rotary_high), end = pair_that_turns(p, p->rotary_low),
+           last = (double)p->rotary_dim - 1;
     if (!p->rotary_untruncated) begin = floor(begin), end = ceil(end);
     if (begin < 0) begin = 0;
     if (end > last) end = last;
@@ -38,9 +42,11 @@ static double llama3(const attend_problem *p, double angle)
 /* NTK-aware, dynamic where the trained length is known: the longer the sequence, the larger the base. */
 static double base_of(const attend_problem *p)
 {
-    const double d = (double)p->rotary_dim, trained = (double)p->rotary_original_seqlen, length = fmax((double)p->seqlen_k, trained);
+    const double d = (double)p->rotary_dim, trained = (double)p->rotary_original_seqlen,
+                 length = fmax((double)p->seqlen_k, trained);
     if (p->rotary_scaling != ATTEND_ROTARY_NTK || d <= 2) return p->rotary_base;
-    const double alpha = trained > 0 ? p->rotary_factor * length / trained - p->rotary_factor + 1 : p->rotary_factor;
+    const double alpha =
+        trained > 0 ? p->rotary_factor * length / trained - p->rotary_factor + 1 : p->rotary_factor;
     return p->rotary_base * pow(alpha, d / (d - 2));
 }
 
@@ -71,7 +77,8 @@ double attend_reference_wave(const attend_problem *p, int64_t wave)
     return 1 / pow(p->absolute_base, 2 * (double)wave / (double)p->hidden_size);
 }
 
-/* T5's relative_position_bucket(): its logarithms are fp32, which decides the borders. distance: of the key from the query. */
+/* T5's relative_position_bucket(): its logarithms are fp32, which decides the borders. distance: of the key
+   from the query. */
 int64_t attend_reference_bucket(const attend_problem *p, int64_t distance)
 {
     int64_t count = p->relative_buckets, bucket = 0, behind = -distance;
@@ -83,7 +90,8 @@ int64_t attend_reference_bucket(const attend_problem *p, int64_t distance)
     }
     const int64_t near = count / 2;
     if (behind < near) return bucket + behind;
-    const float steps = (float)(count - near), all = (float)log((double)p->relative_max_distance / (double)near);
+    const float steps = (float)(count - near),
+                all = (float)log((double)p->relative_max_distance / (double)near);
     const int64_t far = near + (int64_t)(logf((float)behind / (float)near) / all * steps);
     return bucket + (far > count - 1 ? count - 1 : far);
 }

@@ -1,5 +1,5 @@
-/* The layer's projections in fp64, with the dot product's bound: 2(n+2)ε Σ|x||w| + u|y|. All outputs of a token are summed side
-   by side, each in its plain order. */
+/* The layer's projections in fp64, with the dot product's bound: 2(n+2)ε Σ|x||w| + u|y|. All outputs of a
+   token are summed side by side, each in its plain order. */
 #include "reference/reference.h"
 
 #include <math.h>
@@ -26,7 +26,8 @@ static bool load_matrix(matrix *m, const attend_tensor *weight, const attend_ten
 }
 
 /* Sums of one token: exact, of absolute values, and in plain fp32. */
-static void sum_token(const matrix *m, const attend_tensor *x, int64_t x_row, double *y, double *magnitude, float *naive)
+static void sum_token(const matrix *m, const attend_tensor *x, int64_t x_row, double *y, double *magnitude,
+                      float *naive)
 {
     for (int64_t r = 0; r < m->out; r++) y[r] = magnitude[r] = 0, naive[r] = 0;
     for (int64_t c = 0; c < m->in; c++) {
@@ -38,11 +39,12 @@ static void sum_token(const matrix *m, const attend_tensor *x, int64_t x_row, do
             naive[r] += (float)w[r] * (float)value;
         }
     }
-    for (int64_t r = 0; r < m->out; r++) y[r] += m->bias[r], magnitude[r] += fabs(m->bias[r]), naive[r] += (float)m->bias[r];
+    for (int64_t r = 0; r < m->out; r++)
+        y[r] += m->bias[r], magnitude[r] += fabs(m->bias[r]), naive[r] += (float)m->bias[r];
 }
 
-static void one_token(const matrix *m, const attend_tensor *x, int64_t token, attend_dtype dtype, double *memory,
-                      const attend_reference_projection *to)
+static void one_token(const matrix *m, const attend_tensor *x, int64_t token, attend_dtype dtype,
+                      double *memory, const attend_reference_projection *to)
 {
     int64_t seqlen = x->shape[1], first = token * m->out;
     double *y = memory, *magnitude = memory + m->out, factor = 2 * ((double)m->in + 2) * 0x1p-24;
@@ -52,8 +54,10 @@ static void one_token(const matrix *m, const attend_tensor *x, int64_t token, at
         if (to->exact) to->exact[first + r] = y[r];
         if (to->magnitude) to->magnitude[first + r] = magnitude[r];
         if (to->bound)
-            to->bound[first + r] = factor * magnitude[r] + attend_unit_roundoff(dtype) * fabs(y[r]) + attend_half_least(dtype);
-        if (to->baseline) to->baseline[first + r] = dtype == ATTEND_F32 ? naive[r] : attend_round(y[r], dtype);
+            to->bound[first + r] =
+                factor * magnitude[r] + attend_unit_roundoff(dtype) * fabs(y[r]) + attend_half_least(dtype);
+        if (to->baseline)
+            to->baseline[first + r] = dtype == ATTEND_F32 ? naive[r] : attend_round(y[r], dtype);
     }
 }
 
@@ -74,7 +78,8 @@ static void take_token(void *job, int64_t token, int thread, double *memory)
 }
 
 bool attend_reference_project(const attend_tensor *x, const attend_tensor *weight, const attend_tensor *bias,
-                              attend_dtype dtype, int threads, attend_watch *watch, const attend_reference_projection *y)
+                              attend_dtype dtype, int threads, attend_watch *watch,
+                              const attend_reference_projection *y)
 {
     matrix m;
     tokens_job job = {&m, x, dtype, watch, y};

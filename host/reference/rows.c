@@ -11,17 +11,22 @@ static int64_t worker_doubles(const attend_problem *p)
     return p->head_dim + attend_reference_scratch(p, p->seqlen_k) + 5 * p->head_dim_v;
 }
 
-static void one_row(const attend_reference_keys *keys, int64_t h, int64_t i, double *memory, attend_reference_take *take, void *job)
+static void one_row(const attend_reference_keys *keys, int64_t h, int64_t i, double *memory,
+                    attend_reference_take *take, void *job)
 {
     const attend_problem *p = keys->problem;
     const attend_tensor *q = &keys->args->q;
     int64_t b = p->packed ? 0 : keys->batch, place = keys->first_q + i; /* in the tensors */
     double *scratch = memory + p->head_dim, *arrays = scratch + attend_reference_scratch(p, p->seqlen_k);
     int64_t dv = p->head_dim_v;
-    attend_reference_row row = {.out = arrays, .bound = arrays + dv, .baseline = arrays + 2 * dv, .magnitude = arrays + 3 * dv,
+    attend_reference_row row = {.out = arrays,
+                                .bound = arrays + dv,
+                                .baseline = arrays + 2 * dv,
+                                .magnitude = arrays + 3 * dv,
                                 .spread = arrays + 4 * dv};
     for (int64_t c = 0; c < p->head_dim && i < keys->seqlen_q; c++) /* q past its length is never read */
-        memory[c] = attend_load(q, b * q->stride[0] + place * q->stride[1] + h * q->stride[2] + c * q->stride[3]);
+        memory[c] =
+            attend_load(q, b * q->stride[0] + place * q->stride[1] + h * q->stride[2] + c * q->stride[3]);
     attend_reference_attend(keys, h, i, memory, scratch, &row);
     take(job, b, h, place, &row);
 }
@@ -43,8 +48,9 @@ static void take_row(void *job, int64_t r, int thread, double *memory)
     attend_watch_count(j->watch, 1, thread == 0);
 }
 
-static bool one_kv_head(const attend_problem *p, const attend_attention_args *args, int64_t b, int64_t kv_head, int threads,
-                        attend_watch *watch, attend_reference_take *take, void *job)
+static bool one_kv_head(const attend_problem *p, const attend_attention_args *args, int64_t b,
+                        int64_t kv_head, int threads, attend_watch *watch, attend_reference_take *take,
+                        void *job)
 {
     rows_job j = {.watch = watch, .take = take, .job = job};
     if (!attend_reference_keys_load(&j.keys, p, args, b, kv_head)) return false;
@@ -61,7 +67,8 @@ static bool one_kv_head(const attend_problem *p, const attend_attention_args *ar
 bool attend_reference_attention(const attend_problem *p, const attend_attention_args *args, int threads,
                                 attend_watch *watch, attend_reference_take *take, void *job)
 {
-    attend_watch_stage(watch, watch->work.attention, attend_tensor_batch(p) * attend_rows_q(p) * p->num_heads);
+    attend_watch_stage(watch, watch->work.attention,
+                       attend_tensor_batch(p) * attend_rows_q(p) * p->num_heads);
     for (int64_t b = 0; b < p->batch; b++)
         for (int64_t kv_head = 0; kv_head < p->num_kv_heads && attend_watch_goes_on(watch); kv_head++)
             if (!one_kv_head(p, args, b, kv_head, threads, watch, take, job)) return false;

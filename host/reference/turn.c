@@ -1,4 +1,5 @@
-/* Rotary embedding and QK-norm of one head by their definitions, in fp64, with the error that fp32 arithmetic may make. */
+/* Rotary embedding and QK-norm of one head by their definitions, in fp64, with the error that fp32 arithmetic
+   may make. */
 #include "reference/reference.h"
 #include "core/arguments.h"
 #include "core/problem.h"
@@ -9,14 +10,19 @@
 
 static const double epsilon = 0x1p-24;
 
-static double parameter(const attend_tensor *t, int64_t c, double absent) { return t->data ? attend_load(t, c * t->stride[0]) : absent; }
+static double parameter(const attend_tensor *t, int64_t c, double absent)
+{
+    return t->data ? attend_load(t, c * t->stride[0]) : absent;
+}
 
-/* y = (y - mean) / sqrt(mean of squares + eps)·w + b, the mean only in a layer norm. To first order an error b of the elements moves
-   the root by Σ|y|b / (d·root), relatively. */
-static void normalise(const attend_reference_rotation *t, int64_t d, const attend_tensor *weight, const attend_tensor *bias, double *y, double *bound)
+/* y = (y - mean) / sqrt(mean of squares + eps)·w + b, the mean only in a layer norm. To first order an error
+   b of the elements moves the root by Σ|y|b / (d·root), relatively. */
+static void normalise(const attend_reference_rotation *t, int64_t d, const attend_tensor *weight,
+                      const attend_tensor *bias, double *y, double *bound)
 {
     double mean = 0, mean_bound = 0, squares = 0, moved = 0, n = (double)d;
-    for (int64_t c = 0; c < d && t->norm == ATTEND_QK_NORM_LAYER; c++) mean += y[c] / n, mean_bound += (bound ? bound[c] + n * epsilon * fabs(y[c]) : 0) / n;
+    for (int64_t c = 0; c < d && t->norm == ATTEND_QK_NORM_LAYER; c++)
+        mean += y[c] / n, mean_bound += (bound ? bound[c] + n * epsilon * fabs(y[c]) : 0) / n;
     for (int64_t c = 0; c < d; c++) {
         y[c] -= mean;
         squares += y[c] * y[c] / n;
@@ -25,32 +31,39 @@ static void normalise(const attend_reference_rotation *t, int64_t d, const atten
     double root = sqrt(squares + t->epsilon);
     for (int64_t c = 0; c < d; c++) {
         double w = parameter(weight, c, 1), b = parameter(bias, c, 0), scaled = y[c] / root * w;
-        if (bound) bound[c] = 1.1 * fabs(w) / root * bound[c] + fabs(scaled) * (1.1 * moved / (root * root) + (n + 8) * epsilon) + 2 * epsilon * fabs(b);
+        if (bound)
+            bound[c] = 1.1 * fabs(w) / root * bound[c] +
+                       fabs(scaled) * (1.1 * moved / (root * root) + (n + 8) * epsilon) +
+                       2 * epsilon * fabs(b);
         y[c] = scaled + b;
     }
 }
 
-void attend_reference_turn(const attend_reference_rotation *t, int64_t head_dim, const attend_tensor *weight, const attend_tensor *bias, int64_t position,
-                           double *y, double *bound)
+void attend_reference_turn(const attend_reference_rotation *t, int64_t head_dim, const attend_tensor *weight,
+                           const attend_tensor *bias, int64_t position, double *y, double *bound)
 {
     if (t->norm != ATTEND_QK_NORM_NONE) normalise(t, head_dim, weight, bias, y, bound);
     for (int64_t i = 0; i < t->dims / 2; i++) {
         int64_t at_a, at_b;
         attend_reference_pair(t, i, &at_a, &at_b);
-        double angle = (double)position * t->angles[i], cosine = t->factor * cos(angle), sine = t->factor * sin(t->backward ? -angle : angle);
+        double angle = (double)position * t->angles[i], cosine = t->factor * cos(angle),
+               sine = t->factor * sin(t->backward ? -angle : angle);
         double first = y[at_a], second = y[at_b];
         y[at_a] = first * cosine - second * sine;
         y[at_b] = second * cosine + first * sine;
         if (!bound) continue;
-        /* cosine and sine within 8ε, two products, one sum; and an angle in fp64, whose roundings grow with the position */
-        double own = t->factor * ((8 + 3) * epsilon + 0x1p-50 * fabs(angle)) * (fabs(first) + fabs(second)), ea = bound[at_a], eb = bound[at_b];
+        /* cosine and sine within 8ε, two products, one sum; and an angle in fp64, whose roundings grow with
+           the position */
+        double own = t->factor * ((8 + 3) * epsilon + 0x1p-50 * fabs(angle)) * (fabs(first) + fabs(second)),
+               ea = bound[at_a], eb = bound[at_b];
         bound[at_a] = fabs(cosine) * ea + fabs(sine) * eb + own;
         bound[at_b] = fabs(cosine) * eb + fabs(sine) * ea + own;
     }
 }
 
-void attend_reference_turn_all(const attend_problem *p, const attend_layer_args *args, const attend_tensor *weight, const attend_tensor *bias,
-                               int64_t heads, bool rounded, double *y, double *bound)
+void attend_reference_turn_all(const attend_problem *p, const attend_layer_args *args,
+                               const attend_tensor *weight, const attend_tensor *bias, int64_t heads,
+                               bool rounded, double *y, double *bound)
 {
     const attend_reference_rotation turn = attend_reference_rotation_of(p, false);
     if (!attend_problem_turns(p)) return;
@@ -62,7 +75,8 @@ void attend_reference_turn_all(const attend_problem *p, const attend_layer_args 
         for (int64_t at = n * heads * d; at < (n + 1) * heads * d; at += d) {
             attend_reference_turn(&turn, d, weight, bias, position, y + at, bound ? bound + at : NULL);
             for (int64_t c = at; c < at + d; c++) {
-                if (bound) bound[c] += u * fabs(y[c]) + attend_half_least(p->dtype); /* stored a second time */
+                /* stored a second time */
+                if (bound) bound[c] += u * fabs(y[c]) + attend_half_least(p->dtype);
                 if (rounded) y[c] = attend_round(y[c], p->dtype);
             }
         }
@@ -70,7 +84,8 @@ void attend_reference_turn_all(const attend_problem *p, const attend_layer_args 
 }
 
 /* One head of one token, from memory to memory. */
-static void turn_stored(const attend_reference_rotation *t, const attend_turning *side, int64_t position, int64_t from, int64_t to, double *y)
+static void turn_stored(const attend_reference_rotation *t, const attend_turning *side, int64_t position,
+                        int64_t from, int64_t to, double *y)
 {
     int64_t d = side->from.shape[3];
     for (int64_t c = 0; c < d; c++) y[c] = attend_load(&side->from, from + c);

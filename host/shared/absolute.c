@@ -9,7 +9,8 @@
 void attend_wave_fill(const attend_problem *p, double *turns)
 {
     for (int64_t w = 0; w < attend_wave_count(p); w++)
-        turns[w] = pow(p->absolute_base, -2 * (double)w / (double)p->hidden_size) / (2 * 3.14159265358979323846);
+        turns[w] =
+            pow(p->absolute_base, -2 * (double)w / (double)p->hidden_size) / (2 * 3.14159265358979323846);
 }
 
 static attend_status check_given(const attend_problem *p, const attend_places *places)
@@ -18,7 +19,9 @@ static attend_status check_given(const attend_problem *p, const attend_places *p
         for (int64_t i = 0; i < attend_rows_q(p); i++) {
             const int64_t position = attend_place(places, b, i);
             if (position < 0 || position >= p->max_positions)
-                return attend_fail(ATTEND_INVALID_ARGUMENT, "positions[%" PRId64 ", %" PRId64 "] is %" PRId64 ", but position_table has max_positions (%" PRId64 ") rows",
+                return attend_fail(ATTEND_INVALID_ARGUMENT,
+                                   "positions[%" PRId64 ", %" PRId64 "] is %" PRId64
+                                   ", but position_table has max_positions (%" PRId64 ") rows",
                                    b, i, position, p->max_positions);
         }
     return ATTEND_OK;
@@ -36,6 +39,7 @@ attend_status attend_absolute_check(const attend_problem *p, const attend_places
     }
     if (longest <= p->max_positions - p->first_position || longest == 0) return ATTEND_OK;
     return attend_fail(ATTEND_INVALID_ARGUMENT,
-                       "a sequence of %" PRId64 " tokens from first_position (%" PRId64 ") on goes beyond position_table, which has max_positions (%" PRId64 ") rows",
+                       "a sequence of %" PRId64 " tokens from first_position (%" PRId64
+                       ") on goes beyond position_table, which has max_positions (%" PRId64 ") rows",
                        longest, p->first_position, p->max_positions);
 }

@@ -1,4 +1,5 @@
-/* fp16 and bf16 in plain C, the same bits on every machine: round to nearest even, subnormals, infinities and NaN kept. */
+/* fp16 and bf16 in plain C, the same bits on every machine: round to nearest even, subnormals, infinities and
+   NaN kept. */
 #ifndef ATTEND_SHARED_FLOAT16_H
 #define ATTEND_SHARED_FLOAT16_H
 
@@ -42,12 +43,14 @@ static inline uint16_t attend_to_f16(float x)
     uint32_t bits = attend_float_bits(x), sign = bits >> 16 & 0x8000, rest = bits & 0x7fffffff;
     if (rest > 0x7f800000) return (uint16_t)(sign | 0x7e00 | (rest >> 13 & 0x3ff));
     if (rest >= 0x477ff000) return (uint16_t)(sign | 0x7c00); /* 65520 and up rounds to infinity */
-    if (rest < 0x38800000) /* below 2^-14: adding 0.5 leaves the subnormal, rounded, in the low mantissa bits */
+    /* below 2^-14: adding 0.5 leaves the subnormal, rounded, in the low mantissa bits */
+    if (rest < 0x38800000)
         return (uint16_t)(sign | (attend_float_bits(attend_bits_float(rest) + 0.5f) - 0x3f000000));
     return (uint16_t)(sign | (rest + 0xfff + (rest >> 13 & 1) - 0x38000000) >> 13);
 }
 
-/* fp64 to storage and back without rounding twice: fp32 first, by round-to-odd, which keeps what the second step needs. */
+/* fp64 to storage and back without rounding twice: fp32 first, by round-to-odd, which keeps what the second
+   step needs. */
 static inline float attend_double_to_odd(double x)
 {
     float f = (float)x;

@@ -1,7 +1,8 @@
 /* Where the rows of a problem's tensors find their positions. */
 #include "shared/positions.h"
 
-attend_places attend_places_of(const attend_problem *p, const attend_lists *lists, const attend_tensor *positions)
+attend_places attend_places_of(const attend_problem *p, const attend_lists *lists,
+                               const attend_tensor *positions)
 {
     return (attend_places){
         .positions = positions->data,

@@ -1,4 +1,5 @@
-/* Which position the row of a tensor stands for: given one by one, or counted within its sequence. Plain C, also compiled by nvcc. */
+/* Which position the row of a tensor stands for: given one by one, or counted within its sequence. Plain C,
+   also compiled by nvcc. */
 #ifndef ATTEND_SHARED_POSITIONS_H
 #define ATTEND_SHARED_POSITIONS_H
 
@@ -22,7 +23,8 @@ typedef struct attend_places {
 #define ATTEND_LAST_POSITION INT32_MAX
 
 /* Rows of a problem's q. lists may bring starts_k and cu_seqlens_q; positions may be absent. */
-attend_places attend_places_of(const attend_problem *problem, const attend_lists *lists, const attend_tensor *positions);
+attend_places attend_places_of(const attend_problem *problem, const attend_lists *lists,
+                               const attend_tensor *positions);
 /* The same of a layer's arguments, where they lie. */
 attend_places attend_layer_places(const attend_problem *problem, const attend_layer_args *args);
 
@@ -40,17 +42,20 @@ ATTEND_SHARED int64_t attend_packed_sequence(const attend_places *p, int64_t row
     return low;
 }
 
-/* The position of row `row` of entry b along the tensor's first axis. Padding before a sequence stands where that begins. */
+/* The position of row `row` of entry b along the tensor's first axis. Padding before a sequence stands where
+   that begins. */
 ATTEND_SHARED int64_t attend_place(const attend_places *p, int64_t b, int64_t row)
 {
     if (p->positions) return p->positions[b * p->positions_batch + row * p->positions_row];
     const int64_t sequence = p->cu_seqlens ? attend_packed_sequence(p, row) : b;
     const int64_t begin = p->cu_seqlens ? p->cu_seqlens[sequence] : p->starts ? p->starts[b] : 0;
-    const int64_t first = p->firsts ? attend_clamp(p->firsts[sequence], -ATTEND_LAST_POSITION, ATTEND_LAST_POSITION) : p->first;
+    const int64_t first =
+        p->firsts ? attend_clamp(p->firsts[sequence], -ATTEND_LAST_POSITION, ATTEND_LAST_POSITION) : p->first;
     return first + (row > begin ? row - begin : 0);
 }
 
-/* The part of a turn, from -1/2 to 1/2, that an angle of `turns` a position has come to: in double, so that far positions lose nothing. */
+/* The part of a turn, from -1/2 to 1/2, that an angle of `turns` a position has come to: in double, so that
+   far positions lose nothing. */
 ATTEND_SHARED double attend_turned(double turns, int64_t position)
 {
     const double all = (double)position * turns;
@@ -58,6 +63,9 @@ ATTEND_SHARED double attend_turned(double turns, int64_t position)
 }
 
 /* Whether a row is one of its sequence's. */
-ATTEND_SHARED bool attend_is_there(const attend_places *p, int64_t b, int64_t row) { return !p->lengths || row < p->lengths[b]; }
+ATTEND_SHARED bool attend_is_there(const attend_places *p, int64_t b, int64_t row)
+{
+    return !p->lengths || row < p->lengths[b];
+}
 
 #endif

@@ -1,6 +1,7 @@
-/* What a score is beyond softmax_scale·q·k, and which keys are hidden one by one: shared by the CPU path and every CUDA
-   kernel, as visibility.h is. A kernel asks attend_is_elementwise() once. If it says no, scores are scale·dot and
-   visible keys are an interval. If yes, each score within the interval passes through attend_element_score(). */
+/* What a score is beyond softmax_scale·q·k, and which keys are hidden one by one: shared by the CPU path and
+   every CUDA kernel, as visibility.h is. A kernel asks attend_is_elementwise() once. If it says no, scores
+   are scale·dot and visible keys are an interval. If yes, each score within the interval passes through
+   attend_element_score(). */
 #ifndef ATTEND_SHARED_SCORE_H
 #define ATTEND_SHARED_SCORE_H
 
@@ -25,12 +26,13 @@ typedef struct attend_plane {
 /* All that args bring beside q, k, v and lists. */
 typedef struct attend_terms {
     attend_plane mask, block_mask, bias;
-    attend_plane block_offsets, block_indices; /* i64 by query, i32 by key */
-    attend_plane segments_q, segments_k;                        /* the first by query, the second by key */
-    attend_plane slopes, head_scales, sinks, relative_table;    /* fp32; the last has its buckets along key */
+    attend_plane block_offsets, block_indices;               /* i64 by query, i32 by key */
+    attend_plane segments_q, segments_k;                     /* the first by query, the second by key */
+    attend_plane slopes, head_scales, sinks, relative_table; /* fp32; the last has its buckets along key */
     const int32_t *relative_buckets; /* of the distances -max_distance … max_distance, made with the plan */
-    const attend_ids *key_ids; /* of segments_k, blocks of attend_id_block keys, made before a run; NULL: nobody asks */
-    int64_t key_id_blocks;     /* of a batch entry */
+    /* of segments_k, blocks of attend_id_block keys, made before a run; NULL: nobody asks */
+    const attend_ids *key_ids;
+    int64_t key_id_blocks; /* of a batch entry */
 } attend_terms;
 
 /* What one head of one batch entry needs of them. */
@@ -61,7 +63,8 @@ ATTEND_SHARED bool attend_is_elementwise(const attend_problem *p)
     return p->mask_axes || attend_adds_terms(p) || attend_hides_tiles(p);
 }
 
-/* The paper's slopes: 2^(-8/n), 2^(-16/n), …, 2^-8 for n a power of two; the others fill up from the series of 2n. */
+/* The paper's slopes: 2^(-8/n), 2^(-16/n), …, 2^-8 for n a power of two; the others fill up from the series
+   of 2n. */
 ATTEND_SHARED float attend_alibi_slope(int64_t head, int64_t num_heads)
 {
     int64_t n = 1;
@@ -74,7 +77,8 @@ ATTEND_SHARED float attend_float_at(const attend_plane *plane, int64_t offset)
     if (plane->dtype == ATTEND_F32) return ((const float *)plane->data)[offset];
 #ifdef __CUDACC__
     const unsigned short bits = ((const unsigned short *)plane->data)[offset];
-    return plane->dtype == ATTEND_F16 ? __half2float(__ushort_as_half(bits)) : __bfloat162float(__ushort_as_bfloat16(bits));
+    return plane->dtype == ATTEND_F16 ? __half2float(__ushort_as_half(bits))
+                                      : __bfloat162float(__ushort_as_bfloat16(bits));
 #else
     const uint16_t bits = ((const uint16_t *)plane->data)[offset];
     return plane->dtype == ATTEND_F16 ? attend_from_f16(bits) : attend_from_bf16(bits);
@@ -84,8 +88,9 @@ ATTEND_SHARED float attend_float_at(const attend_plane *plane, int64_t offset)
 /* softmax_scale for this head. */
 ATTEND_SHARED float attend_head_scale(const attend_problem *p, const attend_terms *terms, int64_t head)
 {
-    return p->head_scales ? p->softmax_scale * ((const float *)terms->head_scales.data)[head * terms->head_scales.head]
-                          : p->softmax_scale;
+    return p->head_scales
+               ? p->softmax_scale * ((const float *)terms->head_scales.data)[head * terms->head_scales.head]
+               : p->softmax_scale;
 }
 
 /* The head's sink; only where the problem has sinks. */
@@ -95,8 +100,8 @@ ATTEND_SHARED float attend_head_sink(const attend_terms *terms, int64_t head)
 }
 
 /* b: of the batch, not of the tensors. */
-ATTEND_SHARED attend_head attend_head_of(const attend_problem *p, const attend_terms *terms, const attend_sequence *s, int64_t b,
-                                         int64_t head)
+ATTEND_SHARED attend_head attend_head_of(const attend_problem *p, const attend_terms *terms,
+                                         const attend_sequence *s, int64_t b, int64_t head)
 {
     attend_head h = {head, p, terms, *s, attend_head_scale(p, terms, head), 0, 0, 0, 0, 0, 0};
     h.mask = b * terms->mask.batch + head * terms->mask.head;
@@ -119,7 +124,8 @@ ATTEND_SHARED int32_t attend_segment(const attend_plane *segments, const attend_
 ATTEND_SHARED int64_t attend_listed_from(const attend_head *h, int64_t block, int64_t from)
 {
     const attend_terms *t = h->terms;
-    const int64_t *offsets = (const int64_t *)t->block_offsets.data + h->block_offsets + block * t->block_offsets.query;
+    const int64_t *offsets =
+        (const int64_t *)t->block_offsets.data + h->block_offsets + block * t->block_offsets.query;
     const int32_t *indices = (const int32_t *)t->block_indices.data;
     int64_t low = attend_clamp(offsets[0], 0, h->problem->block_list);
     const int64_t end = attend_clamp(offsets[t->block_offsets.query], low, h->problem->block_list);
@@ -154,7 +160,8 @@ ATTEND_SHARED bool attend_element_visible(const attend_head *h, int64_t row, int
                            attend_segment(&t->segments_k, s, (s->first_k + key) * t->segments_k.key))
         return false;
     if (p->block_q > 0 && !attend_block_visible(h, row / p->block_q, key / p->block_k)) return false;
-    return !p->mask_axes || ((const uint8_t *)t->mask.data)[h->mask + row * t->mask.query + key * t->mask.key];
+    return !p->mask_axes ||
+           ((const uint8_t *)t->mask.data)[h->mask + row * t->mask.query + key * t->mask.key];
 }
 
 /* The score of a key that the row sees, given q·k, in natural units. */
@@ -194,29 +201,34 @@ ATTEND_SHARED float attend_exp_of_double(double x)
     return x < -200 ? 0 : expf(near) * (1 + (float)(x - near));
 }
 
-/* The end of a row with a sink: `max` in natural units and sum Σ exp(score - max) of its visible keys, -infinity and 0 where there are
-   none. What the sums of weighted values are multiplied by, and the row's LSE. */
+/* The end of a row with a sink: `max` in natural units and sum Σ exp(score - max) of its visible keys,
+   -infinity and 0 where there are none. What the sums of weighted values are multiplied by, and the row's
+   LSE. */
 ATTEND_SHARED void attend_softmax_finish(double max, float sum, float sink, float *normaliser, float *lse)
 {
     const double top = sink > max ? sink : max;
     *normaliser = 0, *lse = -INFINITY;
     if (top == -INFINITY) return;
-    const float shrink = attend_exp_of_double(max - top), total = sum * shrink + attend_exp_of_double(sink - top);
+    const float shrink = attend_exp_of_double(max - top),
+                total = sum * shrink + attend_exp_of_double(sink - top);
     *normaliser = shrink / total;
     *lse = (float)(top + logf(total));
 }
 
-/* Whether no row of [row, row + rows) sees any key of [key, key + keys), as far as prefix and block mask tell: such tiles are
-   skipped. The ranges lie within the sequence. */
-ATTEND_SHARED bool attend_tile_hidden(const attend_head *h, int64_t row, int64_t rows, int64_t key, int64_t keys)
+/* Whether no row of [row, row + rows) sees any key of [key, key + keys), as far as prefix and block mask
+   tell: such tiles are skipped. The ranges lie within the sequence. */
+ATTEND_SHARED bool attend_tile_hidden(const attend_head *h, int64_t row, int64_t rows, int64_t key,
+                                      int64_t keys)
 {
     const attend_problem *p = h->problem;
     const attend_sequence *s = &h->sequence;
-    if (attend_has_gap(p) && key >= s->start + p->prefix && key + keys <= attend_local_begin(p, s, row)) return true;
+    if (attend_has_gap(p) && key >= s->start + p->prefix && key + keys <= attend_local_begin(p, s, row))
+        return true;
     if (p->block_q <= 0) return false;
     ATTEND_ROLLED
     for (int64_t i = row / p->block_q; i * p->block_q < row + rows; i++) {
-        if (p->block_list > 0 && attend_listed_from(h, i, key / p->block_k) <= (key + keys - 1) / p->block_k) return false;
+        if (p->block_list > 0 && attend_listed_from(h, i, key / p->block_k) <= (key + keys - 1) / p->block_k)
+            return false;
         ATTEND_ROLLED
         for (int64_t j = key / p->block_k; p->block_list == 0 && j * p->block_k < key + keys; j++)
             if (attend_block_visible(h, i, j)) return false;
@@ -224,23 +236,27 @@ ATTEND_SHARED bool attend_tile_hidden(const attend_head *h, int64_t row, int64_t
     return true;
 }
 
-/* Whether the rows see all keys of the tile that lie within their intervals, as far as prefix and blocks tell. */
-ATTEND_SHARED bool attend_tile_whole(const attend_head *h, int64_t row, int64_t rows, int64_t key, int64_t keys)
+/* Whether the rows see all keys of the tile that lie within their intervals, as far as prefix and blocks
+   tell. */
+ATTEND_SHARED bool attend_tile_whole(const attend_head *h, int64_t row, int64_t rows, int64_t key,
+                                     int64_t keys)
 {
     const attend_problem *p = h->problem;
     const attend_sequence *s = &h->sequence;
-    if (attend_has_gap(p) && key + keys > s->start + p->prefix && key < attend_local_begin(p, s, row + rows - 1)) return false;
+    if (attend_has_gap(p) && key + keys > s->start + p->prefix &&
+        key < attend_local_begin(p, s, row + rows - 1))
+        return false;
     if (p->block_q <= 0) return true;
     ATTEND_ROLLED
-    for (int64_t i = row / p->block_q; i * p->block_q < row + rows; i++)
-        ATTEND_ROLLED
-        for (int64_t j = key / p->block_k; j * p->block_k < key + keys; j++)
-            if (!attend_block_visible(h, i, j)) return false;
+    for (int64_t i = row / p->block_q; i * p->block_q < row + rows; i++) ATTEND_ROLLED
+    for (int64_t j = key / p->block_k; j * p->block_k < key + keys; j++)
+        if (!attend_block_visible(h, i, j)) return false;
     return true;
 }
 
 /* What the segments of keys [key, key + keys) may be; only where summaries were made. */
-ATTEND_SHARED attend_ids attend_ids_of_keys(const attend_terms *t, const attend_sequence *s, int64_t key, int64_t keys)
+ATTEND_SHARED attend_ids attend_ids_of_keys(const attend_terms *t, const attend_sequence *s, int64_t key,
+                                            int64_t keys)
 {
     const int64_t first = s->first_k + key, last = first + keys - 1;
     attend_ids ids = attend_no_ids();

@@ -1,11 +1,12 @@
-/* What the segment ids of a run of rows or keys are, in few bytes: enough to tell runs that see nothing of each other, and runs
-   of one segment. Shared by the CPU path and the CUDA kernels. */
+/* What the segment ids of a run of rows or keys are, in few bytes: enough to tell runs that see nothing of
+   each other, and runs of one segment. Shared by the CPU path and the CUDA kernels. */
 #ifndef ATTEND_SHARED_SEGMENT_H
 #define ATTEND_SHARED_SEGMENT_H
 
 #include "shared/visibility.h"
 
-/* Their range, and which of the 64 remainders of 64 occur: ids need not be sorted, nor documents numbered in their order. */
+/* Their range, and which of the 64 remainders of 64 occur: ids need not be sorted, nor documents numbered in
+   their order. */
 typedef struct attend_ids {
     int32_t least, most;
     uint64_t remainders;
@@ -13,7 +14,10 @@ typedef struct attend_ids {
 
 enum { attend_id_block = 64 }; /* keys that share a summary, counted from the tensor's first */
 
-ATTEND_SHARED int64_t attend_id_blocks(int64_t keys) { return keys / attend_id_block + (keys % attend_id_block != 0); }
+ATTEND_SHARED int64_t attend_id_blocks(int64_t keys)
+{
+    return keys / attend_id_block + (keys % attend_id_block != 0);
+}
 
 ATTEND_SHARED attend_ids attend_no_ids(void)
 {

@@ -1,36 +1,45 @@
-/* The frequencies of rotary embeddings (Su et al., arXiv:2104.09864) and of the ways to stretch them over longer sequences. */
+/* The frequencies of rotary embeddings (Su et al., arXiv:2104.09864) and of the ways to stretch them over
+   longer sequences. */
 #include "shared/turn.h"
 
 #include <math.h>
 
 static const double pi = 3.14159265358979323846;
 
-/* NTK-aware: a larger base, so that the slowest pair turns `factor` times slower and the fastest as before; with a trained length, grown
-   as a sequence exceeds it. */
+/* NTK-aware: a larger base, so that the slowest pair turns `factor` times slower and the fastest as before;
+   with a trained length, grown as a sequence exceeds it. */
 static double ntk_base(const attend_problem *p, double dims)
 {
     double factor = p->rotary_factor, base = p->rotary_base;
     if (p->rotary_original_seqlen > 0) {
-        double longest = (double)p->seqlen_k > (double)p->rotary_original_seqlen ? (double)p->seqlen_k : (double)p->rotary_original_seqlen;
+        double longest = (double)p->seqlen_k > (double)p->rotary_original_seqlen
+                             ? (double)p->seqlen_k
+                             : (double)p->rotary_original_seqlen;
         factor = factor * longest / (double)p->rotary_original_seqlen - (factor - 1);
     }
     return dims > 2 ? base * pow(factor, dims / (dims - 2)) : base;
 }
 
-/* Llama 3: pairs slower than one turn in original/low positions are stretched, those faster than in original/high are not. */
+/* Llama 3: pairs slower than one turn in original/low positions are stretched, those faster than in
+   original/high are not. */
 static double llama3(const attend_problem *p, double frequency)
 {
-    double turns = (double)p->rotary_original_seqlen * frequency / (2 * pi), low = p->rotary_low, high = p->rotary_high;
+    double turns = (double)p->rotary_original_seqlen * frequency / (2 * pi), low = p->rotary_low,
+           high = p->rotary_high;
     double keep = turns < low ? 0 : turns > high ? 1 : (turns - low) / (high - low);
     return frequency * (keep + (1 - keep) / p->rotary_factor);
 }
 
-/* YaRN (Peng et al., arXiv:2309.00071): a ramp between the pairs that turn rotary_high and rotary_low times in the trained length. */
+/* YaRN (Peng et al., arXiv:2309.00071): a ramp between the pairs that turn rotary_high and rotary_low times
+   in the trained length. */
 static double yarn(const attend_problem *p, double dims, double pair, double frequency)
 {
     double original = (double)p->rotary_original_seqlen, unit = dims / (2 * log(p->rotary_base));
-    double low = floor(unit * log(original / (p->rotary_high * 2 * pi))), high = ceil(unit * log(original / (p->rotary_low * 2 * pi)));
-    if (p->rotary_untruncated) low = unit * log(original / (p->rotary_high * 2 * pi)), high = unit * log(original / (p->rotary_low * 2 * pi));
+    double low = floor(unit * log(original / (p->rotary_high * 2 * pi))),
+           high = ceil(unit * log(original / (p->rotary_low * 2 * pi)));
+    if (p->rotary_untruncated)
+        low = unit * log(original / (p->rotary_high * 2 * pi)),
+        high = unit * log(original / (p->rotary_low * 2 * pi));
     low = fmax(low, 0), high = fmin(high, dims - 1);
     if (low == high) high += 0.001;
     double stretch = fmin(fmax((pair - low) / (high - low), 0), 1);
@@ -42,7 +51,8 @@ attend_turn attend_turn_of(const attend_problem *p)
     attend_turn t = {.norm = p->qk_norm, .epsilon = p->qk_norm_epsilon, .factor = 1, .sine_factor = 1};
     if (p->rotary == ATTEND_ROTARY_NONE) return t;
     t.dims = (int)p->rotary_dim, t.interleaved = p->rotary == ATTEND_ROTARY_INTERLEAVED;
-    double dims = (double)p->rotary_dim, base = p->rotary_scaling == ATTEND_ROTARY_NTK ? ntk_base(p, dims) : p->rotary_base;
+    double dims = (double)p->rotary_dim,
+           base = p->rotary_scaling == ATTEND_ROTARY_NTK ? ntk_base(p, dims) : p->rotary_base;
     if (p->rotary_scaling == ATTEND_ROTARY_YARN) t.factor = t.sine_factor = (float)p->rotary_attention_factor;
     for (int64_t i = 0; i < p->rotary_dim / 2; i++) {
         double frequency = pow(base, -2 * (double)i / dims);

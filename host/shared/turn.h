@@ -1,5 +1,6 @@
-/* Rotary embedding and QK-norm of the heads of Q and K: of a layer's projected ones, and of those that callers bring. Angles are counted
-   in turns and in double, so that positions beyond 2^17 lose nothing; only the fraction of a turn becomes a cosine and a sine. */
+/* Rotary embedding and QK-norm of the heads of Q and K: of a layer's projected ones, and of those that
+   callers bring. Angles are counted in turns and in double, so that positions beyond 2^17 lose nothing; only
+   the fraction of a turn becomes a cosine and a sine. */
 #ifndef ATTEND_SHARED_TURN_H
 #define ATTEND_SHARED_TURN_H
 
@@ -17,17 +18,24 @@ typedef struct attend_turn {
     double turns[ATTEND_TURN_PAIRS]; /* of each pair, from one position to the next */
 } attend_turn;
 
-/* One tensor to turn, [batch, rows, heads, head_dim]; `to` is `from` where it is turned in place. Absent parameters of the norm: 1 and 0. */
+/* One tensor to turn, [batch, rows, heads, head_dim]; `to` is `from` where it is turned in place. Absent
+   parameters of the norm: 1 and 0. */
 typedef struct attend_turning {
     attend_tensor from, to, weight, bias;
 } attend_turning;
 
-static inline bool attend_problem_turns(const attend_problem *p) { return p->rotary != ATTEND_ROTARY_NONE || p->qk_norm != ATTEND_QK_NORM_NONE; }
+static inline bool attend_problem_turns(const attend_problem *p)
+{
+    return p->rotary != ATTEND_ROTARY_NONE || p->qk_norm != ATTEND_QK_NORM_NONE;
+}
 
 attend_turn attend_turn_of(const attend_problem *problem);
 
 /* Where the two elements of a pair lie in a head. */
-ATTEND_SHARED int attend_turn_first(const attend_turn *turn, int pair) { return turn->interleaved ? 2 * pair : pair; }
+ATTEND_SHARED int attend_turn_first(const attend_turn *turn, int pair)
+{
+    return turn->interleaved ? 2 * pair : pair;
+}
 ATTEND_SHARED int attend_turn_second(const attend_turn *turn, int pair)
 {
     return turn->interleaved ? 2 * pair + 1 : pair + turn->dims / 2;

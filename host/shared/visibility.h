@@ -1,8 +1,10 @@
-/* Which keys a query sees: the one definition that the CPU path and every CUDA kernel share (plain C, also compiled by
-   nvcc). The fp64 reference states the same rules on its own, as predicates, so that a slip here shows.
-
-   A row's visible keys lie within one interval, [attend_visible_begin, attend_visible_end). Where the problem is not
-   "elementwise" (score.h), they are exactly that interval, and both ends never decrease from row to row. */
+/* Which keys a query sees: the one definition that the CPU path and every CUDA kernel share (plain C, also
+   compiled by nvcc). The fp64 reference states the same rules on its own, as predicates, so that a slip here
+   shows.
+   
+   A row's visible keys lie within one interval, [attend_visible_begin, attend_visible_end). Where the problem
+   is not "elementwise" (score.h), they are exactly that interval, and both ends never decrease from row to
+   row. */
 #ifndef ATTEND_SHARED_VISIBILITY_H
 #define ATTEND_SHARED_VISIBILITY_H
 
@@ -38,15 +40,18 @@ ATTEND_SHARED int64_t attend_length(const int64_t *lengths, int64_t batch_index,
     return lengths ? attend_clamp(lengths[batch_index], 0, longest) : longest;
 }
 
-ATTEND_SHARED attend_sequence attend_sequence_of(const attend_problem *p, const attend_lists *lists, int64_t b)
+ATTEND_SHARED attend_sequence attend_sequence_of(const attend_problem *p, const attend_lists *lists,
+                                                 int64_t b)
 {
     attend_sequence s = {b, 0, 0, 0, 0, 0};
     if (p->packed) {
         s.batch = 0;
         s.first_q = attend_clamp(lists->cu_seqlens_q[b], 0, p->total_q);
         s.first_k = attend_clamp(lists->cu_seqlens_k[b], 0, p->total_k);
-        s.seqlen_q = attend_clamp(attend_clamp(lists->cu_seqlens_q[b + 1], 0, p->total_q) - s.first_q, 0, p->seqlen_q);
-        s.seqlen_k = attend_clamp(attend_clamp(lists->cu_seqlens_k[b + 1], 0, p->total_k) - s.first_k, 0, p->seqlen_k);
+        s.seqlen_q =
+            attend_clamp(attend_clamp(lists->cu_seqlens_q[b + 1], 0, p->total_q) - s.first_q, 0, p->seqlen_q);
+        s.seqlen_k =
+            attend_clamp(attend_clamp(lists->cu_seqlens_k[b + 1], 0, p->total_k) - s.first_k, 0, p->seqlen_k);
         return s;
     }
     s.seqlen_q = attend_length(lists->seqlens_q, b, p->seqlen_q);
@@ -55,7 +60,8 @@ ATTEND_SHARED attend_sequence attend_sequence_of(const attend_problem *p, const 
     return s;
 }
 
-/* The rows of out that belong to one batch entry: past seqlen_q they are padding, and become zeros; packed ones have none. */
+/* The rows of out that belong to one batch entry: past seqlen_q they are padding, and become zeros; packed
+   ones have none. */
 ATTEND_SHARED int64_t attend_rows_of(const attend_problem *p, const attend_sequence *s)
 {
     return p->packed ? s->seqlen_q : p->seqlen_q;

@@ -1,4 +1,5 @@
-/* attend bench: one problem on made-up tensors, in the units of the field, beside the naive algorithm in the same run. */
+/* attend bench: one problem on made-up tensors, in the units of the field, beside the naive algorithm in the
+   same run. */
 #include "tool/bench.h"
 #include "tool/commands.h"
 #include "tool/measure.h"
@@ -10,16 +11,17 @@ static void report_attend(report *r, const attend_problem *p, const point *point
     const timing *t = &point->attend;
     double device = (double)(m->device_workspace_bytes + m->device_staging_bytes);
     double flop = point->outcome.flop / t->median, bytes = point->bytes / t->median;
-    report_number(r, "seconds", "time", t->median, "%s, median of %d (least %s)", time_text(t->median), t->runs,
-                  time_text(t->least));
+    report_number(r, "seconds", "time", t->median, "%s, median of %d (least %s)", time_text(t->median),
+                  t->runs, time_text(t->least));
     report_number(r, "seconds_least", NULL, t->least, " ");
     report_number(r, "runs", NULL, t->runs, " ");
     report_number(r, "tflops", "speed", flop * 1e-12, "%s, of %s%s", speed_text(flop),
                   flop_text(point->outcome.flop), attend_problem_features(p) ? " of what is visible" : "");
     report_number(r, "gbps", "traffic", bytes * 1e-9, "%s, of %s in and out", traffic_text(bytes),
                   bytes_text(point->bytes));
-    report_number(r, "plan_host_bytes", "memory", (double)m->host_bytes, "plan %s on the host, %s on the device%s%s",
-                  bytes_text((double)m->host_bytes), bytes_text(device), t->peak_bytes < 0 ? "" : "; process grew by ",
+    report_number(r, "plan_host_bytes", "memory", (double)m->host_bytes,
+                  "plan %s on the host, %s on the device%s%s", bytes_text((double)m->host_bytes),
+                  bytes_text(device), t->peak_bytes < 0 ? "" : "; process grew by ",
                   t->peak_bytes < 0 ? "" : bytes_text((double)t->peak_bytes));
     report_number(r, "plan_device_bytes", NULL, device, " ");
     if (t->peak_bytes >= 0) report_number(r, "peak_bytes", NULL, (double)t->peak_bytes, " ");
@@ -27,18 +29,20 @@ static void report_attend(report *r, const attend_problem *p, const point *point
 
 static void report_naive(report *r, const attend_problem *p, const point *point)
 {
-    double scores = point->score_bytes, seconds = point->naive.median, speedup = seconds / point->attend.median;
+    double scores = point->score_bytes, seconds = point->naive.median,
+           speedup = seconds / point->attend.median;
     if (point->why) {
         report_text(r, "naive", "naive", point->why, "not run: %s", point->why);
         return;
     }
     report_number(r, "naive_seconds", "naive", seconds, "%s, Q·Kᵀ, softmax, P·V with %s in %s; scores %s",
-                  time_text(seconds), point->on_device ? "cuBLAS" : "oneDNN", point->on_device ? attend_dtype_name(p->dtype) : "fp32",
-                  bytes_text(scores));
+                  time_text(seconds), point->on_device ? "cuBLAS" : "oneDNN",
+                  point->on_device ? attend_dtype_name(p->dtype) : "fp32", bytes_text(scores));
     report_number(r, "naive_score_bytes", NULL, scores, " ");
-    if (point->naive.peak_bytes >= 0) report_number(r, "naive_peak_bytes", NULL, (double)point->naive.peak_bytes, " ");
-    report_number(r, "speedup", "against naive", speedup, "%.2f times as fast; outputs differ by at most %.2g", speedup,
-                  point->difference);
+    if (point->naive.peak_bytes >= 0)
+        report_number(r, "naive_peak_bytes", NULL, (double)point->naive.peak_bytes, " ");
+    report_number(r, "speedup", "against naive", speedup,
+                  "%.2f times as fast; outputs differ by at most %.2g", speedup, point->difference);
     report_number(r, "difference", NULL, point->difference, " ");
 }
 

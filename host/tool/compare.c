@@ -11,15 +11,18 @@
 #include <stdio.h>
 #include <string.h>
 
-static void add_attention(report *r, const char *side, const char *tensor, const attend_comparison *c, bool lse)
+static void add_attention(report *r, const char *side, const char *tensor, const attend_comparison *c,
+                          bool lse)
 {
-    compare_line(r,
-             &(compared){side, tensor, c->bound_ratio, c->quality_ratio, c->max_error, c->rms_error, c->elements ? &c->worst : NULL});
-    if (lse) compare_line(r, &(compared){side, "lse", c->lse_bound_ratio, -1, -1, -1, c->elements ? &c->worst_lse : NULL});
+    compare_line(r, &(compared){side, tensor, c->bound_ratio, c->quality_ratio, c->max_error, c->rms_error,
+                                c->elements ? &c->worst : NULL});
+    if (lse)
+        compare_line(
+            r, &(compared){side, "lse", c->lse_bound_ratio, -1, -1, -1, c->elements ? &c->worst_lse : NULL});
 }
 
-static attend_status judge_attention(const options *o, const job *job, const outcome *outcome, const char *side, report *r,
-                                     bool *passed)
+static attend_status judge_attention(const options *o, const job *job, const outcome *outcome,
+                                     const char *side, report *r, bool *passed)
 {
     const attend_attention_args args = job_attention_args(job, outcome);
     const attend_compare_options by = {.threads = o->threads, .progress = progress_show};
@@ -31,8 +34,8 @@ static attend_status judge_attention(const options *o, const job *job, const out
     return ATTEND_OK;
 }
 
-static attend_status judge_layer(const options *o, const job *job, const outcome *outcome, const char *side, report *r,
-                                 bool *passed)
+static attend_status judge_layer(const options *o, const job *job, const outcome *outcome, const char *side,
+                                 report *r, bool *passed)
 {
     static const char *const projections[] = {"q", "k", "v"};
     const attend_layer_args args = job_layer_args(job, outcome);
@@ -40,10 +43,11 @@ static attend_status judge_layer(const options *o, const job *job, const outcome
     attend_layer_comparison c;
     progress_stage("fp64 reference");
     ATTEND_TRY(from_library(attend_layer_compare(&job->problem, &job->layer.weights, &args, &by, &c)));
-    for (int i = 0; i < 3; i++) compare_line(r, &(compared){side, projections[i], c.projection_ratio[i], -1, -1, -1, NULL});
+    for (int i = 0; i < 3; i++)
+        compare_line(r, &(compared){side, projections[i], c.projection_ratio[i], -1, -1, -1, NULL});
     add_attention(r, side, "heads", &c.attention, args.lse.data != NULL);
     compare_line(r, &(compared){side, "out", c.output_ratio, c.quality_ratio, c.max_error, c.rms_error,
-                        c.attention.elements ? &c.worst : NULL});
+                                c.attention.elements ? &c.worst : NULL});
     *passed &= c.passed;
     return ATTEND_OK;
 }
@@ -60,7 +64,8 @@ static double largest_difference(const attend_tensor *a, const attend_tensor *b,
         if (isnan(difference)) difference = INFINITY;
         if (difference > largest) largest = difference, worst = i;
     }
-    int64_t columns = elements ? a->shape[a->rank - 1] : 1, heads = a->rank == 4 && elements ? a->shape[2] : 1;
+    int64_t columns = elements ? a->shape[a->rank - 1] : 1,
+            heads = a->rank == 4 && elements ? a->shape[2] : 1;
     int64_t row = worst / columns / heads, rows = elements ? a->shape[1] : 1;
     *where = (attend_element){.batch = row / rows,
                               .head = a->rank == 4 ? worst / columns % heads : -1,
@@ -71,19 +76,29 @@ static double largest_difference(const attend_tensor *a, const attend_tensor *b,
     return largest;
 }
 
-typedef attend_status judge(const options *o, const job *job, const outcome *outcome, const char *side, report *r, bool *passed);
+typedef attend_status judge(const options *o, const job *job, const outcome *outcome, const char *side,
+                            report *r, bool *passed);
 
 static const char *device_key(attend_device device)
 {
-    return device == ATTEND_CUDA ? "cuda" : device == ATTEND_CPU ? "cpu" : device == ATTEND_REFERENCE ? "reference" : "auto";
+    return device == ATTEND_CUDA        ? "cuda"
+           : device == ATTEND_CPU       ? "cpu"
+           : device == ATTEND_REFERENCE ? "reference"
+                                        : "auto";
 }
 
 /* Runs on --device, and on --against where that is a device, and judges each. */
 static attend_status compare_runs(const options *o, job *job, report *r, bool *passed)
 {
     outcome first, second;
-    const wanted here = {.device = o->device, .threads = o->threads, .strict = o->strict, .lse = true, .stages = true, .explain = o->explain ? r : NULL};
-    const wanted there = {.device = o->against, .threads = o->threads, .strict = o->strict, .lse = true, .stages = true};
+    const wanted here = {.device = o->device,
+                         .threads = o->threads,
+                         .strict = o->strict,
+                         .lse = true,
+                         .stages = true,
+                         .explain = o->explain ? r : NULL};
+    const wanted there = {
+        .device = o->against, .threads = o->threads, .strict = o->strict, .lse = true, .stages = true};
     judge *judge = job->is_layer ? judge_layer : judge_attention;
     ATTEND_TRY(job_compute_files(o, job, &here, &first));
     report_text(r, "device", "device", first.device, "%s", first.device);
@@ -100,7 +115,8 @@ static attend_status compare_runs(const options *o, job *job, report *r, bool *p
 }
 
 /* A layer's result from elsewhere has no stages to judge: rule 2 from end to end is what holds for it. */
-static attend_status judge_layer_result(const options *o, job *job, const attend_tensor *result, report *r, bool *passed)
+static attend_status judge_layer_result(const options *o, job *job, const attend_tensor *result, report *r,
+                                        bool *passed)
 {
     outcome reference;
     const attend_compare_options by = {.threads = o->threads, .progress = progress_show};
@@ -131,8 +147,8 @@ static attend_status compare(const options *o, job *job, report *r, bool *passed
 {
     job_report(job, r);
     if (!o->weights && !o->q)
-        report_text(r, "values", "values", attend_values_name(o->values), "%s, seed %" PRIu64, attend_values_name(o->values),
-                    o->seed);
+        report_text(r, "values", "values", attend_values_name(o->values), "%s, seed %" PRIu64,
+                    attend_values_name(o->values), o->seed);
     compare_begin(r);
     ATTEND_TRY(o->result ? compare_result(o, job, r, passed) : compare_runs(o, job, r, passed));
     report_text(r, "against", NULL, device_key(o->against), " ");

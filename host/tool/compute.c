@@ -37,8 +37,8 @@ attend_status command_compute(const options *o, report *r)
         report_text(r, "device", "device", outcome.device, "%s", outcome.device);
         report_text(r, "kernel", "kernel", outcome.kernel, "%s", outcome.kernel);
         report_number(r, "seconds", "time", outcome.seconds, "%s", time_text(outcome.seconds));
-        report_number(r, "workspace_bytes", NULL, (double)(outcome.memory.host_bytes + outcome.memory.device_workspace_bytes),
-                      " ");
+        report_number(r, "workspace_bytes", NULL,
+                      (double)(outcome.memory.host_bytes + outcome.memory.device_workspace_bytes), " ");
         report_text(r, "output", "output", o->output, "%s%s%s", o->output, o->lse ? ", log-sum-exp in " : "",
                     o->lse ? o->lse : "");
         if (o->lse) report_text(r, "lse", NULL, o->lse, " ");

@@ -15,8 +15,8 @@ static size_t bytes_of(const attend_tensor *t)
 static attend_status check(cudaError_t error, const char *call)
 {
     if (error == cudaSuccess) return ATTEND_OK;
-    return attend_file_fail(error == cudaErrorMemoryAllocation ? ATTEND_OUT_OF_MEMORY : ATTEND_DEVICE_ERROR, "%s failed: %s (%s)",
-                            call, cudaGetErrorName(error), cudaGetErrorString(error));
+    return attend_file_fail(error == cudaErrorMemoryAllocation ? ATTEND_OUT_OF_MEMORY : ATTEND_DEVICE_ERROR,
+                            "%s failed: %s (%s)", call, cudaGetErrorName(error), cudaGetErrorString(error));
 }
 
 attend_status device_args_make(const attend_attention_args *host, device_args *device)
@@ -28,16 +28,19 @@ attend_status device_args_make(const attend_attention_args *host, device_args *d
     for (int i = 0; i < 4; i++) {
         const void *from = tensors[i]->data;
         ATTEND_TRY(check(cudaMalloc(&device->blocks[i], bytes_of(tensors[i]) + 1), "cudaMalloc"));
-        ATTEND_TRY(check(cudaMemcpy(device->blocks[i], from, bytes_of(tensors[i]), cudaMemcpyHostToDevice), "cudaMemcpy"));
+        ATTEND_TRY(check(cudaMemcpy(device->blocks[i], from, bytes_of(tensors[i]), cudaMemcpyHostToDevice),
+                         "cudaMemcpy"));
         tensors[i]->data = device->blocks[i];
     }
     return check(cudaDeviceSynchronize(),
-                 "cudaDeviceSynchronize"); /* copies may return early, and attend's stream does not wait for them */
+                 /* copies may return early, and attend's stream does not wait for them */
+                 "cudaDeviceSynchronize");
 }
 
 attend_status device_args_fetch(const device_args *device, const attend_tensor *out)
 {
-    return check(cudaMemcpy(out->data, device->args.out.data, bytes_of(out), cudaMemcpyDeviceToHost), "cudaMemcpy");
+    return check(cudaMemcpy(out->data, device->args.out.data, bytes_of(out), cudaMemcpyDeviceToHost),
+                 "cudaMemcpy");
 }
 
 void device_args_free(device_args *device)

@@ -25,13 +25,15 @@ static attend_status load_integers(const char *path, pool *pool, int rank, int64
     ATTEND_TRY(array_load(path, &array));
     attend_status status = ATTEND_OK;
     if ((array.type != ATTEND_ARRAY_I32 && array.type != ATTEND_ARRAY_I64) || array.rank != rank)
-        status = attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s: expected integers (int32 or int64) along %d ax%cs", path, rank,
-                                  rank == 1 ? 'i' : 'e');
+        status =
+            attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s: expected integers (int32 or int64) along %d ax%cs",
+                             path, rank, rank == 1 ? 'i' : 'e');
     const int64_t count = attend_array_elements(&array);
     if (status == ATTEND_OK) status = attend_memory_allocate(path, count * (int64_t)sizeof(int64_t), &memory);
     if (status == ATTEND_OK) status = pool_keep(pool, memory);
     for (int64_t i = 0; status == ATTEND_OK && i < count; i++)
-        ((int64_t *)memory)[i] = array.type == ATTEND_ARRAY_I32 ? ((int32_t *)array.data)[i] : ((int64_t *)array.data)[i];
+        ((int64_t *)memory)[i] =
+            array.type == ATTEND_ARRAY_I32 ? ((int32_t *)array.data)[i] : ((int64_t *)array.data)[i];
     memcpy(shape, array.shape, sizeof *shape * (size_t)rank);
     *integers = memory;
     attend_array_free(&array);
@@ -44,8 +46,9 @@ static attend_status load_lengths(const char *path, pool *pool, int64_t batch, c
     if (!path) return ATTEND_OK;
     ATTEND_TRY(load_integers(path, pool, 1, shape, &integers));
     if (shape[0] != batch)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s: expected %" PRId64 " integers (int32 or int64), one a batch entry",
-                                path, batch);
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s: expected %" PRId64 " integers (int32 or int64), one a batch entry", path,
+                                batch);
     *lengths = integers;
     return ATTEND_OK;
 }
@@ -59,25 +62,28 @@ static attend_status load_rows(const char *path, pool *pool, attend_tensor *tens
     ATTEND_TRY(pool_tensor(pool, path, ATTEND_I32, 2, shape, tensor));
     for (int64_t i = 0; i < shape[0] * shape[1]; i++) {
         if (integers[i] < INT32_MIN || integers[i] > INT32_MAX)
-            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s: element %" PRId64 " is %" PRId64 ", which 32 bits do not hold",
-                                    path, i, integers[i]);
+            return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                    "%s: element %" PRId64 " is %" PRId64 ", which 32 bits do not hold", path,
+                                    i, integers[i]);
         ((int32_t *)tensor->data)[i] = (int32_t)integers[i];
     }
     return ATTEND_OK;
 }
 
 /* cu_seqlens [sequences + 1]: how many, the longest, and where they end. */
-static attend_status load_packing(const char *path, pool *pool, const int64_t **cu, int64_t *batch, int64_t *longest,
-                                  int64_t *total)
+static attend_status load_packing(const char *path, pool *pool, const int64_t **cu, int64_t *batch,
+                                  int64_t *longest, int64_t *total)
 {
     int64_t shape[1], *integers;
     ATTEND_TRY(load_integers(path, pool, 1, shape, &integers));
     if (shape[0] < 1 || integers[0] != 0)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s: expected integers [sequences + 1], from 0 to the total", path);
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s: expected integers [sequences + 1], from 0 to the total", path);
     *batch = shape[0] - 1, *longest = 0, *total = integers[*batch];
     for (int64_t b = 0; b < *batch; b++) {
         if (integers[b + 1] < integers[b])
-            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s: element %" PRId64 " is less than the one before", path, b + 1);
+            return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                    "%s: element %" PRId64 " is less than the one before", path, b + 1);
         if (integers[b + 1] - integers[b] > *longest) *longest = integers[b + 1] - integers[b];
     }
     *cu = integers;
@@ -90,7 +96,8 @@ attend_status features_pack(const options *o, pool *pool, attend_problem *p, att
     int64_t batch_k = 0;
     if (!f->cu_seqlens_q) return ATTEND_OK;
     p->packed = true;
-    ATTEND_TRY(load_packing(f->cu_seqlens_q, pool, &args->cu_seqlens_q, &p->batch, &p->seqlen_q, &p->total_q));
+    ATTEND_TRY(
+        load_packing(f->cu_seqlens_q, pool, &args->cu_seqlens_q, &p->batch, &p->seqlen_q, &p->total_q));
     if (!f->cu_seqlens_k) {
         args->cu_seqlens_k = args->cu_seqlens_q;
         p->seqlen_k = p->seqlen_q, p->total_k = p->total_q;
@@ -98,8 +105,8 @@ attend_status features_pack(const options *o, pool *pool, attend_problem *p, att
     }
     ATTEND_TRY(load_packing(f->cu_seqlens_k, pool, &args->cu_seqlens_k, &batch_k, &p->seqlen_k, &p->total_k));
     if (batch_k == p->batch) return ATTEND_OK;
-    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has %" PRId64 " sequences, but %s has %" PRId64, f->cu_seqlens_k,
-                            batch_k, f->cu_seqlens_q, p->batch);
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has %" PRId64 " sequences, but %s has %" PRId64,
+                            f->cu_seqlens_k, batch_k, f->cu_seqlens_q, p->batch);
 }
 
 static attend_status load_per_head(const char *path, pool *pool, attend_tensor *tensor)
@@ -116,12 +123,14 @@ static attend_status load_relative(const options *o, pool *pool, attend_problem 
     const feature_options *f = &o->features;
     if (!f->relative_table && !f->relative_max_distance) return ATTEND_OK;
     if (!f->relative_table || !f->relative_max_distance)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--relative and --relative-table are given both or neither");
-    ATTEND_TRY(load_per_head(f->relative_table, pool, table));
-    if (table->rank != 2 || (table->shape[0] != p->num_heads && table->shape[1] != p->num_heads) || table->shape[1] > INT32_MAX ||
-        table->shape[0] > INT32_MAX)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "%s: expected a table [heads, buckets] or [buckets, heads] for %" PRId64 " heads",
+                                "--relative and --relative-table are given both or neither");
+    ATTEND_TRY(load_per_head(f->relative_table, pool, table));
+    if (table->rank != 2 || (table->shape[0] != p->num_heads && table->shape[1] != p->num_heads) ||
+        table->shape[1] > INT32_MAX || table->shape[0] > INT32_MAX)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s: expected a table [heads, buckets] or [buckets, heads] for %" PRId64
+                                " heads",
                                 f->relative_table, p->num_heads);
     if (table->shape[0] != p->num_heads) {
         const int64_t buckets = table->shape[0];
@@ -129,24 +138,26 @@ static attend_status load_relative(const options *o, pool *pool, attend_problem 
         table->stride[0] = 1, table->stride[1] = p->num_heads;
     }
     p->relative_buckets = (int)table->shape[1];
-    p->relative_max_distance = (int)f->relative_max_distance, p->relative_bidirectional = f->relative_bidirectional;
+    p->relative_max_distance = (int)f->relative_max_distance,
+    p->relative_bidirectional = f->relative_bidirectional;
     return ATTEND_OK;
 }
 
-/* Loads [batch, heads, queries, keys] or blocks of them, where leading axes may be missing and any may be 1; *axes are those that
- * vary. */
-static attend_status load_scores(const char *path, pool *pool, const attend_problem *p, const int64_t *full, bool mask,
-                                 attend_tensor *tensor, int *axes)
+/* Loads [batch, heads, queries, keys] or blocks of them, where leading axes may be missing and any may be 1;
+ * *axes are those that vary. */
+static attend_status load_scores(const char *path, pool *pool, const attend_problem *p, const int64_t *full,
+                                 bool mask, attend_tensor *tensor, int *axes)
 {
     attend_array array;
     if (!path) return ATTEND_OK;
     ATTEND_TRY(array_load(path, &array));
     attend_status status = ATTEND_OK;
     if (array.rank > 4)
-        status =
-            attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has %d axes, expected [batch, heads, queries, keys]", path, array.rank);
+        status = attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                  "%s has %d axes, expected [batch, heads, queries, keys]", path, array.rank);
     if (status == ATTEND_OK && mask && array.type != ATTEND_ARRAY_U8)
-        status = attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is a mask of another type than bool or uint8", path);
+        status = attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is a mask of another type than bool or uint8",
+                                  path);
     if (status != ATTEND_OK) {
         attend_array_free(&array);
         return status;
@@ -166,7 +177,8 @@ static attend_status load_scores(const char *path, pool *pool, const attend_prob
 static int64_t blocks_of(int64_t n, int64_t block) { return n / block + (n % block != 0); }
 
 /* A list of key blocks: offsets may have extent 1 along batch and heads. */
-static attend_status load_block_list(const feature_options *f, pool *pool, attend_problem *p, attend_attention_args *args)
+static attend_status load_block_list(const feature_options *f, pool *pool, attend_problem *p,
+                                     attend_attention_args *args)
 {
     int64_t shape[3], count[1], *offsets, *indices;
     ATTEND_TRY(load_integers(f->block_offsets, pool, 3, shape, &offsets));
@@ -176,10 +188,13 @@ static attend_status load_block_list(const feature_options *f, pool *pool, atten
     ATTEND_TRY(pool_tensor(pool, f->block_indices, ATTEND_I32, 1, &p->block_list, &args->block_indices));
     for (int64_t i = 0; i < count[0]; i++) {
         if (indices[i] < 0 || indices[i] > INT32_MAX)
-            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s: element %" PRId64 " is %" PRId64 ", expected a block of keys", f->block_indices, i, indices[i]);
+            return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                    "%s: element %" PRId64 " is %" PRId64 ", expected a block of keys",
+                                    f->block_indices, i, indices[i]);
         ((int32_t *)args->block_indices.data)[i] = (int32_t)indices[i];
     }
-    p->block_axes = (shape[0] != 1 || p->batch == 1 ? ATTEND_PER_BATCH : 0) | (shape[1] != 1 || p->num_heads == 1 ? ATTEND_PER_HEAD : 0);
+    p->block_axes = (shape[0] != 1 || p->batch == 1 ? ATTEND_PER_BATCH : 0) |
+                    (shape[1] != 1 || p->num_heads == 1 ? ATTEND_PER_HEAD : 0);
     return ATTEND_OK;
 }
 
@@ -189,11 +204,15 @@ static attend_status load_blocks(const options *o, pool *pool, attend_problem *p
     const bool list = f->block_offsets || f->block_indices;
     int axes = 0;
     if (!f->block_mask && !f->block_q && !list) return ATTEND_OK;
-    if (!f->block_q || (!f->block_mask && !list) || (list && (f->block_mask || !f->block_offsets || !f->block_indices)))
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--blocks and --block-mask are given both or neither; or --blocks, --block-offsets and --block-indices");
+    if (!f->block_q || (!f->block_mask && !list) ||
+        (list && (f->block_mask || !f->block_offsets || !f->block_indices)))
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "--blocks and --block-mask are given both or neither; or --blocks, "
+                                "--block-offsets and --block-indices");
     p->block_q = f->block_q, p->block_k = f->block_k;
     if (list) return load_block_list(f, pool, p, args);
-    const int64_t full[] = {p->batch, p->num_heads, blocks_of(p->seqlen_q, p->block_q), blocks_of(p->seqlen_k, p->block_k)};
+    const int64_t full[] = {p->batch, p->num_heads, blocks_of(p->seqlen_q, p->block_q),
+                            blocks_of(p->seqlen_k, p->block_k)};
     ATTEND_TRY(load_scores(f->block_mask, pool, p, full, true, &args->block_mask, &axes));
     p->block_axes = axes & (ATTEND_PER_BATCH | ATTEND_PER_HEAD);
     return ATTEND_OK;

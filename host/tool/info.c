@@ -36,11 +36,13 @@ static void report_devices(const options *o, report *r)
     report_device(r, devices, "cpu", &(attend_context_options){.device = ATTEND_CPU, .threads = o->threads});
     report_device(r, devices, "cuda", &(attend_context_options){.device = ATTEND_CUDA});
     for (int i = 1; i < count; i++)
-        report_device(r, devices, "cuda", &(attend_context_options){.device = ATTEND_CUDA, .device_index = i});
+        report_device(r, devices, "cuda",
+                      &(attend_context_options){.device = ATTEND_CUDA, .device_index = i});
     cJSON_AddItemToObject(r->object, "devices", devices);
     const attend_context_options options = {.device = o->device, .threads = o->threads};
     if (attend_context_create(&options, &chosen) == ATTEND_OK)
-        report_text(r, "chosen", "chosen", attend_context_device_name(chosen), "%s", attend_context_device_name(chosen));
+        report_text(r, "chosen", "chosen", attend_context_device_name(chosen), "%s",
+                    attend_context_device_name(chosen));
     attend_context_destroy(chosen);
 }
 
@@ -62,13 +64,14 @@ enum { BUILD_FIGURES = 5, BUILD_TEXT = 64 };
 /* What ptxas made of a row, for each architecture of the build: "220/224". */
 static void report_builds(report *r, size_t index, cJSON *kernel)
 {
-    static const char *const keys[BUILD_FIGURES] = {"architecture", "registers", "spill_bytes", "blocks_per_multiprocessor",
-                                                    "warps_per_multiprocessor"};
+    static const char *const keys[BUILD_FIGURES] = {"architecture", "registers", "spill_bytes",
+                                                    "blocks_per_multiprocessor", "warps_per_multiprocessor"};
     char texts[BUILD_FIGURES][BUILD_TEXT] = {"", "", "", "", ""};
     cJSON *builds = cJSON_AddArrayToObject(kernel, "builds");
     attend_kernel_resources made;
     for (size_t n = 0; attend_kernel_resources_of(index, n, &made); n++) {
-        const int64_t figures[BUILD_FIGURES] = {made.architecture, made.registers, made.spill_bytes, made.blocks, made.warps};
+        const int64_t figures[BUILD_FIGURES] = {made.architecture, made.registers, made.spill_bytes,
+                                                made.blocks, made.warps};
         cJSON *build = cJSON_CreateObject();
         cJSON_AddItemToArray(builds, build);
         for (int i = 0; i < BUILD_FIGURES; i++) {
@@ -82,8 +85,9 @@ static void report_builds(report *r, size_t index, cJSON *kernel)
 
 static void report_kernels(report *r)
 {
-    static const char *const heads[] = {"kernel",  "device", "dtype", "head_dim",  "head_dim_v", "from sm", "tile_q", "tile_k",
-                                        "threads", "shared", "sm",    "registers", "spilled",    "blocks",  "warps"};
+    static const char *const heads[] = {"kernel",  "device",    "dtype",   "head_dim", "head_dim_v",
+                                        "from sm", "tile_q",    "tile_k",  "threads",  "shared",
+                                        "sm",      "registers", "spilled", "blocks",   "warps"};
     cJSON *kernels = cJSON_AddArrayToObject(r->object, "kernels");
     attend_kernel_info k;
     report_table(r, "lllrrrrrrrrrrrr");
@@ -106,12 +110,14 @@ static void report_kernels(report *r)
         cJSON_AddStringToObject(kernel, "dtype", attend_dtype_name(k.dtype));
         cJSON *features = cJSON_AddArrayToObject(kernel, "features");
         for (int bit = 0; attend_feature_name(bit); bit++)
-            if (k.features >> bit & 1) cJSON_AddItemToArray(features, cJSON_CreateString(attend_feature_name(bit)));
+            if (k.features >> bit & 1)
+                cJSON_AddItemToArray(features, cJSON_CreateString(attend_feature_name(bit)));
         report_cell(r, "%s", k.name);
         report_cell(r, "%s", device_name(k.device));
         report_cell(r, "%s", attend_dtype_name(k.dtype));
         for (int i = 0; i < 7; i++) {
-            if (numbers[i].value < INT64_MAX) cJSON_AddNumberToObject(kernel, numbers[i].key, (double)numbers[i].value);
+            if (numbers[i].value < INT64_MAX)
+                cJSON_AddNumberToObject(kernel, numbers[i].key, (double)numbers[i].value);
             cell_or_dash(r, numbers[i].value);
         }
         report_builds(r, index, kernel);

@@ -13,13 +13,20 @@ static entry_rows find_entry(const job *job, int64_t entry)
     const attend_problem *p = &job->problem;
     const int64_t *cu_q = job->attention.cu_seqlens_q, *cu_k = job->attention.cu_seqlens_k;
     if (!p->packed) return (entry_rows){p->batch, p->seqlen_q, entry, 0, 0, p->seqlen_q, p->seqlen_k};
-    return (entry_rows){1, p->total_q, 0, cu_q[entry], cu_k[entry], cu_q[entry + 1] - cu_q[entry], cu_k[entry + 1] - cu_k[entry]};
+    return (entry_rows){1,
+                        p->total_q,
+                        0,
+                        cu_q[entry],
+                        cu_k[entry],
+                        cu_q[entry + 1] - cu_q[entry],
+                        cu_k[entry + 1] - cu_k[entry]};
 }
 
 static attend_status check_place(const char *option, int64_t value, int64_t limit)
 {
     if (value < limit) return ATTEND_OK;
-    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is %" PRId64 ", the last there is %" PRId64, option, value, limit - 1);
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is %" PRId64 ", the last there is %" PRId64, option,
+                            value, limit - 1);
 }
 
 /* That what is asked for is there; finds the entry and its queries. */
@@ -32,8 +39,9 @@ static attend_status check(const options *o, sight *s)
     if (p->batch > 0) s->entry = find_entry(&s->job, i->entry);
     if (e->queries == 0 || e->keys == 0)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "there is nothing to inspect: batch %" PRId64 ", %" PRId64 " queries, %" PRId64 " keys", p->batch,
-                                e->queries, e->keys);
+                                "there is nothing to inspect: batch %" PRId64 ", %" PRId64
+                                " queries, %" PRId64 " keys",
+                                p->batch, e->queries, e->keys);
     ATTEND_TRY(check_place("--head", i->head, p->num_heads));
     ATTEND_TRY(check_place("--map: the first query", i->first_query, e->queries));
     ATTEND_TRY(check_place("--map: the first key", i->first_key, e->keys));
@@ -41,11 +49,13 @@ static attend_status check(const options *o, sight *s)
     ATTEND_TRY(check_place("--map: the last key", i->end_key - 1, e->keys));
     for (int n = 0; n < i->query_count; n++) {
         if (i->queries[n] >= e->queries)
-            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--queries names %" PRId64 ", the last query is %" PRId64,
-                                    i->queries[n], e->queries - 1);
+            return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                    "--queries names %" PRId64 ", the last query is %" PRId64, i->queries[n],
+                                    e->queries - 1);
         s->queries[n] = e->first_q + i->queries[n];
     }
-    if (i->rows && i->query_count == 0) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--rows needs --queries");
+    if (i->rows && i->query_count == 0)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--rows needs --queries");
     return ATTEND_OK;
 }
 
@@ -59,8 +69,10 @@ static attend_status allocate(sight *s, attend_inspection *want)
     pool *pool = &s->job.pool;
     int64_t map_queries = (o->end_query ? o->end_query : e->queries) - o->first_query;
     int64_t map_keys = (o->end_key ? o->end_key : e->keys) - o->first_key;
-    const int64_t top[] = {e->batch, p->num_heads, e->rows, o->top}, mass[] = {e->batch, p->num_heads, e->rows, o->region_count};
-    const int64_t weights[] = {e->batch, p->num_heads, o->query_count, p->seqlen_k}, distance[] = {p->batch, p->num_heads};
+    const int64_t top[] = {e->batch, p->num_heads, e->rows, o->top},
+                  mass[] = {e->batch, p->num_heads, e->rows, o->region_count};
+    const int64_t weights[] = {e->batch, p->num_heads, o->query_count, p->seqlen_k},
+                  distance[] = {p->batch, p->num_heads};
     const int64_t map[] = {p->batch, p->num_heads, least(o->tiles, map_queries), least(o->tiles, map_keys)};
     ATTEND_TRY(pool_tensor(pool, "the top keys", ATTEND_I64, 4, top, &s->top_keys));
     ATTEND_TRY(pool_tensor(pool, "their weights", ATTEND_F32, 4, top, &s->top_weights));
@@ -142,10 +154,15 @@ static void close_files(sight_files *f)
 static attend_status inspect(const options *o, sight *s, report *r)
 {
     const attend_problem *p = &s->job.problem;
-    const wanted wanted = {.device = o->device, .threads = o->threads, .strict = o->strict, .lse = true, .stages = s->job.is_layer};
+    const wanted wanted = {.device = o->device,
+                           .threads = o->threads,
+                           .strict = o->strict,
+                           .lse = true,
+                           .stages = s->job.is_layer};
     sight_files files = {.rows = {0}};
     ATTEND_TRY(check(o, s));
-    if (o->inspect.tokens) ATTEND_TRY(tokens_load(o->inspect.tokens, p->packed ? p->total_k : p->seqlen_k, s));
+    if (o->inspect.tokens)
+        ATTEND_TRY(tokens_load(o->inspect.tokens, p->packed ? p->total_k : p->seqlen_k, s));
     attend_status status = open_files(o, &files);
     if (status == ATTEND_OK) status = look(s, &wanted);
     if (status == ATTEND_OK) status = write_files(s, &files);

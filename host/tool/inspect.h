@@ -20,8 +20,10 @@ typedef struct sight {
     int64_t queries[INSPECT_MAX_QUERIES]; /* the options', as rows of q */
     double seconds;
     int64_t grew_bytes; /* the process, while it looked inside */
-    attend_tensor top_keys, top_weights, entropy, mass, distance, weights, map; /* without gaps, of the whole batch */
-    char **tokens;                                                              /* [token_count]; NULL: none were given */
+    /* without gaps, of the whole batch */
+    attend_tensor top_keys, top_weights, entropy, mass, distance, weights, map;
+    /* [token_count]; NULL: none were given */
+    char **tokens;
     int64_t token_count;
 } sight;
 

@@ -30,13 +30,16 @@ attend_status parse_queries(const char *option, const char *text, inspect_option
         const char *rest = part;
         int64_t first, last;
         bool fits = next_part(&text, ",", part) && next_part(&rest, "-", from);
-        if (!fits) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has \"%s…\", expected N or N-N", option, part);
+        if (!fits)
+            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has \"%s…\", expected N or N-N", option,
+                                    part);
         ATTEND_TRY(parse_whole(option, from, 0, INT64_MAX - 1, &first));
         last = first;
         if (*rest) ATTEND_TRY(parse_whole(option, rest, first, INT64_MAX - 1, &last));
         for (; first <= last; first++) {
             if (o->query_count == INSPECT_MAX_QUERIES)
-                return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s names more than %d queries", option, INSPECT_MAX_QUERIES);
+                return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s names more than %d queries", option,
+                                        INSPECT_MAX_QUERIES);
             o->queries[o->query_count++] = first;
         }
     }
@@ -49,7 +52,10 @@ static attend_status parse_region(const char *option, const char *text, attend_k
     static const struct {
         const char *name;
         attend_key_window region;
-    } known[] = {{"self", {.absolute = false}}, {"previous", {.first = -1, .last = -1}}, {"next", {.first = 1, .last = 1}}, {"first", {.absolute = true}}};
+    } known[] = {{"self", {.absolute = false}},
+                 {"previous", {.first = -1, .last = -1}},
+                 {"next", {.first = 1, .last = 1}},
+                 {"first", {.absolute = true}}};
     char first[REGION_NAME];
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(text, known[i].name)) {
@@ -60,8 +66,9 @@ static attend_status parse_region(const char *option, const char *text, attend_k
     text += region->absolute;
     const char *dots = strstr(text, "..");
     if (!dots)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has \"%s\", expected self, previous, next, first, A..B or @A..B",
-                                option, text);
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s has \"%s\", expected self, previous, next, first, A..B or @A..B", option,
+                                text);
     snprintf(first, sizeof first, "%.*s", (int)(dots - text), text);
     ATTEND_TRY(parse_whole(option, first, INT64_MIN, INT64_MAX, &region->first));
     return parse_whole(option, dots + 2, region->first, INT64_MAX, &region->last);
@@ -71,10 +78,12 @@ attend_status parse_regions(const char *option, const char *text, inspect_option
 {
     for (o->region_count = 0; *text; o->region_count++) {
         if (o->region_count == ATTEND_MAX_KEY_WINDOWS)
-            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s names more than %d regions", option, ATTEND_MAX_KEY_WINDOWS);
+            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s names more than %d regions", option,
+                                    ATTEND_MAX_KEY_WINDOWS);
         char *name = o->region_names[o->region_count];
         if (!next_part(&text, ",", name))
-            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has \"%s…\", which is too long", option, name);
+            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has \"%s…\", which is too long", option,
+                                    name);
         ATTEND_TRY(parse_region(option, name, &o->regions[o->region_count]));
     }
     return ATTEND_OK;
@@ -96,8 +105,8 @@ attend_status parse_map(const char *option, const char *text, inspect_options *o
     char queries[2 * REGION_NAME];
     const char *comma = strchr(text, ',');
     if (!comma || (size_t)(comma - text) >= sizeof queries)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected queries and keys, FROM:TO,FROM:TO", option,
-                                text);
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s is \"%s\", expected queries and keys, FROM:TO,FROM:TO", option, text);
     snprintf(queries, sizeof queries, "%.*s", (int)(comma - text), text);
     ATTEND_TRY(parse_range(option, queries, &o->first_query, &o->end_query));
     return parse_range(option, comma + 1, &o->first_key, &o->end_key);

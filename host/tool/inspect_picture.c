@@ -1,5 +1,5 @@
-/* The pictures of attend inspect: a panel a head, a tile a box, darker where more weight lies; each panel to its own largest
- * tile. */
+/* The pictures of attend inspect: a panel a head, a tile a box, darker where more weight lies; each panel to
+ * its own largest tile. */
 #include "tool/inspect.h"
 #include "tool/picture.h"
 #include "file/fail.h"
@@ -9,7 +9,16 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MARGIN = 16, TITLE = 34, PANEL = 240, ALONE = 936, LARGEST_BOX = 24, LEAST_LABELLED = 9, LONGEST_LABEL = 12, CORNER = 26 };
+enum {
+    MARGIN = 16,
+    TITLE = 34,
+    PANEL = 240,
+    ALONE = 936,
+    LARGEST_BOX = 24,
+    LEAST_LABELLED = 9,
+    LONGEST_LABEL = 12,
+    CORNER = 26
+};
 static const uint32_t INK = 0x202020, FRAME = 0xb0b0b0;
 
 typedef struct sheet {
@@ -28,7 +37,8 @@ static uint32_t shade(double share)
     uint32_t colour = 0;
     if (isnan(at)) return 0xe05050;
     for (int i = 0; i < 3; i++) {
-        double value = at < 1 ? light[i] + (middle[i] - light[i]) * at : middle[i] + (dark[i] - middle[i]) * (at - 1);
+        double value =
+            at < 1 ? light[i] + (middle[i] - light[i]) * at : middle[i] + (dark[i] - middle[i]) * (at - 1);
         colour = colour << 8 | (uint32_t)(value + 0.5);
     }
     return colour;
@@ -53,14 +63,16 @@ static sheet lay_out(const sight *s)
                .tiles_k = s->map.shape[3],
                .first_head = o->head < 0 ? 0 : o->head,
                .heads = o->head < 0 ? s->job.problem.num_heads : 1};
-    int64_t longer = l.tiles_q > l.tiles_k ? l.tiles_q : l.tiles_k, box = (l.heads > 1 ? PANEL : ALONE) / longer;
+    int64_t longer = l.tiles_q > l.tiles_k ? l.tiles_q : l.tiles_k,
+            box = (l.heads > 1 ? PANEL : ALONE) / longer;
     int64_t queries = (o->end_query ? o->end_query : s->entry.queries) - o->first_query;
     int64_t keys = (o->end_key ? o->end_key : s->entry.keys) - o->first_key;
     l.box = (int)(box < 1 ? 1 : box > LARGEST_BOX ? LARGEST_BOX : box);
     l.labelled = s->tokens && l.box >= LEAST_LABELLED && queries == l.tiles_q && keys == l.tiles_k;
     l.label = CORNER;
     for (int64_t i = 0; i < (l.labelled ? s->entry.keys : 0); i++) {
-        bool shown = (i >= o->first_query && i < o->first_query + queries) || (i >= o->first_key && i < o->first_key + keys);
+        bool shown = (i >= o->first_query && i < o->first_query + queries) ||
+                     (i >= o->first_key && i < o->first_key + keys);
         int width = picture_text_width(label_of(s, i)) + 6;
         if (shown && width > l.label) l.label = width;
     }
@@ -75,11 +87,13 @@ static void draw_labels(picture *p, const sheet *l, int left, int upper)
 {
     const sight *s = l->sight;
     const inspect_options *o = s->options;
-    int middle = (l->box - GLYPH_HEIGHT + 1) / 2, width = (int)l->tiles_k * l->box, height = (int)l->tiles_q * l->box;
+    int middle = (l->box - GLYPH_HEIGHT + 1) / 2, width = (int)l->tiles_k * l->box,
+        height = (int)l->tiles_q * l->box;
     char text[64];
     for (int64_t i = 0; i < l->tiles_q && l->labelled; i++) {
         const char *token = label_of(s, o->first_query + i);
-        picture_text(p, left - 3 - picture_text_width(token), upper + (int)i * l->box + middle, 1, INK, token);
+        picture_text(p, left - 3 - picture_text_width(token), upper + (int)i * l->box + middle, 1, INK,
+                     token);
     }
     for (int64_t j = 0; j < l->tiles_k && l->labelled; j++)
         picture_text_up(p, left + (int)j * l->box + middle, upper - 4, 1, INK, label_of(s, o->first_key + j));
@@ -89,15 +103,16 @@ static void draw_labels(picture *p, const sheet *l, int left, int upper)
     picture_text(p, left + (width - picture_text_width(text)) / 2, upper - GLYPH_HEIGHT - 4, 1, INK, text);
     snprintf(text, sizeof text, "queries %" PRId64 " to %" PRId64, o->first_query,
              (o->end_query ? o->end_query : s->entry.queries) - 1);
-    picture_text_up(p, left - GLYPH_HEIGHT - 4, upper + (height + picture_text_width(text)) / 2, 1, INK, text);
+    picture_text_up(p, left - GLYPH_HEIGHT - 4, upper + (height + picture_text_width(text)) / 2, 1, INK,
+                    text);
 }
 
 static void draw_head(picture *p, const sheet *l, int64_t head, int x, int y)
 {
     const sight *s = l->sight;
     head_view v = view_head(s, head);
-    const float *map =
-        (const float *)s->map.data + (s->options->entry * s->job.problem.num_heads + head) * l->tiles_q * l->tiles_k;
+    const float *map = (const float *)s->map.data +
+                       (s->options->entry * s->job.problem.num_heads + head) * l->tiles_q * l->tiles_k;
     int left = x + l->label, upper = y + TITLE + l->label;
     float top = 0;
     char text[96];
@@ -108,8 +123,8 @@ static void draw_head(picture *p, const sheet *l, int64_t head, int x, int y)
     for (int64_t i = 0; i < l->tiles_q * l->tiles_k; i++) top = fmaxf(top, map[i]);
     picture_box(p, left - 1, upper - 1, (int)l->tiles_k * l->box + 2, (int)l->tiles_q * l->box + 2, FRAME);
     for (int64_t i = 0; i < l->tiles_q * l->tiles_k; i++)
-        picture_box(p, left + (int)(i % l->tiles_k) * l->box, upper + (int)(i / l->tiles_k) * l->box, l->box, l->box,
-                    shade(top > 0 ? (double)map[i] / (double)top : (double)map[i]));
+        picture_box(p, left + (int)(i % l->tiles_k) * l->box, upper + (int)(i / l->tiles_k) * l->box, l->box,
+                    l->box, shade(top > 0 ? (double)map[i] / (double)top : (double)map[i]));
     draw_labels(p, l, left, upper);
 }
 

@@ -33,8 +33,12 @@ head_view view_head(const sight *s, int64_t head)
     int64_t tiles = s->map.shape[2] * s->map.shape[3], shown = s->options->entry;
     const float *weights = (const float *)s->top_weights.data + row_place(s, head, top);
     const float *entropy = (const float *)s->entropy.data + row_place(s, head, 1);
-    const float *mass = (const float *)s->mass.data + row_place(s, head, regions), *map = floats(&s->map, s, shown, head, tiles);
-    head_view v = {.distance = *floats(&s->distance, s, shown, head, 1), .strong_query = -1, .strong_key = -1, .like = -1};
+    const float *mass = (const float *)s->mass.data + row_place(s, head, regions),
+                *map = floats(&s->map, s, shown, head, tiles);
+    head_view v = {.distance = *floats(&s->distance, s, shown, head, 1),
+                   .strong_query = -1,
+                   .strong_key = -1,
+                   .like = -1};
     for (int64_t i = 0; i < queries; i++) {
         if (!(weights[i * top] > 0)) continue; /* sees nothing, or is not finite */
         seen++;
@@ -79,7 +83,8 @@ static void report_head(const sight *s, int64_t head, cJSON *heads, report *r)
         cJSON_Delete(strongest);
         return;
     }
-    report_cell(r, "%s -> %s %.0f %%", token_text(s, v.strong_query), token_text(s, v.strong_key), 100 * v.strong_weight);
+    report_cell(r, "%s -> %s %.0f %%", token_text(s, v.strong_query), token_text(s, v.strong_key),
+                100 * v.strong_weight);
     cJSON_AddItemToObject(object, "strongest", strongest);
     cJSON_AddNumberToObject(strongest, "query", (double)v.strong_query);
     cJSON_AddNumberToObject(strongest, "key", (double)v.strong_key);
@@ -139,7 +144,8 @@ static void report_query(const sight *s, int n, cJSON *queries, report *r)
         if (s->tokens) cJSON_AddStringToObject(key, "token", token_text(s, best));
         report_json_number(key, "weight", most);
         size_t used = strlen(text);
-        snprintf(text + used, sizeof text - used, "%s%s %.0f %%", used ? ", " : "-> ", token_text(s, best), 100 * most);
+        snprintf(text + used, sizeof text - used, "%s%s %.0f %%", used ? ", " : "-> ", token_text(s, best),
+                 100 * most);
         before = most, before_key = best;
     }
     report_fact(r, label, text);
@@ -150,14 +156,15 @@ void inspect_report(const sight *s, report *r)
     report_text(r, "device", "device", s->outcome.device, "%s", s->outcome.device);
     const bool ran = s->outcome.out.data != NULL;
     if (ran)
-        report_number(r, "seconds", "time", s->outcome.seconds, "%s, looking inside %s and %s", time_text(s->outcome.seconds),
-                      time_text(s->seconds), bytes_text((double)s->grew_bytes));
-    report_number(r, "inspect_seconds", ran ? NULL : "looking inside", s->seconds, "%s and %s", time_text(s->seconds),
-                  bytes_text((double)s->grew_bytes));
+        report_number(r, "seconds", "time", s->outcome.seconds, "%s, looking inside %s and %s",
+                      time_text(s->outcome.seconds), time_text(s->seconds),
+                      bytes_text((double)s->grew_bytes));
+    report_number(r, "inspect_seconds", ran ? NULL : "looking inside", s->seconds, "%s and %s",
+                  time_text(s->seconds), bytes_text((double)s->grew_bytes));
     report_number(r, "inspect_grew_bytes", NULL, (double)s->grew_bytes, " ");
     if (s->job.problem.batch > 1)
-        report_number(r, "entry", "entry", (double)s->options->entry, "%" PRId64 " of %" PRId64, s->options->entry,
-                      s->job.problem.batch);
+        report_number(r, "entry", "entry", (double)s->options->entry, "%" PRId64 " of %" PRId64,
+                      s->options->entry, s->job.problem.batch);
     cJSON *queries = cJSON_AddArrayToObject(r->object, "queries");
     for (int n = 0; n < s->options->query_count; n++) report_query(s, n, queries, r);
     report_heads(s, r);

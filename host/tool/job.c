@@ -16,15 +16,18 @@ attend_status from_library(attend_status status)
 }
 
 /* The alignment that the options mean; a bare --causal only where there is nothing to choose. */
-static attend_status choose_causal(const options *o, attend_causal usual, const attend_problem *p, attend_causal *causal)
+static attend_status choose_causal(const options *o, attend_causal usual, const attend_problem *p,
+                                   attend_causal *causal)
 {
-    bool agree = p->seqlen_q == p->seqlen_k && !o->seqlens_k && !o->features.seqlens_q && !o->features.cu_seqlens_k;
+    bool agree =
+        p->seqlen_q == p->seqlen_k && !o->seqlens_k && !o->features.seqlens_q && !o->features.cu_seqlens_k;
     attend_causal bare = o->features.align_bottom_right ? ATTEND_CAUSAL_BOTTOM_RIGHT : ATTEND_CAUSAL_TOP_LEFT;
     *causal = o->causal_choice == CAUSAL_NAMED ? o->causal : o->causal_choice == CAUSAL_BARE ? bare : usual;
     if (o->causal_choice != CAUSAL_BARE || agree || o->features.align_bottom_right) return ATTEND_OK;
-    return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                            "--causal needs an alignment here, since queries and keys differ in number: --causal=top-left or "
-                            "--causal=bottom-right");
+    return attend_file_fail(
+        ATTEND_INVALID_ARGUMENT,
+        "--causal needs an alignment here, since queries and keys differ in number: --causal=top-left or "
+        "--causal=bottom-right");
 }
 
 /* The rest of a problem whose sizes are known. */
@@ -56,10 +59,12 @@ static attend_status load_layer(const options *o, job *job)
     ATTEND_TRY(features_pack(o, &job->pool, p, &job->attention));
     ATTEND_TRY(features_positions(o, &job->pool, &job->inputs.positions));
     if (x->shape[2] != p->hidden_size)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has %" PRId64 " columns, but the layer takes %" PRId64, o->input,
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s has %" PRId64 " columns, but the layer takes %" PRId64, o->input,
                                 x->shape[2], p->hidden_size);
     ATTEND_TRY(layer_load_table(o->features.position_table, &job->pool, p, &job->layer));
-    job->attention.sinks = job->layer.read->sinks, job->attention.alibi_slopes = job->layer.read->alibi_slopes;
+    job->attention.sinks = job->layer.read->sinks,
+    job->attention.alibi_slopes = job->layer.read->alibi_slopes;
     job->attention.relative_table = job->layer.read->relative_table;
     return settle(o, p->causal, job);
 }
@@ -77,8 +82,9 @@ static attend_status load_tensors(const options *o, job *job)
         attend_status status = attend_array_dtype(paths[i], &array, &dtype);
         if (i == 0) p->dtype = o->dtype_given ? o->dtype : dtype;
         if (status == ATTEND_OK && !o->dtype_given && dtype != p->dtype)
-            status = attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is %s, but %s is %s; --dtype converts", paths[i],
-                                      attend_dtype_name(dtype), paths[0], attend_dtype_name(p->dtype));
+            status =
+                attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is %s, but %s is %s; --dtype converts",
+                                 paths[i], attend_dtype_name(dtype), paths[0], attend_dtype_name(p->dtype));
         if (status != ATTEND_OK) {
             attend_array_free(&array);
             return status;
@@ -92,12 +98,14 @@ static attend_status load_tensors(const options *o, job *job)
     p->softmax_scale = o->scale;
     ATTEND_TRY(features_pack(o, &job->pool, p, &job->attention));
     if (p->num_kv_heads == 0 || p->head_dim_v == 0) /* 0 would mean "the usual" to the library */
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has no %s", p->num_kv_heads ? (o->v ? o->v : o->q) : o->k,
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has no %s",
+                                p->num_kv_heads ? (o->v ? o->v : o->q) : o->k,
                                 p->num_kv_heads ? "columns" : "heads");
     return settle(o, ATTEND_CAUSAL_NONE, job);
 }
 
-/* A problem whose batch and lengths are those of its tensors: packed sequences lie end to end in one batch entry. */
+/* A problem whose batch and lengths are those of its tensors: packed sequences lie end to end in one batch
+   entry. */
 static attend_problem as_stored(const attend_problem *p)
 {
     attend_problem stored = *p;
@@ -123,11 +131,12 @@ static attend_status make_random(const options *o, job *job)
     ATTEND_TRY(features_pack(o, &job->pool, p, &job->attention));
     if (p->num_heads % p->num_kv_heads)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "--random: heads (%" PRId64 ") is not a multiple of kv_heads (%" PRId64 ")", p->num_heads,
-                                p->num_kv_heads);
+                                "--random: heads (%" PRId64 ") is not a multiple of kv_heads (%" PRId64 ")",
+                                p->num_heads, p->num_kv_heads);
     ATTEND_TRY(settle(o, ATTEND_CAUSAL_NONE, job));
     const attend_problem in = as_stored(p);
-    const int64_t q[] = {in.batch, in.seqlen_q, p->num_heads, p->head_dim}, k[] = {in.batch, in.seqlen_k, p->num_kv_heads, p->head_dim};
+    const int64_t q[] = {in.batch, in.seqlen_q, p->num_heads, p->head_dim},
+                  k[] = {in.batch, in.seqlen_k, p->num_kv_heads, p->head_dim};
     const int64_t v[] = {in.batch, in.seqlen_k, p->num_kv_heads, p->head_dim_v};
     ATTEND_TRY(pool_tensor(&job->pool, "q", p->dtype, 4, q, &job->attention.q));
     ATTEND_TRY(pool_tensor(&job->pool, "k", p->dtype, 4, k, &job->attention.k));
@@ -163,7 +172,8 @@ void job_free(job *job)
 attend_status job_allocate(job *job, const wanted *wanted, outcome *outcome)
 {
     const attend_problem stored = as_stored(&job->problem), *p = &stored;
-    const int64_t lse[] = {p->batch, p->num_heads, p->seqlen_q}, out[] = {p->batch, p->seqlen_q, p->output_size};
+    const int64_t lse[] = {p->batch, p->num_heads, p->seqlen_q},
+                  out[] = {p->batch, p->seqlen_q, p->output_size};
     const int64_t q[] = {p->batch, p->seqlen_q, p->num_heads, p->head_dim},
                   k[] = {p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim};
     const int64_t v[] = {p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim_v},
@@ -181,7 +191,9 @@ attend_status job_allocate(job *job, const wanted *wanted, outcome *outcome)
 
 attend_status job_open(const job *job, const wanted *wanted, running *running, outcome *outcome)
 {
-    const attend_context_options options = {.device = wanted->device, .threads = wanted->threads, .strict = wanted->strict,
+    const attend_context_options options = {.device = wanted->device,
+                                            .threads = wanted->threads,
+                                            .strict = wanted->strict,
                                             .progress = wanted->timed ? NULL : progress_show};
     attend_problem problem = job->problem;
     memset(running, 0, sizeof *running);
@@ -190,7 +202,8 @@ attend_status job_open(const job *job, const wanted *wanted, running *running, o
     snprintf(outcome->device, sizeof outcome->device, "%s", attend_context_device_name(running->context));
     double begin = seconds_now();
     if (job->is_layer)
-        ATTEND_TRY(from_library(attend_layer_plan(running->context, &problem, &job->layer.weights, &running->plan)));
+        ATTEND_TRY(
+            from_library(attend_layer_plan(running->context, &problem, &job->layer.weights, &running->plan)));
     else
         ATTEND_TRY(from_library(attend_attention_plan(running->context, &problem, &running->plan)));
     outcome->plan_seconds = seconds_now() - begin;

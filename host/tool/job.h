@@ -33,7 +33,7 @@ typedef struct wanted {
     attend_device device;
     int threads;
     bool strict, lse, stages;
-    bool timed; /* runs are, so nothing may wait for a bar */
+    bool timed;      /* runs are, so nothing may wait for a bar */
     report *explain; /* NULL: not asked for */
 } wanted;
 

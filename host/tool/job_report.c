@@ -8,7 +8,9 @@
 
 static const char *causal_name(attend_causal causal)
 {
-    return causal == ATTEND_CAUSAL_TOP_LEFT ? "top-left" : causal == ATTEND_CAUSAL_BOTTOM_RIGHT ? "bottom-right" : "none";
+    return causal == ATTEND_CAUSAL_TOP_LEFT       ? "top-left"
+           : causal == ATTEND_CAUSAL_BOTTOM_RIGHT ? "bottom-right"
+                                                  : "none";
 }
 
 static bool as_stored(const job *job)
@@ -40,17 +42,22 @@ static void report_layer(const job *job, report *r)
     report_text(r, "output_tensor", NULL, layer->output_tensor, " ");
     report_number(r, "layer", "layer", (double)name->number, "%" PRId64, name->number);
     const char *converted = as_stored(job) ? "" : p->dtype == ATTEND_F32 ? ", widened to " : ", rounded to ";
-    report_text(r, "weights_dtype", "weights", layer->stored_dtype, "%s%s%s%s%s, hidden size %" PRId64, layer->stored_dtype,
-                converted, *converted ? attend_dtype_name(p->dtype) : "", job->layer.weights.bq.data ? ", with biases" : "",
-                layer->conv1d ? ", Conv1D" : "", p->hidden_size);
+    report_text(r, "weights_dtype", "weights", layer->stored_dtype, "%s%s%s%s%s, hidden size %" PRId64,
+                layer->stored_dtype, converted, *converted ? attend_dtype_name(p->dtype) : "",
+                job->layer.weights.bq.data ? ", with biases" : "", layer->conv1d ? ", Conv1D" : "",
+                p->hidden_size);
     report_number(r, "hidden_size", NULL, (double)p->hidden_size, " ");
-    if (p->rotary) report_text(r, "rotary", NULL, p->rotary == ATTEND_ROTARY_HALVES ? "halves" : "interleaved", " ");
+    if (p->rotary)
+        report_text(r, "rotary", NULL, p->rotary == ATTEND_ROTARY_HALVES ? "halves" : "interleaved", " ");
     report_decisions(layer, r);
     if (p->absolute == ATTEND_ABSOLUTE_LEARNED)
-        report_text(r, "absolute", "positions", "learned", "learned, %" PRId64 " of them, added to the input", p->max_positions);
+        report_text(r, "absolute", "positions", "learned", "learned, %" PRId64 " of them, added to the input",
+                    p->max_positions);
     else if (p->absolute)
-        report_text(r, "absolute", "positions", p->absolute == ATTEND_ABSOLUTE_SINUSOIDAL ? "sinusoidal" : "sinusoidal-halves",
-                    "sinusoidal%s, base %g, added to the input", p->absolute == ATTEND_ABSOLUTE_SINUSOIDAL ? "" : ", sines first",
+        report_text(r, "absolute", "positions",
+                    p->absolute == ATTEND_ABSOLUTE_SINUSOIDAL ? "sinusoidal" : "sinusoidal-halves",
+                    "sinusoidal%s, base %g, added to the input",
+                    p->absolute == ATTEND_ABSOLUTE_SINUSOIDAL ? "" : ", sines first",
                     p->absolute_base != 0 ? p->absolute_base : 10000.0);
 }
 
@@ -74,17 +81,22 @@ void job_report(const job *job, report *r)
     const attend_problem *p = &job->problem;
     if (job->is_layer) report_layer(job, r);
     report_text(r, "dtype", "problem", attend_dtype_name(p->dtype),
-                "%s, batch %" PRId64 ", %" PRId64 " queries, %" PRId64 " keys, heads %" PRId64 "/%" PRId64 " of %" PRId64 "%s",
-                attend_dtype_name(p->dtype), p->batch, p->seqlen_q, p->seqlen_k, p->num_heads, p->num_kv_heads, p->head_dim,
+                "%s, batch %" PRId64 ", %" PRId64 " queries, %" PRId64 " keys, heads %" PRId64 "/%" PRId64
+                " of %" PRId64 "%s",
+                attend_dtype_name(p->dtype), p->batch, p->seqlen_q, p->seqlen_k, p->num_heads,
+                p->num_kv_heads, p->head_dim,
                 job->attention.seqlens_q || job->attention.seqlens_k ? ", lengths given" : "");
     const char *decided = layer_decision(&job->layer, "causal");
-    report_text(r, "causal", "causal", causal_name(p->causal), "%s", decided ? decided : causal_name(p->causal));
+    report_text(r, "causal", "causal", causal_name(p->causal), "%s",
+                decided ? decided : causal_name(p->causal));
     report_features(p, r);
     const struct {
         const char *key;
         int64_t value;
-    } sizes[] = {{"batch", p->batch},           {"seqlen_q", p->seqlen_q}, {"seqlen_k", p->seqlen_k},    {"heads", p->num_heads},
-                 {"kv_heads", p->num_kv_heads}, {"head_dim", p->head_dim}, {"head_dim_v", p->head_dim_v}};
+    } sizes[] = {{"batch", p->batch},          {"seqlen_q", p->seqlen_q},     {"seqlen_k", p->seqlen_k},
+                 {"heads", p->num_heads},      {"kv_heads", p->num_kv_heads}, {"head_dim", p->head_dim},
+                 {"head_dim_v", p->head_dim_v}};
     for (int i = 0; i < 7; i++) report_number(r, sizes[i].key, NULL, (double)sizes[i].value, " ");
-    report_number(r, "scale", NULL, p->softmax_scale != 0 ? (double)p->softmax_scale : 1 / sqrt((double)p->head_dim), " ");
+    report_number(r, "scale", NULL,
+                  p->softmax_scale != 0 ? (double)p->softmax_scale : 1 / sqrt((double)p->head_dim), " ");
 }

@@ -60,7 +60,8 @@ static int64_t read_kilobytes(const char *path, const char *name)
     FILE *file = fopen(path, "r");
     if (!file) return -1;
     while (kilobytes < 0 && fgets(line, sizeof line, file))
-        if (!strncmp(line, name, strlen(name)) && sscanf(line + strlen(name), ": %" SCNd64, &kilobytes) != 1) kilobytes = -1;
+        if (!strncmp(line, name, strlen(name)) && sscanf(line + strlen(name), ": %" SCNd64, &kilobytes) != 1)
+            kilobytes = -1;
     fclose(file);
     return kilobytes;
 }

@@ -33,23 +33,24 @@ static void softmax_row(float *row, int64_t seen, int64_t all)
     for (int64_t j = seen; j < all; j++) row[j] = 0;
 }
 
-static bool one_head(const attend_problem *p, const float *q, const float *k, const float *v, float *scores, float *out,
-                     int threads)
+static bool one_head(const attend_problem *p, const float *q, const float *k, const float *v, float *scores,
+                     float *out, int threads)
 {
     int64_t stride_q = p->num_heads * p->head_dim, stride_k = p->num_kv_heads * p->head_dim;
     int64_t stride_v = p->num_kv_heads * p->head_dim_v, stride_out = p->num_heads * p->head_dim_v;
-    dnnl_status_t status = dnnl_sgemm('N', 'T', p->seqlen_q, p->seqlen_k, p->head_dim, p->softmax_scale, q, stride_q, k, stride_k,
-                                      0, scores, p->seqlen_k);
+    dnnl_status_t status = dnnl_sgemm('N', 'T', p->seqlen_q, p->seqlen_k, p->head_dim, p->softmax_scale, q,
+                                      stride_q, k, stride_k, 0, scores, p->seqlen_k);
 #pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t i = 0; i < p->seqlen_q; i++) softmax_row(scores + i * p->seqlen_k, visible(p, i), p->seqlen_k);
+    for (int64_t i = 0; i < p->seqlen_q; i++)
+        softmax_row(scores + i * p->seqlen_k, visible(p, i), p->seqlen_k);
     if (status == dnnl_success)
-        status = dnnl_sgemm('N', 'N', p->seqlen_q, p->head_dim_v, p->seqlen_k, 1, scores, p->seqlen_k, v, stride_v, 0, out,
-                            stride_out);
+        status = dnnl_sgemm('N', 'N', p->seqlen_q, p->head_dim_v, p->seqlen_k, 1, scores, p->seqlen_k, v,
+                            stride_v, 0, out, stride_out);
     return status == dnnl_success;
 }
 
-attend_status naive_attention(const attend_problem *p, const float *q, const float *k, const float *v, float *scores, float *out,
-                              int threads)
+attend_status naive_attention(const attend_problem *p, const float *q, const float *k, const float *v,
+                              float *scores, float *out, int threads)
 {
     int64_t groups = p->num_heads / p->num_kv_heads, heads = p->batch * p->num_heads;
     int outer = heads >= threads ? threads : 1, inner = heads >= threads ? 1 : threads;
@@ -60,9 +61,10 @@ attend_status naive_attention(const attend_problem *p, const float *q, const flo
         good = one_head(p, q + (b * p->seqlen_q * p->num_heads + h) * p->head_dim,
                         k + (b * p->seqlen_k * p->num_kv_heads + h / groups) * p->head_dim,
                         v + (b * p->seqlen_k * p->num_kv_heads + h / groups) * p->head_dim_v,
-                        scores + index * p->seqlen_q * p->seqlen_k, out + (b * p->seqlen_q * p->num_heads + h) * p->head_dim_v,
-                        inner) &&
+                        scores + index * p->seqlen_q * p->seqlen_k,
+                        out + (b * p->seqlen_q * p->num_heads + h) * p->head_dim_v, inner) &&
                good;
     }
-    return good ? ATTEND_OK : attend_file_fail(ATTEND_DEVICE_ERROR, "oneDNN's dnnl_sgemm failed in the naive algorithm");
+    return good ? ATTEND_OK
+                : attend_file_fail(ATTEND_DEVICE_ERROR, "oneDNN's dnnl_sgemm failed in the naive algorithm");
 }

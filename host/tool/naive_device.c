@@ -1,5 +1,5 @@
-/* Row-major S = Q·Kᵀ is, by columns, Sᵀ = K·Qᵀ, and Oᵀ = Vᵀ·Pᵀ: a batched product each for all heads of a batch entry, or for those that
-   share a KV head. */
+/* Row-major S = Q·Kᵀ is, by columns, Sᵀ = K·Qᵀ, and Oᵀ = Vᵀ·Pᵀ: a batched product each for all heads of a
+   batch entry, or for those that share a KV head. */
 #include "tool/naive_device.h"
 #include "file/fail.h"
 
@@ -22,7 +22,8 @@ struct naive_device {
 static attend_status check(cudaError_t error, const char *call)
 {
     if (error == cudaSuccess) return ATTEND_OK;
-    return attend_file_fail(ATTEND_DEVICE_ERROR, "%s failed: %s (%s)", call, cudaGetErrorName(error), cudaGetErrorString(error));
+    return attend_file_fail(ATTEND_DEVICE_ERROR, "%s failed: %s (%s)", call, cudaGetErrorName(error),
+                            cudaGetErrorString(error));
 }
 
 static attend_status check_blas(const naive_device *n, cublasStatus_t status, const char *call)
@@ -33,22 +34,27 @@ static attend_status check_blas(const naive_device *n, cublasStatus_t status, co
 
 static attend_status open_device(naive_device *n)
 {
-    ATTEND_TRY(check(cudaStreamCreateWithFlags(&n->stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags"));
+    ATTEND_TRY(
+        check(cudaStreamCreateWithFlags(&n->stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags"));
     char why[512];
     if (!attend_blas_load(&n->cublas, why, sizeof why)) return attend_file_fail(ATTEND_NO_DEVICE, "%s", why);
     ATTEND_TRY(check_blas(n, n->cublas.create(&n->blas), "cublasCreate"));
     return check_blas(n, n->cublas.set_stream(n->blas, n->stream), "cublasSetStream");
 }
 
-attend_status naive_device_make(const attend_problem *p, const attend_attention_args *args, naive_device **naive, const char **why)
+attend_status naive_device_make(const attend_problem *p, const attend_attention_args *args,
+                                naive_device **naive, const char **why)
 {
     int64_t bytes = naive_score_bytes(p, attend_dtype_bytes(p->dtype));
     *naive = NULL, *why = bytes == 0 ? "there are no scores" : "its scores do not fit in the device's memory";
     naive_device *n = bytes > 0 ? calloc(1, sizeof *n) : NULL;
     if (!n) return ATTEND_OK;
     n->p = *p, n->args = *args;
-    n->rows = (naive_rows){.dtype = p->dtype, .rows = p->batch * p->num_heads * p->seqlen_q, .queries = p->seqlen_q,
-                           .keys = p->seqlen_k, .causal = p->causal != ATTEND_CAUSAL_NONE};
+    n->rows = (naive_rows){.dtype = p->dtype,
+                           .rows = p->batch * p->num_heads * p->seqlen_q,
+                           .queries = p->seqlen_q,
+                           .keys = p->seqlen_k,
+                           .causal = p->causal != ATTEND_CAUSAL_NONE};
     if (p->causal == ATTEND_CAUSAL_BOTTOM_RIGHT) n->rows.diagonal = p->seqlen_k - p->seqlen_q;
     if (cudaMalloc(&n->rows.scores, (size_t)bytes) != cudaSuccess) {
         cudaGetLastError();
@@ -73,15 +79,21 @@ void naive_device_free(naive_device *n)
     free(n);
 }
 
-static char *element(void *data, int64_t index, attend_dtype dtype) { return (char *)data + index * (int64_t)attend_dtype_bytes(dtype); }
+static char *element(void *data, int64_t index, attend_dtype dtype)
+{
+    return (char *)data + index * (int64_t)attend_dtype_bytes(dtype);
+}
 
-/* The products of `heads` heads of a batch entry from `head` on, whose K and V lie `kv_step` heads apart, from `kv_head` on. */
-static attend_status multiply_heads(const naive_device *n, int64_t b, int64_t head, int64_t heads, int64_t kv_head, int64_t kv_step,
-                                    bool values)
+/* The products of `heads` heads of a batch entry from `head` on, whose K and V lie `kv_step` heads apart,
+   from `kv_head` on. */
+static attend_status multiply_heads(const naive_device *n, int64_t b, int64_t head, int64_t heads,
+                                    int64_t kv_head, int64_t kv_step, bool values)
 {
     const attend_problem *p = &n->p;
     const float one = 1, zero = 0, scale = p->softmax_scale;
-    const cudaDataType_t type = p->dtype == ATTEND_F32 ? CUDA_R_32F : p->dtype == ATTEND_F16 ? CUDA_R_16F : CUDA_R_16BF;
+    const cudaDataType_t type = p->dtype == ATTEND_F32   ? CUDA_R_32F
+                                : p->dtype == ATTEND_F16 ? CUDA_R_16F
+                                                         : CUDA_R_16BF;
     const int64_t d = p->head_dim, dv = p->head_dim_v, plane = p->seqlen_q * p->seqlen_k;
     char *scores = element(n->rows.scores, (b * p->num_heads + head) * plane, p->dtype);
     char *q = element(n->args.q.data, (b * p->seqlen_q * p->num_heads + head) * d, p->dtype);
@@ -105,7 +117,8 @@ static attend_status multiply(const naive_device *n, bool values)
     const int64_t group = n->p.num_heads / n->p.num_kv_heads;
     for (int64_t b = 0; b < n->p.batch; b++) {
         if (group == 1) ATTEND_TRY(multiply_heads(n, b, 0, n->p.num_heads, 0, 1, values));
-        for (int64_t h = 0; group > 1 && h < n->p.num_kv_heads; h++) ATTEND_TRY(multiply_heads(n, b, h * group, group, h, 0, values));
+        for (int64_t h = 0; group > 1 && h < n->p.num_kv_heads; h++)
+            ATTEND_TRY(multiply_heads(n, b, h * group, group, h, 0, values));
     }
     return ATTEND_OK;
 }
@@ -117,11 +130,15 @@ attend_status naive_device_enqueue(naive_device *n)
     return multiply(n, true);
 }
 
-attend_status naive_device_wait(naive_device *n) { return check(cudaStreamSynchronize(n->stream), "cudaStreamSynchronize"); }
+attend_status naive_device_wait(naive_device *n)
+{
+    return check(cudaStreamSynchronize(n->stream), "cudaStreamSynchronize");
+}
 
 #else
 
-attend_status naive_device_make(const attend_problem *p, const attend_attention_args *args, naive_device **naive, const char **why)
+attend_status naive_device_make(const attend_problem *p, const attend_attention_args *args,
+                                naive_device **naive, const char **why)
 {
     (void)p, (void)args;
     *naive = NULL, *why = NULL;

@@ -1,12 +1,13 @@
-// Softmax of rows of scores in memory, a block a row: maximum and sum in one reading, weights in a second. What a benchmark compares with
-// should not be slow on purpose; it should be simple.
+// Softmax of rows of scores in memory, a block a row: maximum and sum in one reading, weights in a second.
+// What a benchmark compares with should not be slow on purpose; it should be simple.
 #include "tool/naive_softmax.h"
 
 #include <climits>
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
-namespace {
+namespace
+{
 
 constexpr int threads = 256, warps = threads / 32;
 
@@ -49,9 +50,10 @@ template <typename T> __global__ void naive_softmax_rows(const __grid_constant__
 
 cudaError_t naive_softmax(const naive_rows *rows, cudaStream_t stream)
 {
-    const void *kernel = rows->dtype == ATTEND_F32   ? reinterpret_cast<const void *>(&naive_softmax_rows<float>)
-                         : rows->dtype == ATTEND_F16 ? reinterpret_cast<const void *>(&naive_softmax_rows<__half>)
-                                                     : reinterpret_cast<const void *>(&naive_softmax_rows<__nv_bfloat16>);
+    const void *kernel =
+        rows->dtype == ATTEND_F32   ? reinterpret_cast<const void *>(&naive_softmax_rows<float>)
+        : rows->dtype == ATTEND_F16 ? reinterpret_cast<const void *>(&naive_softmax_rows<__half>)
+                                    : reinterpret_cast<const void *>(&naive_softmax_rows<__nv_bfloat16>);
     void *parameters[] = {const_cast<naive_rows *>(rows)};
     if (rows->rows == 0 || rows->keys == 0) return cudaSuccess;
     if (rows->rows > INT_MAX) return cudaErrorInvalidConfiguration;

@@ -1,4 +1,5 @@
-/* The softmax of the naive algorithm on a CUDA device: plain C for naive_device.c, the kernel in naive_softmax.cu. */
+/* The softmax of the naive algorithm on a CUDA device: plain C for naive_device.c, the kernel in
+   naive_softmax.cu. */
 #ifndef ATTEND_TOOL_NAIVE_SOFTMAX_H
 #define ATTEND_TOOL_NAIVE_SOFTMAX_H
 
@@ -9,7 +10,8 @@
 extern "C" {
 #endif
 
-/* Turns scores [rows, keys] into weights in place. Row r is query r % queries: it sees keys up to its own index + diagonal, or all. */
+/* Turns scores [rows, keys] into weights in place. Row r is query r % queries: it sees keys up to its own
+   index + diagonal, or all. */
 typedef struct naive_rows {
     void *scores;
     attend_dtype dtype;

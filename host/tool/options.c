@@ -14,10 +14,12 @@ static const struct {
 } commands[] = {
     {COMMAND_RUN, "run", "one attention layer: projections, attention, output projection",
      "--weights FILE.safetensors --input X.npy --output Z.npy"},
-    {COMMAND_ATTENTION, "attention", "attention on given Q, K and V", "--q Q.npy --k K.npy --v V.npy --output O.npy"},
+    {COMMAND_ATTENTION, "attention", "attention on given Q, K and V",
+     "--q Q.npy --k K.npy --v V.npy --output O.npy"},
     {COMMAND_COMPARE, "compare", "a result against the fp64 reference, by both rules of docs/numerics.md",
      "--random seqlen_q=N,... | as run or attention"},
-    {COMMAND_BENCH, "bench", "time, memory and speed, against the naive algorithm", "[--random seqlen_q=N,...] | --sweep"},
+    {COMMAND_BENCH, "bench", "time, memory and speed, against the naive algorithm",
+     "[--random seqlen_q=N,...] | --sweep"},
     {COMMAND_INSPECT, "inspect", "who looks at whom: heads, distances, top keys, pictures",
      "--weights FILE.safetensors --input X.npy [--tokens FILE] [--output FILE.png] | as compare"},
     {COMMAND_ROTARY, "rotary", "the rotary embedding of a given Q or K, computed or judged",
@@ -44,7 +46,8 @@ void options_print_help(const options *options)
     for (int i = 0; i < option_row_count; i++) {
         if (!(option_rows[i].commands & (int)options->command)) continue;
         const char *argument = option_rows[i].argument ? option_rows[i].argument : "";
-        int width = printf("  %s%s%s", option_rows[i].name, *argument && *argument != '[' ? " " : "", argument);
+        int width =
+            printf("  %s%s%s", option_rows[i].name, *argument && *argument != '[' ? " " : "", argument);
         printf("%*s%s\n", width < 25 ? 25 - width : 2, "", option_rows[i].help);
     }
 }
@@ -110,13 +113,16 @@ static attend_status read_one(int argc, char **argv, int *i, bool *given, option
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                 "\"%s\" is not an option; all arguments begin with --", argument);
     if (!row) return refuse_option(options, argument, length);
-    if (given[row - option_rows]) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is given twice", row->name);
+    if (given[row - option_rows])
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is given twice", row->name);
     given[row - option_rows] = true;
     const char *value = equals ? equals + 1 : NULL;
-    if (!row->argument && value) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s takes no value", row->name);
+    if (!row->argument && value)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s takes no value", row->name);
     if (row->argument && row->argument[0] != '[' && !value) {
         if (*i + 1 >= argc || !strncmp(argv[*i + 1], "--", 2))
-            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s needs a value: %s", row->name, row->argument);
+            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s needs a value: %s", row->name,
+                                    row->argument);
         value = argv[++*i];
     }
     return row->read(row, value, options);
@@ -135,17 +141,23 @@ static const char *given_of(const bool *given, group group)
 static attend_status need(const options *o, const char *name, const void *value)
 {
     if (value) return ATTEND_OK;
-    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is missing; attend %s --help lists what is needed", name, o->name);
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is missing; attend %s --help lists what is needed",
+                            name, o->name);
 }
 
 /* That exactly one source of a problem is given, and completely. */
 static attend_status check_sources(const options *o, const bool *given)
 {
-    const char *layer = given_of(given, OF_LAYER), *tensors = given_of(given, OF_TENSORS), *random = given_of(given, OF_RANDOM);
-    const char *first = layer ? layer : tensors, *second = random ? random : layer && tensors ? tensors : NULL;
-    if (first && second) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s and %s exclude each other", first, second);
+    const char *layer = given_of(given, OF_LAYER), *tensors = given_of(given, OF_TENSORS),
+               *random = given_of(given, OF_RANDOM);
+    const char *first = layer ? layer : tensors, *second = random             ? random
+                                                           : layer && tensors ? tensors
+                                                                              : NULL;
+    if (first && second)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s and %s exclude each other", first, second);
     if (o->command & (COMMAND_COMPARE | COMMAND_INSPECT) && !first && !o->random)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "give --weights and --input, or --q, --k and --v, or --random");
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "give --weights and --input, or --q, --k and --v, or --random");
     if (o->command == COMMAND_RUN || layer) {
         ATTEND_TRY(need(o, "--weights", o->weights));
         ATTEND_TRY(need(o, "--input", o->input));
@@ -153,12 +165,15 @@ static attend_status check_sources(const options *o, const bool *given)
     if (o->command == COMMAND_ATTENTION || tensors) {
         ATTEND_TRY(need(o, "--q", o->q));
         ATTEND_TRY(need(o, "--k", o->k));
-        if (o->command != COMMAND_INSPECT) ATTEND_TRY(need(o, "--v", o->v)); /* who looks at whom is in Q and K alone */
+        /* who looks at whom is in Q and K alone */
+        if (o->command != COMMAND_INSPECT) ATTEND_TRY(need(o, "--v", o->v));
     }
     if (o->command == COMMAND_BENCH && o->output && !o->sweep)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--output is the picture of --sweep; attend bench writes nothing else");
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "--output is the picture of --sweep; attend bench writes nothing else");
     if (o->strict && o->device == ATTEND_AUTO)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--strict needs --device cpu, cuda or reference: auto may take either");
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "--strict needs --device cpu, cuda or reference: auto may take either");
     for (int i = 0; i < option_row_count && o->sweep; i++)
         if (given[i] && !(option_rows[i].commands & WITH_SWEEP))
             return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s and --sweep exclude each other",
@@ -168,12 +183,16 @@ static attend_status check_sources(const options *o, const bool *given)
                                 "--sweep takes seqlen_q for queries and keys, and head_dim for V too");
     if (o->command == COMMAND_RUN || o->command == COMMAND_ATTENTION) return need(o, "--output", o->output);
     if (o->result_lse && !o->result)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--result-lse is given without --result, which it belongs to");
-    if (o->result && random) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--result and %s exclude each other", random);
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "--result-lse is given without --result, which it belongs to");
+    if (o->result && random)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--result and %s exclude each other", random);
     if (o->result && o->against != ATTEND_REFERENCE)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--result is judged against the reference: leave --against out");
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "--result is judged against the reference: leave --against out");
     if (o->result && (o->output || o->lse))
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--result judges a file: there is nothing to write to %s",
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "--result judges a file: there is nothing to write to %s",
                                 o->output ? "--output" : "--lse");
     return ATTEND_OK;
 }
@@ -206,7 +225,8 @@ attend_status options_read(int argc, char **argv, options *options)
     options->inspect = inspect_options_usual();
     for (int i = 1; i < argc; i++) options->json |= !strcmp(argv[i], "--json");
     for (int i = 0; i < COMMANDS; i++)
-        if (!strcmp(argv[0], commands[i].name)) options->command = commands[i].command, options->name = commands[i].name;
+        if (!strcmp(argv[0], commands[i].name))
+            options->command = commands[i].command, options->name = commands[i].name;
     if (!options->name) return refuse_command(argv[0]);
     for (int i = 1; i < argc; i++) ATTEND_TRY(read_one(argc, argv, &i, given, options));
     if (options->help || options->command == COMMAND_INFO) return ATTEND_OK;

@@ -34,18 +34,20 @@ typedef struct random_shape {
     int64_t batch, heads, kv_heads, seqlen_q, seqlen_k, head_dim, head_dim_v;
 } random_shape;
 
-/* What attention does beyond Q, K and V: fields of attend_problem, and files of the tensors that they announce. */
+/* What attention does beyond Q, K and V: fields of attend_problem, and files of the tensors that they
+   announce. */
 typedef struct feature_options {
     bool align_bottom_right, windowed;
     int64_t window_left, window_right, chunk, prefix; /* chunk, prefix 0: none */
     float softcap;                                    /* 0: none */
     bool alibi_given;
     attend_alibi alibi;
-    int64_t block_q, block_k;     /* 0: none */
+    int64_t block_q, block_k; /* 0: none */
     bool relative_bidirectional;
     int64_t relative_max_distance; /* 0: none */
     const char *seqlens_q, *starts_k, *cu_seqlens_q, *cu_seqlens_k, *segments_q, *segments_k;
-    const char *mask, *block_mask, *block_offsets, *block_indices, *bias, *alibi_slopes, *relative_table, *head_scales, *sinks, *positions, *position_table;
+    const char *mask, *block_mask, *block_offsets, *block_indices, *bias, *alibi_slopes, *relative_table,
+        *head_scales, *sinks, *positions, *position_table;
 } feature_options;
 
 typedef enum rotary_choice { ROTARY_AUTO, ROTARY_NO, ROTARY_GIVEN } rotary_choice;
@@ -76,7 +78,7 @@ typedef struct options {
 
     const char *weights, *input, *name_prefix; /* a layer */
     int64_t layer;                             /* -1: not said */
-    const char *layout; /* of the checkpoint library; NULL: as the names and config.json say */
+    const char *layout;      /* of the checkpoint library; NULL: as the names and config.json say */
     int64_t heads, kv_heads; /* 0: not said */
 
     const char *q, *k, *v, *seqlens_k; /* attention on tensors */

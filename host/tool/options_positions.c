@@ -47,7 +47,8 @@ attend_status positions_read_rotary_scaling(const option_row *row, const char *t
                                 row->name, text, text);
     ATTEND_TRY(parse_numbers(row->name, text + length + (text[length] == ','), 1, 5, numbers));
     if (numbers[1] < 0 || numbers[1] > 1e15 || numbers[1] != (double)(int64_t)numbers[1])
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", whose length is not a whole number", row->name, text);
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", whose length is not a whole number",
+                                row->name, text);
     t->factor = numbers[0], t->original_seqlen = (int64_t)numbers[1];
     t->low = numbers[2], t->high = numbers[3], t->attention_factor = numbers[4];
     return ATTEND_OK;
@@ -91,18 +92,26 @@ attend_status positions_read_absolute_base(const option_row *row, const char *te
 attend_status positions_check(const options *o)
 {
     if (o->turn.absolute && o->features.position_table)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--absolute and --position-table exclude each other: positions are computed or learned");
+        return attend_file_fail(
+            ATTEND_INVALID_ARGUMENT,
+            "--absolute and --position-table exclude each other: positions are computed or learned");
     if (o->turn.absolute_base != 0 && !o->turn.absolute)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--absolute-base is given without --absolute, which it belongs to");
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "--absolute-base is given without --absolute, which it belongs to");
     return ATTEND_OK;
 }
 
 attend_status positions_check_rotary(const options *o)
 {
-    if (!o->input) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--input is missing; attend rotary --help lists what is needed");
+    if (!o->input)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "--input is missing; attend rotary --help lists what is needed");
     if (o->turn.choice != ROTARY_GIVEN && !o->turn.norm)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "there is nothing to apply: give --rotary halves or interleaved, or --qk-norm rms or layer");
+        return attend_file_fail(
+            ATTEND_INVALID_ARGUMENT,
+            "there is nothing to apply: give --rotary halves or interleaved, or --qk-norm rms or layer");
     if (!o->output == !o->result)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "give either --output, where to write, or --result, what to judge");
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "give either --output, where to write, or --result, what to judge");
     return ATTEND_OK;
 }

@@ -25,7 +25,8 @@ enum {
 
 static attend_status read_text(const option_row *row, const char *text, options *options)
 {
-    if (!*text) return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is empty, expected a file name", row->name);
+    if (!*text)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is empty, expected a file name", row->name);
     *(const char **)((char *)options + row->offset) = text;
     return ATTEND_OK;
 }
@@ -100,7 +101,8 @@ static attend_status read_relative(const option_row *row, const char *text, opti
     snprintf(kind, sizeof kind, "%.*s", (int)length, text);
     ATTEND_TRY(parse_choice(row->name, kind, names, &index));
     options->features.relative_bidirectional = index == 1;
-    return parse_whole(row->name, text + length + (text[length] == ','), 1, 1 << 24, &options->features.relative_max_distance);
+    return parse_whole(row->name, text + length + (text[length] == ','), 1, 1 << 24,
+                       &options->features.relative_max_distance);
 }
 
 static attend_status read_blocks(const option_row *row, const char *text, options *options)
@@ -109,7 +111,8 @@ static attend_status read_blocks(const option_row *row, const char *text, option
     ATTEND_TRY(parse_numbers(row->name, text, 2, 2, numbers));
     for (int i = 0; i < 2; i++)
         if (!(numbers[i] >= 1 && numbers[i] <= INT32_MAX) || numbers[i] != (double)(int64_t)numbers[i])
-            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected two whole numbers of at least 1", row->name,
+            return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                    "%s is \"%s\", expected two whole numbers of at least 1", row->name,
                                     text);
     options->features.block_q = (int64_t)numbers[0], options->features.block_k = (int64_t)numbers[1];
     return ATTEND_OK;
@@ -177,7 +180,8 @@ static attend_status read_window(const option_row *row, const char *text, option
     const char *comma = strchr(text, ',');
     feature_options *f = &options->features;
     if (!comma || (size_t)(comma - text) >= sizeof left)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected LEFT,RIGHT", row->name, text);
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected LEFT,RIGHT", row->name,
+                                text);
     memcpy(left, text, (size_t)(comma - text));
     left[comma - text] = 0;
     f->windowed = true;
@@ -189,7 +193,8 @@ static attend_status read_softcap(const option_row *row, const char *text, optio
 {
     ATTEND_TRY(parse_scale(row->name, text, &options->features.softcap));
     if (options->features.softcap > 0) return ATTEND_OK;
-    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected a number above 0", row->name, text);
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected a number above 0", row->name,
+                            text);
 }
 
 static attend_status read_alibi(const option_row *row, const char *text, options *options)
@@ -372,5 +377,6 @@ const option_row option_rows[] = {
     {"--quiet", NULL, ALL, OF_ANY, read_flag, FIELD(quiet), "no table, no progress"},
     {"--help", NULL, ALL, OF_ANY, read_flag, FIELD(help), "this text"},
 };
-_Static_assert(sizeof option_rows / sizeof *option_rows <= MOST_OPTIONS, "options.c remembers which were given");
+_Static_assert(sizeof option_rows / sizeof *option_rows <= MOST_OPTIONS,
+               "options.c remembers which were given");
 const int option_row_count = sizeof option_rows / sizeof *option_rows;

@@ -74,8 +74,9 @@ attend_status parse_scale(const char *option, const char *text, float *value)
     char *end;
     *value = (float)strtod(text, &end);
     if (end == text || *end || strchr(" \t\n", *text) || !isfinite(*value) || *value == 0)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected a number other than 0 that a float holds",
-                                option, text);
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s is \"%s\", expected a number other than 0 that a float holds", option,
+                                text);
     return ATTEND_OK;
 }
 
@@ -95,9 +96,10 @@ attend_status parse_numbers(const char *option, const char *text, int least, int
         if (!*at) break;
     }
     if (least == most)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected %d number%s", option, text, least,
-                                least == 1 ? "" : "s with commas between");
-    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected %d to %d numbers with commas between", option, text,
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected %d number%s", option, text,
+                                least, least == 1 ? "" : "s with commas between");
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                            "%s is \"%s\", expected %d to %d numbers with commas between", option, text,
                             least, most);
 }
 

@@ -12,7 +12,8 @@ attend_status picture_begin(picture *p, int width, int height)
 {
     size_t bytes = (size_t)width * (size_t)height * 3;
     *p = (picture){width, height, malloc(bytes)};
-    if (!p->pixels) return attend_file_fail(ATTEND_OUT_OF_MEMORY, "no memory for a picture of %d by %d", width, height);
+    if (!p->pixels)
+        return attend_file_fail(ATTEND_OUT_OF_MEMORY, "no memory for a picture of %d by %d", width, height);
     memset(p->pixels, 0xff, bytes);
     return ATTEND_OK;
 }
@@ -25,11 +26,13 @@ void picture_end(picture *p)
 
 void picture_box(picture *p, int x, int y, int width, int height, uint32_t colour)
 {
-    int right = x + width < p->width ? x + width : p->width, bottom = y + height < p->height ? y + height : p->height;
+    int right = x + width < p->width ? x + width : p->width,
+        bottom = y + height < p->height ? y + height : p->height;
     for (int row = y < 0 ? 0 : y; row < bottom; row++)
         for (int column = x < 0 ? 0 : x; column < right; column++) {
             unsigned char *pixel = p->pixels + ((size_t)row * (size_t)p->width + (size_t)column) * 3;
-            pixel[0] = (unsigned char)(colour >> 16), pixel[1] = (unsigned char)(colour >> 8), pixel[2] = (unsigned char)colour;
+            pixel[0] = (unsigned char)(colour >> 16), pixel[1] = (unsigned char)(colour >> 8),
+            pixel[2] = (unsigned char)colour;
         }
 }
 
@@ -42,7 +45,8 @@ static void draw_text(picture *p, int x, int y, int scale, bool up, uint32_t col
         for (int i = 0; i < FONT_ROWS * FONT_COLUMNS; i++) {
             int along = (at + i % FONT_COLUMNS) * scale, down = i / FONT_COLUMNS * scale;
             if (rows[i / FONT_COLUMNS] >> (FONT_COLUMNS - 1 - i % FONT_COLUMNS) & 1)
-                picture_box(p, up ? x + down : x + along, up ? y - along - scale : y + down, scale, scale, colour);
+                picture_box(p, up ? x + down : x + along, up ? y - along - scale : y + down, scale, scale,
+                            colour);
         }
         at += GLYPH_WIDTH;
     }
@@ -67,8 +71,10 @@ int picture_text_width(const char *text)
 
 attend_status picture_write(const picture *p, attend_output *output)
 {
-    png_image image = {
-        .version = PNG_IMAGE_VERSION, .width = (png_uint_32)p->width, .height = (png_uint_32)p->height, .format = PNG_FORMAT_RGB};
+    png_image image = {.version = PNG_IMAGE_VERSION,
+                       .width = (png_uint_32)p->width,
+                       .height = (png_uint_32)p->height,
+                       .format = PNG_FORMAT_RGB};
     png_alloc_size_t bytes = PNG_IMAGE_PNG_SIZE_MAX(image);
     void *file = malloc(bytes);
     attend_status status = ATTEND_OUT_OF_MEMORY;

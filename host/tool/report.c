@@ -152,7 +152,8 @@ attend_status report_print(report *r)
         if (r->explanation) printf("\n%s", r->explanation);
     }
     cJSON_free(text);
-    if (fflush(stdout) || ferror(stdout)) return attend_file_fail(ATTEND_IO_ERROR, "stdout: %s", strerror(errno));
+    if (fflush(stdout) || ferror(stdout))
+        return attend_file_fail(ATTEND_IO_ERROR, "stdout: %s", strerror(errno));
     return ATTEND_OK;
 }
 

@@ -26,8 +26,8 @@ void report_begin(report *report, const options *options);
 
 /* One fact: `key` with its value in JSON, `label` with the formatted text for a person. label NULL: JSON
  * alone. */
-void report_text(report *report, const char *key, const char *label, const char *value, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
+void report_text(report *report, const char *key, const char *label, const char *value, const char *format,
+                 ...) __attribute__((format(printf, 5, 6)));
 void report_number(report *report, const char *key, const char *label, double value, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 

@@ -32,16 +32,19 @@ static attend_status load(const options *o, rotation *r)
     if (o->dtype_given) p->dtype = o->dtype;
     ATTEND_TRY(load_batched(&r->pool, o->input, &array, p->dtype, 4, &r->args.q, &r->batched));
     const int64_t *shape = r->args.q.shape;
-    p->batch = shape[0], p->seqlen_q = p->seqlen_k = shape[1], p->num_heads = shape[2], p->head_dim = shape[3];
+    p->batch = shape[0], p->seqlen_q = p->seqlen_k = shape[1], p->num_heads = shape[2],
+    p->head_dim = shape[3];
     ATTEND_TRY(features_pack(o, &r->pool, p, &lists));
     ATTEND_TRY(features_load(o, &r->pool, p, &lists));
     ATTEND_TRY(features_positions(o, &r->pool, &r->args.positions));
     const turn_options *t = &o->turn;
-    p->rotary = t->rotary, p->rotary_dim = t->dim, p->rotary_base = t->base, p->rotary_scaling = t->scaling, p->rotary_factor = t->factor;
+    p->rotary = t->rotary, p->rotary_dim = t->dim, p->rotary_base = t->base, p->rotary_scaling = t->scaling,
+    p->rotary_factor = t->factor;
     p->rotary_original_seqlen = t->original_seqlen, p->rotary_low = t->low, p->rotary_high = t->high;
     p->rotary_attention_factor = t->attention_factor, p->rotary_untruncated = t->untruncated;
     p->qk_norm = t->norm, p->qk_norm_epsilon = t->norm_epsilon, p->first_position = t->first_position;
-    r->args.seqlens_q = lists.seqlens_q, r->args.starts_k = lists.starts_k, r->args.cu_seqlens_q = lists.cu_seqlens_q;
+    r->args.seqlens_q = lists.seqlens_q, r->args.starts_k = lists.starts_k,
+    r->args.cu_seqlens_q = lists.cu_seqlens_q;
     r->args.backward = t->backward;
     return ATTEND_OK;
 }
@@ -50,9 +53,11 @@ static void report_problem(const options *o, const rotation *t, report *r)
 {
     static const char *const kinds[] = {"none", "halves", "interleaved"};
     const attend_problem *p = &t->problem;
-    report_text(r, "dtype", "problem", attend_dtype_name(p->dtype), "%s, batch %" PRId64 ", %" PRId64 " tokens, %" PRId64 " heads of %" PRId64,
+    report_text(r, "dtype", "problem", attend_dtype_name(p->dtype),
+                "%s, batch %" PRId64 ", %" PRId64 " tokens, %" PRId64 " heads of %" PRId64,
                 attend_dtype_name(p->dtype), p->batch, p->seqlen_q, p->num_heads, p->head_dim);
-    report_text(r, "rotary", "rotary", kinds[p->rotary], "%s%s", kinds[p->rotary], o->turn.backward ? ", backward" : "");
+    report_text(r, "rotary", "rotary", kinds[p->rotary], "%s%s", kinds[p->rotary],
+                o->turn.backward ? ", backward" : "");
 }
 
 static attend_status apply(attend_context *context, const rotation *t, double *seconds)
@@ -74,7 +79,8 @@ static attend_status compute(const options *o, rotation *t, result_file *output,
     ATTEND_TRY(from_library(attend_context_create(&options, &context)));
     progress_stage("rotary on %s", attend_context_device_name(context));
     attend_status status = apply(context, t, &seconds);
-    report_text(r, "device", "device", attend_context_device_name(context), "%s", attend_context_device_name(context));
+    report_text(r, "device", "device", attend_context_device_name(context), "%s",
+                attend_context_device_name(context));
     attend_context_destroy(context);
     ATTEND_TRY(status);
     report_number(r, "seconds", "time", seconds, "%s", time_text(seconds));
@@ -92,7 +98,8 @@ static attend_status judge(const options *o, rotation *t, report *r, bool *passe
     ATTEND_TRY(from_library(attend_rotary_compare(&t->problem, &t->args, &by, &c)));
     report_text(r, "result", "result", o->result, "%s", o->result);
     compare_begin(r);
-    compare_line(r, &(compared){"result", "out", c.bound_ratio, c.quality_ratio, c.max_error, c.rms_error, c.elements ? &c.worst : NULL});
+    compare_line(r, &(compared){"result", "out", c.bound_ratio, c.quality_ratio, c.max_error, c.rms_error,
+                                c.elements ? &c.worst : NULL});
     compare_end(r, *passed = c.passed);
     return ATTEND_OK;
 }

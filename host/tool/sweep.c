@@ -11,7 +11,8 @@
 const int64_t sweep_dims[SWEEP_DIMS] = {64, 128, 256};
 const int64_t sweep_lengths[SWEEP_LENGTHS] = {512, 1024, 2048, 4096, 8192, 16384};
 
-/* A GPU gets FlashAttention's usual load: 16384 tokens of width 2048 whatever the length. A CPU gets one sequence of width 512.
+/* A GPU gets FlashAttention's usual load: 16384 tokens of width 2048 whatever the length. A CPU gets one
+ * sequence of width 512.
  */
 enum { GPU_TOKENS = 16384, GPU_WIDTH = 2048, CPU_WIDTH = 512 };
 
@@ -51,9 +52,10 @@ static void set_problem(const sweep *s, int64_t dim, int64_t seqlen, bool causal
 /* Whether the options leave this point in. */
 static bool wanted_point(const options *o, int64_t dim, int64_t seqlen, bool causal)
 {
-    bool causal_said = o->causal_choice != CAUSAL_UNSAID, wants_causal = o->causal_choice == CAUSAL_BARE || o->causal;
-    return (o->shape.head_dim < 0 || o->shape.head_dim == dim) && (o->shape.seqlen_q < 0 || o->shape.seqlen_q == seqlen) &&
-           (!causal_said || wants_causal == causal);
+    bool causal_said = o->causal_choice != CAUSAL_UNSAID,
+         wants_causal = o->causal_choice == CAUSAL_BARE || o->causal;
+    return (o->shape.head_dim < 0 || o->shape.head_dim == dim) &&
+           (o->shape.seqlen_q < 0 || o->shape.seqlen_q == seqlen) && (!causal_said || wants_causal == causal);
 }
 
 static void add_row(sweep *s, const attend_problem *p, const point *point, sweep_speed speed)
@@ -93,9 +95,12 @@ static attend_status run_point(sweep *s, int dim, int length, int causal)
     attend_problem *p = &job.problem;
     point point;
     set_problem(s, sweep_dims[dim], sweep_lengths[length], causal, p);
-    job.attention.q = attend_tensor_4d(s->values.attention.q.data, p->dtype, p->batch, p->seqlen_q, p->num_heads, p->head_dim);
-    job.attention.k = attend_tensor_4d(s->values.attention.k.data, p->dtype, p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim);
-    job.attention.v = attend_tensor_4d(s->values.attention.v.data, p->dtype, p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim);
+    job.attention.q = attend_tensor_4d(s->values.attention.q.data, p->dtype, p->batch, p->seqlen_q,
+                                       p->num_heads, p->head_dim);
+    job.attention.k = attend_tensor_4d(s->values.attention.k.data, p->dtype, p->batch, p->seqlen_k,
+                                       p->num_kv_heads, p->head_dim);
+    job.attention.v = attend_tensor_4d(s->values.attention.v.data, p->dtype, p->batch, p->seqlen_k,
+                                       p->num_kv_heads, p->head_dim);
     attend_status status = bench_point(s->options, &job, &point, s->report);
     pool_free(&job.pool);
     ATTEND_TRY(status);
@@ -115,15 +120,18 @@ static attend_status make_values(sweep *s)
     for (int i = 0; i < SWEEP_DIMS * SWEEP_LENGTHS; i++) {
         attend_problem p;
         int64_t dim = sweep_dims[i % SWEEP_DIMS], seqlen = sweep_lengths[i / SWEEP_DIMS], elements;
-        if (!wanted_point(s->options, dim, seqlen, false) && !wanted_point(s->options, dim, seqlen, true)) continue;
+        if (!wanted_point(s->options, dim, seqlen, false) && !wanted_point(s->options, dim, seqlen, true))
+            continue;
         set_problem(s, dim, seqlen, false, &p);
         if (__builtin_mul_overflow(p.batch * seqlen, p.num_heads * dim, &elements))
-            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--random asks for more elements than 63 bits can count");
+            return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                    "--random asks for more elements than 63 bits can count");
         if (elements > most) most = elements;
     }
     if (most == 0)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "no point of the sweep is left: head_dim is 64, 128 or 256, seqlen_q 512 to 16384");
+        return attend_file_fail(
+            ATTEND_INVALID_ARGUMENT,
+            "no point of the sweep is left: head_dim is 64, 128 or 256, seqlen_q 512 to 16384");
     one.shape = (random_shape){1, 1, 1, (most + 63) / 64, (most + 63) / 64, 64, 64};
     one.causal_choice = CAUSAL_UNSAID;
     return job_load(&one, &s->values);

@@ -30,8 +30,8 @@ static void draw_bar(picture *p, int x, int floor_y, double speed, double top, i
     picture_box(p, x, floor_y - height, width, height, colour);
 }
 
-static void draw_panel(picture *p, int left, int upper, int64_t dim, int causal, const sweep_speed *speeds, double top,
-                       double unit)
+static void draw_panel(picture *p, int left, int upper, int64_t dim, int causal, const sweep_speed *speeds,
+                       double top, double unit)
 {
     char text[64];
     int floor_y = upper + 24 + PLOT_HEIGHT, slot = (PANEL_WIDTH - AXIS - 20) / SWEEP_LENGTHS;
@@ -71,8 +71,8 @@ static void draw(picture *p, const sweep_speeds *speeds, const char *title)
     picture_text(p, MARGIN + 226, 44, 1, INK, "naive: three steps, scores in memory");
     for (int d = 0; d < SWEEP_DIMS; d++)
         for (int causal = 0; causal < 2; causal++)
-            draw_panel(p, MARGIN + causal * PANEL_WIDTH, TITLE + d * PANEL_HEIGHT, sweep_dims[d], causal, speeds->at[d][causal],
-                       top, small ? 1000 : 1);
+            draw_panel(p, MARGIN + causal * PANEL_WIDTH, TITLE + d * PANEL_HEIGHT, sweep_dims[d], causal,
+                       speeds->at[d][causal], top, small ? 1000 : 1);
 }
 
 attend_status sweep_draw(const sweep_speeds *speeds, const char *title, attend_output *output)

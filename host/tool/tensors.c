@@ -24,7 +24,8 @@ attend_status pool_keep(pool *pool, void *block)
     return attend_file_fail(ATTEND_OUT_OF_MEMORY, "too many tensors");
 }
 
-attend_status pool_tensor(pool *pool, const char *name, attend_dtype dtype, int rank, const int64_t *shape, attend_tensor *tensor)
+attend_status pool_tensor(pool *pool, const char *name, attend_dtype dtype, int rank, const int64_t *shape,
+                          attend_tensor *tensor)
 {
     int64_t bytes = (int64_t)attend_dtype_bytes(dtype);
     bool overflow = false;
@@ -34,7 +35,8 @@ attend_status pool_tensor(pool *pool, const char *name, attend_dtype dtype, int 
         tensor->shape[axis] = shape[axis];
         overflow |= __builtin_mul_overflow(bytes, shape[axis], &bytes);
     }
-    if (overflow) return attend_file_fail(ATTEND_OUT_OF_MEMORY, "%s has more bytes than 63 bits can count", name);
+    if (overflow)
+        return attend_file_fail(ATTEND_OUT_OF_MEMORY, "%s has more bytes than 63 bits can count", name);
     *tensor = attend_tensor_row_major(*tensor);
     ATTEND_TRY(attend_memory_allocate(name, bytes, &tensor->data));
     memset(tensor->data, 0, (size_t)bytes);
@@ -52,15 +54,17 @@ static attend_status load_from_safetensors(const char *path, const char *name, a
 {
     attend_safetensors file;
     ATTEND_TRY(attend_safetensors_open(path, &file));
-    const attend_safetensors_entry *entry = name ? attend_safetensors_find(&file, name) : file.count == 1 ? file.entries : NULL;
+    const attend_safetensors_entry *entry = name              ? attend_safetensors_find(&file, name)
+                                            : file.count == 1 ? file.entries
+                                                              : NULL;
     attend_status status;
     if (entry)
         status = attend_safetensors_read(&file, entry, array);
     else if (name)
         status = attend_file_fail(ATTEND_BAD_FILE, "%s holds no tensor \"%s\"", path, name);
     else
-        status =
-            attend_file_fail(ATTEND_BAD_FILE, "%s holds %" PRId64 " tensors; say which, as in %s:NAME", path, file.count, path);
+        status = attend_file_fail(ATTEND_BAD_FILE, "%s holds %" PRId64 " tensors; say which, as in %s:NAME",
+                                  path, file.count, path);
     attend_safetensors_close(&file);
     return status;
 }
@@ -76,18 +80,24 @@ attend_status array_load(const char *path, attend_array *array)
         status = load_from_safetensors(file, colon + sizeof extension, array);
         free(file);
     } else {
-        status = ends_with(path, extension) ? load_from_safetensors(path, NULL, array) : attend_npy_read(path, array);
+        status = ends_with(path, extension) ? load_from_safetensors(path, NULL, array)
+                                            : attend_npy_read(path, array);
     }
     return status;
 }
 
-float tensor_element(const attend_tensor *tensor, int64_t index) { return attend_array_load(tensor->data, tensor->dtype, index); }
+float tensor_element(const attend_tensor *tensor, int64_t index)
+{
+    return attend_array_load(tensor->data, tensor->dtype, index);
+}
 
-static attend_status to_tensor(pool *pool, const char *path, attend_array *array, attend_dtype dtype, attend_tensor *tensor)
+static attend_status to_tensor(pool *pool, const char *path, attend_array *array, attend_dtype dtype,
+                               attend_tensor *tensor)
 {
     ATTEND_TRY(attend_array_convert(path, array, dtype));
     if (array->rank > ATTEND_MAX_RANK)
-        return attend_file_fail(ATTEND_BAD_FILE, "%s has %d axes, expected at most %d", path, array->rank, ATTEND_MAX_RANK);
+        return attend_file_fail(ATTEND_BAD_FILE, "%s has %d axes, expected at most %d", path, array->rank,
+                                ATTEND_MAX_RANK);
     *tensor = (attend_tensor){.data = array->data, .dtype = dtype, .rank = array->rank};
     memcpy(tensor->shape, array->shape, sizeof tensor->shape);
     *tensor = attend_tensor_row_major(*tensor);
@@ -95,20 +105,22 @@ static attend_status to_tensor(pool *pool, const char *path, attend_array *array
     return pool_keep(pool, tensor->data);
 }
 
-attend_status array_to_tensor(pool *pool, const char *path, attend_array *array, attend_dtype dtype, attend_tensor *tensor)
+attend_status array_to_tensor(pool *pool, const char *path, attend_array *array, attend_dtype dtype,
+                              attend_tensor *tensor)
 {
     attend_status status = to_tensor(pool, path, array, dtype, tensor);
     attend_array_free(array);
     return status;
 }
 
-attend_status load_batched(pool *pool, const char *path, attend_array *array, attend_dtype dtype, int rank, attend_tensor *tensor,
-                           bool *given)
+attend_status load_batched(pool *pool, const char *path, attend_array *array, attend_dtype dtype, int rank,
+                           attend_tensor *tensor, bool *given)
 {
     *given = array->rank == rank;
     if (!*given && array->rank != rank - 1) {
-        attend_status status = attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has %d axes, expected %d, or %d without the batch",
-                                                path, array->rank, rank, rank - 1);
+        attend_status status =
+            attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has %d axes, expected %d, or %d without the batch",
+                             path, array->rank, rank, rank - 1);
         attend_array_free(array);
         return status;
     }
@@ -128,7 +140,8 @@ attend_status result_load(pool *pool, const char *path, attend_dtype dtype, int 
     ATTEND_TRY(array_load(path, &array));
     attend_status status = attend_array_dtype(path, &array, &stored);
     if (status == ATTEND_OK && stored != dtype)
-        status = attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is %s, but the problem is %s; a result is judged in the dtype it has",
+        status = attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                  "%s is %s, but the problem is %s; a result is judged in the dtype it has",
                                   path, attend_dtype_name(stored), attend_dtype_name(dtype));
     if (status != ATTEND_OK) {
         attend_array_free(&array);
@@ -149,10 +162,13 @@ attend_status result_open(const char *path, attend_dtype dtype, result_file *fil
     memset(file, 0, sizeof *file);
     if (!path) return ATTEND_OK;
     if (dtype == ATTEND_BF16 && !ends_with(path, ".safetensors"))
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "%s would hold bf16, which .npy has no name for; give a .safetensors file, or --dtype f32", path);
+        return attend_file_fail(
+            ATTEND_INVALID_ARGUMENT,
+            "%s would hold bf16, which .npy has no name for; give a .safetensors file, or --dtype f32", path);
     if (!ends_with(path, ".npy") && !ends_with(path, ".safetensors") && is_file(path))
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s ends neither in .npy nor in .safetensors, which say how to write it", path);
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s ends neither in .npy nor in .safetensors, which say how to write it",
+                                path);
     file->path = path;
     return attend_output_open(path, &file->output);
 }

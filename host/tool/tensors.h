@@ -27,11 +27,12 @@ attend_status array_load(const char *path, attend_array *array);
 
 /* Makes a tensor of the array's shape, in `dtype`, and takes the array. A finite value that overflows is an
  * error. */
-attend_status array_to_tensor(pool *pool, const char *path, attend_array *array, attend_dtype dtype, attend_tensor *tensor);
+attend_status array_to_tensor(pool *pool, const char *path, attend_array *array, attend_dtype dtype,
+                              attend_tensor *tensor);
 
 /* The same with `rank` axes, where a missing first one is 1; *given tells whether it was there. */
-attend_status load_batched(pool *pool, const char *path, attend_array *array, attend_dtype dtype, int rank, attend_tensor *tensor,
-                           bool *given);
+attend_status load_batched(pool *pool, const char *path, attend_array *array, attend_dtype dtype, int rank,
+                           attend_tensor *tensor, bool *given);
 
 /* A result that somebody else computed, in the dtype of the problem: nothing is converted. */
 attend_status result_load(pool *pool, const char *path, attend_dtype dtype, int rank, attend_tensor *tensor);

@@ -1,4 +1,5 @@
-/* Times a problem: median of runs after a warm-up, attend first, then the naive algorithm on the same tensors. */
+/* Times a problem: median of runs after a warm-up, attend first, then the naive algorithm on the same
+   tensors. */
 #include "tool/bench.h"
 #include "tool/device.h"
 #include "tool/measure.h"
@@ -45,7 +46,10 @@ static attend_status time_runs(const char *name, once *once, void *state, timing
     int64_t peak = memory_peak_bytes();
     qsort(seconds, (size_t)runs, sizeof *seconds, by_value);
     double median = runs % 2 ? seconds[runs / 2] : (seconds[runs / 2 - 1] + seconds[runs / 2]) / 2;
-    *timing = (struct timing){median, seconds[0], runs, peak < 0 || before < 0 ? -1 : peak > before ? peak - before : 0};
+    *timing = (struct timing){median, seconds[0], runs,
+                              peak < 0 || before < 0 ? -1
+                              : peak > before        ? peak - before
+                                                     : 0};
     return ATTEND_OK;
 }
 
@@ -59,7 +63,8 @@ static attend_status run_attend(void *state, double *seconds)
 {
     attend_repeating *run = state;
     double begin = seconds_now();
-    for (int i = 0; i < run->repeats; i++) ATTEND_TRY(from_library(attend_attention_forward(run->running->plan, &run->args)));
+    for (int i = 0; i < run->repeats; i++)
+        ATTEND_TRY(from_library(attend_attention_forward(run->running->plan, &run->args)));
     ATTEND_TRY(from_library(attend_synchronize(run->running->context)));
     *seconds = (seconds_now() - begin) / run->repeats;
     return ATTEND_OK;
@@ -103,14 +108,16 @@ static void note_difference(point *point, const attend_tensor *naive)
     const attend_tensor *out = &point->outcome.out;
     int64_t elements = out->shape[0] * out->shape[1] * out->shape[2] * out->shape[3];
     for (int64_t i = 0; i < elements; i++)
-        point->difference = fmax(point->difference, fabs((double)tensor_element(out, i) - (double)tensor_element(naive, i)));
+        point->difference =
+            fmax(point->difference, fabs((double)tensor_element(out, i) - (double)tensor_element(naive, i)));
 }
 
 /* What the naive algorithm cannot do anywhere. */
 static const char *why_not_naive(const job *job)
 {
     uint64_t others = attend_problem_features(&job->problem) & ~(uint64_t)ATTEND_FEATURE_CAUSAL;
-    if (others || job->attention.seqlens_q || job->attention.seqlens_k) return "it knows causal attention alone";
+    if (others || job->attention.seqlens_q || job->attention.seqlens_k)
+        return "it knows causal attention alone";
     return NULL;
 }
 
@@ -134,7 +141,8 @@ static attend_status time_naive_on_device(job *job, const device_args *device, p
     return status;
 }
 
-static attend_status time_on_device(const running *running, job *job, const attend_attention_args *args, point *point)
+static attend_status time_on_device(const running *running, job *job, const attend_attention_args *args,
+                                    point *point)
 {
     device_args device;
     attend_status status = device_args_make(args, &device);
@@ -150,15 +158,19 @@ static attend_status time_on_device(const running *running, job *job, const atte
 static attend_status time_attend(const options *o, job *job, point *point, report *r)
 {
     running running;
-    wanted wanted = {.device = o->device, .threads = o->threads, .strict = o->strict, .timed = true, .explain = o->explain ? r : NULL};
+    wanted wanted = {.device = o->device,
+                     .threads = o->threads,
+                     .strict = o->strict,
+                     .timed = true,
+                     .explain = o->explain ? r : NULL};
     ATTEND_TRY(job_allocate(job, &wanted, &point->outcome));
     attend_status status = job_open(job, &wanted, &running, &point->outcome);
     point->on_device = status == ATTEND_OK && attend_context_device(running.context) == ATTEND_CUDA;
     const attend_attention_args args = job_attention_args(job, &point->outcome);
     attend_repeating run = {&running, args, 1};
     if (status == ATTEND_OK)
-        status =
-            point->on_device ? time_on_device(&running, job, &args, point) : time_runs("attend", run_attend, &run, &point->attend);
+        status = point->on_device ? time_on_device(&running, job, &args, point)
+                                  : time_runs("attend", run_attend, &run, &point->attend);
     job_close(&running);
     return status;
 }
@@ -193,7 +205,8 @@ static float *as_floats(pool *pool, const attend_tensor *t)
 static const char *why_no_room(int64_t score_bytes)
 {
     if (score_bytes == 0) return "there are no scores";
-    if (score_bytes < 0 || score_bytes > attend_memory_available() / 10 * 9) return "its scores do not fit in memory";
+    if (score_bytes < 0 || score_bytes > attend_memory_available() / 10 * 9)
+        return "its scores do not fit in memory";
     return NULL;
 }
 
@@ -207,7 +220,8 @@ static attend_status time_naive(const options *o, job *job, point *point)
     if (point->why) return ATTEND_OK;
     point->score_bytes = (double)bytes;
     ATTEND_TRY(pool_tensor(&job->pool, "the naive output", ATTEND_F32, 4, point->outcome.out.shape, &out));
-    naive_run run = {.problem = &p, .out = out.data, .threads = o->threads ? o->threads : omp_get_num_procs()};
+    naive_run run = {
+        .problem = &p, .out = out.data, .threads = o->threads ? o->threads : omp_get_num_procs()};
     run.q = as_floats(&job->pool, &job->attention.q);
     run.k = as_floats(&job->pool, &job->attention.k);
     run.v = as_floats(&job->pool, &job->attention.v);
@@ -229,8 +243,9 @@ attend_status bench_point(const options *o, job *job, point *point, report *r)
     const attend_problem *p = &job->problem;
     double dims = (double)(p->head_dim + p->head_dim_v), heads = (double)p->batch * (double)p->num_heads;
     memset(point, 0, sizeof *point);
-    point->bytes = ((double)p->seqlen_q * heads + (double)p->seqlen_k * (double)p->batch * (double)p->num_kv_heads) * dims *
-                   (double)attend_dtype_bytes(p->dtype);
+    point->bytes =
+        ((double)p->seqlen_q * heads + (double)p->seqlen_k * (double)p->batch * (double)p->num_kv_heads) *
+        dims * (double)attend_dtype_bytes(p->dtype);
     ATTEND_TRY(time_attend(o, job, point, r));
     return point->on_device ? ATTEND_OK : time_naive(o, job, point);
 }

@@ -40,7 +40,8 @@ attend_status tokens_load(const char *path, int64_t count, sight *s)
     int64_t lines = 0;
     for (char *at = text; *at; at++) lines += *at == '\n' || !at[1];
     if (lines != count)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has %" PRId64 " lines, but there are %" PRId64 " keys", path, lines,
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s has %" PRId64 " lines, but there are %" PRId64 " keys", path, lines,
                                 count);
     s->tokens = malloc((size_t)(count + 1) * sizeof *s->tokens);
     if (!s->tokens) return attend_file_fail(ATTEND_OUT_OF_MEMORY, "no memory for %" PRId64 " tokens", count);

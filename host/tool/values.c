@@ -6,8 +6,9 @@
 #include <math.h>
 #include <string.h>
 
-static const char *const names[ATTEND_VALUES_KINDS] = {"gauss",  "sharp",   "constant", "offset",   "cancel", "needle",
-                                                       "ascend", "descend", "uniform",  "negative", "exact"};
+static const char *const names[ATTEND_VALUES_KINDS] = {"gauss",   "sharp",    "constant", "offset",
+                                                       "cancel",  "needle",   "ascend",   "descend",
+                                                       "uniform", "negative", "exact"};
 
 const char *attend_values_name(attend_values kind) { return kind < ATTEND_VALUES_KINDS ? names[kind] : NULL; }
 
@@ -44,7 +45,8 @@ typedef struct filling {
 
 static double scale_for(const attend_problem *p, double score)
 {
-    double scale = p->softmax_scale != 0 ? fabs(p->softmax_scale) : 1 / sqrt((double)p->head_dim); /* 0: the usual, as in attend_problem */
+    /* 0: the usual, as in attend_problem */
+    double scale = p->softmax_scale != 0 ? fabs(p->softmax_scale) : 1 / sqrt((double)p->head_dim);
     return score / (scale * (double)p->head_dim);
 }
 
@@ -69,7 +71,8 @@ static double key(const filling *f, const place *at)
     case ATTEND_VALUES_ASCEND: return line * where + 0.02 * gauss(f->seed + 1, own);
     case ATTEND_VALUES_DESCEND: return line * (1 - where) + 0.02 * gauss(f->seed + 1, own);
     case ATTEND_VALUES_NEGATIVE: return line * (1 + 0.02 * gauss(f->seed + 1, own));
-    case ATTEND_VALUES_NEEDLE: return attend_mix(f->seed + 1 + own) & 1 ? 1 : -1; /* far apart, all of one length */
+    /* far apart, all of one length */
+    case ATTEND_VALUES_NEEDLE: return attend_mix(f->seed + 1 + own) & 1 ? 1 : -1;
     default: return gauss(f->seed + 1, own);
     }
 }
@@ -78,9 +81,14 @@ static double key(const filling *f, const place *at)
 static int64_t needle(const filling *f, const place *at)
 {
     const attend_problem *p = f->problem;
-    uint64_t draw = attend_mix(f->seed + 77 + (uint64_t)((at->b * p->seqlen_q + at->i) * p->num_heads + at->h));
-    int64_t shift = p->causal == ATTEND_CAUSAL_BOTTOM_RIGHT ? p->seqlen_k - p->seqlen_q : 0, edge = at->i + shift;
-    int64_t j = draw % 4 == 0 ? edge : draw % 4 == 1 ? edge + 1 : draw % 4 == 2 ? edge - 1 : (int64_t)(draw >> 8) % p->seqlen_k;
+    uint64_t draw =
+        attend_mix(f->seed + 77 + (uint64_t)((at->b * p->seqlen_q + at->i) * p->num_heads + at->h));
+    int64_t shift = p->causal == ATTEND_CAUSAL_BOTTOM_RIGHT ? p->seqlen_k - p->seqlen_q : 0,
+            edge = at->i + shift;
+    int64_t j = draw % 4 == 0   ? edge
+                : draw % 4 == 1 ? edge + 1
+                : draw % 4 == 2 ? edge - 1
+                                : (int64_t)(draw >> 8) % p->seqlen_k;
     return j < 0 ? 0 : j >= p->seqlen_k ? p->seqlen_k - 1 : j;
 }
 
@@ -99,7 +107,9 @@ static double query(const filling *f, const place *at)
     case ATTEND_VALUES_NEEDLE: {
         if (p->seqlen_k == 0) return 0;
         place target = {at->b, needle(f, at), kv_head, at->c, 0};
-        target.index = (uint64_t)(((target.b * p->seqlen_k + target.i) * p->num_kv_heads + kv_head) * p->head_dim + at->c);
+        target.index =
+            (uint64_t)(((target.b * p->seqlen_k + target.i) * p->num_kv_heads + kv_head) * p->head_dim +
+                       at->c);
         return key(f, &target) * scale_for(p, 20) * sign_of_scale(p);
     }
     default: return gauss(f->seed, at->index);
@@ -130,12 +140,13 @@ static void fill(const filling *f, const attend_tensor *t, double (*element)(con
             for (int64_t h = 0; h < t->shape[2]; h++)
                 for (int64_t c = 0; c < t->shape[3]; c++, index++) {
                     place at = {b, i, h, c, index};
-                    attend_store(t, b * t->stride[0] + i * t->stride[1] + h * t->stride[2] + c * t->stride[3], element(f, &at));
+                    attend_store(t, b * t->stride[0] + i * t->stride[1] + h * t->stride[2] + c * t->stride[3],
+                                 element(f, &at));
                 }
 }
 
-void attend_values_fill(attend_values kind, uint64_t seed, const attend_problem *problem, const attend_tensor *q,
-                        const attend_tensor *k, const attend_tensor *v)
+void attend_values_fill(attend_values kind, uint64_t seed, const attend_problem *problem,
+                        const attend_tensor *q, const attend_tensor *k, const attend_tensor *v)
 {
     filling f = {kind, attend_mix(seed), problem};
     fill(&f, q, query);

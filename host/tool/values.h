@@ -1,5 +1,5 @@
-/* Inputs that show what random numbers hide: the kinds of docs/numerics.md. Shared by the command (--values) and the tests; not
-   part of the library. */
+/* Inputs that show what random numbers hide: the kinds of docs/numerics.md. Shared by the command (--values)
+   and the tests; not part of the library. */
 #ifndef ATTEND_TOOL_VALUES_H
 #define ATTEND_TOOL_VALUES_H
 
@@ -25,10 +25,11 @@ const char *attend_values_name(attend_values kind);
 /* False for an unknown name. */
 bool attend_values_named(const char *name, attend_values *kind);
 
-/* Fills q, k and v (resolved tensors of the problem's shapes, any strides and dtype, on the host). The value of an element depends
-   only on kind, seed and its place. Broadcast axes get the values of their last index. */
-void attend_values_fill(attend_values kind, uint64_t seed, const attend_problem *problem, const attend_tensor *q,
-                        const attend_tensor *k, const attend_tensor *v);
+/* Fills q, k and v (resolved tensors of the problem's shapes, any strides and dtype, on the host). The value
+   of an element depends only on kind, seed and its place. Broadcast axes get the values of their last index.
+   */
+void attend_values_fill(attend_values kind, uint64_t seed, const attend_problem *problem,
+                        const attend_tensor *q, const attend_tensor *k, const attend_tensor *v);
 
 /* n normally distributed elements of any tensor. */
 void attend_values_gauss(uint64_t seed, float deviation, const attend_tensor *tensor);

@@ -4,40 +4,44 @@
  *
  *     attend_context *ctx;
  *     attend_plan *plan;
- *     attend_problem problem = {.batch = 1, .seqlen_q = 4096, .seqlen_k = 4096, .num_heads = 8, .head_dim = 64};
+ *     attend_problem problem = {.batch = 1, .seqlen_q = 4096, .seqlen_k = 4096, 
+ *                               .num_heads = 8, .head_dim = 64};
  *     attend_context_create(&(attend_context_options){.device = ATTEND_AUTO}, &ctx);
  *     attend_attention_plan(ctx, &problem, &plan);
  *     attend_attention_forward(plan, &(attend_attention_args){.q = q, .k = k, .v = v, .out = out});
  *     attend_synchronize(ctx);
  *
  * Rules that hold everywhere:
- * - Every call that can fail returns an attend_status; attend_error_message() is then a sentence that names the
- *   argument and the limit. A call that fails changes nothing that it was given, but for the pointer to an object that
- *   it was to make: that becomes NULL. A run that fails midway (CANCELLED, DEVICE_ERROR, OUT_OF_MEMORY within oneDNN) leaves
- *   anything in its outputs.
+ * - Every call that can fail returns an attend_status; attend_error_message() is then a sentence that names
+ *   the argument and the limit. A call that fails changes nothing that it was given, but for the pointer to
+ *   an object that it was to make: that becomes NULL. A run that fails midway (CANCELLED, DEVICE_ERROR,
+ *   OUT_OF_MEMORY within oneDNN) leaves anything in its outputs.
  * - A field that is zero means "the usual".
  * - Sizes, strides and lengths are int64_t and count elements; fields in bytes say so.
- * - The library never prints or ends the process. One thing below it can: oneDNN, where a small allocation fails while a
- *   layer is planned on a CPU.
- * - A context and its plans serve one thread at a time, which may have any number of runs in flight (run.h). Different
- *   contexts are independent.
- * - Results are deterministic: the same run gives the same bits every time. On a CPU, and in attention on CUDA, a
- *   row's bits do not depend on threads, batch size or neighbours either. A layer's projections on CUDA are cuBLAS's,
- *   which chooses the order of its sums by rows, batch and layout: they repeat where problem, strides and alignment of
- *   the tensors, model of the device and version of cuBLAS are the same, and else differ within the bounds of
- *   docs/numerics.md.
+ * - The library never prints or ends the process. One thing below it can: oneDNN, where a small allocation
+ *   fails while a layer is planned on a CPU.
+ * - A context and its plans serve one thread at a time, which may have any number of runs in flight (run.h).
+ *   Different contexts are independent.
+ * - Results are deterministic: the same run gives the same bits every time. On a CPU, and in attention on
+ *   CUDA, a row's bits do not depend on threads, batch size or neighbours either. A layer's projections on
+ *   CUDA are cuBLAS's, which chooses the order of its sums by rows, batch and layout: they repeat where
+ *   problem, strides and alignment of the tensors, model of the device and version of cuBLAS are the same,
+ *   and else differ within the bounds of docs/numerics.md.
  *
- * Programs and libraries of different releases work together. Every call passes the sizes that its caller was compiled with: the plain
- * calls are inline functions around those that end in _sized, which bindings call, with sizes from attend_sizeof().
- * - A struct that is passed by pointer grows at its end alone. Fields never move, and none lies in padding: structs have none, but named
- *   `reserved` bytes, which the caller leaves zero.
- * - A struct that lies inside others or in arrays (attend_tensor, attend_element, attend_key_window, attend_projection_work,
- *   attend_comparison) never grows; its `reserved` bytes may get a name.
- * - A library fills what an older caller's struct lacks with zeros, and accepts a newer caller's whose unknown fields are zero; others
- *   are INVALID_ARGUMENT. Of a result it writes as much as the caller's struct holds, and zeros beyond what it knows. Sizes are multiples
- *   of 8, at least that of the first release with this rule, at most 65536.
+ * Programs and libraries of different releases work together. Every call passes the sizes that its caller was
+ * compiled with: the plain calls are inline functions around those that end in _sized, which bindings call,
+ * with sizes from attend_sizeof().
+ * - A struct that is passed by pointer grows at its end alone. Fields never move, and none lies in padding:
+ *   structs have none, but named `reserved` bytes, which the caller leaves zero.
+ * - A struct that lies inside others or in arrays (attend_tensor, attend_element, attend_key_window,
+ *   attend_projection_work, attend_comparison) never grows; its `reserved` bytes may get a name.
+ * - A library fills what an older caller's struct lacks with zeros, and accepts a newer caller's whose
+ *   unknown fields are zero; others are INVALID_ARGUMENT. Of a result it writes as much as the caller's
+ *   struct holds, and zeros beyond what it knows. Sizes are multiples of 8, at least that of the first
+ *   release with this rule, at most 65536.
  *
- * Each part is a header of its own, which is its manual; this one includes them all but attend_cuda.h, which needs CUDA's types:
+ * Each part is a header of its own, which is its manual; this one includes them all but attend_cuda.h, which
+ * needs CUDA's types:
  *
  *     status.h      what calls return, and the sentence of a failure
  *     tensor.h      views of the caller's memory

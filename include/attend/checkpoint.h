@@ -57,7 +57,8 @@ typedef struct attend_checkpoint_name {
     int64_t number;     /* the last number in the prefix; 0 without one */
 } attend_checkpoint_name;
 
-/* Layer `index` of those found, in the order of their numbers; false past the last. Texts live as long as the checkpoint. */
+/* Layer `index` of those found, in the order of their numbers; false past the last. Texts live as long as the
+   checkpoint. */
 ATTEND_API bool attend_checkpoint_layer_name(const attend_checkpoint *checkpoint, int64_t index,
                                              attend_checkpoint_name *name);
 
@@ -78,12 +79,12 @@ ATTEND_API attend_status attend_checkpoint_find(const attend_checkpoint *checkpo
 
 /* Decisions that a caller takes from the files, or'ed together. */
 typedef enum attend_checkpoint_said {
-    ATTEND_SAID_CAUSAL = 1 << 0,  /* causal */
-    ATTEND_SAID_SCALE = 1 << 1,   /* softmax_scale; 0: the usual */
-    ATTEND_SAID_SOFTCAP = 1 << 2, /* softcap */
-    ATTEND_SAID_WINDOW = 1 << 3,  /* windowed, window_left, window_right */
-    ATTEND_SAID_ALIBI = 1 << 4,   /* alibi */
-    ATTEND_SAID_RELATIVE = 1 << 5, /* relative_buckets (0: none), relative_max_distance,
+    ATTEND_SAID_CAUSAL = 1 << 0,           /* causal */
+    ATTEND_SAID_SCALE = 1 << 1,            /* softmax_scale; 0: the usual */
+    ATTEND_SAID_SOFTCAP = 1 << 2,          /* softcap */
+    ATTEND_SAID_WINDOW = 1 << 3,           /* windowed, window_left, window_right */
+    ATTEND_SAID_ALIBI = 1 << 4,            /* alibi */
+    ATTEND_SAID_RELATIVE = 1 << 5,         /* relative_buckets (0: none), relative_max_distance,
                                       relative_bidirectional: the caller brings the table */
     ATTEND_SAID_SINKS = 1 << 6,            /* sinks: the caller brings them */
     ATTEND_SAID_ROTARY = 1 << 7,           /* rotary: which elements turn together, or none */
@@ -131,8 +132,8 @@ ATTEND_API attend_status attend_checkpoint_decide(attend_checkpoint *checkpoint,
                                                   const attend_checkpoint_options *options,
                                                   attend_checkpoint_layer **layer);
 /* Reads the weights into aligned memory, converted to `dtype` (f32, f16, bf16); once a layer: after a failure
- * it can only be freed. A finite value that overflows is an error. A plan made of the weights uses them: free the
- * layer after it. */
+ * it can only be freed. A finite value that overflows is an error. A plan made of the weights uses them: free
+ * the layer after it. */
 ATTEND_API attend_status attend_checkpoint_load(attend_checkpoint_layer *layer, attend_dtype dtype);
 /* NULL is fine. */
 ATTEND_API void attend_checkpoint_free(attend_checkpoint_layer *layer);

@@ -11,27 +11,30 @@ extern "C" {
 
 /* How a comparison goes about it; zero means the usual, NULL in place of it too. */
 typedef struct attend_compare_options {
-    int threads;               /* CPU threads, at most ATTEND_MAX_THREADS; 0: all */
+    int threads; /* CPU threads, at most ATTEND_MAX_THREADS; 0: all */
     int reserved;
-    attend_progress *progress; /* as in attend_context_options; where it asks to stop, the comparison is left as it was */
+    /* as in attend_context_options; where it asks to stop, the comparison is left as it was */
+    attend_progress *progress;
     void *progress_user;
 } attend_compare_options;
 
-/* One element of a result [batch, seqlen, head, column]; column is -1 in an LSE, head is -1 in a layer's output. */
+/* One element of a result [batch, seqlen, head, column]; column is -1 in an LSE, head is -1 in a layer's
+   output. */
 typedef struct attend_element {
     int64_t batch, head, row, column;
     double actual, expected;
     double bound; /* the largest error that rule 1 allows here */
 } attend_element;
 
-/* The two rules of docs/numerics.md: every element within its bound; and every tensor, head and tile of rows no worse
- * in the mean square than its storage dtype forces. A ratio above 1 breaks its rule. */
+/* The two rules of docs/numerics.md: every element within its bound; and every tensor, head and tile of rows
+ * no worse in the mean square than its storage dtype forces. A ratio above 1 breaks its rule. */
 typedef struct attend_comparison {
     bool passed;
     uint8_t reserved[39];
     int64_t elements;
-    double bound_ratio;          /* rule 1 on out: the worst |actual - expected| / bound */
-    double quality_ratio;        /* rule 2 on out: the worst of the tensor, its heads and its tiles of 64 rows */
+    double bound_ratio; /* rule 1 on out: the worst |actual - expected| / bound */
+    /* rule 2 on out: the worst of the tensor, its heads and its tiles of 64 rows */
+    double quality_ratio;
     double lse_bound_ratio;      /* rule 1 on lse; 0 without one */
     double max_error, rms_error; /* of out */
     attend_element worst;        /* where bound_ratio was reached */
@@ -43,15 +46,17 @@ ATTEND_API attend_status attend_compare_sized(const attend_problem *problem, siz
                                               const attend_compare_options *options, size_t options_bytes,
                                               attend_comparison *comparison, size_t comparison_bytes);
 
-/* Holds args->out (and lse if given), wherever they were computed, against the fp64 reference of the same stored
- * inputs. All tensors on the host; O(seqlen_q·seqlen_k) time on the CPU, O(seqlen) memory; options may be NULL.
- * Errors: INVALID_ARGUMENT, also where the reference itself is not finite; OUT_OF_MEMORY; CANCELLED. Breaking a rule is ATTEND_OK
- * with passed = false. */
+/* Holds args->out (and lse if given), wherever they were computed, against the fp64 reference of the same
+ * stored inputs. All tensors on the host; O(seqlen_q·seqlen_k) time on the CPU, O(seqlen) memory; options may
+ * be NULL.
+ * Errors: INVALID_ARGUMENT, also where the reference itself is not finite; OUT_OF_MEMORY; CANCELLED. Breaking
+ * a rule is ATTEND_OK with passed = false. */
 static inline attend_status attend_compare(const attend_problem *problem, const attend_attention_args *args,
-                                           const attend_compare_options *options, attend_comparison *comparison)
+                                           const attend_compare_options *options,
+                                           attend_comparison *comparison)
 {
-    return attend_compare_sized(problem, sizeof *problem, args, sizeof *args, options, sizeof *options, comparison,
-                                sizeof *comparison);
+    return attend_compare_sized(problem, sizeof *problem, args, sizeof *args, options, sizeof *options,
+                                comparison, sizeof *comparison);
 }
 
 /* A layer stage by stage, each given what the stage before it really produced, and rule 2 from end to end. */
@@ -69,17 +74,20 @@ typedef struct attend_layer_comparison {
 ATTEND_API attend_status attend_layer_compare_sized(const attend_problem *problem, size_t problem_bytes,
                                                     const attend_layer_weights *weights, size_t weights_bytes,
                                                     const attend_layer_args *args, size_t args_bytes,
-                                                    const attend_compare_options *options, size_t options_bytes,
-                                                    attend_layer_comparison *comparison, size_t comparison_bytes);
+                                                    const attend_compare_options *options,
+                                                    size_t options_bytes, attend_layer_comparison *comparison,
+                                                    size_t comparison_bytes);
 
 /* args holds out and the intermediate q, k, v and heads of one run. All tensors on the host. Errors as
  * attend_compare(). */
-static inline attend_status attend_layer_compare(const attend_problem *problem, const attend_layer_weights *weights,
-                                                 const attend_layer_args *args, const attend_compare_options *options,
+static inline attend_status attend_layer_compare(const attend_problem *problem,
+                                                 const attend_layer_weights *weights,
+                                                 const attend_layer_args *args,
+                                                 const attend_compare_options *options,
                                                  attend_layer_comparison *comparison)
 {
-    return attend_layer_compare_sized(problem, sizeof *problem, weights, sizeof *weights, args, sizeof *args, options,
-                                      sizeof *options, comparison, sizeof *comparison);
+    return attend_layer_compare_sized(problem, sizeof *problem, weights, sizeof *weights, args, sizeof *args,
+                                      options, sizeof *options, comparison, sizeof *comparison);
 }
 
 #ifdef __cplusplus

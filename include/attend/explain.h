@@ -16,20 +16,23 @@ extern "C" {
 /* A projection of a layer: y [rows, out] = x [rows, in]·Wᵀ. */
 typedef struct attend_projection_work {
     int64_t rows, in, out;
-    int call;            /* those of one number go into one call of the library */
+    int call; /* those of one number go into one call of the library */
     int reserved[3];
     double flops, bytes; /* 2·rows·in·out; x, W and y once */
 } attend_projection_work;
 
-/* What a plan will do. Pairs are (query, key) pairs of all heads that causal, window, chunk, prefix and lengths leave visible;
- * what masks, block masks and segments hide besides is known to the run alone, and not taken off. Without lists every sequence
- * has its longest length; packed ones share the totals evenly. Exact up to 4 million rows, beyond from a sample of so many. */
+/* What a plan will do. Pairs are (query, key) pairs of all heads that causal, window, chunk, prefix and
+ * lengths leave visible; what masks, block masks and segments hide besides is known to the run alone, and not
+ * taken off. Without lists every sequence has its longest length; packed ones share the totals evenly. Exact
+ * up to 4 million rows, beyond from a sample of so many. */
 typedef struct attend_explanation {
-    const char *kernel;           /* the row of the table that runs */
-    const char *kernel_unaligned; /* CUDA: what runs instead where rows of q, k or v do not lie at multiples of 16 bytes */
+    const char *kernel; /* the row of the table that runs */
+    /* CUDA: what runs instead where rows of q, k or v do not lie at multiples of 16 bytes */
+    const char *kernel_unaligned;
     attend_device device;
-    int tile_q, tile_k, threads;  /* 0: none. Rows of a tile are queries, with `grouped` those of all heads of a KV head */
-    int projection_count;         /* of a layer 4: Q, K, V, output; 0 for attention */
+    /* 0: none. Rows of a tile are queries, with `grouped` those of all heads of a KV head */
+    int tile_q, tile_k, threads;
+    int projection_count; /* of a layer 4: Q, K, V, output; 0 for attention */
     bool grouped;
     uint8_t reserved[3];
     int64_t shared_bytes;
@@ -37,7 +40,8 @@ typedef struct attend_explanation {
     int64_t blocks;         /* of the grid; on a CPU the units of work that threads take */
     int64_t blocks_at_once; /* that the device holds; on a CPU its threads; 0: unknown */
     size_t host_bytes, device_workspace_bytes, device_staging_bytes; /* as attend_plan_memory */
-    double pairs, pairs_computed;                                    /* visible; and those of the tiles that hold them */
+    /* visible; and those of the tiles that hold them */
+    double pairs, pairs_computed;
     double flops, bytes; /* of attention: 2·pairs·(head_dim + head_dim_v); its tensors once */
     /* Of a layer. */
     attend_projection_work projections[4];
@@ -46,8 +50,9 @@ typedef struct attend_explanation {
     double position_bytes;          /* that adding absolute positions to x reads and writes */
 } attend_explanation;
 
-ATTEND_API attend_status attend_plan_explain_sized(const attend_plan *plan, const attend_lists *lists, size_t lists_bytes,
-                                                   attend_explanation *explanation, size_t explanation_bytes);
+ATTEND_API attend_status attend_plan_explain_sized(const attend_plan *plan, const attend_lists *lists,
+                                                   size_t lists_bytes, attend_explanation *explanation,
+                                                   size_t explanation_bytes);
 
 /* Explains a plan; lists may be NULL. Texts live as long as the plan. Errors: INVALID_ARGUMENT. */
 static inline attend_status attend_plan_explain(const attend_plan *plan, const attend_lists *lists,
@@ -56,9 +61,11 @@ static inline attend_status attend_plan_explain(const attend_plan *plan, const a
     return attend_plan_explain_sized(plan, lists, sizeof *lists, explanation, sizeof *explanation);
 }
 
-/* The same in words, for people, with the rows of the kernel table that were not chosen and why. Writes at most `bytes`, the last
- * of them 0, and returns how many all would need, without the 0; text may be NULL if bytes is 0. Returns 0 where it fails. */
-ATTEND_API size_t attend_plan_explain_text(const attend_plan *plan, const attend_lists *lists, char *text, size_t bytes);
+/* The same in words, for people, with the rows of the kernel table that were not chosen and why. Writes at
+ * most `bytes`, the last of them 0, and returns how many all would need, without the 0; text may be NULL if
+ * bytes is 0. Returns 0 where it fails. */
+ATTEND_API size_t attend_plan_explain_text(const attend_plan *plan, const attend_lists *lists, char *text,
+                                           size_t bytes);
 
 #define ATTEND_REASON_BYTES 160
 
@@ -67,9 +74,10 @@ typedef struct attend_kernel_choice {
     const char *name;
     attend_device device;
     attend_dtype dtype;
-    bool chosen, chosen_unaligned;    /* as kernel and kernel_unaligned above */
+    bool chosen, chosen_unaligned; /* as kernel and kernel_unaligned above */
     uint8_t reserved[6];
-    char reason[ATTEND_REASON_BYTES]; /* of a row not chosen: "takes head_dim up to 64, the problem has 128" */
+    /* of a row not chosen: "takes head_dim up to 64, the problem has 128" */
+    char reason[ATTEND_REASON_BYTES];
 } attend_kernel_choice;
 
 ATTEND_API bool attend_plan_choice_sized(const attend_plan *plan, size_t index, attend_kernel_choice *choice,

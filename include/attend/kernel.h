@@ -44,7 +44,8 @@ typedef struct attend_kernel_resources {
 ATTEND_API bool attend_kernel_resources_sized(size_t index, size_t build, attend_kernel_resources *resources,
                                               size_t resources_bytes);
 
-/* Row `index` as compiled for architecture number `build` of this build; false past the last, and for rows of the CPU. */
+/* Row `index` as compiled for architecture number `build` of this build; false past the last, and for rows of
+   the CPU. */
 static inline bool attend_kernel_resources_of(size_t index, size_t build, attend_kernel_resources *resources)
 {
     return attend_kernel_resources_sized(index, build, resources, sizeof *resources);

@@ -11,9 +11,9 @@
 extern "C" {
 #endif
 
-/* Weights as they multiply: y = W·x + b with W of shape [out, in]. Strides give the orientation (torch's Linear is
- * row-major [out, in]; GPT-2's Conv1D is the same shape with strides {1, out}) and the place inside fused tensors.
- * One of a matrix's two strides must be 1. */
+/* Weights as they multiply: y = W·x + b with W of shape [out, in]. Strides give the orientation (torch's
+ * Linear is row-major [out, in]; GPT-2's Conv1D is the same shape with strides {1, out}) and the place inside
+ * fused tensors. One of a matrix's two strides must be 1. */
 typedef struct attend_layer_weights {
     attend_tensor wq;             /* [num_heads·head_dim, hidden_size] */
     attend_tensor wk;             /* [num_kv_heads·head_dim, context_hidden_size or hidden_size] */
@@ -22,28 +22,32 @@ typedef struct attend_layer_weights {
     attend_tensor bq, bk, bv, bo; /* optional biases, one element a row of their matrix */
     /* With qk_norm, optional [head_dim]: absent weights are 1, absent biases (of a layer norm) 0. */
     attend_tensor q_norm, k_norm, q_norm_bias, k_norm_bias;
-    attend_tensor position_table; /* with ATTEND_ABSOLUTE_LEARNED: [max_positions, hidden_size]; the last stride is 1 */
+    /* with ATTEND_ABSOLUTE_LEARNED: [max_positions, hidden_size]; the last stride is 1 */
+    attend_tensor position_table;
 } attend_layer_weights;
 
-ATTEND_API attend_status attend_layer_plan_sized(attend_context *context, const attend_problem *problem, size_t problem_bytes,
-                                                 const attend_layer_weights *weights, size_t weights_bytes,
-                                                 const attend_plan_options *options, size_t options_bytes, attend_plan **plan);
+ATTEND_API attend_status attend_layer_plan_sized(attend_context *context, const attend_problem *problem,
+                                                 size_t problem_bytes, const attend_layer_weights *weights,
+                                                 size_t weights_bytes, const attend_plan_options *options,
+                                                 size_t options_bytes, attend_plan **plan);
 
-/* Plans out = Wo·attention(Wq·x + bq, Wk·c + bk, Wv·c + bv) + bo, where c is x or the context tensor. The weights must
- * stay valid and unchanged while the plan lives; the plan may keep a rearranged copy of its own. Errors as for
- * attention. */
+/* Plans out = Wo·attention(Wq·x + bq, Wk·c + bk, Wv·c + bv) + bo, where c is x or the context tensor. The
+ * weights must stay valid and unchanged while the plan lives; the plan may keep a rearranged copy of its own.
+ * Errors as for attention. */
 static inline attend_status attend_layer_plan(attend_context *context, const attend_problem *problem,
                                               const attend_layer_weights *weights, attend_plan **plan)
 {
-    return attend_layer_plan_sized(context, problem, sizeof *problem, weights, sizeof *weights, NULL, 0, plan);
+    return attend_layer_plan_sized(context, problem, sizeof *problem, weights, sizeof *weights, NULL, 0,
+                                   plan);
 }
 
 /* The same with options, which may be NULL. */
 static inline attend_status attend_layer_plan_with(attend_context *context, const attend_problem *problem,
-                                                   const attend_layer_weights *weights, const attend_plan_options *options,
-                                                   attend_plan **plan)
+                                                   const attend_layer_weights *weights,
+                                                   const attend_plan_options *options, attend_plan **plan)
 {
-    return attend_layer_plan_sized(context, problem, sizeof *problem, weights, sizeof *weights, options, sizeof *options, plan);
+    return attend_layer_plan_sized(context, problem, sizeof *problem, weights, sizeof *weights, options,
+                                   sizeof *options, plan);
 }
 
 typedef struct attend_layer_args {
@@ -51,7 +55,8 @@ typedef struct attend_layer_args {
     attend_tensor context; /* cross-attention: [batch, seqlen_k, context_hidden_size] */
     attend_tensor out;     /* [batch, seqlen_q, output_size] */
     attend_tensor lse;     /* optional, as in attention */
-    /* As in attention, but a row past its query length is what the output projection makes of zeros: bo, or 0. */
+    /* As in attention, but a row past its query length is what the output projection makes of zeros: bo, or
+       0. */
     const int64_t *seqlens_q;
     const int64_t *seqlens_k;
     /* Optional outputs for those who look inside, or fill a cache: the projected Q, K and V, and the heads'
@@ -61,13 +66,15 @@ typedef struct attend_layer_args {
     /* As in attend_attention_args; if packed, x, context and out are [1, total, …]. */
     const int64_t *starts_k;
     const int64_t *cu_seqlens_q, *cu_seqlens_k;
-    attend_tensor segments_q, segments_k, mask, block_mask, bias, alibi_slopes, relative_table, head_scales, sinks;
-    attend_tensor positions;                    /* optional with rotary or absolute: i32 [batch, seqlen_q]; packed: [1, total_q] */
+    attend_tensor segments_q, segments_k, mask, block_mask, bias, alibi_slopes, relative_table, head_scales,
+        sinks;
+    /* optional with rotary or absolute: i32 [batch, seqlen_q]; packed: [1, total_q] */
+    attend_tensor positions;
     attend_tensor block_offsets, block_indices; /* as in attend_attention_args */
 } attend_layer_args;
 
-ATTEND_API attend_status attend_layer_run_sized(attend_plan *plan, const attend_layer_args *args, size_t args_bytes, const attend_run *run,
-                                                size_t run_bytes);
+ATTEND_API attend_status attend_layer_run_sized(attend_plan *plan, const attend_layer_args *args,
+                                                size_t args_bytes, const attend_run *run, size_t run_bytes);
 
 /* Runs a layer plan; everything said of attend_attention_forward() holds. */
 static inline attend_status attend_layer_forward(attend_plan *plan, const attend_layer_args *args)
@@ -75,8 +82,10 @@ static inline attend_status attend_layer_forward(attend_plan *plan, const attend
     return attend_layer_run_sized(plan, args, sizeof *args, NULL, 0);
 }
 
-/* The same on a stream and in a workspace of this run's own; everything said of attend_attention_run() holds. */
-static inline attend_status attend_layer_run(attend_plan *plan, const attend_layer_args *args, const attend_run *run)
+/* The same on a stream and in a workspace of this run's own; everything said of attend_attention_run() holds.
+   */
+static inline attend_status attend_layer_run(attend_plan *plan, const attend_layer_args *args,
+                                             const attend_run *run)
 {
     return attend_layer_run_sized(plan, args, sizeof *args, run, sizeof *run);
 }

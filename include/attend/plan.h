@@ -15,14 +15,14 @@ typedef struct attend_plan attend_plan;
 
 /* How a plan is made; all zeros mean the usual, NULL in their place too. */
 typedef struct attend_plan_options {
-    /* Runs bring their workspace (attend_run), and the plan reserves neither that nor staging for host tensors. Allowed on CPUs too, where
-     * a run needs none: run_workspace_bytes is 0. */
+    /* Runs bring their workspace (attend_run), and the plan reserves neither that nor staging for host
+     * tensors. Allowed on CPUs too, where a run needs none: run_workspace_bytes is 0. */
     bool caller_workspace;
     uint8_t reserved[7]; /* zeros */
 } attend_plan_options;
 
-/* What a plan holds while it lives, beside the caller's tensors, and what each run brings. Linear in seqlen, but for staging of masks
- * and biases that vary per query and key. */
+/* What a plan holds while it lives, beside the caller's tensors, and what each run brings. Linear in seqlen,
+ * but for staging of masks and biases that vary per query and key. */
 typedef struct attend_plan_memory {
     size_t host_bytes;
     size_t device_workspace_bytes; /* projected Q, K and V, partial results, tables */
@@ -30,7 +30,8 @@ typedef struct attend_plan_memory {
     size_t run_workspace_bytes;    /* what each run brings, with caller_workspace; else 0 */
 } attend_plan_memory;
 
-ATTEND_API attend_status attend_plan_memory_usage_sized(const attend_plan *plan, attend_plan_memory *memory, size_t memory_bytes);
+ATTEND_API attend_status attend_plan_memory_usage_sized(const attend_plan *plan, attend_plan_memory *memory,
+                                                        size_t memory_bytes);
 static inline attend_status attend_plan_memory_usage(const attend_plan *plan, attend_plan_memory *memory)
 {
     return attend_plan_memory_usage_sized(plan, memory, sizeof *memory);
@@ -39,8 +40,8 @@ static inline attend_status attend_plan_memory_usage(const attend_plan *plan, at
 /* The kernel and tiles chosen, in words. Lives as long as the plan. */
 ATTEND_API const char *attend_plan_kernel(const attend_plan *plan);
 
-/* Waits for the work in flight on its context, on whatever streams, then frees the plan. Destroy graphs that captured
- * its runs first: they use its memory. NULL is allowed. */
+/* Waits for the work in flight on its context, on whatever streams, then frees the plan. Destroy graphs that
+ * captured its runs first: they use its memory. NULL is allowed. */
 ATTEND_API void attend_plan_destroy(attend_plan *plan);
 
 #ifdef __cplusplus

@@ -20,23 +20,26 @@ typedef enum attend_status {
     ATTEND_UNSUPPORTED,      /* a valid problem that this backend or build does not do */
     ATTEND_OUT_OF_MEMORY,    /* on the host or on the device */
     ATTEND_NO_DEVICE,        /* no driver, no cuBLAS, no such device or a busy one; or a build without CUDA */
-    ATTEND_DEVICE_ERROR,     /* CUDA or cuBLAS failed; the message has the call and CUDA's name for the error */
-    ATTEND_BAD_FILE,         /* a file whose content is not what its format promises */
-    ATTEND_IO_ERROR,         /* the system refused to open, read or write */
-    ATTEND_CANCELLED         /* a progress callback asked to stop */
+    /* CUDA or cuBLAS failed; the message has the call and CUDA's name for the error */
+    ATTEND_DEVICE_ERROR,
+    ATTEND_BAD_FILE, /* a file whose content is not what its format promises */
+    ATTEND_IO_ERROR, /* the system refused to open, read or write */
+    ATTEND_CANCELLED /* a progress callback asked to stop */
 } attend_status;
 
 /* "ATTEND_INVALID_ARGUMENT" and so on; never NULL. */
 ATTEND_API const char *attend_status_name(attend_status status);
 
-/* The sentence of the last failure in the calling thread; "" before the first. Valid until that thread's next failure. */
+/* The sentence of the last failure in the calling thread; "" before the first. Valid until that thread's next
+   failure. */
 ATTEND_API const char *attend_error_message(void);
 
 /* The library's own version, "0.1.0". */
 ATTEND_API const char *attend_version(void);
 
-/* Bytes that this library knows of a struct by its name, "attend_problem" and so on; 0 where it has none of that name. For bindings that
- * write structs themselves: a field at or beyond this size is not known, one below it lies where every release has it. */
+/* Bytes that this library knows of a struct by its name, "attend_problem" and so on; 0 where it has none of
+ * that name. For bindings that write structs themselves: a field at or beyond this size is not known, one
+ * below it lies where every release has it. */
 ATTEND_API size_t attend_sizeof(const char *name);
 
 #ifdef __cplusplus

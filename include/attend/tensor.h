@@ -10,8 +10,16 @@
 extern "C" {
 #endif
 
-/* Activations and weights are of the first three; masks are ATTEND_U8, segment ids ATTEND_I32, indices of keys ATTEND_I64. */
-typedef enum attend_dtype { ATTEND_F32 = 0, ATTEND_F16, ATTEND_BF16, ATTEND_U8, ATTEND_I32, ATTEND_I64 } attend_dtype;
+/* Activations and weights are of the first three; masks are ATTEND_U8, segment ids ATTEND_I32, indices of
+   keys ATTEND_I64. */
+typedef enum attend_dtype {
+    ATTEND_F32 = 0,
+    ATTEND_F16,
+    ATTEND_BF16,
+    ATTEND_U8,
+    ATTEND_I32,
+    ATTEND_I64
+} attend_dtype;
 
 /* Bytes of one element. */
 ATTEND_API size_t attend_dtype_bytes(attend_dtype dtype);
@@ -20,10 +28,10 @@ ATTEND_API const char *attend_dtype_name(attend_dtype dtype);
 
 #define ATTEND_MAX_RANK 4
 
-/* A view of memory that the caller owns, on the host or on the device. Element (i, j, …) lies at
- * data + i·stride[0] + j·stride[1] + …; strides count elements, and attend_tensor_4d() and its like fill them in. A stride of 0
- * broadcasts an input: one element serves the axis. Along an axis of extent 1, and in an empty tensor, strides do not matter.
- * Outputs must not overlap themselves or any input. */
+/* A view of memory that the caller owns, on the host or on the device. Element (i, j, …) lies at data +
+ * i·stride[0] + j·stride[1] + …; strides count elements, and attend_tensor_4d() and its like fill them in. A
+ * stride of 0 broadcasts an input: one element serves the axis. Along an axis of extent 1, and in an empty
+ * tensor, strides do not matter. Outputs must not overlap themselves or any input. */
 typedef struct attend_tensor {
     void *data; /* NULL: absent. Inputs are never written through it. */
     attend_dtype dtype;
@@ -32,25 +40,29 @@ typedef struct attend_tensor {
     int64_t stride[ATTEND_MAX_RANK];
 } attend_tensor;
 
-/* The tensor with the strides of its shape, row-major without gaps; what 63 bits cannot count is refused where it is passed. */
+/* The tensor with the strides of its shape, row-major without gaps; what 63 bits cannot count is refused
+   where it is passed. */
 static inline attend_tensor attend_tensor_row_major(attend_tensor t)
 {
     int64_t stride = 1;
     for (int axis = t.rank - 1; axis >= 0; axis--) {
         t.stride[axis] = stride;
-        if (t.shape[axis] > 1) stride = stride > INT64_MAX / t.shape[axis] ? INT64_MAX : stride * t.shape[axis];
+        if (t.shape[axis] > 1)
+            stride = stride > INT64_MAX / t.shape[axis] ? INT64_MAX : stride * t.shape[axis];
     }
     return t;
 }
 
-/* Row-major views without gaps. Activations of attention are [batch, seqlen, heads, head_dim]: permute the strides
- * where memory holds [batch, heads, seqlen, head_dim], offset `data` into packed QKV. */
-static inline attend_tensor attend_tensor_4d(void *data, attend_dtype dtype, int64_t n0, int64_t n1, int64_t n2, int64_t n3)
+/* Row-major views without gaps. Activations of attention are [batch, seqlen, heads, head_dim]: permute the
+ * strides where memory holds [batch, heads, seqlen, head_dim], offset `data` into packed QKV. */
+static inline attend_tensor attend_tensor_4d(void *data, attend_dtype dtype, int64_t n0, int64_t n1,
+                                             int64_t n2, int64_t n3)
 {
     attend_tensor t = {data, dtype, 4, {n0, n1, n2, n3}, {0, 0, 0, 0}};
     return attend_tensor_row_major(t);
 }
-static inline attend_tensor attend_tensor_3d(void *data, attend_dtype dtype, int64_t n0, int64_t n1, int64_t n2)
+static inline attend_tensor attend_tensor_3d(void *data, attend_dtype dtype, int64_t n0, int64_t n1,
+                                             int64_t n2)
 {
     attend_tensor t = {data, dtype, 3, {n0, n1, n2, 0}, {0, 0, 0, 0}};
     return attend_tensor_row_major(t);

@@ -6,8 +6,13 @@
 attend_status attend_from_host(void *q, void *k, void *v, void *out)
 {
     enum { TOKENS = 1 << 20, HEADS = 32, KV_HEADS = 8, DIM = 128 };
-    const attend_problem problem = {.batch = 1, .seqlen_q = TOKENS, .seqlen_k = TOKENS, .num_heads = HEADS,
-                                    .num_kv_heads = KV_HEADS, .head_dim = DIM, .dtype = ATTEND_BF16,
+    const attend_problem problem = {.batch = 1,
+                                    .seqlen_q = TOKENS,
+                                    .seqlen_k = TOKENS,
+                                    .num_heads = HEADS,
+                                    .num_kv_heads = KV_HEADS,
+                                    .head_dim = DIM,
+                                    .dtype = ATTEND_BF16,
                                     .causal = ATTEND_CAUSAL_TOP_LEFT};
     const attend_memory_options memory = {.host_tensors = ATTEND_HOST_INPUTS | ATTEND_HOST_OUTPUTS,
                                           .memory_limit_bytes = (size_t)2 << 30};

@@ -1,11 +1,12 @@
-/* A step of training: forward, then gradients of q, k, v and of a bias [1, num_heads, seqlen_q, seqlen_k] that all batch entries share,
- * of which dbias is f32 of the same shape. The plan was made with `backward`, its problem has a `dropout`; the caller's optimiser moves
- * the seed's offset on. */
+/* A step of training: forward, then gradients of q, k, v and of a bias [1, num_heads, seqlen_q, seqlen_k]
+ * that all batch entries share, of which dbias is f32 of the same shape. The plan was made with `backward`,
+ * its problem has a `dropout`; the caller's optimiser moves the seed's offset on. */
 #include "../backward.h"
 
-attend_status train_step(attend_plan *plan, attend_tensor q, attend_tensor k, attend_tensor v, attend_tensor bias,
-                         attend_tensor seed, attend_tensor out, attend_tensor lse, attend_tensor dout, attend_tensor dq,
-                         attend_tensor dk, attend_tensor dv, attend_tensor dbias)
+attend_status train_step(attend_plan *plan, attend_tensor q, attend_tensor k, attend_tensor v,
+                         attend_tensor bias, attend_tensor seed, attend_tensor out, attend_tensor lse,
+                         attend_tensor dout, attend_tensor dq, attend_tensor dk, attend_tensor dv,
+                         attend_tensor dbias)
 {
     attend_feature_args features = {.bias = bias, .dropout_seed = seed};
     attend_feature_grads of_features = {.bias = dbias};
