@@ -2,6 +2,7 @@
  * layout there. */
 #include "checkpoint/architectures.h"
 #include "checkpoint/names.h"
+#include "support/document.h"
 
 #include <attend/checkpoint.h>
 #include <setjmp.h>
@@ -11,34 +12,18 @@
 #include <string.h>
 #include <cmocka.h>
 
-enum { ROOM = 1 << 17 };
-
-typedef struct text {
-    char *bytes;
-    size_t length;
-} text;
-
-__attribute__((format(printf, 2, 3))) static void add(text *t, const char *format, ...)
+static void add_layouts(test_document *t)
 {
-    va_list list;
-    va_start(list, format);
-    t->length += (size_t)vsnprintf(t->bytes + t->length, ROOM - t->length, format, list);
-    va_end(list);
-    assert_true(t->length < ROOM);
-}
-
-static void add_layouts(text *t)
-{
-    add(t, "| layout | of | Q, or Q, K and V in one | output | |\n|---|---|---|---|---|\n");
+    test_print(t, "| layout | of | Q, or Q, K and V in one | output | |\n|---|---|---|---|---|\n");
     for (int i = 0; attend_naming_at(i); i++) {
         const attend_naming *n = attend_naming_at(i);
-        add(t, "| `%s` | %s | `%s` | `%s` | %s%s%s%s |\n", n->layout, n->title, n->fused ? n->fused : n->q,
-            n->out, n->conv1d ? "stored [in, out]" : "",
-            n->fused && !n->blocks      ? "a block of rows a KV head"
-            : n->fused && n->blocks > 1 ? "four blocks of rows, each Q, V, K"
-                                        : "",
-            n->relative ? "relative positions" : "",
-            n->if_asked ? "; only where the model_type or `--layout` says so" : "");
+        test_print(t, "| `%s` | %s | `%s` | `%s` | %s%s%s%s |\n", n->layout, n->title,
+                   n->fused ? n->fused : n->q, n->out, n->conv1d ? "stored [in, out]" : "",
+                   n->fused && !n->blocks      ? "a block of rows a KV head"
+                   : n->fused && n->blocks > 1 ? "four blocks of rows, each Q, V, K"
+                                               : "",
+                   n->relative ? "relative positions" : "",
+                   n->if_asked ? "; only where the model_type or `--layout` says so" : "");
     }
 }
 
@@ -56,7 +41,7 @@ static const char *positions_of(const attend_architecture *row)
     return room;
 }
 
-static void add_rest(text *t, const attend_architecture *row)
+static void add_rest(test_document *t, const attend_architecture *row)
 {
     static const char *const windows[] = {
         NULL,
@@ -74,51 +59,53 @@ static void add_rest(text *t, const attend_architecture *row)
         norms[row->norm], row->sinks ? "sinks" : NULL, row->scale_one ? "scale 1" : NULL};
     bool any = false;
     for (int i = 0; i < 5; i++)
-        if (facts[i]) add(t, "%s%s", any ? "; " : "", facts[i]), any = true;
+        if (facts[i]) test_print(t, "%s%s", any ? "; " : "", facts[i]), any = true;
     for (const attend_rule *rule = row->rules; rule && rule->key; rule++) {
         bool seen = !strcmp(rule->key, "model_type");
         for (const attend_rule *other = row->rules; other < rule; other++)
             seen |= !strcmp(other->key, rule->key);
         if (seen) continue;
-        add(t, "%s`%s`", any ? "; " : "", rule->key), any = true;
+        test_print(t, "%s`%s`", any ? "; " : "", rule->key), any = true;
     }
 }
 
-static void add_rows(text *t)
+static void add_rows(test_document *t)
 {
     static const char *const causal[] = {"no", "yes", "in decoders", "must be said"};
     const attend_architecture *row;
-    add(t, "| model_type | layouts | causal | positions | and |\n|---|---|---|---|---|\n");
+    test_print(t, "| model_type | layouts | causal | positions | and |\n|---|---|---|---|---|\n");
     for (int i = 0; (row = attend_architecture_at(i)); i++) {
         if (row->refused || row->parts) continue;
-        add(t, "| `%s` | %s | %s | %s | ", row->model_type, row->layouts, causal[row->causal],
-            positions_of(row));
+        test_print(t, "| `%s` | %s | %s | %s | ", row->model_type, row->layouts, causal[row->causal],
+                   positions_of(row));
         add_rest(t, row);
-        add(t, " |\n");
+        test_print(t, " |\n");
     }
-    add(t, "\n## Models in parts\n\nTheir layers are those of `text_config`, `vision_config` and the like, "
+    test_print(
+        t, "\n## Models in parts\n\nTheir layers are those of `text_config`, `vision_config` and the like, "
            "by what the names of tensors begin with:\n");
     for (int i = 0, n = 0; (row = attend_architecture_at(i)); i++)
-        if (row->parts) add(t, "%s`%s`", n++ ? ", " : "", row->model_type);
-    add(t, ".\n\n## Refused by name\n\n| model_type | because of |\n|---|---|\n");
+        if (row->parts) test_print(t, "%s`%s`", n++ ? ", " : "", row->model_type);
+    test_print(t, ".\n\n## Refused by name\n\n| model_type | because of |\n|---|---|\n");
     for (int i = 0; (row = attend_architecture_at(i)); i++)
-        if (row->refused) add(t, "| `%s` | %s |\n", row->model_type, row->refused);
-    add(t, "\n## Keys that change attention\n\nOne that a model's row does not read is refused, unless the "
+        if (row->refused) test_print(t, "| `%s` | %s |\n", row->model_type, row->refused);
+    test_print(
+        t, "\n## Keys that change attention\n\nOne that a model's row does not read is refused, unless the "
            "option overrules it:\n");
     for (int i = 0; attend_known_key_at(i); i++) {
         const attend_known_key *k = attend_known_key_at(i);
-        add(t, "%s`%s`%s%s%s", i ? ", " : "", k->key, k->option ? " (`" : "", k->option ? k->option : "",
-            k->option ? "`)" : "");
+        test_print(t, "%s`%s`%s%s%s", i ? ", " : "", k->key, k->option ? " (`" : "",
+                   k->option ? k->option : "", k->option ? "`)" : "");
     }
-    add(t, ".\n");
+    test_print(t, ".\n");
 }
 
 static void the_document_is_current(void **state)
 {
     (void)state;
-    text t = {malloc(ROOM), 0};
-    char *found = calloc(1, ROOM);
-    add(&t, "# Checkpoints\n\nGenerated from the code; `ATTEND_WRITE_DOCS=1 "
+    test_document t = {NULL};
+    test_print(
+        &t, "# Checkpoints\n\nGenerated from the code; `ATTEND_WRITE_DOCS=1 "
             "build/release/tests/test_checkpoint_table` writes this file anew. How layers are read is said "
             "once,\n"
             "in [`checkpoint.h`](../include/attend/checkpoint.h); a complete program is "
@@ -130,23 +117,10 @@ static void the_document_is_current(void **state)
             "the rest of the config in force.\n\n"
             "## Names\n\n");
     add_layouts(&t);
-    add(&t, "\n## Architectures\n\nThe last column has what else is read; a norm is applied where the "
-            "checkpoint has its weights.\n\n");
+    test_print(&t, "\n## Architectures\n\nThe last column has what else is read; a norm is applied where the "
+                   "checkpoint has its weights.\n\n");
     add_rows(&t);
-    if (getenv("ATTEND_WRITE_DOCS")) {
-        FILE *f = fopen(ATTEND_TEST_DOCS "/checkpoints.md", "w");
-        assert_non_null(f);
-        fputs(t.bytes, f);
-        fclose(f);
-    }
-    FILE *f = fopen(ATTEND_TEST_DOCS "/checkpoints.md", "r");
-    assert_non_null(f);
-    assert_true(fread(found, 1, ROOM - 1, f) > 0);
-    fclose(f);
-    if (strcmp(found, t.bytes))
-        fail_msg("docs/checkpoints.md is not what the code says; write it anew: ATTEND_WRITE_DOCS=1 "
-                 "build/release/tests/test_checkpoint_table");
-    free(t.bytes), free(found);
+    test_document_expect(&t, "checkpoints.md", "test_checkpoint_table");
 }
 
 static void the_table_is_whole(void **state)

@@ -1,6 +1,8 @@
 /* docs/features.md says what the code says: which backend and which row of the kernel table supports which feature. */
-#include <attend/attend.h>
 #include "core/feature_set.h"
+#include "support/document.h"
+
+#include <attend/attend.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,22 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
-
-enum { ROOM = 1 << 16 };
-
-typedef struct text {
-    char *bytes;
-    size_t length;
-} text;
-
-__attribute__((format(printf, 2, 3))) static void add(text *t, const char *format, ...)
-{
-    va_list list;
-    va_start(list, format);
-    t->length += (size_t)vsnprintf(t->bytes + t->length, ROOM - t->length, format, list);
-    va_end(list);
-    assert_true(t->length < ROOM);
-}
 
 /* The fields of attend_problem that ask for each feature, in the order of the bits. */
 static const char *const fields[] = {
@@ -45,27 +31,27 @@ static uint64_t features_of(attend_device device)
 
 static const char *mark(uint64_t features, int bit) { return features >> bit & 1 ? "yes" : "–"; }
 
-static void add_features(text *t)
+static void add_features(test_document *t)
 {
     const uint64_t cpu = features_of(ATTEND_CPU), cuda = features_of(ATTEND_CUDA);
-    add(t, "| feature | asked for by | reference | CPU | CUDA |\n|---|---|---|---|---|\n");
+    test_print(t, "| feature | asked for by | reference | CPU | CUDA |\n|---|---|---|---|---|\n");
     for (int bit = 0; attend_feature_name(bit); bit++) {
         assert_true((size_t)bit < sizeof fields / sizeof *fields);
-        add(t, "| %s | %s | yes | %s | %s |\n", attend_feature_name(bit), fields[bit], mark(cpu, bit), mark(cuda, bit));
+        test_print(t, "| %s | %s | yes | %s | %s |\n", attend_feature_name(bit), fields[bit], mark(cpu, bit), mark(cuda, bit));
     }
 }
 
-static void add_kernels(text *t)
+static void add_kernels(test_document *t)
 {
     static const char *const devices[] = {"", "CPU", "CUDA", ""};
     attend_kernel_info info;
-    add(t, "| kernel | device | dtype | lacks |\n|---|---|---|---|\n");
+    test_print(t, "| kernel | device | dtype | lacks |\n|---|---|---|---|\n");
     for (size_t i = 0; attend_kernel(i, &info); i++) {
         char lacking[512];
         uint64_t all = 0;
         for (int bit = 0; attend_feature_name(bit); bit++) all |= (uint64_t)1 << bit;
         attend_features_text(all & ~(info.features | ATTEND_FEATURES_LAYER), lacking, sizeof lacking);
-        add(t, "| `%s` | %s | %s | %s |\n", info.name, devices[info.device], attend_dtype_name(info.dtype), *lacking ? lacking : "nothing");
+        test_print(t, "| `%s` | %s | %s | %s |\n", info.name, devices[info.device], attend_dtype_name(info.dtype), *lacking ? lacking : "nothing");
     }
 }
 
@@ -73,16 +59,15 @@ static void the_document_is_current(void **state)
 {
     (void)state;
     if (!features_of(ATTEND_CUDA) || !ATTEND_TEST_X86) skip(); /* its rows are part of the table */
-    text t = {malloc(ROOM), 0};
-    char *found = calloc(1, ROOM);
-    add(&t, "# Features\n\nGenerated from the code; `ATTEND_WRITE_DOCS=1 build/release/tests/test_feature_table` writes this file anew. What each\n"
+    test_document t = {NULL};
+    test_print(&t, "# Features\n\nGenerated from the code; `ATTEND_WRITE_DOCS=1 build/release/tests/test_feature_table` writes this file anew. What each\n"
             "feature means is said once, in [`problem.h`](../include/attend/problem.h). Any of them go together unless the header says otherwise;\n"
             "a kernel that lacks one is not chosen, and where none is left the plan is refused with a sentence that names what is lacking.\n\n");
     add_features(&t);
-    add(&t, "\n## Kernel rows\n\nRotary embedding, QK-norm and absolute positions come before attention; no kernel of attention sees them. The first two are\n"
+    test_print(&t, "\n## Kernel rows\n\nRotary embedding, QK-norm and absolute positions come before attention; no kernel of attention sees them. The first two are\n"
             "also an operation by themselves, on Q and K that a caller brings: [`rotary.h`](../include/attend/rotary.h).\n\n");
     add_kernels(&t);
-    add(&t, "\n## What excludes what\n\nAll else goes together, on every backend (`test_features` runs each pair). A combination without a meaning is INVALID_ARGUMENT, one that a\n"
+    test_print(&t, "\n## What excludes what\n\nAll else goes together, on every backend (`test_features` runs each pair). A combination without a meaning is INVALID_ARGUMENT, one that a\n"
             "backend lacks UNSUPPORTED, with both names in the sentence (`test_strict`):\n\n"
             "| | with | because |\n|---|---|---|\n"
             "| `packed` | `left_padded` | packed sequences have no padding |\n"
@@ -95,19 +80,7 @@ static void the_document_is_current(void **state)
             "takes the CPU where no CUDA device can be used (`attend_context_device_name()`), and on CUDA tensors whose rows are not at multiples of 16 bytes\n"
             "take the row that `attend_plan_explain()` names as `kernel_unaligned`. With `strict` in `attend_context_options`, and the command's `--strict`, both are\n"
             "errors.\n");
-    if (getenv("ATTEND_WRITE_DOCS")) {
-        FILE *f = fopen(ATTEND_TEST_DOCS "/features.md", "w");
-        assert_non_null(f);
-        fputs(t.bytes, f);
-        fclose(f);
-    }
-    FILE *f = fopen(ATTEND_TEST_DOCS "/features.md", "r");
-    assert_non_null(f);
-    assert_true(fread(found, 1, ROOM - 1, f) > 0);
-    fclose(f);
-    if (strcmp(found, t.bytes))
-        fail_msg("docs/features.md is not what the code says; write it anew: ATTEND_WRITE_DOCS=1 build/release/tests/test_feature_table");
-    free(t.bytes), free(found);
+    test_document_expect(&t, "features.md", "test_feature_table");
 }
 
 int main(void)
