@@ -32,9 +32,15 @@ static attend_status decide(const char *config, const char *tensors, const atten
 #define WITH(rest) "{" TEST_LLAMA_CONFIG ", " rest "}"
 
 #define TYPE(type, rest) "{\"model_type\": \"" type "\", \"num_attention_heads\": 4, " rest "}"
-#define NORMS            ";layers.0.self_attn.q_norm.weight 8;layers.0.self_attn.k_norm.weight 8"
+#define NORMS_OF(dim)    ";layers.0.self_attn.q_norm.weight " dim ";layers.0.self_attn.k_norm.weight " dim
+#define NORMS            NORMS_OF("8")
+#define NEOX             "layers.0.attention.query_key_value.weight 192x64;layers.0.attention.dense.weight 64x64"
+#define HEADS_32                                                                     \
+    "layers.0.self_attn.q_proj.weight 64x16;layers.0.self_attn.k_proj.weight 32x16;" \
+    "layers.0.self_attn.v_proj.weight 32x16;layers.0.self_attn.o_proj.weight 16x64"
 
-#define GEMMA "\"query_pre_attn_scalar\": 8, \"rope_scaling\": {\"type\": \"linear\", \"factor\": 8}"
+#define EPSILON "\"rms_norm_eps\": 1e-6, "
+#define GEMMA   "\"query_pre_attn_scalar\": 8, \"rope_scaling\": {\"type\": \"linear\", \"factor\": 8}"
 
 #define MPT "blocks.0.attn.Wqkv.weight 48x16;blocks.0.attn.out_proj.weight 16x16"
 #define GPTJ                                                                                  \
@@ -104,9 +110,19 @@ static const struct refusal {
     /* Values that are none. */
     {WITH("\"head_dim\": 4.5"), LLAMA, "head_dim is not a whole number of at least 1", NULL},
     {WITH("\"head_dim\": 16"), LLAMA, "has heads of 8, but", NULL},
-    {WITH("\"rope_scaling\": 7, \"partial_rotary_factor\": -1"), LLAMA,
+    {TYPE("phi3", "\"rope_scaling\": 7, \"partial_rotary_factor\": -1"), LLAMA,
      "partial_rotary_factor is not a number of at least 0", NULL},
-    {WITH("\"partial_rotary_factor\": 3"), LLAMA, "turns more than head_dim", NULL},
+    {TYPE("phi3", "\"partial_rotary_factor\": 3"), LLAMA, "turns more than head_dim", NULL},
+    /* A part of heads by a key that the type's models do not read. */
+    {WITH("\"partial_rotary_factor\": 0.5"), LLAMA,
+     "partial_rotary_factor = 0.5, which changes attention in a way that attend does not know for model_type "
+     "\"llama\"; --rotary-dim says",
+     NULL},
+    {WITH("\"rotary_pct\": 0.5"), LLAMA, "rotary_pct = 0.5", NULL},
+    {WITH("\"rope_parameters\": {\"rope_type\": \"default\", \"partial_rotary_factor\": 0.5}"), LLAMA,
+     "partial_rotary_factor, which attend does not know; --rotary-dim says", NULL},
+    {TYPE("phi3", "\"rotary_dim\": 4"), LLAMA, "rotary_dim = 4", NULL},
+    {"{\"model_type\": \"gptj\", \"n_head\": 4, \"rotary_dim\": null}", GPTJ, "a rotary_dim of null", NULL},
     {"{\"model_type\": \"llama\", \"num_attention_heads\": 1e99}", LLAMA,
      "num_attention_heads is not a whole number", NULL},
     {"{\"model_type\": \"llama\", \"num_attention_heads\": 3}", LLAMA, "do not divide into 3 heads", NULL},
@@ -166,7 +182,7 @@ static const struct refusal {
      "has no rms_norm_eps, which layers of model_type \"exaone4\" need; --qk-norm KIND,E says it", NULL},
     {"{\"model_type\": \"mpt\", \"n_heads\": 4, \"attn_config\": {}}", MPT, "has no attn_config/alibi, which",
      NULL},
-    {TYPE("qwen2_moe", "\"layer_types\": [\"sliding_attention\"]"), LLAMA,
+    {TYPE("qwen2_moe", "\"use_sliding_window\": true, \"layer_types\": [\"sliding_attention\"]"), LLAMA,
      "has a window, but sliding_window is not there; --window says", NULL},
     {"{\"model_type\": \"videomae\", \"num_attention_heads\": 4}", MAE,
      "has no decoder_num_attention_heads, which decoder.decoder_layers.0. needs", NULL},
@@ -174,6 +190,9 @@ static const struct refusal {
      "decoder.layers.0.self_attn.q_proj.weight 16x16;decoder.layers.0.self_attn.k_proj.weight 16x16;"
      "decoder.layers.0.self_attn.v_proj.weight 16x16;decoder.layers.0.self_attn.out_proj.weight 16x16",
      "does not say how many heads it has", NULL},
+    /* What transformers 5 makes of a window of no keys. */
+    {TYPE("qwen2_moe", "\"sliding_window\": 4, \"layer_types\": [\"sliding_attention\"]"), LLAMA,
+     "layer_types has a window in layer 0, but use_sliding_window is not true; --window says", NULL},
     /* A window that the type's models do not have. */
     {WITH("\"sliding_window\": 4, \"layer_types\": [\"sliding_attention\"]"), LLAMA, "sliding_window = 4",
      NULL},
@@ -183,8 +202,8 @@ static const struct refusal {
      LLAMA, "has both rope_parameters and rope_scaling", NULL},
     {WITH("\"rope_scaling\": \"yarn\""), LLAMA, "parameters that are not an object", NULL},
     {WITH("\"rope_scaling\": {\"factor\": 4}"), LLAMA, "parameters without a rope_type", NULL},
-    {WITH("\"partial_rotary_factor\": 0.0"), LLAMA, "fewer than two elements of a head", NULL},
-    {WITH("\"partial_rotary_factor\": 0.2"), LLAMA, "fewer than two elements of a head", NULL},
+    {TYPE("phi3", "\"partial_rotary_factor\": 0.0"), LLAMA, "fewer than two elements of a head", NULL},
+    {TYPE("phi3", "\"partial_rotary_factor\": 0.2"), LLAMA, "fewer than two elements of a head", NULL},
     {"{\"model_type\": \"gptj\", \"n_head\": 4}", GPTJ, "turns more than head_dim (4)", NULL},
     {NULL, "norm.weight 4", "has no attention layer with names that attend knows", NULL},
 };
@@ -282,6 +301,14 @@ static void a_model_type_means_what_its_models_do(void **state)
            "16x16;language_model.layers.0.self_attn.o_proj.weight 16x32",
            NULL, &p);
     assert_true(p.causal == ATTEND_CAUSAL_TOP_LEFT && p.rotary_base == 500000);
+    expect("{\"model_type\": \"voxtral\", \"text_config\": {\"model_type\": \"llama\", "
+           "\"num_attention_heads\": 4}}",
+           "language_model.layers.0.self_attn.q_proj.weight "
+           "32x16;language_model.layers.0.self_attn.k_proj.weight 16x16;"
+           "language_model.layers.0.self_attn.v_proj.weight "
+           "16x16;language_model.layers.0.self_attn.o_proj.weight 16x32",
+           NULL, &p);
+    assert_true(p.rotary_base == 1e8);
     expect("{\"model_type\": \"bart\", \"encoder_attention_heads\": 4, \"decoder_attention_heads\": 2}",
            "decoder.layers.0.self_attn.q_proj.weight 16x16;decoder.layers.0.self_attn.k_proj.weight 16x16;"
            "decoder.layers.0.self_attn.v_proj.weight 16x16;decoder.layers.0.self_attn.out_proj.weight 16x16",
@@ -303,7 +330,6 @@ static const struct usual {
     {TYPE("phi3", "\"num_key_value_heads\": 2"), "0", 0, 10000},
     {TYPE("helium", "\"num_key_value_heads\": 2"), "0", 0, 1e5},
     {TYPE("ernie4_5", "\"num_key_value_heads\": 2"), "0", 0, 5e5},
-    {TYPE("minimax_m2", "\"num_key_value_heads\": 2"), "0", 0, 5e6},
     {TYPE("smollm3", "\"num_key_value_heads\": 2"), "3", 0, 0},
     {TYPE("smollm3", "\"no_rope_layer_interval\": 2"), "3", 0, 0},
     {TYPE("smollm3", "\"no_rope_layer_interval\": 3"), "3", 0, 2e6},
@@ -318,10 +344,16 @@ static const struct usual {
     {TYPE("gemma3_text", "\"query_pre_attn_scalar\": 8, \"rope_parameters\": {\"sliding_attention\": "
                          "{\"rope_type\": \"default\"}, \"full_attention\": {\"rope_type\": \"default\"}}"),
      "0", 4096, 10000},
+    /* The base's key is the type's: others are not read, by transformers either. */
+    {TYPE("llama", "\"rope_theta\": 7"), "0", 0, 7},
+    {TYPE("gpt_neox", "\"rotary_emb_base\": 7, \"rope_theta\": 9, \"partial_rotary_factor\": 0.5"), "0", 0,
+     7},
+    {TYPE("gpt_neox", "\"rope_theta\": 9"), "0", 0, 10000},
     /* Without a window, one type turns all layers and another none. */
-    {TYPE("exaone4", "\"sliding_window\": null, \"layer_types\": [\"full_attention\"]"), "0", 0, 10000},
-    {TYPE("exaone4", "\"sliding_window\": 4, \"layer_types\": [\"full_attention\"]"), "0", 0, 0},
-    {TYPE("exaone4", "\"sliding_window\": 4"), "0", 4, 10000},
+    {TYPE("exaone4", EPSILON "\"sliding_window\": null, \"layer_types\": [\"full_attention\"]"), "0", 0,
+     10000},
+    {TYPE("exaone4", EPSILON "\"sliding_window\": 4, \"layer_types\": [\"full_attention\"]"), "0", 0, 0},
+    {TYPE("exaone4", EPSILON "\"sliding_window\": 4"), "0", 4, 10000},
     {TYPE("cohere2", "\"sliding_window\": null, \"layer_types\": [\"sliding_attention\"]"), "0", 0, 0},
     {TYPE("cohere2", "\"sliding_window\": null"), "0", 0, 0},
     /* Which types ask use_sliding_window, and which max_window_layers. */
@@ -330,7 +362,10 @@ static const struct usual {
     {TYPE("qwen2", "\"sliding_window\": 4, \"use_sliding_window\": true"), "0", 0, 10000},
     {TYPE("qwen2", "\"sliding_window\": 4, \"use_sliding_window\": true, \"max_window_layers\": 1"), "1", 4,
      10000},
-    {TYPE("qwen2", "\"sliding_window\": 4, \"layer_types\": [\"sliding_attention\"]"), "0", 0, 10000},
+    {TYPE("qwen2", "\"sliding_window\": 4, \"layer_types\": [\"full_attention\"]"), "0", 0, 10000},
+    {TYPE("qwen2_moe", "\"sliding_window\": 4, \"use_sliding_window\": true, \"layer_types\": "
+                       "[\"sliding_attention\"]"),
+     "0", 4, 10000},
     {TYPE("dots1", "\"sliding_window\": 4, \"max_window_layers\": 0"), "0", 4, 10000},
     {TYPE("dots1", "\"sliding_window\": 4, \"max_window_layers\": 1"), "0", 0, 10000},
     {TYPE("dots1", "\"sliding_window\": 4, \"max_window_layers\": 1"), "1", 4, 10000},
@@ -341,9 +376,13 @@ static void what_is_absent_is_as_the_type_has_it(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) {
         const struct usual *u = &usual[i];
-        char tensors[256];
-        snprintf(tensors, sizeof tensors, "%s%s", LLAMA,
+        char tensors[512];
+        const bool neox = strstr(u->config, "gpt_neox");
+        const char *const normed[] = {"gemma3", "exaone4", "qwen3", "dots1"};
+        snprintf(tensors, sizeof tensors, "%s%s", neox ? NEOX : LLAMA,
                  strstr(u->config, "gpt_oss") ? ";layers.0.self_attn.sinks 4" : "");
+        for (int j = 0; j < 4; j++)
+            if (strstr(u->config, normed[j])) strcat(tensors, NORMS);
         for (char *at = tensors; (at = strstr(at, "layers.0")); at++) at[strlen("layers.")] = *u->number;
         attend_problem p;
         expect(u->config, tensors, NULL, &p);
@@ -355,13 +394,22 @@ static void what_is_absent_is_as_the_type_has_it(void **state)
         if (strstr(u->config, "gemma3_text") && base != 1e6) assert_int_equal(p.rotary_scaling, 0);
     }
     attend_problem p;
+    expect(TYPE("gpt_neox", "\"partial_rotary_factor\": 1"), NEOX, NULL, &p);
+    assert_int_equal(p.rotary_dim, 4);
+    expect(TYPE("gpt_neox", "\"partial_rotary_factor\": 1, \"rotary_pct\": 0.5"), NEOX, NULL, &p);
+    assert_int_equal(p.rotary_dim, 8);
+    expect("{\"model_type\": \"llama\"}", HEADS_32, NULL, &p);
+    assert_true(p.num_heads == 32 && p.num_kv_heads == 16 && p.head_dim == 2);
+    expect("{\"model_type\": \"gemma3_text\"}", LLAMA NORMS_OF("4"), NULL, &p);
+    assert_true(p.num_heads == 8 && p.num_kv_heads == 4 && p.softmax_scale == 0.0625f);
     expect("{\"model_type\": \"videomae\", \"num_attention_heads\": 4, \"decoder_num_attention_heads\": 2}",
            MAE, NULL, &p);
     assert_int_equal(p.num_heads, 2);
     const attend_checkpoint_options heads = {.num_heads = 8};
     expect("{\"model_type\": \"videomae\", \"num_attention_heads\": 4}", MAE, &heads, &p);
     assert_int_equal(p.num_heads, 8);
-    expect("{\"model_type\": \"modernbert\", \"num_attention_heads\": 4, \"global_rope_theta\": 9}",
+    expect("{\"model_type\": \"modernbert\", \"num_attention_heads\": 4, \"global_rope_theta\": 9, "
+           "\"rope_theta\": 5}",
            "layers.0.attn.Wqkv.weight 48x16;layers.0.attn.Wo.weight 16x16", NULL, &p);
     assert_true(p.rotary_base == 9 && !p.windowed);
     expect("{\"model_type\": \"modernbert\", \"num_attention_heads\": 4, \"global_rope_theta\": 9}",

@@ -82,7 +82,9 @@ static void a_table_that_is_said_is_not_the_files(void **state)
     assert_int_equal(layer->relative_table.shape[1], 8);
     close(checkpoint, layer);
     o = (attend_checkpoint_options){.said = ATTEND_SAID_SINKS, .problem = {.sinks = true}};
-    if (load("{\"model_type\": \"gpt_oss\", " HEAD ", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, \"original_max_position_embeddings\": 4096}, \"sliding_window\": 4, \"layer_types\": "
+    if (load("{\"model_type\": \"gpt_oss\", " HEAD
+             ", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, "
+             "\"original_max_position_embeddings\": 4096}, \"sliding_window\": 4, \"layer_types\": "
              "[\"full_attention\"]}",
              LLAMA ";layers.0.self_attn.sinks 9", &o, &checkpoint, &layer))
         fail_msg("%s", attend_checkpoint_error_message());
@@ -132,6 +134,11 @@ static void values_that_there_are_not_are_refused(void **state)
     "layers.0.self_attn.q_proj.weight 32x16;layers.0.self_attn.k_proj.weight 16x16;" \
     "layers.0.self_attn.v_proj.weight 16x16;layers.0.self_attn.dense.weight 16x32"
 
+#define PERSIMMON "layers.0.self_attn.query_key_value.weight 96x32;layers.0.self_attn.dense.weight 32x32"
+#define BERT                                                                             \
+    "layer.0.attention.self.query.weight 16x16;layer.0.attention.self.key.weight 16x16;" \
+    "layer.0.attention.self.value.weight 16x16;layer.0.attention.output.dense.weight 16x16"
+
 static const attend_checkpoint_options none = {.said = ATTEND_SAID_QK_NORM},
                                        rms = {.said = ATTEND_SAID_QK_NORM,
                                               .problem = {.qk_norm = ATTEND_QK_NORM_RMS}},
@@ -154,25 +161,54 @@ static const struct {
     {ROW("qwen3", ""), LLAMA OF("q_norm.weight 8"),
      "has layers.0.self_attn.q_norm.weight, but no such tensor of K", NULL},
     {ROW("qwen3", ""), LLAMA OF("q_norm.weight 8"), NULL, &none},
-    {ROW("phi", ", \"layer_norm_eps\": 1e-5"), PHI OF("q_layernorm.weight 8") OF("k_layernorm.weight 8") OF("k_layernorm.bias 8"),
+    {ROW("phi", ", \"layer_norm_eps\": 1e-5, \"qk_layernorm\": true"),
+     PHI OF("q_layernorm.weight 8") OF("k_layernorm.weight 8") OF("k_layernorm.bias 8"),
      "has layers.0.self_attn.k_layernorm.bias, but no such tensor of Q", NULL},
+    {ROW("qwen3", ""), LLAMA,
+     "lacks norms of Q and K in layers.0., which layers of model_type \"qwen3\" have", NULL},
+    {ROW("qwen3", ""), LLAMA, NULL, &none},
+    /* Tensors that the type's models have only where a key says so. */
+    {ROW("phi", ", \"layer_norm_eps\": 1e-5"), PHI OF("q_layernorm.weight 8") OF("k_layernorm.weight 8"),
+     "have norms of Q and K only where", NULL},
+    {ROW("phi", ", \"layer_norm_eps\": 1e-5"), PHI OF("q_layernorm.weight 8") OF("k_layernorm.weight 8"),
+     NULL, &none},
+    {ROW("persimmon", ", \"layer_norm_eps\": 1e-5, \"rope_theta\": 9, \"qk_layernorm\": null"),
+     PERSIMMON OF("q_layernorm.weight 8") OF("k_layernorm.weight 8"),
+     "config.json says that qk_layernorm is true", NULL},
+    {ROW("persimmon", ", \"layer_norm_eps\": 1e-5, \"rope_theta\": 9"),
+     PERSIMMON OF("q_layernorm.weight 8") OF("k_layernorm.weight 8"), NULL, NULL},
+    {ROW("llama", ""), LLAMA OF("v_proj.bias 16"),
+     "holds layers.0.self_attn.v_proj.bias, but layers of model_type \"llama\" have biases only where", NULL},
+    {ROW("llama", ", \"attention_bias\": false"), LLAMA OF("o_proj.bias 16"),
+     "says that attention_bias is true", NULL},
+    {ROW("llama", ", \"attention_bias\": true"), LLAMA OF("v_proj.bias 16") OF("o_proj.bias 16"), NULL, NULL},
+    {ROW("glm", ""), LLAMA OF("v_proj.bias 16"), NULL, NULL},
+    {ROW("glm", ", \"attention_bias\": false"), LLAMA OF("v_proj.bias 16"),
+     "says that attention_bias is true", NULL},
+    {ROW("qwen2", ""), LLAMA OF("v_proj.bias 16"), NULL, NULL},
+    {ROW("xlm-roberta-xl", ""), BERT ";layer.0.attention.self_attn_layer_norm.bias 16", NULL, NULL},
     /* A bias of a norm that has none. */
     {ROW("qwen3", ""),
      LLAMA OF("q_norm.weight 8") OF("k_norm.weight 8") OF("q_norm.bias 8") OF("k_norm.bias 8"),
      "holds layers.0.self_attn.k_norm.bias beside", NULL},
-    {ROW("phi", ", \"layer_norm_eps\": 1e-5"),
+    {ROW("phi", ", \"layer_norm_eps\": 1e-5, \"qk_layernorm\": true"),
      PHI OF("q_layernorm.weight 8") OF("k_layernorm.weight 8") OF("q_layernorm.bias 8")
          OF("k_layernorm.bias 8"),
      NULL, &rms},
-    {ROW("phi", ", \"layer_norm_eps\": 1e-5"),
+    {ROW("phi", ", \"layer_norm_eps\": 1e-5, \"qk_layernorm\": true"),
      PHI OF("q_layernorm.weight 8") OF("k_layernorm.weight 8") OF("q_layernorm.bias 8")
          OF("k_layernorm.bias 8"),
      NULL, &none},
     /* Sinks that should be there. */
-    {ROW("gpt_oss", ", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, \"original_max_position_embeddings\": 4096}, \"sliding_window\": 4"), LLAMA,
-     "lacks layers.0.self_attn.sinks, which gpt_oss layers have; --sinks brings them", NULL},
-    {ROW("gpt_oss", ", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, \"original_max_position_embeddings\": 4096}, \"sliding_window\": 4"), LLAMA, NULL, &no_sinks},
-    {ROW("gpt_oss", ", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, \"original_max_position_embeddings\": 4096}, \"sliding_window\": 4"), LLAMA OF("sinks 4"), NULL, NULL},
+    {ROW("gpt_oss", ", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, "
+                    "\"original_max_position_embeddings\": 4096}, \"sliding_window\": 4"),
+     LLAMA, "lacks layers.0.self_attn.sinks, which gpt_oss layers have; --sinks brings them", NULL},
+    {ROW("gpt_oss", ", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, "
+                    "\"original_max_position_embeddings\": 4096}, \"sliding_window\": 4"),
+     LLAMA, NULL, &no_sinks},
+    {ROW("gpt_oss", ", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, "
+                    "\"original_max_position_embeddings\": 4096}, \"sliding_window\": 4"),
+     LLAMA OF("sinks 4"), NULL, NULL},
 };
 
 static void what_lies_beside_projections_is_consumed_or_refused(void **state)
@@ -214,6 +250,21 @@ static void names_with_a_table_do_not_say_the_scale(void **state)
         assert_true(layer->problem.softmax_scale == 1 && layer->relative_table.data);
         close(checkpoint, layer);
     }
+}
+
+/* Nor is a layer with such names run without its table. */
+static void names_with_a_table_need_one(void **state)
+{
+    (void)state;
+    const attend_checkpoint_options o = {.said = ATTEND_SAID_CAUSAL | ATTEND_SAID_SCALE,
+                                         .problem = {.softmax_scale = 1}};
+    attend_checkpoint *checkpoint;
+    attend_checkpoint_layer *layer;
+    assert_int_equal(
+        load("{\"model_type\": \"pop2piano\", \"num_heads\": 4}", T5("0"), &o, &checkpoint, &layer),
+        ATTEND_BAD_FILE);
+    assert_non_null(strstr(attend_checkpoint_error_message(), "lacks the table of relative positions"));
+    close(checkpoint, layer);
 }
 
 /* An index of a few megabytes takes no minutes, whatever it names. */
@@ -274,6 +325,7 @@ int main(void)
         cmocka_unit_test(values_that_there_are_not_are_refused),
         cmocka_unit_test(what_lies_beside_projections_is_consumed_or_refused),
         cmocka_unit_test(names_with_a_table_do_not_say_the_scale),
+        cmocka_unit_test(names_with_a_table_need_one),
         cmocka_unit_test(an_index_of_many_files_is_read_at_once),
         cmocka_unit_test(a_key_is_there_once),
     };

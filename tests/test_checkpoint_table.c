@@ -41,6 +41,14 @@ static const char *positions_of(const attend_architecture *row)
     return room;
 }
 
+static const char *condition(const attend_switch *which)
+{
+    static char room[80];
+    if (!which->key) return "as stored";
+    snprintf(room, sizeof room, which->usual ? "unless `%s` is false" : "with `%s`", which->key);
+    return room;
+}
+
 static void add_rest(test_document *t, const attend_architecture *row)
 {
     static const char *const windows[] = {
@@ -52,14 +60,17 @@ static void add_rest(test_document *t, const attend_architecture *row)
         "window in `local` layers",
         "window of `local_attention` in all but each `global_attn_every_n_layers`'th layer"};
     static const char *const norms[] = {NULL, "RMS norms of Q and K",
-                                        "RMS norms of Q and K, times 1 + weight",
-                                        "RMS norms of Q and K without weights", "layer norms of Q and K"};
-    const char *const facts[] = {
-        windows[row->window], row->window_asked ? "windows with `use_sliding_window`" : NULL,
-        norms[row->norm], row->sinks ? "sinks" : NULL, row->scale_one ? "scale 1" : NULL};
+                                        "RMS norms of Q and K, times 1 + weight", "layer norms of Q and K"};
+    char norm[120];
+    snprintf(norm, sizeof norm, "%s%s%s", row->norm ? norms[row->norm] : "",
+             row->norm && row->normed.key ? " " : "",
+             row->norm && row->normed.key ? condition(&row->normed) : "");
+    const char *const facts[] = {windows[row->window],
+                                 row->window_asked ? "windows with `use_sliding_window`" : NULL, norm,
+                                 row->sinks ? "sinks" : NULL, row->scale_one ? "scale 1" : NULL};
     bool any = false;
     for (int i = 0; i < 5; i++)
-        if (facts[i]) test_print(t, "%s%s", any ? "; " : "", facts[i]), any = true;
+        if (facts[i] && *facts[i]) test_print(t, "%s%s", any ? "; " : "", facts[i]), any = true;
     for (const attend_rule *rule = row->rules; rule && rule->key; rule++) {
         bool seen = !strcmp(rule->key, "model_type");
         for (const attend_rule *other = row->rules; other < rule; other++)
@@ -73,11 +84,12 @@ static void add_rows(test_document *t)
 {
     static const char *const causal[] = {"no", "yes", "in decoders", "must be said"};
     const attend_architecture *row;
-    test_print(t, "| model_type | layouts | causal | positions | and |\n|---|---|---|---|---|\n");
+    test_print(t,
+               "| model_type | layouts | causal | positions | biases | and |\n|---|---|---|---|---|---|\n");
     for (int i = 0; (row = attend_architecture_at(i)); i++) {
         if (row->refused || row->parts) continue;
-        test_print(t, "| `%s` | %s | %s | %s | ", row->model_type, row->layouts, causal[row->causal],
-                   positions_of(row));
+        test_print(t, "| `%s` | %s | %s | %s | %s | ", row->model_type, row->layouts, causal[row->causal],
+                   positions_of(row), condition(&row->biased));
         add_rest(t, row);
         test_print(t, " |\n");
     }
@@ -117,8 +129,8 @@ static void the_document_is_current(void **state)
             "the rest of the config in force.\n\n"
             "## Names\n\n");
     add_layouts(&t);
-    test_print(&t, "\n## Architectures\n\nThe last column has what else is read; a norm is applied where the "
-                   "checkpoint has its weights.\n\n");
+    test_print(&t, "\n## Architectures\n\nA tensor of biases or norms that the row does not ask for is "
+                   "refused.\nA key that is missing is what transformers makes of it, or refused.\n\n");
     add_rows(&t);
     test_document_expect(&t, "checkpoints.md", "test_checkpoint_table");
 }

@@ -11,12 +11,13 @@
     {                                                                                 \
         .key = k, .test = ATTEND_IF_##if, .effect = ATTEND_THEN_##then, ##__VA_ARGS__ \
     }
-#define IF_TRUE(key, ...)         RULE(TRUE, key, __VA_ARGS__)
-#define IF_FALSE(key, ...)        RULE(FALSE, key, __VA_ARGS__)
-#define IF_SET(key, ...)          RULE(SET, key, __VA_ARGS__)
-#define IF_TEXT(key, text, then)  RULE(TEXT, key, then, .value = text)
-#define IF_OTHER(key, text, then) RULE(OTHER, key, then, .value = text)
-#define READ(key)                 RULE(TRUE, key, NOTHING)
+#define IF_TRUE(key, ...)            RULE(TRUE, key, __VA_ARGS__)
+#define IF_FALSE(key, ...)           RULE(FALSE, key, __VA_ARGS__)
+#define IF_SET(key, ...)             RULE(SET, key, __VA_ARGS__)
+#define IF_TEXT(key, text, then)     RULE(TEXT, key, then, .value = text)
+#define IF_OTHER(key, text, then)    RULE(OTHER, key, then, .value = text)
+#define IF_SET_OR(key, number, then) RULE(SET, key, then, .usual = number)
+#define READ(key)                    RULE(TRUE, key, NOTHING)
 
 #define NEEDS(...) ((const attend_need[]){__VA_ARGS__, {.key = NULL}})
 #define SCALE_IN(key)                     \
@@ -29,15 +30,28 @@
     }
 #define EPSILON(key) NEEDS({key, ATTEND_SAID_QK_NORM_EPSILON, "--qk-norm KIND,E"})
 #define GRANITE      .needs = NEEDS(SCALE_IN("attention_multiplier"))
+#define GPT_NEOX     .part_key = "rotary_pct", .base_key = "rotary_emb_base"
+#define IF_ASKED(key) \
+    {                 \
+        key, false    \
+    }
+#define UNLESS_DENIED(key) \
+    {                      \
+        key, true          \
+    }
+#define ALWAYS     \
+    {              \
+        NULL, true \
+    }
 
 #define CLIPS         IF_SET("clip_qkv", REFUSE, .value = "Q, K and V are clipped, which attend does not do")
 #define RELATIVE_BERT IF_OTHER("position_embedding_type", "absolute", REFUSE)
 
-/* Llama and what differs from it by keys alone: causal, rotary in halves. */
+/* Llama and what differs from it by keys alone: causal, rotary in halves, biases if asked for. */
 #define LLAMA(type, ...)                                                                                  \
     {                                                                                                     \
         .model_type = type, .layouts = "llama", .causal = ATTEND_DECODES, .rotary = ATTEND_ROTARY_HALVES, \
-        ##__VA_ARGS__                                                                                     \
+        .biased = IF_ASKED("attention_bias"), ##__VA_ARGS__                                               \
     }
 /* BERT: both ways, unless it is a decoder; its relative positions are not read. */
 #define BERT(type, ...)                                                             \
@@ -59,7 +73,9 @@
     {                                                                                  \
         .model_type = type, .layouts = names, .causal = ATTEND_BY_STACK, ##__VA_ARGS__ \
     }
-#define T5(type) STACKS(type, "t5", .scale_one = true, .relative_distance = 128)
+/* Transformers of patches, both ways. */
+#define VIT(type, ...) BOTH_WAYS(type, "bert vit", .biased = UNLESS_DENIED("qkv_bias"), ##__VA_ARGS__)
+#define T5(type)       STACKS(type, "t5", .scale_one = true, .relative_distance = 128)
 #define REFUSED(type, why)                 \
     {                                      \
         .model_type = type, .refused = why \
@@ -70,6 +86,7 @@
     }
 
 static const char mla[] = "multi-head latent attention, which attend does not compute from these weights";
+static const char all_heads[] = "its norms of Q and K go over all heads at once, which attend does not do";
 static const char gated[] = "its heads are gated, which attend does not do";
 
 static const attend_part parts[] = {
@@ -86,8 +103,8 @@ static const attend_part parts[] = {
 #pragma GCC diagnostic ignored "-Woverride-init" /* a row may differ from its family */
 static const attend_architecture rows[] = {
     /* Decoders with Llama's names. */
-    LLAMA("llama", .untyped = true),
-    LLAMA("mistral", .untyped = true, .window = ATTEND_WINDOW_ALL, .span = 4096),
+    LLAMA("llama", .untyped = true, .heads = 32),
+    LLAMA("mistral", .untyped = true, .heads = 32, .window = ATTEND_WINDOW_ALL, .span = 4096),
     LLAMA("mixtral", .untyped = true, .base = 1e6, .window = ATTEND_WINDOW_ALL, .span = -1),
     LLAMA("ministral", .window = ATTEND_WINDOW_ALL, .span = 4096),
     LLAMA("gemma", .rules = RULES(IF_TRUE("use_bidirectional_attention", REFUSE,
@@ -98,38 +115,38 @@ static const attend_architecture rows[] = {
               RULES(IF_SET("query_pre_attn_scalar", SCALE_ROOT), IF_SET("attn_logit_softcapping", SOFTCAP),
                     IF_TRUE("use_bidirectional_attention", REFUSE,
                             .value = "attend does not know which mask goes with it"))),
-    LLAMA("gemma3_text", .base = 1e6, .window = ATTEND_WINDOW_PATTERN, .pattern = 6, .span = 4096,
-          .needs = NEEDS(SCALE_IN("query_pre_attn_scalar")), .sliding_base = "rope_local_base_freq",
-          .norm = ATTEND_NORM_RMS_ONE,
-          .rules =
-              RULES(IF_SET("query_pre_attn_scalar", SCALE_ROOT), IF_SET("attn_logit_softcapping", SOFTCAP),
-                    IF_TRUE("use_bidirectional_attention", REFUSE,
-                            .value = "attend does not know which mask goes with it"))),
+    LLAMA("gemma3_text", .base = 1e6, .window = ATTEND_WINDOW_PATTERN, .pattern = 6, .span = 4096, .heads = 8,
+          .sliding_base = "rope_local_base_freq", .norm = ATTEND_NORM_RMS_ONE,
+          .rules = RULES(IF_SET_OR("query_pre_attn_scalar", 256, SCALE_ROOT),
+                         IF_SET("attn_logit_softcapping", SOFTCAP),
+                         IF_TRUE("use_bidirectional_attention", REFUSE,
+                                 .value = "attend does not know which mask goes with it"))),
     LLAMA("vaultgemma", .window = ATTEND_WINDOW_EVEN, .span = 4096,
           .needs = NEEDS(SCALE_IN("query_pre_attn_scalar"), CAP_IN("attn_logit_softcapping")),
           .rules =
               RULES(IF_SET("query_pre_attn_scalar", SCALE_ROOT), IF_SET("attn_logit_softcapping", SOFTCAP))),
-    LLAMA("qwen2", .window = ATTEND_WINDOW_FROM, .pattern = 28, .span = 4096, .window_asked = true),
-    LLAMA("qwen2_moe"),
+    LLAMA("qwen2", .biased = ALWAYS, .window = ATTEND_WINDOW_FROM, .pattern = 28, .span = 4096,
+          .window_asked = true),
+    LLAMA("qwen2_moe", .biased = UNLESS_DENIED("qkv_bias"), .window_asked = true),
     LLAMA("qwen3", .window = ATTEND_WINDOW_FROM, .pattern = 28, .span = 4096, .window_asked = true,
           .norm = ATTEND_NORM_RMS),
     LLAMA("qwen3_moe", .untyped = true, .window = ATTEND_WINDOW_ALL, .span = 4096, .window_asked = true,
           .norm = ATTEND_NORM_RMS),
-    LLAMA("gpt_oss", .base = 150000, .scaled = true, .window = ATTEND_WINDOW_EVEN, .span = 128,
-          .sinks = true),
-    LLAMA("phi", .part = 0.5, .norm = ATTEND_NORM_LAYER, .q_norm = "q_layernorm", .k_norm = "k_layernorm",
-          .rules = RULES(READ("qk_layernorm")), .needs = EPSILON("layer_norm_eps")),
-    LLAMA("phi3", .untyped = true, .window = ATTEND_WINDOW_ALL, .span = -1),
+    LLAMA("gpt_oss", .biased = UNLESS_DENIED("attention_bias"), .base = 150000, .scaled = true,
+          .window = ATTEND_WINDOW_EVEN, .span = 128, .sinks = true),
+    LLAMA("phi", .biased = ALWAYS, .part = 0.5, .norm = ATTEND_NORM_LAYER, .q_norm = "q_layernorm",
+          .normed = IF_ASKED("qk_layernorm"), .needs = EPSILON("layer_norm_eps")),
+    LLAMA("phi3", .untyped = true, .part = 1, .window = ATTEND_WINDOW_ALL, .span = -1),
     LLAMA("phimoe", .untyped = true, .base = 1e6, .window = ATTEND_WINDOW_ALL, .span = -1),
-    LLAMA("starcoder2", .untyped = true, .window = ATTEND_WINDOW_ALL, .span = -1),
-    LLAMA("stablelm", .part = 0.25, .rules = RULES(READ("qk_layernorm"))),
+    LLAMA("starcoder2", .biased = UNLESS_DENIED("use_bias"), .untyped = true, .window = ATTEND_WINDOW_ALL,
+          .span = -1),
+    LLAMA("stablelm", .biased = IF_ASKED("use_qkv_bias"), .part = 0.25, .rules = RULES(READ("qk_layernorm"))),
     LLAMA("olmo", .rules = RULES(CLIPS)),
-    LLAMA("olmo2", .norm = ATTEND_NORM_RMS, .needs = EPSILON("rms_norm_eps")),
-    LLAMA("olmo3", .base = ATTEND_BASE_MUST_BE_SAID, .norm = ATTEND_NORM_RMS, .window = ATTEND_WINDOW_PATTERN,
-          .pattern = 4, .span = 4096, .needs = EPSILON("rms_norm_eps")),
-    LLAMA("olmoe", .norm = ATTEND_NORM_RMS, .needs = EPSILON("rms_norm_eps"), .rules = RULES(CLIPS)),
+    REFUSED("olmo2", all_heads),
+    REFUSED("olmo3", all_heads),
+    REFUSED("olmoe", all_heads),
     LLAMA("cohere", .rotary = ATTEND_ROTARY_INTERLEAVED, .base = ATTEND_BASE_MUST_BE_SAID,
-          .norm = ATTEND_NORM_LAYER, .rules = RULES(READ("use_qk_norm")), .needs = EPSILON("layer_norm_eps")),
+          .norm = ATTEND_NORM_LAYER, .normed = IF_ASKED("use_qk_norm"), .needs = EPSILON("layer_norm_eps")),
     LLAMA("cohere2", .rotary = ATTEND_ROTARY_INTERLEAVED, .rotary_layers = ATTEND_ROTARY_SLIDING,
           .window = ATTEND_WINDOW_PATTERN, .pattern = 4, .span = 4096),
     LLAMA("granite", GRANITE, .rules = RULES(IF_SET("attention_multiplier", SCALE))),
@@ -149,32 +166,33 @@ static const attend_architecture rows[] = {
     LLAMA("zamba", .rotary = ATTEND_ROTARY_NONE,
           .refused = "its heads are scaled by half of head_dim, which attend does not know from its config"),
     LLAMA("helium", .rotary = ATTEND_ROTARY_INTERLEAVED, .base = 1e5),
-    LLAMA("glm", .rotary = ATTEND_ROTARY_INTERLEAVED, .part = 0.5),
-    LLAMA("glm4", .rotary = ATTEND_ROTARY_INTERLEAVED, .part = 0.5),
-    LLAMA("glm4_moe", .part = 0.5, .norm = ATTEND_NORM_RMS, .rules = RULES(READ("use_qk_norm")),
+    LLAMA("glm", .biased = UNLESS_DENIED("attention_bias"), .rotary = ATTEND_ROTARY_INTERLEAVED, .part = 0.5),
+    LLAMA("glm4", .biased = UNLESS_DENIED("attention_bias"), .rotary = ATTEND_ROTARY_INTERLEAVED,
+          .part = 0.5),
+    LLAMA("glm4_moe", .part = 0.5, .norm = ATTEND_NORM_RMS, .normed = IF_ASKED("use_qk_norm"),
           .needs = EPSILON("rms_norm_eps")),
-    LLAMA("ernie4_5", .rotary = ATTEND_ROTARY_INTERLEAVED, .base = 5e5),
-    LLAMA("ernie4_5_moe", .rotary = ATTEND_ROTARY_INTERLEAVED, .base = 5e5),
+    LLAMA("ernie4_5", .biased = IF_ASKED("use_bias"), .rotary = ATTEND_ROTARY_INTERLEAVED, .base = 5e5),
+    LLAMA("ernie4_5_moe", .biased = IF_ASKED("use_bias"), .rotary = ATTEND_ROTARY_INTERLEAVED, .base = 5e5),
     LLAMA("smollm3", .base = 2e6, .rotary_layers = ATTEND_ROTARY_LISTED),
     LLAMA("exaone4", .rotary_layers = ATTEND_ROTARY_BUT_FULL, .window = ATTEND_WINDOW_PATTERN, .pattern = 4,
           .span = 4096, .norm = ATTEND_NORM_RMS, .needs = EPSILON("rms_norm_eps")),
-    LLAMA("seed_oss"),
+    LLAMA("seed_oss", .biased = UNLESS_DENIED("attention_bias")),
     LLAMA("arcee"),
     LLAMA("apertus", .base = 12e6, .scaled = true, .norm = ATTEND_NORM_RMS, .needs = EPSILON("rms_norm_eps")),
     LLAMA("nemotron", .part = 0.5),
     LLAMA("dots1", .norm = ATTEND_NORM_RMS, .window = ATTEND_WINDOW_FROM, .pattern = 62, .span = 4096),
     LLAMA("jetmoe", .refused = "its projections of Q and output are experts'"),
     LLAMA("aria_text"),
-    LLAMA("minimax_m2", .base = 5e6, .norm = ATTEND_NORM_RMS),
+    REFUSED("minimax_m2", all_heads),
     LLAMA("lfm2", .layouts = "torch", .base = 1e6, .norm = ATTEND_NORM_RMS, .q_norm = "q_layernorm",
-          .k_norm = "k_layernorm", .needs = EPSILON("norm_eps")),
+          .needs = EPSILON("norm_eps")),
     LLAMA("lfm2_moe", .layouts = "torch", .base = 1e6, .norm = ATTEND_NORM_RMS, .q_norm = "q_layernorm",
-          .k_norm = "k_layernorm", .needs = EPSILON("norm_eps")),
-    LLAMA("persimmon", .layouts = "persimmon", .base = ATTEND_BASE_MUST_BE_SAID, .part = 0.5,
-          .norm = ATTEND_NORM_LAYER, .q_norm = "q_layernorm", .k_norm = "k_layernorm",
-          .rules = RULES(READ("qk_layernorm")), .needs = EPSILON("layer_norm_eps")),
+          .needs = EPSILON("norm_eps")),
+    LLAMA("persimmon", .biased = ALWAYS, .layouts = "persimmon", .base = ATTEND_BASE_MUST_BE_SAID,
+          .part = 0.5, .norm = ATTEND_NORM_LAYER, .q_norm = "q_layernorm",
+          .normed = UNLESS_DENIED("qk_layernorm"), .needs = EPSILON("layer_norm_eps")),
     REFUSED("dbrx", "Q, K and V are clipped (clip_qkv), which attend does not do"),
-    BOTH_WAYS("eurobert", "llama", .rotary = ATTEND_ROTARY_HALVES),
+    BOTH_WAYS("eurobert", "llama", .biased = IF_ASKED("attention_bias"), .rotary = ATTEND_ROTARY_HALVES),
     REFUSED("hunyuan_v1_dense",
             "its norms of Q and K follow the rotary embedding, which attend does before it"),
     REFUSED("hunyuan_v1_moe",
@@ -205,8 +223,9 @@ static const attend_architecture rows[] = {
            .rules = RULES(IF_FALSE("scale_attn_weights", SCALE_ONE),
                           IF_TRUE("scale_attn_by_inverse_layer_idx", SCALE_LAYER))),
     CAUSAL("gpt_bigcode", "gpt-bigcode", .rules = RULES(IF_FALSE("scale_attn_weights", SCALE_ONE))),
-    CAUSAL("gpt_neox", "gpt-neox", .rotary = ATTEND_ROTARY_HALVES, .part = 0.25),
-    CAUSAL("gpt_neox_japanese", "gpt-neox", .rotary = ATTEND_ROTARY_HALVES, .part = 1),
+    CAUSAL("gpt_neox", "gpt-neox", .biased = UNLESS_DENIED("attention_bias"), .rotary = ATTEND_ROTARY_HALVES,
+           .part = 0.25, GPT_NEOX),
+    CAUSAL("gpt_neox_japanese", "gpt-neox", .rotary = ATTEND_ROTARY_HALVES, .part = 1, GPT_NEOX),
     CAUSAL("gptj", "gptj", .rotary = ATTEND_ROTARY_INTERLEAVED, .dim = 64),
     CAUSAL("codegen", "codegen", .rotary = ATTEND_ROTARY_INTERLEAVED, .dim = 64),
     CAUSAL("gpt_neo", "gptj", .scale_one = true, .window = ATTEND_WINDOW_NEO, .span = 256),
@@ -221,9 +240,9 @@ static const attend_architecture rows[] = {
                       .value = "Q, K and V are clipped, which attend does not do"),
                IF_TRUE("attn_config/qk_ln", REFUSE, .value = "norms over all heads at once"),
                IF_TRUE("attn_config/prefix_lm", REFUSE, .value = "a prefix is seen by all: --prefix"))),
-    CAUSAL("falcon", "falcon", .rotary = ATTEND_ROTARY_HALVES,
+    CAUSAL("falcon", "falcon", .biased = IF_ASKED("bias"), .rotary = ATTEND_ROTARY_HALVES,
            .rules = RULES(IF_TRUE("alibi", SCALED_ALIBI))),
-    CAUSAL("opt", "torch"),
+    CAUSAL("opt", "torch", .biased = UNLESS_DENIED("enable_bias")),
     CAUSAL("biogpt", "torch"),
     CAUSAL("xglm", "torch"),
     CAUSAL("trocr", "torch", .rules = RULES(READ("is_decoder"))),
@@ -267,12 +286,13 @@ static const attend_architecture rows[] = {
         "roformer", "bert", .rotary = ATTEND_ROTARY_INTERLEAVED,
         .rules = RULES(IF_TRUE("rotary_value", REFUSE, .value = "V is rotated too, which attend does not do"),
                        IF_TRUE("is_decoder", CAUSAL))),
-    BOTH_WAYS("modernbert", "modernbert", .rotary = ATTEND_ROTARY_HALVES, .base = 160000,
-              .window = ATTEND_WINDOW_BERT, .pattern = 3, .span = 128, .sliding_base = "local_rope_theta"),
+    BOTH_WAYS("modernbert", "modernbert", .biased = IF_ASKED("attention_bias"),
+              .rotary = ATTEND_ROTARY_HALVES, .base = 160000, .window = ATTEND_WINDOW_BERT, .pattern = 3,
+              .span = 128, .base_key = "global_rope_theta", .sliding_base = "local_rope_theta"),
     BOTH_WAYS("nomic_bert", "mpt", .rotary = ATTEND_ROTARY_HALVES, .base = 1000,
-              .rules = RULES(IF_TRUE("rotary_emb_interleaved", INTERLEAVED),
+              .rules = RULES(READ("rotary_emb_base"), IF_TRUE("rotary_emb_interleaved", REFUSE),
                              IF_SET("rotary_scaling_factor", REFUSE), IF_SET("rotary_emb_scale_base", REFUSE),
-                             IF_TRUE("causal", CAUSAL))),
+                             IF_TRUE("causal", REFUSE))),
     {.model_type = "blip_text_model",
      .layouts = "bert",
      .causal = ATTEND_MUST_BE_SAID,
@@ -328,22 +348,22 @@ static const attend_architecture rows[] = {
     REFUSED("prophetnet", "n-gram attention"),
 
     /* Vision, sound, and two of them. */
-    BOTH_WAYS("vit", "bert vit"),
-    BOTH_WAYS("deit", "bert vit"),
-    BOTH_WAYS("dinov2", "bert vit"),
-    BOTH_WAYS("dinov2_with_registers", "bert vit"),
-    BOTH_WAYS("vit_mae", "bert vit", .decoder_heads = "decoder_num_attention_heads"),
-    BOTH_WAYS("vit_msn", "bert vit"),
-    BOTH_WAYS("yolos", "bert vit"),
-    BOTH_WAYS("videomae", "bert vit", .decoder_heads = "decoder_num_attention_heads"),
-    BOTH_WAYS("vivit", "bert vit"),
-    BOTH_WAYS("audio-spectrogram-transformer", "bert vit"),
-    BOTH_WAYS("dpt", "bert vit"),
-    BOTH_WAYS("ijepa", "bert vit"),
-    BOTH_WAYS("vilt", "bert vit"),
-    BOTH_WAYS("flava_text_model", "bert vit"),
-    BOTH_WAYS("flava_image_model", "bert vit"),
-    BOTH_WAYS("flava_multimodal_model", "bert vit"),
+    VIT("vit"),
+    VIT("deit"),
+    VIT("dinov2"),
+    VIT("dinov2_with_registers"),
+    VIT("vit_mae", .decoder_heads = "decoder_num_attention_heads"),
+    VIT("vit_msn"),
+    VIT("yolos"),
+    VIT("videomae", .decoder_heads = "decoder_num_attention_heads"),
+    VIT("vivit"),
+    VIT("audio-spectrogram-transformer"),
+    VIT("dpt"),
+    VIT("ijepa"),
+    VIT("vilt"),
+    VIT("flava_text_model"),
+    VIT("flava_image_model"),
+    VIT("flava_multimodal_model"),
     BOTH_WAYS("beit", "bert vit",
               .rules = RULES(IF_TRUE("use_relative_position_bias", REFUSE,
                                      .value = "relative positions of patches, which attend does not do"),
@@ -383,8 +403,8 @@ static const attend_architecture rows[] = {
     BOTH_WAYS("voxtral_encoder", "torch"),
     BOTH_WAYS("git_vision_model", "torch"),
     BOTH_WAYS("blip_vision_model", "qkv"),
-    BOTH_WAYS("blip_2_vision_model", "qkv"),
-    BOTH_WAYS("instructblip_vision_model", "qkv"),
+    BOTH_WAYS("blip_2_vision_model", "qkv", .biased = UNLESS_DENIED("qkv_bias")),
+    BOTH_WAYS("instructblip_vision_model", "qkv", .biased = UNLESS_DENIED("qkv_bias")),
     BOTH_WAYS("wav2vec2", "torch"),
     BOTH_WAYS("hubert", "torch"),
     BOTH_WAYS("data2vec-audio", "torch"),
@@ -426,7 +446,7 @@ static const attend_architecture rows[] = {
     IN_PARTS("smolvlm"),
     IN_PARTS("aria"),
     IN_PARTS("lfm2_vl"),
-    IN_PARTS("voxtral"),
+    IN_PARTS("voxtral", .base = 1e8),
     IN_PARTS("qwen2_audio"),
 };
 #pragma GCC diagnostic pop
@@ -490,6 +510,12 @@ static const attend_known_key known_keys[] = {
     {"qk_layernorm", ATTEND_SAID_QK_NORM, "--qk-norm", NULL, 0},
     {"use_qk_norm", ATTEND_SAID_QK_NORM, "--qk-norm", NULL, 0},
     {"qk_norm", ATTEND_SAID_QK_NORM, "--qk-norm", NULL, 0},
+    {"rotary_pct", ATTEND_SAID_ROTARY_DIM, "--rotary-dim", NULL, 1},
+    {"rotary_emb_fraction", ATTEND_SAID_ROTARY_DIM, "--rotary-dim", NULL, 1},
+    {"partial_rotary_factor", ATTEND_SAID_ROTARY_DIM, "--rotary-dim", NULL, 1},
+    {"rotary_dim", ATTEND_SAID_ROTARY_DIM, "--rotary-dim", NULL, 0},
+    {"rotary_emb_base", ATTEND_SAID_ROTARY_BASE, "--rotary-base", NULL, 0},
+    {"global_rope_theta", ATTEND_SAID_ROTARY_BASE, "--rotary-base", NULL, 0},
     {"rope_scaling", TURNS, "--rotary", NULL, 0},
     {"rope_parameters", TURNS, "--rotary", NULL, 0},
     {"rope_interleave", TURNS, "--rotary", NULL, 0},

@@ -17,10 +17,8 @@ typedef enum attend_rule_effect {
     ATTEND_THEN_NOTHING, /* the model's code does not read it, or tensors and shapes say the same */
     ATTEND_THEN_REFUSE,
     ATTEND_THEN_CAUSAL,
-    ATTEND_THEN_BOTH_WAYS,
     ATTEND_THEN_HALVES, /* the rotary embedding */
     ATTEND_THEN_INTERLEAVED,
-    ATTEND_THEN_NO_ROTARY,
     ATTEND_THEN_ALIBI, /* and no rotary embedding */
     ATTEND_THEN_SCALED_ALIBI,
     ATTEND_THEN_SCALE,       /* the key's value */
@@ -36,7 +34,14 @@ typedef struct attend_rule {
     attend_rule_test test;
     attend_rule_effect effect;
     const char *value;
+    double usual; /* the key's number where it is missing; 0: the rule is about keys that are there */
 } attend_rule;
+
+/* A key that says yes or no. */
+typedef struct attend_switch {
+    const char *key; /* NULL: yes */
+    bool usual;      /* what holds where it is missing */
+} attend_switch;
 
 typedef enum attend_causality {
     ATTEND_BOTH_WAYS,
@@ -68,8 +73,7 @@ typedef enum attend_rotary_layers {
 typedef enum attend_norm_rule {
     ATTEND_NO_NORM,
     ATTEND_NORM_RMS,
-    ATTEND_NORM_RMS_ONE,  /* multiplied by 1 + weight */
-    ATTEND_NORM_RMS_BARE, /* without weights */
+    ATTEND_NORM_RMS_ONE, /* multiplied by 1 + weight */
     ATTEND_NORM_LAYER
 } attend_norm_rule;
 
@@ -91,9 +95,10 @@ typedef struct attend_architecture {
     attend_causality causal;
     attend_rotary rotary;
     attend_rotary_layers rotary_layers;
-    double part, base; /* of rotary embeddings where the config does not say; 0: all, 10000 */
-    int64_t dim;       /* the same in elements; 0: as part says */
-    bool scaled;       /* their scaling must be in the config */
+    double part, base; /* of rotary embeddings where the config does not say; 0: always all, 10000 */
+    int64_t dim;       /* the same in elements, of rotary_dim; 0: as part says */
+    const char *part_key, *base_key; /* NULL: partial_rotary_factor, rope_theta */
+    bool scaled;                     /* their scaling must be in the config */
     const char
         *sliding_base; /* key of the base of layers with a window, which are not scaled; 10000 without */
     attend_window_rule window;
@@ -102,12 +107,13 @@ typedef struct attend_architecture {
     bool window_asked; /* windows are only with use_sliding_window */
     bool untyped;      /* its models do not read layer_types */
     attend_norm_rule norm;
-    const char *q_norm, *k_norm; /* within the scope; NULL: q_norm, k_norm */
-    double epsilon;              /* of the norms, whatever the config says; 0: the config's */
+    attend_switch normed, biased; /* whether Q and K have norms, and projections biases */
+    const char *q_norm;           /* within the scope; NULL: q_norm; that of K is named alike */
     bool sinks, scale_one;
     int64_t relative_distance; /* of relative tables, where the config does not say */
     const attend_rule *rules;
     const attend_need *needs;
+    int64_t heads;                   /* of Q, where the config does not say; 0: it must */
     const char *decoder_heads;       /* key of the heads of decoder layers, which must be there */
     const struct attend_part *parts; /* several models in one */
     const char *refused;             /* why nothing of it is read */

@@ -27,7 +27,7 @@ static const cJSON *find(const cJSON *object, const char *key)
 
 const cJSON *attend_key_of(attend_work *w, const cJSON *object, const char *key)
 {
-    mark(w, key);
+    if (object == w->config) mark(w, key);
     return find(object, key);
 }
 

@@ -50,6 +50,7 @@ static attend_status find_row(attend_work *w)
         const attend_part *part = w->row ? w->row->parts : NULL;
         if (!part) return ATTEND_OK;
         w->mixed |= w->row->causal == ATTEND_MUST_BE_SAID;
+        w->base = w->row->base;
         while (part->within && !strstr(w->found->prefix, part->within)) part++;
         const cJSON *own = part->key ? cJSON_GetObjectItemCaseSensitive(w->config, part->key) : NULL;
         if (!part->within)
@@ -168,7 +169,8 @@ static bool holds(const attend_rule *rule, const cJSON *item)
     case ATTEND_IF_TRUE: return cJSON_IsTrue(item);
     case ATTEND_IF_FALSE: return cJSON_IsFalse(item);
     case ATTEND_IF_SET:
-        return item && !cJSON_IsFalse(item) && !(cJSON_IsNumber(item) && item->valuedouble == 0);
+        if (!item) return rule->usual != 0;
+        return !cJSON_IsFalse(item) && !(cJSON_IsNumber(item) && item->valuedouble == 0);
     case ATTEND_IF_TEXT: return cJSON_IsString(item) && !strcmp(item->valuestring, rule->value);
     case ATTEND_IF_OTHER: return cJSON_IsString(item) && strcmp(item->valuestring, rule->value) != 0;
     }
@@ -177,6 +179,7 @@ static bool holds(const attend_rule *rule, const cJSON *item)
 
 static attend_status rule_number(attend_work *w, const attend_rule *rule, double *value)
 {
+    *value = rule->usual;
     ATTEND_TRY(attend_key_number(w, w->config, rule->key, 0, value));
     if (*value > 0 && *value < 1e30) return ATTEND_OK;
     return attend_file_fail(ATTEND_BAD_FILE, "%s: %s is not a number above 0", w->checkpoint->config_path,
@@ -201,10 +204,8 @@ static attend_status apply_rule(attend_work *w, const attend_rule *rule)
     switch (rule->effect) {
     case ATTEND_THEN_NOTHING: return ATTEND_OK;
     case ATTEND_THEN_CAUSAL: w->causality = ATTEND_DECODES; return ATTEND_OK;
-    case ATTEND_THEN_BOTH_WAYS: w->causality = ATTEND_BOTH_WAYS; return ATTEND_OK;
     case ATTEND_THEN_HALVES: w->rotary = ATTEND_ROTARY_HALVES; return ATTEND_OK;
     case ATTEND_THEN_INTERLEAVED: w->rotary = ATTEND_ROTARY_INTERLEAVED; return ATTEND_OK;
-    case ATTEND_THEN_NO_ROTARY: w->rotary = ATTEND_ROTARY_NONE; return ATTEND_OK;
     case ATTEND_THEN_SCALED_ALIBI: w->alibi_scaled = true; /* fall through */
     case ATTEND_THEN_ALIBI: p->alibi = ATTEND_ALIBI_CAUSAL, w->rotary = ATTEND_ROTARY_NONE; return ATTEND_OK;
     case ATTEND_THEN_SCALE_ONE: p->softmax_scale = 1; return ATTEND_OK;
@@ -238,10 +239,42 @@ static attend_status apply_rule(attend_work *w, const attend_rule *rule)
                                 : "attend does not compute what that asks for");
 }
 
+/* What a switch says; null is no, as it is to Python. */
+static bool is_on(attend_work *w, const attend_switch *which)
+{
+    if (!which->key) return true;
+    const cJSON *item = attend_key(w, which->key);
+    return cJSON_HasObjectItem(w->config, which->key) ? cJSON_IsTrue(item) : which->usual;
+}
+
+/* A tensor of the file that the model's code would drop. */
+static attend_status refuse_dropped(const attend_work *w, const char *tensor, const char *what,
+                                    const attend_switch *which)
+{
+    return attend_file_fail(
+        ATTEND_UNSUPPORTED,
+        "%s holds %s, but layers of model_type \"%s\" have %s only where %s says that %s is true",
+        w->checkpoint->shards.path, tensor, w->layer.model_type, what, w->checkpoint->config_path,
+        which->key);
+}
+
+/* A key that is off where it is missing is about biases of all four projections, others are about those of Q,
+ * K and V. */
+static attend_status check_biases(attend_work *w)
+{
+    static const attend_slot biases[] = {ATTEND_Q_BIAS, ATTEND_K_BIAS, ATTEND_V_BIAS, ATTEND_FUSED_BIAS,
+                                         ATTEND_OUT_BIAS};
+    if (!w->row || is_on(w, &w->row->biased)) return ATTEND_OK;
+    for (int i = 0; i < (w->row->biased.usual ? 4 : 5); i++)
+        if (w->tensors[biases[i]]) return refuse_dropped(w, w->tensors[biases[i]], "biases", &w->row->biased);
+    return ATTEND_OK;
+}
+
 static attend_status apply_rules(attend_work *w)
 {
     if (!w->row) return ATTEND_OK;
-    w->causality = w->row->causal, w->rotary = w->row->rotary, w->norm = w->row->norm;
+    w->causality = w->row->causal, w->rotary = w->row->rotary;
+    w->norm = is_on(w, &w->row->normed) ? w->row->norm : ATTEND_NO_NORM;
     if (w->causality == ATTEND_BY_STACK)
         w->causality = strstr(w->found->prefix, "decoder") ? ATTEND_DECODES : ATTEND_BOTH_WAYS;
     if (w->mixed && w->causality == ATTEND_DECODES) w->causality = ATTEND_MUST_BE_SAID;
@@ -289,11 +322,28 @@ static attend_status check_pair(const attend_work *w, attend_slot slot)
                             w->checkpoint->shards.path, q ? q : k, q ? "K" : "Q");
 }
 
-/* Norms of Q and K: of the row's kind, where the checkpoint has their weights, or they have none. */
+/* That norms of a type's layers and those of the file are the same. */
+static attend_status check_norms(const attend_work *w)
+{
+    const char *q = w->tensors[ATTEND_Q_NORM];
+    if (!w->row && q)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "%s has %s, and names alone do not say of what kind the norm is: give "
+                                "--qk-norm rms, layer or none",
+                                w->checkpoint->shards.path, q);
+    if (q && !w->norm) return refuse_dropped(w, q, "norms of Q and K", &w->row->normed);
+    if (q || w->tensors[ATTEND_K_NORM] || !w->norm) return ATTEND_OK;
+    return attend_file_fail(ATTEND_BAD_FILE,
+                            "%s lacks norms of Q and K in %s, which layers of model_type \"%s\" have; "
+                            "--qk-norm none runs the layer without",
+                            w->checkpoint->shards.path, w->found->prefix, w->layer.model_type);
+}
+
+/* Norms of Q and K: of the row's kind, unless a key turns them off. */
 static attend_status decide_norm(attend_work *w)
 {
     static const attend_qk_norm kinds[] = {ATTEND_QK_NORM_NONE, ATTEND_QK_NORM_RMS, ATTEND_QK_NORM_RMS,
-                                           ATTEND_QK_NORM_RMS, ATTEND_QK_NORM_LAYER};
+                                           ATTEND_QK_NORM_LAYER};
     static const char *const names[] = {"none", "RMS", "layer norm"};
     static const char *const pairs[][2] = {
         {"q_norm", "k_norm"}, {"q_layernorm", "k_layernorm"}, {"query_layernorm", "key_layernorm"}};
@@ -302,33 +352,28 @@ static attend_status decide_norm(attend_work *w)
     double epsilon = 0;
     attend_names_scope(w->found, scope, sizeof scope);
     const bool said = attend_said(w, ATTEND_SAID_QK_NORM);
-    const attend_qk_norm kind = said ? w->options.problem.qk_norm : kinds[w->norm];
+    const attend_norm_rule usual = w->row ? w->row->norm : ATTEND_NO_NORM;
+    const attend_qk_norm kind = said ? w->options.problem.qk_norm : kinds[usual];
     const int tensors = !said && kind == ATTEND_QK_NORM_RMS ? 2 : 4; /* a model's RMS norm has no bias */
     for (int i = 0; i < 3; i++) {
         char name[64];
         if (w->row && strcmp(pairs[i][0], w->row->q_norm ? w->row->q_norm : "q_norm") != 0) continue;
-        if (w->row && !w->norm && !said) continue;
+        if (w->row && !usual && !said) continue;
         const attend_slot slots[] = {ATTEND_Q_NORM, ATTEND_K_NORM, ATTEND_Q_NORM_BIAS, ATTEND_K_NORM_BIAS};
         for (int j = 0; j < tensors; j++) {
             snprintf(name, sizeof name, "%s.%s", pairs[i][j % 2], j < 2 ? "weight" : "bias");
             ATTEND_TRY(take(w, slots[j], scope, name));
         }
     }
-    const bool there = w->tensors[ATTEND_Q_NORM] != NULL;
-    if (!w->row && there && !said)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "%s has %s, and names alone do not say of what kind the norm is: give "
-                                "--qk-norm rms, layer or none",
-                                w->checkpoint->shards.path, w->tensors[ATTEND_Q_NORM]);
+    if (!said) ATTEND_TRY(check_norms(w));
     ATTEND_TRY(check_pair(w, ATTEND_Q_NORM));
     ATTEND_TRY(check_pair(w, ATTEND_Q_NORM_BIAS));
-    p->qk_norm = there || said || w->norm == ATTEND_NORM_RMS_BARE ? kind : ATTEND_QK_NORM_NONE;
+    p->qk_norm = said || w->norm ? kind : ATTEND_QK_NORM_NONE;
     if (!p->qk_norm) return ATTEND_OK;
     static const char *const keys[] = {"layer_norm_eps", "layernorm_epsilon", "layer_norm_epsilon",
                                        "norm_epsilon",   "norm_eps",          "rms_norm_eps"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         ATTEND_TRY(attend_key_number(w, w->config, keys[i], 0, &epsilon));
-    if (w->row && w->row->epsilon != 0) epsilon = w->row->epsilon;
     if (attend_said(w, ATTEND_SAID_QK_NORM_EPSILON)) epsilon = (double)w->options.problem.qk_norm_epsilon;
     p->qk_norm_epsilon = (float)epsilon;
     for (attend_slot slot = ATTEND_Q_NORM; slot <= ATTEND_K_NORM_BIAS; slot++) {
@@ -359,7 +404,7 @@ static attend_status decide_table(attend_work *w)
         return ATTEND_OK;
     }
     if (!w->tensors[ATTEND_TABLE]) {
-        if (!w->found->naming->relative || !w->row) return ATTEND_OK;
+        if (!w->found->naming->relative) return ATTEND_OK;
         return attend_file_fail(ATTEND_BAD_FILE,
                                 "%s lacks the table of relative positions that layers of %s share (%s); "
                                 "--relative and --relative-table bring one",
@@ -429,8 +474,9 @@ static bool is_harmless(const char *rest)
 {
     static const char *const whole[] = {"bias", "masked_bias", "position_ids", "causal_mask",
                                         "embed_positions"};
-    static const char *const modules[] = {"rotary_emb.", "rotary_embeddings.", "embed_positions.",
-                                          "LayerNorm.",  "layer_norm.",        "ln."};
+    static const char *const modules[] = {"rotary_emb.",          "rotary_embeddings.", "embed_positions.",
+                                          "LayerNorm.",           "layer_norm.",        "ln.",
+                                          "self_attn_layer_norm."};
     static const char *const halves[] = {"self.", "output."}; /* of BERT's attention */
     for (size_t i = 0; i < sizeof halves / sizeof *halves; i++)
         if (!strncmp(rest, halves[i], strlen(halves[i]))) rest += strlen(halves[i]);
@@ -470,6 +516,7 @@ static attend_status decide(attend_work *w)
     ATTEND_TRY(attend_entry(w, w->found->naming->fused ? ATTEND_FUSED : ATTEND_Q, &entry));
     w->layer.stored_dtype = entry->dtype;
     ATTEND_TRY(attend_decide_heads(w));
+    ATTEND_TRY(check_biases(w));
     ATTEND_TRY(apply_rules(w));
     ATTEND_TRY(decide_causal(w));
     ATTEND_TRY(attend_decide_window(w));

@@ -88,17 +88,24 @@ static attend_status read_scaling(attend_work *w, const cJSON *scaling)
     return ATTEND_OK;
 }
 
-/* How much of a head turns. */
+/* How much of a head turns. A key that the type's models do not read is left for attend_check_keys(), but for
+   those that have another: there transformers writes it too. */
 static attend_status read_part(attend_work *w, const cJSON *scaling)
 {
     attend_problem *p = &w->layer.problem;
-    double dim = w->row ? (double)w->row->dim : 0, part = w->row && w->row->part > 0 ? w->row->part : 1;
-    ATTEND_TRY(attend_key_number(w, w->config, "rotary_dim", 2, &dim));
-    ATTEND_TRY(attend_key_number(w, w->config, "rotary_pct", 0, &part));
-    ATTEND_TRY(attend_key_number(w, w->config, "rotary_emb_fraction", 0, &part));
-    ATTEND_TRY(attend_key_number(w, w->config, "partial_rotary_factor", 0, &part));
-    ATTEND_TRY(attend_key_number(w, scaling, "partial_rotary_factor", 0, &part));
-    if (!p->rotary || attend_said(w, ATTEND_SAID_ROTARY_DIM)) return ATTEND_OK;
+    const attend_architecture *row = w->row;
+    static const char usual[] = "partial_rotary_factor";
+    double dim = row ? (double)row->dim : 0, part = row && row->part > 0 ? row->part : 1;
+    const bool said = attend_said(w, ATTEND_SAID_ROTARY_DIM);
+    if (!row || dim > 0) ATTEND_TRY(attend_key_number(w, w->config, "rotary_dim", 2, &dim));
+    if (row && row->part_key) attend_key(w, usual);
+    if (!row || row->part > 0)
+        ATTEND_TRY(attend_key_number(w, w->config, row && row->part_key ? row->part_key : usual, 0, &part));
+    ATTEND_TRY(attend_key_number(w, scaling, usual, 0, &part));
+    if (!p->rotary || said) return ATTEND_OK;
+    if (row && row->part == 0 && part != 1) return refuse(w, usual, "--rotary-dim");
+    if (dim > 0 && cJSON_HasObjectItem(w->config, "rotary_dim") && !attend_key(w, "rotary_dim"))
+        return refuse(w, "a rotary_dim of null", "--rotary-dim");
     if (dim > (double)p->head_dim || part > 1)
         return attend_file_fail(ATTEND_BAD_FILE, "%s: the rotary embedding turns more than head_dim (%d)",
                                 w->checkpoint->config_path, (int)p->head_dim);
@@ -111,12 +118,10 @@ static attend_status read_part(attend_work *w, const cJSON *scaling)
 static attend_status read_base(attend_work *w, const cJSON *scaling)
 {
     attend_problem *p = &w->layer.problem;
-    static const char *const keys[] = {"rotary_emb_base", "attn_config/rope_theta", "global_rope_theta",
-                                       "rope_theta"};
+    const char *key = w->row && w->row->base_key ? w->row->base_key : "rope_theta";
     const char *sliding = w->row ? w->row->sliding_base : NULL;
-    double base = w->row ? w->row->base : 0, of_windows = 10000;
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        ATTEND_TRY(attend_key_number(w, w->config, keys[i], 1, &base));
+    double base = w->base != 0 ? w->base : w->row ? w->row->base : 0, of_windows = 10000;
+    ATTEND_TRY(attend_key_number(w, w->config, key, 1, &base));
     if (sliding) ATTEND_TRY(attend_key_number(w, w->config, sliding, 1, &of_windows));
     /* null is the base of all layers, to the models that take it */
     if (has_sliding_base(w) && !cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(w->config, sliding)))

@@ -123,6 +123,12 @@ attend_status attend_decide_window(attend_work *w)
             " is of type \"%.60s\", which attend does not know; --window says what to do instead",
             w->checkpoint->config_path, w->found->number, type);
     if (!type) ATTEND_TRY(by_rule(w, &w->slides));
+    if (type && w->slides > 0 && w->row && w->row->window_asked && !said &&
+        !cJSON_IsTrue(attend_key(w, "use_sliding_window")))
+        return attend_file_fail(ATTEND_UNSUPPORTED,
+                                "%s: layer_types has a window in layer %" PRId64
+                                ", but use_sliding_window is not true; --window says what to do instead",
+                                w->checkpoint->config_path, w->found->number);
     if (off) attend_key(w, "sliding_window");
     if (said) {
         const attend_problem *by = &w->options.problem;

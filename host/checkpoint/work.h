@@ -52,7 +52,8 @@ typedef struct attend_work {
     const char *used[ATTEND_MAX_USED]; /* keys of the config that were read */
     int used_count;
     /* What rules and the row make of it. */
-    bool mixed; /* a model within one that lets parts of a text see each other */
+    bool mixed;  /* a model within one that lets parts of a text see each other */
+    double base; /* of rotary embeddings, as the model around it has it; 0: as its own type does */
     attend_causality causality;
     attend_rotary rotary;
     attend_norm_rule norm;
