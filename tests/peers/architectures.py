@@ -2,12 +2,22 @@
 model is made and saved, its own attention runs, and each layer that libattend_checkpoint finds in what was saved is run by the command.
 
     python3 -m venv build/peers && build/peers/bin/pip install torch==2.15.0 transformers==5.24.0
-    build/peers/bin/python tests/peers/architectures.py [--attend build/release/attend] [model_type …]
+    build/peers/bin/python tests/peers/architectures.py [--attend build/release/attend] [--deletions] [model_type …]
 
-The model_types are those of docs/checkpoints.md; --all takes all of transformers. A layer is right (within 1e-4 of the rms of what transformers computed), refused with a sentence, or wrong; the exit status is 1 where one
-is wrong. Layers whose model cannot be run here are counted apart. What is read of a model are the input of the layer's Q and the output of
-its last projection, found by the saved weights themselves, so no name is trusted but those that attend reports. `--keep tests/data/models` writes the fixtures of
-tests/test_models.c anew: random weights and results of running these libraries, not their code."""
+The model_types are those of docs/checkpoints.md; --all takes all of transformers. A layer is right (within
+1e-4 of the rms of what transformers computed), refused with a sentence, or wrong; the exit status is 1 where
+one is wrong. Layers whose model cannot be run here are counted apart. What is read of a model are the input
+of the layer's Q and the output of its last projection, found by the saved weights themselves, so no name is
+trusted but those that attend reports.
+
+`--deletions` takes each key out of the config.json of each configuration that is right, as old checkpoints
+lack keys, and all at once that have their default; those of rotary embeddings are written as version 4 did.
+transformers reads what is left and loads the same
+weights; attend must compute what that model does, or refuse. Keys whose absence transformers does not load
+(weights of other shapes, or weights that it makes up) are counted apart.
+
+`--keep tests/data/models` writes the fixtures of tests/test_models.c anew: random weights and results of
+running these libraries, not their code."""
 
 import argparse
 import collections
@@ -52,24 +62,26 @@ SMALL = dict(
     conv_kernel=(10, 8), num_feat_extract_layers=2, hidden_size_per_layer_input=16, vocab_size_per_layer_input=VOCABULARY, attention_window=8,
     attention_chunk_size=8, rotary_dim=8, d_inner=96, num_mel_bins=16, n_shared_experts=1, local_attention=16, window_size=8, mamba_expand=2, mamba_d_state=8,
     max_source_positions=64, max_target_positions=128, embed_size=64, max_2d_position_embeddings=64, first_k_dense_replace=1)
+ALL_USUAL, BEFORE_5 = "all that have their defaults", "rope_parameters, in the keys of version 4"
 KEEP_NONE = ("sliding_window", "rotary_dim", "n_inner")
 
-# Settings that change attention, beside the usual ones of a model_type.
+# Settings that change attention, beside the usual ones of a model_type; keys with dashes are options of the command.
 VARIANTS = {
-    "llama": [dict(attention_bias=True), dict(rope_theta=500000.0)],
+    "llama": [dict(rope_theta=500000.0), dict(num_attention_heads=32, num_key_value_heads=8, head_dim=4)],
     "bert": [dict(is_decoder=True), dict(position_embedding_type="relative_key"), dict(position_embedding_type="relative_key_query")],
     "roberta": [dict(is_decoder=True)], "electra": [dict(position_embedding_type="relative_key")],
     "gpt2": [dict(scale_attn_weights=False), dict(scale_attn_by_inverse_layer_idx=True)],
     "gpt_bigcode": [dict(multi_query=False)],
     "falcon": [dict(multi_query=False), dict(new_decoder_architecture=True, num_kv_heads=2), dict(alibi=True), dict(alibi=True, multi_query=False)],
-    "mistral": [dict(sliding_window=None)], "mixtral": [dict(sliding_window=None)], "phi3": [dict(sliding_window=None)],
+    "mistral": [dict(sliding_window=None), dict(num_attention_heads=32, num_key_value_heads=8, head_dim=4)], "mixtral": [dict(sliding_window=None)], "phi3": [dict(sliding_window=None), dict(partial_rotary_factor=0.75)],
     "qwen2": [dict(use_sliding_window=True, max_window_layers=1), dict(use_sliding_window=True, sliding_window=8, max_window_layers=1)],
     "qwen3": [dict(use_sliding_window=True, sliding_window=8, max_window_layers=1)],
     "qwen2_moe": [dict(use_sliding_window=True, sliding_window=8, max_window_layers=1)],
     "esm": [dict(position_embedding_type="rotary"), dict(position_embedding_type="relative_key")],
     "roformer": [dict(rotary_value=True)],
-    "gpt_neox": [dict(rotary_pct=1.0), dict(rotary_pct=0.5)],
-    "phi": [dict(qk_layernorm=True)], "stablelm": [dict(qk_layernorm=True)], "persimmon": [dict(qk_layernorm=False)],
+    "gpt_neox": [dict(rotary_pct=1.0), dict(rotary_pct=0.5, rotary_emb_base=500)],
+    "modernbert": [dict(global_rope_theta=500.0, local_rope_theta=77.0)], "nomic_bert": [dict(rope_theta=500.0)],
+    "phi": [dict(qk_layernorm=True), dict(partial_rotary_factor=0.25)], "glm4": [dict(partial_rotary_factor=0.25)], "stablelm": [dict(qk_layernorm=True)], "persimmon": [dict(qk_layernorm=False)],
     "cohere": [dict(use_qk_norm=True)], "olmo": [dict(clip_qkv=0.5)], "olmoe": [dict(clip_qkv=0.5)],
     "granite": [dict(attention_multiplier=0.05)], "lfm2_moe": [dict(layer_types=["full_attention", "full_attention"])], "granitemoe": [dict(attention_multiplier=0.05)], "falcon_h1": [dict(key_multiplier=0.3, mamba_d_ssm=128, mamba_n_heads=8, mamba_d_head=16)],
     "granitemoeshared": [dict(attention_multiplier=0.05)],
@@ -80,13 +92,18 @@ VARIANTS = {
     "dbrx": [dict(attn_config=dict(clip_qkv=0.5, kv_n_heads=2, rope_theta=10000.0)), dict(attn_config=dict(kv_n_heads=2, rope_theta=500000.0))],
     "beit": [dict(use_relative_position_bias=True), dict(use_shared_relative_position_bias=True)],
     "data2vec-vision": [dict(use_relative_position_bias=True)],
-    "xlm": [dict(causal=True)], "gemma3_text": [dict(use_bidirectional_attention=True)], "gemma2": [dict(query_pre_attn_scalar=40)],
+    "xlm": [dict(causal=True)], "gemma3_text": [dict(use_bidirectional_attention=True), dict(num_attention_heads=8, num_key_value_heads=4)], "gemma2": [dict(query_pre_attn_scalar=40)],
     "smollm3": [dict(no_rope_layers=[1, 0])], "gpt_neo": [dict(attention_types=[[["global", "local"], 1]], num_layers=2)], "wavlm": [], "t5": [dict(feed_forward_proj="gated-gelu")],
-    "nomic_bert": [], "jamba": [dict(attn_layer_period=1, attn_layer_offset=0)],
+    "jamba": [dict(attn_layer_period=1, attn_layer_offset=0)],
     "bamba": [dict(attn_layer_indices=[0, 1])], "layoutlmv3": [dict(has_relative_attention_bias=False, has_spatial_attention_bias=False)],
     "cohere2": [dict(layer_types=["sliding_attention", "full_attention"])], "exaone4": [dict(layer_types=["sliding_attention", "full_attention"])],
-    "glm4_moe": [dict(use_qk_norm=True)], "chameleon": [], "git": [],
+    "glm4_moe": [dict(use_qk_norm=True)], "chameleon": [], "git": [{"--causal": "top-left"}],
+    "blip_text_model": [{"--causal": "top-left"}, {"--causal": "none"}],
+    "gemma3": [{"--causal": "top-left"}], "paligemma": [{"--causal": "top-left"}],
 }
+# Whether projections have biases: each model_type with one of these is tried with the other value too.
+DECODES = False  # BLIP's text model is told when it is called
+BIASES = ("attention_bias", "qkv_bias", "use_qkv_bias", "use_bias", "bias", "enable_bias")
 
 
 # One for each convention: what tests/data/models/ keeps, so that tests need neither torch nor transformers.
@@ -169,6 +186,14 @@ def shrink(config):
     return config
 
 
+def other_biases(model_type):
+    try:
+        usual = CONFIG_MAPPING[model_type]()
+    except Exception:
+        return []
+    return [{key: not getattr(usual, key)} for key in BIASES if isinstance(getattr(usual, key, None), bool)]
+
+
 def make_config(model_type, changes):
     given = {key: value for key, value in changes.items() if key != "attn_config"}
     try:
@@ -224,10 +249,11 @@ def inputs_of(model, config):
     ids = ids[:, :min(SEQLEN, texts)]
     mels = getattr(config, "num_mel_bins", None) or getattr(config, "input_feat_per_channel", None) or 16
     spans = 2 * (getattr(config, "max_source_positions", None) or 64)
-    made = dict(input_ids=ids, lang_ids=torch.zeros(1, dtype=torch.long), decoder_input_ids=ids.clone(), pixel_values=torch.randn(1, 3, size, size), input_values=torch.randn(1, 2000),
+    paths = torch.randint(0, 200, (1, ids.shape[1], getattr(config, "max_depth", None) or 50))
+    made = dict(xpath_tags_seq=paths, xpath_subs_seq=paths.clone(), is_decoder=DECODES, input_ids=ids, lang_ids=torch.zeros(1, dtype=torch.long), decoder_input_ids=ids.clone(), pixel_values=torch.randn(1, 3, size, size), input_values=torch.randn(1, 2000),
                 input_features=torch.randn(1, mels, spans), hidden_states=torch.randn(1, SEQLEN, 64), bbox=torch.randint(0, 60, (1, SEQLEN, 4)).sort(-1)[0])
     main = getattr(model, "main_input_name", "input_ids")
-    chosen = {key: value for key, value in made.items() if key in wanted and (key == main or key in ("decoder_input_ids", "bbox", "lang_ids"))}
+    chosen = {key: value for key, value in made.items() if key in wanted and (key == main or key in ("decoder_input_ids", "bbox", "lang_ids", "xpath_tags_seq", "xpath_subs_seq", "is_decoder"))}
     if not chosen and "input_ids" in wanted:
         chosen = dict(input_ids=ids)
     if not chosen and "hidden_states" in wanted:
@@ -289,13 +315,150 @@ def sequence(tensor):
     return tensor.transpose(0, 1) if tensor.dim() == 3 and tensor.shape[1] == 1 else tensor
 
 
+def verdict_of(ours, z):
+    error = float((ours.reshape(z.shape) - z).abs().max() / z.double().pow(2).mean().sqrt())
+    return "right" if error <= TOLERANCE else "wrong", f"{error:.1e} of the rms"
+
+
+def flow(folder, model, recorder, facts):
+    """What went into a layer and came out of it, or why that cannot be told."""
+    with safe_open(next(folder.glob("*.safetensors")), "pt") as file:
+        q, out = file.get_tensor(facts["input_tensor"]), file.get_tensor(facts["output_tensor"])
+    q_name, q_module = module_of(model, q)
+    out_name, _ = module_of(model, out)
+    if isinstance(q_module, torch.nn.MultiheadAttention):
+        out_name = q_name
+    seen = next((run for run in recorder.runs if q_name in run and out_name in run), None)
+    if seen is None:
+        return None, None, f"its modules were not called {recorder.trouble}" if q_name is not None else "its weights are in no module"
+    x, z = sequence(seen[q_name][0]), sequence(seen[out_name][1])
+    if x.dim() != 3 or z.dim() != 3 or x.shape[:2] != z.shape[:2] or not torch.isfinite(z).all():
+        return None, None, f"its input is {tuple(x.shape)}, its output {tuple(z.shape)}"
+    if x.std(1).mean() < 0.1 * x.pow(2).mean().sqrt():
+        return None, None, "its tokens are all alike"
+    return x, z, ""
+
+
+def make_model(config, alibi):
+    implementation = "sdpa" if alibi else "eager"  # Falcon's eager code adds ALiBi twice, in scores and in the mask
+    config._attn_implementation = implementation
+    one = class_of(config)
+    make = (lambda config, **_: one(config)) if one else transformers.AutoModel.from_config
+    with torch.device("meta"):
+        empty = make(config)
+    size = sum(p.numel() for p in empty.parameters())
+    if size > 40_000_000:
+        raise RuntimeError(f"{size} parameters, too many to try")
+    return empty, lambda: make(config, attn_implementation=implementation).float().eval()
+
+
+def record_into(recorder, model, config):
+    for inputs in inputs_of(model, config):
+        try:
+            recorder.begin()
+            with torch.no_grad():
+                model(**inputs)
+        except Timeout:
+            raise
+        except Exception as error:
+            recorder.trouble = repr(error)[:120]
+    for name, part in model.named_children():  # of models in parts, some of which want more to run as a whole
+        if isinstance(part, transformers.PreTrainedModel) and not any(seen.startswith(name + ".") for run in recorder.runs for seen in run):
+            record_into(recorder, part, part.config)
+
+
+def record(model, config):
+    recorder = Recorder(model)
+    record_into(recorder, model, config)
+    return recorder
+
+
+def key_paths(node, before=()):
+    for key, value in node.items():
+        yield (*before, key)
+        if isinstance(value, dict):
+            yield from key_paths(value, (*before, key))
+
+
+def without(saved, paths):
+    config = json.loads(json.dumps(saved))
+    for path in paths:
+        node = config
+        for key in path[:-1]:
+            node = node.get(key, {})
+        if path:
+            node.pop(path[-1], None)
+    return config
+
+
+def as_before_5(saved):
+    """A config of version 5 with rotary embeddings in the keys of version 4; None where it has none."""
+    config, changed = {}, False
+    for key, value in saved.items():
+        inner = as_before_5(value) if isinstance(value, dict) else None
+        if key == "rope_parameters" and isinstance(value, dict) and "rope_type" in value:
+            rest = dict(value)
+            config.update({name: rest.pop(name) for name in ("rope_theta", "partial_rotary_factor") if name in rest})
+            config["rope_scaling"], changed = rest if rest["rope_type"] != "default" else None, True
+        else:
+            config[key], changed = inner or value, changed or inner is not None
+    return config if changed else None
+
+
+class Reading:
+    """What transformers makes of a config and of the weights of `model`; `same` where it reads as `whole`."""
+
+    def __init__(self, saved, model, whole=None):
+        self.whole, self.weights, self.model, self.trouble, self.flows = whole, model.state_dict(), None, "", {}
+        try:
+            self.config = CONFIG_MAPPING[saved["model_type"]].from_dict(json.loads(json.dumps(saved)))
+            self.meaning = json.dumps(self.config.to_dict(), sort_keys=True, default=str)
+        except Timeout:
+            raise
+        except Exception as error:
+            self.meaning, self.trouble = None, repr(error)[:150]
+        self.same = whole is not None and self.meaning == whole.meaning
+
+    def load(self):
+        """As from_pretrained(): what the file lacks is made up, what the model lacks is dropped."""
+        torch.manual_seed(6)
+        empty, make = make_model(self.config, getattr(self.config, "alibi", False))
+        for name, tensor in empty.state_dict().items():
+            if name in self.weights and tensor.shape != self.weights[name].shape:
+                raise RuntimeError(f"{name} is {tuple(self.weights[name].shape)}, not {tuple(tensor.shape)}")
+        model = make()
+        self.made_up = model.load_state_dict(self.weights, strict=False).missing_keys
+        self.recorder = record(model, self.config)
+        self.model = model
+
+    def flow(self, folder, facts):
+        if self.same:
+            return self.whole.flow(folder, facts)
+        if not self.trouble and not self.model:
+            try:
+                self.load()
+            except Timeout:
+                raise
+            except Exception as error:
+                self.trouble = repr(error)[:150]
+        if self.trouble:
+            return None, None, self.trouble
+        name = facts["input_tensor"]
+        if name not in self.flows:
+            within = os.path.commonprefix([name, facts["output_tensor"]]).rpartition(".")[0] + "."
+            made_up = [missing for missing in self.made_up if within in missing]
+            self.flows[name] = (None, None, f"{made_up[0]} is made up") if made_up else flow(folder, self.model, self.recorder, facts)
+        return self.flows[name]
+
+
 class Sweep:
     def __init__(self, options):
         self.attend = options.attend
         self.library = ctypes.CDLL(str(pathlib.Path(options.attend).resolve().parent / "libattend_checkpoint.so"))
         self.keep = pathlib.Path(options.keep) if options.keep else None
-        self.fixture, self.only = None, None
-        self.rows = []
+        self.words = (pathlib.Path(options.attend).resolve().parent / "libattend_checkpoint.so").read_bytes()
+        self.said, self.fixture, self.only, self.deleting = [], None, None, options.deletions
+        self.rows, self.deletions, self.deleted = [], [], collections.Counter()
 
     def layers(self, folder):
         checkpoint, name, found = ctypes.c_void_p(), Name(), []
@@ -309,42 +472,82 @@ class Sweep:
         self.library.attend_checkpoint_close(checkpoint)
         return found
 
-    def run(self, folder, prefix, layout, number, x):
+    def run(self, folder, prefix, layout, number, x, said=()):
         numpy.save(folder / "x.npy", x.numpy())
         done = subprocess.run([self.attend, "run", "--weights", folder, "--name-prefix", prefix, "--layout", layout, "--layer", str(number), "--input",
-                               folder / "x.npy", "--output", folder / "z.npy", "--json", "--threads", "1", "--device", "cpu"], capture_output=True, text=True)
+                               folder / "x.npy", "--output", folder / "z.npy", "--json", "--threads", "1", "--device", "cpu", *said], capture_output=True, text=True)
         facts = json.loads(done.stdout)
+        if self.said and not said and "give --causal" in facts.get("error", ""):
+            return self.run(folder, prefix, layout, number, x, self.said)
         return facts, None if done.returncode else torch.from_numpy(numpy.load(folder / "z.npy"))
 
-    def judge(self, folder, model, recorder, prefix, layout, number):
+    def layer_facts(self, folder, prefix, layout, number):
+        """What attend says of a layer, whose width its first answer may have to tell."""
         facts, _ = self.run(folder, prefix, layout, number, torch.zeros(1, 1, 64))
         columns = "columns, but the layer takes "
         if columns in facts.get("error", ""):
             width = int(facts["error"].split(columns)[1].split()[0].rstrip("."))
             facts, _ = self.run(folder, prefix, layout, number, torch.zeros(1, 1, width))
+        return facts
+
+    def judge(self, folder, model, recorder, layer):
+        facts = self.layer_facts(folder, *layer)
         if "error" in facts:
             return "refused", facts["error"]
-        with safe_open(next(folder.glob("*.safetensors")), "pt") as file:
-            q, out = file.get_tensor(facts["input_tensor"]), file.get_tensor(facts["output_tensor"])
-        q_name, q_module = module_of(model, q)
-        out_name, _ = module_of(model, out)
-        if isinstance(q_module, torch.nn.MultiheadAttention):
-            out_name = q_name
-        seen = next((run for run in recorder.runs if q_name in run and out_name in run), None)
-        if seen is None:
-            return "not run", f"its modules were not called {recorder.trouble}" if q_name is not None else "its weights are in no module"
-        x, z = sequence(seen[q_name][0]), sequence(seen[out_name][1])
-        if x.dim() != 3 or z.dim() != 3 or x.shape[:2] != z.shape[:2] or not torch.isfinite(z).all():
-            return "not run", f"its input is {tuple(x.shape)}, its output {tuple(z.shape)}"
-        if x.std(1).mean() < 0.1 * x.pow(2).mean().sqrt():
-            return "not run", "its tokens are all alike"
-        facts, ours = self.run(folder, prefix, layout, number, x)
+        x, z, trouble = flow(folder, model, recorder, facts)
+        if trouble:
+            return "not run", trouble
+        return self.compare(folder, layer, x, z)
+
+    def compare(self, folder, layer, x, z):
+        facts, ours = self.run(folder, *layer, x)
         if ours is None:
             return "refused", facts["error"]
-        error = float((ours.reshape(z.shape) - z).abs().max() / z.double().pow(2).mean().sqrt())
-        if error <= TOLERANCE and self.fixture:
+        verdict, why = verdict_of(ours, z)
+        if verdict == "right" and self.fixture:
             self.save(folder, facts, x, z)
-        return ("right" if error <= TOLERANCE else "wrong"), f"{error:.1e} of the rms, {json.dumps(facts['decisions'])}"
+        return verdict, f"{why}, {json.dumps(facts['decisions'])}"
+
+    def delete_keys(self, folder, name, model, layers):
+        """Takes keys out of the config.json of `layers`, all right as it stands, and judges each again."""
+        file = folder / "config.json"
+        saved, usual = json.loads(file.read_text()), []
+        whole = Reading(saved, model)
+        layers = [(layer, self.layer_facts(folder, *layer)) for layer in layers]
+        before = as_before_5(saved)
+        for path in [(), *key_paths(saved), (ALL_USUAL,)] + [(BEFORE_5,)] * (before is not None):
+            config = before if path == (BEFORE_5,) else without(saved, usual if path == (ALL_USUAL,) else [path])
+            reading = Reading(config, model, whole) if path else whole
+            if path and reading.same and path not in ((BEFORE_5,), (ALL_USUAL,)):
+                usual.append(path)
+                if path[-1].encode() + b"\0" not in self.words:
+                    self.deleted["right"] += 1  # neither reads the key
+                    continue
+            file.write_text(json.dumps(config))
+            worst = min((self.judge_reading(folder, whole, reading, *layer) for layer in layers),
+                        key=lambda judged: ("wrong", "right", "refused", "not loaded").index(judged[0]))
+            self.deleted[worst[0]] += 1
+            self.deletions.append((name, "/".join(path), *worst))
+            if worst[0] == "wrong":
+                print(f"WRONG {name} without {'/'.join(path)}: {worst[1]} {worst[2]}", flush=True)
+        file.write_text(json.dumps(saved))
+
+    def judge_reading(self, folder, whole, reading, layer, facts):
+        x, z, trouble = whole.flow(folder, facts)
+        if trouble:
+            return "not loaded", layer[0], trouble
+        said, ours = self.run(folder, *layer, x)  # before a model is made for what may be refused
+        if ours is None:
+            return "refused", layer[0], said["error"]
+        if not reading.same:
+            x, z, trouble = reading.flow(folder, facts)
+            if trouble:
+                return "not loaded", layer[0], trouble
+            said, ours = self.run(folder, *layer, x)
+            if ours is None:
+                return "refused", layer[0], said["error"]
+        verdict, why = verdict_of(ours, z)
+        return verdict, layer[0], f"{why}, {json.dumps(said['decisions'])}"
 
     def save(self, folder, facts, x, z):
         """Keeps the layer's tensors, the config, what went in and what came out."""
@@ -366,40 +569,32 @@ class Sweep:
 
     def model(self, model_type, changes):
         config = make_config(model_type, changes)
-        implementation = "sdpa" if changes.get("alibi") else "eager"  # Falcon's eager code adds ALiBi twice, in scores and in the mask
-        config._attn_implementation = implementation
         torch.manual_seed(5)
-        one = class_of(config)
-        make = (lambda config, **_: one(config)) if one else transformers.AutoModel.from_config
-        with torch.device("meta"):
-            size = sum(p.numel() for p in make(config).parameters())
-        if size > 40_000_000:
-            raise RuntimeError(f"{size} parameters, too many to try")
-        model = make(config, attn_implementation=implementation).float().eval()
+        model = make_model(config, changes.get("alibi"))[1]()
         randomise(model)
         return config, model
 
     def try_one(self, model_type, changes):
         try:
             signal.setitimer(signal.ITIMER_PROF, 60)  # of processor time
-            config, model = self.model(model_type, changes)
+            global DECODES
+            self.said = [f"{key}={value}" for key, value in changes.items() if key.startswith("--")]
+            DECODES = "--causal=top-left" in self.said
+            config, model = self.model(model_type, {key: value for key, value in changes.items() if not key.startswith("--")})
             with tempfile.TemporaryDirectory() as place:
                 folder = pathlib.Path(place)
                 model.save_pretrained(folder, safe_serialization=True)
-                recorder = Recorder(model)
-                for inputs in inputs_of(model, config):
-                    try:
-                        recorder.begin()
-                        with torch.no_grad():
-                            model(**inputs)
-                    except Timeout:
-                        raise
-                    except Exception as error:
-                        recorder.trouble = repr(error)[:120]
-                for prefix, layout, number in self.layers(folder):
-                    if self.only and not prefix.startswith(self.only):
+                recorder, right = record(model, config), []
+                for layer in self.layers(folder):
+                    if self.only and not layer[0].startswith(self.only):
                         continue
-                    self.add(model_type, changes, prefix, *self.judge(folder, model, recorder, prefix, layout, number))
+                    verdict, why = self.judge(folder, model, recorder, layer)
+                    self.add(model_type, changes, layer[0], verdict, why)
+                    if verdict == "right":
+                        right.append(layer)
+                if self.deleting and right:
+                    signal.setitimer(signal.ITIMER_PROF, 600)
+                    self.delete_keys(folder, f"{model_type} {json.dumps(changes) if changes else ''}".strip(), model, right)
                 if not self.layers(folder):
                     self.add(model_type, changes, "", "refused", "no layer has names that attend knows")
             signal.setitimer(signal.ITIMER_PROF, 0)
@@ -415,6 +610,7 @@ def main():
     parser.add_argument("--attend", default="build/release/attend")
     parser.add_argument("--keep", default=None, help="write fixtures into this folder instead")
     parser.add_argument("--all", action="store_true", help="also model_types that attend has no row for")
+    parser.add_argument("--deletions", action="store_true", help="also without each key of config.json")
     parser.add_argument("--json", default=None, help="all rows, to this file")
     parser.add_argument("model_types", nargs="*")
     options = parser.parse_args()
@@ -431,7 +627,7 @@ def main():
                     print(f"{sweep.fixture} was not kept: {sweep.rows[-1]}")
         return 0
     for model_type in options.model_types or [name for name in CONFIG_MAPPING if options.all or name in rows]:
-        for changes in [{}] + VARIANTS.get(model_type, []):
+        for changes in [{}] + VARIANTS.get(model_type, []) + other_biases(model_type):
             sweep.try_one(model_type, changes)
     print(f"transformers {transformers.__version__}, torch {torch.__version__}")
     verdicts = collections.defaultdict(lambda: collections.defaultdict(list))
@@ -442,11 +638,13 @@ def main():
         worst = by.get("wrong") or by.get("refused") or by.get("not run") or by.get("not made") or [("", "")]
         print(f"{name:40} {counts:24} {worst[0][1][:150] if 'right' not in by or len(by) > 1 else ''}")
     if options.json:
-        pathlib.Path(options.json).write_text(json.dumps(sweep.rows, indent=0))
+        pathlib.Path(options.json).write_text(json.dumps(dict(rows=sweep.rows, deletions=sweep.deletions), indent=0))
     total = collections.Counter(row[3] for row in sweep.rows)
     kinds = collections.Counter("wrong" if "wrong" in by else "right" if "right" in by else "refused" if "refused" in by else "not run here" for by in verdicts.values())
     print("layers:", dict(total), "\nconfigurations:", dict(kinds))
-    return 1 if total["wrong"] else 0
+    if sweep.deleting:
+        print("keys taken out:", dict(sweep.deleted))
+    return 1 if total["wrong"] or sweep.deleted["wrong"] else 0
 
 
 if __name__ == "__main__":
