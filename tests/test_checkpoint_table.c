@@ -117,17 +117,18 @@ static void the_document_is_current(void **state)
     (void)state;
     test_document t = {NULL};
     test_print(
-        &t, "# Checkpoints\n\nGenerated from the code; `ATTEND_WRITE_DOCS=1 "
-            "build/release/tests/test_checkpoint_table` writes this file anew. How layers are read is said "
-            "once,\n"
-            "in [`checkpoint.h`](../include/attend/checkpoint.h); a complete program is "
-            "[`checkpoint.c`](../tests/install/checkpoint.c). What a row says is held to\n"
-            "transformers' own code by [`architectures.py`](../tests/peers/architectures.py).\n\n"
-            "A layer is right or refused. Without a `config.json`, and for a `model_type` that is not below, "
-            "causality and the rotary embedding must be said:\n"
-            "`--layout llama --causal=top-left --rotary halves`. What is said overrules one thing and leaves "
-            "the rest of the config in force.\n\n"
-            "## Names\n\n");
+        &t,
+        "# Checkpoints\n\n"
+        "Generated from the code: `ATTEND_WRITE_DOCS=1 build/release/tests/test_checkpoint_table`.\n"
+        "How layers are read is said once, in [`checkpoint.h`](../include/attend/checkpoint.h); a complete\n"
+        "program is [`checkpoint.c`](../tests/install/checkpoint.c). Rows are held to transformers' own "
+        "code\n"
+        "by [`architectures.py`](../tests/peers/architectures.py): [figures](measured/checkpoints.md).\n\n"
+        "A layer is right or refused. Without a `config.json`, and for a `model_type` that is not below,\n"
+        "causality and the rotary embedding must be said:\n"
+        "`--layout llama --causal=top-left --rotary halves`.\n"
+        "What is said overrules one thing and leaves the rest of the config in force.\n\n"
+        "## Names\n\n");
     add_layouts(&t);
     test_print(&t, "\n## Architectures\n\nA tensor of biases or norms that the row does not ask for is "
                    "refused.\nA key that is missing is what transformers makes of it, or refused.\n\n");
