@@ -136,6 +136,20 @@ static void the_worst_element_is_located(void **state)
     (void)state;
     test_expect(0, "", "attention " QKV " --output o.npy --lse l.npy --quiet --device cpu");
     attend_array o = test_read_npy("o.npy"), l = test_read_npy("l.npy");
+    ((float *)o.data)[((0 * 5 + 1) * 4 + 0) * 8 + 0] = -INFINITY;
+    test_write_tensor("first.npy", ATTEND_F32, 4, o.shape, o.data);
+    cJSON *first = test_json(3, "compare " QKV " --result first.npy --json");
+    static const char *const places[] = {"batch", "row", "head", "column"};
+    for (int i = 0; i < 4; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "tensors/0/worst/%s", places[i]);
+        assert_int_equal(test_json_number(first, path), i == 1);
+    }
+    assert_string_equal(test_json_text(first, "tensors/0/worst/actual"), "-inf");
+    cJSON_Delete(first), remove(test_path("first.npy"));
+    test_expect(0, "", "attention " QKV " --output o.npy --quiet --device cpu");
+    attend_array_free(&o);
+    o = test_read_npy("o.npy");
     ((float *)o.data)[((1 * 5 + 2) * 4 + 3) * 8 + 6] += 0.01f;
     ((float *)l.data)[(1 * 4 + 2) * 5 + 4] = NAN;
     test_write_tensor("wrong.npy", ATTEND_F32, 4, o.shape, o.data);
@@ -159,6 +173,47 @@ static void the_worst_element_is_located(void **state)
     assert_non_null(strstr(p.out, "(1, 3, 2, 6)"));
     test_process_free(&p);
     remove(test_path("o.npy")), remove(test_path("l.npy")), remove(test_path("wrong.npy")), remove(test_path("wrong_lse.npy"));
+}
+
+static void a_report_has_every_size_under_its_name(void **state)
+{
+    static const struct {
+        const char *name;
+        int size;
+    } sizes[] = {{"batch", 2},    {"heads", 6},    {"kv_heads", 3},   {"seqlen_q", 4},
+                 {"seqlen_k", 5}, {"head_dim", 8}, {"head_dim_v", 16}};
+    char random[256] = "";
+    (void)state;
+    for (int i = 0; i < 7; i++)
+        snprintf(random + strlen(random), sizeof random - strlen(random), "%s%s=%d", i ? "," : "",
+                 sizes[i].name, sizes[i].size);
+    cJSON *json = test_json(0, "compare --device cpu --json --random %s", random);
+    for (int i = 0; i < 7; i++) assert_int_equal(test_json_number(json, sizes[i].name), sizes[i].size);
+    cJSON_Delete(json);
+}
+
+/* The columns of the table are those of JSON, in the order of the heads. */
+static void a_table_has_every_number_under_its_head(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *head, *field, *format;
+    } columns[] = {{"rule 1", "bound_ratio", "%.3f"},  {"rule 2", "quality_ratio", "%.3f"},
+                   {"max error", "max_error", "%.2e"}, {"rms error", "rms_error", "%.2e"},
+                   {"actual", "worst/actual", "%.9g"}, {"expected", "worst/expected", "%.9g"},
+                   {"bound", "worst/bound", "%.2e"}};
+    cJSON *json = test_json(0, "compare " QKV " --device cpu --json");
+    test_process p = test_attend("compare " QKV " --device cpu");
+    const char *head = strstr(p.out, "rule 1"), *cell = strchr(head, '\n');
+    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
+        char path[64], text[64];
+        snprintf(path, sizeof path, "tensors/0/%s", columns[i].field);
+        snprintf(text, sizeof text, columns[i].format, test_json_number(json, path));
+        head = strstr(head, columns[i].head), cell = strstr(cell, text);
+        if (!head || !cell) fail_msg("no %s of %s where it should be in\n%s", columns[i].head, text, p.out);
+        head++, cell += strlen(text);
+    }
+    test_process_free(&p), cJSON_Delete(json);
 }
 
 static void every_kind_of_values_compares(void **state)
@@ -276,6 +331,8 @@ int main(void)
         cmocka_unit_test(a_missing_batch_axis_is_one),
         cmocka_unit_test(lengths_and_masks_are_applied),
         cmocka_unit_test(the_worst_element_is_located),
+        cmocka_unit_test(a_report_has_every_size_under_its_name),
+        cmocka_unit_test(a_table_has_every_number_under_its_head),
         cmocka_unit_test(every_kind_of_values_compares),
         cmocka_unit_test(bench_and_info_report),
         cmocka_unit_test(explain_says_what_and_why),

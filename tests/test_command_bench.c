@@ -30,7 +30,9 @@ static void the_naive_algorithm_agrees(void **state)
         const double limit = strstr(problems[i], "bf16") ? 0x1p-3 : strstr(problems[i], "f16") ? 0x1p-6 : 0x1p-13;
         assert_true(test_json_number(json, "naive_seconds") > 0);
         assert_true(test_json_number(json, "naive_score_bytes") > 0);
-        if (!(test_json_number(json, "difference") < limit)) fail_msg("%s: off by %g", problems[i], test_json_number(json, "difference"));
+        const double difference =
+            test_json_number(json, "difference"); /* in hundreds of roundings, some are not the same */
+        if (!(difference > 0 && difference < limit)) fail_msg("%s: off by %g", problems[i], difference);
         cJSON_Delete(json);
     }
 }

@@ -168,6 +168,48 @@ static void a_packed_sequence_is_seen_as_if_it_were_alone(void **state)
     test_expect(2, "--v is missing", "compare --q q.npy --k k.npy");
 }
 
+/* The second of two entries. */
+static void an_entry_of_a_batch_is_seen_as_if_it_were_alone(void **state)
+{
+    (void)state;
+    float q[2 * 7 * 8], k[2 * 7 * 8];
+    for (int i = 0; i < 2 * 7 * 8; i++)
+        q[i] = (float)(i * 7919 % 101) / 25.0f - 2, k[i] = (float)(i * 104729 % 103) / 25.0f - 2;
+    test_write_tensor("q.npy", ATTEND_F32, 4, (int64_t[]){2, 7, 2, 4}, q);
+    test_write_tensor("k.npy", ATTEND_F32, 4, (int64_t[]){2, 7, 2, 4}, k);
+    test_write_tensor("q1.npy", ATTEND_F32, 3, (int64_t[]){7, 2, 4}, q + 7 * 8);
+    test_write_tensor("k1.npy", ATTEND_F32, 3, (int64_t[]){7, 2, 4}, k + 7 * 8);
+    cJSON *batch =
+        test_json(0, "inspect --q q.npy --k k.npy --entry 1 --causal --queries 6 --json --device cpu");
+    cJSON *alone = test_json(0, "inspect --q q1.npy --k k1.npy --causal --queries 6 --json --device cpu");
+    expect_same_heads(batch, alone);
+    assert_true(test_json_number(batch, "queries/0/keys/0/weight") ==
+                test_json_number(alone, "queries/0/keys/0/weight"));
+    cJSON_Delete(batch), cJSON_Delete(alone);
+}
+
+/* Eight queries of zeros and four keys: queries 4 to 7 see one to four of them, all weights of a row are the same. */
+static void rows_without_keys_and_equal_weights(void **state)
+{
+    (void)state;
+    const float zeros[8 * 4] = {0};
+    test_write_tensor("q.npy", ATTEND_F32, 3, (int64_t[]){8, 1, 4}, zeros);
+    test_write_tensor("k.npy", ATTEND_F32, 3, (int64_t[]){4, 1, 4}, zeros);
+    for (int newline = 0; newline < 2; newline++) { /* behind the last token */
+        test_write_file(test_path("four.txt"), "a\nb\nc\nd\n", newline ? 8 : 7);
+        cJSON *json = test_json(
+            0,
+            "inspect --q q.npy --k k.npy --tokens four.txt --causal=bottom-right --queries 7 --top 5 --json");
+        assert_float_equal(test_json_number(json, "heads_seen/0/keys"), (1 + 2 + 3 + 4) / 4.0, 1e-4);
+        const cJSON *keys =
+            cJSON_GetObjectItem(cJSON_GetArrayItem(cJSON_GetObjectItem(json, "queries"), 0), "keys");
+        assert_int_equal(cJSON_GetArraySize(keys), 4);
+        for (int i = 0; i < 4; i++) assert_int_equal(test_json_number(cJSON_GetArrayItem(keys, i), "key"), i);
+        assert_string_equal(test_json_text(json, "queries/0/keys/3/token"), "d");
+        cJSON_Delete(json);
+    }
+}
+
 /* ---- sentences --------------------------------------------------------------------------------------------------- */
 
 static void bad_requests_get_a_sentence(void **state)
@@ -201,9 +243,13 @@ static void bad_requests_get_a_sentence(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_real_layer_shows_what_it_does), cmocka_unit_test(a_person_reads_words),
-        cmocka_unit_test(pictures_have_a_panel_a_head),      cmocka_unit_test(weights_and_maps_are_written_as_numbers),
+        cmocka_unit_test(the_real_layer_shows_what_it_does),
+        cmocka_unit_test(a_person_reads_words),
+        cmocka_unit_test(pictures_have_a_panel_a_head),
+        cmocka_unit_test(weights_and_maps_are_written_as_numbers),
         cmocka_unit_test(a_packed_sequence_is_seen_as_if_it_were_alone),
+        cmocka_unit_test(an_entry_of_a_batch_is_seen_as_if_it_were_alone),
+        cmocka_unit_test(rows_without_keys_and_equal_weights),
         cmocka_unit_test(bad_requests_get_a_sentence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
