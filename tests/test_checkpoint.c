@@ -110,6 +110,7 @@ static const struct refusal {
     /* Values that are none. */
     {WITH("\"head_dim\": 4.5"), LLAMA, "head_dim is not a whole number of at least 1", NULL},
     {WITH("\"head_dim\": 16"), LLAMA, "has heads of 8, but", NULL},
+    {WITH("\"head_dim\": 4"), LLAMA, "has heads of 8, but", NULL},
     {TYPE("phi3", "\"rope_scaling\": 7, \"partial_rotary_factor\": -1"), LLAMA,
      "partial_rotary_factor is not a number of at least 0", NULL},
     {TYPE("phi3", "\"partial_rotary_factor\": 3"), LLAMA, "turns more than head_dim", NULL},
@@ -131,6 +132,8 @@ static const struct refusal {
     {"{\"model_type\": \"gpt_neox\", \"num_attention_heads\": 5}",
      "layers.0.attention.query_key_value.weight 48x16;layers.0.attention.dense.weight 16x16",
      "48 fused rows do not divide", NULL},
+    {"{\"model_type\": \"codegen\", \"num_attention_heads\": 4, \"rotary_dim\": 4}",
+     "h.0.attn.qkv_proj.weight 32x16;h.0.attn.out_proj.weight 16x16", "32 fused rows do not divide", NULL},
     {"{\"model_type\": \"qwen3\", \"num_attention_heads\": 4, \"layer_types\": []}", LLAMA,
      "layer_types has no text for layer 0", NULL},
     {"{\"model_type\": \"qwen3\", \"num_attention_heads\": 4, \"layer_types\": [\"chunked_attention\"]}",
@@ -496,6 +499,10 @@ static void a_shard_that_lies_is_named(void **state)
     test_write_safetensors("b.safetensors", TEST_LLAMA_LAYER("1"));
     assert_int_equal(truncate(test_path("b.safetensors"), 4000), 0);
     expect_shards(ATTEND_BAD_FILE, "b.safetensors is truncated", 1);
+    test_write_safetensors("a.safetensors",
+                           "layers.0.self_attn.q_proj.weight 32x16;layers.0.self_attn.v_proj.weight "
+                           "16x16;layers.0.self_attn.o_proj.weight 16x32");
+    expect_shards(ATTEND_BAD_FILE, "a.safetensors lacks tensor \"layers.0.self_attn.k_proj.weight\"", 0);
 }
 
 static void an_index_is_not_believed(void **state)
@@ -506,6 +513,7 @@ static void an_index_is_not_believed(void **state)
         {"which is not a plain name in the index's own folder", MAP(ATTENTION("0", "/etc/a.safetensors"))},
         {"which is not a plain name in the index's own folder", MAP(ATTENTION("0", ""))},
         {"which is not a plain name in the index's own folder", MAP(ATTENTION("0", "."))},
+        {"which is not a plain name in the index's own folder", MAP(ATTENTION("0", "b\\\\a.safetensors"))},
         {"names tensor \"layers.0.self_attn.k_proj.weight\" twice",
          MAP(ATTENTION("0", "a.safetensors") ", " ATTENTION("0", "b.safetensors"))},
         {"the file of tensor \"x\" is not a string", MAP("\"x\": 3")},

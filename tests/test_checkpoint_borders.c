@@ -1,5 +1,6 @@
 /* What a caller says and what files hold meet at borders that neither may cross: a table of another shape, an
  * enum that has no such value, half a pair of norms. */
+#include "file/array.h"
 #include "support/checkpoints.h"
 #include "support/files.h"
 
@@ -43,9 +44,10 @@ LAST(attend_checkpoint_name, number);
     "decoder.block." n ".layer.0.SelfAttention.o.weight 16x16"
 #define T5_TABLE ";decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight 8x4"
 
-/* Writes a config and the tensors of a model, decides its first layer as `options` say, and loads it. */
-static attend_status load(const char *config, const char *tensors, const attend_checkpoint_options *options,
-                          attend_checkpoint **checkpoint, attend_checkpoint_layer **layer)
+/* Writes a config and the tensors of a model, and decides its first layer as `options` say. */
+static attend_status open_layer(const char *config, const char *tensors,
+                                const attend_checkpoint_options *options, attend_checkpoint **checkpoint,
+                                attend_checkpoint_layer **layer)
 {
     *layer = NULL;
     remove(test_path("config.json"));
@@ -53,8 +55,14 @@ static attend_status load(const char *config, const char *tensors, const attend_
     test_write_safetensors("model.safetensors", tensors);
     attend_status status = attend_checkpoint_open(test_folder(), checkpoint);
     if (!status) status = attend_checkpoint_decide(*checkpoint, 0, options, layer);
-    if (!status) status = attend_checkpoint_load(*layer, ATTEND_F32);
     return status;
+}
+
+static attend_status load(const char *config, const char *tensors, const attend_checkpoint_options *options,
+                          attend_checkpoint **checkpoint, attend_checkpoint_layer **layer)
+{
+    attend_status status = open_layer(config, tensors, options, checkpoint, layer);
+    return status ? status : attend_checkpoint_load(*layer, ATTEND_F32);
 }
 
 static void close(attend_checkpoint *checkpoint, attend_checkpoint_layer *layer)
@@ -267,6 +275,37 @@ static void names_with_a_table_need_one(void **state)
     close(checkpoint, layer);
 }
 
+/* One plus the weight, rounded once, whatever dtype is asked for. */
+static void norms_by_one_plus_weight_are_read_in_each_dtype(void **state)
+{
+    (void)state;
+    const char *config =
+        ROW("gemma3_text", ", \"query_pre_attn_scalar\": 8, \"rms_norm_eps\": 1e-6, "
+                           "\"sliding_window\": 4, \"layer_types\": [\"sliding_attention\"]");
+    float exact[2][8];
+    for (int dtype = ATTEND_F32; dtype <= ATTEND_BF16; dtype++) {
+        attend_checkpoint *checkpoint;
+        attend_checkpoint_layer *layer;
+        if (open_layer(config, LLAMA OF("q_norm.weight 8") OF("k_norm.weight 8"), NULL, &checkpoint,
+                       &layer) ||
+            attend_checkpoint_load(layer, (attend_dtype)dtype))
+            fail_msg("%s", attend_checkpoint_error_message());
+        const attend_tensor *norms[] = {&layer->weights.q_norm, &layer->weights.k_norm};
+        for (int n = 0; n < 2; n++) {
+            assert_int_equal(norms[n]->dtype, dtype);
+            for (int i = 0; i < 8; i++) {
+                const float read = attend_array_load(norms[n]->data, norms[n]->dtype, i);
+                float rounded; /* room for any dtype */
+                if (dtype == ATTEND_F32) exact[n][i] = read;
+                assert_true(exact[n][i] >= 0.5f && exact[n][i] <= 1.5f); /* weights are within 1/2 of 0 */
+                attend_array_store(&rounded, (attend_dtype)dtype, 0, exact[n][i]);
+                assert_true(read == attend_array_load(&rounded, (attend_dtype)dtype, 0));
+            }
+        }
+        close(checkpoint, layer);
+    }
+}
+
 /* An index of a few megabytes takes no minutes, whatever it names. */
 static void an_index_of_many_files_is_read_at_once(void **state)
 {
@@ -326,6 +365,7 @@ int main(void)
         cmocka_unit_test(what_lies_beside_projections_is_consumed_or_refused),
         cmocka_unit_test(names_with_a_table_do_not_say_the_scale),
         cmocka_unit_test(names_with_a_table_need_one),
+        cmocka_unit_test(norms_by_one_plus_weight_are_read_in_each_dtype),
         cmocka_unit_test(an_index_of_many_files_is_read_at_once),
         cmocka_unit_test(a_key_is_there_once),
     };
