@@ -133,27 +133,34 @@ static void bounds_are_those_computed_by_hand(void **state)
     }
 }
 
-/* Rule 2 by hand: q = 0, three keys or four, one column. rms allowed = (1 + 4/√rows)·(c·rms(baseline) + u/10·|o| + ε·|o|); rows that are alike count. */
+/* Rule 2 by hand: keys alike but for the bias of the first, three or four of them or two, one column. rms allowed =
+   (1 + 4/√draws)·(c·rms(baseline) + u/10·|o| + ε·Σp|v|); rows of one query are one draw. */
 typedef struct quality_case {
     const char *name;
     attend_dtype dtype;
     int64_t rows, keys;
     float first, others; /* values of the first key, and of the others */
     double out, allowed; /* of out */
+    bool one_query;
+    float score, bias; /* of all keys; of the first one beside */
 } quality_case;
 
 static const quality_case qualities[] = {
     /* nothing is rounded: 5·1.1ε, 3·1.1ε, 1.5·1.1ε */
-    {"exact", ATTEND_F32, 1, 4, 1, 1, 1, 5.5 * EPSILON},
-    {"exact, four rows", ATTEND_F32, 4, 4, 1, 1, 1, 3.3 * EPSILON},
-    {"exact, 64 rows", ATTEND_F32, 64, 4, 1, 1, 1, 1.65 * EPSILON},
+    {"exact", ATTEND_F32, 1, 4, 1, 1, .out = 1, .allowed = 5.5 * EPSILON},
+    {"exact, four rows", ATTEND_F32, 4, 4, 1, 1, .out = 1, .allowed = 3.3 * EPSILON},
+    {"exact, 64 rows", ATTEND_F32, 64, 4, 1, 1, .out = 1, .allowed = 1.65 * EPSILON},
     /* 5·(819.2 + 1)ε and half the least subnormal, 5·(6553.6 + 1)ε */
-    {"exact, f16", ATTEND_F16, 1, 4, 1, 1, 1, 4101.5 * EPSILON},
-    {"exact, bf16", ATTEND_BF16, 1, 4, 1, 1, 1, 32773 * EPSILON},
+    {"exact, f16", ATTEND_F16, 1, 4, 1, 1, .out = 1, .allowed = 4101.5 * EPSILON},
+    {"exact, bf16", ATTEND_BF16, 1, 4, 1, 1, .out = 1, .allowed = 32773 * EPSILON},
     /* out = 1/3 is stored as 0.333984375: 5·(1/1536 + (6553.6 + 1)ε/3) */
-    {"a third, bf16", ATTEND_BF16, 1, 3, 1, 0, 1.0 / 3, 5 * (1.0 / 1536 + 6554.6 * EPSILON / 3)},
+    {"a third, bf16", ATTEND_BF16, 1, 3, 1, 0, .out = 1.0 / 3, .allowed = 5 * (1.0 / 1536 + 6554.6 * EPSILON / 3)},
     /* fp32: the division rounds 1/3 by 2^-25/3, 1.5 times that */
-    {"a third, f32", ATTEND_F32, 1, 3, 1, 0, 1.0 / 3, 5 * (1.5 * 0x1p-25 / 3 + 1.1 * EPSILON / 3)},
+    {"a third, f32", ATTEND_F32, 1, 3, 1, 0, .out = 1.0 / 3, .allowed = 5 * (1.5 * 0x1p-25 / 3 + 1.1 * EPSILON / 3)},
+    /* 2^20 + 1/16 rounds to 2^20: out = tanh(1/32) is stored as 0.03125, and e^(-1/16) as 0.9375. Of the bf16 baseline's roundings
+       e^-(1/16)'s is 0.00098646, the score's 1.5/16·p(1 - out) = 0.0468293, the result's 1.0169e-5 */
+    {"a score of 2^20, bf16", ATTEND_BF16, 1, 2, 1, -1, .out = 0.03123983147, .allowed = 5 * (0.0468396423 + 6553.6 * EPSILON * 0.03123983147 + EPSILON),
+     .score = 0x1p20f, .bias = 0x1p-4f},
 };
 
 static void quality_is_judged_by_what_is_allowed(void **state)
@@ -161,11 +168,13 @@ static void quality_is_judged_by_what_is_allowed(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof qualities / sizeof *qualities; i++) {
         const quality_case *c = &qualities[i];
-        const bound_case plain = {.problem = {.seqlen_q = c->rows, .seqlen_k = c->keys, .softmax_scale = 1, .dtype = c->dtype}, .k = 1};
+        const bound_case plain = {.problem = {.seqlen_q = c->rows, .seqlen_k = c->keys, .softmax_scale = 1, .dtype = c->dtype,
+                                              .bias_axes = c->bias != 0 ? ATTEND_PER_KEY : 0}, .q = 1, .k = c->score};
         for (int twice = 0; twice < 2; twice++) {
             small s;
             make(&s, &plain);
-            fill(s.v, c->dtype, c->keys, c->others), fill(s.v, c->dtype, 1, c->first);
+            fill(s.v, c->dtype, c->keys, c->others), fill(s.v, c->dtype, 1, c->first), fill(s.bias, ATTEND_F32, 1, c->bias);
+            for (int64_t i = 0; i < c->rows && !c->one_query; i++) attend_store(&s.args.q, i, (double)(i + 1));
             s.args.lse = (attend_tensor){0};
             fill(s.out, c->dtype, c->rows, c->out + (twice ? 2 : 0.5) * c->allowed);
             const double planted = fabs(attend_load(&s.args.out, 0) - c->out);

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 
 static const double epsilon = 0x1p-24;
+/* Of a kernel's roundings in fp32 to the naive algorithm's: rule 2's c. */
+static const double fp32_factor = 1.5;
 
 static int64_t floor_divide(int64_t a, int64_t b) { return a / b - (a % b < 0); }
 
@@ -283,51 +285,89 @@ static void begin_alike(alike *a, double score, double square, int64_t columns, 
     a->score = score, a->square = square;
 }
 
-/* Rule 2 for 16-bit dtypes: fp64, but the weights are rounded before they meet V, and so is the result. */
-static void baseline_rounded(const attend_reference_keys *keys, const row_work *w, double *sums,
-                             attend_reference_row *row)
+/* One step of the naive algorithm: its result, and what it would be unrounded. *square: Σ of the squares of
+   all roundings so far, each as it reaches the result; slope: what the step makes of a change of its input. */
+static float rounding(float result, double exact, double slope, float *square)
 {
-    const attend_problem *p = keys->problem;
-    alike same = {.sums = sums};
-    for (int64_t c = 0; c < p->head_dim_v; c++) row->baseline[c] = sums[c] = 0;
-    for (int64_t j = 0; j < keys->seqlen_k; j++) {
-        if (!w->sees[j]) continue;
-        double weight = attend_round(w->p[j], p->dtype) / w->sum, off = weight - w->p[j] / w->sum;
-        begin_alike(&same, w->p[j], off * off, p->head_dim_v, row->spread);
-        for (int64_t c = 0; c < p->head_dim_v; c++) {
-            double v = keys->v[j * p->head_dim_v + c];
-            row->baseline[c] += weight * v;
-            sums[c] += v;
-        }
-    }
-    end_alike(&same, p->head_dim_v, row->spread);
-    for (int64_t c = 0; c < p->head_dim_v; c++) {
-        double off = attend_round(row->out[c], p->dtype) - row->out[c];
-        row->baseline[c] = attend_round(row->baseline[c], p->dtype);
-        row->spread[c] += off * off;
-    }
+    const double off = result - exact;
+    *square = (float)(slope * slope * *square + off * off);
+    return result;
 }
 
-/* The naive algorithm's score, in fp32 throughout. *square: Σ of the squares of the dot product's roundings,
-   then of the score's. */
+/* The naive algorithm's score, in fp32 throughout. *square: of the dot product's roundings, then of the
+   score's. */
 static float naive_score(const attend_reference_keys *keys, const row_work *w, int64_t j, float dot,
                          float *square)
 {
     const attend_problem *p = keys->problem;
     added t = added_terms(keys, w->head, w->query, j);
-    double scale = scale_of(keys, w->head), exact = dot * scale, slope = scale;
-    float s = dot * (float)scale;
+    double scale = scale_of(keys, w->head);
+    float s = rounding(dot * (float)scale, dot * scale, scale, square);
     if (p->softcap > 0) {
-        double bent = tanh(exact / p->softcap);
-        s = p->softcap * tanhf(s / p->softcap);
-        exact = p->softcap * bent, slope *= 1 - bent * bent;
+        s = rounding(s / p->softcap, (double)s / p->softcap, 1 / (double)p->softcap, square);
+        const double bent = tanh(s);
+        s = rounding(tanhf(s), bent, 1 - bent * bent, square);
+        s = rounding(p->softcap * s, (double)p->softcap * s, p->softcap, square);
     }
-    if (p->alibi) s += (float)t.alibi;
-    if (p->relative_buckets) s += (float)t.relative;
-    if (p->bias_axes) s += (float)t.bias;
-    exact += t.alibi + t.relative + t.bias;
-    *square = s == -INFINITY ? 0 : (float)(slope * slope * *square + (s - exact) * (s - exact));
+    if (p->alibi) s = rounding(s + (float)t.alibi, s + t.alibi, 1, square);
+    if (p->relative_buckets) s = rounding(s + (float)t.relative, s + t.relative, 1, square);
+    if (p->bias_axes) s = rounding(s + (float)t.bias, s + t.bias, 1, square);
+    if (s == -INFINITY) *square = 0;
     return s;
+}
+
+/* s[seqlen_k]: the naive algorithm's scores of the visible keys; behind them their squares. */
+static void naive_scores(const attend_reference_keys *keys, const double *q, const row_work *w, float *s)
+{
+    const int64_t n = keys->seqlen_k;
+    float *square = s + n;
+    for (int64_t j = 0; j < n; j++) s[j] = square[j] = 0;
+    for (int64_t c = 0; c < keys->problem->head_dim; c++)
+        for (int64_t j = 0; j < n; j++) {
+            double exact = s[j] + q[c] * keys->k[c * n + j];
+            s[j] += (float)q[c] * keys->k32[c * n + j];
+            float off = (float)(s[j] - exact);
+            square[j] += off * off;
+        }
+    for (int64_t j = 0; j < n; j++)
+        if (w->sees[j]) s[j] = naive_score(keys, w, j, s[j], &square[j]);
+}
+
+/* The square of what a score's error makes of a weight; a weight of 0 has none, however large the score. */
+static double carried(double weight, float square) { return weight == 0 ? 0 : weight * weight * square; }
+
+/* Rule 2 for 16-bit dtypes: fp64, but the weights are rounded before they meet V, and so is the result. The
+   spread also has what the naive algorithm rounds in scores, which every algorithm keeps in fp32: little beside
+   the roundings of weights, but for scores so large that their last bits are worth more. */
+static void baseline_rounded(const attend_reference_keys *keys, const double *q, const row_work *w, float *s,
+                             double *sums, attend_reference_row *row)
+{
+    const attend_problem *p = keys->problem;
+    const int64_t dv = p->head_dim_v;
+    const float *square = s + keys->seqlen_k;
+    alike weights = {.sums = sums}, scores = {.sums = sums + dv};
+    naive_scores(keys, q, w, s);
+    for (int64_t c = 0; c < dv; c++) row->baseline[c] = sums[c] = sums[dv + c] = 0;
+    for (int64_t j = 0; j < keys->seqlen_k; j++) {
+        if (!w->sees[j]) continue;
+        double exact = w->p[j] / w->sum, weight = attend_round(w->p[j], p->dtype) / w->sum;
+        double off = weight - exact;
+        begin_alike(&weights, w->p[j], off * off, dv, row->spread);
+        begin_alike(&scores, w->p[j], fp32_factor * fp32_factor * carried(exact, square[j]), dv, row->spread);
+        for (int64_t c = 0; c < dv; c++) {
+            double v = keys->v[j * dv + c];
+            row->baseline[c] += weight * v;
+            weights.sums[c] += v;
+            scores.sums[c] += v - row->out[c];
+        }
+    }
+    end_alike(&weights, dv, row->spread);
+    end_alike(&scores, dv, row->spread);
+    for (int64_t c = 0; c < dv; c++) {
+        double off = attend_round(row->out[c], p->dtype) - row->out[c];
+        row->baseline[c] = attend_round(row->baseline[c], p->dtype);
+        row->spread[c] += off * off;
+    }
 }
 
 /* Rule 2 for fp32: the naive algorithm in fp32, three plain loops and libm's functions; and what each of its
@@ -339,19 +379,9 @@ static void baseline_naive(const attend_reference_keys *keys, const double *q, c
     alike same = {.score = INFINITY, .sums = sums};
     int64_t n = keys->seqlen_k, dv = p->head_dim_v;
     float max = -INFINITY, sum = 0, *square = s + n;
-    for (int64_t j = 0; j < n; j++) s[j] = square[j] = 0;
-    for (int64_t c = 0; c < p->head_dim; c++)
-        for (int64_t j = 0; j < n; j++) {
-            double exact = s[j] + q[c] * keys->k[c * n + j];
-            s[j] += (float)q[c] * keys->k32[c * n + j];
-            float off = (float)(s[j] - exact);
-            square[j] += off * off;
-        }
-    for (int64_t j = 0; j < n; j++) {
-        if (!w->sees[j]) continue;
-        s[j] = naive_score(keys, w, j, s[j], &square[j]);
-        max = fmaxf(max, s[j]);
-    }
+    naive_scores(keys, q, w, s);
+    for (int64_t j = 0; j < n; j++)
+        if (w->sees[j]) max = fmaxf(max, s[j]);
     for (int64_t c = 0; c < dv; c++) o[c] = 0, sums[c] = 0;
     for (int64_t j = 0; j < n; j++) {
         if (!w->sees[j]) continue;
@@ -359,7 +389,7 @@ static void baseline_naive(const attend_reference_keys *keys, const double *q, c
         double off = weight - exp((double)s[j] - max), lost = (double)sum + weight;
         sum += weight;
         lost = sum - lost;
-        begin_alike(&same, s[j], (double)weight * weight * square[j] + off * off, dv, row->spread);
+        begin_alike(&same, s[j], carried(weight, square[j]) + off * off, dv, row->spread);
         for (int64_t c = 0; c < dv; c++) {
             double v = keys->v[j * dv + c], step = o[c] + weight * v;
             o[c] += weight * keys->v32[j * dv + c];
@@ -404,7 +434,7 @@ void attend_reference_attend(const attend_reference_keys *keys, int64_t head, in
     if (p->dtype == ATTEND_F32)
         baseline_naive(keys, q, &w, (float *)w.delta, spare, (float *)(spare + dv), row);
     else
-        baseline_rounded(keys, &w, spare, row);
+        baseline_rounded(keys, q, &w, (float *)w.delta, spare, row);
 }
 
 void attend_reference_weigh(const attend_reference_keys *keys, int64_t head, int64_t query, const double *q,
