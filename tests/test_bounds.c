@@ -149,6 +149,7 @@ static const quality_case qualities[] = {
     /* nothing is rounded: 5·1.1ε, 3·1.1ε, 1.5·1.1ε */
     {"exact", ATTEND_F32, 1, 4, 1, 1, .out = 1, .allowed = 5.5 * EPSILON},
     {"exact, four rows", ATTEND_F32, 4, 4, 1, 1, .out = 1, .allowed = 3.3 * EPSILON},
+    {"exact, four rows of one query", ATTEND_F32, 4, 4, 1, 1, .out = 1, .allowed = 5.5 * EPSILON, .one_query = true},
     {"exact, 64 rows", ATTEND_F32, 64, 4, 1, 1, .out = 1, .allowed = 1.65 * EPSILON},
     /* 5·(819.2 + 1)ε and half the least subnormal, 5·(6553.6 + 1)ε */
     {"exact, f16", ATTEND_F16, 1, 4, 1, 1, .out = 1, .allowed = 4101.5 * EPSILON},

@@ -3,7 +3,7 @@
 #include "support/files.h"
 #include "file/fail.h"
 #include "file/npy.h"
-#include "tool/splitmix.h"
+#include "shared/splitmix.h"
 #include "tool/values.h"
 
 #include <setjmp.h>

@@ -3,7 +3,7 @@
 #include "support/files.h"
 #include "file/fail.h"
 #include "file/safetensors.h"
-#include "tool/splitmix.h"
+#include "shared/splitmix.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

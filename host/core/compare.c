@@ -5,6 +5,7 @@
 #include "core/arguments.h"
 #include "core/backend.h"
 #include "core/struct.h"
+#include "shared/splitmix.h"
 
 #include <math.h>
 #include <omp.h>
@@ -13,8 +14,8 @@
 
 static double baseline_factor(attend_dtype dtype) { return dtype == ATTEND_F32 ? 1.5 : 1; }
 
-/* By Satterthwaite, the sum of squares of n_i errors of size a_i scatters as that of (Σa²)² / Σa⁴ errors of
-   one size. */
+/* By Satterthwaite, the sum of squares of errors of sizes a_i scatters as that of (Σa²)² / Σa⁴ errors of one
+   size. */
 double attend_quality_ratio(const attend_group *g, attend_dtype dtype)
 {
     if (g->elements == 0) return 0;
@@ -55,12 +56,19 @@ void attend_group_add(attend_group *to, const attend_group *from)
     to->allowed += from->allowed, to->allowed_squared += from->allowed_squared;
 }
 
+/* A row's share of the room for chance, and a hash of its query and of the packed sequence that it is of. */
+typedef struct row_room {
+    uint64_t query;
+    double allowed;
+} row_room;
+
 typedef struct comparing {
     const attend_problem *problem;
     const attend_attention_args *args;
     attend_comparison *result;
     attend_group *tiles; /* [batch][num_heads][tiles a head] */
-    int64_t tiles_a_head;
+    row_room *rooms;     /* [batch][num_heads][rows a head] */
+    int64_t tiles_a_head, rows_a_head;
     bool reference_finite;
 } comparing;
 
@@ -83,6 +91,22 @@ static void compare_lse(comparing *c, int64_t b, int64_t h, int64_t i, const att
                       &c->result->worst_lse);
 }
 
+static uint64_t query_of(const comparing *c, int64_t b, int64_t h, int64_t i)
+{
+    const attend_tensor *q = &c->args->q;
+    uint64_t hash = 0;
+    if (c->problem->packed)
+        while ((int64_t)hash + 1 < c->problem->batch && i >= c->args->cu_seqlens_q[hash + 1]) hash++;
+    for (int64_t column = 0; column < c->problem->head_dim; column++) {
+        const double x =
+            attend_load(q, b * q->stride[0] + i * q->stride[1] + h * q->stride[2] + column * q->stride[3]);
+        uint64_t bits;
+        memcpy(&bits, &x, sizeof bits);
+        hash = attend_mix(hash ^ bits);
+    }
+    return hash;
+}
+
 static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_reference_row *row)
 {
     comparing *c = job;
@@ -91,6 +115,8 @@ static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_re
     double worst_ratio = -1, max_error = 0;
     attend_element worst = {0};
     bool finite = true;
+    const int64_t head = b * c->problem->num_heads + h;
+    const uint64_t query = query_of(c, b, h, i);
     for (int64_t column = 0; column < c->problem->head_dim_v; column++) {
         double expected = row->out[column];
         double actual =
@@ -108,11 +134,30 @@ static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_re
         attend_note_worst(worst_ratio, worst, &c->result->bound_ratio, &c->result->worst);
         c->result->max_error = fmax(c->result->max_error, max_error);
         c->reference_finite &= finite;
-        attend_group_add_row(
-            &c->tiles[(b * c->problem->num_heads + h) * c->tiles_a_head + i / ATTEND_TILE_ROWS], &sums,
-            c->problem->dtype);
+        attend_group_add_row(&c->tiles[head * c->tiles_a_head + i / ATTEND_TILE_ROWS], &sums,
+                             c->problem->dtype);
+        c->rooms[head * c->rows_a_head + i] = (row_room){query, sums.allowed};
         compare_lse(c, b, h, i, row);
     }
+}
+
+static int by_query(const void *left, const void *right)
+{
+    const uint64_t a = ((const row_room *)left)->query, b = ((const row_room *)right)->query;
+    return (a > b) - (a < b);
+}
+
+/* Rows of a head with one query share the roundings of their scores: they are one draw. Sorts the rows. */
+static double squares_of_draws(row_room *rows, int64_t count)
+{
+    double squares = 0, draw = 0;
+    qsort(rows, (size_t)count, sizeof *rows, by_query);
+    for (int64_t i = 0; i < count; i++) {
+        draw += rows[i].allowed;
+        if (i + 1 < count && rows[i].query == rows[i + 1].query) continue;
+        squares += draw * draw, draw = 0;
+    }
+    return squares;
 }
 
 /* Rule 2 over tiles, heads and the tensor. */
@@ -122,11 +167,16 @@ static void judge_quality(comparing *c)
     attend_comparison *r = c->result;
     for (int64_t head = 0; head < attend_tensor_batch(c->problem) * c->problem->num_heads; head++) {
         attend_group whole = {0};
+        row_room *rooms = &c->rooms[head * c->rows_a_head];
         for (int64_t t = 0; t < c->tiles_a_head; t++) {
-            const attend_group *tile = &c->tiles[head * c->tiles_a_head + t];
+            attend_group *tile = &c->tiles[head * c->tiles_a_head + t];
+            const int64_t first = t * ATTEND_TILE_ROWS, rest = c->rows_a_head - first;
+            tile->allowed_squared =
+                squares_of_draws(rooms + first, rest < ATTEND_TILE_ROWS ? rest : ATTEND_TILE_ROWS);
             r->quality_ratio = fmax(r->quality_ratio, attend_quality_ratio(tile, c->problem->dtype));
             attend_group_add(&whole, tile);
         }
+        whole.allowed_squared = squares_of_draws(rooms, c->rows_a_head);
         r->quality_ratio = fmax(r->quality_ratio, attend_quality_ratio(&whole, c->problem->dtype));
         attend_group_add(&tensor, &whole);
     }
@@ -141,15 +191,19 @@ attend_status attend_compare_resolved(const attend_problem *problem, const atten
     comparing c = {.problem = problem, .args = args, .result = result, .reference_finite = true};
     memset(result, 0, sizeof *result);
     ATTEND_TRY(attend_lists_check(problem, args));
-    c.tiles_a_head = (attend_rows_q(problem) + ATTEND_TILE_ROWS - 1) / ATTEND_TILE_ROWS;
-    c.tiles = calloc((size_t)(attend_tensor_batch(problem) * problem->num_heads * c.tiles_a_head) + 1,
-                     sizeof *c.tiles);
-    bool complete =
-        c.tiles && attend_reference_attention(problem, args, judge->threads, &judge->watch, take_row, &c);
+    const int64_t heads = attend_tensor_batch(problem) * problem->num_heads;
+    c.rows_a_head = attend_rows_q(problem);
+    c.tiles_a_head = (c.rows_a_head + ATTEND_TILE_ROWS - 1) / ATTEND_TILE_ROWS;
+    c.tiles = calloc((size_t)(heads * c.tiles_a_head) + 1, sizeof *c.tiles);
+    c.rooms = calloc((size_t)(heads * c.rows_a_head) + 1, sizeof *c.rooms);
+    bool complete = c.tiles && c.rooms &&
+                    attend_reference_attention(problem, args, judge->threads, &judge->watch, take_row, &c);
     if (complete) judge_quality(&c);
-    free(c.tiles);
+    free(c.tiles), free(c.rooms);
     ATTEND_TRY(attend_watch_status(&judge->watch));
-    if (!complete) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's copy of K and V");
+    if (!complete)
+        return attend_fail(ATTEND_OUT_OF_MEMORY,
+                           "no memory for the reference's copy of K and V, or for sums of rows");
     if (!c.reference_finite)
         return attend_fail(
             ATTEND_INVALID_ARGUMENT,

@@ -1,7 +1,7 @@
 /* The kinds of input of docs/numerics.md, element by element from a counter-based generator. */
 #include "tool/values.h"
 #include "reference/reference.h"
-#include "tool/splitmix.h"
+#include "shared/splitmix.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* Random problems with every feature in any combination, on the device under test, held against the fp64 reference: rule 1, the
-   LSE's bound, nothing written outside, and the same bits from a second plan that runs its work otherwise.
+/* Random problems with every feature in any combination, on the device under test, held against the fp64 reference: both rules,
+   the LSE's bound, nothing written outside, and the same bits from a second plan that runs its work otherwise.
 
        fuzz_attention [COUNT [FIRST_SEED]]
 
@@ -7,7 +7,7 @@
 #include "support/feature_cases.h"
 #include "core/problem.h"
 #include "support/fixture.h"
-#include "tool/splitmix.h"
+#include "shared/splitmix.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -122,7 +122,7 @@ static void fuzz_one(uint64_t seed, attend_context *const contexts[2], uint64_t 
     t->ran++;
     if (status) {
         snprintf(sentence, sizeof sentence, "%s: %s", attend_status_name(status), attend_error_message());
-    } else if (test_fixture_judge(&f, false, &r, sentence)) {
+    } else if (test_fixture_judge(&f, &r, sentence)) {
         t->bound = fmax(t->bound, r.bound_ratio), t->lse = fmax(t->lse, r.lse_bound_ratio);
         t->quality = fmax(t->quality, r.quality_ratio);
         if (!same_bits(&f, contexts[1])) strcpy(sentence, "another run gave other bits");

@@ -8,7 +8,7 @@
    neither read nor refused. */
 #include "support/checkpoints.h"
 #include "support/files.h"
-#include "tool/splitmix.h"
+#include "shared/splitmix.h"
 
 #include <attend/attend.h>
 #include <attend/checkpoint.h>

@@ -212,11 +212,6 @@ static void add_features(features_design *d, int *row)
         if (row[f] < 0) row[f] = 0;
 }
 
-bool test_has_few_draws(const test_case *c)
-{
-    return c->problem.dtype == ATTEND_F32 && queries_are_alike(c->values) && c->problem.softcap > 0;
-}
-
 test_case *test_feature_cases(uint64_t supported, bool brief, int *count)
 {
     enum { MOST = 4096 };

@@ -20,8 +20,4 @@ void test_setting_apply(const test_setting *setting, attend_problem *problem);
    among them. In a brief design five features are on at once, which takes fewer cases; else settings also stand alone, and in pairs alone. */
 test_case *test_feature_cases(uint64_t supported, bool brief, int *count);
 
-/* Whether a case's errors in fp32 are those of the tanh of the few scores that share a row's weight, the same in all rows: then rule 2 holds in
-   the mean of such cases only (docs/numerics.md, "How many draws"). */
-bool test_has_few_draws(const test_case *c);
-
 #endif

@@ -2,7 +2,7 @@
 #include "support/fixture.h"
 #include "reference/reference.h"
 #include "core/tensor.h"
-#include "tool/splitmix.h"
+#include "shared/splitmix.h"
 
 #include <math.h>
 #include <stdlib.h>
