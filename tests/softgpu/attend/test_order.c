@@ -3,6 +3,7 @@
 #include <attend/attend.h>
 #include <attend/attend_cuda.h>
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -239,6 +240,7 @@ static void expect_idle(const work *w)
     for (int s = 0; s < STREAMS; s++)
         if (cudaStreamQuery(w->streams[s]) != cudaSuccess)
             fail_msg("%s: stream %d still works", w->c->name, s);
+    if (cudaStreamQuery(w->own) != cudaSuccess) fail_msg("%s: the context's stream still works", w->c->name);
 }
 
 /* ---- the promises ---- */
@@ -249,15 +251,15 @@ static void runs_that_share_follow_each_other(void **state)
     for (int c = 0; c < CASES; c++) {
         work w = start(&cases[c], false);
         char *wanted = expected(&w);
-        for (int round = 0; round < 3; round++) {
+        for (int round = 0; round < 4; round++) {
             for (int r = 0; r < RUNS; r++) {
                 if (round == 1) OK(attend_context_set_stream(w.context, w.streams[r % STREAMS]));
-                if (round == 2)
+                if (round >= 2)
                     w.how[r].stream = r % 3 == 0 ? w.own : r % 3 == 1 ? cudaStreamLegacy : w.streams[0];
                 OK(run(&w, r, w.plans[r % PLANS], round == 1 ? NULL : &w.how[r]));
             }
             /* This waits for streams one after the other, the device for all of them in any order. */
-            if (round != 1) CUDA(cudaDeviceSynchronize());
+            if (round % 2 == 0) CUDA(cudaDeviceSynchronize());
             OK(attend_synchronize(w.context));
             expect_idle(&w);
             expect_equal(&w, wanted);
@@ -265,6 +267,59 @@ static void runs_that_share_follow_each_other(void **state)
         free(wanted);
         end(&w);
     }
+}
+
+typedef struct elsewhere {
+    work *w;
+    int r;
+    attend_status status;
+} elsewhere;
+
+static void *run_elsewhere(void *job)
+{
+    elsewhere *e = job;
+    e->status = run(e->w, e->r, e->w->plans[0], &e->w->how[e->r]);
+    return NULL;
+}
+
+/* cudaStreamPerThread is one handle and a stream for each thread, as is any handle that CUDA hands out again. */
+static void streams_may_share_a_handle(void **state)
+{
+    (void)state;
+    for (int c = 0; c < CASES; c++) {
+        work w = start(&cases[c], false);
+        char *wanted = expected(&w);
+        for (int r = 0; r < RUNS; r++) {
+            elsewhere e = {&w, r, ATTEND_OK};
+            pthread_t thread;
+            w.how[r].stream = cudaStreamPerThread;
+            assert_int_equal(pthread_create(&thread, NULL, run_elsewhere, &e), 0);
+            assert_int_equal(pthread_join(thread, NULL), 0);
+            OK(e.status);
+        }
+        CUDA(cudaDeviceSynchronize());
+        OK(attend_synchronize(w.context));
+        expect_equal(&w, wanted);
+        free(wanted);
+        end(&w);
+    }
+}
+
+/* Lists went to the workspace before x was refused. */
+static void runs_that_fail_are_waited_for(void **state)
+{
+    (void)state;
+    order_case c = cases[LAYER];
+    c.lists = true;
+    work w = start(&c, true);
+    float *const on_device = w.in[0];
+    w.in[0] = w.host;
+    assert_int_equal(run(&w, 0, w.plans[0], &w.how[0]), ATTEND_INVALID_ARGUMENT);
+    w.in[0] = on_device;
+    assert_int_equal(cudaStreamQuery(w.streams[0]), cudaErrorNotReady);
+    OK(attend_synchronize(w.context));
+    expect_idle(&w);
+    end(&w);
 }
 
 static void runs_with_workspaces_of_their_own_may_be_in_flight(void **state)
@@ -460,6 +515,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(runs_that_share_follow_each_other),
+        cmocka_unit_test(streams_may_share_a_handle),
+        cmocka_unit_test(runs_that_fail_are_waited_for),
         cmocka_unit_test(runs_with_workspaces_of_their_own_may_be_in_flight),
         cmocka_unit_test(a_held_stream_holds_nobody_else),
         cmocka_unit_test(inspections_wait_for_the_run_that_they_look_into),

@@ -36,7 +36,8 @@ static void expect_close(const float *found, const float *wanted, int64_t count,
 
 /* ---- weights ---- */
 
-static attend_layer_weights weights_in(float *at)
+/* All of them, but the bias of one projection: -1: none is left out. */
+static attend_layer_weights weights_in(float *at, int unbiased)
 {
     attend_layer_weights w = {0};
     attend_tensor *const matrices[] = {&w.wq, &w.wk, &w.wv, &w.wo}, *const biases[] = {&w.bq, &w.bk, &w.bv,
@@ -45,13 +46,14 @@ static attend_layer_weights weights_in(float *at)
     for (int i = 0; i < 4; i++, at += MATRIX) *matrices[i] = attend_tensor_2d(at, ATTEND_F32, HIDDEN, HIDDEN);
     for (int i = 0; i < 4; i++, at += HIDDEN) *biases[i] = attend_tensor_1d(at, ATTEND_F32, HIDDEN);
     for (int i = 0; i < 4; i++, at += DIM) *norms[i] = attend_tensor_1d(at, ATTEND_F32, DIM);
+    if (unbiased >= 0) *biases[unbiased] = (attend_tensor){0};
     w.position_table = attend_tensor_2d(at, ATTEND_F32, TABLE, HIDDEN);
     return w;
 }
 
 enum { WEIGHTS = 4 * MATRIX + 4 * HIDDEN + 4 * DIM + TABLE * HIDDEN };
 
-static void run_layer(attend_device device, float *memory, float *x, float *out)
+static void run_layer(attend_device device, float *memory, int unbiased, float *x, float *out)
 {
     const attend_problem p = {.batch = 2,
                               .seqlen_q = ROWS,
@@ -61,7 +63,7 @@ static void run_layer(attend_device device, float *memory, float *x, float *out)
                               .qk_norm = ATTEND_QK_NORM_LAYER,
                               .absolute = ATTEND_ABSOLUTE_LEARNED,
                               .max_positions = TABLE};
-    const attend_layer_weights weights = weights_in(memory);
+    const attend_layer_weights weights = weights_in(memory, unbiased);
     attend_context *context;
     attend_plan *plan;
     OK(attend_context_create(&(attend_context_options){.device = device, .threads = 1}, &context));
@@ -80,12 +82,14 @@ static void run_layer(attend_device device, float *memory, float *x, float *out)
 static void host_weights_may_change_once_the_plan_is_there(void **state)
 {
     (void)state;
-    float *memory = values(WEIGHTS, 1), *x = values(2 * ROWS * HIDDEN, 2), wanted[2 * ROWS * HIDDEN],
-          found[2 * ROWS * HIDDEN];
-    run_layer(ATTEND_CPU, memory, x, wanted);
-    run_layer(ATTEND_CUDA, memory, x, found);
-    expect_close(found, wanted, 2 * ROWS * HIDDEN, "layer", 0);
-    CUDA(cudaFreeHost(memory));
+    float *x = values(2 * ROWS * HIDDEN, 2), wanted[2 * ROWS * HIDDEN], found[2 * ROWS * HIDDEN];
+    for (int unbiased = -1; unbiased < 4; unbiased++) { /* Q, K and V are one product, whoever has a bias */
+        float *memory = values(WEIGHTS, 1);
+        run_layer(ATTEND_CPU, memory, unbiased, x, wanted);
+        run_layer(ATTEND_CUDA, memory, unbiased, x, found);
+        expect_close(found, wanted, 2 * ROWS * HIDDEN, "layer without bias", unbiased);
+        CUDA(cudaFreeHost(memory));
+    }
     CUDA(cudaFreeHost(x));
 }
 
