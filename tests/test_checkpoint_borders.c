@@ -147,6 +147,10 @@ static void values_that_there_are_not_are_refused(void **state)
     "layer.0.attention.self.query.weight 16x16;layer.0.attention.self.key.weight 16x16;" \
     "layer.0.attention.self.value.weight 16x16;layer.0.attention.output.dense.weight 16x16"
 
+#define SCALED                                                                                \
+    ", \"rms_norm_eps\": 1e-5, \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, " \
+    "\"original_max_position_embeddings\": 64}"
+
 static const attend_checkpoint_options none = {.said = ATTEND_SAID_QK_NORM},
                                        rms = {.said = ATTEND_SAID_QK_NORM,
                                               .problem = {.qk_norm = ATTEND_QK_NORM_RMS}},
@@ -185,6 +189,8 @@ static const struct {
      "config.json says that qk_layernorm is true", NULL},
     {ROW("persimmon", ", \"layer_norm_eps\": 1e-5, \"rope_theta\": 9"),
      PERSIMMON OF("q_layernorm.weight 8") OF("k_layernorm.weight 8"), NULL, NULL},
+    {ROW("apertus", SCALED ", \"qk_norm\": true"), LLAMA OF("q_norm.weight 8") OF("k_norm.weight 8"), NULL,
+     NULL},
     {ROW("llama", ""), LLAMA OF("v_proj.bias 16"),
      "holds layers.0.self_attn.v_proj.bias, but layers of model_type \"llama\" have biases only where", NULL},
     {ROW("llama", ", \"attention_bias\": false"), LLAMA OF("o_proj.bias 16"),
