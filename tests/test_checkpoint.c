@@ -34,7 +34,9 @@ static attend_status decide(const char *config, const char *tensors, const atten
 #define TYPE(type, rest) "{\"model_type\": \"" type "\", \"num_attention_heads\": 4, " rest "}"
 #define NORMS_OF(dim)    ";layers.0.self_attn.q_norm.weight " dim ";layers.0.self_attn.k_norm.weight " dim
 #define NORMS            NORMS_OF("8")
-#define NEOX             "layers.0.attention.query_key_value.weight 192x64;layers.0.attention.dense.weight 64x64"
+#define NEOX                                                                                        \
+    "layers.0.attention.query_key_value.weight 192x64;layers.0.attention.query_key_value.bias 192;" \
+    "layers.0.attention.dense.weight 64x64"
 #define HEADS_32                                                                     \
     "layers.0.self_attn.q_proj.weight 64x16;layers.0.self_attn.k_proj.weight 32x16;" \
     "layers.0.self_attn.v_proj.weight 32x16;layers.0.self_attn.o_proj.weight 16x64"
@@ -176,8 +178,8 @@ static const struct refusal {
     {TYPE("gemma2", "\"query_pre_attn_scalar\": 9"), LLAMA,
      "has no attn_logit_softcapping, which layers of model_type \"gemma2\" need; --softcap says it", NULL},
     {TYPE("granite", "\"rope_theta\": 9"), LLAMA, "has no attention_multiplier, which", NULL},
-    {TYPE("gpt_oss", "\"rope_theta\": 9"), LLAMA ";layers.0.self_attn.sinks 4", "has no rope_scaling, which",
-     NULL},
+    {TYPE("gpt_oss", "\"attention_bias\": false, \"rope_theta\": 9"), LLAMA ";layers.0.self_attn.sinks 4",
+     "has no rope_scaling, which", NULL},
     {TYPE("apertus", "\"rope_theta\": 9"), LLAMA, "has no rope_scaling, which", NULL},
     {TYPE("cohere", "\"use_qk_norm\": false"), LLAMA, "has no rope_theta, for which versions", NULL},
     {TYPE("falcon_h1", "\"key_multiplier\": 1"), LLAMA, "has no rope_theta, for which versions", NULL},
@@ -185,8 +187,9 @@ static const struct refusal {
      "has no rms_norm_eps, which layers of model_type \"exaone4\" need; --qk-norm KIND,E says it", NULL},
     {"{\"model_type\": \"mpt\", \"n_heads\": 4, \"attn_config\": {}}", MPT, "has no attn_config/alibi, which",
      NULL},
-    {TYPE("qwen2_moe", "\"use_sliding_window\": true, \"layer_types\": [\"sliding_attention\"]"), LLAMA,
-     "has a window, but sliding_window is not there; --window says", NULL},
+    {TYPE("qwen2_moe",
+          "\"qkv_bias\": false, \"use_sliding_window\": true, \"layer_types\": [\"sliding_attention\"]"),
+     LLAMA, "has a window, but sliding_window is not there; --window says", NULL},
     {"{\"model_type\": \"videomae\", \"num_attention_heads\": 4}", MAE,
      "has no decoder_num_attention_heads, which decoder.decoder_layers.0. needs", NULL},
     {"{\"model_type\": \"bart\", \"encoder_attention_heads\": 4}",
@@ -194,8 +197,9 @@ static const struct refusal {
      "decoder.layers.0.self_attn.v_proj.weight 16x16;decoder.layers.0.self_attn.out_proj.weight 16x16",
      "does not say how many heads it has", NULL},
     /* What transformers 5 makes of a window of no keys. */
-    {TYPE("qwen2_moe", "\"sliding_window\": 4, \"layer_types\": [\"sliding_attention\"]"), LLAMA,
-     "layer_types has a window in layer 0, but use_sliding_window is not true; --window says", NULL},
+    {TYPE("qwen2_moe",
+          "\"qkv_bias\": false, \"sliding_window\": 4, \"layer_types\": [\"sliding_attention\"]"),
+     LLAMA, "layer_types has a window in layer 0, but use_sliding_window is not true; --window says", NULL},
     /* A window that the type's models do not have. */
     {WITH("\"sliding_window\": 4, \"layer_types\": [\"sliding_attention\"]"), LLAMA, "sliding_window = 4",
      NULL},
@@ -336,7 +340,7 @@ static const struct usual {
     {TYPE("smollm3", "\"num_key_value_heads\": 2"), "3", 0, 0},
     {TYPE("smollm3", "\"no_rope_layer_interval\": 2"), "3", 0, 0},
     {TYPE("smollm3", "\"no_rope_layer_interval\": 3"), "3", 0, 2e6},
-    {TYPE("gpt_oss", "\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, "
+    {TYPE("gpt_oss", "\"attention_bias\": false, \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, "
                      "\"original_max_position_embeddings\": 64}"),
      "0", 128, 150000},
     /* Layers with a window have a base of their own, and are not scaled. */
@@ -366,8 +370,9 @@ static const struct usual {
     {TYPE("qwen2", "\"sliding_window\": 4, \"use_sliding_window\": true, \"max_window_layers\": 1"), "1", 4,
      10000},
     {TYPE("qwen2", "\"sliding_window\": 4, \"layer_types\": [\"full_attention\"]"), "0", 0, 10000},
-    {TYPE("qwen2_moe", "\"sliding_window\": 4, \"use_sliding_window\": true, \"layer_types\": "
-                       "[\"sliding_attention\"]"),
+    {TYPE("qwen2_moe",
+          "\"qkv_bias\": false, \"sliding_window\": 4, \"use_sliding_window\": true, \"layer_types\": "
+          "[\"sliding_attention\"]"),
      "0", 4, 10000},
     {TYPE("dots1", "\"sliding_window\": 4, \"max_window_layers\": 0"), "0", 4, 10000},
     {TYPE("dots1", "\"sliding_window\": 4, \"max_window_layers\": 1"), "0", 0, 10000},

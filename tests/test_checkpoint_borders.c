@@ -90,7 +90,8 @@ static void a_table_that_is_said_is_not_the_files(void **state)
     assert_int_equal(layer->relative_table.shape[1], 8);
     close(checkpoint, layer);
     o = (attend_checkpoint_options){.said = ATTEND_SAID_SINKS, .problem = {.sinks = true}};
-    if (load("{\"model_type\": \"gpt_oss\", " HEAD
+    if (load("{\"model_type\": \"gpt_oss\", "
+             "\"attention_bias\": false, " HEAD
              ", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, "
              "\"original_max_position_embeddings\": 4096}, \"sliding_window\": 4, \"layer_types\": "
              "[\"full_attention\"]}",
@@ -195,8 +196,11 @@ static const struct {
      "holds layers.0.self_attn.v_proj.bias, but layers of model_type \"llama\" have biases only where", NULL},
     {ROW("llama", ", \"attention_bias\": false"), LLAMA OF("o_proj.bias 16"),
      "says that attention_bias is true", NULL},
-    {ROW("llama", ", \"attention_bias\": true"), LLAMA OF("v_proj.bias 16") OF("o_proj.bias 16"), NULL, NULL},
-    {ROW("glm", ""), LLAMA OF("v_proj.bias 16"), NULL, NULL},
+    {ROW("llama", ", \"attention_bias\": true"), LLAMA OF("q_proj.bias 32") OF("o_proj.bias 16"), NULL, NULL},
+    {ROW("llama", ", \"attention_bias\": true"), LLAMA,
+     "lacks biases in layers.0., which layers of model_type \"llama\" have unless", NULL},
+    {ROW("glm", ""), LLAMA, "says that attention_bias is false", NULL},
+    {ROW("glm", ""), LLAMA OF("q_proj.bias 32"), NULL, NULL},
     {ROW("glm", ", \"attention_bias\": false"), LLAMA OF("v_proj.bias 16"),
      "says that attention_bias is true", NULL},
     {ROW("qwen2", ""), LLAMA OF("v_proj.bias 16"), NULL, NULL},
@@ -214,14 +218,17 @@ static const struct {
          OF("k_layernorm.bias 8"),
      NULL, &none},
     /* Sinks that should be there. */
-    {ROW("gpt_oss", ", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, "
-                    "\"original_max_position_embeddings\": 4096}, \"sliding_window\": 4"),
+    {ROW("gpt_oss",
+         ", \"attention_bias\": false, \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, "
+         "\"original_max_position_embeddings\": 4096}, \"sliding_window\": 4"),
      LLAMA, "lacks layers.0.self_attn.sinks, which gpt_oss layers have; --sinks brings them", NULL},
-    {ROW("gpt_oss", ", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, "
-                    "\"original_max_position_embeddings\": 4096}, \"sliding_window\": 4"),
+    {ROW("gpt_oss",
+         ", \"attention_bias\": false, \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, "
+         "\"original_max_position_embeddings\": 4096}, \"sliding_window\": 4"),
      LLAMA, NULL, &no_sinks},
-    {ROW("gpt_oss", ", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, "
-                    "\"original_max_position_embeddings\": 4096}, \"sliding_window\": 4"),
+    {ROW("gpt_oss",
+         ", \"attention_bias\": false, \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, "
+         "\"original_max_position_embeddings\": 4096}, \"sliding_window\": 4"),
      LLAMA OF("sinks 4"), NULL, NULL},
 };
 

@@ -356,7 +356,7 @@ static const attend_architecture rows[] = {
     VIT("vit_mae", .decoder_heads = "decoder_num_attention_heads"),
     VIT("vit_msn"),
     VIT("yolos"),
-    VIT("videomae", .decoder_heads = "decoder_num_attention_heads"),
+    BOTH_WAYS("videomae", "bert vit", .decoder_heads = "decoder_num_attention_heads"),
     VIT("vivit"),
     VIT("audio-spectrogram-transformer"),
     VIT("dpt"),

@@ -264,10 +264,17 @@ static attend_status check_biases(attend_work *w)
 {
     static const attend_slot biases[] = {ATTEND_Q_BIAS, ATTEND_K_BIAS, ATTEND_V_BIAS, ATTEND_FUSED_BIAS,
                                          ATTEND_OUT_BIAS};
-    if (!w->row || is_on(w, &w->row->biased)) return ATTEND_OK;
-    for (int i = 0; i < (w->row->biased.usual ? 4 : 5); i++)
-        if (w->tensors[biases[i]]) return refuse_dropped(w, w->tensors[biases[i]], "biases", &w->row->biased);
-    return ATTEND_OK;
+    if (!w->row || !w->row->biased.key) return ATTEND_OK;
+    const attend_switch *which = &w->row->biased;
+    const bool on = is_on(w, which);
+    for (int i = 0; i < (which->usual ? 4 : 5) && !on; i++)
+        if (w->tensors[biases[i]]) return refuse_dropped(w, w->tensors[biases[i]], "biases", which);
+    if (!on || w->tensors[ATTEND_Q_BIAS] || w->tensors[ATTEND_FUSED_BIAS]) return ATTEND_OK;
+    return attend_file_fail(ATTEND_BAD_FILE,
+                            "%s lacks biases in %s, which layers of model_type \"%s\" have unless %s says "
+                            "that %s is false",
+                            w->checkpoint->shards.path, w->found->prefix, w->layer.model_type,
+                            w->checkpoint->config_path, which->key);
 }
 
 static attend_status apply_rules(attend_work *w)

@@ -37,7 +37,15 @@ static const struct seed {
      "\"original_max_position_embeddings\": 64}}, \"rms_norm_eps\": 1e-06, \"query_pre_attn_scalar\": 16, "
      "\"attn_logit_softcapping\": 5}",
      TEST_LLAMA_LAYER("0") ";layers.0.self_attn.q_norm.weight 8;layers.0.self_attn.k_norm.weight "
-                           "8;" TEST_LLAMA_LAYER("1")},
+                           "8;" TEST_LLAMA_LAYER("1") ";layers.1.self_attn.q_norm.weight 8;"
+                                                      "layers.1.self_attn.k_norm.weight 8"},
+    {"{\"model_type\": \"persimmon\", \"num_attention_heads\": 2, \"rope_theta\": 25000.0, \"qk_layernorm\": "
+     "true, \"layer_norm_eps\": 1e-05, \"partial_rotary_factor\": 0.5}",
+     "layers.0.self_attn.query_key_value.weight 48x16;layers.0.self_attn.query_key_value.bias 48;"
+     "layers.0.self_attn.dense.weight 16x16;layers.0.self_attn.q_layernorm.weight 8;"
+     "layers.0.self_attn.k_layernorm.weight 8"},
+    {"{\"model_type\": \"llama\", \"attention_bias\": true, \"num_attention_heads\": 4}",
+     TEST_LLAMA_LAYER("0") ";layers.0.self_attn.q_proj.bias 32;layers.0.self_attn.o_proj.bias 16"},
     {"{\"model_type\": \"gpt_neox\", \"num_attention_heads\": 2, \"rotary_pct\": 0.5, \"rotary_emb_base\": "
      "10000, \"layer_norm_eps\": 1e-05}",
      "layers.0.attention.query_key_value.weight 48x16;layers.0.attention.query_key_value.bias "
@@ -92,6 +100,7 @@ static void mutate(char *text, size_t *length)
                                         "\"text_config\"",
                                         "\"sliding_window\"",
                                         "\"clip_qkv\"",
+                                        "\"partial_rotary_factor\"",
                                         "nan",
                                         "\xff\xfe",
                                         "\"model_type\""};
