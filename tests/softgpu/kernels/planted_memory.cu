@@ -73,6 +73,31 @@ __global__ void sum_tiles(const float *x, int tiles, float *out)
     out[threadIdx.x] = sum;
 }
 
+/* Pairs whose first half is the last that there is. */
+__global__ void shared_pairs(float2 *out, int count)
+{
+    extern __shared__ float tile[];
+    for (int i = threadIdx.x; i < count; i += blockDim.x) tile[i] = i;
+    __syncthreads();
+    out[threadIdx.x] = *reinterpret_cast<float2 *>(tile + threadIdx.x * 2); // PLANTED(shared_pair: out of bounds)
+}
+
+/* nvcc would round the frame up. */
+__global__ void local_pairs(long long *out, long long at)
+{
+    long long pair;
+    asm volatile("{\n\t.local .align 8 .b8 frame[36];\n\t.reg .b64 start, here;\n\tmov.b64 start, frame;\n\tst.local.b64 [start+24], %1;\n\t"
+                 "add.s64 here, start, %1;\n\tld.local.b64 %0, [here];\n\t}"
+                 : "=l"(pair)
+                 : "l"(at)); // PLANTED(local_pair: out of bounds)
+    out[threadIdx.x] = pair;
+}
+
+__global__ void count_threads(int *counter)
+{
+    atomicAdd(counter, 1); // PLANTED(unwritten_atomic: uninitialised)
+}
+
 __constant__ float table[16];
 
 __global__ void look_up(float *out, int n)
@@ -212,6 +237,32 @@ static void constant_read(int planted)
     CHECK(cudaFree(out));
 }
 
+static void shared_pair(int planted)
+{
+    float2 *out = device_array(33, float2());
+    shared_pairs<<<1, 33, (66 - planted) * sizeof(float)>>>(out, 66 - planted);
+    finish();
+    CHECK(cudaFree(out));
+}
+
+static void local_pair(int planted)
+{
+    long long *out = device_array(32, 0ll);
+    local_pairs<<<1, 32>>>(out, planted ? 32 : 24);
+    finish();
+    CHECK(cudaFree(out));
+}
+
+static void unwritten_atomic(int planted)
+{
+    int *counter;
+    CHECK(cudaMalloc(&counter, sizeof *counter));
+    if (!planted) CHECK(cudaMemset(counter, 0, sizeof *counter));
+    count_threads<<<1, 32>>>(counter);
+    finish();
+    CHECK(cudaFree(counter));
+}
+
 const planted_case planted_memory[] = {
     {"global_read", global_read},
     {"global_write", global_write},
@@ -226,5 +277,8 @@ const planted_case planted_memory[] = {
     {"endless_recursion", endless_recursion},
     {"extra_tile", extra_tile},
     {"constant_read", constant_read},
+    {"shared_pair", shared_pair},
+    {"local_pair", local_pair},
+    {"unwritten_atomic", unwritten_atomic},
     {NULL, NULL},
 };

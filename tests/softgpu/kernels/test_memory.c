@@ -46,6 +46,7 @@ static void data_and_marks_travel(void **state)
     assert_int_equal(FINDINGS(sg_memory_copy((uint64_t)(uintptr_t)back, b, 42, "out")), 0);
     assert_memory_equal(back, text, 42);
     assert_int_equal(FINDINGS(sg_memory_copy((uint64_t)(uintptr_t)back, b, 43, "out of the rest")), 1);
+    assert_int_equal(FINDINGS(sg_memory_read(b + 42, 1, "read")), 1);
     assert_int_equal(FINDINGS(sg_memory_fill(b, 0, 64, "fill")), 0);
     assert_int_equal(FINDINGS(sg_memory_read(b, 64, "read")), 0);
     assert_true(sg_memory_free(a));
@@ -97,6 +98,8 @@ static void capacity_is_kept(void **state)
     assert_int_equal(left, 1 << 19);
     assert_int_equal(total, 1 << 20);
     assert_int_equal(allocate((1 << 19) + 1), 0);
+    assert_int_equal(sg_memory_allocate(device, SG_MEMORY_MANAGED, (1 << 19) + 1, "cudaMallocManaged"), 0);
+    assert_int_equal(sg_memory_allocate(device, SG_MEMORY_MODULE, (1 << 19) + 1, "a module variable"), 0);
     assert_true(sg_memory_free(a));
     a = allocate(1 << 20);
     assert_true(a != 0);
@@ -127,8 +130,10 @@ static void what_stays_is_a_leak(void **state)
     assert_true(sg_properties_named("h100", &properties));
     sg_device *other = sg_device_create(1, &properties);
     sg_memory_allocate(other, SG_MEMORY_DEVICE, 10, "cudaMalloc");
+    sg_memory_allocate(other, SG_MEMORY_MANAGED, 10, "cudaMallocManaged");
+    sg_memory_allocate(other, SG_MEMORY_HOST, 10, "cudaMallocHost");
     sg_memory_allocate(other, SG_MEMORY_MODULE, 10, "a module variable");
-    assert_int_equal(FINDINGS(sg_device_destroy(other)), 1);
+    assert_int_equal(FINDINGS(sg_device_destroy(other)), 3);
 }
 
 int main(void)

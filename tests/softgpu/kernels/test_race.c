@@ -11,6 +11,7 @@
 typedef enum verb {
     END, READ, WRITE, ATOMIC, STRONG_READ, STRONG_WRITE, SYNC_WARP, BARRIER, FENCE, ARRIVE, COMPLETE, WAIT, COPY, COMMIT, WAIT_GROUP, ALL_LANES,
     SEND, LAND, HOLD, LET_GO, /* bulk copies: into shared memory, told to the mbarrier at 512; out of it */
+    ARRIVE_RELAXED,
     ARRIVE_FIRST, WAIT_FIRST  /* at an mbarrier of block 0, whoever does it */
 } verb;
 
@@ -38,6 +39,7 @@ static const struct {
     {"readers only", 0, 0, {{READ, 0, 0, 0, 4}, {READ, 1, 0, 0, 4}, {READ, 0, 5, 0, 4}}},
     {"neighbouring halves", 0, 0, {{WRITE, 0, 0, 0, 2}, {WRITE, 1, 0, 2, 2}, {READ, 0, 0, 0, 2}}},
     {"neighbouring halves, each read and written by one lane", 0, 0, {{READ, 0, 0, 0, 2}, {READ, 0, 1, 2, 2}, {WRITE, 0, 0, 0, 2}, {WRITE, 0, 1, 2, 2}}},
+    {"one half read, the other written", 0, 0, {{READ, 0, 0, 0, 2}, {WRITE, 1, 0, 2, 2}}},
     {"two lanes read, one writes", 1, 0, {{READ, 0, 0, 0, 4}, {READ, 0, 1, 0, 4}, {WRITE, 0, 0, 0, 4}}},
     {"overlapping vectors", 1, 0, {{WRITE, 0, 0, 0, 16}, {READ, 1, 0, 14, 4}}},
     {"lanes of a warp, no sync", 1, 0, {{WRITE, 0, 1, 0, 4}, {READ, 0, 2, 0, 4}}},
@@ -45,6 +47,8 @@ static const struct {
     {"one instruction of many lanes", 0, 0, {{ALL_LANES, 0, 0, 0, 4}, {SYNC_WARP, 0}, {ALL_LANES, 0, 0, 0, 4}}},
     {"atomics among themselves", 0, 0, {{ATOMIC, 0, 0, 0, 4}, {ATOMIC, 1, 0, 0, 4}, {STRONG_READ, 0, 0, 0, 4}}},
     {"a plain write beside an atomic", 1, 0, {{ATOMIC, 0, 0, 0, 4}, {WRITE, 1, 0, 0, 4}}},
+    {"a plain read beside an atomic's", 1, 0, {{READ, 0, 0, 0, 4}, {STRONG_READ, 0, 1, 0, 4}, {ATOMIC, 1, 0, 0, 4}}},
+    {"two readers, one before an atomic", 1, 0, {{READ, 0, 0, 0, 4}, {STRONG_READ, 1, 0, 0, 4}, {ATOMIC, 1, 0, 0, 4}}},
     {"blocks share nothing", 0, 0, {{WRITE, 0, 0, 0, 4}, {WRITE, 2, 0, 0, 4}}},
     {"blocks collide in global memory", 1, 0, {{WRITE, 0, 0, GLOBAL, 4}, {WRITE, 2, 0, GLOBAL, 4}}},
     {"message with fences", 0, 0,
@@ -62,6 +66,9 @@ static const struct {
      {{WRITE, 1, 0, GLOBAL, 4}, {BARRIER, 3}, {FENCE, 0}, {ATOMIC, 0, 0, GLOBAL + 64, 4}, {ATOMIC, 2, 0, GLOBAL + 64, 4}, {FENCE, 2},
       {READ, 3, 0, GLOBAL, 4}}},
     {"mbarrier", 0, 0, {{WRITE, 0, 0, 0, 4}, {ARRIVE, 0, 0, 512}, {COMPLETE, 0, 0, 512}, {WAIT, 1, 0, 512}, {READ, 1, 0, 0, 4}}},
+    {"mbarrier, a relaxed arrival", 1, 0, {{WRITE, 0, 0, 0, 4}, {ARRIVE_RELAXED, 0, 0, 512}, {COMPLETE, 0, 0, 512}, {WAIT, 1, 0, 512}, {READ, 1, 0, 0, 4}}},
+    {"mbarrier, a relaxed arrival behind a fence", 0, 0,
+     {{WRITE, 0, 0, 0, 4}, {FENCE, 0}, {ARRIVE_RELAXED, 0, 0, 512}, {COMPLETE, 0, 0, 512}, {WAIT, 1, 0, 512}, {READ, 1, 0, 0, 4}}},
     {"mbarrier, the phase before", 1, 0, {{WRITE, 0, 0, 0, 4}, {ARRIVE, 0, 0, 512}, {WAIT, 1, 0, 512}, {READ, 1, 0, 0, 4}}},
     {"copy waited for", 0, 0, {{COPY, 0, 0, 0, 16}, {COMMIT, 0, 0}, {WAIT_GROUP, 0, 0, 0}, {READ, 0, 0, 0, 4}}},
     {"copy not waited for", 0, 1, {{COPY, 0, 0, 0, 16}, {COMMIT, 0, 0}, {READ, 0, 0, 0, 4}, {WAIT_GROUP, 0, 0, 0}}},
@@ -73,6 +80,7 @@ static const struct {
     {"buffer reused under a reader", 1, 0, {{READ, 1, 0, 0, 4}, {COPY, 0, 0, 0, 16}, {COMMIT, 0, 0}, {WAIT_GROUP, 0, 0, 0}}},
     {"written while a copy is in flight", 0, 1, {{COPY, 0, 0, 0, 16}, {COMMIT, 0, 0}, {WRITE, 0, 0, 4, 4}}},
     {"source written while in flight", 0, 1, {{COPY, 0, 0, 0, 16}, {COMMIT, 0, 0}, {WRITE, 0, 0, GLOBAL + 4, 4}}},
+    {"what lies beside the source written", 0, 0, {{COPY, 0, 0, 0, 16}, {COMMIT, 0, 0}, {WRITE, 0, 0, GLOBAL + 16, 4}}},
     {"bulk copy waited for by another warp", 0, 0, {{SEND, 0, 0, 0, 16}, {LAND, 0, 0, 0, 16}, {COMPLETE, 0, 0, 512}, {WAIT, 1, 0, 512}, {READ, 1, 0, 8, 4}}},
     {"bulk copy read in flight", 0, 1, {{SEND, 0, 0, 0, 16}, {READ, 1, 0, 8, 4}}},
     {"bulk copy there, but not waited for", 1, 0, {{SEND, 0, 0, 0, 16}, {LAND, 0, 0, 0, 16}, {COMPLETE, 0, 0, 512}, {READ, 0, 0, 8, 4}}},
@@ -131,6 +139,7 @@ static void perform(race_block *const *blocks, sg_region *region, const step *s)
     case BARRIER: race_barrier(block, (uint32_t)(s->warp > 3 ? s->warp >> 2 : s->warp)); break;
     case FENCE: race_fence(block, warp); break;
     case ARRIVE: race_arrive(block, warp, block, (uint64_t)s->at); break;
+    case ARRIVE_RELAXED: race_arrive_relaxed(block, warp, block, (uint64_t)s->at); break;
     case COMPLETE: race_phase_complete(block, (uint64_t)s->at); break;
     case WAIT: race_phase_wait(block, warp, block, (uint64_t)s->at); break;
     case COMMIT: race_copy_commit(block, warp, 1u << s->lane); break;

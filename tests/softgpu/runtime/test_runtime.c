@@ -1,0 +1,136 @@
+/* What the runtime promises of order and of time, seen from the host alone: default streams, events, copies that wait or do not,
+   boxes at the end of their memory, pools. */
+#include <cuda_runtime_api.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#define CUDA(call) assert_int_equal(call, cudaSuccess)
+
+enum { BYTES = 1024, STAGED = 1 << 16 }; /* pageable sources up to STAGED are copied aside at the call */
+
+static unsigned char *device_memory(size_t bytes)
+{
+    void *memory;
+    CUDA(cudaMalloc(&memory, bytes));
+    return memory;
+}
+
+/* Work on `first` and then on `second`, which nobody orders; waiting for the second alone must bring the first. */
+static void expect_order(cudaStream_t first, cudaStream_t second)
+{
+    unsigned char *a = device_memory(BYTES), *b = device_memory(BYTES), result[BYTES];
+    CUDA(cudaMemsetAsync(a, 1, BYTES, first));
+    CUDA(cudaMemcpyAsync(b, a, BYTES, cudaMemcpyDeviceToDevice, second));
+    CUDA(cudaStreamSynchronize(second));
+    CUDA(cudaMemcpy(result, b, BYTES, cudaMemcpyDeviceToHost));
+    for (int i = 0; i < BYTES; i++) assert_int_equal(result[i], 1);
+    CUDA(cudaFree(a));
+    CUDA(cudaFree(b));
+}
+
+static void blocking_streams_and_the_default_one_wait_for_each_other(void **state)
+{
+    (void)state;
+    cudaStream_t blocking;
+    CUDA(cudaStreamCreate(&blocking));
+    expect_order(cudaStreamLegacy, blocking);
+    expect_order(blocking, cudaStreamLegacy);
+    expect_order(cudaStreamLegacy, cudaStreamPerThread);
+    CUDA(cudaStreamDestroy(blocking));
+}
+
+/* Each task takes some modelled time: a stream that waits for another's tenth is not earlier than that. */
+static void waiting_for_another_stream_takes_its_time(void **state)
+{
+    (void)state;
+    enum { TASKS = 10 };
+    unsigned char *memory = device_memory(BYTES);
+    cudaStream_t busy, waiting;
+    cudaEvent_t start, busy_end, end;
+    float busy_ms, waiting_ms;
+    CUDA(cudaStreamCreateWithFlags(&busy, cudaStreamNonBlocking));
+    CUDA(cudaStreamCreateWithFlags(&waiting, cudaStreamNonBlocking));
+    CUDA(cudaEventCreate(&start));
+    CUDA(cudaEventCreate(&busy_end));
+    CUDA(cudaEventCreate(&end));
+    CUDA(cudaEventRecord(start, busy));
+    for (int i = 0; i < TASKS; i++) CUDA(cudaMemsetAsync(memory, i, BYTES, busy));
+    CUDA(cudaEventRecord(busy_end, busy));
+    CUDA(cudaStreamWaitEvent(waiting, busy_end, 0));
+    CUDA(cudaEventRecord(end, waiting));
+    CUDA(cudaEventSynchronize(end));
+    CUDA(cudaEventElapsedTime(&busy_ms, start, busy_end));
+    CUDA(cudaEventElapsedTime(&waiting_ms, start, end));
+    assert_true(busy_ms > 0 && waiting_ms >= busy_ms);
+    for (int i = 0; i < 3; i++) CUDA(cudaEventDestroy((cudaEvent_t[]){start, busy_end, end}[i]));
+    CUDA(cudaStreamDestroy(busy));
+    CUDA(cudaStreamDestroy(waiting));
+    CUDA(cudaFree(memory));
+}
+
+/* "The API synchronization behavior" of CUDA: what fits into the staging buffer has only been taken when cudaMemcpy
+   returns, what does not is there. */
+static void copies_wait_where_cuda_says_so(void **state)
+{
+    (void)state;
+    unsigned char *host = calloc(STAGED + 1, 1), *device = device_memory(STAGED + 1);
+    assert_non_null(host);
+    for (int larger = 0; larger < 2; larger++)
+        for (int asynchronous = 0; asynchronous < 2; asynchronous++) {
+            const size_t bytes = STAGED + (size_t)larger;
+            CUDA(asynchronous ? cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, cudaStreamLegacy)
+                              : cudaMemcpy(device, host, bytes, cudaMemcpyHostToDevice));
+            assert_int_equal(cudaStreamQuery(cudaStreamLegacy), larger ? cudaSuccess : cudaErrorNotReady);
+            CUDA(cudaDeviceSynchronize());
+        }
+    free(host);
+    CUDA(cudaFree(device));
+}
+
+/* The last row ends where its memory ends, short of the pitch; one byte more is beyond. */
+static void the_last_row_has_no_gap_behind_it(void **state)
+{
+    (void)state;
+    enum { PITCH = 512, WIDTH = 100, HEIGHT = 3 };
+    unsigned char rows[HEIGHT][WIDTH] = {{0}}, *device = device_memory((HEIGHT - 1) * PITCH + WIDTH);
+    CUDA(cudaMemcpy2D(device, PITCH, rows, WIDTH, WIDTH, HEIGHT, cudaMemcpyHostToDevice));
+    CUDA(cudaMemset2D(device, PITCH, 7, WIDTH, HEIGHT));
+    CUDA(cudaMemcpy2D(rows, WIDTH, device, PITCH, WIDTH, HEIGHT, cudaMemcpyDeviceToHost));
+    for (int i = 0; i < HEIGHT * WIDTH; i++) assert_int_equal(rows[i / WIDTH][i % WIDTH], 7);
+    CUDA(cudaFree(device));
+}
+
+static void a_pool_gives_no_more_than_its_size(void **state)
+{
+    (void)state;
+    const struct cudaMemPoolProps properties = {.allocType = cudaMemAllocationTypePinned,
+                                                .location = {.type = cudaMemLocationTypeDevice},
+                                                .maxSize = 4 * BYTES};
+    cudaMemPool_t pool;
+    void *first, *second;
+    CUDA(cudaMemPoolCreate(&pool, &properties));
+    CUDA(cudaMallocFromPoolAsync(&first, 3 * BYTES, pool, cudaStreamLegacy));
+    assert_int_equal(cudaMallocFromPoolAsync(&second, 2 * BYTES, pool, cudaStreamLegacy),
+                     cudaErrorMemoryAllocation);
+    CUDA(cudaMallocFromPoolAsync(&second, BYTES, pool, cudaStreamLegacy));
+    CUDA(cudaFreeAsync(first, cudaStreamLegacy));
+    CUDA(cudaFreeAsync(second, cudaStreamLegacy));
+    CUDA(cudaDeviceSynchronize());
+    CUDA(cudaMemPoolDestroy(pool));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(blocking_streams_and_the_default_one_wait_for_each_other),
+        cmocka_unit_test(waiting_for_another_stream_takes_its_time),
+        cmocka_unit_test(copies_wait_where_cuda_says_so),
+        cmocka_unit_test(the_last_row_has_no_gap_behind_it),
+        cmocka_unit_test(a_pool_gives_no_more_than_its_size),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
