@@ -130,8 +130,8 @@ attend_status attend_gpu_run_begin(attend_plan *plan, const attend_run *brought,
 {
     attend_gpu_plan *own = plan->state;
     const bool callers = plan->options.caller_workspace, blas = plan->operation == ATTEND_LAYER;
-    attend_gpu_stream **const last[2] = {callers ? NULL : &own->last,
-                                         callers || !blas ? NULL : &own->gpu->blas_last};
+    attend_gpu_use *const last[2] = {callers ? NULL : &own->last,
+                                     callers || !blas ? NULL : &own->gpu->blas_last};
     bool on_host;
     run->on = NULL, run->gpu = *own->gpu, run->own = *own, run->plan = *plan;
     run->own.gpu = &run->gpu, run->plan.state = &run->own;

@@ -10,12 +10,24 @@
 
 #include <cuda.h>
 
-/* A stream that a context was given work on, and the event recorded behind all of it. */
+/* So many streams are known before those whose work is done are exchanged for new ones. */
+enum { ATTEND_GPU_STREAMS = 16 };
+
+/* A stream that a context was given work on, and the event recorded behind all of it. Once that is done it
+   may stand for another stream. */
 typedef struct attend_gpu_stream {
     struct attend_gpu_stream *next;
     cudaStream_t handle;
     cudaEvent_t done;
+    uint64_t turn; /* of how many streams it stood before */
 } attend_gpu_stream;
+
+/* The stream where memory was used last; NULL: nowhere. If it stands for another one since, that work is done.
+ */
+typedef struct attend_gpu_use {
+    attend_gpu_stream *stream;
+    uint64_t turn;
+} attend_gpu_use;
 
 typedef struct attend_gpu_context {
     int device, architecture;
@@ -31,7 +43,7 @@ typedef struct attend_gpu_context {
     cublasHandle_t blas;
     /* cuBLAS allocates nothing itself, so its calls can be captured in graphs */
     void *blas_workspace;
-    attend_gpu_stream *blas_last; /* where that was used last; NULL: nowhere */
+    attend_gpu_use blas_last; /* of that workspace */
     size_t blas_workspace_bytes;
 } attend_gpu_context;
 
@@ -56,11 +68,11 @@ void attend_gpu_leave(const attend_gpu_context *gpu);
 
 /* ---- order ---- */
 
-/* Before work is enqueued on a stream: it waits for the work that used the same memory, where each `last` was
- * (NULL: shares nothing), and these become *on, which goes to attend_gpu_end_work(). In a capture nothing is
- * waited for, and *on is NULL. */
+/* Before work is enqueued on a stream: it waits for the work that used the same memory, each `last` (NULL:
+ * shares nothing), and these become *on, which goes to attend_gpu_end_work(). In a capture nothing is waited
+ * for, and *on is NULL. */
 attend_status attend_gpu_begin_work(attend_gpu_context *gpu, cudaStream_t stream,
-                                    attend_gpu_stream **const last[2], attend_gpu_stream **on);
+                                    attend_gpu_use *const last[2], attend_gpu_stream **on);
 attend_status attend_gpu_end_work(const attend_gpu_stream *on, attend_status status);
 /* The host waits for all work on all streams; the first failure on the way. */
 attend_status attend_gpu_wait_for_all(const attend_gpu_context *gpu);
@@ -196,7 +208,7 @@ typedef struct attend_gpu_plan {
     bool forced;                            /* row is what ATTEND_KERNEL says */
     void *constants, *workspace, *staging;
     attend_gpu_arena run_memory; /* what the workspace holds: all that a run writes, but for staging */
-    attend_gpu_stream *last;     /* where it was used last; NULL: nowhere, or the caller brings it */
+    attend_gpu_use last;         /* of the workspace, unless the caller brings it */
     void *blas_workspace;        /* the context's, or within a workspace that the caller brings */
     float *partials;             /* of rows whose keys are split */
     /* of attention: staging; of a layer: the projected Q, K, V and the heads' output */

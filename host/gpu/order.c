@@ -15,36 +15,58 @@ static attend_status is_captured(cudaStream_t stream, bool *captured)
 
 /* Events are recorded on streams of their own device alone: asked when a stream is first given, before
    anything is enqueued there. */
-static attend_status belongs_here(const attend_gpu_context *gpu, const attend_gpu_stream *stream)
+static attend_status belongs_here(const attend_gpu_context *gpu, cudaStream_t handle, cudaEvent_t done)
 {
-    const cudaError_t error = cudaEventRecord(stream->done, stream->handle);
+    const cudaError_t error = cudaEventRecord(done, handle);
     if (error != cudaErrorInvalidResourceHandle) return attend_gpu_check(error, "cudaEventRecord");
     cudaGetLastError();
     return attend_fail(ATTEND_INVALID_ARGUMENT, "stream does not belong to the context's device, %d",
                        gpu->device);
 }
 
+/* Asking whether work is done would break a capture of another thread, were it not for the mode. */
+static bool is_done(const attend_gpu_stream *stream)
+{
+    enum cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
+    if (cudaThreadExchangeStreamCaptureMode(&mode) != cudaSuccess) return cudaGetLastError(), false;
+    const bool done = cudaEventQuery(stream->done) == cudaSuccess;
+    cudaThreadExchangeStreamCaptureMode(&mode);
+    cudaGetLastError();
+    return done;
+}
+
+static attend_status make(attend_gpu_context *gpu, attend_gpu_stream **made)
+{
+    attend_gpu_stream *stream = calloc(1, sizeof *stream);
+    if (!stream) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a stream's event");
+    attend_status status = attend_gpu_check(cudaEventCreateWithFlags(&stream->done, cudaEventDisableTiming),
+                                            "cudaEventCreateWithFlags");
+    if (status) {
+        free(stream);
+        return status;
+    }
+    stream->next = gpu->own.next, gpu->own.next = stream;
+    *made = stream;
+    return ATTEND_OK;
+}
+
+/* Beyond a few, a stream that was not given before takes the place of one whose work is done: a server may
+   take a new one for each request. */
 static attend_status find(attend_gpu_context *gpu, cudaStream_t handle, attend_gpu_stream **found)
 {
-    attend_gpu_stream **link = &gpu->own.next;
+    attend_gpu_stream *s;
+    int kept = 0;
     *found = &gpu->own;
     if (handle == gpu->own.handle) return ATTEND_OK;
-    while (*link && (*link)->handle != handle) link = &(*link)->next;
-    if (!*link) {
-        attend_gpu_stream *made = calloc(1, sizeof *made);
-        if (!made) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a stream's event");
-        made->handle = handle;
-        attend_status status = attend_gpu_check(cudaEventCreateWithFlags(&made->done, cudaEventDisableTiming),
-                                                "cudaEventCreateWithFlags");
-        if (!status) status = belongs_here(gpu, made);
-        if (status) {
-            if (made->done) cudaEventDestroy(made->done);
-            free(made);
-            return status;
-        }
-        *link = made;
+    for (s = gpu->own.next; s && s->handle != handle; s = s->next) kept++;
+    if (!s) {
+        if (kept >= ATTEND_GPU_STREAMS)
+            for (s = gpu->own.next; s && !is_done(s);) s = s->next;
+        if (!s) ATTEND_TRY(make(gpu, &s));
+        ATTEND_TRY(belongs_here(gpu, handle, s->done));
+        s->handle = handle, s->turn++;
     }
-    *found = *link;
+    *found = s;
     return ATTEND_OK;
 }
 
@@ -54,7 +76,7 @@ static attend_status wait_for(cudaStream_t stream, const attend_gpu_stream *befo
 }
 
 attend_status attend_gpu_begin_work(attend_gpu_context *gpu, cudaStream_t stream,
-                                    attend_gpu_stream **const last[2], attend_gpu_stream **on)
+                                    attend_gpu_use *const last[2], attend_gpu_stream **on)
 {
     bool captured;
     *on = NULL;
@@ -65,10 +87,12 @@ attend_status attend_gpu_begin_work(attend_gpu_context *gpu, cudaStream_t stream
     /* A stream may have got the handle of one that was destroyed with work still on it: what is recorded next
      * covers that too. */
     if (here != &gpu->own) ATTEND_TRY(wait_for(stream, here));
+    for (int i = 0; i < 2; i++) {
+        const attend_gpu_stream *before = last[i] ? last[i]->stream : NULL;
+        if (before && before != here && before->turn == last[i]->turn) ATTEND_TRY(wait_for(stream, before));
+    }
     for (int i = 0; i < 2; i++)
-        if (last[i] && *last[i] && *last[i] != here) ATTEND_TRY(wait_for(stream, *last[i]));
-    for (int i = 0; i < 2; i++)
-        if (last[i]) *last[i] = here;
+        if (last[i]) *last[i] = (attend_gpu_use){here, here->turn};
     *on = here;
     return ATTEND_OK;
 }

@@ -137,7 +137,8 @@ attend_status attend_gpu_rotary(attend_context *context, const attend_problem *p
                                 const attend_rotary_args *args)
 {
     attend_gpu_context *gpu = context->state;
-    attend_gpu_stream **const shares_nothing[2] = {NULL, NULL}, *on;
+    attend_gpu_use *const shares_nothing[2] = {NULL, NULL};
+    attend_gpu_stream *on;
     turning t = {0};
     ATTEND_TRY(attend_gpu_enter(gpu));
     attend_status status = attend_gpu_begin_work(gpu, gpu->stream, shares_nothing, &on);

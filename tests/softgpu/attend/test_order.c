@@ -1,5 +1,8 @@
 /* Runs on whatever streams: those that share memory follow each other, those that bring their own do not, and
    the host waits for all of them. Each result has the bits of a run that was alone on the device. */
+#include "core/backend.h"
+#include "gpu/gpu.h"
+
 #include <attend/attend.h>
 #include <attend/attend_cuda.h>
 
@@ -375,6 +378,73 @@ static void a_held_stream_holds_nobody_else(void **state)
     }
 }
 
+static bool reached;
+static void CUDART_CB reach(void *unused) { (void)unused, reached = true; }
+
+/* What is waited for on the second stream alone is also what lies before the first run on the other. */
+static void runs_that_share_wait_for_what_is_before_the_other(void **state)
+{
+    (void)state;
+    for (int c = SPLIT_KEYS; c <= LAYER; c += LAYER - SPLIT_KEYS) {
+        work w = start(&cases[c], false);
+        char *wanted = expected(&w);
+        reached = false;
+        CUDA(cudaLaunchHostFunc(w.streams[0], reach, NULL));
+        for (int r = 0; r < 2; r++) OK(run(&w, r, w.plans[c == LAYER ? r : 0], &w.how[r]));
+        CUDA(cudaStreamSynchronize(w.streams[1]));
+        if (!reached) fail_msg("%s: the second run overtook the first", w.c->name);
+        for (int r = 2; r < RUNS; r++) OK(run(&w, r, w.plans[0], &w.how[r]));
+        OK(attend_synchronize(w.context));
+        expect_equal(&w, wanted);
+        free(wanted);
+        end(&w);
+    }
+}
+
+static int streams_kept(const attend_context *context)
+{
+    int count = 0;
+    for (const attend_gpu_stream *s = ((const attend_gpu_context *)context->state)->own.next; s; s = s->next) count++;
+    return count;
+}
+
+static void synchronized_run(work *w, int r, attend_plan *plan, cudaStream_t stream)
+{
+    OK(run(w, r, plan, &(attend_run){.stream = stream}));
+    CUDA(cudaStreamSynchronize(stream));
+}
+
+/* A server may take a new stream for each request: what is kept is for those in flight, and a few. */
+static void streams_whose_work_is_done_are_forgotten(void **state)
+{
+    (void)state;
+    enum { REQUESTS = ATTEND_GPU_STREAMS + 8 };
+    work w = start(&cases[SPLIT_KEYS], false);
+    char *wanted = expected(&w);
+    cudaStream_t requests[REQUESTS];
+    for (int i = 0; i < REQUESTS; i++) CUDA(cudaStreamCreateWithFlags(&requests[i], cudaStreamNonBlocking));
+    synchronized_run(&w, 0, w.plans[0], w.streams[0]);
+    for (int i = 0; i < REQUESTS - 1; i++) synchronized_run(&w, i % RUNS, w.plans[i % PLANS], requests[i]);
+    if (streams_kept(w.context) > ATTEND_GPU_STREAMS)
+        fail_msg("%d streams are kept behind %d requests", streams_kept(w.context), REQUESTS);
+    synchronized_run(&w, 0, w.plans[0], requests[0]);
+    expect_equal(&w, wanted);
+    /* The last stream of the first plan's work is done, and its place is taken by another, whose work is held: no
+       run of this plan is behind that. */
+    released = false;
+    CUDA(cudaLaunchHostFunc(requests[REQUESTS - 1], hold, NULL));
+    OK(run(&w, 1, w.plans[1], &(attend_run){.stream = requests[REQUESTS - 1]}));
+    synchronized_run(&w, 2, w.plans[0], w.streams[0]);
+    released = true;
+    for (int r = 0; r < RUNS; r++)
+        if (r != 1) OK(run(&w, r, w.plans[0], &w.how[r]));
+    OK(attend_synchronize(w.context));
+    expect_equal(&w, wanted);
+    for (int i = 0; i < REQUESTS; i++) CUDA(cudaStreamDestroy(requests[i]));
+    free(wanted);
+    end(&w);
+}
+
 /* With the LSE that the run leaves; the run brought its workspace, so nobody ordered it. */
 static void inspections_wait_for_the_run_that_they_look_into(void **state)
 {
@@ -519,6 +589,8 @@ int main(void)
         cmocka_unit_test(runs_that_fail_are_waited_for),
         cmocka_unit_test(runs_with_workspaces_of_their_own_may_be_in_flight),
         cmocka_unit_test(a_held_stream_holds_nobody_else),
+        cmocka_unit_test(runs_that_share_wait_for_what_is_before_the_other),
+        cmocka_unit_test(streams_whose_work_is_done_are_forgotten),
         cmocka_unit_test(inspections_wait_for_the_run_that_they_look_into),
         cmocka_unit_test(streams_may_be_destroyed_behind_a_run),
         cmocka_unit_test(runs_are_captured_while_others_are_in_flight),
