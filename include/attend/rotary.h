@@ -54,9 +54,9 @@ ATTEND_API attend_status attend_rotary_apply_sized(attend_context *context, cons
  * the problem it reads batch, seqlen_q, num_heads, num_kv_heads, head_dim, dtype, packed, total_q,
  * left_padded and what "where a token is" lists; seqlen_k alone for ATTEND_ROTARY_NTK: the length so far, 0:
  * seqlen_q. The rest may be that of the attention that follows, but has to be valid. On a CPU it returns when
- * the result is there. On CUDA it enqueues one kernel on the context's stream, may be captured in a graph,
- * and returns at once; if a tensor or list lies on the host it takes device memory while it works, and
- * returns when all is there.
+ * the result is there. On CUDA it enqueues one kernel on the context's stream (attend_context_set_stream():
+ * it has no stream of its own as runs may), may be captured in a graph, and returns at once; if a tensor or
+ * list lies on the host it takes device memory while it works, and returns when all is there.
  * Errors: INVALID_ARGUMENT, OUT_OF_MEMORY, DEVICE_ERROR. */
 static inline attend_status attend_rotary_apply(attend_context *context, const attend_problem *problem,
                                                 const attend_rotary_args *args)
