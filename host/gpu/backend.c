@@ -126,10 +126,12 @@ static void plan_destroy(attend_plan *plan)
 
 /* ---- runs ---- */
 
-attend_status attend_gpu_run_begin(attend_plan *plan, const attend_run *brought, attend_gpu_run *run)
+attend_status attend_gpu_run_begin(attend_plan *plan, const attend_run *brought, bool inspects,
+                                   attend_gpu_run *run)
 {
     attend_gpu_plan *own = plan->state;
-    const bool callers = plan->options.caller_workspace, blas = plan->operation == ATTEND_LAYER;
+    const bool callers = plan->options.caller_workspace;
+    const bool blas = plan->operation == ATTEND_LAYER && !inspects;
     attend_gpu_use *const last[2] = {callers ? NULL : &own->last,
                                      callers || !blas ? NULL : &own->gpu->blas_last};
     bool on_host;
@@ -139,7 +141,9 @@ attend_status attend_gpu_run_begin(attend_plan *plan, const attend_run *brought,
     if (callers) {
         ATTEND_TRY(attend_gpu_is_on_host(own->gpu, "workspace", brought->workspace, &on_host));
         if (on_host) return attend_fail(ATTEND_INVALID_ARGUMENT, "workspace lies on the host");
-        attend_gpu_arena_place(&own->run_memory, brought->workspace, own, &run->own);
+        attend_gpu_arena memory = own->run_memory;
+        if (inspects) memory.count = own->list_slots;
+        attend_gpu_arena_place(&memory, brought->workspace, own, &run->own);
     }
     ATTEND_TRY(attend_gpu_begin_work(own->gpu, run->gpu.stream, last, &run->on));
     if (!blas) return ATTEND_OK;
@@ -165,7 +169,7 @@ static attend_status forward(attend_plan *plan, const char *name, const attend_a
     attend_gpu_run run;
     ATTEND_TRY(attend_gpu_enter(gpu));
     attend_range_begin(name);
-    attend_status status = attend_gpu_run_begin(plan, brought, &run);
+    attend_status status = attend_gpu_run_begin(plan, brought, false, &run);
     if (!status)
         status = attention ? attend_gpu_attention_forward(&run.plan, attention)
                            : attend_gpu_layer_forward(&run.plan, layer);

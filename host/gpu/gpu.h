@@ -208,9 +208,11 @@ typedef struct attend_gpu_plan {
     bool forced;                            /* row is what ATTEND_KERNEL says */
     void *constants, *workspace, *staging;
     attend_gpu_arena run_memory; /* what the workspace holds: all that a run writes, but for staging */
-    attend_gpu_use last;         /* of the workspace, unless the caller brings it */
-    void *blas_workspace;        /* the context's, or within a workspace that the caller brings */
-    float *partials;             /* of rows whose keys are split */
+    int list_slots;              /* the first of them: room for lists, all that an inspection writes there */
+    size_t list_bytes;
+    attend_gpu_use last;  /* of the workspace, unless the caller brings it */
+    void *blas_workspace; /* the context's, or within a workspace that the caller brings */
+    float *partials;      /* of rows whose keys are split */
     /* of attention: staging; of a layer: the projected Q, K, V and the heads' output */
     attend_tensor q, k, v, out, lse;
     attend_gpu_sides sides;
@@ -230,8 +232,9 @@ typedef struct attend_gpu_run {
 } attend_gpu_run;
 
 /* Between the two, the work of one run is enqueued through run->plan. It ends whether or not that succeeded.
-   */
-attend_status attend_gpu_run_begin(attend_plan *plan, const attend_run *brought, attend_gpu_run *run);
+   inspects: cuBLAS is not used, and brought->workspace has list_bytes alone. */
+attend_status attend_gpu_run_begin(attend_plan *plan, const attend_run *brought, bool inspects,
+                                   attend_gpu_run *run);
 attend_status attend_gpu_run_end(const attend_gpu_run *run, attend_status status);
 
 /* Runs attention on device tensors; lengths are the caller's. */

@@ -112,7 +112,7 @@ static attend_status look_at(const attend_plan *plan, const attend_attention_arg
 }
 
 /* The plan's lists and staging are used as in a run; where runs bring their workspace, the inspection brings
-   one. */
+   room for lists. */
 static attend_status look_in_workspace(attend_plan *plan, const attend_attention_args *args,
                                        const attend_look *look, looking *l)
 {
@@ -121,7 +121,7 @@ static attend_status look_in_workspace(attend_plan *plan, const attend_attention
     attend_gpu_run run;
     /* Nobody ordered the run that is looked into, and who knows on which stream it was. */
     if (plan->options.caller_workspace) ATTEND_TRY(attend_gpu_wait_for_all(own->gpu));
-    attend_status status = attend_gpu_run_begin(plan, &brought, &run);
+    attend_status status = attend_gpu_run_begin(plan, &brought, true, &run);
     if (!status) status = look_at(&run.plan, args, look, l);
     status = attend_gpu_run_end(&run, status);
     const cudaError_t waited = cudaStreamSynchronize(own->gpu->stream);
@@ -136,9 +136,9 @@ attend_status attend_gpu_inspect(attend_plan *plan, const attend_attention_args 
     ATTEND_TRY(attend_gpu_enter(own->gpu));
     attend_range_begin("attend: inspect");
     attend_status status = ATTEND_OK;
-    if (plan->memory.run_workspace_bytes)
-        status = attend_gpu_check(cudaMalloc(&l.workspace, plan->memory.run_workspace_bytes),
-                                  "cudaMalloc of an inspection's workspace");
+    if (plan->options.caller_workspace)
+        status = attend_gpu_check(cudaMalloc(&l.workspace, own->list_bytes),
+                                  "cudaMalloc of an inspection's lists");
     if (!status) status = look_in_workspace(plan, args, look, &l);
     if (l.memory) cudaFree(l.memory);
     if (l.workspace) cudaFree(l.workspace);

@@ -14,12 +14,14 @@ static void held_shape(const attend_side_shape *e, int64_t shape[ATTEND_MAX_RANK
 
 void attend_gpu_reserve_sides(attend_plan *plan, attend_gpu_arenas *arenas)
 {
-    attend_gpu_sides *sides = &((attend_gpu_plan *)plan->state)->sides;
+    attend_gpu_plan *own = plan->state;
+    attend_gpu_sides *sides = &own->sides;
     const attend_problem *p = &plan->problem;
     int64_t **const lists[] = {&sides->seqlens_q, &sides->seqlens_k, &sides->starts_k, &sides->cu_seqlens_q,
                                &sides->cu_seqlens_k};
     for (int i = 0; i < 5; i++)
         attend_gpu_reserve(&arenas->run, (void **)lists[i], p->batch + 1, sizeof(int64_t));
+    own->list_slots = arenas->run.count, own->list_bytes = arenas->run.bytes;
     attend_gpu_reserve(&arenas->constants, (void **)&sides->relative_buckets, attend_relative_distances(p),
                        sizeof(int32_t));
     int64_t id_blocks = 0;

@@ -74,8 +74,9 @@ ATTEND_API attend_status attend_attention_inspect_sized(attend_plan *plan, const
 
 /* Inspects attention as the plan computes it from args: q, k, lists and what features bring; v and out are
  * not looked at. With args->lse, as a run of the plan left it, one pass over the scores does; without, they
- * are computed twice. Returns when all is there. Unlike a run it takes memory while it works. Bits depend on
- * neither threads nor timing.
+ * are computed twice. Returns when all is there. Unlike a run it takes memory while it works: what it writes
+ * itself, also where runs bring their workspace, which it does not need. Bits depend on neither threads nor
+ * timing.
  * Errors: INVALID_ARGUMENT, OUT_OF_MEMORY, DEVICE_ERROR. */
 static inline attend_status attend_attention_inspect(attend_plan *plan, const attend_attention_args *args,
                                                      const attend_inspection *inspection)

@@ -489,6 +489,72 @@ static void inspections_wait_for_the_run_that_they_look_into(void **state)
     CUDA(cudaFree(workspace));
 }
 
+static size_t least_free;
+static bool look_at_free_memory(void *unused, int64_t done, int64_t total)
+{
+    size_t free_bytes, all;
+    (void)unused, (void)done, (void)total;
+    CUDA(cudaMemGetInfo(&free_bytes, &all));
+    if (free_bytes < least_free) least_free = free_bytes;
+    return true;
+}
+
+/* Of a layer whose runs bring a workspace, an inspection takes what it writes itself: not cuBLAS's megabytes,
+   nor room for Q, K and V. */
+static void inspections_take_no_workspace_of_a_run(void **state)
+{
+    (void)state;
+    enum { ROWS = 9, HEADS = 2, DIM = 16, HEAD_BYTES = ROWS * HIDDEN * 4 };
+    const attend_problem problem = {.batch = 1, .seqlen_q = ROWS, .num_heads = HEADS, .head_dim = DIM, .hidden_size = HIDDEN};
+    const attend_context_options options = {.device = ATTEND_CUDA, .progress = look_at_free_memory};
+    static float numbers[HIDDEN * HIDDEN], entropy[2][HEADS * ROWS];
+    const attend_tensor weight = attend_tensor_2d(numbers, ATTEND_F32, HIDDEN, HIDDEN);
+    const attend_layer_weights weights = {.wq = weight, .wk = weight, .wv = weight, .wo = weight};
+    static const int64_t length[] = {ROWS - 2};
+    attend_context *context;
+    char *memory;
+    for (int i = 0; i < HIDDEN * HIDDEN; i++) numbers[i] = (float)(i * 37 % 101) / 101.0f - 0.5f;
+    OK(attend_context_create(&options, &context));
+    CUDA(cudaMalloc((void **)&memory, 4 * HEAD_BYTES));
+    CUDA(cudaMemcpy(memory, numbers, HEAD_BYTES, cudaMemcpyHostToDevice));
+    CUDA(cudaDeviceSynchronize());
+    attend_layer_args args = {.x = attend_tensor_3d(memory, ATTEND_F32, 1, ROWS, HIDDEN),
+                              .out = attend_tensor_3d(memory + HEAD_BYTES, ATTEND_F32, 1, ROWS, HIDDEN),
+                              .q = attend_tensor_4d(memory + 2 * HEAD_BYTES, ATTEND_F32, 1, ROWS, HEADS, DIM),
+                              .k = attend_tensor_4d(memory + 3 * HEAD_BYTES, ATTEND_F32, 1, ROWS, HEADS, DIM),
+                              .seqlens_k = length};
+    for (int callers = 0; callers < 2; callers++) {
+        const attend_plan_options own = {.caller_workspace = callers};
+        const attend_inspection want = {.entropy = attend_tensor_3d(entropy[callers], ATTEND_F32, 1, HEADS, ROWS)};
+        attend_plan *made;
+        attend_plan_memory needs;
+        attend_run how = {0};
+        size_t before, all;
+        OK(attend_layer_plan_with(context, &problem, &weights, &own, &made));
+        OK(attend_plan_memory_usage(made, &needs));
+        how.workspace_bytes = needs.run_workspace_bytes;
+        if (callers) CUDA(cudaMalloc(&how.workspace, needs.run_workspace_bytes));
+        OK(attend_layer_run(made, &args, &how));
+        CUDA(cudaMemGetInfo(&before, &all));
+        least_free = before;
+        OK(attend_layer_inspect(made, &args, &want));
+        if (before - least_free > 1 << 16) fail_msg("%zu bytes were taken to look at %d rows", before - least_free, ROWS);
+        attend_plan_destroy(made);
+        CUDA(cudaFree(how.workspace));
+    }
+    assert_memory_equal(entropy[0], entropy[1], sizeof entropy[0]);
+    /* What was not on the device is refused, as in a run. */
+    attend_plan *made;
+    OK(attend_layer_plan_with(context, &problem, &weights, &(attend_plan_options){.caller_workspace = true}, &made));
+    args.q.data = numbers;
+    assert_int_equal(attend_layer_inspect(made, &args, &(attend_inspection){.entropy = attend_tensor_3d(entropy[0], ATTEND_F32, 1, HEADS, ROWS)}),
+                     ATTEND_INVALID_ARGUMENT);
+    assert_string_equal(attend_error_message(), "q lies on the host, but the plan was made with caller_workspace");
+    attend_plan_destroy(made);
+    OK(attend_context_destroy(context));
+    CUDA(cudaFree(memory));
+}
+
 /* As CUDA allows: what is enqueued still happens, and is still waited for. */
 static void streams_may_be_destroyed_behind_a_run(void **state)
 {
@@ -592,6 +658,7 @@ int main(void)
         cmocka_unit_test(runs_that_share_wait_for_what_is_before_the_other),
         cmocka_unit_test(streams_whose_work_is_done_are_forgotten),
         cmocka_unit_test(inspections_wait_for_the_run_that_they_look_into),
+        cmocka_unit_test(inspections_take_no_workspace_of_a_run),
         cmocka_unit_test(streams_may_be_destroyed_behind_a_run),
         cmocka_unit_test(runs_are_captured_while_others_are_in_flight),
         cmocka_unit_test(workspaces_are_checked),
