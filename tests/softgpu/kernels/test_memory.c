@@ -76,6 +76,7 @@ static void freed_memory_is_remembered(void **state)
     uint64_t a = allocate(100);
     assert_true(sg_memory_find(a + 99, &found));
     assert_int_equal(found.bytes, 100);
+    assert_false(sg_memory_find(a + 100, &found));
     assert_false(sg_memory_free(a + 1));
     assert_true(sg_memory_free(a));
     assert_false(sg_memory_free(a));
