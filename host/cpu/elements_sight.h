@@ -46,10 +46,10 @@ static attend_cpu_sight block_sight(const attend_cpu_elements *e, const attend_c
 }
 
 /* Whether any of n bytes is not 0. */
-static bool any_byte(const uint8_t *bytes, int64_t n)
+static bool any_byte(const uint8_t *bytes, size_t n)
 {
     uint64_t word, all = 0;
-    int64_t i = 0;
+    size_t i = 0;
     for (; i + 8 <= n; i += 8) memcpy(&word, bytes + i, 8), all |= word;
     for (; i < n; i++) all |= bytes[i];
     return all != 0;
@@ -59,7 +59,8 @@ static void look_at_mask(const attend_plane *mask, int64_t offset, int64_t keys,
 {
     const uint8_t *from = (const uint8_t *)mask->data + offset;
     if (mask->key == 1) {
-        *seen = *seen || any_byte(from, keys), *hidden = *hidden || memchr(from, 0, (size_t)keys);
+        const size_t bytes = (size_t)keys;
+        *seen = *seen || any_byte(from, bytes), *hidden = *hidden || memchr(from, 0, bytes);
         return;
     }
     for (int64_t k = 0; k < keys && !(*seen && *hidden); k++) *(from[k * mask->key] ? seen : hidden) = true;
