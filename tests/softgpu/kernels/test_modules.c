@@ -28,6 +28,8 @@ static void wrong_text_is_refused_with_its_line(void **state)
         {ENTRY ".reg .b32 %r<4>;\nmov.u32 %r0, 1\nret;\n}\n", "line 8: expected \",\" or \";\" before \"ret\""},
         {HEAD ".global .b32 table[2] = {1, 2, 3};\n", "more initial values than elements"},
         {HEAD ".global .b64 table[9223372036854775807][9223372036854775807];\n", "a size that does not fit"},
+        {ENTRY ".reg .b32 %r;\n.reg .b64 %d;\ncp.async.cg.shared.global [%r], [%d], 8;\n}\n", "copies 8 bytes at a time"},
+        {ENTRY ".reg .b32 %r;\n.reg .b64 %d;\ncp.async.ca.shared.global [%r], [%d], 12;\n}\n", "copies 12 bytes at a time"},
         {HEAD ".file 1 \"unfinished\n", "a string that does not end"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -316,6 +316,10 @@ static void memory(void **state)
         ROW(COPY("g", ", 16") "ld.shared.b64 $d, [$s+8]", 64, 64, 64, 0, own_b, BITS),
         ROW(COPY("a", ", 8") "ld.shared.b64 $d, [$s]", 64, 64, 64, 0, own_a, BITS),
         ROW(COPY("a", ", 4") "ld.shared.b32 $d, [$s]", 32, 64, 64, 0, own_a_low, BITS),
+        /* A copy arrives as late as its wait allows. */
+        ROW(OWN "st.shared.b64 [$s], $b; cp.async.ca.shared.global [$s], [$at], 8; cp.async.commit_group; cp.async.wait_group 1; "
+                "ld.shared.b64 $d, [$s]; cp.async.wait_group 0",
+            64, 64, 64, 0, own_b, BITS),
         ROW(COPY("g", ", 16, 8") "ld.shared.b64 $d, [$s+8]", 64, 64, 64, 0, first_8_of_16, BITS),
         ROW(COPY("g", ", 16, 8") "ld.shared.b64 $d, [$s]", 64, 64, 64, 0, own_a, BITS),
         AT(atomic_add, "atom.shared.add.u32 $t, [$s], $b"), AT(atomic_and, "atom.shared.and.b32 $t, [$s], $b"),
