@@ -112,8 +112,9 @@ static void gemm_misaligned(int planted)
     CHECK(cudaFree(on_device));
 }
 
-/* Products on two streams in one workspace: wrong unless the second stream waits. Many, since the order of streams is drawn. */
-static void gemm_workspace(int planted)
+/* Products on two streams in one workspace, or the second's within the first's: wrong unless the second stream waits. Many, since the
+   order of streams is drawn. */
+static void gemm_workspaces(int planted, size_t second_at)
 {
     cublasHandle_t handle;
     cudaStream_t streams[2];
@@ -129,7 +130,8 @@ static void gemm_workspace(int planted)
     for (int i = 0; i < 16; i++) {
         if (!planted && i > 0) CHECK(cudaStreamWaitEvent(streams[i % 2], done));
         (void)cublasSetStream(handle, streams[i % 2]);
-        (void)cublasSetWorkspace(handle, workspace, 4096);
+        const size_t at = i % 2 ? second_at : 0;
+        (void)cublasSetWorkspace(handle, workspace + at, 4096 - at);
         (void)cublasSgemm(handle, CUBLAS_OP_N, CUBLAS_OP_N, 16, 16, 16, &one, a, 16, a, 16, &zero, c[i % 2], 16);
         CHECK(cudaEventRecord(done, streams[i % 2]));
     }
@@ -139,6 +141,8 @@ static void gemm_workspace(int planted)
     CHECK(cudaFree(workspace));
 }
 
+static void gemm_workspace(int planted) { gemm_workspaces(planted, 0); }
+static void gemm_workspace_tail(int planted) { gemm_workspaces(planted, 2048); }
 static void gemm_too_deep(int planted) { gemm(planted, 16 + planted, true); }
 static void gemm_of_unwritten(int planted) { gemm(planted, 16, !planted); }
 
@@ -153,5 +157,6 @@ const planted_case planted_host[] = {
     {"gemm_of_unwritten", gemm_of_unwritten},
     {"gemm_misaligned", gemm_misaligned},
     {"gemm_workspace", gemm_workspace},
+    {"gemm_workspace_tail", gemm_workspace_tail},
     {NULL, NULL},
 };

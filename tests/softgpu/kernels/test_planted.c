@@ -22,6 +22,7 @@ static const struct {
     {"gemm_of_unwritten", "uninitialised"},
     {"gemm_misaligned", "misaligned"},
     {"gemm_workspace", "race"},
+    {"gemm_workspace_tail", "race"},
 };
 
 static const char *const sources[] = {"planted_memory.cu", "planted_races.cu", "planted_barriers.cu", "planted_copies.cu", "planted_hopper.cu"};
