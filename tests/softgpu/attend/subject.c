@@ -80,9 +80,10 @@ attend_status subject_run(const subject *s, attend_plan *plan, bool on_device)
     void *const *at = on_device ? s->device : s->host;
     if (s->kind == SUBJECT_ROTARY)
         return attend_rotary_apply(s->context, &s->problem, &(attend_rotary_args){.q = heads(at[0]), .q_out = heads(at[3]), .seqlens_q = on_device ? NULL : lengths});
-    if (s->kind == SUBJECT_LAYER) return attend_layer_forward(plan, &(attend_layer_args){.x = hidden(at[0]), .out = hidden(at[3])});
-    return attend_attention_forward(
-        plan, &(attend_attention_args){.q = heads(at[0]), .k = heads(at[1]), .v = heads(at[2]), .out = heads(at[3])});
+    const attend_run how = {.stream = s->stream};
+    if (s->kind == SUBJECT_LAYER) return attend_layer_run(plan, &(attend_layer_args){.x = hidden(at[0]), .out = hidden(at[3])}, &how);
+    return attend_attention_run(
+        plan, &(attend_attention_args){.q = heads(at[0]), .k = heads(at[1]), .v = heads(at[2]), .out = heads(at[3])}, &how);
 }
 
 void subject_clear(subject *s) { memset(s->host[3], 0xff, subject_result_bytes(s)); }

@@ -17,6 +17,7 @@ typedef struct subject {
     attend_layer_weights weights; /* on the host */
     void *host[SUBJECT_TENSORS];  /* q, k, v, out; of a layer x, -, -, out; of a rotation q, -, -, out */
     void *device[SUBJECT_TENSORS];
+    struct CUstream_st *stream; /* of runs; NULL: the context's */
     float *weight_memory, *expected;
     float seen[SUBJECT_SEEN], expected_seen[SUBJECT_SEEN]; /* of an inspection, on the host */
 } subject;

@@ -14,8 +14,9 @@ static CUresult retain(CUcontext *primary, CUdevice device) {
     context *c = context_at(device);
     if (!primary) return leave(cudaErrorInvalidValue);
     if (!c) return leave(cudaErrorInvalidDevice);
-    if (device_lost() != cudaSuccess) return leave(device_lost());
     if (c->busy) return leave(cudaErrorDevicesUnavailable);
+    cudaError_t fault = fault_or_success(SOFTGPU_CONTEXT);
+    if (fault != cudaSuccess) return leave(fault);
     *primary = (CUcontext)initialised(c);
     return leave(cudaSuccess);
 }
@@ -37,7 +38,8 @@ static CUresult push(CUcontext pushed) {
     runtime_enter();
     thread_state *t = this_thread();
     if (!pushed || t->pushes == MAX_PUSHES) return leave(cudaErrorDeviceUninitialized);
-    if (device_lost() != cudaSuccess) return leave(device_lost());
+    cudaError_t fault = fault_or_success(SOFTGPU_CONTEXT);
+    if (fault != cudaSuccess) return leave(fault);
     t->pushed[t->pushes++] = (context *)pushed;
     return leave(cudaSuccess);
 }

@@ -7,6 +7,7 @@ static cudaEvent_t events;
 
 static cudaError_t create(cudaEvent_t *handle, unsigned flags) {
     const unsigned known = cudaEventBlockingSync | cudaEventDisableTiming | cudaEventInterprocess;
+    TRY(fault_or_success(SOFTGPU_EVENT));
     if (!handle || (flags & ~known)) return cudaErrorInvalidValue;
     if ((flags & cudaEventInterprocess) && !(flags & cudaEventDisableTiming)) return cudaErrorInvalidValue;
     cudaEvent_t event = calloc(1, sizeof *event);
@@ -60,12 +61,14 @@ cudaError_t event_record(cudaEvent_t event, stream *s, unsigned flags) {
 
 static cudaError_t record(cudaEvent_t event, cudaStream_t handle, unsigned flags) {
     stream *s;
+    TRY(fault_or_success(SOFTGPU_EVENT));
     TRY(stream_of(handle, &s));
     return event_record(event, s, flags);
 }
 
 static cudaError_t wait_for(cudaStream_t handle, cudaEvent_t event, unsigned flags) {
     stream *s;
+    TRY(fault_or_success(SOFTGPU_EVENT));
     TRY(stream_of(handle, &s));
     TRY(event_of(event));
     if (flags & ~(unsigned)cudaEventWaitExternal) return cudaErrorInvalidValue;

@@ -1,5 +1,6 @@
 /* Faults on request and the count of calls that makes it possible to ask for each. SOFTGPU_FAULT is a list of
-   kind:k[=error]; the k-th call of the kind fails, once. lost:k counts all kinds: from the k-th on, all calls fail. */
+   kind:k[=error]; the k-th call of the kind fails, once. lost:k counts all kinds that give the device something to do:
+   from the k-th on, all calls fail, events and contexts too. */
 #include "runtime/state.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,8 @@ static const struct {
     [SOFTGPU_LAUNCH] = {"launch", "calls.launch", "cudaErrorLaunchOutOfResources"},
     [SOFTGPU_CUBLAS] = {"cublas", "calls.cublas", "CUBLAS_STATUS_EXECUTION_FAILED"},
     [SOFTGPU_SYNC] = {"sync", "calls.sync", "cudaErrorUnknown"},
+    [SOFTGPU_EVENT] = {"event", "calls.event", "cudaErrorUnknown"},
+    [SOFTGPU_CONTEXT] = {"context", "calls.context", "cudaErrorUnknown"},
 };
 
 static struct fault {
@@ -29,7 +32,7 @@ static const char *lost; /* the error's name once the device is lost */
 static void complain(const char *item) {
     fprintf(stderr,
             "softgpu: SOFTGPU_FAULT: cannot read \"%s\"; expected kind:k or kind:k=error, kind one of "
-            "alloc, copy, launch, cublas, sync, lost\n",
+            "alloc, copy, launch, cublas, sync, event, context, lost\n",
             item);
     exit(2);
 }
@@ -63,7 +66,7 @@ void fault_configure(const char *specification) {
 
 const char *softgpu_fault(softgpu_call call) {
     int64_t mine = __atomic_add_fetch(&counts[call], 1, __ATOMIC_RELAXED);
-    int64_t any = __atomic_add_fetch(&all_calls, 1, __ATOMIC_RELAXED);
+    int64_t any = __atomic_add_fetch(&all_calls, call < SOFTGPU_EVENT, __ATOMIC_RELAXED);
     const char *error = lost;
     for (int i = 0; i < fault_count; i++) {
         if (faults[i].call == SOFTGPU_CALLS && any >= faults[i].k) error = lost = faults[i].error;

@@ -32,6 +32,8 @@ typedef enum softgpu_call {
     SOFTGPU_LAUNCH, /* kernels, cooperative ones, graphs */
     SOFTGPU_CUBLAS, /* every call of libcublas that queues work, and cublasCreate */
     SOFTGPU_SYNC,   /* waits of the host: device, stream, event */
+    SOFTGPU_EVENT,  /* events: made, recorded; and a stream's waits for them */
+    SOFTGPU_CONTEXT, /* the driver's contexts: retained, pushed; what was pushed can be popped */
     SOFTGPU_CALLS
 } softgpu_call;
 const char *softgpu_fault(softgpu_call call);
