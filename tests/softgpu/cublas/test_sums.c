@@ -7,6 +7,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -102,6 +103,29 @@ static void parts_are_16_bits_wide_unless_that_is_forbidden(void **state)
     CUBLAS(cublasSetMathMode(handle, CUBLAS_DEFAULT_MATH));
 }
 
+/* As documented: with every stream the workspace goes back to the handle's own. */
+static void a_stream_takes_the_workspace_away(void **state)
+{
+    (void)state;
+    enum { BYTES = 4096 };
+    unsigned char *workspace, left[BYTES];
+    double c[M * N];
+    fill(CUDA_R_32F, a, K * M, device_a), fill(CUDA_R_32F, b, K * N, device_b);
+    CUDA(cudaMalloc((void **)&workspace, BYTES));
+    for (int kept = 0; kept < 2; kept++) {
+        bool used = false;
+        CUDA(cudaMemset(workspace, 0x55, BYTES));
+        CUBLAS(cublasSetWorkspace(handle, workspace, BYTES));
+        if (!kept) CUBLAS(cublasSetStream(handle, NULL));
+        multiply(CUDA_R_32F, N, 1, c);
+        CUDA(cudaMemcpy(left, workspace, BYTES, cudaMemcpyDeviceToHost));
+        for (int i = 0; i < BYTES; i++) used |= left[i] != 0x55;
+        assert_int_equal(used, kept);
+    }
+    CUBLAS(cublasSetStream(handle, NULL));
+    CUDA(cudaFree(workspace));
+}
+
 static int begin(void **state)
 {
     (void)state;
@@ -119,6 +143,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bits_depend_on_shape_and_batch_but_not_on_the_run),
+        cmocka_unit_test(a_stream_takes_the_workspace_away),
         cmocka_unit_test(parts_are_16_bits_wide_unless_that_is_forbidden),
     };
     return cmocka_run_group_tests(tests, begin, finish);
