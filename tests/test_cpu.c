@@ -206,6 +206,31 @@ static void hidden_keys_reach_nothing(void **state)
     }
 }
 
+/* A span in which a row sees nothing but NaN is not an empty one, whichever way it is summed. */
+static void a_span_of_nan_reaches_its_rows(void **state)
+{
+    (void)state;
+    bool taken[3] = {false, false, false};
+    static const struct {
+        int64_t queries;
+        int threads;
+    } ways[] = {{100, 1}, {40, 24}, {3, 2}};
+    for (int i = 0; i < 3; i++)
+        for (int first = 0; first < 2; first++) {
+            job j = job_make((attend_problem){.batch = 1, .seqlen_q = ways[i].queries, .seqlen_k = 2048, .num_heads = 2, .head_dim = 24}, ATTEND_VALUES_GAUSS);
+            float *k = j.k.data;
+            for (int64_t at = first ? 0 : 1024; at < (first ? 1024 : 2048); at++) k[at * j.k.stride[1]] = NAN;
+            taken[job_run(&j, ways[i].threads)] = true;
+            for (int64_t q = 0; q < ways[i].queries; q++) {
+                assert_true(isnan(((float *)j.out.data)[q * j.out.stride[1]]));
+                assert_true(isnan(((float *)j.lse.data)[q]));
+                assert_false(isnan(((float *)j.out.data)[q * j.out.stride[1] + j.p.head_dim]));
+            }
+            job_free(&j);
+        }
+    for (int way = 0; way < 3; way++) assert_true(taken[way]);
+}
+
 static void *run_often(void *data)
 {
     job *j = data;
@@ -371,6 +396,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bits_do_not_depend_on_threads),  cmocka_unit_test(bits_do_not_depend_on_neighbours),
         cmocka_unit_test(every_border_key_is_found),      cmocka_unit_test(hidden_keys_reach_nothing),
+        cmocka_unit_test(a_span_of_nan_reaches_its_rows),
         cmocka_unit_test(host_threads_do_not_disturb_each_other), cmocka_unit_test(memory_is_linear_in_length),
         cmocka_unit_test(packed_sequences_do_not_disturb_each_other), cmocka_unit_test(packed_plans_reserve_the_totals),
         cmocka_unit_test(a_quota_limits_threads),

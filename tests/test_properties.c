@@ -54,10 +54,11 @@ static bounds bounds_of(const test_run *r)
     bounds b = {r->p.num_heads, r->p.seqlen_q, r->p.head_dim_v, NULL, NULL};
     attend_problem p;
     attend_watch nobody = {0};
+    attend_key_part part;
     attend_attention_args args, given = {.q = r->q, .k = r->k, .v = r->v, .out = r->out, .lse = r->lse};
     b.out = malloc((size_t)(rows * b.dim) * sizeof(double)), b.lse = malloc((size_t)rows * sizeof(double));
-    if (attend_problem_resolve(&r->p, sizeof r->p, ATTEND_ATTENTION, &p) || attend_attention_args_resolve(&p, &given, sizeof given, &args) ||
-        !attend_reference_attention(&p, &args, 1, &nobody, take, &b))
+    if (attend_problem_resolve(&r->p, sizeof r->p, ATTEND_ATTENTION, &p) || attend_attention_args_resolve(&p, 0, &given, sizeof given, &args, &part) ||
+        !attend_reference_attention(&p, &args, &part, 1, &nobody, take, &b))
         fail_msg("no reference: %s", attend_error_message());
     return b;
 }

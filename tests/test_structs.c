@@ -75,6 +75,10 @@ static attend_status run_layer(void)
 {
     return attend_layer_run_sized(w.layer, PASS(attend_layer_args), PASS(attend_run));
 }
+static attend_status merge(void)
+{
+    return attend_merge_sized(w.context, PASS(attend_problem), PASS(attend_merge_args), PASS(attend_run));
+}
 static attend_status rotate(void)
 {
     return attend_rotary_apply_sized(w.context, PASS(attend_problem), PASS(attend_rotary_args));
@@ -162,6 +166,7 @@ static const struct call {
      LAYER,
      {S(attend_problem), S(attend_layer_weights), S(attend_plan_options), -1},
      -1},
+    {"merge", merge, ATTENTION, {S(attend_problem), S(attend_merge_args), S(attend_run), -1}, -1},
     {"layer_run", run_layer, LAYER, {S(attend_layer_args), S(attend_run), -1}, -1},
     {"layer_inspect", inspect_layer, LAYER, {S(attend_layer_args), S(attend_inspection), -1}, -1},
     {"layer_compare",
@@ -219,6 +224,7 @@ static attend_compare_options compare_options;
 static attend_plan_options plan_options;
 static attend_run run_alone;
 static attend_attention_args args;
+static attend_merge_args merge_args;
 static attend_layer_args layer_args;
 static attend_layer_weights weights;
 static attend_rotary_args rotary_args;
@@ -240,6 +246,7 @@ static int make_world(void **state)
     w.context = test_context();
     options.device = attend_context_device(w.context);
     args = (attend_attention_args){.q = heads_at(0), .k = heads_at(1), .v = heads_at(2), .out = heads_at(3)};
+    merge_args = (attend_merge_args){.out = heads_at(3)};
     layer_args = (attend_layer_args){.x = attend_tensor_3d(memory[0], ATTEND_F32, BATCH, SEQLEN, WIDTH),
                                      .out = attend_tensor_3d(memory[4], ATTEND_F32, BATCH, SEQLEN, WIDTH),
                                      .q = heads_at(5),
@@ -252,7 +259,7 @@ static int make_world(void **state)
     inspection.entropy = attend_tensor_3d(memory[11], ATTEND_F32, BATCH, HEADS, SEQLEN);
 #define OWN(type, value) w.own[ATTEND_STRUCT_##type] = (given){&(value), sizeof(value)}
     OWN(attend_context_options, options), OWN(attend_compare_options, compare_options),
-        OWN(attend_attention_args, args);
+        OWN(attend_attention_args, args), OWN(attend_merge_args, merge_args);
     OWN(attend_layer_args, layer_args), OWN(attend_layer_weights, weights),
         OWN(attend_rotary_args, rotary_args);
     OWN(attend_inspection, inspection), OWN(attend_lists, lists), OWN(attend_plan_options, plan_options),
@@ -338,7 +345,7 @@ static void callers_of_the_first_layout_are_served(void **state)
     free_given();
 }
 
-/* No input has grown yet: this one does, here. */
+/* A struct that grows here, by fields that are not pointers. */
 static void what_an_older_caller_lacks_is_zero(void **state)
 {
     (void)state;

@@ -5,6 +5,7 @@
 #include "core/struct.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 static const char *const names[ATTEND_SIDE_TENSORS] = {
     "segments_q",     "segments_k",  "mask",  "block_mask",    "bias",         "alibi_slopes",
@@ -194,22 +195,111 @@ attend_status attend_expected_check_rows(const attend_expected *arguments, int c
     return ATTEND_OK;
 }
 
-attend_status attend_attention_args_resolve(const attend_problem *p, const attend_attention_args *args,
-                                            size_t bytes, attend_attention_args *r)
+static bool same_view(const attend_tensor *a, const attend_tensor *b)
+{
+    bool same = a->data == b->data && a->dtype == b->dtype && a->rank == b->rank;
+    for (int axis = 0; same && axis < a->rank && axis < ATTEND_MAX_RANK; axis++)
+        same = a->shape[axis] == b->shape[axis] && a->stride[axis] == b->stride[axis];
+    return same;
+}
+
+int attend_state_expect(const attend_problem *p, const char *name, attend_tensor_role role,
+                        attend_state *state, const attend_state *shared, attend_state_names *names,
+                        attend_expected *expected)
+{
+    const int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p);
+    const attend_expected all[] = {
+        {"out", &state->out, role, false, ATTEND_F32, 4, {batch, rows_q, p->num_heads, p->head_dim_v}},
+        {"max", &state->max, role, false, ATTEND_F32, 3, {batch, p->num_heads, rows_q}},
+        {"sum", &state->sum, role, false, ATTEND_F32, 3, {batch, p->num_heads, rows_q}},
+    };
+    const attend_tensor *listed[] = {shared ? &shared->out : NULL, shared ? &shared->max : NULL,
+                                     shared ? &shared->sum : NULL};
+    int count = 0;
+    for (int i = 0; i < 3; i++) {
+        if (listed[i] && same_view(all[i].tensor, listed[i])) continue;
+        snprintf(names->text[i], sizeof names->text[i], "%s.%s", name, all[i].name);
+        expected[count] = all[i];
+        expected[count++].name = names->text[i];
+    }
+    return count;
+}
+
+static attend_status check_key(const char *name, int64_t key, int64_t least, const char *least_is,
+                               const attend_problem *p, int64_t span)
+{
+    if (key < least || key > p->seqlen_k)
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "%s is %" PRId64 ", expected %s%" PRId64 " to seqlen_k (%" PRId64 ")", name, key,
+                           least_is, least, p->seqlen_k);
+    if (key % span != 0 && key != p->seqlen_k)
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "%s is %" PRId64 ", expected a multiple of the plan's key span (%" PRId64
+                           ") or seqlen_k (%" PRId64 ")",
+                           name, key, span, p->seqlen_k);
+    return ATTEND_OK;
+}
+
+attend_status attend_key_part_resolve(const attend_problem *p, int64_t span, const attend_attention_args *r,
+                                      attend_key_part *part)
+{
+    *part = attend_all_keys(p);
+    if (!r->first_key && !r->end_key && !r->from && !r->into) return ATTEND_OK;
+    if (p->packed)
+        return attend_fail(ATTEND_UNSUPPORTED,
+                           "first_key, end_key, from and into do not go with packed sequences");
+    if (span == 0)
+        return attend_fail(ATTEND_UNSUPPORTED,
+                           "first_key, end_key, from and into do not go here: all keys take part at once");
+    ATTEND_TRY(check_key("first_key", r->first_key, 0, "", p, span));
+    if (r->end_key) ATTEND_TRY(check_key("end_key", r->end_key, r->first_key, "first_key, ", p, span));
+    part->first = r->first_key;
+    if (r->end_key) part->end = r->end_key;
+    if (r->into && (r->out.data || r->lse.data))
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is given beside into, which is written instead of it",
+                           r->out.data ? "out" : "lse");
+    return ATTEND_OK;
+}
+
+attend_status attend_attention_args_resolve(const attend_problem *p, int64_t key_span,
+                                            const attend_attention_args *args, size_t bytes,
+                                            attend_attention_args *r, attend_key_part *part)
 {
     ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_attention_args), "args", r, args, bytes));
-    int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
-    const attend_expected arguments[] = {
+    ATTEND_TRY(attend_key_part_resolve(p, key_span, r, part));
+    int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p),
+            rows_k = p->packed ? p->total_k : part->end - part->first;
+    attend_expected arguments[ATTEND_MAX_EXPECTED] = {
         {"q", &r->q, ATTEND_INPUT, false, p->dtype, 4, {batch, rows_q, p->num_heads, p->head_dim}},
         {"k", &r->k, ATTEND_INPUT, false, p->dtype, 4, {batch, rows_k, p->num_kv_heads, p->head_dim}},
         {"v", &r->v, ATTEND_INPUT, false, p->dtype, 4, {batch, rows_k, p->num_kv_heads, p->head_dim_v}},
-        {"out", &r->out, ATTEND_OUTPUT, false, p->dtype, 4, {batch, rows_q, p->num_heads, p->head_dim_v}},
+        {"out", &r->out, ATTEND_OUTPUT, r->into, p->dtype, 4, {batch, rows_q, p->num_heads, p->head_dim_v}},
         {"lse", &r->lse, ATTEND_OUTPUT, true, ATTEND_F32, 3, {batch, p->num_heads, rows_q}},
     };
+    int count = 5;
+    attend_state_names from_names, into_names;
+    attend_state *from = &part->from, *into = &part->into;
+    if (r->into) {
+        *into = *r->into;
+        count += attend_state_expect(p, "into", ATTEND_OUTPUT, into, NULL, &into_names, arguments + count);
+    }
+    if (r->from) {
+        *from = *r->from;
+        count += attend_state_expect(p, "from", ATTEND_INPUT, from, r->into, &from_names, arguments + count);
+    }
     attend_side_args side = attend_side_of_attention(r);
     ATTEND_TRY(attend_side_resolve(p, &side));
-    ATTEND_TRY(attend_expected_resolve(arguments, 5, &side));
-    return attend_expected_check_rows(arguments, 4);
+    ATTEND_TRY(attend_expected_resolve(arguments, count, &side));
+    ATTEND_TRY(attend_expected_check_rows(arguments, 4));
+    if (r->into) ATTEND_TRY(attend_tensor_check_rows("into.out", &into->out));
+    if (r->from) ATTEND_TRY(attend_tensor_check_rows("from.out", &from->out));
+    if (r->from && r->into) { /* resolved once where both are one */
+        if (same_view(&r->from->out, &r->into->out)) from->out = into->out;
+        if (same_view(&r->from->max, &r->into->max)) from->max = into->max;
+        if (same_view(&r->from->sum, &r->into->sum)) from->sum = into->sum;
+    }
+    r->from = r->into = NULL;
+    return ATTEND_OK;
 }
 
 attend_status attend_layer_args_resolve(const attend_problem *p, const attend_layer_args *args, size_t bytes,

@@ -5,6 +5,7 @@
 #define ATTEND_CORE_ARGUMENTS_H
 
 #include "shared/score.h"
+#include "core/part.h"
 #include "core/tensor.h"
 
 enum { ATTEND_SIDE_TENSORS = 11 };
@@ -47,10 +48,17 @@ attend_side_shape attend_side_expected(const attend_problem *problem, attend_sid
    */
 attend_status attend_side_resolve(const attend_problem *problem, const attend_side_args *args);
 
+/* What a run's args say of its keys, but for the tensors of states. key_span: what ranges are multiples of; 0:
+   only all keys will do. */
+attend_status attend_key_part_resolve(const attend_problem *problem, int64_t key_span,
+                                      const attend_attention_args *args, attend_key_part *part);
+
 /* Check a caller's tensors against a resolved problem; the copies returned have explicit strides and, for the
-   absent ones, data NULL. Lengths are not looked at: only a backend knows where they lie. */
-attend_status attend_attention_args_resolve(const attend_problem *problem, const attend_attention_args *args,
-                                            size_t bytes, attend_attention_args *resolved);
+   absent ones, data NULL. Lengths are not looked at: only a backend knows where they lie. The part has
+   states too; the args' own are then NULL. */
+attend_status attend_attention_args_resolve(const attend_problem *problem, int64_t key_span,
+                                            const attend_attention_args *args, size_t bytes,
+                                            attend_attention_args *resolved, attend_key_part *part);
 attend_status attend_layer_args_resolve(const attend_problem *problem, const attend_layer_args *args,
                                         size_t bytes, attend_layer_args *resolved);
 attend_status attend_layer_weights_resolve(const attend_problem *problem, const attend_layer_weights *weights,
@@ -68,6 +76,16 @@ typedef struct attend_expected {
 } attend_expected;
 
 enum { ATTEND_MAX_EXPECTED = 13 };
+
+/* The three tensors of a state called `name`; their names lie in `names`. One that is the same view as that
+   of `shared` (NULL: none) stands for an output that was listed already, and is left out. How many are
+   listed. */
+typedef struct attend_state_names {
+    char text[3][40];
+} attend_state_names;
+int attend_state_expect(const attend_problem *problem, const char *name, attend_tensor_role role,
+                        attend_state *state, const attend_state *shared, attend_state_names *names,
+                        attend_expected *expected);
 
 /* Resolves them all; no output may overlap another argument or, already resolved, one of `side` (NULL: none).
    */

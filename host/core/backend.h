@@ -5,6 +5,7 @@
 #define ATTEND_CORE_BACKEND_H
 
 #include "core/inspect.h"
+#include "core/part.h"
 #include "core/problem.h"
 #include "core/rotary.h"
 #include "core/status.h"
@@ -33,6 +34,10 @@ struct attend_plan {
 /* Fails unless the plan is there and of this operation. */
 attend_status attend_plan_check(const attend_plan *plan, attend_operation operation);
 
+/* Reads what a run brings (NULL: nothing), for a context; its workspace is not looked at. */
+attend_status attend_run_read(const attend_context *context, const attend_run *run, size_t bytes,
+                              attend_run *read);
+
 /* Around what a backend does for a plan: telling that it begins, and once it succeeded and is done, that it
    ended. */
 attend_status attend_plan_begin(const attend_plan *plan);
@@ -50,7 +55,14 @@ typedef struct attend_backend {
     /* A workspace is as large and as aligned as the plan's memory and options say; a stream only where device
        is ATTEND_CUDA. */
     attend_status (*attention_forward)(attend_plan *plan, const attend_attention_args *args,
-                                       const attend_run *run);
+                                       const attend_key_part *part, const attend_run *run);
+    /* What parts of the keys begin and end at multiples of, at least 1. NULL: there are no parts but all keys. */
+    int64_t (*key_span)(const attend_plan *plan);
+    /* Folds states into out and lse, or `into` (NULL: not wanted), which are resolved, as are the sinks of a
+       problem that has them. The states are the caller's, checked: strides along axes of extent 1 may be
+       anything. NULL: no states are left. */
+    attend_status (*merge)(attend_context *context, const attend_problem *problem,
+                           const attend_merge_args *args, const attend_run *run);
     attend_status (*layer_forward)(attend_plan *plan, const attend_layer_args *args, const attend_run *run);
     /* Of args only q, k, lse (an input here) and what features bring are there; plans of attention and of
        layers alike. */

@@ -188,6 +188,7 @@ static void judge_quality(comparing *c)
 attend_status attend_compare_resolved(const attend_problem *problem, const attend_attention_args *args,
                                       attend_judge *judge, attend_comparison *result)
 {
+    const attend_key_part all = attend_all_keys(problem);
     comparing c = {.problem = problem, .args = args, .result = result, .reference_finite = true};
     memset(result, 0, sizeof *result);
     ATTEND_TRY(attend_lists_check(problem, args));
@@ -196,8 +197,9 @@ attend_status attend_compare_resolved(const attend_problem *problem, const atten
     c.tiles_a_head = (c.rows_a_head + ATTEND_TILE_ROWS - 1) / ATTEND_TILE_ROWS;
     c.tiles = calloc((size_t)(heads * c.tiles_a_head) + 1, sizeof *c.tiles);
     c.rooms = calloc((size_t)(heads * c.rows_a_head) + 1, sizeof *c.rooms);
-    bool complete = c.tiles && c.rooms &&
-                    attend_reference_attention(problem, args, judge->threads, &judge->watch, take_row, &c);
+    bool complete =
+        c.tiles && c.rooms &&
+        attend_reference_attention(problem, args, &all, judge->threads, &judge->watch, take_row, &c);
     if (complete) judge_quality(&c);
     free(c.tiles), free(c.rooms);
     ATTEND_TRY(attend_watch_status(&judge->watch));
@@ -234,13 +236,14 @@ attend_status attend_compare_sized(const attend_problem *problem, size_t problem
 {
     attend_problem p;
     attend_attention_args resolved;
+    attend_key_part all;
     attend_judge judge;
     attend_comparison result;
     ATTEND_TRY(
         attend_struct_check(ATTEND_STRUCT(attend_comparison), "comparison", comparison, comparison_bytes));
     ATTEND_TRY(attend_judge_make(options, options_bytes, &judge));
     ATTEND_TRY(attend_problem_resolve(problem, problem_bytes, ATTEND_ATTENTION, &p));
-    ATTEND_TRY(attend_attention_args_resolve(&p, args, args_bytes, &resolved));
+    ATTEND_TRY(attend_attention_args_resolve(&p, 0, args, args_bytes, &resolved, &all));
     ATTEND_TRY(attend_watch_begin(&judge.watch, &(attend_work){.attention = 1}));
     ATTEND_TRY(attend_compare_resolved(&p, &resolved, &judge, &result));
     attend_watch_end(&judge.watch);

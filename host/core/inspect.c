@@ -164,8 +164,10 @@ attend_status attend_attention_inspect_sized(attend_plan *plan, const attend_att
                                              size_t inspection_bytes)
 {
     attend_attention_args own;
+    attend_key_part all;
     ATTEND_TRY(attend_plan_check(plan, ATTEND_ATTENTION));
     ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_attention_args), "args", &own, args, args_bytes));
+    ATTEND_TRY(attend_key_part_resolve(&plan->problem, 0, &own, &all));
     return inspect(plan, &own, inspection, inspection_bytes);
 }
 

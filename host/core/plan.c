@@ -81,14 +81,20 @@ attend_status attend_plan_end(const attend_plan *plan)
 
 enum { WORKSPACE_ALIGNMENT = 256 };
 
-/* NULL is a run that brings nothing. */
+attend_status attend_run_read(const attend_context *context, const attend_run *run, size_t bytes,
+                              attend_run *r)
+{
+    *r = (attend_run){0};
+    if (run) ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_run), "run", r, run, bytes));
+    if (r->stream && context->backend->device != ATTEND_CUDA)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "stream is given, but the context is not on CUDA");
+    return ATTEND_OK;
+}
+
 static attend_status resolve_run(const attend_plan *plan, const attend_run *run, size_t bytes, attend_run *r)
 {
     const size_t needed = plan->memory.run_workspace_bytes;
-    *r = (attend_run){0};
-    if (run) ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_run), "run", r, run, bytes));
-    if (r->stream && plan->context->backend->device != ATTEND_CUDA)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "stream is given, but the context is not on CUDA");
+    ATTEND_TRY(attend_run_read(plan->context, run, bytes, r));
     if (!plan->options.caller_workspace) {
         if (!r->workspace && r->workspace_bytes == 0) return ATTEND_OK;
         return attend_fail(
@@ -113,12 +119,14 @@ attend_status attend_attention_run_sized(attend_plan *plan, const attend_attenti
                                          size_t args_bytes, const attend_run *run, size_t run_bytes)
 {
     attend_attention_args resolved;
+    attend_key_part part;
     attend_run r;
     ATTEND_TRY(attend_plan_check(plan, ATTEND_ATTENTION));
-    ATTEND_TRY(attend_attention_args_resolve(&plan->problem, args, args_bytes, &resolved));
+    ATTEND_TRY(attend_attention_args_resolve(&plan->problem, attend_plan_key_span(plan), args, args_bytes,
+                                             &resolved, &part));
     ATTEND_TRY(resolve_run(plan, run, run_bytes, &r));
     ATTEND_TRY(attend_plan_begin(plan));
-    ATTEND_TRY(plan->context->backend->attention_forward(plan, &resolved, &r));
+    ATTEND_TRY(plan->context->backend->attention_forward(plan, &resolved, &part, &r));
     return attend_plan_end(plan);
 }
 
@@ -142,6 +150,12 @@ attend_status attend_plan_memory_usage_sized(const attend_plan *plan, attend_pla
     ATTEND_TRY(attend_struct_check(ATTEND_STRUCT(attend_plan_memory), "memory", memory, memory_bytes));
     attend_struct_write(ATTEND_STRUCT(attend_plan_memory), memory, memory_bytes, &plan->memory);
     return ATTEND_OK;
+}
+
+int64_t attend_plan_key_span(const attend_plan *plan)
+{
+    if (!plan || plan->operation != ATTEND_ATTENTION || !plan->context->backend->key_span) return 0;
+    return plan->context->backend->key_span(plan);
 }
 
 const char *attend_plan_kernel(const attend_plan *plan) { return plan ? plan->kernel : ""; }

@@ -18,6 +18,7 @@
     SIZED(attend_layer_args, 1640)               \
     SIZED(attend_layer_weights, 1040)            \
     SIZED(attend_inspection, 624)                \
+    SIZED(attend_merge_args, 264)                \
     SIZED(attend_lists, 40)                      \
     SIZED(attend_run, 24)                        \
     SIZED(attend_plan_memory, 24)                \
@@ -29,6 +30,7 @@
     SIZED(attend_rotary_comparison, 104)         \
     FROZEN(attend_comparison, 200)               \
     FROZEN(attend_tensor, 80)                    \
+    FROZEN(attend_state, 240)                    \
     FROZEN(attend_element, 56)                   \
     FROZEN(attend_key_window, 24)                \
     FROZEN(attend_projection_work, 56)

@@ -55,10 +55,25 @@ static attend_cpu_rows rows_of(const attend_tensor *t, int64_t b, int64_t first,
                              has_group ? t->stride[2] : 0};
 }
 
-/* What all tasks of KV head `index` (batch entry by batch entry) share. */
-static attend_cpu_task task_of(const attend_cpu_plan *plan, const attend_attention_args *args, int64_t index,
-                               float *scratch)
+/* What all tasks of a run share. */
+typedef struct running {
+    attend_cpu_plan *plan;
+    const attend_attention_args *args;
+    const attend_key_part *part;
+    int64_t heads_together; /* of few rows */
+} running;
+
+/* Blocks or spans of `size` keys that the part has. */
+static int64_t count_in(const attend_key_part *part, int64_t size)
 {
+    return part->first < part->end ? (part->end - 1) / size + 1 - part->first / size : 0;
+}
+
+/* What all tasks of KV head `index` (batch entry by batch entry) share. */
+static attend_cpu_task task_of(const running *r, int64_t index, float *scratch)
+{
+    const attend_cpu_plan *plan = r->plan;
+    const attend_attention_args *args = r->args;
     const attend_problem *p = plan->problem;
     int64_t b = index / p->num_kv_heads, kv_head = index % p->num_kv_heads,
             group = p->num_heads / p->num_kv_heads;
@@ -71,6 +86,7 @@ static attend_cpu_task task_of(const attend_cpu_plan *plan, const attend_attenti
         .group = group,
         .heads = heads,
         .sequence = s,
+        .part = r->part,
         .rows = group * attend_rows_of(p, &s),
         .q = rows_of(&args->q, s.batch, s.first_q, kv_head * group, true),
         .k = rows_of(&args->k, s.batch, s.first_k, kv_head, false),
@@ -84,7 +100,10 @@ static attend_cpu_task task_of(const attend_cpu_plan *plan, const attend_attenti
         .scratch = scratch,
     };
     if (attend_is_elementwise(p)) task.elements = &plan->elements[index];
-    task.end_span = attend_cpu_spans(task.sequence.seqlen_k);
+    const int64_t spans = attend_cpu_spans(s.seqlen_k);
+    task.first_span = r->part->first / ATTEND_CPU_SPAN;
+    task.end_span = task.first_span + count_in(r->part, ATTEND_CPU_SPAN);
+    if (task.end_span > spans) task.end_span = spans;
     if (plan->keys) {
         int64_t at = kv_head * attend_cpu_keys_reserved(plan) + keys_before(plan, b, s.first_k);
         task.keys = (attend_cpu_keys){plan->keys + at * p->head_dim,
@@ -110,23 +129,15 @@ static void take_part(const attend_cpu_plan *plan, int64_t part, attend_cpu_task
 
 /* KV heads that a task of few rows takes together: where they lie side by side, unless threads would go
    without. */
-static int64_t few_heads(const attend_cpu_plan *plan, const attend_attention_args *args)
+static int64_t few_heads(const attend_cpu_plan *plan, const attend_attention_args *args, int64_t spans)
 {
     const attend_problem *p = plan->problem;
     int64_t heads = args->k.stride[2] < args->k.stride[1] ? ATTEND_CPU_FEW_HEADS : 1;
-    while (heads > 1 &&
-           (p->num_kv_heads % heads ||
-            p->batch * p->num_kv_heads / heads * attend_cpu_spans(p->seqlen_k) < 4 * plan->context->threads))
+    while (heads > 1 && (p->num_kv_heads % heads ||
+                         p->batch * p->num_kv_heads / heads * spans < 4 * plan->context->threads))
         heads /= 2;
     return heads;
 }
-
-/* What all tasks of a run share. */
-typedef struct running {
-    attend_cpu_plan *plan;
-    const attend_attention_args *args;
-    int64_t heads_together; /* of few rows */
-} running;
 
 static float *scratch_of(const attend_cpu_plan *plan, int thread)
 {
@@ -140,11 +151,11 @@ static void run_few_unit(void *job, int64_t unit, int thread)
     attend_watch *watch = plan->context->watch;
     attend_cpu_task tasks[ATTEND_CPU_FEW_HEADS];
     int64_t count = r->heads_together, groups = plan->problem->batch * plan->problem->num_kv_heads / count,
-            span = unit / groups;
+            span = r->part->first / ATTEND_CPU_SPAN + unit / groups;
     bool empty = false;
     if (!attend_watch_goes_on(watch)) return;
     for (int64_t i = 0; i < count && !empty; i++) {
-        tasks[i] = task_of(plan, r->args, unit % groups * count + i, scratch_of(plan, thread));
+        tasks[i] = task_of(r, unit % groups * count + i, scratch_of(plan, thread));
         empty = span >= tasks[i].end_span || tasks[i].rows == 0;
         tasks[i].first_span = span, tasks[i].end_span = span + 1;
     }
@@ -159,11 +170,11 @@ static void run_unit(void *job, int64_t unit, int thread)
     const attend_cpu_plan *plan = r->plan;
     attend_watch *watch = plan->context->watch;
     int64_t heads = plan->problem->batch * plan->problem->num_kv_heads, rest = unit / heads,
-            spans = attend_cpu_spans(plan->problem->seqlen_k);
+            spans = count_in(r->part, ATTEND_CPU_SPAN);
     if (!attend_watch_goes_on(watch)) return;
-    attend_cpu_task task = task_of(plan, r->args, unit % heads, scratch_of(plan, thread));
+    attend_cpu_task task = task_of(r, unit % heads, scratch_of(plan, thread));
     if (plan->way != ATTEND_CPU_WHOLE) {
-        const int64_t span = rest % spans;
+        const int64_t span = task.first_span + rest % spans;
         rest /= spans;
         if (span >= task.end_span) task.rows = 0;
         task.first_span = span, task.end_span = span + 1;
@@ -177,22 +188,18 @@ static void merge_row(void *job, int64_t index, int thread)
 {
     const running *r = job;
     int64_t rows = attend_cpu_rows_of(r->plan->problem);
-    attend_cpu_task task = task_of(r->plan, r->args, index / rows, scratch_of(r->plan, thread));
+    attend_cpu_task task = task_of(r, index / rows, scratch_of(r->plan, thread));
     if (index % rows >= task.rows) return;
     task.first_row = index % rows, task.rows = 1;
     r->plan->context->kernel->merge(&task);
 }
 
-static int64_t blocks_of(const attend_cpu_plan *plan)
-{
-    return (plan->problem->seqlen_k + plan->blocking.keys - 1) / plan->blocking.keys;
-}
-
 static void pack_block(void *job, int64_t index, int thread)
 {
     const running *r = job;
-    int64_t blocks = blocks_of(r->plan), first = index % blocks * r->plan->blocking.keys;
-    attend_cpu_task task = task_of(r->plan, r->args, index / blocks, NULL);
+    int64_t keys = r->plan->blocking.keys, blocks = count_in(r->part, keys),
+            first = (r->part->first / keys + index % blocks) * keys;
+    attend_cpu_task task = task_of(r, index / blocks, NULL);
     (void)thread;
     if (first < task.sequence.seqlen_k) r->plan->context->kernel->pack(&task, first);
 }
@@ -241,33 +248,63 @@ void attend_cpu_look_at_heads(attend_cpu_plan *plan, const attend_attention_args
     attend_pool_run(pool, p->batch * blocks, (double)(p->batch * blocks * ATTEND_CPU_BLOCK), fill_ids, plan);
 }
 
-int64_t attend_cpu_units(const attend_cpu_plan *plan, int64_t heads_together)
+int64_t attend_cpu_units(const attend_cpu_plan *plan, int64_t spans, int64_t heads_together)
 {
     const attend_problem *p = plan->problem;
-    int64_t heads = p->batch * p->num_kv_heads,
-            spans = plan->way == ATTEND_CPU_WHOLE ? 1 : attend_cpu_spans(p->seqlen_k);
+    const int64_t heads = p->batch * p->num_kv_heads;
+    if (plan->way == ATTEND_CPU_WHOLE) return heads * parts_of(plan);
     return (plan->way == ATTEND_CPU_FEW ? heads / heads_together : heads * parts_of(plan)) * spans;
 }
 
-attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention_args *args)
+attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention_args *args,
+                                   const attend_key_part *part)
 {
     const attend_problem *p = plan->problem;
     attend_pool *pool = plan->context->pool;
     attend_watch *watch = plan->context->watch;
     attend_cpu_look_at_heads(plan, args);
-    running run = {plan, args, few_heads(plan, args)};
+    const int64_t spans = count_in(part, ATTEND_CPU_SPAN);
+    running run = {plan, args, part, few_heads(plan, args, spans)};
     const bool few = plan->way == ATTEND_CPU_FEW;
     const int64_t heads = p->batch * p->num_kv_heads, rows = attend_cpu_rows_of(p),
-                  units = attend_cpu_units(plan, run.heads_together);
+                  units = attend_cpu_units(plan, spans, run.heads_together),
+                  blocks = count_in(part, plan->blocking.keys);
     /* About: an element of K or V takes a quarter of a nanosecond, and a sixteenth for each row. */
-    const double elements = (double)(p->packed ? p->num_kv_heads * p->total_k : heads * p->seqlen_k) *
-                            (double)(p->head_dim + p->head_dim_v);
-    const double merged =
-        (double)(heads * rows) * (double)attend_cpu_spans(p->seqlen_k) * (double)p->head_dim_v;
-    if (!few) attend_pool_run(pool, heads * blocks_of(plan), 0.5 * elements, pack_block, &run);
+    const double elements =
+        (double)(p->packed ? p->num_kv_heads * p->total_k : heads * (part->end - part->first)) *
+        (double)(p->head_dim + p->head_dim_v);
+    const double merged = (double)(heads * rows) * (double)spans * (double)p->head_dim_v;
+    if (!few) attend_pool_run(pool, heads * blocks, 0.5 * elements, pack_block, &run);
     attend_watch_stage(watch, watch->work.attention, units);
     attend_pool_run(pool, units, elements * (0.25 + (double)rows / 16), few ? run_few_unit : run_unit, &run);
     if (plan->way != ATTEND_CPU_WHOLE && attend_watch_goes_on(watch))
         attend_pool_run(pool, heads * rows, merged, merge_row, &run);
     return attend_watch_status(watch);
+}
+
+typedef struct merging {
+    const attend_cpu_kernel *kernel;
+    const attend_problem *problem;
+    const attend_merge_args *args;
+} merging;
+
+static void merge_states(void *job, int64_t index, int thread)
+{
+    const merging *m = job;
+    const int64_t heads = m->problem->num_heads, queries = m->problem->seqlen_q;
+    (void)thread;
+    m->kernel->merge_states(m->problem, m->args, index / heads / queries, index / heads % queries,
+                            index % heads);
+}
+
+attend_status attend_cpu_merge(attend_context *context, const attend_problem *p,
+                               const attend_merge_args *args, const attend_run *run)
+{
+    const attend_cpu_context *cpu = context->state;
+    merging m = {cpu->kernel, p, args};
+    const int64_t rows = p->batch * p->seqlen_q * p->num_heads;
+    (void)run;
+    attend_pool_run(cpu->pool, rows, 0.5 * (double)rows * (double)(args->count + 1) * (double)p->head_dim_v,
+                    merge_states, &m);
+    return ATTEND_OK;
 }

@@ -145,11 +145,17 @@ static attend_status plan_create(attend_plan *plan)
 
 /* Runs are over when they return, so the plan's own scratch does for any of them. */
 static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args,
-                                       const attend_run *run)
+                                       const attend_key_part *part, const attend_run *run)
 {
     (void)run;
     ATTEND_TRY(attend_lists_check(&plan->problem, args));
-    return attend_cpu_attention(plan->state, args);
+    return attend_cpu_attention(plan->state, args, part);
+}
+
+static int64_t key_span(const attend_plan *plan)
+{
+    (void)plan;
+    return ATTEND_CPU_SPAN;
 }
 
 static attend_status layer_forward(attend_plan *plan, const attend_layer_args *args, const attend_run *run)
@@ -166,6 +172,8 @@ const attend_backend attend_cpu_backend = {
     .plan_create = plan_create,
     .plan_destroy = plan_destroy,
     .attention_forward = attention_forward,
+    .key_span = key_span,
+    .merge = attend_cpu_merge,
     .layer_forward = layer_forward,
     .explain = attend_cpu_explain,
     .choice = attend_cpu_kernel_choice,

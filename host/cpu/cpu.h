@@ -74,10 +74,14 @@ attend_cpu_blocking attend_cpu_blocking_for(const attend_cpu_kernel *kernel, con
                                             int threads);
 /* The way of a plan whose context, problem and blocking are set. */
 attend_cpu_way attend_cpu_way_of(const attend_cpu_plan *plan);
-/* Units of work that a run hands to threads; few rows take `heads_together` KV heads at once. */
-int64_t attend_cpu_units(const attend_cpu_plan *plan, int64_t heads_together);
+/* Units of work that a run over so many spans hands to threads; few rows take `heads_together` KV heads at
+   once. */
+int64_t attend_cpu_units(const attend_cpu_plan *plan, int64_t spans, int64_t heads_together);
 /* Of lists that attend_lists_check() has seen. */
-attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention_args *args);
+attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention_args *args,
+                                   const attend_key_part *part);
+attend_status attend_cpu_merge(attend_context *context, const attend_problem *problem,
+                               const attend_merge_args *args, const attend_run *run);
 
 /* Looks at what a run brings: fills per_head, elements and their tables. */
 void attend_cpu_look_at_heads(attend_cpu_plan *plan, const attend_attention_args *args);

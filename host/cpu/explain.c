@@ -53,7 +53,7 @@ void attend_cpu_explain(const attend_plan *plan, attend_explanation *e)
     if (own->way != ATTEND_CPU_FEW) e->tile_q = row->lanes * row->vectors, e->tile_k = row->rows;
     e->threads = 1;
     e->splits = own->way == ATTEND_CPU_WHOLE ? 1 : attend_cpu_spans(plan->problem.seqlen_k);
-    e->blocks = attend_cpu_units(own, 1);
+    e->blocks = attend_cpu_units(own, attend_cpu_spans(plan->problem.seqlen_k), 1);
     e->blocks_at_once = own->context->threads;
     e->projection_library = "oneDNN, in fp32";
     for (int i = 0; i < 4; i++) e->projections[i].call = i;

@@ -264,8 +264,10 @@ static void inspect_block(const inspecting *w, int64_t unit, memory *m)
     int64_t row = block * w->block_rows, width = w->inspector->lanes * w->inspector->vectors,
             all = attend_rows_of(p, &s);
     int64_t end = row + w->block_rows < all ? row + w->block_rows : all;
+    const attend_key_part all_keys = attend_all_keys(p);
     attend_cpu_task task = {
         .problem = p,
+        .part = &all_keys,
         .blocking = {ATTEND_CPU_BLOCK, GLANCES},
         .group = 1,
         .heads = own,

@@ -27,9 +27,9 @@ typedef struct panel {
     _Alignas(64) int64_t first_row;
     int64_t rows;
     int vectors;
-    bool fresh; /* no span has been merged yet */
+    bool fresh; /* no span has been merged yet, and nothing is carried */
     bool begun; /* the span at work has shown some key */
-    /* Rows that see no key at all count nowhere here: they may gather anything, and finish as zeros. */
+    /* Rows that see no key at all count nowhere here: they may gather anything, which nobody uses. */
     int64_t low, high;         /* keys that some row sees */
     int64_t all_low, all_high; /* keys that every row sees; low <= all_low <= all_high <= high */
     float *q;                  /* [head_dim][vectors·LANES], times powers of two */
@@ -83,12 +83,41 @@ static void panel_look(const attend_cpu_task *task, panel *p)
     if (p->all_low >= p->all_high) p->all_low = p->all_high = p->high;
 }
 
+/* LANES rows of the panel from row r on, each in its own place, become columns of `o`. */
+static void rows_panel(const work *w, const panel *p, const float *rows, int64_t width, float *o, int64_t r)
+{
+    int64_t step = p->vectors * LANES;
+    for (int64_t c = 0; c < w->v_width; c += LANES) {
+        vf tile[LANES];
+        for (int i = 0; i < LANES; i++) tile[i] = load(rows + i * width + c);
+        transpose(tile);
+        for (int64_t i = 0; i < LANES && c + i < w->v_width; i++) store(o + (c + i) * step + r, tile[i]);
+    }
+}
+
+/* Goes on from what the keys before left. */
+static void panel_resume(const work *w, panel *p)
+{
+    int64_t width = attend_cpu_round_up(w->v_width, LANES);
+    float *rows = p->o_span;
+    for (int64_t r = 0; r < p->vectors * LANES; r += LANES) {
+        memset(rows, 0, (size_t)(LANES * width) * sizeof *rows);
+        for (int64_t i = r; i < r + LANES; i++) {
+            p->m[i] = -INFINITY, p->l[i] = 0;
+            if (i < p->rows) begin_row(w->task, p->first_row + i, rows + (i - r) * width, &p->m[i], &p->l[i]);
+        }
+        rows_panel(w, p, rows, width, p->o, r);
+    }
+    p->fresh = false;
+}
+
 static void panel_begin(const work *w, panel *p, int64_t row, int64_t rows)
 {
     p->first_row = row, p->rows = rows, p->vectors = (int)((rows + LANES - 1) / LANES);
     panel_look(w->task, p);
     int64_t step = p->vectors * LANES;
     p->fresh = true;
+    if (w->task->part->from.out.data && p->high > 0) panel_resume(w, p);
     if (w->looks && p->high > 0)
         attend_cpu_look_at_rows(w->task->elements, row, rows, LANES, &w->looks[p - w->panels]);
     for (int v = 0; v < p->vectors; v++)
@@ -282,7 +311,7 @@ _Static_assert(sizeof blocks / sizeof *blocks == VECTORS + 1,
 /* ---- its output
    ------------------------------------------------------------------------------------------------- */
 
-/* The span's part joins the total; the first one becomes it. A row's arithmetic is that of merge_row(). */
+/* The span's part joins the total; the first one becomes it. A row's arithmetic is that of join(). */
 static void span_merge(const work *w, panel *p)
 {
     int64_t step = p->vectors * LANES;
@@ -296,15 +325,17 @@ static void span_merge(const work *w, panel *p)
     for (int v = 0; v < p->vectors; v++) {
         int64_t r = v * LANES;
         vf total = load(p->m + r), part = load(p->m_span + r), total_factor, part_factor;
-        vi nothing_yet = total == splat(-INFINITY), nothing_new = part == splat(-INFINITY);
-        store(p->m + r, merge_references(total, part, &total_factor, &part_factor));
         vf l = load(p->l + r), l_part = load(p->l_span + r);
+        vi nothing_yet = l == splat(0), nothing_new = l_part == splat(0);
+        store(p->m + r, merge_references(total, part, &total_factor, &part_factor));
         store(p->l + r,
-              choose(nothing_new, l, choose(nothing_yet, l_part, l * total_factor + l_part * part_factor)));
+              choose(nothing_new, l,
+                     choose(nothing_yet, l_part, merge_sums(l, total_factor, l_part, part_factor))));
         for (int64_t i = r; i < w->v_width * step; i += step) {
             vf o = load(p->o + i), o_part = load(p->o_span + i);
-            store(p->o + i, choose(nothing_new, o,
-                                   choose(nothing_yet, o_part, o * total_factor + o_part * part_factor)));
+            store(p->o + i,
+                  choose(nothing_new, o,
+                         choose(nothing_yet, o_part, merge_sums(o, total_factor, o_part, part_factor))));
         }
     }
 }
@@ -328,9 +359,12 @@ static void panel_finish(const work *w, panel *p)
     int64_t width = attend_cpu_round_up(w->v_width, LANES);
     for (int64_t r = 0; r < p->rows; r += LANES) {
         panel_rows(w, p, p->o, r, p->o_span, width);
-        for (int64_t i = r; i < r + LANES && i < p->rows; i++)
-            finish_row(w->task, p->first_row + i, p->o_span + (i - r) * width, p->m[i], p->l[i],
-                       p->begin[i] < p->end[i]);
+        for (int64_t i = r; i < r + LANES && i < p->rows; i++) {
+            float *o = p->o_span + (i - r) * width;
+            /* one that sees no key of the part may have gathered anything */
+            if (p->begin[i] >= p->end[i]) begin_row(w->task, p->first_row + i, o, &p->m[i], &p->l[i]);
+            end_row(w->task, p->first_row + i, o, p->m[i], p->l[i]);
+        }
     }
 }
 
@@ -438,5 +472,6 @@ const attend_cpu_kernel CONCAT(attend_cpu_kernel_, ATTEND_ISA) = {STRING(ATTEND_
                                                                   run,
                                                                   run_few,
                                                                   merge,
+                                                                  merge_states,
                                                                   &CONCAT(attend_cpu_inspector_, ATTEND_ISA),
                                                                   &SCORER};

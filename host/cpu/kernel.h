@@ -6,6 +6,7 @@
 #ifndef ATTEND_CPU_KERNEL_H
 #define ATTEND_CPU_KERNEL_H
 
+#include "core/part.h"
 #include "shared/score.h"
 
 /* Keys are summed within spans of this many, at absolute positions, and spans are merged in their order: who
@@ -48,10 +49,11 @@ typedef struct attend_cpu_task {
     int64_t group;            /* query heads of the KV head */
     const attend_head *heads; /* [group] */
     attend_sequence sequence; /* the batch entry */
-    int64_t first_row, rows;  /* first_row: where a panel begins */
+    const attend_key_part *part;
+    int64_t first_row, rows; /* first_row: where a panel begins */
     int64_t first_span, end_span;
     attend_cpu_keys keys; /* run: packed */
-    /* of this KV head from its first query or key; k and v have no head_stride */
+    /* of this KV head from its first query or the part's first key; k and v have no head_stride */
     attend_cpu_rows q, k, v, out;
     float *lse; /* NULL: not wanted */
     int64_t lse_stride, lse_head_stride;
@@ -75,6 +77,9 @@ typedef struct attend_cpu_kernel {
     void (*run_few)(const attend_cpu_task *tasks, int64_t count);
     /* Merges the partials of the task's rows over all spans and finishes them. */
     void (*merge)(const attend_cpu_task *task);
+    /* Folds the states of one row, which core/backend.h describes. */
+    void (*merge_states)(const attend_problem *problem, const attend_merge_args *args, int64_t batch,
+                         int64_t query, int64_t head);
     const struct attend_cpu_inspector *inspector; /* inspect.h */
     const struct attend_cpu_scorer *scorer;       /* elements.h */
 } attend_cpu_kernel;

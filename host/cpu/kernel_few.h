@@ -333,12 +333,14 @@ ALWAYS_INLINE bool few_finite(const few *f, int64_t key, int64_t keys, attend_dt
     return !any(none != none);
 }
 
-/* All heads against the block of keys at `key`; more: another one follows. */
+/* All heads against the block of keys at `key`; more: another one follows. What reads K and V (above) counts
+   keys from the part's first. */
 ALWAYS_INLINE void few_block(few *f, int64_t count, int64_t key, bool more, attend_dtype dtype)
 {
     const attend_cpu_task *first = f->task, *last = f[count - 1].task;
     const attend_problem *p = first->problem;
-    int64_t keys = least(FEW_KEYS, first->sequence.seqlen_k - key), element = dtype == ATTEND_F32 ? 4 : 2;
+    int64_t keys = least(FEW_KEYS, first->sequence.seqlen_k - key), element = dtype == ATTEND_F32 ? 4 : 2,
+            at = key - first->part->first; /* where the block lies in K and V */
     const int64_t part = few_vectors(dtype) * LANES;
     few_aggregator *const *aggregators = dtype == ATTEND_F32   ? few_f32
                                          : dtype == ATTEND_F16 ? few_f16
@@ -346,11 +348,11 @@ ALWAYS_INLINE void few_block(few *f, int64_t count, int64_t key, bool more, atte
     for (int64_t i = 0; i < count; i++) few_look(&f[i], key, keys);
     for (int64_t j = 0; j < keys; j += part) {
         stream ahead = j + part < keys
-                           ? stream_of(&first->k, &last->k, p->head_dim, key + j + part,
+                           ? stream_of(&first->k, &last->k, p->head_dim, at + j + part,
                                        least(keys - j - part, part), element)
-                           : stream_of(&first->v, &last->v, p->head_dim_v, key, least(keys, part), element);
+                           : stream_of(&first->v, &last->v, p->head_dim_v, at, least(keys, part), element);
         for (int64_t i = 0; i < count; i++)
-            if (f[i].sight) few_score(&f[i], key + j, least(keys - j, part), f[i].s + j, &ahead, dtype);
+            if (f[i].sight) few_score(&f[i], at + j, least(keys - j, part), f[i].s + j, &ahead, dtype);
     }
     for (int64_t i = 0; i < count; i++) {
         if (f[i].sight == ATTEND_CPU_HIDDEN) continue;
@@ -364,16 +366,16 @@ ALWAYS_INLINE void few_block(few *f, int64_t count, int64_t key, bool more, atte
         }
         few_fold(&f[i]);
         memset(f[i].o_block, 0, (size_t)(f[i].rows * f[i].width) * sizeof *f[i].o_block);
-        f[i].hiding = hides && !few_finite(&f[i], key, keys, dtype);
+        f[i].hiding = hides && !few_finite(&f[i], at, keys, dtype);
     }
     for (int64_t j = 0; j < keys; j += part) {
-        stream ahead = j + part < keys ? stream_of(&first->v, &last->v, p->head_dim_v, key + j + part,
+        stream ahead = j + part < keys ? stream_of(&first->v, &last->v, p->head_dim_v, at + j + part,
                                                    least(keys - j - part, part), element)
-                                       : stream_of(&first->k, &last->k, p->head_dim, key + FEW_KEYS,
+                                       : stream_of(&first->k, &last->k, p->head_dim, at + FEW_KEYS,
                                                    more ? part : 0, element);
         for (int64_t i = 0; i < count; i++) {
             if (f[i].sight == ATTEND_CPU_HIDDEN) continue;
-            few_output(&f[i], key, j, least(j + part, keys), &ahead, aggregators, f[i].hiding);
+            few_output(&f[i], at, j, least(j + part, keys), &ahead, aggregators, f[i].hiding);
         }
     }
     for (int64_t i = 0; i < count; i++)

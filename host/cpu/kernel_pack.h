@@ -64,7 +64,8 @@ ALWAYS_INLINE void pack_keys(const attend_cpu_task *task, int64_t first, attend_
     for (int64_t j = 0; j < attend_cpu_round_up(count, WHOLE); j += LANES)
         for (int64_t c = 0; c < d; c += LANES) {
             vf tile[LANES];
-            const char *rows = (const char *)task->k.data + (first + j) * task->k.stride * element;
+            const char *rows =
+                (const char *)task->k.data + (first - task->part->first + j) * task->k.stride * element;
             load_transposed(tile, rows, task->k.stride, count - j, c, d, dtype);
             if (d - c >= LANES) {
                 UNROLL_FOR (16, int i = 0; i < LANES; i++) store_chunks(panels, d, j, c + i, tile[i]);
@@ -80,11 +81,12 @@ ALWAYS_INLINE void pack_values(const attend_cpu_task *task, int64_t first, atten
 {
     int64_t dv = task->problem->head_dim_v, width = attend_cpu_round_up(dv, ROWS), keys = task->blocking.keys;
     int64_t count = least(task->sequence.seqlen_k - first, keys);
+    int64_t at = first - task->part->first; /* in V */
     float *panels = task->keys.v + first * width;
     for (int64_t j = 0; j < count; j += 4)
         for (int64_t c = 0; c < width; c += LANES)
             for (int64_t k = j; k < j + 4 && k < count; k++) {
-                vf v = load_some(task->v.data, (first + k) * task->v.stride + c, dv - c, dtype);
+                vf v = load_some(task->v.data, (at + k) * task->v.stride + c, dv - c, dtype);
                 if (c + LANES <= width) {
                     store_chunks(panels, keys, c, k, v);
                     continue;

@@ -6,40 +6,130 @@
 #include "cpu/kernel_pack.h"
 #include "cpu/kernel_softmax.h"
 
-/* Row `row` of the KV head sees the keys [*begin, *end); the only place where the kernel asks. */
+/* Row `row` of the KV head sees the keys [*begin, *end) of the part; the only place where the kernel asks. */
 ALWAYS_INLINE void visible(const attend_cpu_task *task, int64_t row, int64_t *begin, int64_t *end)
 {
     int64_t query = place_of(task, row).query;
     *begin = *end = 0;
     if (query >= task->sequence.seqlen_q) return;
-    *begin = attend_visible_begin(task->problem, &task->sequence, query);
-    *end = attend_visible_end(task->problem, &task->sequence, query);
+    *begin = most(attend_visible_begin(task->problem, &task->sequence, query), task->part->first);
+    *end = least(attend_visible_end(task->problem, &task->sequence, query), task->part->end);
 }
 
-/* Writes one row's output from its sums. One without an interval of keys may have gathered anything; one that
-   saw none of its interval has l = 0. */
-static void finish_row(const attend_cpu_task *task, int64_t row, const float *o, float m, float l,
-                       bool interval)
+/* ---- a row's sums
+   ------------------------------------------------------------------------------------------------
+   o: values times weights; m: what weights refer to; l: their sum. Empty is l = 0; m tells less, for it is
+   -infinity where all scores are NaN, too. */
+
+/* Some columns of a part join those of a total: the same arithmetic, element by element, as span_merge(). */
+static void join(float *o, float *m, float *l, const float *part, float part_m, float part_l, int64_t columns)
 {
-    const attend_problem *p = task->problem;
-    const place place = place_of(task, row);
-    int64_t at = row_offset(task, &task->out, row);
-    bool sees = interval && l != 0;
-    float lse = -INFINITY;
-    if (p->sinks && place.query < task->sequence.seqlen_q) {
-        float normaliser, sink = attend_head_sink(task->heads->terms, task->heads[place.head].head);
-        attend_softmax_finish(sees ? m * 0x1.62e42fefa39efp-1 : -INFINITY, sees ? l : 0, sink, &normaliser,
-                              &lse);
-        l = 1 / normaliser;
-    } else if (sees && task->lse) {
-        lse = (float)(m * 0x1.62e42fefa39efp-1 + logf(l));
+    if (part_l == 0) return;
+    if (*l == 0) {
+        memcpy(o, part, (size_t)columns * sizeof *o);
+        *m = part_m, *l = part_l;
+        return;
     }
-    for (int64_t c = 0; c < p->head_dim_v; c += LANES) {
+    vf factor, part_factor, m_merged = merge_references(splat(*m), splat(part_m), &factor, &part_factor);
+    for (int64_t c = 0; c < columns; c += LANES)
+        store(o + c,
+              merge_sums(load(o + c), factor, load_some(part, c, columns - c, ATTEND_F32), part_factor));
+    *l = merge_sums(splat(*l), factor, splat(part_l), part_factor)[0];
+    *m = m_merged[0];
+}
+
+/* Where one query and head of a state lie. */
+typedef struct state_row {
+    float *o, *m, *l;
+} state_row;
+
+ALWAYS_INLINE float *float_at(const attend_tensor *t, int64_t a, int64_t b, int64_t c)
+{
+    return (float *)t->data + a * t->stride[0] + b * t->stride[1] + c * t->stride[2];
+}
+
+static state_row state_row_of(const attend_state *s, int64_t batch, int64_t query, int64_t head)
+{
+    return (state_row){float_at(&s->out, batch, query, head), float_at(&s->max, batch, head, query),
+                       float_at(&s->sum, batch, head, query)};
+}
+
+/* Columns from `first` on. What others left may refer to any number, ours is an integer: then nothing
+   changes. */
+static void state_take(state_row row, int64_t first, int64_t columns, float *o, float *m, float *l)
+{
+    memcpy(o, row.o + first, (size_t)columns * sizeof *o);
+    *m = ceilf(*row.m), *l = *row.l;
+    if (*m == *row.m || *l == 0) return;
+    const float factor = exp2f(*row.m - *m);
+    for (int64_t c = 0; c < columns; c++) o[c] *= factor;
+    *l *= factor;
+}
+
+static void state_leave(state_row row, int64_t first, int64_t columns, const float *o, float m, float l)
+{
+    if (l == 0)
+        memset(row.o + first, 0, (size_t)columns * sizeof *o), *row.m = -INFINITY, *row.l = 0;
+    else
+        memcpy(row.o + first, o, (size_t)columns * sizeof *o), *row.m = m, *row.l = l;
+}
+
+/* Columns of a row's output, at element `at`, and its LSE (NULL: not wanted); sink: NULL where there is
+   none. */
+ALWAYS_INLINE void finish_row(const attend_problem *p, void *out, int64_t at, int64_t columns, float *lse,
+                              const float *sink, const float *o, float m, float l)
+{
+    const bool sees = l != 0;
+    float log_sum = -INFINITY;
+    if (sink) {
+        float normaliser;
+        attend_softmax_finish(sees ? m * 0x1.62e42fefa39efp-1 : -INFINITY, l, *sink, &normaliser, &log_sum);
+        l = 1 / normaliser;
+    } else if (sees && lse) {
+        log_sum = (float)(m * 0x1.62e42fefa39efp-1 + logf(l));
+    }
+    for (int64_t c = 0; c < columns; c += LANES) {
         vf value = splat(0);
         if (sees) value = load(o + c) / splat(l);
-        store_some(task->out.data, at + c, value, p->head_dim_v - c, p->dtype);
+        store_some(out, at + c, value, columns - c, p->dtype);
     }
-    if (task->lse) task->lse[place.query * task->lse_stride + place.head * task->lse_head_stride] = lse;
+    if (lse) *lse = log_sum;
+}
+
+/* ---- of a task
+   --------------------------------------------------------------------------------------------------- */
+
+/* What the keys before the part left of a row, in o padded to vectors: nothing, if nothing is carried or the
+   query is not there. */
+static void begin_row(const attend_cpu_task *task, int64_t row, float *o, float *m, float *l)
+{
+    const attend_state *from = &task->part->from;
+    const place place = place_of(task, row);
+    const int64_t dv = task->problem->head_dim_v;
+    memset(o, 0, (size_t)attend_cpu_round_up(dv, LANES) * sizeof *o);
+    *m = -INFINITY, *l = 0;
+    if (!from->out.data || place.query >= task->sequence.seqlen_q) return;
+    state_take(state_row_of(from, task->sequence.batch, place.query, task->heads[place.head].head), 0, dv, o,
+               m, l);
+}
+
+static void end_row(const attend_cpu_task *task, int64_t row, const float *o, float m, float l)
+{
+    const attend_problem *p = task->problem;
+    const attend_state *into = &task->part->into;
+    const place place = place_of(task, row);
+    const attend_head *head = &task->heads[place.head];
+    if (into->out.data) {
+        state_leave(state_row_of(into, task->sequence.batch, place.query, head->head), 0, p->head_dim_v, o, m,
+                    l);
+        return;
+    }
+    const bool sinks = p->sinks && place.query < task->sequence.seqlen_q;
+    const float sink = sinks ? attend_head_sink(head->terms, head->head) : 0;
+    float *lse = task->lse;
+    if (lse) lse += place.query * task->lse_stride + place.head * task->lse_head_stride;
+    finish_row(p, task->out.data, row_offset(task, &task->out, row), p->head_dim_v, lse, sinks ? &sink : NULL,
+               o, m, l);
 }
 
 static float *partial_of(const attend_cpu_task *task, int64_t row, int64_t span)
@@ -54,34 +144,58 @@ ALWAYS_INLINE float *partial_m(const attend_cpu_task *task, float *partial)
     return partial + task->problem->head_dim_v;
 }
 
-/* Total first, then span by span: the same arithmetic, element by element, as panel_merge(). */
 static void merge_row(const attend_cpu_task *task, int64_t row)
 {
     int64_t dv = task->problem->head_dim_v, begin, end;
-    float *o = task->scratch, m = -INFINITY, l = 0;
-    memset(o, 0, (size_t)attend_cpu_round_up(dv, LANES) * sizeof *o);
+    float *o = task->scratch, m, l;
+    begin_row(task, row, o, &m, &l);
     visible(task, row, &begin, &end);
-    for (int64_t span = begin / ATTEND_CPU_SPAN; span * ATTEND_CPU_SPAN < end; span++) {
+    for (int64_t span = begin / ATTEND_CPU_SPAN; begin < end && span * ATTEND_CPU_SPAN < end; span++) {
         float *part = partial_of(task, row, span), *part_m = partial_m(task, part);
-        if (part_m[0] == -INFINITY) continue;
-        if (m == -INFINITY) {
-            memcpy(o, part, (size_t)dv * sizeof *o);
-            m = part_m[0], l = part_m[1];
-            continue;
-        }
-        vf total_factor, part_factor,
-            merged = merge_references(splat(m), splat(part_m[0]), &total_factor, &part_factor);
-        for (int64_t c = 0; c < dv; c += LANES)
-            store(o + c, load(o + c) * total_factor + load_some(part, c, dv - c, ATTEND_F32) * part_factor);
-        l = (splat(l) * total_factor + splat(part_m[1]) * part_factor)[0];
-        m = merged[0];
+        join(o, &m, &l, part, part_m[0], part_m[1], dv);
     }
-    finish_row(task, row, o, m, l, begin < end);
+    end_row(task, row, o, m, l);
 }
 
 static void merge(const attend_cpu_task *task)
 {
     for (int64_t row = task->first_row; row < task->first_row + task->rows; row++) merge_row(task, row);
+}
+
+/* ---- of states, without a task
+   ----------------------------------------------------------------------------------- */
+
+/* Some columns at a time, so that no memory is asked for. One of the states may be the result: its max and sum
+   change with the last columns. */
+static void merge_states(const attend_problem *p, const attend_merge_args *a, int64_t batch, int64_t query,
+                         int64_t head)
+{
+    enum { COLUMNS = 512 };
+    _Alignas(64) float o[COLUMNS], part[COLUMNS];
+    const int64_t dv = p->head_dim_v;
+    for (int64_t first = 0; first < dv; first += COLUMNS) {
+        const int64_t columns = least(dv - first, COLUMNS);
+        const bool last = first + columns == dv;
+        float m = -INFINITY, l = 0, part_m, part_l;
+        memset(o, 0, sizeof o);
+        for (int64_t n = 0; n < a->count; n++) {
+            state_take(state_row_of(&a->states[n], batch, query, head), first, columns, part, &part_m,
+                       &part_l);
+            join(o, &m, &l, part, part_m, part_l, columns);
+        }
+        if (a->into) {
+            float kept[2];
+            state_row row = state_row_of(a->into, batch, query, head);
+            if (!last) row.m = &kept[0], row.l = &kept[1];
+            state_leave(row, first, columns, o, m, l);
+            continue;
+        }
+        const float *sink = p->sinks ? (const float *)a->sinks.data + head * a->sinks.stride[0] : NULL;
+        const attend_tensor *out = &a->out;
+        finish_row(p, out->data,
+                   batch * out->stride[0] + query * out->stride[1] + head * out->stride[2] + first, columns,
+                   a->lse.data ? float_at(&a->lse, batch, head, query) : NULL, sink, o, m, l);
+    }
 }
 
 #endif

@@ -106,4 +106,9 @@ ALWAYS_INLINE vf merge_references(vf total, vf part, vf *total_factor, vf *part_
     return m;
 }
 
+ALWAYS_INLINE vf merge_sums(vf total, vf total_factor, vf part, vf part_factor)
+{
+    return multiply_into(part * part_factor, total, total_factor);
+}
+
 #endif

@@ -102,6 +102,7 @@ attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_arg
     ATTEND_TRY(project(cpu, 1, &source, &attention.k));
     ATTEND_TRY(project(cpu, 2, &source, &attention.v));
     if (attend_problem_turns(p)) attend_cpu_layer_turn(plan, args, &attention);
-    ATTEND_TRY(attend_cpu_attention(cpu, &attention));
+    const attend_key_part all = attend_all_keys(p);
+    ATTEND_TRY(attend_cpu_attention(cpu, &attention, &all));
     return project(cpu, 3, &attention.out, &out);
 }

@@ -180,8 +180,9 @@ static attend_status forward(attend_plan *plan, const char *name, const attend_a
 }
 
 static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args,
-                                       const attend_run *run)
+                                       const attend_key_part *part, const attend_run *run)
 {
+    (void)part; /* all keys: the table below names no span of keys */
     return forward(plan, "attend: attention", args, NULL, run);
 }
 

@@ -46,6 +46,7 @@ static bool visible(const attend_reference_keys *x, int64_t h, int64_t i, int64_
     int64_t at = position(x, i);
     bool near = true;
     if (i >= x->seqlen_q || j < x->start || j >= x->seqlen_k) return false;
+    if (j < x->first || j >= x->end) return false;
     if (p->causal) near = near && j <= at;
     if (p->window_left >= 0) near = near && j >= at - p->window_left;
     if (p->window_right >= 0) near = near && j <= at + p->window_right;
@@ -114,30 +115,33 @@ static void locate(attend_reference_keys *keys)
 }
 
 bool attend_reference_keys_load(attend_reference_keys *keys, const attend_problem *p,
-                                const attend_attention_args *args, int64_t batch, int64_t kv_head)
+                                const attend_attention_args *args, const attend_key_part *part, int64_t batch,
+                                int64_t kv_head)
 {
     const attend_tensor *k = &args->k, *v = &args->v;
-    *keys = (attend_reference_keys){.problem = p, .args = args, .batch = batch};
+    *keys = (attend_reference_keys){
+        .problem = p, .args = args, .batch = batch, .first = part->first, .end = part->end};
     locate(keys);
     int64_t d = p->head_dim, dv = p->head_dim_v, n = keys->seqlen_k, tensor_batch = p->packed ? 0 : batch;
     size_t k_elements = (size_t)(n * d) + 1, v_elements = (size_t)(n * dv) + 1;
-    keys->k = malloc(k_elements * sizeof(double));
-    keys->v = malloc(v_elements * sizeof(double));
-    keys->k32 = malloc(k_elements * sizeof(float));
-    keys->v32 = malloc(v_elements * sizeof(float));
+    keys->k = calloc(k_elements, sizeof(double));
+    keys->v = calloc(v_elements, sizeof(double));
+    keys->k32 = calloc(k_elements, sizeof(float));
+    keys->v32 = calloc(v_elements, sizeof(float));
     if (!keys->k || !keys->v || !keys->k32 || !keys->v32) {
         attend_reference_keys_free(keys);
         return false;
     }
     int64_t k_head = tensor_batch * k->stride[0] + keys->first_k * k->stride[1] + kv_head * k->stride[2];
     int64_t v_head = tensor_batch * v->stride[0] + keys->first_k * v->stride[1] + kv_head * v->stride[2];
-    for (int64_t j = 0; j < n; j++) {
+    for (int64_t j = keys->first; j < n && j < keys->end; j++) {
+        const int64_t row = j - keys->first; /* of k and v */
         for (int64_t c = 0; c < d; c++) {
-            keys->k[c * n + j] = attend_load(k, k_head + j * k->stride[1] + c * k->stride[3]);
+            keys->k[c * n + j] = attend_load(k, k_head + row * k->stride[1] + c * k->stride[3]);
             keys->k32[c * n + j] = (float)keys->k[c * n + j];
         }
         for (int64_t c = 0; c < dv && v->data; c++) {
-            keys->v[j * dv + c] = attend_load(v, v_head + j * v->stride[1] + c * v->stride[3]);
+            keys->v[j * dv + c] = attend_load(v, v_head + row * v->stride[1] + c * v->stride[3]);
             keys->v32[j * dv + c] = (float)keys->v[j * dv + c];
         }
     }

@@ -5,6 +5,7 @@
 #include "core/backend.h"
 #include "reference/reference.h"
 
+#include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,39 +39,95 @@ static attend_status plan_create(attend_plan *plan)
 
 static void plan_destroy(attend_plan *plan) { (void)plan; }
 
-static void store_row(const attend_attention_args *args, const attend_problem *p, int64_t b, int64_t h,
-                      int64_t i, const attend_reference_row *row)
+static void store_row(const attend_tensor *out, const attend_tensor *lse, int64_t columns, int64_t b,
+                      int64_t h, int64_t i, const attend_reference_sums *row)
 {
-    int64_t at = b * args->out.stride[0] + i * args->out.stride[1] + h * args->out.stride[2];
-    for (int64_t c = 0; c < p->head_dim_v; c++)
-        attend_store(&args->out, at + c * args->out.stride[3], row->out[c]);
-    if (args->lse.data)
-        attend_store(&args->lse, b * args->lse.stride[0] + h * args->lse.stride[1] + i * args->lse.stride[2],
-                     row->lse);
+    int64_t at = b * out->stride[0] + i * out->stride[1] + h * out->stride[2];
+    for (int64_t c = 0; c < columns; c++) attend_store(out, at + c * out->stride[3], row->out[c]);
+    if (lse->data) attend_store(lse, b * lse->stride[0] + h * lse->stride[1] + i * lse->stride[2], row->lse);
 }
 
 typedef struct attention_job {
     const attend_attention_args *args;
-    const attend_problem *problem;
+    const attend_problem *problem; /* with its sinks */
+    const attend_key_part *part;
 } attention_job;
 
 static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_reference_row *row)
 {
-    const attention_job *attention = job;
-    store_row(attention->args, attention->problem, b, h, i, row);
+    const attention_job *j = job;
+    store_row(&j->args->out, &j->args->lse, j->problem->head_dim_v, b, h, i,
+              &(attend_reference_sums){row->out, row->lse});
+}
+
+/* Of a run that goes on from a state or leaves one. The row's sink is not in it yet; its other arrays are free
+   to use. */
+static void take_part(void *job, int64_t b, int64_t h, int64_t i, const attend_reference_row *row)
+{
+    const attention_job *j = job;
+    const attend_attention_args *a = j->args;
+    const attend_key_part *part = j->part;
+    const int64_t dv = j->problem->head_dim_v;
+    const bool there = !a->seqlens_q || i < a->seqlens_q[b];
+    attend_reference_sums sums = {row->baseline, -INFINITY};
+    for (int64_t c = 0; c < dv; c++) sums.out[c] = 0;
+    if (part->from.out.data && there) attend_reference_take_up(&sums, dv, &part->from, b, i, h, row->bound);
+    attend_reference_join(&sums, dv, row->out, row->lse);
+    if (part->into.out.data) {
+        attend_reference_leave(&sums, dv, &part->into, b, i, h);
+        return;
+    }
+    if (j->problem->sinks && there)
+        attend_reference_sink(&sums, dv, attend_load(&a->sinks, h * a->sinks.stride[0]));
+    store_row(&a->out, &a->lse, dv, b, h, i, &sums);
 }
 
 static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args,
-                                       const attend_run *run)
+                                       const attend_key_part *part, const attend_run *run)
 {
     (void)run;
     const attend_problem *p = &plan->problem;
-    attention_job job = {args, p};
+    const bool carries = part->from.out.data || part->into.out.data;
+    attend_problem without_sinks = *p;
+    attention_job job = {args, p, part};
     attend_watch *watch = &plan->context->watch;
     ATTEND_TRY(attend_lists_check(p, args));
-    if (!attend_reference_attention(p, args, threads_of(plan), watch, take_row, &job))
+    without_sinks.sinks = false;
+    if (!attend_reference_attention(carries ? &without_sinks : p, args, part, threads_of(plan), watch,
+                                    carries ? take_part : take_row, &job))
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's copy of K and V");
     return attend_watch_status(watch);
+}
+
+static int64_t key_span(const attend_plan *plan)
+{
+    (void)plan;
+    return 1;
+}
+
+static attend_status merge(attend_context *context, const attend_problem *p, const attend_merge_args *a,
+                           const attend_run *run)
+{
+    const int64_t dv = p->head_dim_v;
+    (void)context, (void)run;
+    double *out = malloc((size_t)(2 * dv) * sizeof *out);
+    if (!out) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a row");
+    for (int64_t row = 0; row < p->batch * p->seqlen_q * p->num_heads; row++) {
+        const int64_t h = row % p->num_heads, i = row / p->num_heads % p->seqlen_q,
+                      b = row / p->num_heads / p->seqlen_q;
+        attend_reference_sums sums = {out, -INFINITY};
+        for (int64_t c = 0; c < dv; c++) out[c] = 0;
+        for (int64_t n = 0; n < a->count; n++)
+            attend_reference_take_up(&sums, dv, &a->states[n], b, i, h, out + dv);
+        if (a->into) {
+            attend_reference_leave(&sums, dv, a->into, b, i, h);
+            continue;
+        }
+        if (p->sinks) attend_reference_sink(&sums, dv, attend_load(&a->sinks, h * a->sinks.stride[0]));
+        store_row(&a->out, &a->lse, dv, b, h, i, &sums);
+    }
+    free(out);
+    return ATTEND_OK;
 }
 
 static void copy_out(const attend_tensor *from, const attend_tensor *to)
@@ -147,6 +204,8 @@ const attend_backend attend_reference_backend = {
     .plan_create = plan_create,
     .plan_destroy = plan_destroy,
     .attention_forward = attention_forward,
+    .key_span = key_span,
+    .merge = merge,
     .layer_forward = layer_forward,
     .inspect = inspect,
     .rotary = rotary,

@@ -172,9 +172,11 @@ static bool one_head(work *w, int64_t b, int64_t head, bool tells)
 {
     const attend_problem *p = w->problem;
     const attend_attention_args *a = w->args;
+    const attend_key_part all = attend_all_keys(p);
     const attend_lists lists = {a->seqlens_q, a->seqlens_k, a->starts_k, a->cu_seqlens_q, a->cu_seqlens_k};
     int64_t tiles = w->look->want.map.data ? w->look->want.map.shape[2] * w->look->want.map.shape[3] : 0;
-    if (!attend_reference_keys_load(&w->keys, p, a, b, head / (p->num_heads / p->num_kv_heads))) return false;
+    if (!attend_reference_keys_load(&w->keys, p, a, &all, b, head / (p->num_heads / p->num_kv_heads)))
+        return false;
     w->sequence = attend_sequence_of(p, &lists, b);
     w->head = head;
     w->weight = w->distance = w->weight_bound_sum = w->distance_bound = 0;

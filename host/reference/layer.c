@@ -100,6 +100,7 @@ bool attend_reference_run_layer(const attend_problem *p, const attend_layer_weig
     attend_side_copy(&attention, args);
     attend_tensor joined = join(&r->heads);
     attention_job job = {r, rounding, p->dtype, p->head_dim_v};
+    const attend_key_part all = attend_all_keys(p);
     const running run = {p, rounding, threads, watch};
     bool complete = project(&run, 0, x, &w->wq, &w->bq, &r->q, NULL) &&
                     project(&run, 1, source, &w->wk, &w->bk, &r->k, NULL) &&
@@ -111,7 +112,7 @@ bool attend_reference_run_layer(const attend_problem *p, const attend_layer_weig
     attend_tensor *const stored[] = {&r->q, &r->k, &r->v};
     for (int i = 0; i < 3 && rounding == ATTEND_REFERENCE_STORED; i++)
         round_all(stored[i]->data, elements(stored[i]), p->dtype);
-    return attend_reference_attention(p, &attention, threads, watch, take_row, &job) &&
+    return attend_reference_attention(p, &attention, &all, threads, watch, take_row, &job) &&
            project(&run, 3, &joined, &w->wo, &w->bo, &r->out, r->magnitude.data);
 }
 

@@ -4,6 +4,7 @@
 #ifndef ATTEND_REFERENCE_REFERENCE_H
 #define ATTEND_REFERENCE_REFERENCE_H
 
+#include "core/part.h"
 #include "core/watch.h"
 #include <attend/inspect.h>
 
@@ -24,14 +25,16 @@ typedef struct attend_reference_keys {
     int64_t seqlen_q, seqlen_k; /* of this batch entry */
     int64_t first_q, first_k;   /* its first rows in packed tensors, else 0 */
     int64_t start;              /* its first key that is not padding */
+    int64_t first, end;         /* the keys that take part; k and v of others are 0 */
     double *k;                  /* [head_dim][seqlen_k] */
     double *v;                  /* [seqlen_k][head_dim_v] */
     float *k32, *v32;           /* the same, for the naive fp32 baseline */
 } attend_reference_keys;
 
-/* False where memory lacks. args: resolved, on the host. */
+/* False where memory lacks. args: resolved, on the host. Of the part only its range counts. */
 bool attend_reference_keys_load(attend_reference_keys *keys, const attend_problem *problem,
-                                const attend_attention_args *args, int64_t batch, int64_t kv_head);
+                                const attend_attention_args *args, const attend_key_part *part, int64_t batch,
+                                int64_t kv_head);
 void attend_reference_keys_free(attend_reference_keys *keys);
 
 /* One query's results; the caller provides the arrays, each [head_dim_v]. */
@@ -81,12 +84,27 @@ bool attend_reference_spread(int threads, int64_t count, double nanoseconds, int
 
 /* Rows of a whole problem, computed by `threads` threads and handed to take() as they are done, from those
    threads, one call a row, with its place in the tensors. Rows past a query length come as zeros. args:
-   resolved, on the host. False where memory lacks. Here and below, once the watch was asked to stop nothing
-   more is computed. */
+   resolved, on the host; of the part only its range counts. False where memory lacks. Here and below, once
+   the watch was asked to stop nothing more is computed. */
 typedef void attend_reference_take(void *job, int64_t batch, int64_t head, int64_t query,
                                    const attend_reference_row *row);
-bool attend_reference_attention(const attend_problem *problem, const attend_attention_args *args, int threads,
-                                attend_watch *watch, attend_reference_take *take, void *job);
+bool attend_reference_attention(const attend_problem *problem, const attend_attention_args *args,
+                                const attend_key_part *part, int threads, attend_watch *watch,
+                                attend_reference_take *take, void *job);
+
+/* One query's result over some keys, without the sink, and what more keys make of it; out: [head_dim_v]. */
+typedef struct attend_reference_sums {
+    double *out; /* divided */
+    double lse;  /* -infinity: no key was seen, and out is 0 */
+} attend_reference_sums;
+void attend_reference_join(attend_reference_sums *sums, int64_t columns, const double *out, double lse);
+/* The sink joins them: a key whose value is 0. */
+void attend_reference_sink(attend_reference_sums *sums, int64_t columns, double sink);
+/* The same as a query's and head's part of a state, and back: then they join what is there. */
+void attend_reference_leave(const attend_reference_sums *sums, int64_t columns, const attend_state *state,
+                            int64_t batch, int64_t query, int64_t head);
+void attend_reference_take_up(attend_reference_sums *sums, int64_t columns, const attend_state *state,
+                              int64_t batch, int64_t query, int64_t head, double *scratch);
 
 /* Storage that only the reference has: intermediate results in fp64. */
 #define ATTEND_REFERENCE_F64 ((attend_dtype)64)

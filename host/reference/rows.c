@@ -48,12 +48,12 @@ static void take_row(void *job, int64_t r, int thread, double *memory)
     attend_watch_count(j->watch, 1, thread == 0);
 }
 
-static bool one_kv_head(const attend_problem *p, const attend_attention_args *args, int64_t b,
-                        int64_t kv_head, int threads, attend_watch *watch, attend_reference_take *take,
-                        void *job)
+static bool one_kv_head(const attend_problem *p, const attend_attention_args *args,
+                        const attend_key_part *part, int64_t b, int64_t kv_head, int threads,
+                        attend_watch *watch, attend_reference_take *take, void *job)
 {
     rows_job j = {.watch = watch, .take = take, .job = job};
-    if (!attend_reference_keys_load(&j.keys, p, args, b, kv_head)) return false;
+    if (!attend_reference_keys_load(&j.keys, p, args, part, b, kv_head)) return false;
     const int64_t group = p->num_heads / p->num_kv_heads;
     j.first_head = kv_head * group, j.queries = p->packed ? j.keys.seqlen_q : p->seqlen_q;
     const double work =
@@ -64,13 +64,14 @@ static bool one_kv_head(const attend_problem *p, const attend_attention_args *ar
     return complete;
 }
 
-bool attend_reference_attention(const attend_problem *p, const attend_attention_args *args, int threads,
-                                attend_watch *watch, attend_reference_take *take, void *job)
+bool attend_reference_attention(const attend_problem *p, const attend_attention_args *args,
+                                const attend_key_part *part, int threads, attend_watch *watch,
+                                attend_reference_take *take, void *job)
 {
     attend_watch_stage(watch, watch->work.attention,
                        attend_tensor_batch(p) * attend_rows_q(p) * p->num_heads);
     for (int64_t b = 0; b < p->batch; b++)
         for (int64_t kv_head = 0; kv_head < p->num_kv_heads && attend_watch_goes_on(watch); kv_head++)
-            if (!one_kv_head(p, args, b, kv_head, threads, watch, take, job)) return false;
+            if (!one_kv_head(p, args, part, b, kv_head, threads, watch, take, job)) return false;
     return true;
 }

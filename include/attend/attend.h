@@ -33,8 +33,9 @@
  * with sizes from attend_sizeof().
  * - A struct that is passed by pointer grows at its end alone. Fields never move, and none lies in padding:
  *   structs have none, but named `reserved` bytes, which the caller leaves zero.
- * - A struct that lies inside others or in arrays (attend_tensor, attend_element, attend_key_window,
- *   attend_projection_work, attend_comparison) never grows; its `reserved` bytes may get a name.
+ * - A struct that lies inside others or in arrays (attend_tensor, attend_state, attend_element,
+ *   attend_key_window, attend_projection_work, attend_comparison) never grows; its `reserved` bytes may get a
+ *   name.
  * - A library fills what an older caller's struct lacks with zeros, and accepts a newer caller's whose
  *   unknown fields are zero; others are INVALID_ARGUMENT. Of a result it writes as much as the caller's
  *   struct holds, and zeros beyond what it knows. Sizes are multiples of 8, at least that of the first
@@ -49,6 +50,7 @@
  *     context.h     where to run; telling of progress
  *     plan.h        a problem made ready to run
  *     run.h         a stream and a workspace for one run
+ *     state.h       what attention over some of the keys leaves; merging
  *     attention.h   out = attention(q, k, v)
  *     layer.h       the same between its projections
  *     rotary.h      rotary embedding of Q and K that a caller brings
@@ -66,6 +68,7 @@
 #include <attend/context.h>
 #include <attend/plan.h>
 #include <attend/run.h>
+#include <attend/state.h>
 #include <attend/attention.h>
 #include <attend/layer.h>
 #include <attend/rotary.h>

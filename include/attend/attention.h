@@ -6,6 +6,7 @@
 #include <attend/plan.h>
 #include <attend/problem.h>
 #include <attend/run.h>
+#include <attend/state.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -33,9 +34,9 @@ static inline attend_status attend_attention_plan_with(attend_context *context, 
 
 typedef struct attend_attention_args {
     attend_tensor q;   /* [batch, seqlen_q, num_heads, head_dim]; the last stride of all four is 1 */
-    attend_tensor k;   /* [batch, seqlen_k, num_kv_heads, head_dim] */
-    attend_tensor v;   /* [batch, seqlen_k, num_kv_heads, head_dim_v] */
-    attend_tensor out; /* [batch, seqlen_q, num_heads, head_dim_v] */
+    attend_tensor k;   /* [batch, seqlen_k, num_kv_heads, head_dim]; of a range of keys: they alone */
+    attend_tensor v;   /* [batch, seqlen_k, num_kv_heads, head_dim_v]; likewise */
+    attend_tensor out; /* [batch, seqlen_q, num_heads, head_dim_v]; absent where a state is left */
     attend_tensor lse; /* optional, f32 [batch, num_heads, seqlen_q]: natural logarithm of Σ_j exp(score) */
     /* Optional lengths [batch], each in [0, seqlen]. Rows of out past a query length become 0, their LSE
      * -infinity; q, k and v past the lengths are not read. Host arrays are checked and read before the call
@@ -66,6 +67,18 @@ typedef struct attend_attention_args {
      * 1] - 1], ascending. Offsets are i64 [batch, num_heads, blocks of queries + 1], indices i32
      * [block_list]; on the host they are checked, on the device clamped. */
     attend_tensor block_offsets, block_indices;
+    /* Only keys [first_key, end_key) of each sequence take part; end_key 0: to the end. Both are multiples of
+     * attend_plan_key_span(), or seqlen_k. A sequence that ends within the range ends the range, one that ends
+     * before it has no key there. k and v begin at first_key and hold end_key - first_key rows; everything
+     * else counts keys from the sequence's first: lengths and starts, masks, biases, windows, positions,
+     * segments_k, blocks. Keys outside the range are not read. Not with packed sequences. */
+    int64_t first_key, end_key;
+    /* What runs over all keys before first_key left (state.h); NULL: nothing is carried. A run with `from` and
+     * without `into` finishes: out and lse are those of all keys so far, with sinks. Keys in parts give the
+     * bits of one run over all of them, whatever the parts, on one kernel. */
+    const attend_state *from;
+    /* Written instead of out and lse, which must be absent; may have the tensors of `from`. */
+    const attend_state *into;
 } attend_attention_args;
 
 ATTEND_API attend_status attend_attention_run_sized(attend_plan *plan, const attend_attention_args *args,

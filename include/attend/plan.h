@@ -40,6 +40,10 @@ static inline attend_status attend_plan_memory_usage(const attend_plan *plan, at
 /* The kernel and tiles chosen, in words. Lives as long as the plan. */
 ATTEND_API const char *attend_plan_kernel(const attend_plan *plan);
 
+/* Keys of a span, which ranges of keys are multiples of (attention.h): sums begin anew at each. 0: the plan runs
+ * over all keys alone (layers; kernels that cannot carry a state). */
+ATTEND_API int64_t attend_plan_key_span(const attend_plan *plan);
+
 /* Waits for the work in flight on its context, on whatever streams, then frees the plan. Destroy graphs that
  * captured its runs first: they use its memory. NULL is allowed. */
 ATTEND_API void attend_plan_destroy(attend_plan *plan);

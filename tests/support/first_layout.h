@@ -70,6 +70,13 @@
     F(S, attend_tensor, alibi_slopes) F(S, attend_tensor, relative_table) F(S, attend_tensor, head_scales) \
     F(S, attend_tensor, sinks) F(S, attend_tensor, block_offsets) F(S, attend_tensor, block_indices)
 
+#define FIRST_attend_state(F, R, S) \
+    F(S, attend_tensor, out) F(S, attend_tensor, max) F(S, attend_tensor, sum)
+
+#define FIRST_attend_merge_args(F, R, S) \
+    F(S, const attend_state *, states) F(S, int64_t, count) F(S, attend_tensor, out) F(S, attend_tensor, lse) \
+    F(S, const attend_state *, into) F(S, attend_tensor, sinks)
+
 #define FIRST_attend_layer_weights(F, R, S) \
     F(S, attend_tensor, wq) F(S, attend_tensor, wk) F(S, attend_tensor, wv) F(S, attend_tensor, wo) \
     F(S, attend_tensor, bq) F(S, attend_tensor, bk) F(S, attend_tensor, bv) F(S, attend_tensor, bo) \
@@ -154,6 +161,8 @@
     X(attend_run) \
     X(attend_lists) \
     X(attend_attention_args) \
+    X(attend_state) \
+    X(attend_merge_args) \
     X(attend_layer_weights) \
     X(attend_layer_args) \
     X(attend_rotary_args) \

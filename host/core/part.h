@@ -1,0 +1,20 @@
+/* Which keys of each sequence take part in a run, what the keys before them left, and where what these leave
+   goes. */
+#ifndef ATTEND_CORE_PART_H
+#define ATTEND_CORE_PART_H
+
+#include <attend/state.h>
+#include <stdbool.h>
+
+typedef struct attend_key_part {
+    int64_t first, end;      /* keys [first, end); k and v begin at first */
+    attend_state from, into; /* resolved; absent: data of all three is NULL */
+} attend_key_part;
+
+/* All keys of a resolved problem, and nothing carried. */
+static inline attend_key_part attend_all_keys(const attend_problem *problem)
+{
+    return (attend_key_part){.end = problem->seqlen_k};
+}
+
+#endif

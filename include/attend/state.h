@@ -1,0 +1,59 @@
+/* What attention over some of the keys leaves: saved, taken up by a later run, merged. */
+#ifndef ATTEND_STATE_H
+#define ATTEND_STATE_H
+
+#include <attend/context.h>
+#include <attend/problem.h>
+#include <attend/run.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The sums of online softmax (Milakov, Gimelshein, arXiv:1805.02867; parts of the keys: Rabe, Staats,
+ * arXiv:2112.05682) over some of the keys, for each query: all f32, where a run's q, k and v may lie, in
+ * memory of the caller. They are not divided and hold no sink yet, so that taking them up again on the same
+ * kernel changes no bit; states of other kernels or devices may be taken up too, within docs/numerics.md.
+ * Strides are any, but the last of out, which is 1. A query that saw no key has out 0, max -infinity, sum 0. A
+ * frozen struct: it lies inside others. examples/resume.c is a whole program. */
+typedef struct attend_state {
+    /* [batch, seqlen_q, num_heads, head_dim_v]: Σ_j 2^(s_j - max)·v_j, s_j being the score times log2 e */
+    attend_tensor out;
+    attend_tensor max; /* [batch, num_heads, seqlen_q]: what the sums refer to, at or near the largest s_j */
+    attend_tensor sum; /* [batch, num_heads, seqlen_q]: Σ_j 2^(s_j - max); 0: no key was seen */
+} attend_state;
+
+typedef struct attend_merge_args {
+    const attend_state *states; /* [count], in the order of their keys; only read */
+    int64_t count;
+    attend_tensor out;        /* [batch, seqlen_q, num_heads, head_dim_v]; absent with `into` */
+    attend_tensor lse;        /* optional, f32 [batch, num_heads, seqlen_q]; absent with `into` */
+    const attend_state *into; /* its tensors are written instead, and may be those of one of the states */
+    attend_tensor sinks;      /* f32 [num_heads] where the problem has sinks; not needed with `into` */
+} attend_merge_args;
+
+ATTEND_API attend_status attend_merge_sized(attend_context *context, const attend_problem *problem,
+                                            size_t problem_bytes, const attend_merge_args *args,
+                                            size_t args_bytes, const attend_run *run, size_t run_bytes);
+
+/* Folds states over neighbouring ranges of keys, in their order, into out and lse, or into a state. An empty
+ * side of a fold returns the other unchanged; else m = max(m_a, m_b), out = out_a·2^(m_a - m) +
+ * out_b·2^(m_b - m), the sum likewise: what a run does with its spans. So where each state after the first
+ * covers one span (attend_plan_key_span()) of the same kernel, these are the bits of one run over all the
+ * keys; else they are within docs/numerics.md. A count of 0 is allowed and gives what no key gives.
+ *
+ * `problem` says shapes, dtype and whether there are sinks, as the plan's that left the states; it may not be
+ * packed. `run` may be NULL; it needs no workspace. Threads and streams: as runs (run.h).
+ * Errors: INVALID_ARGUMENT (shapes, dtypes, strides, overlaps), UNSUPPORTED (packed sequences; a device that
+ * merges none), DEVICE_ERROR. */
+static inline attend_status attend_merge(attend_context *context, const attend_problem *problem,
+                                         const attend_merge_args *args, const attend_run *run)
+{
+    return attend_merge_sized(context, problem, sizeof *problem, args, sizeof *args, run, sizeof *run);
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
