@@ -9,6 +9,7 @@
 // 16j, of O the columns 2x + 32j. Q, K, V and P lie in shared memory as fp32, rows of Q, K and P four floats
 // apart from a multiple of 32 banks, so that every access is free of conflicts. K of the next tile is fetched
 // during P·V, V during Q·Kᵀ.
+#include "choice.cuh"
 #include "kernels.h"
 #include "core/feature_set.h"
 #include "order.cuh"
@@ -372,8 +373,8 @@ template <typename T, int dim> cudaError_t launch(const attend_kernel_args *args
 template <typename T, int dim> constexpr attend_kernel_row row(const char *name, attend_dtype dtype)
 {
     using tile = fma_tile<dim>;
-    return {{name, ATTEND_CUDA, dtype, dim, dim, 80, tile::q, tile::k, tile::threads, tile::shared_bytes,
-             features},
+    return {{name, ATTEND_CUDA, dtype, dim, dim, least_architecture, tile::q, tile::k, tile::threads,
+             tile::shared_bytes, features},
             true,
             0,
             nullptr,
@@ -388,15 +389,17 @@ template <typename T, int dim> constexpr attend_kernel_row row(const char *name,
 // The 16-bit rows are there for tensors whose rows are not aligned, and round only where they store: two
 // sizes will do.
 constexpr attend_kernel_row attend_flash_fma_rows[] = {
-    attend::row<float, 32>("flash_fma_f32_d32", ATTEND_F32),
-    attend::row<float, 64>("flash_fma_f32_d64", ATTEND_F32),
-    attend::row<float, 96>("flash_fma_f32_d96", ATTEND_F32),
-    attend::row<float, 128>("flash_fma_f32_d128", ATTEND_F32),
-    attend::row<float, 192>("flash_fma_f32_d192", ATTEND_F32),
-    attend::row<float, 256>("flash_fma_f32_d256", ATTEND_F32),
-    attend::row<__half, 128>("flash_fma_f16_d128", ATTEND_F16),
-    attend::row<__half, 256>("flash_fma_f16_d256", ATTEND_F16),
-    attend::row<__nv_bfloat16, 128>("flash_fma_bf16_d128", ATTEND_BF16),
-    attend::row<__nv_bfloat16, 256>("flash_fma_bf16_d256", ATTEND_BF16),
+    // clang-format off
+    ATTEND_D32(attend::row<float, 32>("flash_fma_f32_d32", ATTEND_F32),)
+    ATTEND_D64(attend::row<float, 64>("flash_fma_f32_d64", ATTEND_F32),)
+    ATTEND_D96(attend::row<float, 96>("flash_fma_f32_d96", ATTEND_F32),)
+    ATTEND_D128(attend::row<float, 128>("flash_fma_f32_d128", ATTEND_F32),)
+    ATTEND_D192(attend::row<float, 192>("flash_fma_f32_d192", ATTEND_F32),)
+    ATTEND_D256(attend::row<float, 256>("flash_fma_f32_d256", ATTEND_F32),)
+    ATTEND_TO_128(attend::row<__half, 128>("flash_fma_f16_d128", ATTEND_F16),)
+    ATTEND_TO_256(attend::row<__half, 256>("flash_fma_f16_d256", ATTEND_F16),)
+    ATTEND_TO_128(attend::row<__nv_bfloat16, 128>("flash_fma_bf16_d128", ATTEND_BF16),)
+    ATTEND_TO_256(attend::row<__nv_bfloat16, 256>("flash_fma_bf16_d256", ATTEND_BF16),)
+    // clang-format on
 };
 const int attend_flash_fma_row_count = sizeof attend_flash_fma_rows / sizeof *attend_flash_fma_rows;

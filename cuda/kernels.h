@@ -81,6 +81,14 @@ typedef struct attend_ptxas_report {
 } attend_ptxas_report;
 extern const attend_ptxas_report attend_ptxas_reports[];
 
+/* Bytes of the device code of a kernel family, which is a file of cuda/, as it lies in the library; the build writes
+   the table, name NULL ends it. */
+typedef struct attend_device_code_row {
+    const char *family;
+    int64_t bytes;
+} attend_device_code_row;
+extern const attend_device_code_row attend_device_code_rows[];
+
 /* y[b, i, h, :] = bias[h, :] for every row i: what a projection with a bias adds to. */
 cudaError_t attend_fill_bias(attend_dtype dtype, const attend_view *y, const void *bias, int64_t batch,
                              int64_t seqlen, int64_t heads, int64_t dim, cudaStream_t stream);

@@ -1,6 +1,7 @@
 // Rows of flash_mma for the kernel table: how they are prepared and launched.
 #pragma once
 
+#include "choice.cuh"
 #include "core/feature_set.h"
 #include "flash_mma.cuh"
 
@@ -92,8 +93,9 @@ cudaError_t launch_mma(const attend_kernel_args *given, cudaStream_t stream)
 template <typename tile, mma_kernel *kernel, combine_kernel *merge>
 constexpr attend_kernel_row mma_row(const char *name, attend_dtype dtype)
 {
-    return {{name, ATTEND_CUDA, dtype, tile::dim, tile::dim, 80, tile::rows, tile::keys, tile::threads,
-             shared_bytes<tile>(), ATTEND_FEATURES_INTERVAL | ATTEND_FEATURES_ELEMENT | ATTEND_FEATURES_HEAD},
+    return {{name, ATTEND_CUDA, dtype, tile::dim, tile::dim, least_architecture, tile::rows, tile::keys,
+             tile::threads, shared_bytes<tile>(),
+             ATTEND_FEATURES_INTERVAL | ATTEND_FEATURES_ELEMENT | ATTEND_FEATURES_HEAD},
             false,
             term_bytes<tile>(),
             partial_bytes,

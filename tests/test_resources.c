@@ -30,8 +30,26 @@ static void every_cuda_row_is_reported(void **state)
     assert_false(attend_kernel_resources_sized(0, 0, NULL, sizeof r));
 }
 
+/* Each row belongs to a family, and there is none of nothing. */
+static void device_code_has_a_weight(void **state)
+{
+    (void)state;
+    attend_kernel_info row;
+    const char *family;
+    int64_t bytes;
+    for (size_t i = 0; attend_kernel(i, &row); i++) {
+        bool found = row.device != ATTEND_CUDA;
+        for (size_t f = 0; attend_device_code(f, &family, &bytes) && !found; f++)
+            found = !strncmp(row.name, family, strlen(family)) && bytes > 1000;
+        if (!found) fail_msg("%s has no code", row.name);
+    }
+    assert_false(attend_device_code(1000000, &family, &bytes));
+    assert_false(attend_device_code(0, NULL, &bytes));
+    assert_false(attend_device_code(0, &family, NULL));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_cuda_row_is_reported)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_cuda_row_is_reported), cmocka_unit_test(device_code_has_a_weight)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

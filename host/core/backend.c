@@ -57,3 +57,9 @@ bool attend_kernel_resources_sized(size_t index, size_t build, attend_kernel_res
     attend_struct_write(ATTEND_STRUCT(attend_kernel_resources), resources, resources_bytes, &found);
     return true;
 }
+
+bool attend_device_code(size_t index, const char **family, int64_t *bytes)
+{
+    const attend_backend *gpu = attend_backend_for(ATTEND_CUDA);
+    return family && bytes && gpu && gpu->device_code(index, family, bytes);
+}

@@ -78,6 +78,8 @@ typedef struct attend_backend {
     bool (*choice)(const attend_plan *plan, size_t index, attend_kernel_choice *choice);
     /* What a compiler made of a row; false past the last. NULL: nothing is known. */
     bool (*kernel_resources)(size_t index, size_t build, attend_kernel_resources *resources);
+    /* attend_device_code(); of the CUDA backend alone. */
+    bool (*device_code)(size_t index, const char **family, int64_t *bytes);
 } attend_backend;
 
 extern const attend_backend attend_reference_backend; /* host/reference/ */

@@ -213,4 +213,5 @@ const attend_backend attend_gpu_backend = {
     .explain = attend_gpu_explain,
     .choice = attend_gpu_kernel_choice,
     .kernel_resources = attend_gpu_kernel_resources,
+    .device_code = attend_gpu_device_code,
 };

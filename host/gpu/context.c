@@ -1,11 +1,10 @@
 /* A CUDA context: one device, one stream of its own, one cuBLAS handle with a workspace of its own. */
 #include "gpu/gpu.h"
+#include "kernel_choice.h"
 
 #include <attend/attend_cuda.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-enum { LEAST_ARCHITECTURE = 80 };
 
 int attend_cuda_device_count(void)
 {
@@ -41,9 +40,11 @@ static attend_status read_properties(attend_gpu_context *gpu, attend_context *co
     gpu->multiprocessors = properties.multiProcessorCount;
     gpu->shared_bytes = (int64_t)properties.sharedMemPerBlockOptin;
     snprintf(context->name, sizeof context->name, "%.100s (sm_%d)", properties.name, gpu->architecture);
-    if (gpu->architecture < LEAST_ARCHITECTURE)
-        return attend_fail(ATTEND_NO_DEVICE, "%s is too old: attend needs sm_%d or later", context->name,
-                           LEAST_ARCHITECTURE);
+    const int least = attend_gpu_kernel_row(0)->info.architecture_min;
+    if (gpu->architecture < least)
+        return attend_fail(ATTEND_NO_DEVICE,
+                           "%s is too old: attend needs sm_%d or later, built with ATTEND_ARCHITECTURES %s",
+                           context->name, least, ATTEND_ARCHITECTURES);
     return ATTEND_OK;
 }
 

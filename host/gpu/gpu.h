@@ -167,6 +167,7 @@ int attend_gpu_blocks_at_once(const attend_gpu_context *gpu, const attend_kernel
 void attend_gpu_explain(const attend_plan *plan, attend_explanation *explanation);
 const attend_kernel_row *attend_gpu_kernel_row(size_t index); /* NULL past the last */
 bool attend_gpu_kernel_resources(size_t index, size_t build, attend_kernel_resources *resources);
+bool attend_gpu_device_code(size_t index, const char **family, int64_t *bytes);
 
 /* ---- telling how far a run is ---- */
 

@@ -1,4 +1,4 @@
-/* What ptxas made of each row, and how many of its blocks fit on a multiprocessor. */
+/* What ptxas made of each row, how many of its blocks fit on a multiprocessor, and what code weighs. */
 #include "gpu/gpu.h"
 
 #include <string.h>
@@ -61,4 +61,12 @@ bool attend_gpu_kernel_resources(size_t index, size_t build, attend_kernel_resou
         return true;
     }
     return false;
+}
+
+bool attend_gpu_device_code(size_t index, const char **family, int64_t *bytes)
+{
+    size_t i = 0;
+    while (attend_device_code_rows[i].family && i < index) i++;
+    *family = attend_device_code_rows[i].family, *bytes = attend_device_code_rows[i].bytes;
+    return *family;
 }

@@ -1,6 +1,7 @@
 /* The kernel table of the CUDA backend, and the choice of a row. Nobody else asks "which kernel?". */
 #include "gpu/gpu.h"
 #include "core/feature_set.h"
+#include "kernel_choice.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -122,7 +123,9 @@ attend_status attend_gpu_select_kernel(const attend_gpu_context *gpu, const atte
         latest = misfit, name = (*row)->info.name;
         memcpy(nearest, why, sizeof why);
     }
-    return attend_fail(ATTEND_UNSUPPORTED, "no CUDA kernel fits; the nearest, %s, %s", name, nearest);
+    const bool left_out = ATTEND_HEAD_DIMS_LEFT_OUT && latest == HEAD_DIM;
+    return attend_fail(ATTEND_UNSUPPORTED, "no CUDA kernel fits; the nearest, %s, %s%s", name, nearest,
+                       left_out ? "; this build has head dims " ATTEND_HEAD_DIMS : "");
 }
 
 bool attend_gpu_kernel_choice(const attend_plan *plan, size_t index, attend_kernel_choice *choice)

@@ -124,11 +124,35 @@ static void report_kernels(report *r)
     }
 }
 
+/* The families' device code, in kilobytes of a thousand bytes. */
+static void report_device_code(report *r)
+{
+    const char *family;
+    int64_t bytes, all = 0;
+    char text[512] = "";
+    cJSON *families = cJSON_AddArrayToObject(r->object, "device_code");
+    for (size_t i = 0; attend_device_code(i, &family, &bytes); i++) {
+        const size_t length = strlen(text);
+        cJSON *entry = cJSON_CreateObject();
+        cJSON_AddItemToArray(families, entry);
+        cJSON_AddStringToObject(entry, "family", family);
+        cJSON_AddNumberToObject(entry, "bytes", (double)bytes);
+        snprintf(text + length, sizeof text - length, "%s%s %.0f", length ? ", " : "", family,
+                 (double)bytes / 1e3);
+        all += bytes;
+    }
+    if (!all) return;
+    char line[sizeof text + 32];
+    snprintf(line, sizeof line, "%.0f kB: %s", (double)all / 1e3, text);
+    report_fact(r, "device code", line);
+}
+
 attend_status command_info(const options *o, report *r)
 {
     report_text(r, "version", "attend", attend_version(), "%s", attend_version());
     report_text(r, "compiler", "compiler", COMPILER, "%s", COMPILER);
     report_text(r, "build", "build", ATTEND_BUILD, "%s", ATTEND_BUILD);
+    report_device_code(r);
     report_devices(o, r);
     if (o->kernels) report_kernels(r);
     return ATTEND_OK;

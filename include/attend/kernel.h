@@ -51,6 +51,13 @@ static inline bool attend_kernel_resources_of(size_t index, size_t build, attend
     return attend_kernel_resources_sized(index, build, resources, sizeof *resources);
 }
 
+/* What the device code of kernel family number `index` weighs in this build: all its rows, for all
+   architectures, compressed as in the library. A family is named after its source ("flash_mma_f16"); beside
+   attention there are those of layers and inspection. False past the last, in a build without CUDA, and where
+   an argument is NULL. Which architectures and head dims are compiled is chosen with the build:
+   ATTEND_ARCHITECTURES and ATTEND_HEAD_DIMS. */
+ATTEND_API bool attend_device_code(size_t index, const char **family, int64_t *bytes);
+
 #ifdef __cplusplus
 }
 #endif
