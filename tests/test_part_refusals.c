@@ -95,6 +95,7 @@ static void states_lie_alone(void **state)
     s.out = rows(q, QUERIES), expect_run(&a, "into.out overlaps q in memory");
     s = state_at(2), s.sum = s.max, expect_run(&a, "into.max overlaps into.sum in memory");
     s = state_at(2), a.from = &t, t.out.data = written[2] + 4, expect_run(&a, "into.out overlaps from.out in memory");
+    t = state_at(2), t.max.stride[1] = 1, t.max.stride[2] = 2, expect_run(&a, "into.max overlaps from.max in memory");
     t = state_at(2), t.max = s.sum, t.sum = s.max, expect_run(&a, "into.max overlaps from.sum in memory");
     a = args_of(0, 1024), a.from = &t, t = state_at(2), t.out.data = written[0], expect_run(&a, "out overlaps from.out in memory");
 }
