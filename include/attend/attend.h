@@ -42,7 +42,7 @@
  *   release with this rule, at most 65536.
  *
  * Each part is a header of its own, which is its manual; this one includes them all but attend_cuda.h, which
- * needs CUDA's types:
+ * needs CUDA's types, and dlpack.h, which needs DLPack's:
  *
  *     status.h      what calls return, and the sentence of a failure
  *     tensor.h      views of the caller's memory
