@@ -310,7 +310,11 @@ static float naive_score(const attend_reference_keys *keys, const row_work *w, i
     if (p->softcap > 0) {
         s = rounding(s / p->softcap, (double)s / p->softcap, 1 / (double)p->softcap, square);
         const double bent = tanh(s);
+        const float before = *square;
         s = rounding(tanhf(s), bent, 1 - bent * bent, square);
+        /* no tanh but 0 is a float: what its rounding is expected to be, at least, however this one came out */
+        const double least = epsilon * epsilon / 12 * bent * bent;
+        *square = fmaxf(*square, (float)((1 - bent * bent) * (1 - bent * bent) * before + least));
         s = rounding(p->softcap * s, (double)p->softcap * s, p->softcap, square);
     }
     if (p->alibi) s = rounding(s + (float)t.alibi, s + t.alibi, 1, square);

@@ -36,8 +36,8 @@ uint64_t test_supported(const attend_context *context);
 void test_fixture_run(test_fixture *fixture, attend_context *context);
 
 enum { TEST_SENTENCE = 512 };
-/* Whether both rules hold, and nothing else was written; else a sentence says what does not. */
-bool test_fixture_judge(const test_fixture *fixture, attend_comparison *comparison, char sentence[TEST_SENTENCE]);
+/* Whether rule 1 and the LSE's bound hold, with rule_2 that too, and nothing else was written; else a sentence says what does not. */
+bool test_fixture_judge(const test_fixture *fixture, bool rule_2, attend_comparison *comparison, char sentence[TEST_SENTENCE]);
 
 /* Fails the test, with the worst element, unless both rules hold and nothing else was written. */
 attend_comparison test_fixture_check(const test_fixture *fixture);
