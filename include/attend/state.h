@@ -40,7 +40,8 @@ ATTEND_API attend_status attend_merge_sized(attend_context *context, const atten
  * side of a fold returns the other unchanged; else m = max(m_a, m_b), out = out_a·2^(m_a - m) +
  * out_b·2^(m_b - m), the sum likewise: what a run does with its spans. So where each state after the first
  * covers one span (attend_plan_key_span()) of the same kernel, these are the bits of one run over all the
- * keys; else they are within docs/numerics.md. A count of 0 is allowed and gives what no key gives.
+ * keys; else they are within docs/numerics.md. A count of 0 is allowed and gives what no key gives. A merge
+ * knows no lengths: a query past its sequence's is one that sees no key, whose LSE is its sink.
  *
  * `problem` says shapes, dtype and whether there are sinks, as the plan's that left the states; it may not be
  * packed. `run` may be NULL; it needs no workspace. Threads and streams: as runs (run.h).
