@@ -1,5 +1,5 @@
-/* DLPack's tensors (github.com/dmlc/dlpack, 0.6 and later) as attend's and back, without a copy: what PyTorch,
- * JAX, CuPy and others hand over. Nothing of this is compiled into the library.
+/* DLPack's tensors (github.com/dmlc/dlpack, 0.6 and later) as attend's and back, without a copy: what
+ * PyTorch, JAX, CuPy and others hand over. Nothing of this is compiled into the library.
  *
  *     #include <dlpack/dlpack.h> // or another header with DLPack's own guard, as ATen/dlpack.h
  *     #include <attend/dlpack.h>
