@@ -1,7 +1,6 @@
-// The merge of rows whose keys were split (flash_mma.cuh): one partial result for each chunk of
-// attend_chunk_keys keys that the row sees some of, merged in the order of the keys, so that no card, batch
-// or schedule changes a bit. Chunks are as many as the plan's longest keys have; past an entry's own length,
-// and outside of windows, none is written or read.
+// The merge of rows whose spans went to blocks of their own (flash_mma.cuh): in the order of the keys, by the
+// arithmetic of a block that takes all of them (spans.cuh). Past an entry's own length, and outside of
+// windows, no partial result is written or read.
 #pragma once
 
 #include "kernels.h"
@@ -11,58 +10,74 @@
 namespace attend
 {
 
-// Rows are counted as (batch, KV head, query, head of the group); each has `chunks` outputs, and after all of
+// Rows are counted as (batch, KV head, query, head of the group); each has `spans` outputs, and after all of
 // these as many states.
 struct partial_rows {
-    int64_t dims, chunks, partials; // partials: of all rows
+    int64_t dims, spans, partials; // partials: of all rows
 
-    __host__ __device__ explicit partial_rows(const attend_problem &p, int64_t chunks_)
-        : dims(p.head_dim_v), chunks(chunks_), partials(p.batch * p.num_heads * p.seqlen_q * chunks_)
+    __host__ __device__ explicit partial_rows(const attend_problem &p, int64_t spans_)
+        : dims(p.head_dim_v), spans(spans_), partials(p.batch * p.num_heads * p.seqlen_q * spans_)
     {
     }
-    __host__ __device__ int64_t output(int64_t row, int64_t chunk) const
+    __host__ __device__ int64_t output(int64_t row, int64_t span) const
     {
-        return (row * chunks + chunk) * dims;
+        return (row * spans + span) * dims;
     }
-    __host__ __device__ int64_t state(int64_t row, int64_t chunk) const
+    __host__ __device__ int64_t state(int64_t row, int64_t span) const
     {
-        return (partials * dims + 1) / 2 * 2 + (row * chunks + chunk) * 2;
+        return (partials * dims + 1) / 2 * 2 + (row * spans + span) * 2;
     }
     __host__ __device__ int64_t floats() const { return state(0, 0) + 2 * partials; }
 };
 
+// A block takes a row, a thread a column.
 template <typename T> __device__ void combine(const attend_kernel_args &args)
 {
     const attend_problem &p = args.problem;
-    const partial_rows rows(p, args.chunks);
+    const partial_rows rows(p, args.splits);
     const int64_t group = p.num_heads / p.num_kv_heads, row = blockIdx.x;
     const int64_t query = row / group % p.seqlen_q, pair = row / group / p.seqlen_q;
     const int64_t batch = pair / p.num_kv_heads, head = pair % p.num_kv_heads * group + row % group;
     const float2 *const states = reinterpret_cast<const float2 *>(args.partials + rows.state(row, 0));
+    const int64_t column = threadIdx.x;
+    const bool has_column = column < rows.dims;
 
     const attend_sequence sequence = attend_sequence_of(&p, &args.lists, batch);
     const bool padding = query >= sequence.seqlen_q; // it has an LSE of -inf
-    const key_interval seen = padding ? key_interval() : visible_keys(p, sequence, query);
-    const int begin = seen.begin / attend_chunk_keys,
-              end = seen.begin < seen.end ? (seen.end - 1) / attend_chunk_keys + 1 : begin;
+    key_interval seen = padding ? key_interval() : visible_keys(p, sequence, query);
+    seen = {max(seen.begin, static_cast<int>(args.first_key)), min(seen.end, static_cast<int>(args.end_key))};
+    const int begin = seen.begin / attend_span_keys,
+              end = seen.begin < seen.end ? (seen.end - 1) / attend_span_keys + 1 : begin;
 
-    base2_row all;
-    for (int chunk = begin; chunk < end; chunk++) all.reference = fmaxf(all.reference, states[chunk].x);
-    for (int chunk = begin; chunk < end; chunk++) all.merge(states[chunk].x, states[chunk].y);
+    const auto at = [&](const attend_view &view) {
+        return static_cast<float *>(view.data) + batch * view.batch + query * view.seqlen + head * view.head;
+    };
+    softmax_row all;
+    float o = 0;
+    if (args.from.out.data && !padding) {
+        all.take(*at(args.from.max), *at(args.from.sum));
+        if (has_column) o = at(args.from.out)[column];
+    }
+    for (int span = begin; span < end; span++) {
+        softmax_row next;
+        next.max = states[span].x, next.sum = states[span].y;
+        float own, others;
+        all.merge(next, own, others);
+        if (has_column)
+            o = softmax_row::merged(o, own, args.partials[rows.output(row, span) + column], others);
+    }
+    if (args.into.out.data) {
+        __syncthreads(); // all have read what this may replace
+        if (has_column) at(args.into.out)[column] = all.sum == 0 ? 0 : o;
+        if (column == 0) all.leave(at(args.into.max), at(args.into.sum));
+        return;
+    }
     float normaliser, lse;
     all.finish(p.sinks && !padding ? attend_head_sink(&args.terms, head) : -INFINITY, normaliser, lse);
-    T *const out = static_cast<T *>(args.out.data) + batch * args.out.batch + query * args.out.seqlen +
-                   head * args.out.head;
-    for (int64_t column = threadIdx.x; column < rows.dims; column += blockDim.x) {
-        float o = 0;
-        for (int chunk = begin; chunk < end; chunk++)
-            o = fmaf(args.partials[rows.output(row, chunk) + column], ex2(states[chunk].x - all.reference),
-                     o);
-        out[column] = static_cast<T>(o * normaliser);
-    }
-    if (args.lse.data && threadIdx.x == 0)
-        static_cast<float *>(
-            args.lse.data)[batch * args.lse.batch + head * args.lse.head + query * args.lse.seqlen] = lse;
+    if (has_column)
+        (static_cast<T *>(args.out.data) + batch * args.out.batch + query * args.out.seqlen +
+         head * args.out.head)[column] = static_cast<T>(softmax_row::finished(o, normaliser));
+    if (args.lse.data && column == 0) *at(args.lse) = lse;
 }
 
 } // namespace attend

@@ -1,9 +1,9 @@
 // Attention on the CUDA cores in fp32, for tensors of any dtype and alignment: FlashAttention's algorithm
 // (arXiv:2307.08691). For a tile of queries Q and, one after the other, the tiles K, V of keys:
-//     S = Q·Kᵀ;  m' = max(m, rowmax S);  P = 2^(c·(S - m'));
-//     l = l·2^(c·(m - m')) + rowsum P;  O = O·2^(c·(m - m')) + P·V
-// and in the end out = O / l, lse = ln 2·c·m + ln l, where c = scale·log2 e. No score leaves the
-// multiprocessor.
+//     S = Q·Kᵀ;  m' = max(m, c·rowmax S);  P = 2^(c·S - m');
+//     l = l·2^(m - m') + rowsum P;  O = O·2^(m - m') + P·V
+// and in the end out = O / l, lse = ln 2·m + ln l, where c = scale·log2 e. Every 1024 keys the sums start anew,
+// and join a total (spans.cuh). No score leaves the multiprocessor.
 //
 // A block has 16 threads across and tile_q/4 down; thread (x, y) owns the rows 4y..4y+3, of S the columns x +
 // 16j, of O the columns 2x + 32j. Q, K, V and P lie in shared memory as fp32, rows of Q, K and P four floats
@@ -16,6 +16,7 @@
 #include "ptx.cuh"
 #include "search.cuh"
 #include "softmax.cuh"
+#include "spans.cuh"
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -36,9 +37,11 @@ template <int dim> struct fma_tile {
     static constexpr int floats_q = q * pitch, floats_k = k * pitch, floats_v = k * pitch_v,
                          floats_p = q * pitch_p;
     static constexpr int floats = floats_q + floats_k + floats_v + floats_p,
-                         shared_bytes = floats * 4 + sizeof(tile_search);
+                         shared_bytes = floats * 4 + sizeof(tile_search) + sizeof(int);
+    static constexpr int span_tiles = attend_span_keys / k;
     static_assert(floats % 4 == 0, "what lies behind is aligned");
-    static_assert(dim % 32 == 0 && k % across == 0);
+    static_assert(dim % 32 == 0 && k % across == 0 && attend_span_keys % k == 0);
+    static_assert(threads * (rows / 2 * (dim / 32 + 1)) * 16 <= attend_slot_bytes);
     static_assert(shared_bytes <= 99 * 1024, "the least that a card since Ampere gives a block");
 };
 
@@ -174,6 +177,89 @@ __device__ __noinline__ void score_elements(const attend_kernel_args &args, bloc
     }
 }
 
+// Where a row of the block's head, and this thread's first column of it, lie in a tensor of floats.
+struct float_rows {
+    float *row0;
+    int64_t step;
+
+    __device__ float_rows(const attend_view &view, const attend_sequence &sequence, const block_place &place,
+                          int64_t row, int64_t column = 0)
+        : row0(static_cast<float *>(view.data) + sequence.batch * view.batch +
+               (sequence.first_q + row) * view.seqlen + place.head * view.head + column),
+          step(view.seqlen)
+    {
+    }
+    __device__ float *operator[](int i) const { return row0 + i * step; }
+};
+
+// The span's sums join the total in the block's slot.
+template <int columns, int threads>
+__device__ void merge_slot(float2 (&o)[rows][columns], softmax_row (&state)[rows],
+                           const slot_part<threads> &slot)
+{
+#pragma unroll
+    for (int i = 0; i < rows; i += 2) {
+        const float4 states = slot[rows / 2 * columns + i / 2];
+        softmax_row all[2];
+        all[0].max = states.x, all[0].sum = states.y, all[1].max = states.z, all[1].sum = states.w;
+        float own[2], others[2];
+#pragma unroll
+        for (int n = 0; n < 2; n++) {
+            all[n].merge(state[i + n], own[n], others[n]);
+            state[i + n] = all[n];
+        }
+#pragma unroll
+        for (int c = 0; c < columns; c++) {
+            const float4 total = slot[i / 2 * columns + c];
+            o[i][c] = {softmax_row::merged(total.x, own[0], o[i][c].x, others[0]),
+                       softmax_row::merged(total.y, own[0], o[i][c].y, others[0])};
+            o[i + 1][c] = {softmax_row::merged(total.z, own[1], o[i + 1][c].x, others[1]),
+                           softmax_row::merged(total.w, own[1], o[i + 1][c].y, others[1])};
+        }
+    }
+}
+
+// The total rests there, and the next span begins with nothing.
+template <int columns, int threads>
+__device__ void rest_total(float2 (&o)[rows][columns], softmax_row (&state)[rows],
+                           const slot_part<threads> &slot)
+{
+#pragma unroll
+    for (int i = 0; i < rows; i += 2) {
+        slot[rows / 2 * columns + i / 2] = {state[i].max, state[i].sum, state[i + 1].max, state[i + 1].sum};
+        state[i] = state[i + 1] = softmax_row();
+#pragma unroll
+        for (int c = 0; c < columns; c++) {
+            slot[i / 2 * columns + c] = {o[i][c].x, o[i][c].y, o[i + 1][c].x, o[i + 1][c].y};
+            o[i][c] = o[i + 1][c] = {0, 0};
+        }
+    }
+}
+
+// What the caller brought is the total before the first span. Rows past `last` have none; dims: from the thread's
+// first column on.
+template <int columns, int threads>
+__device__ void bring_total(const slot_part<threads> &slot, const float_rows &out, const float_rows &max,
+                            const float_rows &sum, int64_t last, int dims)
+{
+#pragma unroll 1
+    for (int i = 0; i < rows; i += 2) {
+        softmax_row state[2];
+#pragma unroll
+        for (int half = 0; half < 2; half++)
+            if (i + half <= last) state[half].take(*max[i + half], *sum[i + half]);
+        slot[rows / 2 * columns + i / 2] = {state[0].max, state[0].sum, state[1].max, state[1].sum};
+#pragma unroll 1
+        for (int c = 0; c < columns; c++) {
+            float o[4] = {};
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                if (i + e / 2 <= last && 32 * c + e % 2 < dims) o[e] = out[i + e / 2][32 * c + e % 2];
+            slot[i / 2 * columns + c] = {o[0], o[1], o[2], o[3]};
+        }
+    }
+}
+
 template <typename T, int dim>
 __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     flash_fma(const __grid_constant__ attend_kernel_args args, const __grid_constant__ block_order order)
@@ -209,12 +295,14 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     const int64_t last = min(row0 + tile::q, seqlen_q) - 1;
     tile_search &search = *reinterpret_cast<tile_search *>(reinterpret_cast<float *>(shared) + tile::floats);
     const tile_range &seen = search.run;
+    if (threadIdx.x == 0) *reinterpret_cast<int *>(&search + 1) = -1; // no slot
     if (threadIdx.x < 32) {
         tile_range all = {0, 0, 0, 0};
         if (last >= row0)
             all = visible_tiles(visible_keys(problem, sequence, row0), visible_keys(problem, sequence, last),
                                 tile::k);
         if (scored || problem.mask_axes) all.full_begin = all.full_end = 0;
+        all.restrict(args, tile::k);
         if (searches && all.begin < all.end) {
             tile_search first;
             first.begin(all, sequence, place.batch, row0, last + 1, place.head, 1);
@@ -248,8 +336,28 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
 
     softmax_row state[rows];
     float2 o[rows][columns] = {};
+    int &slot = *reinterpret_cast<int *>(&search + 1);
+    const auto part = [&] { return slot_part<tile::threads>(args, slot); };
+    if (args.from.out.data) {
+        if (threadIdx.x == 0) slot = take_slot(args);
+        __syncthreads();
+        bring_total<columns>(part(), float_rows(args.from.out, sequence, place, row0 + y, 2 * x),
+                             float_rows(args.from.max, sequence, place, row0 + y),
+                             float_rows(args.from.sum, sequence, place, row0 + y), last - row0 - y,
+                             static_cast<int>(problem.head_dim_v) - 2 * x);
+        __syncthreads(); // all have read what `into` may replace
+    }
+    int span_end = (seen.begin / tile::span_tiles + 1) * tile::span_tiles;
 #pragma unroll 1
     for (int t = seen.begin; t < seen.end;) {
+        if (t >= span_end) {
+            if (slot >= 0) merge_slot(o, state, part());
+            span_end = (t / tile::span_tiles + 1) * tile::span_tiles;
+            __syncthreads(); // all have read what changes
+            if (threadIdx.x == 0 && slot < 0) slot = take_slot(args);
+            __syncthreads();
+            rest_total(o, state, part());
+        }
         const int64_t key = int64_t(t) * tile::k;
         const bool border = seen.border(t), run_ends = t + 1 == seen.end;
         int first[rows], limit[rows]; // the keys of this tile that the row may see
@@ -312,31 +420,49 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
             aggregate<tile, columns, false>(o, state, p_tile + y * tile::pitch_p, v_tile + 2 * x);
     }
 
+    if (slot >= 0) merge_slot(o, state, part());
+#pragma unroll
+    for (int i = 0; i < rows; i++)
+        if (row0 + y + i > last) { // past the query length: its zeros have scored too
+            state[i] = softmax_row();
+#pragma unroll
+            for (int c = 0; c < columns; c++) o[i][c] = {0, 0};
+        }
 #pragma unroll
     for (int i = 0; i < rows; i++) {
         const int64_t row = row0 + y + i;
         if (row >= attend_rows_of(&problem, &sequence)) continue;
-        if (row > last) state[i].sum = 0; // rows past the length have scored zeros
-        float normaliser = state[i].normaliser(), lse = state[i].lse(scale);
-        if (problem.sinks && row <= last)
-            attend_softmax_finish(state[i].sum == 0 ? -INFINITY
-                                                    : state[i].max * double(scored ? 1 : fabsf(head_scale)),
-                                  state[i].sum, attend_head_sink(&args.terms, place.head), &normaliser, &lse);
-        const int64_t out_row = sequence.first_q + row;
+        if (args.into.out.data) {
+            float *const out = float_rows(args.into.out, sequence, place, row, 2 * x)[0];
+#pragma unroll
+            for (int c = 0; c < columns; c++) {
+                if (2 * x + 32 * c < problem.head_dim_v) out[32 * c] = state[i].sum == 0 ? 0 : o[i][c].x;
+                if (2 * x + 32 * c + 1 < problem.head_dim_v)
+                    out[32 * c + 1] = state[i].sum == 0 ? 0 : o[i][c].y;
+            }
+            if (x == 0)
+                state[i].leave(float_rows(args.into.max, sequence, place, row)[0],
+                               float_rows(args.into.sum, sequence, place, row)[0]);
+            continue;
+        }
+        float normaliser, lse;
+        state[i].finish(problem.sinks && row <= last ? attend_head_sink(&args.terms, place.head) : -INFINITY,
+                        normaliser, lse);
         T *out = static_cast<T *>(args.out.data) + sequence.batch * args.out.batch +
-                 out_row * args.out.seqlen + place.head * args.out.head;
+                 (sequence.first_q + row) * args.out.seqlen + place.head * args.out.head;
 #pragma unroll
         for (int c = 0; c < columns; c++) {
             const int column = 2 * x + 32 * c;
             if (column < problem.head_dim_v)
-                out[column] = static_cast<T>(state[i].finish(o[i][c].x, normaliser));
+                out[column] = static_cast<T>(softmax_row::finished(o[i][c].x, normaliser));
             if (column + 1 < problem.head_dim_v)
-                out[column + 1] = static_cast<T>(state[i].finish(o[i][c].y, normaliser));
+                out[column + 1] = static_cast<T>(softmax_row::finished(o[i][c].y, normaliser));
         }
-        if (args.lse.data && x == 0)
-            static_cast<float *>(args.lse.data)[sequence.batch * args.lse.batch + place.head * args.lse.head +
-                                                out_row * args.lse.seqlen] = lse;
+        if (args.lse.data && x == 0) *float_rows(args.lse, sequence, place, row)[0] = lse;
     }
+    if (slot < 0) return;
+    __syncthreads(); // all have read what lies there
+    if (threadIdx.x == 0) give_slot(args, slot);
 }
 
 template <typename T, int dim> cudaError_t prepare()

@@ -14,10 +14,9 @@
 #include "elements.cuh"
 #include "mma_block.cuh"
 #include "mma_output.cuh"
+#include "mma_spans.cuh"
 #include "poison.cuh"
 #include "softmax.cuh"
-
-#include <type_traits>
 
 namespace attend
 {
@@ -167,7 +166,7 @@ __device__ void multiply_values(typename tile::output &o, const typename tile::w
 
 // The rows' references follow their maxima; l and O follow where one moves, which the usual tile's do not.
 template <typename tile>
-__device__ void follow(base2_row (&state)[tile::lane_rows], typename tile::output &o,
+__device__ void follow(softmax_row (&state)[tile::lane_rows], typename tile::output &o,
                        const typename tile::scores &s, float scale)
 {
     float most[tile::lane_rows];
@@ -192,7 +191,7 @@ __device__ void follow(base2_row (&state)[tile::lane_rows], typename tile::outpu
 
 // P from S, and l.
 template <typename tile>
-__device__ void weigh(typename tile::weights &p, base2_row (&state)[tile::lane_rows],
+__device__ void weigh(typename tile::weights &p, softmax_row (&state)[tile::lane_rows],
                       const typename tile::scores &s, float scale)
 {
 #pragma unroll
@@ -209,11 +208,130 @@ __device__ void weigh(typename tile::weights &p, base2_row (&state)[tile::lane_r
     }
 }
 
-template <typename tile> __device__ void flash_mma(const attend_kernel_args &args, const block_order &order)
+// Tiles of K and V on their way to shared memory, one after the other.
+template <typename tile> struct key_copies {
+    using copy = tile_copy<typename tile::kv_tile, tile::threads>;
+    mma_block<tile> &block;
+    uint32_t to; // this thread's place in K's tile
+    const char *in_registers[2];
+
+    // This thread's part of the next tile of K (0) or V (1).
+    __device__ const char *&from(int which)
+    {
+        return tile::tight ? block.from[which][threadIdx.x] : in_registers[which];
+    }
+    __device__ void start(const attend_kernel_args &args, int t)
+    {
+        using T = typename tile::element;
+        const T *const k = static_cast<const T *>(args.k.data) + block.key_offset(args.k),
+                       *const v = static_cast<const T *>(args.v.data) + block.key_offset(args.v);
+        from(0) = copy::start(k + int64_t(t) * tile::keys * args.k.seqlen, 2 * args.k.seqlen);
+        from(1) = copy::start(v + int64_t(t) * tile::keys * args.v.seqlen, 2 * args.v.seqlen);
+    }
+    __device__ void load_k(int t) { load(to, from(0), block.k, t); }
+    __device__ void load_v(int t) { load(to + tile::kv_tile::bytes, from(1), block.v, t); }
+    __device__ void skip(int64_t tiles)
+    {
+        from(0) += tiles * block.k.step * tile::kv_share::passes_down;
+        from(1) += tiles * block.v.step * tile::kv_share::passes_down;
+    }
+
+  private:
+    __device__ void load(uint32_t into, const char *&at, const tile_copies &copies, int t)
+    {
+        const tile_copies c = copies;
+        at = t < c.whole ? copy::whole(into, at, c.step)
+                         : copy::part(into, at, c.step,
+                                      static_cast<int>(min(int64_t(tile::keys), block.sequence.seqlen_k -
+                                                                                    int64_t(t) * tile::keys)),
+                                      c.dims);
+    }
+};
+
+// What a warp keeps in its registers.
+template <typename tile> struct mma_warp {
+    typename tile::k_fragments k;
+    typename tile::v_fragments v;
+    query_operand<tile> q;
+    float scale; // of scores, to exponents of two
+    softmax_row state[tile::lane_rows] = {};
+    typename tile::output o = {};
+};
+
+// A tile that all rows see whole. While K is multiplied V arrives, and the next K while V is.
+template <typename tile>
+__device__ __forceinline__ int full_tile(mma_warp<tile> &w, key_copies<tile> &copies, const tile_range &seen,
+                                         int t)
+{
+    typename tile::weights p;
+    cp_async_wait<0>();
+    __syncthreads(); // K is here, and nobody reads V any more
+    copies.load_v(t);
+    {
+        typename tile::scores s;
+        multiply_keys<tile>(s, w.q, w.k);
+        follow<tile>(w.state, w.o, s, w.scale);
+        weigh<tile>(p, w.state, s, w.scale);
+    }
+    cp_async_wait<0>();
+    __syncthreads(); // V is here, and nobody reads K any more
+    if (t + 1 < seen.end) copies.load_k(t + 1);
+    multiply_values<tile>(w.o, p, w.v);
+    return t + 1;
+}
+
+// A tile of which some rows see some keys, or whose scores are more than scale·q·k. It may end a run of
+// tiles: returns the tile that follows.
+template <typename tile>
+__device__ __forceinline__ int masked_tile(mma_warp<tile> &w, key_copies<tile> &copies,
+                                           const tile_range &seen, int t, const attend_kernel_args &args,
+                                           mma_block<tile> &block, const row_terms *terms,
+                                           unsigned char *v_bytes)
 {
     using T = typename tile::element;
-    using kv_tile = typename tile::kv_tile;
-    constexpr int threads = tile::threads, keys = tile::keys;
+    const int key = t * tile::keys;
+    const tile_range warp_seen = block.tiles(warp_row<tile>(), tile::warp_rows);
+    const bool whole = block.last_whole && t + 1 == seen.end;
+    const bool sees =
+        whole || (warp_seen.sees(t) && !(block.searches && tile_hidden<tile>(args, block, key)));
+    typename tile::weights p;
+    cp_async_wait<0>();
+    __syncthreads(); // K is here, and nobody reads V any more
+    copies.load_v(t);
+    if (block.searches && threadIdx.x < 32 && t + 1 == seen.end) block.go_on(args, t + 1);
+    if (sees) {
+        typename tile::scores s;
+        const bool hides = !whole && (block.hides || warp_seen.border(t));
+        uint32_t visible[tile::m];
+        if (hides || args.problem.bias_axes) visible_columns<tile>(visible, args, block, key);
+        multiply_keys_looped<tile>(s, w.q, w.k);
+        if (block.scored) add_terms<tile>(s, args, terms, key, visible);
+        if (hides) hide<tile>(s, visible);
+        follow<tile>(w.state, w.o, s, w.scale);
+        weigh<tile>(p, w.state, s, w.scale);
+    }
+    cp_async_wait<0>();
+    // V is here, and nobody reads K any more
+    if (__syncthreads_or(holds_poison<T, typename tile::kv_tile, tile::threads>(v_bytes))) {
+        uint32_t visible[tile::m];
+        visible_columns<tile>(visible, args, block, key);
+        take_poison<T>(w.o, w.v, visible);
+        __syncthreads();
+        remove_poison<T, typename tile::kv_tile, tile::threads>(v_bytes);
+        __syncthreads();
+    }
+    int next = t + 1;
+    if (seen.begin > next) {
+        copies.skip(seen.begin - next);
+        next = seen.begin;
+    }
+    if (next < seen.end) copies.load_k(next);
+    if (sees) multiply_values<tile>(w.o, p, w.v);
+    return next;
+}
+
+template <typename tile> __device__ void flash_mma(const attend_kernel_args &args, const block_order &order)
+{
     extern __shared__ __align__(128) unsigned char shared[]; // Q, K, V, and what the block agrees on
     mma_block<tile> &block = *reinterpret_cast<mma_block<tile> *>(shared + tile::tile_bytes);
     unsigned char *const q_bytes = shared, *const v_bytes = shared + tile::v_at;
@@ -234,104 +352,47 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
     const tile_range &seen = block.search.run;
     const attend_problem &problem = args.problem;
 
-    const T *k = static_cast<const T *>(args.k.data) + block.key_offset(args.k);
-    const T *v = static_cast<const T *>(args.v.data) + block.key_offset(args.v);
-    using copy = tile_copy<kv_tile, threads>;
-    const char *registers[2];
-    const char *&k_from = tile::tight ? block.from[0][threadIdx.x] : registers[0],
-               *&v_from = tile::tight ? block.from[1][threadIdx.x] : registers[1];
-    k_from = copy::start(k + int64_t(seen.begin) * keys * args.k.seqlen, 2 * args.k.seqlen);
-    v_from = copy::start(v + int64_t(seen.begin) * keys * args.v.seqlen, 2 * args.v.seqlen);
-    const uint32_t copy_to = keep(q_shared + tile::k_at + tile::kv_share::offset());
-    const auto load = [&](uint32_t to, const char *&from, const tile_copies &copies, int t) {
-        const tile_copies c = copies;
-        from = t < c.whole ? copy::whole(to, from, c.step)
-                           : copy::part(to, from, c.step,
-                                        static_cast<int>(
-                                            min(int64_t(keys), block.sequence.seqlen_k - int64_t(t) * keys)),
-                                        c.dims);
-    };
-    const float scale = block.scored ? log2e : fabsf(problem.softmax_scale) * log2e;
-    const auto k_fragments = across_first<kv_tile, tile::k_at>(q_shared);
-    const auto v_fragments = down_first<kv_tile, tile::v_at>(q_shared, 0);
-    query_operand<tile> q = {down_first<typename tile::q_tile>(q_shared, warp_row<tile>())};
-    base2_row state[tile::lane_rows];
-    typename tile::output o = {};
+    key_copies<tile> copies = {block, keep(q_shared + tile::k_at + tile::kv_share::offset())};
+    copies.start(args, seen.begin);
+    mma_warp<tile> warp = {across_first<typename tile::kv_tile, tile::k_at>(q_shared),
+                           down_first<typename tile::kv_tile, tile::v_at>(q_shared, 0),
+                           {down_first<typename tile::q_tile>(q_shared, warp_row<tile>())},
+                           block.scored ? log2e : fabsf(problem.softmax_scale) * log2e};
     if (seen.begin < seen.end) {
         load_queries<tile>(q_shared, args, block);
         cp_async_wait<0>();
         if (problem.softmax_scale < 0 && !block.scored) negate_queries<tile>(q_bytes);
-        load(copy_to, k_from, block.k, seen.begin);
+        copies.load_k(seen.begin);
         if (tile::q_stays) {
             __syncthreads();
-            q.keep();
+            warp.q.keep();
         }
     }
-    // Visits tile t and starts loading the one that follows, which it returns.
-    const auto visit = [&](auto at_border, int t) {
-        constexpr bool border = decltype(at_border)::value;
-        const int key = t * keys;
-        tile_range warp_seen = seen;
-        if (border) warp_seen = block.tiles(warp_row<tile>(), tile::warp_rows);
-        const bool whole = border && block.last_whole && t + 1 == seen.end;
-        const bool sees = !border || whole ||
-                          (warp_seen.sees(t) && !(block.searches && tile_hidden<tile>(args, block, key)));
-        typename tile::weights p;
-        cp_async_wait<0>();
-        __syncthreads(); // K is here, and nobody reads V any more
-        load(copy_to + kv_tile::bytes, v_from, block.v, t);
-        if (border && block.searches && threadIdx.x < 32 && t + 1 == seen.end) block.go_on(args, t + 1);
-        if (sees) {
-            typename tile::scores s;
-            if (border) {
-                const bool hides = !whole && (block.hides || warp_seen.border(t));
-                uint32_t visible[tile::m];
-                if (hides || problem.bias_axes) visible_columns<tile>(visible, args, block, key);
-                multiply_keys_looped<tile>(s, q, k_fragments);
-                if (block.scored) add_terms<tile>(s, args, terms, key, visible);
-                if (hides) hide<tile>(s, visible);
-            } else {
-                multiply_keys<tile>(s, q, k_fragments);
-            }
-            follow<tile>(state, o, s, scale);
-            weigh<tile>(p, state, s, scale);
-        }
-        cp_async_wait<0>();
-        if (!border) {
-            __syncthreads(); // V is here, and nobody reads K any more
-        } else if (__syncthreads_or(holds_poison<T, kv_tile, threads>(v_bytes))) {
-            uint32_t visible[tile::m];
-            visible_columns<tile>(visible, args, block, key);
-            take_poison<T>(o, v_fragments, visible);
-            __syncthreads();
-            remove_poison<T, kv_tile, threads>(v_bytes);
-            __syncthreads();
-        }
-        int next = t + 1;
-        if (border && seen.begin > next) {
-            const int64_t hidden = seen.begin - next;
-            k_from += hidden * block.k.step * tile::kv_share::passes_down;
-            v_from += hidden * block.v.step * tile::kv_share::passes_down;
-            next = seen.begin;
-        }
-        if (next < seen.end) load(copy_to, k_from, block.k, next);
-        if (sees) multiply_values<tile>(o, p, v_fragments);
-        return next;
-    };
+    if (args.from.out.data && args.splits == 1) {
+        bring_total<tile>(args, block);
+        __syncthreads(); // all have read what `into` may replace
+    }
+    // Spans, and the tiles of each.
+    int t = seen.begin;
 #pragma unroll 1
-    for (int t = seen.begin; t < seen.end;)
-        t = seen.border(t) ? visit(std::true_type(), t) : visit(std::false_type(), t);
-
-#pragma unroll
-    for (int i = 0; i < tile::lane_rows; i++) {
-        state[i].sum = quad_sum(state[i].sum);
-        // its zeros have scored too
-        if (warp_row<tile>() + lane_row(i) >= block.rows.valid) state[i] = base2_row();
+    for (bool last = false; !last;) {
+#pragma unroll 1
+        while (t < min(seen.end, block.span_end))
+            t = seen.border(t) ? masked_tile<tile>(warp, copies, seen, t, args, block, terms, v_bytes)
+                               : full_tile<tile>(warp, copies, seen, t);
+        last = t >= seen.end;
+        end_span<tile>(warp.o, warp.state, args, block, t, last);
     }
-    if (args.chunks > 1)
-        store_partial<tile>(o, state, args, block);
+    forget_padding<tile>(warp.o, warp.state, block);
+    if (args.splits > 1)
+        store_partial<tile>(warp.o, warp.state, args, block);
+    else if (args.into.out.data)
+        store_state<tile>(warp.o, warp.state, args.into, block);
     else
-        store<tile>(o, state, args, block, q_bytes);
+        store<tile>(warp.o, warp.state, args, block, q_bytes);
+    if (block.slot < 0) return;
+    __syncthreads(); // all have read what lies there
+    if (threadIdx.x == 0) give_slot(args, block.slot);
 }
 
 } // namespace attend

@@ -2,7 +2,7 @@
 // docs/kernels.md has the figures that chose them.
 #include "mma_rows.cuh"
 
-ATTEND_D32(ATTEND_MMA_KERNEL(flash_mma_bf16_d32, __nv_bfloat16, 32, 4, 2, 64, true))
+ATTEND_D32(ATTEND_MMA_KERNEL(flash_mma_bf16_d32, __nv_bfloat16, 32, 4, 2, 64, false))
 ATTEND_D64(ATTEND_MMA_KERNEL(flash_mma_bf16_d64, __nv_bfloat16, 64, 4, 2, 64, true))
 ATTEND_D96(ATTEND_MMA_KERNEL(flash_mma_bf16_d96, __nv_bfloat16, 96, 4, 2, 64, false))
 ATTEND_D128(ATTEND_MMA_KERNEL(flash_mma_bf16_d128, __nv_bfloat16, 128, 4, 2, 64, false))

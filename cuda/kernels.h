@@ -17,12 +17,27 @@ typedef struct attend_view {
     int64_t batch, seqlen, head;
 } attend_view;
 
-/* Keys are split at multiples of chunk_keys, and only where a KV head has at most split_rows query rows: this
-   depends on no card and no batch, so neither do the results. */
-enum { attend_chunk_keys = 512, attend_split_rows = 64 };
+/* The keys that a row's sums take in before they join the total: spans.cuh. Spans go to blocks of their own
+   where a KV head has at most split_rows query rows; no bit depends on that. */
+enum { attend_span_keys = 1024, attend_split_rows = 64 };
 
 /* Kernels count the keys of a sequence in 32 bits, up to the end of a tile that begins before the last. */
 enum { attend_most_keys = INT32_MAX - 255 };
+
+/* A carried state (attend_state), fp32: of each query and head the undivided output, the running maximum in
+   exponents of two, and the sum. data NULL: none. */
+typedef struct attend_state_view {
+    attend_view out, max, sum; /* max and sum with one element a row */
+} attend_state_view;
+
+/* Where totals rest between spans: spans.cuh. Of each multiprocessor there are as many slots as it holds of
+   the blocks that fill its registers: with fewer than blocks, some wait. */
+enum { attend_slots_at_once = 2, attend_slot_bytes = 256 * 33 * 16 };
+typedef struct attend_slots {
+    int *taken; /* [count], zeros where no launch is in flight */
+    char *memory;
+    int64_t count;
+} attend_slots;
 
 /* One launch of attention, passed to the kernel by value. */
 typedef struct attend_kernel_args {
@@ -33,12 +48,14 @@ typedef struct attend_kernel_args {
     attend_terms terms; /* on the device */
     /* blocks are ordered so that their K and V stay in a cache of this size */
     int64_t l2_bytes;
-    bool aligned;     /* every row of q, k and v starts at a multiple of 16 bytes */
-    bool out_aligned; /* every row of out does */
-    /* of attend_chunk_keys keys each, that go to blocks of their own; 1: not split */
-    int64_t chunks;
-    /* what those blocks leave to be merged: row->partial_bytes of memory */
-    float *partials;
+    bool aligned;                 /* every row of q, k and v starts at a multiple of 16 bytes */
+    bool out_aligned;             /* every row of out does */
+    int64_t first_key, end_key;   /* only these take part; multiples of attend_span_keys, or seqlen_k */
+    attend_state_view from, into; /* what the keys before left; what is left in place of out and lse */
+    /* spans that go to blocks of their own; 1: none, a block takes all of its rows' spans */
+    int64_t splits;
+    float *partials;    /* what split spans leave to be merged: row->partial_bytes of memory */
+    attend_slots slots; /* the context's */
     /* launch so many blocks of the grid from the first on; block_count 0: all of them */
     int64_t first_block, block_count;
 } attend_kernel_args;
@@ -97,6 +114,19 @@ cudaError_t attend_fill_bias(attend_dtype dtype, const attend_view *y, const voi
    entry: terms.key_ids. */
 cudaError_t attend_note_segments(const attend_plane *segments_k, int64_t batch, int64_t keys,
                                  attend_ids *summaries, cudaStream_t stream);
+
+/* States over neighbouring ranges of keys, in their order, that become `into` or, where its data is NULL, out
+   and lse, with sinks [num_heads] (NULL: none). At most 2^31 - 1 rows. */
+enum { attend_merge_at_once = 8 };
+typedef struct attend_merging {
+    int64_t batch, seqlen_q, num_heads, dims;
+    attend_state_view states[attend_merge_at_once], into;
+    int64_t count;
+    attend_view out, lse;
+    const float *sinks;
+    int64_t sinks_head; /* stride */
+} attend_merging;
+cudaError_t attend_merge_states(const attend_merging *merging, attend_dtype dtype, cudaStream_t stream);
 
 /* Copies `count` lengths from the host into device memory as kernel parameters: read before the call returns,
    in the order of the stream, and fit for graph capture. */

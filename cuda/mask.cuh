@@ -30,10 +30,16 @@ struct tile_range {
 
     __device__ bool sees(int tile) const { return tile >= begin && tile < end; }
     __device__ bool border(int tile) const { return tile < full_begin || tile >= full_end; }
-    __device__ void restrict(int first, int count)
+    __device__ void restrict(int first, int behind)
     {
         begin = max(begin, first);
-        end = min(end, first + count);
+        end = min(end, behind);
+    }
+    // To the keys that take part: they begin with a tile, or behind the last key.
+    __device__ void restrict(const attend_kernel_args &args, int tile_keys)
+    {
+        restrict(static_cast<int>((args.first_key + tile_keys - 1) / tile_keys),
+                 static_cast<int>((args.end_key + tile_keys - 1) / tile_keys));
     }
 };
 

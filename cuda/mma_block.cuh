@@ -18,6 +18,10 @@ template <typename T, int dim_, int warps_, int m_, int keys_, bool q_stays_> st
     // in registers; else its fragments are read again for each tile of keys
     static constexpr bool q_stays = q_stays_;
     static constexpr int key_steps = keys / 16, dim_steps = dim / 16;
+    static constexpr int span_tiles = attend_span_keys / keys;
+    static_assert(attend_span_keys % keys == 0);
+    // a thread's part of a slot: four floats at a time, a fragment of O or the states of its two rows
+    static_assert(threads * m * (2 * dim_steps + 1) * 16 <= attend_slot_bytes);
     using q_tile = shared_tile<rows, dim>;
     using kv_tile = shared_tile<keys, dim>;
     using kv_share = tile_share<kv_tile, threads>;
@@ -84,11 +88,13 @@ template <typename tile> struct mma_block {
     tile_copies k, v;
     block_place place;
     attend_sequence sequence;
-    int chunk;
+    int span;           // that this block takes, where spans are split
+    int slot;           // spans.cuh; -1: none
+    int span_end;       // the first tile behind the span at work
     bool scored, hides; // scores are more than scale·q·k; keys are hidden one by one
     bool searches;      // whole tiles may be, so that there is more than one run
     bool last_whole;    // all rows see all of the run's last tile, though it counts as one on the border
-    // no row sees a key of this block's chunk: it leaves nothing, and combine() reads nothing
+    // no row sees a key of this block's span: it leaves nothing, and combine() reads nothing
     bool idle;
     packed_rows rows;
     tile_search search;
@@ -102,11 +108,11 @@ template <typename tile> struct mma_block {
         const int64_t group = p.num_heads / p.num_kv_heads;
         place = place_block(order, blockIdx.x);
         sequence = attend_sequence_of(&p, &args.lists, place.batch);
-        chunk = static_cast<int>(place.tile % args.chunks);
+        span = static_cast<int>(place.tile % args.splits), slot = -1;
         scored = attend_scores_terms(&p);
         searches = attend_hides_tiles(&p);
         hides = searches || p.mask_axes;
-        const int64_t row0 = place.tile / args.chunks * tile::rows;
+        const int64_t row0 = place.tile / args.splits * tile::rows;
         rows = {row0 / group, static_cast<uint32_t>(row0 % group), static_cast<uint32_t>(group),
                 sequence.seqlen_q * group - row0, attend_rows_of(&p, &sequence) * group - row0};
         const int whole = static_cast<int>(sequence.seqlen_k / tile::keys);
@@ -135,9 +141,9 @@ template <typename tile> struct mma_block {
     {
         tile_range all = tiles(0, tile::rows);
         if (scored || (hides && !searches)) all.full_end = all.full_begin = 0;
-        if (args.chunks > 1)
-            all.restrict(chunk * (attend_chunk_keys / tile::keys), attend_chunk_keys / tile::keys);
-        if (threadIdx.x == 0) idle = args.chunks > 1 && all.begin >= all.end;
+        if (args.splits > 1) all.restrict(span * tile::span_tiles, (span + 1) * tile::span_tiles);
+        all.restrict(args, tile::keys);
+        if (threadIdx.x == 0) idle = args.splits > 1 && all.begin >= all.end;
         if (searches && all.begin < all.end) {
             tile_search first;
             const int last = static_cast<int>(min(int64_t(tile::rows), rows.valid)) - 1;
@@ -152,6 +158,7 @@ template <typename tile> struct mma_block {
         } else if (threadIdx.x == 0) {
             search.run = all, last_whole = false;
         }
+        if (threadIdx.x == 0) span_end = (search.run.begin / tile::span_tiles + 1) * tile::span_tiles;
     }
     // The run after tile `from`, by the block's first warp. A run that another may follow ends with a tile on
     // the border, where that other is looked for: the path of full tiles knows nothing of runs.

@@ -8,33 +8,58 @@
 namespace attend
 {
 
-// A split row's state, for combine() to merge with those over other chunks of keys.
+// A split row's state, for combine() to merge with those over other spans.
 template <typename tile>
-__device__ void store_partial(const typename tile::output &o, const base2_row (&state)[tile::lane_rows],
+__device__ void store_partial(const typename tile::output &o, const softmax_row (&state)[tile::lane_rows],
                               const attend_kernel_args &args, const mma_block<tile> &block)
 {
-    const partial_rows rows(args.problem, args.chunks);
+    const partial_rows rows(args.problem, args.splits);
     const int64_t count = block.rows.all,
                   first = (block.place.batch * args.problem.num_kv_heads + block.place.head) * count;
 #pragma unroll
     for (int i = 0; i < tile::lane_rows; i++) {
         const int row = warp_row<tile>() + lane_row(i);
         if (row >= count) continue;
-        float *const to = args.partials + rows.output(first + row, block.chunk);
+        float *const to = args.partials + rows.output(first + row, block.span);
 #pragma unroll
         for (int n = 0; n < 2 * tile::dim_steps; n++)
 #pragma unroll
             for (int e = 0; e < 2; e++)
                 if (lane_column(n, e) < rows.dims) to[lane_column(n, e)] = o[i / 2][n][i % 2 * 2 + e];
         if (threadIdx.x % 4 == 0)
-            *reinterpret_cast<float2 *>(args.partials + rows.state(first + row, block.chunk)) = {
-                state[i].reference, state[i].sum};
+            *reinterpret_cast<float2 *>(args.partials + rows.state(first + row, block.span)) = {state[i].max,
+                                                                                                state[i].sum};
+    }
+}
+
+// A state for the caller, in place of a result.
+template <typename tile>
+__device__ void store_state(const typename tile::output &o, const softmax_row (&state)[tile::lane_rows],
+                            const attend_state_view &into, const mma_block<tile> &block)
+{
+    float *const out = static_cast<float *>(into.out.data) + block.query_offset(into.out),
+                 *const max = static_cast<float *>(into.max.data) + block.query_offset(into.max),
+                 *const sum = static_cast<float *>(into.sum.data) + block.query_offset(into.sum);
+    const int dims = block.v.dims;
+#pragma unroll
+    for (int i = 0; i < tile::lane_rows; i++) {
+        const int row = warp_row<tile>() + lane_row(i);
+        if (row >= block.rows.all) continue;
+        float *const to = out + block.rows.offset(row, into.out);
+#pragma unroll
+        for (int n = 0; n < 2 * tile::dim_steps; n++)
+#pragma unroll
+            for (int e = 0; e < 2; e++)
+                if (lane_column(n, e) < dims)
+                    to[lane_column(n, e)] = state[i].sum == 0 ? 0 : o[i / 2][n][i % 2 * 2 + e];
+        if (threadIdx.x % 4 == 0)
+            state[i].leave(max + block.rows.offset(row, into.max), sum + block.rows.offset(row, into.sum));
     }
 }
 
 // O / l in whole rows, through this warp's part of Q's shared memory, which nobody else reads.
 template <typename tile>
-__device__ void store(const typename tile::output &o, const base2_row (&state)[tile::lane_rows],
+__device__ void store(const typename tile::output &o, const softmax_row (&state)[tile::lane_rows],
                       const attend_kernel_args &args, const mma_block<tile> &block, unsigned char *q_bytes)
 {
     using T = typename tile::element;
@@ -51,7 +76,8 @@ __device__ void store(const typename tile::output &o, const base2_row (&state)[t
 #pragma unroll
         for (int n = 0; n < 2 * tile::dim_steps; n++)
             *reinterpret_cast<uint32_t *>(q_bytes + shared::offset(row, n) + threadIdx.x % 4 * 4) =
-                pack<T>(o[i / 2][n][i % 2 * 2] * normaliser, o[i / 2][n][i % 2 * 2 + 1] * normaliser);
+                pack<T>(softmax_row::finished(o[i / 2][n][i % 2 * 2], normaliser),
+                        softmax_row::finished(o[i / 2][n][i % 2 * 2 + 1], normaliser));
         if (args.lse.data && threadIdx.x % 4 == 0 && row < block.rows.all)
             static_cast<float *>(
                 args.lse.data)[block.query_offset(args.lse) + block.rows.offset(row, args.lse)] = lse;

@@ -18,36 +18,36 @@ template <typename tile> constexpr int shared_bytes()
     return bytes;
 }
 
-// Keys are split where all query rows of a KV head fit in one tile: then there are few blocks, however long
-// the keys.
-inline int64_t split_keys(const attend_problem &p)
+// Spans go to blocks of their own where all query rows of a KV head fit in one tile: then there are few blocks,
+// however long the keys.
+inline int64_t split_spans(const attend_problem &p)
 {
     const bool few_rows = !p.packed && p.num_heads / p.num_kv_heads <= attend_split_rows &&
                           p.seqlen_q * (p.num_heads / p.num_kv_heads) <= attend_split_rows;
-    return few_rows ? std::max<int64_t>(1, (p.seqlen_k + attend_chunk_keys - 1) / attend_chunk_keys) : 1;
+    return few_rows ? std::max<int64_t>(1, (p.seqlen_k + attend_span_keys - 1) / attend_span_keys) : 1;
 }
 
 inline int64_t partial_bytes(const attend_problem *p)
 {
-    const int64_t chunks = split_keys(*p);
-    return chunks > 1 ? 4 * partial_rows(*p, chunks).floats() : 0;
+    const int64_t splits = split_spans(*p);
+    return splits > 1 ? 4 * partial_rows(*p, splits).floats() : 0;
 }
 
-// Tiles of query rows by chunks of keys, of one KV head. False where they, the heads of a group, or
+// Tiles of query rows by spans that are split, of one KV head. False where they, the heads of a group, or
 // combine()'s blocks of a row each cannot be counted.
 template <typename tile> bool count_tiles(const attend_problem &p, int64_t *tiles)
 {
     const int64_t group = p.num_heads / p.num_kv_heads;
     int64_t rows, merged;
     return group <= INT_MAX && !__builtin_mul_overflow(p.seqlen_q, group, &rows) &&
-           !__builtin_mul_overflow((rows + tile::rows - 1) / tile::rows, split_keys(p), tiles) &&
-           (split_keys(p) == 1 || count_blocks(p, p.num_heads, p.seqlen_q, &merged));
+           !__builtin_mul_overflow((rows + tile::rows - 1) / tile::rows, split_spans(p), tiles) &&
+           (split_spans(p) == 1 || count_blocks(p, p.num_heads, p.seqlen_q, &merged));
 }
 
 template <typename tile> bool mma_grid(const attend_problem *p, attend_kernel_grid *grid)
 {
     int64_t tiles;
-    *grid = {0, split_keys(*p), true};
+    *grid = {0, split_spans(*p), true};
     return count_tiles<tile>(*p, &tiles) && count_blocks(*p, p->num_kv_heads, tiles, &grid->blocks);
 }
 
@@ -73,7 +73,7 @@ cudaError_t launch_mma(const attend_kernel_args *given, cudaStream_t stream)
     const attend_problem &p = args.problem;
     int64_t tiles;
     block_order order;
-    args.chunks = split_keys(p);
+    args.splits = split_spans(p);
     if (!count_tiles<tile>(p, &tiles)) return cudaErrorInvalidConfiguration;
     if (!order_blocks(args, p.num_kv_heads, tiles, &order)) return cudaErrorInvalidConfiguration;
     bool last;
@@ -83,7 +83,7 @@ cudaError_t launch_mma(const attend_kernel_args *given, cudaStream_t stream)
     cudaError_t error =
         cudaLaunchKernel(reinterpret_cast<const void *>(kernel), blocks, tile::threads, parameters,
                          shared_bytes<tile>() + (attend_scores_terms(&p) ? term_bytes<tile>() : 0), stream);
-    if (error != cudaSuccess || args.chunks == 1 || !last) return error;
+    if (error != cudaSuccess || args.splits == 1 || !last) return error;
     const unsigned dims = static_cast<unsigned>(p.head_dim_v);
     return cudaLaunchKernel(reinterpret_cast<const void *>(merge),
                             static_cast<unsigned>(p.batch * p.num_heads * p.seqlen_q), (dims + 31) / 32 * 32,

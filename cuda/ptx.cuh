@@ -17,6 +17,14 @@ __device__ inline float ex2(float x)
     return y;
 }
 
+// 10.9 %smid: the multiprocessor that this thread runs on, now.
+__device__ inline uint32_t smid()
+{
+    uint32_t id;
+    asm volatile("mov.u32 %0, %%smid;" : "=r"(id));
+    return id;
+}
+
 // 9.7.9.20 cvta: an address in the shared window, as the instructions below take it.
 __device__ inline uint32_t shared_address(const void *pointer)
 {

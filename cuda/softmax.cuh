@@ -1,6 +1,6 @@
 // Online softmax (Milakov and Gimelshein, arXiv:1805.02867): the state of one row, folded tile by tile.
-// Scores enter as plain dot products; `scale` >= 0 turns them into exponents of two. Until a row has seen a
-// key its maximum is finite: -inf minus it is -inf, and a scale of 0 makes a 0 of it.
+// Scores enter as plain dot products; `scale` >= 0 turns them into exponents of two, so that a weight costs one
+// fma before its ex2.
 #pragma once
 
 #include "ptx.cuh"
@@ -13,70 +13,58 @@ namespace attend
 
 constexpr float ln2 = 0.693147180559945309f, log2e = 1.44269504088896341f;
 
+// One row over some of the keys: the carried state without its output.
 struct softmax_row {
-    float max = -FLT_MAX; // of the dot products that the weights refer to
-    float sum = 0;        // Σ weight, or this lane's share of it
-
-    // Takes the maximum of a tile's row; returns by how much all that was summed before must shrink.
-    __device__ float fold(float tile_max, float scale)
-    {
-        if (!(tile_max > max)) return 1;
-        const float shrink = ex2((max - tile_max) * scale);
-        max = tile_max;
-        sum *= shrink;
-        return shrink;
-    }
-
-    // Exactly 1 for every key that ties with the largest, as in the textbook's three loops.
-    __device__ float weight(float score, float scale) const { return ex2((score - max) * scale); }
-
-    // Once `sum` is the whole row's. A row that saw no key gives zeros and an LSE of -inf.
-    __device__ float normaliser() const { return 1 / sum; }
-    __device__ float finish(float o, float normaliser) const { return sum == 0 ? 0 : o * normaliser; }
-    __device__ float lse(float scale) const
-    {
-        return sum == 0 ? -INFINITY : fmaf(max * scale, ln2, logf(sum));
-    }
-};
-
-// The same with the maximum in exponents of two, so that a weight costs one fma before its ex2.
-struct base2_row {
-    // of 2^(score·scale - reference): the maximum; never -inf, so that -inf - reference is -inf
-    float reference = -FLT_MAX;
+    // of 2^(score·scale - max): the maximum; never -inf, so that -inf - max is -inf
+    float max = -FLT_MAX;
     float sum = 0; // Σ weight, or this lane's share of it
 
-    __device__ bool below(float score, float scale) const { return score * scale > reference; }
+    __device__ bool below(float score, float scale) const { return score * scale > max; }
+    // Takes the maximum of a tile's row; returns by how much all that was summed before must shrink.
     __device__ float fold(float tile_max, float scale)
     {
         const float most = tile_max * scale;
         if (!below(tile_max, scale)) return 1;
-        const float shrink = ex2(reference - most);
-        reference = most;
+        const float shrink = ex2(max - most);
+        max = most;
         sum *= shrink;
         return shrink;
     }
 
-    // 1 for the largest score, but for a rounding error of c·score, which the rounding to 16 bits takes back.
-    __device__ float weight(float score, float scale) const { return ex2(fmaf(score, scale, -reference)); }
+    // 1 for the largest score, but for a rounding error of c·score.
+    __device__ float weight(float score, float scale) const { return ex2(fmaf(score, scale, -max)); }
 
-    // Takes in the same row's state over other keys; the reference must be the larger of both. Returns the
-    // factor of its output.
-    __device__ float merge(float other_reference, float other_sum)
+    // Takes in the same row over the keys that follow, its sum whole: O becomes O·own + O'·others. Where one
+    // of both is empty, its factor is 0 and the other's 1.
+    __device__ void merge(const softmax_row &next, float &own, float &others)
     {
-        const float factor = ex2(other_reference - reference);
-        sum = fmaf(other_sum, factor, sum);
-        return factor;
+        const float most = fmaxf(max, next.max);
+        own = ex2(max - most), others = ex2(next.max - most);
+        sum = fmaf(sum, own, next.sum * others);
+        max = most;
     }
+    static __device__ float merged(float o, float own, float next, float others)
+    {
+        return fmaf(o, own, next * others);
+    }
+
+    // O times the normaliser. Zeros are positive: merging with empty states may have changed their sign.
+    static __device__ float finished(float o, float normaliser) { return fmaf(o, normaliser, 0.0f); }
+
+    // From and to a state in memory, where a row that saw no key has a maximum of -inf.
+    __device__ void take(float max_, float sum_) { max = fmaxf(max_, -FLT_MAX), sum = sum_; }
+    __device__ void leave(float *max_, float *sum_) const { *max_ = sum == 0 ? -INFINITY : max, *sum_ = sum; }
 
     // Once `sum` is the whole row's: what O is multiplied by, and the LSE. The sink takes weight and gives no
     // value; -inf: none. A row that saw no key gives zeros.
     __device__ void finish(float sink, float &normaliser, float &lse) const
     {
-        float shrink = 1, total = sum, top = reference;
+        float shrink = 1, total = sum, top = max;
         if (sink > -INFINITY) {
-            top = fmaxf(reference, sink * log2e);
-            shrink = ex2(reference - top);
-            total = fmaf(sum, shrink, ex2(sink * log2e - top));
+            constexpr float log2e_rest = 1.92596299112661746887e-8f; // log2 e - log2e
+            top = fmaxf(max, sink * log2e);
+            shrink = ex2(max - top);
+            total = fmaf(sum, shrink, ex2(fmaf(sink, log2e_rest, fmaf(sink, log2e, -top))));
         }
         normaliser = total == 0 ? 0 : shrink / total;
         lse = total == 0 ? -INFINITY : fmaf(top, ln2, logf(total));

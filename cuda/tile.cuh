@@ -17,7 +17,13 @@ __device__ inline uint32_t keep(uint32_t address)
     asm("" : "+r"(address));
     return address;
 }
-__device__ inline const char *keep(const char *address)
+// A value from which nothing is computed ahead: what is rarely asked for takes no register of a loop.
+__device__ inline uint32_t late(uint32_t value)
+{
+    asm volatile("" : "+r"(value));
+    return value;
+}
+template <typename T> __device__ T *keep(T *address)
 {
     asm("" : "+l"(address));
     return address;

@@ -15,6 +15,15 @@ typedef struct device {
     attend_plan *plan;
 } device;
 
+/* ATTEND_TEST_DEVICE, beside the reference. */
+static attend_device tested(void)
+{
+    attend_context *context = test_context();
+    const attend_device which = attend_context_device(context);
+    assert_int_equal(attend_context_destroy(context), ATTEND_OK);
+    return which;
+}
+
 static void open_device(device *d, attend_device which, const test_fixture *f)
 {
     if (attend_context_create(&(attend_context_options){.device = which}, &d->context) || attend_attention_plan(d->context, &f->c.problem, &d->plan))
@@ -62,18 +71,18 @@ static void states_are_within_the_rules(void **state)
         if (i % 4 == 1 && c.problem.causal == 0) c.problem.causal = ATTEND_CAUSAL_BOTTOM_RIGHT;
         snprintf(c.features, sizeof c.features, "%s", test_feature_setting(i)->name);
         test_fixture f;
-        device cpu, exact;
+        device own, exact;
         test_fixture_make(&f, &c);
-        open_device(&cpu, ATTEND_CPU, &f), open_device(&exact, ATTEND_REFERENCE, &f);
+        open_device(&own, tested(), &f), open_device(&exact, ATTEND_REFERENCE, &f);
         assert_int_equal(attend_plan_key_span(exact.plan), 1);
         switch (i % 5) {
         case 0: carried(&f, &exact, &exact, 501); break;
-        case 1: carried(&f, &exact, &cpu, 1024); break;
-        case 2: carried(&f, &cpu, &exact, 1024); break;
-        case 3: merged(&f, &exact, &exact, &cpu, 700); break;
-        default: merged(&f, &cpu, &exact, &exact, 1024);
+        case 1: carried(&f, &exact, &own, 1024); break;
+        case 2: carried(&f, &own, &exact, 1024); break;
+        case 3: merged(&f, &exact, &exact, &own, 700); break;
+        default: merged(&f, &own, &exact, &exact, 1024);
         }
-        close_device(&cpu), close_device(&exact);
+        close_device(&own), close_device(&exact);
         test_fixture_free(&f);
     }
 }
@@ -88,7 +97,7 @@ static void wide_parts_merge_within_the_rules(void **state)
         test_fixture f;
         device d;
         test_fixture_make(&f, &c);
-        open_device(&d, ATTEND_CPU, &f);
+        open_device(&d, tested(), &f);
         merged(&f, &d, &d, &d, 2048);
         close_device(&d);
         test_fixture_free(&f);
@@ -99,7 +108,7 @@ static void wide_parts_merge_within_the_rules(void **state)
 static void a_state_is_what_its_header_says(void **state)
 {
     (void)state;
-    static const attend_device devices[] = {ATTEND_CPU, ATTEND_REFERENCE};
+    const attend_device devices[] = {tested(), ATTEND_REFERENCE};
     for (int i = 0; i < 2; i++) {
         test_case c = {.problem = {.batch = 2, .seqlen_q = 3, .seqlen_k = 1, .num_heads = 2, .head_dim = 8, .softmax_scale = 0.7f}, .values = ATTEND_VALUES_SHARP, .seed = 9};
         test_fixture f;
@@ -131,7 +140,7 @@ static void a_state_is_what_its_header_says(void **state)
 static void nothing_merges_to_nothing(void **state)
 {
     (void)state;
-    static const attend_device devices[] = {ATTEND_CPU, ATTEND_REFERENCE};
+    const attend_device devices[] = {tested(), ATTEND_REFERENCE};
     for (int i = 0; i < 2; i++) {
         attend_context *context;
         float out[2 * 3 * 2 * 600], lse[2 * 2 * 3], sinks[2] = {0.5f, -2};
@@ -154,7 +163,7 @@ static void wide_values_merge_in_place(void **state)
 {
     (void)state;
     enum { DIM = 1100 };
-    static const attend_device devices[] = {ATTEND_CPU, ATTEND_REFERENCE};
+    const attend_device devices[] = {tested(), ATTEND_REFERENCE};
     for (int i = 0; i < 2; i++) {
         attend_context *context;
         attend_problem p = {.batch = 1, .seqlen_q = 2, .seqlen_k = 4, .num_heads = 1, .head_dim = 8, .head_dim_v = DIM};

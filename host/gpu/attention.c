@@ -47,7 +47,18 @@ static attend_status launch(void *job, int64_t first, int64_t count)
     return attend_gpu_check(l->row->launch(&l->kernel, l->gpu->stream), l->row->info.name);
 }
 
-attend_status attend_gpu_attention(const attend_plan *plan, const attend_attention_args *args)
+/* Where key 0 would lie of a tensor that begins at key `first`. */
+static attend_view keys_view(const attend_tensor *t, int64_t first)
+{
+    attend_view view = view_of(t);
+    if (view.data)
+        view.data =
+            (void *)((uintptr_t)view.data - (uintptr_t)(first * view.seqlen) * attend_dtype_bytes(t->dtype));
+    return view;
+}
+
+attend_status attend_gpu_attention(const attend_plan *plan, const attend_attention_args *args,
+                                   const attend_key_part *part)
 {
     const attend_gpu_plan *gpu_plan = plan->state;
     const attend_gpu_context *gpu = gpu_plan->gpu;
@@ -60,16 +71,21 @@ attend_status attend_gpu_attention(const attend_plan *plan, const attend_attenti
                    {
                        .problem = plan->problem,
                        .q = view_of(&args->q),
-                       .k = view_of(&args->k),
-                       .v = view_of(&args->v),
+                       .k = keys_view(&args->k, part->first),
+                       .v = keys_view(&args->v, part->first),
                        .out = view_of(&args->out),
                        .lse = {args->lse.data, args->lse.stride[0], args->lse.stride[2], args->lse.stride[1]},
                        .lists = attend_lists_of(args),
                        .l2_bytes = gpu->l2_bytes,
                        .aligned = aligned,
                        .out_aligned = is_aligned(&args->out),
-                       .chunks = 1,
+                       .first_key = part->first,
+                       .end_key = part->end,
+                       .from = attend_gpu_state_view(&part->from),
+                       .into = attend_gpu_state_view(&part->into),
+                       .splits = 1,
                        .partials = gpu_plan->partials,
+                       .slots = gpu->slots,
                    }};
     ATTEND_TRY(attend_gpu_make_terms(plan, args, &l.kernel.terms));
     attend_range_begin(row->info.name);
@@ -79,18 +95,35 @@ attend_status attend_gpu_attention(const attend_plan *plan, const attend_attenti
     return status;
 }
 
-attend_status attend_gpu_attention_forward(attend_plan *plan, const attend_attention_args *args)
+/* Room for as many keys as a part has. */
+static attend_tensor staging_of_keys(const attend_tensor *all, const attend_tensor *given)
+{
+    attend_tensor staging = *all;
+    staging.shape[1] = given->shape[1];
+    return staging;
+}
+
+attend_status attend_gpu_attention_forward(attend_plan *plan, const attend_attention_args *args,
+                                           const attend_key_part *part)
 {
     attend_gpu_plan *own = plan->state;
     const attend_gpu_context *gpu = own->gpu;
+    const attend_tensor k = staging_of_keys(&own->k, &args->k), v = staging_of_keys(&own->v, &args->v);
     attend_attention_args use = *args;
+    attend_key_part use_part = *part;
     ATTEND_TRY(attend_gpu_take_sides(plan, &use));
-    ATTEND_TRY(attend_gpu_take_output(gpu, "out", &args->out, &own->out, &use.out));
+    if (part->into.out.data)
+        ATTEND_TRY(attend_gpu_take_state(gpu, "into", &part->into, &own->state, true, &use_part.into));
+    else
+        ATTEND_TRY(attend_gpu_take_output(gpu, "out", &args->out, &own->out, &use.out));
     ATTEND_TRY(attend_gpu_take_output(gpu, "lse", &args->lse, &own->lse, &use.lse));
     ATTEND_TRY(attend_gpu_take_input(gpu, "q", &args->q, &own->q, &use.q));
-    ATTEND_TRY(attend_gpu_take_input(gpu, "k", &args->k, &own->k, &use.k));
-    ATTEND_TRY(attend_gpu_take_input(gpu, "v", &args->v, &own->v, &use.v));
-    ATTEND_TRY(attend_gpu_attention(plan, &use));
+    ATTEND_TRY(attend_gpu_take_input(gpu, "k", &args->k, &k, &use.k));
+    ATTEND_TRY(attend_gpu_take_input(gpu, "v", &args->v, &v, &use.v));
+    if (part->from.out.data)
+        ATTEND_TRY(attend_gpu_take_state(gpu, "from", &part->from, &own->state, false, &use_part.from));
+    ATTEND_TRY(attend_gpu_attention(plan, &use, &use_part));
+    if (part->into.out.data) ATTEND_TRY(attend_gpu_give_state(gpu, &part->into, &use_part.into));
     ATTEND_TRY(attend_gpu_give_output(gpu, &args->out, &use.out));
     return attend_gpu_give_output(gpu, &args->lse, &use.lse);
 }

@@ -38,6 +38,7 @@ static void reserve_attention_staging(attend_plan *plan, attend_gpu_arena *stagi
                               (int64_t[]){batch, rows_k, p->num_kv_heads, p->head_dim_v});
     attend_gpu_reserve_tensor(staging, &own->out, p->dtype, 4,
                               (int64_t[]){batch, rows_q, p->num_heads, p->head_dim_v});
+    if (!p->packed) attend_gpu_reserve_state(staging, p, &own->state);
 }
 
 /* Where runs bring their workspace, cuBLAS's is part of it; else it is the context's, which plans share. */
@@ -163,7 +164,8 @@ attend_status attend_gpu_run_end(const attend_gpu_run *run, attend_status status
 
 /* One run of either operation: on the context's device, in order, whatever comes of it. */
 static attend_status forward(attend_plan *plan, const char *name, const attend_attention_args *attention,
-                             const attend_layer_args *layer, const attend_run *brought)
+                             const attend_key_part *part, const attend_layer_args *layer,
+                             const attend_run *brought)
 {
     const attend_gpu_context *gpu = ((attend_gpu_plan *)plan->state)->gpu;
     attend_gpu_run run;
@@ -171,7 +173,7 @@ static attend_status forward(attend_plan *plan, const char *name, const attend_a
     attend_range_begin(name);
     attend_status status = attend_gpu_run_begin(plan, brought, false, &run);
     if (!status)
-        status = attention ? attend_gpu_attention_forward(&run.plan, attention)
+        status = attention ? attend_gpu_attention_forward(&run.plan, attention, part)
                            : attend_gpu_layer_forward(&run.plan, layer);
     status = attend_gpu_run_end(&run, status);
     attend_range_end();
@@ -182,13 +184,18 @@ static attend_status forward(attend_plan *plan, const char *name, const attend_a
 static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args,
                                        const attend_key_part *part, const attend_run *run)
 {
-    (void)part; /* all keys: the table below names no span of keys */
-    return forward(plan, "attend: attention", args, NULL, run);
+    return forward(plan, "attend: attention", args, part, NULL, run);
 }
 
 static attend_status layer_forward(attend_plan *plan, const attend_layer_args *args, const attend_run *run)
 {
-    return forward(plan, "attend: layer", NULL, args, run);
+    return forward(plan, "attend: layer", NULL, NULL, args, run);
+}
+
+static int64_t key_span(const attend_plan *plan)
+{
+    (void)plan;
+    return attend_span_keys;
 }
 
 static bool kernel(size_t index, attend_kernel_info *info)
@@ -207,6 +214,8 @@ const attend_backend attend_gpu_backend = {
     .plan_destroy = plan_destroy,
     .attention_forward = attention_forward,
     .layer_forward = layer_forward,
+    .key_span = key_span,
+    .merge = attend_gpu_merge,
     .inspect = attend_gpu_inspect,
     .rotary = attend_gpu_rotary,
     .kernel = kernel,

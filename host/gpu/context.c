@@ -1,4 +1,5 @@
-/* A CUDA context: one device, one stream of its own, one cuBLAS handle with a workspace of its own. */
+/* A CUDA context: one device, one stream of its own, one cuBLAS handle with a workspace of its own, slots for the
+   totals that kernels rest. */
 #include "gpu/gpu.h"
 #include "kernel_choice.h"
 
@@ -55,6 +56,20 @@ static attend_status load_blas(attend_gpu_context *gpu)
     return attend_fail(ATTEND_NO_DEVICE, "no CUDA device can be used: %s", why);
 }
 
+/* Their flags are zeros from here on: each block clears the one that it took. */
+static attend_status make_slots(attend_gpu_context *gpu)
+{
+    attend_slots *slots = &gpu->slots;
+    slots->count = (int64_t)gpu->multiprocessors * attend_slots_at_once;
+    const size_t bytes = (size_t)slots->count * attend_slot_bytes, flags = (size_t)slots->count * sizeof(int);
+    ATTEND_TRY(attend_gpu_check(cudaMalloc((void **)&slots->memory, bytes + flags), "cudaMalloc of slots"));
+    slots->taken = (int *)(slots->memory + bytes);
+    ATTEND_TRY(
+        attend_gpu_check(cudaMemsetAsync(slots->taken, 0, flags, gpu->stream), "cudaMemsetAsync of slots"));
+    /* streams of the caller's will not wait for this one */
+    return attend_gpu_check(cudaStreamSynchronize(gpu->stream), "cudaStreamSynchronize");
+}
+
 static attend_status open_device(const attend_context_options *options, attend_gpu_context *gpu,
                                  attend_context *context)
 {
@@ -70,6 +85,7 @@ static attend_status open_device(const attend_context_options *options, attend_g
     gpu->stream = gpu->own.handle;
     ATTEND_TRY(attend_gpu_check(cudaMalloc(&gpu->blas_workspace, gpu->blas_workspace_bytes),
                                 "cudaMalloc of cuBLAS's workspace"));
+    ATTEND_TRY(make_slots(gpu));
     ATTEND_TRY(attend_gpu_check_blas(gpu, gpu->cublas.create(&gpu->blas), "cublasCreate"));
     /* fp32 stays fp32: TF32 is never implied, and parts of a sum are not rounded to 16 bits before they are
        added. */
@@ -83,6 +99,7 @@ static void close_device(attend_gpu_context *gpu)
     if (gpu->own.handle) attend_gpu_wait_for_all(gpu);
     if (gpu->blas) gpu->cublas.destroy(gpu->blas);
     if (gpu->blas_workspace) cudaFree(gpu->blas_workspace);
+    if (gpu->slots.memory) cudaFree(gpu->slots.memory);
     attend_gpu_forget_streams(gpu);
 }
 

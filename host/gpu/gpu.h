@@ -36,6 +36,7 @@ typedef struct attend_gpu_context {
     int64_t l2_bytes, shared_bytes; /* shared memory that a block may ask for */
     int multiprocessors;
     bool device_tensors_only, strict;
+    attend_slots slots;    /* for the totals of all runs: cuda/spans.cuh */
     attend_watch *watch;   /* the context's */
     attend_gpu_stream own; /* always there; the callers' streams follow it */
     cudaStream_t stream;   /* of runs that name none */
@@ -213,9 +214,10 @@ typedef struct attend_gpu_plan {
     size_t list_bytes;
     attend_gpu_use last;  /* of the workspace, unless the caller brings it */
     void *blas_workspace; /* the context's, or within a workspace that the caller brings */
-    float *partials;      /* of rows whose keys are split */
+    float *partials;      /* of rows whose spans are split */
     /* of attention: staging; of a layer: the projected Q, K, V and the heads' output */
     attend_tensor q, k, v, out, lse;
+    attend_state state; /* staging of those that runs carry */
     attend_gpu_sides sides;
     attend_turn turn; /* of a layer: rotary embedding and QK-norm */
     attend_tensor norms[4], positions;
@@ -239,8 +241,23 @@ attend_status attend_gpu_run_begin(attend_plan *plan, const attend_run *brought,
 attend_status attend_gpu_run_end(const attend_gpu_run *run, attend_status status);
 
 /* Runs attention on device tensors; lengths are the caller's. */
-attend_status attend_gpu_attention(const attend_plan *plan, const attend_attention_args *on_device);
-attend_status attend_gpu_attention_forward(attend_plan *plan, const attend_attention_args *args);
+attend_status attend_gpu_attention(const attend_plan *plan, const attend_attention_args *on_device,
+                                   const attend_key_part *part);
+attend_status attend_gpu_attention_forward(attend_plan *plan, const attend_attention_args *args,
+                                           const attend_key_part *part);
+
+/* ---- carried states: merge.c ---- */
+
+void attend_gpu_reserve_state(attend_gpu_arena *arena, const attend_problem *problem, attend_state *state);
+/* The state to compute on in place of the caller's, as attend_gpu_take_input() and attend_gpu_take_output(). */
+attend_status attend_gpu_take_state(const attend_gpu_context *gpu, const char *name,
+                                    const attend_state *given, const attend_state *staging, bool is_output,
+                                    attend_state *use);
+attend_status attend_gpu_give_state(const attend_gpu_context *gpu, const attend_state *given,
+                                    const attend_state *used);
+attend_state_view attend_gpu_state_view(const attend_state *state);
+attend_status attend_gpu_merge(attend_context *context, const attend_problem *problem,
+                               const attend_merge_args *args, const attend_run *run);
 
 attend_status attend_gpu_inspect(attend_plan *plan, const attend_attention_args *args,
                                  const attend_look *look);

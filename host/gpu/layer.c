@@ -290,7 +290,8 @@ attend_status attend_gpu_layer_forward(attend_plan *plan, const attend_layer_arg
         ATTEND_TRY(take_rows(gpu, "context", &args->context, &layer->context, &context));
     ATTEND_TRY(attend_gpu_project_heads(plan, &x, &context));
     ATTEND_TRY(attend_gpu_turn(plan, &attention, &args->positions));
-    ATTEND_TRY(attend_gpu_attention(plan, &attention));
+    const attend_key_part all = attend_all_keys(&plan->problem);
+    ATTEND_TRY(attend_gpu_attention(plan, &attention, &all));
     ATTEND_TRY(attend_gpu_project_output(plan, &own->out, &out));
     ATTEND_TRY(attend_gpu_give_output(gpu, &args->out, &out));
     ATTEND_TRY(attend_gpu_give_output(gpu, &args->lse, &attention.lse));

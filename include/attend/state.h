@@ -44,9 +44,11 @@ ATTEND_API attend_status attend_merge_sized(attend_context *context, const atten
  * knows no lengths: a query past its sequence's is one that sees no key, whose LSE is its sink.
  *
  * `problem` says shapes, dtype and whether there are sinks, as the plan's that left the states; it may not be
- * packed. `run` may be NULL; it needs no workspace. Threads and streams: as runs (run.h).
- * Errors: INVALID_ARGUMENT (shapes, dtypes, strides, overlaps), UNSUPPORTED (packed sequences; a device that
- * merges none), DEVICE_ERROR. */
+ * packed. `run` may be NULL; it needs no workspace. Threads and streams: as runs (run.h). On CUDA, a merge of
+ * at most 8 states whose tensors all lie on the device is one launch, which may be captured in a graph; any
+ * other takes device memory for the call and returns when it is done.
+ * Errors: INVALID_ARGUMENT (shapes, dtypes, strides, overlaps), UNSUPPORTED (packed sequences; more than
+ * 2^31 - 1 rows on CUDA), OUT_OF_MEMORY, DEVICE_ERROR. */
 static inline attend_status attend_merge(attend_context *context, const attend_problem *problem,
                                          const attend_merge_args *args, const attend_run *run)
 {

@@ -1,0 +1,120 @@
+// What flash_mma's blocks do between spans (spans.cuh).
+#pragma once
+
+#include "mma_block.cuh"
+#include "softmax.cuh"
+#include "spans.cuh"
+
+namespace attend
+{
+
+// Rows past the query length, as if they had seen no key: their zeros have scored too.
+template <typename tile>
+__device__ void forget_padding(typename tile::output &o, softmax_row (&state)[tile::lane_rows],
+                               const mma_block<tile> &block)
+{
+    if (block.rows.valid >= tile::rows) return;
+#pragma unroll
+    for (int i = 0; i < tile::lane_rows; i++) {
+        if (warp_row<tile>() + lane_row(i) < block.rows.valid) continue;
+        state[i] = softmax_row();
+#pragma unroll
+        for (int n = 0; n < 2 * tile::dim_steps; n++) o[i / 2][n][i % 2 * 2] = o[i / 2][n][i % 2 * 2 + 1] = 0;
+    }
+}
+
+// The span joins the total in this block's slot.
+template <typename tile>
+__device__ void merge_slot(typename tile::output &o, softmax_row (&state)[tile::lane_rows],
+                           const slot_part<tile::threads> &slot)
+{
+#pragma unroll
+    for (int i = 0; i < tile::m; i++) {
+        const float4 rows = slot[tile::m * 2 * tile::dim_steps + i];
+        softmax_row low, high;
+        low.max = rows.x, low.sum = rows.y, high.max = rows.z, high.sum = rows.w;
+        float own[2], others[2];
+        low.merge(state[2 * i], own[0], others[0]), high.merge(state[2 * i + 1], own[1], others[1]);
+        state[2 * i] = low, state[2 * i + 1] = high;
+#pragma unroll
+        for (int n = 0; n < 2 * tile::dim_steps; n++) {
+            const float4 total = slot[i * 2 * tile::dim_steps + n];
+            o[i][n][0] = softmax_row::merged(total.x, own[0], o[i][n][0], others[0]);
+            o[i][n][1] = softmax_row::merged(total.y, own[0], o[i][n][1], others[0]);
+            o[i][n][2] = softmax_row::merged(total.z, own[1], o[i][n][2], others[1]);
+            o[i][n][3] = softmax_row::merged(total.w, own[1], o[i][n][3], others[1]);
+            if (n % 4 == 3) __syncwarp(); // no load is moved ahead of it: registers are full
+        }
+    }
+}
+
+// What the caller brought is the total before the first span. Rows past the query length have none.
+template <typename tile> __device__ void bring_total(const attend_kernel_args &args, mma_block<tile> &block)
+{
+    if (threadIdx.x == 0) block.slot = take_slot(args);
+    __syncthreads();
+    const slot_part<tile::threads> slot(args, block.slot);
+    const attend_state_view &from = args.from;
+    const int row0 = warp_row<tile>() + lane_row(0), dims = block.v.dims;
+#pragma unroll 1
+    for (int i = 0; i < tile::m; i++) {
+        const float *rows[2];
+        softmax_row state[2];
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const int row = row0 + 16 * i + 8 * half;
+            const auto at = [&](const attend_view &view) {
+                return static_cast<const float *>(view.data) + block.query_offset(view) +
+                       block.rows.offset(row, view);
+            };
+            rows[half] = row < block.rows.valid ? at(from.out) : nullptr;
+            if (rows[half]) state[half].take(*at(from.max), *at(from.sum));
+        }
+        slot[tile::m * 2 * tile::dim_steps + i] = {state[0].max, state[0].sum, state[1].max, state[1].sum};
+#pragma unroll 1
+        for (int n = 0; n < 2 * tile::dim_steps; n++) {
+            float4 o = {0, 0, 0, 0};
+            const int column = lane_column(n, 0);
+            if (rows[0] && column < dims) o.x = rows[0][column];
+            if (rows[0] && column + 1 < dims) o.y = rows[0][column + 1];
+            if (rows[1] && column < dims) o.z = rows[1][column];
+            if (rows[1] && column + 1 < dims) o.w = rows[1][column + 1];
+            slot[i * 2 * tile::dim_steps + n] = o;
+        }
+    }
+}
+
+// At a span's end its sums become those over all keys up to here. Before tile t of another span, the total
+// then rests, and the span begins with nothing.
+template <typename tile>
+__device__ void end_span(typename tile::output &o, softmax_row (&state)[tile::lane_rows],
+                         const attend_kernel_args &args, mma_block<tile> &block, int t, bool last)
+{
+    const uint32_t thread = late(threadIdx.x);
+#pragma unroll
+    for (int i = 0; i < tile::lane_rows; i++) state[i].sum = quad_sum(state[i].sum);
+    if (block.slot >= 0) merge_slot<tile>(o, state, slot_part<tile::threads>(args, block.slot, thread));
+    if (last) return;
+
+    __syncthreads(); // all have read what changes
+    if (thread == 0) {
+        block.span_end = (t / tile::span_tiles + 1) * tile::span_tiles;
+        if (block.slot < 0) block.slot = take_slot(args);
+    }
+    __syncthreads();
+    const slot_part<tile::threads> slot(args, block.slot, thread);
+#pragma unroll
+    for (int i = 0; i < tile::m; i++) {
+        slot[tile::m * 2 * tile::dim_steps + i] = {state[2 * i].max, state[2 * i].sum, state[2 * i + 1].max,
+                                                   state[2 * i + 1].sum};
+        state[2 * i] = state[2 * i + 1] = softmax_row();
+#pragma unroll
+        for (int n = 0; n < 2 * tile::dim_steps; n++) {
+            slot[i * 2 * tile::dim_steps + n] = {o[i][n][0], o[i][n][1], o[i][n][2], o[i][n][3]};
+#pragma unroll
+            for (int e = 0; e < 4; e++) o[i][n][e] = 0;
+        }
+    }
+}
+
+} // namespace attend

@@ -1,0 +1,48 @@
+// The order of summation, and the state that is carried through it. Keys are counted from the sequence's
+// first; spans of attend_span_keys lie at multiples of their size. Within a span a row's sums begin at zero
+// and take tile after tile; whole spans are merged in ascending order (softmax_row::merge). So a row's bits
+// depend on its query and keys alone: not on which blocks took which spans, nor on whether its sums rested in
+// memory between two of them.
+//
+// A block that takes several spans keeps the total of those behind it in a slot of scratch memory, which
+// stays in L2: each thread its own registers, side by side with its neighbours'. All launches on a context
+// share its slots; a block takes one at the end of its first span, or for a state that the caller brought,
+// and gives it back at its own end.
+#pragma once
+
+#include "kernels.h"
+#include "ptx.cuh"
+
+namespace attend
+{
+
+// A free slot, for one thread; the multiprocessor's own are looked at first. Where all are taken it waits:
+// blocks that have one wait for nobody.
+__device__ inline int take_slot(const attend_kernel_args &args)
+{
+    const uint32_t slots = static_cast<uint32_t>(args.slots.count);
+    uint32_t slot = smid() * attend_slots_at_once % slots;
+    while (atomicExch(args.slots.taken + slot, 1) != 0) slot = slot + 1 < slots ? slot + 1 : 0;
+    __threadfence(); // what its last owner did there is behind us
+    return static_cast<int>(slot);
+}
+
+// By one thread, when the block is done with it.
+__device__ inline void give_slot(const attend_kernel_args &args, int slot)
+{
+    __threadfence();
+    atomicExch(args.slots.taken + slot, 0);
+}
+
+// This thread's part of a slot.
+template <int threads> struct slot_part {
+    float4 *own;
+
+    __device__ slot_part(const attend_kernel_args &args, int slot, uint32_t thread = threadIdx.x)
+        : own(reinterpret_cast<float4 *>(args.slots.memory + int64_t(slot) * attend_slot_bytes) + thread)
+    {
+    }
+    __device__ float4 &operator[](int n) const { return own[n * threads]; }
+};
+
+} // namespace attend
