@@ -1,6 +1,6 @@
 /* A document that is written from the code, and held to it. */
-#include "document.h"
-#include "files.h"
+#include "support/document.h"
+#include "support/files.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
