@@ -9,6 +9,7 @@
 
 #include <math.h>
 #include <omp.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,16 +130,15 @@ static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_re
         attend_group_element(&sums, error, row->baseline[column], row->spread[column], expected,
                              row->magnitude[column]);
     }
-#pragma omp critical(attend_compare)
-    {
-        attend_note_worst(worst_ratio, worst, &c->result->bound_ratio, &c->result->worst);
-        c->result->max_error = fmax(c->result->max_error, max_error);
-        c->reference_finite &= finite;
-        attend_group_add_row(&c->tiles[head * c->tiles_a_head + i / ATTEND_TILE_ROWS], &sums,
-                             c->problem->dtype);
-        c->rooms[head * c->rows_a_head + i] = (row_room){query, sums.allowed};
-        compare_lse(c, b, h, i, row);
-    }
+    static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&one_at_a_time);
+    attend_note_worst(worst_ratio, worst, &c->result->bound_ratio, &c->result->worst);
+    c->result->max_error = fmax(c->result->max_error, max_error);
+    c->reference_finite &= finite;
+    attend_group_add_row(&c->tiles[head * c->tiles_a_head + i / ATTEND_TILE_ROWS], &sums, c->problem->dtype);
+    c->rooms[head * c->rows_a_head + i] = (row_room){query, sums.allowed};
+    compare_lse(c, b, h, i, row);
+    pthread_mutex_unlock(&one_at_a_time);
 }
 
 static int by_query(const void *left, const void *right)
