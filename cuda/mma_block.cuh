@@ -26,7 +26,7 @@ template <typename T, int dim_, int warps_, int m_, int keys_, bool q_stays_> st
     using kv_tile = shared_tile<keys, dim>;
     using kv_share = tile_share<kv_tile, threads>;
     // O and S fill the registers: what each thread needs once a tile lies in shared memory.
-    static constexpr bool tight = m * (dim + keys) / 2 > 160;
+    static constexpr bool tight = m * (dim + keys) / 2 >= 160;
     // a multiprocessor, at least: 168 registers or 255
     static constexpr int blocks = m * (dim + keys) / 2 <= 96 ? 3 : 1;
     using scores = float[m][2 * key_steps][4];
