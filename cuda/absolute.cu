@@ -14,21 +14,21 @@ namespace
 constexpr int lanes = 32, warps = 8;
 
 struct position_args {
-    attend_places places;
+    attend_row_positions row_positions;
     attend_absolute kind;
-    int64_t rows, hidden, waves, table_rows, table_step;
+    int64_t rows, hidden, sinusoids, table_rows, table_step;
     const double *turns;
     const void *x, *table;
     void *y;
     int64_t x_batch, x_row, y_batch, y_row;
 };
 
-struct wave {
+struct sinusoid {
     float sine = 0, cosine = 0;
-    __device__ wave(const position_args &a, int64_t number, int64_t position)
+    __device__ sinusoid(const position_args &a, int64_t number, int64_t position)
     {
-        if (number >= a.waves) return;
-        sincospif(2 * static_cast<float>(attend_turned(a.turns[number], position)), &sine, &cosine);
+        if (number >= a.sinusoids) return;
+        sincospif(2 * static_cast<float>(attend_turn_fraction(a.turns[number], position)), &sine, &cosine);
     }
 };
 
@@ -37,15 +37,16 @@ template <typename T> __device__ void add(T *y, const T *x, int64_t c, float val
     y[c] = static_cast<T>(static_cast<float>(x[c]) + value);
 }
 
-template <typename T> __device__ void add_waves(const position_args &a, T *y, const T *x, int64_t position)
+template <typename T>
+__device__ void add_sinusoids(const position_args &a, T *y, const T *x, int64_t position)
 {
     const int lane = threadIdx.x % lanes;
-    for (int64_t first = threadIdx.x / lanes * lanes; first < a.waves; first += warps * lanes) {
-        const wave own(a, first + lane, position);
+    for (int64_t first = threadIdx.x / lanes * lanes; first < a.sinusoids; first += warps * lanes) {
+        const sinusoid own(a, first + lane, position);
         if (a.kind != ATTEND_ABSOLUTE_SINUSOIDAL) {
             const int64_t c = first + lane;
-            if (c < a.waves) add(y, x, c, own.sine);
-            if (c < a.waves && a.waves + c < a.hidden) add(y, x, a.waves + c, own.cosine);
+            if (c < a.sinusoids) add(y, x, c, own.sine);
+            if (c < a.sinusoids && a.sinusoids + c < a.hidden) add(y, x, a.sinusoids + c, own.cosine);
             continue;
         }
 #pragma unroll
@@ -70,13 +71,13 @@ template <typename T>
 __global__ void __launch_bounds__(lanes *warps) add_positions(const __grid_constant__ position_args a)
 {
     const int64_t b = blockIdx.x / a.rows, row = blockIdx.x % a.rows,
-                  position = attend_place(&a.places, b, row);
+                  position = attend_row_position(&a.row_positions, b, row);
     const T *x = static_cast<const T *>(a.x) + b * a.x_batch + row * a.x_row;
     T *y = static_cast<T *>(a.y) + b * a.y_batch + row * a.y_row;
     if (a.kind == ATTEND_ABSOLUTE_LEARNED)
         add_row(a, y, x, position);
     else
-        add_waves(a, y, x, position);
+        add_sinusoids(a, y, x, position);
 }
 
 const void *kernel_of(attend_dtype dtype)
@@ -88,16 +89,16 @@ const void *kernel_of(attend_dtype dtype)
 
 } // namespace
 
-cudaError_t attend_add_positions(const attend_problem *problem, const attend_places *places,
-                                 const double *waves, const attend_tensor *table, const attend_tensor *x,
+cudaError_t attend_add_positions(const attend_problem *problem, const attend_row_positions *row_positions,
+                                 const double *sinusoids, const attend_tensor *table, const attend_tensor *x,
                                  const attend_tensor *y, cudaStream_t stream)
 {
     const int64_t tokens = x->shape[0] * x->shape[1];
     position_args a = {};
-    a.places = *places, a.kind = problem->absolute;
-    a.rows = x->shape[1], a.hidden = x->shape[2], a.waves = attend_wave_count(problem);
+    a.row_positions = *row_positions, a.kind = problem->absolute;
+    a.rows = x->shape[1], a.hidden = x->shape[2], a.sinusoids = attend_sinusoid_count(problem);
     a.table_rows = problem->max_positions, a.table_step = table->stride[0];
-    a.turns = waves, a.table = table->data, a.x = x->data, a.y = y->data;
+    a.turns = sinusoids, a.table = table->data, a.x = x->data, a.y = y->data;
     a.x_batch = x->stride[0], a.x_row = x->stride[1], a.y_batch = y->stride[0], a.y_row = y->stride[1];
     if (tokens > INT_MAX) return cudaErrorInvalidConfiguration;
     if (tokens == 0) return cudaSuccess;

@@ -90,7 +90,7 @@ __device__ void visible_columns(uint32_t (&visible)[tile::m], const attend_kerne
 #pragma unroll 1
     for (int i = 0; i < tile::lane_rows; i++) {
         const int row = warp_row<tile>() + lane_row(i);
-        const key_interval keys = block.sight[row];
+        const key_interval keys = block.visible_keys_of[row];
         uint32_t columns = columns_between<tile>(keys.begin - key, keys.end - key);
         if (block.hides && columns) columns = shown_columns(columns, args, block, row, key);
 #pragma unroll

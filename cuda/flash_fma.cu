@@ -50,8 +50,8 @@ template <typename T, int tile_rows, int dim, int pitch, int threads>
 __device__ void load_tile(float *tile, const T *from, int64_t stride, int64_t valid, int dim_used,
                           bool aligned)
 {
-    for (int chunk = threadIdx.x; chunk < tile_rows * (dim / 4); chunk += threads) {
-        int row = chunk / (dim / 4), column = chunk % (dim / 4) * 4;
+    for (int vector = threadIdx.x; vector < tile_rows * (dim / 4); vector += threads) {
+        int row = vector / (dim / 4), column = vector % (dim / 4) * 4;
         int elements = row < valid ? max(0, min(4, dim_used - column)) : 0;
         const T *source = elements ? from + row * stride + column : from;
         float *target = tile + row * pitch + column;
@@ -73,8 +73,8 @@ template <int tile_rows, int dim, int pitch, int threads> __device__ void negate
 {
     cp_async_wait<0>();
 #pragma unroll 1
-    for (int chunk = threadIdx.x; chunk < tile_rows * (dim / 4); chunk += threads) {
-        float4 &x = *reinterpret_cast<float4 *>(tile + chunk / (dim / 4) * pitch + chunk % (dim / 4) * 4);
+    for (int vector = threadIdx.x; vector < tile_rows * (dim / 4); vector += threads) {
+        float4 &x = *reinterpret_cast<float4 *>(tile + vector / (dim / 4) * pitch + vector % (dim / 4) * 4);
         x = {-x.x, -x.y, -x.z, -x.w};
     }
 }
@@ -156,13 +156,13 @@ __device__ void aggregate(float2 (&o)[rows][columns], softmax_row (&state)[rows]
 // `across` apart from `key` on, one by one. A call, so that none of what it needs takes registers of problems
 // without such terms.
 template <typename tile>
-__device__ __noinline__ void score_elements(const attend_kernel_args &args, block_place place, float *cells,
-                                            int64_t row0, int64_t last, int64_t key)
+__device__ __noinline__ void score_elements(const attend_kernel_args &args, block_coordinates block_at,
+                                            float *cells, int64_t row0, int64_t last, int64_t key)
 {
     constexpr int keys = tile::k / across;
     const attend_problem &problem = args.problem;
-    const attend_sequence sequence = attend_sequence_of(&problem, &args.lists, place.batch);
-    const attend_head head = attend_head_of(&problem, &args.terms, &sequence, place.batch, place.head);
+    const attend_sequence sequence = attend_sequence_of(&problem, &args.lists, block_at.batch);
+    const attend_head head = attend_head_of(&problem, &args.terms, &sequence, block_at.batch, block_at.head);
     const bool scored = attend_adds_terms(&problem);
 #pragma unroll 1
     for (int n = 0; n < rows * keys; n++) {
@@ -182,10 +182,10 @@ struct float_rows {
     float *row0;
     int64_t step;
 
-    __device__ float_rows(const attend_view &view, const attend_sequence &sequence, const block_place &place,
-                          int64_t row, int64_t column = 0)
+    __device__ float_rows(const attend_view &view, const attend_sequence &sequence,
+                          const block_coordinates &block_at, int64_t row, int64_t column = 0)
         : row0(static_cast<float *>(view.data) + sequence.batch * view.batch +
-               (sequence.first_q + row) * view.seqlen + place.head * view.head + column),
+               (sequence.first_q + row) * view.seqlen + block_at.head * view.head + column),
           step(view.seqlen)
     {
     }
@@ -239,8 +239,8 @@ __device__ void rest_total(float2 (&o)[rows][columns], softmax_row (&state)[rows
 // What the caller brought is the total before the first span. Rows past `last` have none; dims: from the thread's
 // first column on.
 template <int columns, int threads>
-__device__ void bring_total(const slot_part<threads> &slot, const float_rows &out, const float_rows &max,
-                            const float_rows &sum, int64_t last, int dims)
+__device__ void load_total(const slot_part<threads> &slot, const float_rows &out, const float_rows &max,
+                           const float_rows &sum, int64_t last, int dims)
 {
 #pragma unroll 1
     for (int i = 0; i < rows; i += 2) {
@@ -271,13 +271,13 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     float *const v_tile = k_tile + tile::floats_k, *const p_tile = v_tile + tile::floats_v;
 
     const attend_problem &problem = args.problem;
-    const block_place place = place_block(order, blockIdx.x);
-    const attend_sequence sequence = attend_sequence_of(&problem, &args.lists, place.batch);
+    const block_coordinates block_at = find_block(order, blockIdx.x);
+    const attend_sequence sequence = attend_sequence_of(&problem, &args.lists, block_at.batch);
     const int64_t seqlen_q = sequence.seqlen_q, seqlen_k = sequence.seqlen_k;
-    const int64_t row0 = place.tile * tile::q,
-                  head_kv = place.head / (problem.num_heads / problem.num_kv_heads);
+    const int64_t row0 = block_at.tile * tile::q,
+                  head_kv = block_at.head / (problem.num_heads / problem.num_kv_heads);
     const T *q = static_cast<const T *>(args.q.data) + sequence.batch * args.q.batch +
-                 place.head * args.q.head + (sequence.first_q + row0) * args.q.seqlen;
+                 block_at.head * args.q.head + (sequence.first_q + row0) * args.q.seqlen;
     const T *k = static_cast<const T *>(args.k.data) + sequence.batch * args.k.batch + head_kv * args.k.head +
                  sequence.first_k * args.k.seqlen;
     const T *v = static_cast<const T *>(args.v.data) + sequence.batch * args.v.batch + head_kv * args.v.head +
@@ -287,7 +287,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     // Scores enter the softmax as plain dot products, or as attend_element_score() made them.
     const bool scored = attend_adds_terms(&problem), searches = attend_hides_tiles(&problem),
                elementwise = attend_is_elementwise(&problem);
-    const float head_scale = attend_head_scale(&problem, &args.terms, place.head);
+    const float head_scale = attend_head_scale(&problem, &args.terms, block_at.head);
     const float scale = scored ? log2e : fabsf(head_scale) * log2e;
     // Both ends of what a row sees never decrease: the first row and the last tell what some and what all
     // rows see. Tiles start at multiples of their size, so a row's sums are the same whatever rows are beside
@@ -305,7 +305,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
         all.restrict(args, tile::k);
         if (searches && all.begin < all.end) {
             tile_search first;
-            first.begin(all, sequence, place.batch, row0, last + 1, place.head, 1);
+            first.begin(all, sequence, block_at.batch, row0, last + 1, block_at.head, 1);
             first.ids =
                 problem.segments ? ids_of_rows(args.terms, sequence, row0, first.queries) : attend_no_ids();
             if (threadIdx.x == 0) search = first;
@@ -341,10 +341,10 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     if (args.from.out.data) {
         if (threadIdx.x == 0) slot = take_slot(args);
         __syncthreads();
-        bring_total<columns>(part(), float_rows(args.from.out, sequence, place, row0 + y, 2 * x),
-                             float_rows(args.from.max, sequence, place, row0 + y),
-                             float_rows(args.from.sum, sequence, place, row0 + y), last - row0 - y,
-                             static_cast<int>(problem.head_dim_v) - 2 * x);
+        load_total<columns>(part(), float_rows(args.from.out, sequence, block_at, row0 + y, 2 * x),
+                            float_rows(args.from.max, sequence, block_at, row0 + y),
+                            float_rows(args.from.sum, sequence, block_at, row0 + y), last - row0 - y,
+                            static_cast<int>(problem.head_dim_v) - 2 * x);
         __syncthreads(); // all have read what `into` may replace
     }
     int span_end = (seen.begin / tile::span_tiles + 1) * tile::span_tiles;
@@ -387,7 +387,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
             for (int i = 0; i < rows; i++)
 #pragma unroll
                 for (int j = 0; j < keys; j++) own_p[i * tile::pitch_p + across * j] = s[i][j];
-            score_elements<tile>(args, place, own_p, row0 + y, last, key + x);
+            score_elements<tile>(args, block_at, own_p, row0 + y, last, key + x);
 #pragma unroll
             for (int i = 0; i < rows; i++)
 #pragma unroll
@@ -433,7 +433,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
         const int64_t row = row0 + y + i;
         if (row >= attend_rows_of(&problem, &sequence)) continue;
         if (args.into.out.data) {
-            float *const out = float_rows(args.into.out, sequence, place, row, 2 * x)[0];
+            float *const out = float_rows(args.into.out, sequence, block_at, row, 2 * x)[0];
 #pragma unroll
             for (int c = 0; c < columns; c++) {
                 if (2 * x + 32 * c < problem.head_dim_v) out[32 * c] = state[i].sum == 0 ? 0 : o[i][c].x;
@@ -441,15 +441,16 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
                     out[32 * c + 1] = state[i].sum == 0 ? 0 : o[i][c].y;
             }
             if (x == 0)
-                state[i].leave(float_rows(args.into.max, sequence, place, row)[0],
-                               float_rows(args.into.sum, sequence, place, row)[0]);
+                state[i].leave(float_rows(args.into.max, sequence, block_at, row)[0],
+                               float_rows(args.into.sum, sequence, block_at, row)[0]);
             continue;
         }
         float normaliser, lse;
-        state[i].finish(problem.sinks && row <= last ? attend_head_sink(&args.terms, place.head) : -INFINITY,
+        state[i].finish(problem.sinks && row <= last ? attend_head_sink(&args.terms, block_at.head)
+                                                     : -INFINITY,
                         normaliser, lse);
         T *out = static_cast<T *>(args.out.data) + sequence.batch * args.out.batch +
-                 (sequence.first_q + row) * args.out.seqlen + place.head * args.out.head;
+                 (sequence.first_q + row) * args.out.seqlen + block_at.head * args.out.head;
 #pragma unroll
         for (int c = 0; c < columns; c++) {
             const int column = 2 * x + 32 * c;
@@ -458,7 +459,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
             if (column + 1 < problem.head_dim_v)
                 out[column + 1] = static_cast<T>(softmax_row::finished(o[i][c].y, normaliser));
         }
-        if (args.lse.data && x == 0) *float_rows(args.lse, sequence, place, row)[0] = lse;
+        if (args.lse.data && x == 0) *float_rows(args.lse, sequence, block_at, row)[0] = lse;
     }
     if (slot < 0) return;
     __syncthreads(); // all have read what lies there

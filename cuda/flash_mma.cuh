@@ -35,9 +35,9 @@ __device__ void load_queries(uint32_t to, const attend_kernel_args &args, const 
         const T *from = there ? q + block.rows.offset(row, args.q) : q;
 #pragma unroll
         for (int j = 0; j < share::passes_across; j++) {
-            const int chunk = share::chunk() + j * share::across;
-            cp_async(to + share::offset() + share::step(i, j), from + 8 * chunk,
-                     there ? chunk_bytes(dims, chunk) : 0);
+            const int vector = share::vector() + j * share::across;
+            cp_async(to + share::offset() + share::step(i, j), from + 8 * vector,
+                     there ? vector_bytes(dims, vector) : 0);
         }
     }
     cp_async_commit();
@@ -50,10 +50,10 @@ template <typename tile> __device__ void negate_queries(unsigned char *q_bytes)
     using share = tile_share<typename tile::q_tile, tile::threads>;
 #pragma unroll 1
     for (int i = 0; i < share::passes_down * share::passes_across; i++) {
-        uint4 *const chunk = reinterpret_cast<uint4 *>(
+        uint4 *const vector = reinterpret_cast<uint4 *>(
             q_bytes + share::offset() + share::step(i / share::passes_across, i % share::passes_across));
         constexpr uint32_t signs = 0x80008000u;
-        *chunk = {chunk->x ^ signs, chunk->y ^ signs, chunk->z ^ signs, chunk->w ^ signs};
+        *vector = {vector->x ^ signs, vector->y ^ signs, vector->z ^ signs, vector->w ^ signs};
     }
 }
 
@@ -341,7 +341,7 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
     __syncthreads();
     row_terms *const terms = reinterpret_cast<row_terms *>(&block + 1);
     if (threadIdx.x < tile::rows) {
-        block.look(args.problem, threadIdx.x);
+        block.find_visible(args.problem, threadIdx.x);
         if (block.scored) terms[threadIdx.x] = terms_of(args, block, threadIdx.x);
     }
     if (args.problem.segments) block.note_segments(args.terms, threadIdx.x / 32);
@@ -369,7 +369,7 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
         }
     }
     if (args.from.out.data && args.splits == 1) {
-        bring_total<tile>(args, block);
+        load_total<tile>(args, block);
         __syncthreads(); // all have read what `into` may replace
     }
     // Spans, and the tiles of each.

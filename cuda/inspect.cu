@@ -149,7 +149,7 @@ struct sum_of_row {
 __device__ void add_to_map(const attend_inspect_args &a, const tiles &shared, int64_t unit, int64_t row0,
                            int64_t key, int64_t seqlen_k)
 {
-    const attend_inspection &want = a.look.want;
+    const attend_inspection &want = a.request.want;
     const int lane = threadIdx.x % lanes;
     const int64_t rows_of_tiles = want.map.shape[2], columns = want.map.shape[3],
                   x = key + lane - want.first_key;
@@ -186,7 +186,7 @@ __device__ float *place(const attend_tensor &t, const attend_sequence &s, int64_
 
 __device__ float *weights_of(const attend_inspect_args &a, const attend_sequence &s, int64_t head, int64_t n)
 {
-    const attend_tensor &t = a.look.want.weights;
+    const attend_tensor &t = a.request.want.weights;
     return static_cast<float *>(t.data) + s.batch * t.stride[0] + head * t.stride[1] + n * t.stride[2];
 }
 
@@ -194,7 +194,7 @@ __device__ float *weights_of(const attend_inspect_args &a, const attend_sequence
 // Null: nobody asks.
 __device__ float *chosen(const attend_inspect_args &a, const attend_sequence &s, int64_t head, int64_t row)
 {
-    const attend_inspection &want = a.look.want;
+    const attend_inspection &want = a.request.want;
     int64_t n = 0;
     while (want.weights.data && n < want.num_queries && want.queries[n] != s.first_q + row) n++;
     if (!want.weights.data || n == want.num_queries) return nullptr;
@@ -206,7 +206,7 @@ __device__ float *chosen(const attend_inspect_args &a, const attend_sequence &s,
 __device__ void copy_repeated(const attend_inspect_args &a, const attend_sequence &s, int64_t head,
                               int64_t row, const float *from)
 {
-    const attend_inspection &want = a.look.want;
+    const attend_inspection &want = a.request.want;
     for (int64_t n = 0; from && n < want.num_queries; n++) {
         float *to = weights_of(a, s, head, n);
         if (want.queries[n] != s.first_q + row || to == from) continue;
@@ -217,8 +217,8 @@ __device__ void copy_repeated(const attend_inspect_args &a, const attend_sequenc
 __device__ void give_top(const attend_inspect_args &a, const attend_sequence &s, int64_t head, int64_t row,
                          const float *scores, const int *listed, int count, float lse, bool poisoned)
 {
-    const attend_tensor &top_keys = a.look.want.top_keys, &top_weights = a.look.want.top_weights;
-    for (int n = threadIdx.x % lanes; n < a.look.top; n += lanes) {
+    const attend_tensor &top_keys = a.request.want.top_keys, &top_weights = a.request.want.top_weights;
+    for (int n = threadIdx.x % lanes; n < a.request.top; n += lanes) {
         const bool there = n < count && !poisoned;
         if (top_keys.data)
             static_cast<int64_t *>(
@@ -237,7 +237,7 @@ __global__ void __launch_bounds__(warps *lanes) inspect_rows(const __grid_consta
 {
     __shared__ tiles shared;
     const attend_problem &problem = a.problem;
-    const attend_inspection &want = a.look.want;
+    const attend_inspection &want = a.request.want;
     const int64_t unit = a.first_block + blockIdx.x, b = unit / a.blocks / problem.num_heads,
                   head = unit / a.blocks % problem.num_heads;
     const int64_t row0 = unit % a.blocks * rows, head_kv = head / (problem.num_heads / problem.num_kv_heads);
@@ -298,7 +298,7 @@ __global__ void __launch_bounds__(warps *lanes) inspect_rows(const __grid_consta
     int count[warp_rows] = {};
 #pragma unroll
     for (int r = 0; r < warp_rows; r++) {
-        threshold[r] = a.look.top > 0 ? -INFINITY : INFINITY;
+        threshold[r] = a.request.top > 0 ? -INFINITY : INFINITY;
         all[r] = w.row(r) < all_rows ? chosen(a, sequence, head, w.row(r)) : nullptr;
     }
     const int windows = want.mass.data ? static_cast<int>(want.num_windows) : 0;
@@ -315,8 +315,8 @@ __global__ void __launch_bounds__(warps *lanes) inspect_rows(const __grid_consta
                 const float score = __shfl_sync(~0u, s[r], lane);
                 if (!(score > threshold[r])) continue;
                 count[r] = insert(shared.top_scores[row], shared.top_keys[row], count[r],
-                                  static_cast<int>(a.look.top), score, static_cast<int>(key) + lane);
-                if (count[r] == a.look.top) threshold[r] = shared.top_scores[row][count[r] - 1];
+                                  static_cast<int>(a.request.top), score, static_cast<int>(key) + lane);
+                if (count[r] == a.request.top) threshold[r] = shared.top_scores[row][count[r] - 1];
             }
             const float surplus = s[r] - w.lse[r], p = s[r] == -INFINITY ? 0 : expf(surplus);
             weight[r] += p;
@@ -326,7 +326,7 @@ __global__ void __launch_bounds__(warps *lanes) inspect_rows(const __grid_consta
                      distance[r]);
             for (int n = 0; n < windows; n++) {
                 int64_t begin, end;
-                attend_window_keys(&problem, &sequence, &a.look.windows[n], w.row(r), &begin, &end);
+                attend_window_keys(&problem, &sequence, &a.request.windows[n], w.row(r), &begin, &end);
                 if (at >= begin && at < end) mass[n][r] += p;
             }
             if (all[r] && at < sequence.seqlen_k) all[r][at] = p;
@@ -365,7 +365,7 @@ __global__ void __launch_bounds__(warps *lanes) inspect_rows(const __grid_consta
 // Tiles first, a thread each, then the heads' distances.
 __global__ void __launch_bounds__(warps *lanes) inspect_finish(const __grid_constant__ attend_inspect_args a)
 {
-    const attend_inspection &want = a.look.want;
+    const attend_inspection &want = a.request.want;
     const int64_t heads = a.problem.num_heads, tiles_q = want.map.data ? want.map.shape[2] : 0,
                   tiles_k = want.map.data ? want.map.shape[3] : 0;
     const int64_t n = blockIdx.x * int64_t(warps * lanes) + threadIdx.x,
@@ -416,7 +416,7 @@ cudaError_t attend_inspect_blocks(const attend_inspect_args *args, int64_t count
 
 cudaError_t attend_inspect_finish(const attend_inspect_args *args, cudaStream_t stream)
 {
-    const attend_tensor &map = args->look.want.map;
+    const attend_tensor &map = args->request.want.map;
     const int64_t heads = args->problem.batch * args->problem.num_heads,
                   all = heads * (map.data ? map.shape[2] * map.shape[3] : 0) + heads;
     const int64_t threads = warps * lanes, blocks = (all + threads - 1) / threads;

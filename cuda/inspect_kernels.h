@@ -19,7 +19,7 @@ typedef struct attend_inspect_args {
     attend_view lse; /* fp32 with one element a row; data NULL: to be computed */
     attend_lists lists;
     attend_terms terms;
-    attend_look look;
+    attend_inspect_request request;
     int64_t blocks;               /* of a head */
     int64_t first_block;          /* of those launched */
     int64_t map_first, map_slots; /* the first block that the map touches; rows of slots a head */

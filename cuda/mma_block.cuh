@@ -86,7 +86,7 @@ struct __align__(16) tile_copies
 // rarely asked for.
 template <typename tile> struct mma_block {
     tile_copies k, v;
-    block_place place;
+    block_coordinates block_at;
     attend_sequence sequence;
     int span;           // that this block takes, where spans are split
     int slot;           // spans.cuh; -1: none
@@ -99,20 +99,20 @@ template <typename tile> struct mma_block {
     packed_rows rows;
     tile_search search;
     attend_ids ids[tile::warps];                          // of the segments of a warp's rows
-    key_interval sight[tile::rows];                       // what each row sees
+    key_interval visible_keys_of[tile::rows];             // what each row sees
     const char *from[2][tile::tight ? tile::threads : 1]; // tile_copy's, of K and V
 
     __device__ void find(const attend_kernel_args &args, const block_order &order)
     {
         const attend_problem &p = args.problem;
         const int64_t group = p.num_heads / p.num_kv_heads;
-        place = place_block(order, blockIdx.x);
-        sequence = attend_sequence_of(&p, &args.lists, place.batch);
-        span = static_cast<int>(place.tile % args.splits), slot = -1;
+        block_at = find_block(order, blockIdx.x);
+        sequence = attend_sequence_of(&p, &args.lists, block_at.batch);
+        span = static_cast<int>(block_at.tile % args.splits), slot = -1;
         scored = attend_scores_terms(&p);
         searches = attend_hides_tiles(&p);
         hides = searches || p.mask_axes;
-        const int64_t row0 = place.tile / args.splits * tile::rows;
+        const int64_t row0 = block_at.tile / args.splits * tile::rows;
         rows = {row0 / group, static_cast<uint32_t>(row0 % group), static_cast<uint32_t>(group),
                 sequence.seqlen_q * group - row0, attend_rows_of(&p, &sequence) * group - row0};
         const int whole = static_cast<int>(sequence.seqlen_k / tile::keys);
@@ -121,10 +121,10 @@ template <typename tile> struct mma_block {
         v = {args.v.seqlen * (2 * tile::kv_share::down), p.head_dim_v == tile::dim ? whole : 0,
              static_cast<int>(p.head_dim_v)};
     }
-    __device__ void look(const attend_problem &problem, int row)
+    __device__ void find_visible(const attend_problem &problem, int row)
     {
-        sight[row] = {0, 0};
-        if (row < rows.valid) sight[row] = visible_keys(problem, sequence, rows.query(row));
+        visible_keys_of[row] = {0, 0};
+        if (row < rows.valid) visible_keys_of[row] = visible_keys(problem, sequence, rows.query(row));
     }
     __device__ void note_segments(const attend_terms &terms, int warp)
     {
@@ -147,8 +147,8 @@ template <typename tile> struct mma_block {
         if (searches && all.begin < all.end) {
             tile_search first;
             const int last = static_cast<int>(min(int64_t(tile::rows), rows.valid)) - 1;
-            first.begin(all, sequence, place.batch, rows.query(0), rows.query(last) + 1,
-                        place.head * rows.group, rows.group);
+            first.begin(all, sequence, block_at.batch, rows.query(0), rows.query(last) + 1,
+                        block_at.head * rows.group, rows.group);
             first.ids = attend_no_ids();
             for (int warp = 0; args.problem.segments && warp < tile::warps; warp++)
                 attend_ids_join(&first.ids, &ids[warp]);
@@ -173,25 +173,25 @@ template <typename tile> struct mma_block {
     // What attend_element_score wants to know of the head that a row belongs to.
     __device__ attend_head head_of(const attend_kernel_args &args, int row) const
     {
-        return attend_head_of(&args.problem, &args.terms, &sequence, place.batch,
-                              place.head * rows.group + rows.head(row));
+        return attend_head_of(&args.problem, &args.terms, &sequence, block_at.batch,
+                              block_at.head * rows.group + rows.head(row));
     }
     // Where query 0 of the group's first head, or key 0, lies in a tensor.
     __device__ int64_t query_offset(const attend_view &view) const
     {
         return sequence.batch * view.batch + sequence.first_q * view.seqlen +
-               place.head * rows.group * view.head;
+               block_at.head * rows.group * view.head;
     }
     __device__ int64_t key_offset(const attend_view &view) const
     {
-        return sequence.batch * view.batch + sequence.first_k * view.seqlen + place.head * view.head;
+        return sequence.batch * view.batch + sequence.first_k * view.seqlen + block_at.head * view.head;
     }
     // Tiles of keys that rows [first, first + count) see some or all of.
     __device__ tile_range tiles(int first, int count) const
     {
         const int last = static_cast<int>(min(int64_t(first + count), rows.valid)) - 1;
         if (last < first) return {0, 0, 0, 0};
-        return visible_tiles(sight[first], sight[last], tile::keys);
+        return visible_tiles(visible_keys_of[first], visible_keys_of[last], tile::keys);
     }
 };
 

@@ -15,7 +15,7 @@ __device__ void store_partial(const typename tile::output &o, const softmax_row 
 {
     const partial_rows rows(args.problem, args.splits);
     const int64_t count = block.rows.all,
-                  first = (block.place.batch * args.problem.num_kv_heads + block.place.head) * count;
+                  first = (block.block_at.batch * args.problem.num_kv_heads + block.block_at.head) * count;
 #pragma unroll
     for (int i = 0; i < tile::lane_rows; i++) {
         const int row = warp_row<tile>() + lane_row(i);
@@ -69,7 +69,7 @@ __device__ void store(const typename tile::output &o, const softmax_row (&state)
         const int row = warp_row<tile>() + lane_row(i);
         const float sink =
             args.problem.sinks && row < block.rows.valid /* padding has an LSE of -inf */
-                ? attend_head_sink(&args.terms, block.place.head * block.rows.group + block.rows.head(row))
+                ? attend_head_sink(&args.terms, block.block_at.head * block.rows.group + block.rows.head(row))
                 : -INFINITY;
         float normaliser, lse;
         state[i].finish(sink, normaliser, lse);
@@ -86,12 +86,12 @@ __device__ void store(const typename tile::output &o, const softmax_row (&state)
     T *const out = static_cast<T *>(args.out.data) + block.query_offset(args.out);
     const int dims = static_cast<int>(args.problem.head_dim_v);
 #pragma unroll 1
-    for (int n = threadIdx.x % 32; n < tile::warp_rows * shared::chunks; n += 32) {
-        const int row = warp_row<tile>() + n / shared::chunks, chunk = n % shared::chunks,
-                  count = min(8, dims - 8 * chunk);
+    for (int n = threadIdx.x % 32; n < tile::warp_rows * shared::vectors; n += 32) {
+        const int row = warp_row<tile>() + n / shared::vectors, vector = n % shared::vectors,
+                  count = min(8, dims - 8 * vector);
         if (row >= block.rows.all || count <= 0) continue;
-        const unsigned char *const from = q_bytes + shared::offset(row, chunk);
-        T *const to = out + block.rows.offset(row, args.out) + 8 * chunk;
+        const unsigned char *const from = q_bytes + shared::offset(row, vector);
+        T *const to = out + block.rows.offset(row, args.out) + 8 * vector;
         if (args.out_aligned && count == 8) {
             *reinterpret_cast<uint4 *>(to) = *reinterpret_cast<const uint4 *>(from);
             continue;

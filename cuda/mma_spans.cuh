@@ -49,7 +49,7 @@ __device__ void merge_slot(typename tile::output &o, softmax_row (&state)[tile::
 }
 
 // What the caller brought is the total before the first span. Rows past the query length have none.
-template <typename tile> __device__ void bring_total(const attend_kernel_args &args, mma_block<tile> &block)
+template <typename tile> __device__ void load_total(const attend_kernel_args &args, mma_block<tile> &block)
 {
     if (threadIdx.x == 0) block.slot = take_slot(args);
     __syncthreads();

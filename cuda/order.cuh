@@ -19,11 +19,11 @@ struct block_order {
     uint32_t first;   // of the blocks that this launch is about
 };
 
-struct block_place {
+struct block_coordinates {
     int64_t tile, head, batch;
 };
 
-__device__ inline block_place place_block(const block_order &order, uint32_t index)
+__device__ inline block_coordinates find_block(const block_order &order, uint32_t index)
 {
     const uint32_t block = order.first + index;
     uint32_t section = block / (order.tiles * order.section);

@@ -79,15 +79,15 @@ template <typename T, typename tile, int threads> __device__ void remove_poison(
     for (int i = 0; i < share::passes_down; i++)
 #pragma unroll 1
         for (int j = 0; j < share::passes_across; j++) {
-            uint4 *const chunk = reinterpret_cast<uint4 *>(tile_bytes + share::offset() + share::step(i, j));
-            uint4 x = *chunk;
+            uint4 *const vector = reinterpret_cast<uint4 *>(tile_bytes + share::offset() + share::step(i, j));
+            uint4 x = *vector;
             keep_finite<T>(x.x), keep_finite<T>(x.y), keep_finite<T>(x.z), keep_finite<T>(x.w);
-            *chunk = x;
+            *vector = x;
         }
 }
 
 // A pair of weights, 1 where the row sees the key; the first of its two bits is bit `column`.
-template <typename T> __device__ uint32_t sight(uint32_t visible, int column)
+template <typename T> __device__ uint32_t visible_pair(uint32_t visible, int column)
 {
     return (visible >> column & 1 ? format<T>::plus_one : 0) |
            (visible >> column & 2 ? format<T>::plus_one << 16 : 0);
@@ -110,9 +110,9 @@ __device__ void take_poison(float (&o)[m][tile::dim / 8][4], const fragments<til
             for (int i = 0; i < 4; i++) b[i] = counters<T>(b[i]);
 #pragma unroll
             for (int i = 0; i < m; i++) {
-                const uint32_t a[4] = {sight<T>(visible[i], step * 4), sight<T>(visible[i], 16 + step * 4),
-                                       sight<T>(visible[i], step * 4 + 2),
-                                       sight<T>(visible[i], 18 + step * 4)};
+                const uint32_t a[4] = {
+                    visible_pair<T>(visible[i], step * 4), visible_pair<T>(visible[i], 16 + step * 4),
+                    visible_pair<T>(visible[i], step * 4 + 2), visible_pair<T>(visible[i], 18 + step * 4)};
                 mma<T>(sum[i][0], a, b[0], b[1]);
                 mma<T>(sum[i][1], a, b[2], b[3]);
             }

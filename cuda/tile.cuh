@@ -30,17 +30,17 @@ template <typename T> __device__ T *keep(T *address)
 }
 
 template <int rows_, int dim_> struct shared_tile {
-    static constexpr int rows = rows_, dim = dim_, chunks = dim / 8, row_bytes = dim * 2,
+    static constexpr int rows = rows_, dim = dim_, vectors = dim / 8, row_bytes = dim * 2,
                          bytes = rows * row_bytes;
     // a row fills whole lines of 128 bytes, or ends in half a line
-    static constexpr bool wide = chunks % 8 == 0;
+    static constexpr bool wide = vectors % 8 == 0;
     static constexpr int period = wide ? 4 : 2; // of pairs of chunks that the permutation stays within
     static_assert(dim % 32 == 0 && rows % 16 == 0);
 
     static __device__ uint32_t permute(uint32_t row) { return wide ? row & 7 : row >> 1 & 3; }
-    static __device__ uint32_t offset(uint32_t row, uint32_t chunk)
+    static __device__ uint32_t offset(uint32_t row, uint32_t vector)
     {
-        return row * row_bytes + ((chunk ^ permute(row)) << 4);
+        return row * row_bytes + ((vector ^ permute(row)) << 4);
     }
 };
 
@@ -52,8 +52,8 @@ template <typename tile, int at = 0> struct fragments {
     uint32_t base;
     static_assert(at % 128 == 0, "XORs stay within a line");
 
-    __device__ fragments(uint32_t address, uint32_t lane_row, uint32_t lane_chunk)
-        : base(keep(address + tile::offset(lane_row, lane_chunk)))
+    __device__ fragments(uint32_t address, uint32_t lane_row, uint32_t lane_vector)
+        : base(keep(address + tile::offset(lane_row, lane_vector)))
     {
     }
 
@@ -92,12 +92,12 @@ template <typename tile, int at = 0> __device__ fragments<tile, at> across_first
 // row.
 template <typename tile, int threads> struct tile_share {
     static constexpr int across = tile::wide ? 8 : 4, down = threads / across;
-    static constexpr int passes_down = tile::rows / down, passes_across = tile::chunks / across;
+    static constexpr int passes_down = tile::rows / down, passes_across = tile::vectors / across;
     static_assert(tile::rows % down == 0 && down % 8 == 0);
 
     static __device__ int row() { return threadIdx.x / across; }
-    static __device__ int chunk() { return threadIdx.x % across; }
-    static __device__ uint32_t offset() { return tile::offset(row(), chunk()); }
+    static __device__ int vector() { return threadIdx.x % across; }
+    static __device__ uint32_t offset() { return tile::offset(row(), vector()); }
     // The permutation is the same in all of a thread's rows, and acts within its chunk's group.
     static __device__ constexpr uint32_t step(int pass_down, int pass_across)
     {
@@ -106,7 +106,7 @@ template <typename tile, int threads> struct tile_share {
 };
 
 // Bytes of a chunk that hold dims of the tensor; the rest become zeros.
-__device__ inline int chunk_bytes(int dims, int chunk) { return max(0, min(16, (dims - 8 * chunk) * 2)); }
+__device__ inline int vector_bytes(int dims, int vector) { return max(0, min(16, (dims - 8 * vector) * 2)); }
 
 // Copying consecutive tiles of a tensor's rows to a place in shared memory. `from` is this thread's first
 // chunk of the next tile and moves on, `to` its first chunk there, `step` the bytes from one row of the
@@ -116,7 +116,7 @@ template <typename tile, int threads> struct tile_copy {
 
     static __device__ const char *start(const void *rows, int64_t row_bytes)
     {
-        return static_cast<const char *>(rows) + share::row() * row_bytes + share::chunk() * 16;
+        return static_cast<const char *>(rows) + share::row() * row_bytes + share::vector() * 16;
     }
 
     // All rows and dims are there.
@@ -140,7 +140,7 @@ template <typename tile, int threads> struct tile_copy {
             for (int j = 0; j < share::passes_across; j++) {
                 const bool there = share::row() + i * share::down < valid;
                 cp_async(to + share::step(i, j), from + j * share::across * 16,
-                         there ? chunk_bytes(dims, share::chunk() + j * share::across) : 0);
+                         there ? vector_bytes(dims, share::vector() + j * share::across) : 0);
             }
         cp_async_commit();
         return from;

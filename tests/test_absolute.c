@@ -160,10 +160,10 @@ static long double added(const placed *t, int64_t position, int64_t c)
     const attend_tensor *table = &t->weights.position_table;
     const int64_t n = t->c->hidden, sines = n - n / 2;
     if (t->c->kind == LEARNED) return attend_load(table, position * table->stride[0] + c);
-    const int64_t wave = t->c->kind == INTERLEAVED ? c / 2 : c % sines;
+    const int64_t sinusoid = t->c->kind == INTERLEAVED ? c / 2 : c % sines;
     const bool cosine = t->c->kind == INTERLEAVED ? c % 2 : c >= sines;
     const long double base = t->c->base != 0 ? t->c->base : 10000;
-    const long double angle = (long double)position * powl(base, -2 * (long double)wave / (long double)n);
+    const long double angle = (long double)position * powl(base, -2 * (long double)sinusoid / (long double)n);
     return cosine ? cosl(angle) : sinl(angle);
 }
 
@@ -211,7 +211,7 @@ static void a_base_gives_the_frequencies_of_fairseq(void **state)
     enum { HIDDEN = 512 };
     double turns[HIDDEN / 2];
     const attend_problem p = {.hidden_size = HIDDEN, .absolute = HALVES, .absolute_base = pow(10000, HIDDEN / (HIDDEN - 2.))};
-    attend_wave_fill(&p, turns);
+    attend_sinusoid_frequencies(&p, turns);
     for (int w = 0; w < HIDDEN / 2; w++) {
         const double theirs = exp(-w * log(10000) / (HIDDEN / 2 - 1.));
         assert_true(fabs(turns[w] * 6.28318530717958647692 - theirs) <= 1e-13 * theirs);

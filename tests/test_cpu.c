@@ -49,25 +49,25 @@ static job job_make(attend_problem p, attend_values values)
 
 static void job_free(job *j) { free(j->q.data), free(j->k.data), free(j->v.data), free(j->out.data), free(j->lse.data); }
 
-static attend_status run(const attend_problem *p, const attend_attention_args *args, int threads, attend_cpu_way *way)
+static attend_status run(const attend_problem *p, const attend_attention_args *args, int threads, attend_cpu_schedule *schedule)
 {
     attend_context *context = NULL;
     attend_plan *plan = NULL;
     attend_status status = attend_context_create(&(attend_context_options){.device = ATTEND_CPU, .threads = threads}, &context);
     if (!status) status = attend_attention_plan(context, p, &plan);
-    if (!status && way) *way = ((attend_cpu_plan *)plan->state)->way;
+    if (!status && schedule) *schedule = ((attend_cpu_plan *)plan->state)->schedule;
     if (!status) status = attend_attention_forward(plan, args);
     attend_plan_destroy(plan);
     attend_context_destroy(context);
     return status;
 }
 
-static attend_cpu_way job_run(job *j, int threads)
+static attend_cpu_schedule job_run(job *j, int threads)
 {
-    attend_cpu_way way = ATTEND_CPU_WHOLE;
+    attend_cpu_schedule schedule = ATTEND_CPU_WHOLE;
     const attend_attention_args args = {.q = j->q, .k = j->k, .v = j->v, .out = j->out, .lse = j->lse};
-    if (run(&j->p, &args, threads, &way)) fail_msg("%s", attend_error_message());
-    return way;
+    if (run(&j->p, &args, threads, &schedule)) fail_msg("%s", attend_error_message());
+    return schedule;
 }
 
 static void *bytes_of(const attend_tensor *t, size_t *bytes)
@@ -110,7 +110,7 @@ static void bits_do_not_depend_on_threads(void **state)
         free(out), free(lse);
         job_free(&j);
     }
-    for (int way = 0; way < 3; way++) assert_true(taken[way]);
+    for (int schedule = 0; schedule < 3; schedule++) assert_true(taken[schedule]);
 }
 
 /* Runs queries [first, first + count) of entry b and head h alone and finds the same bits. */
@@ -214,21 +214,21 @@ static void a_span_of_nan_reaches_its_rows(void **state)
     static const struct {
         int64_t queries;
         int threads;
-    } ways[] = {{100, 1}, {40, 24}, {3, 2}};
+    } schedules[] = {{100, 1}, {40, 24}, {3, 2}};
     for (int i = 0; i < 3; i++)
         for (int first = 0; first < 2; first++) {
-            job j = job_make((attend_problem){.batch = 1, .seqlen_q = ways[i].queries, .seqlen_k = 2048, .num_heads = 2, .head_dim = 24}, ATTEND_VALUES_GAUSS);
+            job j = job_make((attend_problem){.batch = 1, .seqlen_q = schedules[i].queries, .seqlen_k = 2048, .num_heads = 2, .head_dim = 24}, ATTEND_VALUES_GAUSS);
             float *k = j.k.data;
             for (int64_t at = first ? 0 : 1024; at < (first ? 1024 : 2048); at++) k[at * j.k.stride[1]] = NAN;
-            taken[job_run(&j, ways[i].threads)] = true;
-            for (int64_t q = 0; q < ways[i].queries; q++) {
+            taken[job_run(&j, schedules[i].threads)] = true;
+            for (int64_t q = 0; q < schedules[i].queries; q++) {
                 assert_true(isnan(((float *)j.out.data)[q * j.out.stride[1]]));
                 assert_true(isnan(((float *)j.lse.data)[q]));
                 assert_false(isnan(((float *)j.out.data)[q * j.out.stride[1] + j.p.head_dim]));
             }
             job_free(&j);
         }
-    for (int way = 0; way < 3; way++) assert_true(taken[way]);
+    for (int schedule = 0; schedule < 3; schedule++) assert_true(taken[schedule]);
 }
 
 static void *run_often(void *data)
@@ -292,9 +292,9 @@ static void packed_sequences_do_not_disturb_each_other(void **state)
     static const struct {
         int64_t q[SEQUENCES + 1], k[SEQUENCES + 1], seqlen_q, seqlen_k;
         int threads;
-        attend_cpu_way way;
+        attend_cpu_schedule schedule;
     } packs[] = {
-        {{0, 1, 2, 3, 5}, {0, 1500, 1500, 1630, 3800}, 2, 2170, 2, ATTEND_CPU_FEW},
+        {{0, 1, 2, 3, 5}, {0, 1500, 1500, 1630, 3800}, 2, 2170, 2, ATTEND_CPU_DECODE},
         {{0, 100, 300, 300, 329}, {0, 127, 200, 290, 500}, 200, 210, 2, ATTEND_CPU_WHOLE},
         {{0, 20, 21, 60, 93}, {0, 3000, 3001, 3300, 4400}, 39, 3000, 30, ATTEND_CPU_SPLIT},
     };
@@ -305,9 +305,9 @@ static void packed_sequences_do_not_disturb_each_other(void **state)
         p.packed = true, p.batch = SEQUENCES, p.total_q = total_q, p.total_k = total_k, p.seqlen_q = packs[i].seqlen_q, p.seqlen_k = packs[i].seqlen_k;
         attend_attention_args args = {.q = j.q, .k = j.k, .v = j.v, .out = j.out, .lse = j.lse};
         args.cu_seqlens_q = q, args.cu_seqlens_k = k;
-        attend_cpu_way way;
-        assert_int_equal(run(&p, &args, packs[i].threads, &way), 0);
-        assert_int_equal(way, packs[i].way);
+        attend_cpu_schedule schedule;
+        assert_int_equal(run(&p, &args, packs[i].threads, &schedule), 0);
+        assert_int_equal(schedule, packs[i].schedule);
         for (int s = 0; s < SEQUENCES; s++) {
             int64_t rows = q[s + 1] - q[s], keys = k[s + 1] - k[s];
             attend_problem alone = j.p;

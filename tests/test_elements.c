@@ -40,20 +40,20 @@ static void compare_tile(const attend_cpu_kernel *kernel, const attend_cpu_eleme
                          bool lanes_are_rows)
 {
     static _Alignas(64) float scores[ROOM], dots[ROOM];
-    static attend_cpu_element_rows look;
+    static attend_cpu_element_rows element_rows;
     const int64_t row_stride = lanes_are_rows ? 1 : ATTEND_CPU_BLOCK, key_stride = lanes_are_rows ? STEP : 1;
     for (int i = 0; i < ROOM; i++) scores[i] = dots[i] = 8 * sinf((float)(i * 37 % 1009));
-    attend_cpu_look_at_rows(e, first, rows, kernel->lanes, &look);
+    attend_cpu_prepare_rows(e, first, rows, kernel->lanes, &element_rows);
     attend_cpu_scores tile = {scores, row_stride, key, keys, key_stride};
-    const attend_cpu_sight sight = kernel->scorer->look(e, &look, &tile);
-    const bool hides = sight == ATTEND_CPU_HIDDEN || kernel->scorer->score(e, &look, &tile, sight);
+    const attend_cpu_visibility visibility = kernel->scorer->visibility_of_tile(e, &element_rows, &tile);
+    const bool hides = visibility == ATTEND_CPU_HIDDEN || kernel->scorer->score(e, &element_rows, &tile, visibility);
     for (int64_t r = 0; r < rows; r++)
         for (int64_t k = 0; k < keys; k++) {
             const attend_head *h = &e->heads[(first + r) % e->group];
             const int64_t query = (first + r) / e->group, at = r * row_stride + k * key_stride;
             if (query >= h->sequence.seqlen_q) continue;
             const float expected = attend_element_score(h, query, key + k, dots[at]);
-            const bool off = sight == ATTEND_CPU_HIDDEN || key + k < tile.first_key || key + k >= tile.first_key + tile.keys;
+            const bool off = visibility == ATTEND_CPU_HIDDEN || key + k < tile.first_key || key + k >= tile.first_key + tile.keys;
             if (expected == -INFINITY) {
                 assert_true(off || scores[at] == -INFINITY);
                 assert_true(hides || off);
@@ -69,7 +69,7 @@ static void compare_case(const attend_cpu_kernel *kernel, test_fixture *f, atten
 {
     const attend_problem *p = &f->problem;
     const int64_t group = p->num_heads / p->num_kv_heads, most = kernel->lanes * kernel->vectors;
-    attend_cpu_look_at_heads(plan, &f->args);
+    attend_cpu_prepare_heads(plan, &f->args);
     for (int64_t i = 0; i < p->batch * p->num_kv_heads; i++) {
         const attend_cpu_elements *e = &plan->elements[i];
         const attend_sequence *s = &e->heads->sequence;
@@ -192,13 +192,13 @@ static void soft_caps_are_as_good_as_libms(void **state)
         attend_plan *plan;
         test_fixture_make(&f, &c);
         assert_int_equal(attend_attention_plan(context, &f.c.problem, &plan), ATTEND_OK);
-        attend_cpu_look_at_heads(plan->state, &f.args);
+        attend_cpu_prepare_heads(plan->state, &f.args);
         const attend_cpu_elements *e = ((attend_cpu_plan *)plan->state)->elements;
         for (size_t k = 0; (kernel = attend_cpu_kernel_row(k)); k++) {
             double sum = 0, squares = 0, most = 0;
-            attend_cpu_element_rows look;
+            attend_cpu_element_rows element_rows;
             if (!kernel->runs_here()) continue;
-            attend_cpu_look_at_rows(e, 0, 1, kernel->lanes, &look);
+            attend_cpu_prepare_rows(e, 0, 1, kernel->lanes, &element_rows);
             for (int round = 0; round < ROUNDS; round++) {
                 double exact[ATTEND_CPU_BLOCK];
                 for (int j = 0; j < ATTEND_CPU_BLOCK; j++) {
@@ -206,7 +206,7 @@ static void soft_caps_are_as_good_as_libms(void **state)
                     exact[j] = caps[i] * tanh((double)scores[j] / caps[i]);
                 }
                 const attend_cpu_scores tile = {scores, ATTEND_CPU_BLOCK, 0, ATTEND_CPU_BLOCK, 1};
-                kernel->scorer->score(e, &look, &tile, ATTEND_CPU_SEEN);
+                kernel->scorer->score(e, &element_rows, &tile, ATTEND_CPU_VISIBLE);
                 for (int j = 0; j < ATTEND_CPU_BLOCK; j++) {
                     const double off = (scores[j] - exact[j]) / exact[j] * 0x1p24;
                     sum += off, squares += off * off, most = fmax(most, fabs(off));

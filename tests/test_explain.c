@@ -232,7 +232,7 @@ static void a_layer_has_its_projections(void **state)
         assert_true(x->flops == 2.0 * (double)(expected[i][0] * expected[i][1] * expected[i][2]));
     }
     assert_non_null(e.projection_library);
-    assert_true(e.turn_bytes == 2.0 * 30 * (8 + 2) * 16 * 4);
+    assert_true(e.rope_bytes == 2.0 * 30 * (8 + 2) * 16 * 4);
     attend_plan_destroy(plan);
     attend_context_destroy(context);
 }

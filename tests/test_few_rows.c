@@ -128,7 +128,7 @@ static void read_document(attend_dtype dtype, int64_t begin, int64_t end, int64_
     for (int64_t j = 0; j < DOCUMENT_KEYS; j++) of_keys[j] = j >= begin && j < end;
     assert_int_equal(attend_context_create(&options, &context), ATTEND_OK);
     if (attend_attention_plan(context, &p, &plan)) fail_msg("%s", attend_error_message());
-    assert_int_equal(((attend_cpu_plan *)plan->state)->way == ATTEND_CPU_FEW, kv_heads > 1);
+    assert_int_equal(((attend_cpu_plan *)plan->state)->schedule == ATTEND_CPU_DECODE, kv_heads > 1);
     if (attend_attention_forward(plan, &args)) fail_msg("%s", attend_error_message());
     attend_plan_destroy(plan);
     attend_context_destroy(context);

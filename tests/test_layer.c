@@ -76,7 +76,7 @@ typedef struct layer {
     attend_layer_weights weights;
     attend_layer_args args;
     int64_t lengths_q[4], lengths_k[4];
-    void *side[ATTEND_SIDE_TENSORS];
+    void *feature[ATTEND_FEATURE_TENSORS];
     void *blocks[MAX_BLOCKS];
     int block_count;
     uint64_t seed;
@@ -156,13 +156,13 @@ static void make_weights(layer *l)
 }
 
 /* Lists and tensors that features bring. */
-static void make_sides(layer *l)
+static void make_feature_tensors(layer *l)
 {
     const attend_problem *p = &l->p;
     attend_attention_args drawn = {0};
-    test_sides_make(p, l->seed, &drawn, l->side);
-    attend_side_args from = attend_side_of_attention(&drawn), to = attend_side_of_layer(&l->args);
-    for (int i = 0; i < ATTEND_SIDE_TENSORS; i++) *to.tensors[i] = *from.tensors[i];
+    test_features_make(p, l->seed, &drawn, l->feature);
+    attend_feature_pointers from = attend_features_of_attention(&drawn), to = attend_features_of_layer(&l->args);
+    for (int i = 0; i < ATTEND_FEATURE_TENSORS; i++) *to.tensors[i] = *from.tensors[i];
     for (int64_t b = 0; b < p->batch; b++) {
         l->lengths_k[b] = p->packed ? b * p->total_q / p->batch : 3 * b;
         if (p->packed) l->lengths_k[b + 1] = (b + 1) * p->total_q / p->batch;
@@ -193,7 +193,7 @@ static void make(layer *l, const layer_case *c)
         .heads = heads(l, attend_rows_q(p), p->num_heads, p->head_dim_v),
     };
     if (p->context_hidden_size) l->args.context = activations(l, p->seqlen_k, p->context_hidden_size, true);
-    make_sides(l);
+    make_feature_tensors(l);
     if (!c->lengths) return;
     for (int64_t b = 0; b < p->batch; b++) {
         l->lengths_q[b] = b == 1 ? 0 : p->seqlen_q - b;
@@ -205,7 +205,7 @@ static void make(layer *l, const layer_case *c)
 static void release(layer *l)
 {
     for (int i = 0; i < l->block_count; i++) free(l->blocks[i]);
-    for (int i = 0; i < ATTEND_SIDE_TENSORS; i++) free(l->side[i]);
+    for (int i = 0; i < ATTEND_FEATURE_TENSORS; i++) free(l->feature[i]);
 }
 
 static void run(layer *l, attend_context *context)

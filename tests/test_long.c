@@ -81,10 +81,10 @@ static void expect_ok(attend_status status, const char *name)
 static spread fields_of_attention(attend_attention_args *a)
 {
     spread s = {0};
-    attend_side_args sides = attend_side_of_attention(a);
+    attend_feature_pointers sides = attend_features_of_attention(a);
     add(&s, &a->q, 1, false), add(&s, &a->k, 1, false), add(&s, &a->v, 1, false);
     add(&s, &a->out, 1, true), add(&s, &a->lse, 0, true);
-    for (int i = 0; i < ATTEND_SIDE_TENSORS; i++) add(&s, sides.tensors[i], 0, false);
+    for (int i = 0; i < ATTEND_FEATURE_TENSORS; i++) add(&s, sides.tensors[i], 0, false);
     return s;
 }
 

@@ -16,8 +16,8 @@
 static const struct schedule {
     int64_t seqlen_q;
     int threads;
-    attend_cpu_way way;
-} schedules[] = {{150, 1, ATTEND_CPU_WHOLE}, {40, 24, ATTEND_CPU_SPLIT}, {3, 2, ATTEND_CPU_FEW}};
+    attend_cpu_schedule schedule;
+} schedules[] = {{150, 1, ATTEND_CPU_WHOLE}, {40, 24, ATTEND_CPU_SPLIT}, {3, 2, ATTEND_CPU_DECODE}};
 
 /* Where parts end before the last key: multiples of a span, END for all keys. The last part finishes. */
 enum { END = 9, MOST_CUTS = 5 };
@@ -159,7 +159,7 @@ static void parts_give_the_bits_of_one_run(void **state)
         test_fixture_make(&t.f, &cases[n]);
         if (attend_attention_plan(t.context, &t.f.c.problem, &t.plan) || attend_attention_forward(t.plan, &t.f.args) || attend_synchronize(t.context))
             fail_msg("%s: %s", test_case_text(&t.f.c, text), attend_error_message());
-        if (on_cpu) assert_int_equal(((attend_cpu_plan *)t.plan->state)->way, schedules[schedule_of[n]].way);
+        if (on_cpu) assert_int_equal(((attend_cpu_plan *)t.plan->state)->schedule, schedules[schedule_of[n]].schedule);
         t.out = malloc(t.f.out.size), t.lse = malloc(t.f.lse.size);
         memcpy(t.out, t.f.out.bytes, t.f.out.size), memcpy(t.lse, t.f.lse.bytes, t.f.lse.size);
         for (int i = n % 2; i < CUTS; i += 2) {

@@ -1,7 +1,7 @@
 /* Rotary angles stay exact far beyond the positions where fp32 loses them: counted in turns and in double, against long double.
    docs/measured/positions.md quotes what this prints. */
 #include "core/problem.h"
-#include "shared/turn.h"
+#include "shared/rope.h"
 
 #include <float.h>
 #include <math.h>
@@ -32,12 +32,12 @@ static void angles_are_exact_at_any_position(void **state)
                             .rotary_base = 500000}, r;
         double worst = 0, naive = 0;
         assert_int_equal(attend_problem_resolve(&p, sizeof p, ATTEND_LAYER, &r), ATTEND_OK);
-        const attend_turn turn = attend_turn_of(&r);
+        const attend_rope rope = attend_rope_of(&r);
         for (int64_t n = 0; n < 1000; n++) {
             const int64_t position = ((int64_t)1 << exponents[e]) - 1 - n;
             for (int64_t pair = 0; pair < 64 && position >= 0; pair++) {
                 const long double exact = exact_angle(500000, pair, 128, position);
-                const double ours = 6.28318530717958647692 * attend_turned(turn.turns[pair], position);
+                const double ours = 6.28318530717958647692 * attend_turn_fraction(rope.turns[pair], position);
                 const float frequency = powf(500000, -2 * (float)pair / 128), theirs = (float)position * frequency;
                 worst = fmax(worst, fmax(fabs((double)(cosl(exact) - cos(ours))), fabs((double)(sinl(exact) - sin(ours)))));
                 naive = fmax(naive, fmax(fabs((double)cosl(exact) - cos((double)theirs)), fabs((double)sinl(exact) - sin((double)theirs))));
@@ -68,13 +68,13 @@ static void ramps_of_yarn_end_where_they_should(void **state)
         attend_problem p = {.batch = 1, .seqlen_q = 8, .num_heads = 1, .head_dim = cases[n].dims, .hidden_size = 8, .rotary = ATTEND_ROTARY_HALVES,
                             .rotary_scaling = ATTEND_ROTARY_YARN, .rotary_factor = 8, .rotary_original_seqlen = cases[n].original}, r;
         assert_int_equal(attend_problem_resolve(&p, sizeof p, ATTEND_LAYER, &r), ATTEND_OK);
-        const attend_turn turn = attend_turn_of(&r);
+        const attend_rope rope = attend_rope_of(&r);
         for (int64_t pair = 0; pair < cases[n].dims / 2; pair++) {
             const double part = fmin(fmax(((double)pair - cases[n].low) / (cases[n].high - cases[n].low), 0), 1);
             const double expected = pow(10000, -2 * (double)pair / (double)cases[n].dims) / (double)circle * (1 - part + part / 8);
-            if (!(fabs(turn.turns[pair] - expected) <= 1e-14 * expected))
+            if (!(fabs(rope.turns[pair] - expected) <= 1e-14 * expected))
                 fail_msg("%d dims, %d tokens: pair %d turns %.17g times a token, expected %.17g", (int)cases[n].dims, (int)cases[n].original, (int)pair,
-                         turn.turns[pair], expected);
+                         rope.turns[pair], expected);
         }
     }
 }

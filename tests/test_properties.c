@@ -53,7 +53,7 @@ static bounds bounds_of(const test_run *r)
     const int64_t rows = r->p.batch * r->p.seqlen_q * r->p.num_heads;
     bounds b = {r->p.num_heads, r->p.seqlen_q, r->p.head_dim_v, NULL, NULL};
     attend_problem p;
-    attend_watch nobody = {0};
+    attend_progress_tracker nobody = {0};
     attend_key_part part;
     attend_attention_args args, given = {.q = r->q, .k = r->k, .v = r->v, .out = r->out, .lse = r->lse};
     b.out = malloc((size_t)(rows * b.dim) * sizeof(double)), b.lse = malloc((size_t)rows * sizeof(double));

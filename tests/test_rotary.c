@@ -17,7 +17,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-static void apply(const turned *t, attend_context *context, const attend_rotary_args *args)
+static void apply(const rotated *t, attend_context *context, const attend_rotary_args *args)
 {
     if (attend_rotary_apply(context, &t->c->problem, args) || attend_synchronize(context)) fail_msg("%s: %s", t->c->name, attend_error_message());
 }
@@ -28,7 +28,7 @@ static void every_case_is_within_the_rules(void **state)
     attend_context *context = test_context();
     double bound = 0, quality = 0;
     for (int i = 0; i < TEST_ROTATIONS; i++) {
-        turned t;
+        rotated t;
         attend_rotary_comparison r;
         test_rotation_make(&t, &test_rotations[i]);
         apply(&t, context, &t.args);
@@ -54,7 +54,7 @@ static bool same_elements(const attend_tensor *x, const attend_tensor *y)
 }
 
 /* An element of k turned by the definition; what has a norm or scaled frequencies is held to other peers (test_transformers). */
-static double definition(const turned *t, int64_t b, int64_t i, int64_t h, int64_t c, int64_t position)
+static double definition(const rotated *t, int64_t b, int64_t i, int64_t h, int64_t c, int64_t position)
 {
     const int64_t dims = t->p.rotary_dim, half = dims / 2;
     const bool halves = t->p.rotary == ATTEND_ROTARY_HALVES;
@@ -65,7 +65,7 @@ static double definition(const turned *t, int64_t b, int64_t i, int64_t h, int64
     return (double)(c == first ? x * cosl(angle) - y * sinl(angle) : y * cosl(angle) + x * sinl(angle));
 }
 
-static void expect_turned(const turned *t, int64_t b, int64_t i, int64_t h)
+static void expect_rotated(const rotated *t, int64_t b, int64_t i, int64_t h)
 {
     const int64_t position = test_rotation_position(t, b, i);
     for (int64_t c = 0; c < t->p.head_dim; c++) {
@@ -83,7 +83,7 @@ static void turning_is_its_definition(void **state)
     attend_context *context = test_context();
     if (LDBL_MANT_DIG < 64) skip();
     for (int n = 0; n < TEST_ROTATIONS; n++) {
-        turned t;
+        rotated t;
         if (test_rotations[n].problem.qk_norm || test_rotations[n].problem.rotary_scaling) continue;
         test_rotation_make(&t, &test_rotations[n]);
         apply(&t, context, &t.args);
@@ -92,7 +92,7 @@ static void turning_is_its_definition(void **state)
             for (int64_t i = 0; i < k->shape[1]; i++)
                 for (int64_t h = 0; h < k->shape[2]; h++) {
                     if (test_rotation_has(&t, b, i))
-                        expect_turned(&t, b, i, h);
+                        expect_rotated(&t, b, i, h);
                     else
                         assert_true(isnan(test_rotation_at(&t.args.k_out, b, i, h, 0)));
                 }
@@ -107,7 +107,7 @@ static void in_place_gives_the_same_and_touches_nothing_else(void **state)
     (void)state;
     attend_context *context = test_context();
     for (int i = 0; i < TEST_ROTATIONS; i++) {
-        turned t;
+        rotated t;
         test_rotation_make(&t, &test_rotations[i]);
         const attend_tensor *k = &t.args.k;
         char *before = malloc(t.bytes[0]), *after = t.blocks[0]; /* k is the first that was made */
@@ -143,7 +143,7 @@ static void needles_stand_out_at_any_position(void **state)
     enum { N = 9, D = 128 };
     attend_context *context = test_context();
     static const int exponents[] = {0, 17, 18, 20, 24};
-    static float x[N][D], turned_q[N][D], turned_k[N][D];
+    static float x[N][D], rotated_q[N][D], rotated_k[N][D];
     double near[N] = {0};
     for (int i = 0; i < N; i++)
         for (int c = 0; c < D; c++) x[i][c] = 1;
@@ -151,12 +151,12 @@ static void needles_stand_out_at_any_position(void **state)
         const attend_problem p = {.batch = 1, .seqlen_q = N, .num_heads = 1, .head_dim = D, .rotary = ATTEND_ROTARY_HALVES, .rotary_base = 500000,
                                   .first_position = exponents[e] ? (1 << exponents[e]) + 1 : 0};
         const attend_rotary_args args = {.q = attend_tensor_4d(x, ATTEND_F32, 1, N, 1, D), .k = attend_tensor_4d(x, ATTEND_F32, 1, N, 1, D),
-                                         .q_out = attend_tensor_4d(turned_q, ATTEND_F32, 1, N, 1, D), .k_out = attend_tensor_4d(turned_k, ATTEND_F32, 1, N, 1, D)};
+                                         .q_out = attend_tensor_4d(rotated_q, ATTEND_F32, 1, N, 1, D), .k_out = attend_tensor_4d(rotated_k, ATTEND_F32, 1, N, 1, D)};
         assert_int_equal(attend_rotary_apply(context, &p, &args), ATTEND_OK);
         assert_int_equal(attend_synchronize(context), ATTEND_OK);
         for (int j = 0; j < N; j++) {
             double score = 0;
-            for (int c = 0; c < D; c++) score += (double)turned_q[N / 2][c] * turned_k[j][c];
+            for (int c = 0; c < D; c++) score += (double)rotated_q[N / 2][c] * rotated_k[j][c];
             if (e == 0) near[j] = score;
             /* two rotations, each within rule 1's 11 roundings of fp32, in every of D products */
             assert_true(fabs(score - near[j]) <= 2 * 2 * 22 * D * 0x1p-24);
@@ -212,7 +212,7 @@ static void backward_is_the_transpose_and_positions_add_up(void **state)
 {
     (void)state;
     attend_context *context = test_context();
-    turned t;
+    rotated t;
     test_rotation_make(&t, &test_rotations[TEST_ROTATION_BACKWARD]);
     assert_true(t.args.backward && t.p.rotary_scaling == ATTEND_ROTARY_YARN);
     apply(&t, context, &t.args); /* k_out = Rᵀ k */
@@ -252,7 +252,7 @@ static void bits_depend_on_the_token_alone(void **state)
 {
     (void)state;
     attend_context *context = test_context();
-    turned t, alone;
+    rotated t, alone;
     test_rotation_make(&t, &test_rotations[0]), test_rotation_make(&alone, &test_rotations[0]);
     apply(&t, context, &t.args);
     attend_problem p = test_rotations[0].problem;
@@ -326,7 +326,7 @@ static void comparing_sees_what_is_wrong(void **state)
     (void)state;
     attend_context *context = test_context();
     attend_rotary_comparison r;
-    turned t;
+    rotated t;
     test_rotation_make(&t, &test_rotations[TEST_ROTATION_FAR]);
     apply(&t, context, &t.args);
     attend_problem other = t.c->problem;
@@ -337,10 +337,10 @@ static void comparing_sees_what_is_wrong(void **state)
     assert_int_equal(attend_rotary_compare(&t.c->problem, &t.args, NULL, &r), ATTEND_OK);
     assert_false(r.passed);
     assert_true(r.worst.column == 7 && r.worst.head == t.p.num_heads);
-    const attend_turn turn = attend_turn_of(&t.p);
+    const attend_rope rope = attend_rope_of(&t.p);
     for (int64_t i = 0; i < t.p.seqlen_q; i++)
         for (int pair = 0; pair < 64; pair++) {
-            const float angle = (float)(t.p.first_position + i) * (float)(turn.turns[pair] * 6.28318530717958647692), c = cosf(angle), s = sinf(angle);
+            const float angle = (float)(t.p.first_position + i) * (float)(rope.turns[pair] * 6.28318530717958647692), c = cosf(angle), s = sinf(angle);
             const float a = (float)test_rotation_at(&t.args.q, 0, i, 0, pair), b = (float)test_rotation_at(&t.args.q, 0, i, 0, pair + 64);
             float *out = (float *)t.args.q_out.data + i * t.args.q_out.stride[1];
             out[pair] = a * c - b * s, out[pair + 64] = b * c + a * s;
@@ -371,7 +371,7 @@ static void comparing_tells_how_far_it_is_and_stops(void **state)
     attend_context *context = test_context();
     looking all = {.until = INT32_MAX}, some = {.until = 3};
     attend_rotary_comparison r, untouched;
-    turned t;
+    rotated t;
     test_rotation_make(&t, &test_rotations[0]);
     apply(&t, context, &t.args);
     assert_int_equal(attend_rotary_compare(&t.c->problem, &t.args, &(attend_compare_options){.progress = look, .progress_user = &all}, &r), ATTEND_OK);

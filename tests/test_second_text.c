@@ -3,7 +3,7 @@
 #include "shared/absolute.h"
 #include "core/problem.h"
 #include "shared/relative.h"
-#include "shared/turn.h"
+#include "shared/rope.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -37,14 +37,14 @@ static void frequencies_agree(void **state)
         if (kind == ATTEND_ROTARY_LLAMA3 || kind == ATTEND_ROTARY_YARN) p.rotary_low = ramps[i[5]][0], p.rotary_high = ramps[i[5]][1];
         if (kind == ATTEND_ROTARY_YARN) p.rotary_untruncated = i[6];
         if (attend_problem_resolve(&p, sizeof p, ATTEND_LAYER, &r)) fail_msg("%s", attend_error_message());
-        const attend_turn ours = attend_turn_of(&r);
+        const attend_rope ours = attend_rope_of(&r);
         const attend_reference_rotation reference = attend_reference_rotation_of(&r, false);
         assert_int_equal(ours.dims, reference.dims);
         expect_near("factor", n, ours.factor, (float)reference.factor);
         for (int pair = 0; pair < ours.dims / 2; pair++) {
             int64_t first, second;
             attend_reference_pair(&reference, pair, &first, &second);
-            assert_true(attend_turn_first(&ours, pair) == first && attend_turn_second(&ours, pair) == second);
+            assert_true(attend_rope_first(&ours, pair) == first && attend_rope_second(&ours, pair) == second);
             /* a ramp turns a rounding of its ends, of a difference of logarithms, into as much of its width */
             const double allowed = (kind == ATTEND_ROTARY_YARN && r.rotary_untruncated) || kind == ATTEND_ROTARY_LLAMA3 ? 1e-8 : 1e-13;
             if (!(fabs(ours.turns[pair] * two_pi - reference.angles[pair]) <= allowed * reference.angles[pair]))
@@ -59,8 +59,8 @@ static void waves_agree(void **state)
     for (int64_t hidden = 1; hidden <= 40; hidden++) {
         const attend_problem p = {.absolute = ATTEND_ABSOLUTE_SINUSOIDAL, .hidden_size = hidden, .absolute_base = 10000};
         double turns[20];
-        attend_wave_fill(&p, turns);
-        for (int64_t w = 0; w < attend_wave_count(&p); w++) expect_near("wave", w, turns[w] * two_pi, attend_reference_wave(&p, w));
+        attend_sinusoid_frequencies(&p, turns);
+        for (int64_t w = 0; w < attend_sinusoid_count(&p); w++) expect_near("wave", w, turns[w] * two_pi, attend_reference_sinusoid(&p, w));
     }
 }
 

@@ -35,46 +35,46 @@ static void put(unsigned char *to, attend_dtype dtype, double value)
 /* ---- what features bring, one element for all ---- */
 
 static const struct {
-    attend_side side;
+    attend_feature_tensor feature;
     attend_problem features;
     attend_dtype dtype;
     double value;
     int rank;
     int64_t shape[4];
-} sides[] = {
-    {ATTEND_SIDE_SEGMENTS_Q, {.segments = true}, ATTEND_I32, 3, 2, {BATCH, QUERIES}},
-    {ATTEND_SIDE_SEGMENTS_K, {.segments = true}, ATTEND_I32, 3, 2, {BATCH, KEYS}},
-    {ATTEND_SIDE_MASK, {.mask_axes = 15}, ATTEND_U8, 1, 4, {BATCH, HEADS, QUERIES, KEYS}},
-    {ATTEND_SIDE_BLOCK_MASK,
+} features[] = {
+    {ATTEND_FEATURE_TENSOR_SEGMENTS_Q, {.segments = true}, ATTEND_I32, 3, 2, {BATCH, QUERIES}},
+    {ATTEND_FEATURE_TENSOR_SEGMENTS_K, {.segments = true}, ATTEND_I32, 3, 2, {BATCH, KEYS}},
+    {ATTEND_FEATURE_TENSOR_MASK, {.mask_axes = 15}, ATTEND_U8, 1, 4, {BATCH, HEADS, QUERIES, KEYS}},
+    {ATTEND_FEATURE_TENSOR_BLOCK_MASK,
      {.block_q = 2, .block_k = 3, .block_axes = 3},
      ATTEND_U8,
      1,
      4,
      {BATCH, HEADS, 3, 3}},
-    {ATTEND_SIDE_BIAS, {.bias_axes = 15, .softcap = 2}, ATTEND_F32, 0.75, 4, {BATCH, HEADS, QUERIES, KEYS}},
-    {ATTEND_SIDE_SLOPES, {.alibi = ATTEND_ALIBI_SYMMETRIC}, ATTEND_F32, 0.3, 1, {HEADS}},
-    {ATTEND_SIDE_RELATIVE_TABLE,
+    {ATTEND_FEATURE_TENSOR_BIAS, {.bias_axes = 15, .softcap = 2}, ATTEND_F32, 0.75, 4, {BATCH, HEADS, QUERIES, KEYS}},
+    {ATTEND_FEATURE_TENSOR_SLOPES, {.alibi = ATTEND_ALIBI_SYMMETRIC}, ATTEND_F32, 0.3, 1, {HEADS}},
+    {ATTEND_FEATURE_TENSOR_RELATIVE_TABLE,
      {.relative_buckets = 4, .relative_max_distance = 6},
      ATTEND_F32,
      0.4,
      2,
      {HEADS, 4}},
-    {ATTEND_SIDE_HEAD_SCALES, {.head_scales = true}, ATTEND_F32, 1.5, 1, {HEADS}},
-    {ATTEND_SIDE_SINKS, {.sinks = true}, ATTEND_F32, 0.5, 1, {HEADS}},
-    {ATTEND_SIDE_BLOCK_OFFSETS,
+    {ATTEND_FEATURE_TENSOR_HEAD_SCALES, {.head_scales = true}, ATTEND_F32, 1.5, 1, {HEADS}},
+    {ATTEND_FEATURE_TENSOR_SINKS, {.sinks = true}, ATTEND_F32, 0.5, 1, {HEADS}},
+    {ATTEND_FEATURE_TENSOR_BLOCK_OFFSETS,
      {.block_q = 2, .block_k = 3, .block_axes = 3, .block_list = 4},
      ATTEND_I64,
      2,
      3,
      {BATCH, HEADS, 4}},
-    {ATTEND_SIDE_BLOCK_INDICES,
+    {ATTEND_FEATURE_TENSOR_BLOCK_INDICES,
      {.block_q = 5, .block_k = 7, .block_axes = 3, .block_list = 4},
      ATTEND_I32,
      0,
      1,
      {4}},
 };
-enum { SIDES = sizeof sides / sizeof *sides };
+enum { FEATURES = sizeof features / sizeof *features };
 
 static test_run run_for(attend_problem features)
 {
@@ -87,19 +87,19 @@ static test_run run_for(attend_problem features)
 }
 
 /* What else the case's features ask for: segments of the other side, offsets or indices of a list. */
-static void add_partner(attend_side side, attend_attention_args *args, unsigned char *memory)
+static void add_partner(attend_feature_tensor feature, attend_attention_args *args, unsigned char *memory)
 {
     int64_t *offsets = (int64_t *)memory;
     memset(memory, 0, MOST * 8);
     for (int i = 0; i < KEYS; i++) ((int32_t *)memory)[i] = i < 5 ? 3 : 4;
-    if (side == ATTEND_SIDE_SEGMENTS_Q)
+    if (feature == ATTEND_FEATURE_TENSOR_SEGMENTS_Q)
         args->segments_k = attend_tensor_2d(memory, ATTEND_I32, 1, KEYS), args->segments_k.shape[0] = BATCH,
         args->segments_k.stride[0] = 0;
-    if (side == ATTEND_SIDE_SEGMENTS_K)
+    if (feature == ATTEND_FEATURE_TENSOR_SEGMENTS_K)
         args->segments_q = attend_tensor_2d(memory, ATTEND_I32, 1, QUERIES),
         args->segments_q.shape[0] = BATCH, args->segments_q.stride[0] = 0;
-    if (side == ATTEND_SIDE_BLOCK_OFFSETS) args->block_indices = attend_tensor_1d(memory, ATTEND_I32, 4);
-    if (side != ATTEND_SIDE_BLOCK_INDICES) return;
+    if (feature == ATTEND_FEATURE_TENSOR_BLOCK_OFFSETS) args->block_indices = attend_tensor_1d(memory, ATTEND_I32, 4);
+    if (feature != ATTEND_FEATURE_TENSOR_BLOCK_INDICES) return;
     for (int i = 0; i < BATCH * HEADS; i++) offsets[2 * i] = 0, offsets[2 * i + 1] = 1;
     args->block_offsets = attend_tensor_3d(memory, ATTEND_I64, BATCH, HEADS, 2);
 }
@@ -110,30 +110,30 @@ static void one_element_serves_all(void **state)
     (void)state;
     static _Alignas(8) unsigned char memory[MOST * 8], partner[MOST * 8];
     attend_context *context = test_context();
-    for (int n = 0; n < SIDES; n++) {
-        test_run r = run_for(sides[n].features);
-        const size_t bytes = attend_dtype_bytes(sides[n].dtype),
+    for (int n = 0; n < FEATURES; n++) {
+        test_run r = run_for(features[n].features);
+        const size_t bytes = attend_dtype_bytes(features[n].dtype),
                      out_bytes = BATCH * QUERIES * HEADS * DIM * sizeof(float);
         void *full = malloc(out_bytes);
         attend_attention_args args = {.q = r.q, .k = r.k, .v = r.v, .out = r.out, .lse = r.lse};
-        attend_side_args places = attend_side_of_attention(&args);
-        attend_tensor *tensor = places.tensors[sides[n].side];
+        attend_feature_pointers places = attend_features_of_attention(&args);
+        attend_tensor *tensor = places.tensors[features[n].feature];
         attend_plan *plan;
-        add_partner(sides[n].side, &args, partner);
-        *tensor = (attend_tensor){.data = memory, .dtype = sides[n].dtype, .rank = sides[n].rank};
-        memcpy(tensor->shape, sides[n].shape, sizeof tensor->shape);
+        add_partner(features[n].feature, &args, partner);
+        *tensor = (attend_tensor){.data = memory, .dtype = features[n].dtype, .rank = features[n].rank};
+        memcpy(tensor->shape, features[n].shape, sizeof tensor->shape);
         *tensor = attend_tensor_row_major(*tensor);
-        for (int i = 0; i < MOST; i++) put(memory + (size_t)i * bytes, sides[n].dtype, sides[n].value);
+        for (int i = 0; i < MOST; i++) put(memory + (size_t)i * bytes, features[n].dtype, features[n].value);
         if (attend_attention_plan(context, &r.p, &plan) || attend_attention_forward(plan, &args) ||
             attend_synchronize(context))
-            fail_msg("%s in full: %s", attend_side_name(sides[n].side), attend_error_message());
+            fail_msg("%s in full: %s", attend_feature_tensor_name(features[n].feature), attend_error_message());
         memcpy(full, r.out.data, out_bytes);
         memset(memory + bytes, 0xff, sizeof memory - bytes);
         memset(tensor->stride, 0, sizeof tensor->stride), memset(r.out.data, 0xff, out_bytes);
         if (attend_attention_forward(plan, &args) || attend_synchronize(context))
-            fail_msg("%s of one element: %s", attend_side_name(sides[n].side), attend_error_message());
+            fail_msg("%s of one element: %s", attend_feature_tensor_name(features[n].feature), attend_error_message());
         if (memcmp(full, r.out.data, out_bytes))
-            fail_msg("%s of one element: another result", attend_side_name(sides[n].side));
+            fail_msg("%s of one element: another result", attend_feature_tensor_name(features[n].feature));
         attend_plan_destroy(plan);
         test_run_free(&r);
         free(full);
@@ -356,10 +356,10 @@ static void vectors_of_weights_have_no_gaps(void **state)
             vectors[i]->stride[0] = stride;
             test_expect_failure(attend_layer_plan(context, &p, &w, &plan), ATTEND_INVALID_ARGUMENT, sentence);
             if (i < 4) continue;
-            attend_problem turned = p;
-            turned.hidden_size = 0;
+            attend_problem rotated = p;
+            rotated.hidden_size = 0;
             *norms[i - 4] = *vectors[i];
-            test_expect_failure(attend_rotary_apply(context, &turned, &r), ATTEND_INVALID_ARGUMENT, sentence);
+            test_expect_failure(attend_rotary_apply(context, &rotated, &r), ATTEND_INVALID_ARGUMENT, sentence);
         }
     attend_context_destroy(context);
 }

@@ -5,7 +5,7 @@
 #include "reference/reference.h"
 #include "shared/relative.h"
 #include "shared/score.h"
-#include "shared/turn.h"
+#include "shared/rope.h"
 
 #include <cjson/cJSON.h>
 
@@ -80,7 +80,7 @@ static void frequencies_are_theirs(void **state)
         if (!strcmp(name, "yarn")) p.rotary_scaling = ATTEND_ROTARY_YARN, p.rotary_factor = 16, p.rotary_original_seqlen = 4096;
         if (!strcmp(name, "llama3")) p.rotary_scaling = ATTEND_ROTARY_LLAMA3, p.rotary_factor = 8, p.rotary_original_seqlen = 8192;
         if (attend_problem_resolve(&p, sizeof p, ATTEND_LAYER, &r)) fail_msg("%s", attend_error_message());
-        const attend_turn t = attend_turn_of(&r);
+        const attend_rope t = attend_rope_of(&r);
         const attend_reference_rotation reference = attend_reference_rotation_of(&r, false);
         float theirs[128];
         assert_int_equal(numbers(of(c, "frequencies"), theirs), 64);
@@ -108,7 +108,7 @@ static void rotations_are_theirs(void **state)
         for (int i = 0; i < 3; i++) {
             double y[8];
             for (int d = 0; d < 8; d++) y[d] = q[8 * i + d];
-            attend_reference_turn(&t, 8, &none, &none, (int64_t)positions[i], y, NULL);
+            attend_reference_rope(&t, 8, &none, &none, (int64_t)positions[i], y, NULL);
             for (int d = 0; d < 8; d++) expect_near(kind ? "interleaved" : "halves", 8 * i + d, y[d], theirs[kind][8 * i + d], 2e-5);
         }
     }

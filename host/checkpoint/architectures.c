@@ -473,7 +473,7 @@ bool attend_architecture_has_layout(const attend_architecture *row, const char *
     return false;
 }
 
-#define TURNS (ATTEND_SAID_ROTARY)
+#define ROPE (ATTEND_SAID_ROTARY)
 static const attend_known_key known_keys[] = {
     {"attention_multiplier", ATTEND_SAID_SCALE, "--scale", NULL, 0},
     {"query_pre_attn_scalar", ATTEND_SAID_SCALE, "--scale", NULL, 0},
@@ -517,12 +517,12 @@ static const attend_known_key known_keys[] = {
     {"rotary_dim", ATTEND_SAID_ROTARY_DIM, "--rotary-dim", NULL, 0},
     {"rotary_emb_base", ATTEND_SAID_ROTARY_BASE, "--rotary-base", NULL, 0},
     {"global_rope_theta", ATTEND_SAID_ROTARY_BASE, "--rotary-base", NULL, 0},
-    {"rope_scaling", TURNS, "--rotary", NULL, 0},
-    {"rope_parameters", TURNS, "--rotary", NULL, 0},
-    {"rope_interleave", TURNS, "--rotary", NULL, 0},
-    {"rope_local_base_freq", TURNS, "--rotary", NULL, 0},
-    {"no_rope_layers", TURNS, "--rotary", NULL, 0},
-    {"no_rope_layer_interval", TURNS, "--rotary", NULL, 0},
+    {"rope_scaling", ROPE, "--rotary", NULL, 0},
+    {"rope_parameters", ROPE, "--rotary", NULL, 0},
+    {"rope_interleave", ROPE, "--rotary", NULL, 0},
+    {"rope_local_base_freq", ROPE, "--rotary", NULL, 0},
+    {"no_rope_layers", ROPE, "--rotary", NULL, 0},
+    {"no_rope_layer_interval", ROPE, "--rotary", NULL, 0},
     {"rotary_value", 0, NULL, NULL, 0},
     {"attn_temperature_tuning", 0, NULL, NULL, 0},
     {"attention_type", 0, NULL, "original_full", 0},

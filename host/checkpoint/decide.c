@@ -131,7 +131,7 @@ static attend_status take_table(attend_work *w)
     const char *number = attend_names_number(w->found->prefix);
     if (!number) return ATTEND_OK;
     const int before = (int)(number - w->found->prefix);
-    if (n->relative_place == ATTEND_TABLE_FIRST) {
+    if (n->relative_layout == ATTEND_TABLE_FIRST) {
         snprintf(stem, sizeof stem, "%.*s0%s", before, w->found->prefix,
                  number + strspn(number, "0123456789"));
         return take(w, ATTEND_TABLE, stem, n->relative);

@@ -7,11 +7,11 @@
 #include "checkpoint/shards.h"
 
 /* Where a table of relative positions lies that several layers share. */
-typedef enum attend_table_place {
+typedef enum attend_table_layout {
     ATTEND_TABLE_NONE,
     ATTEND_TABLE_FIRST, /* the layer's own, else that of layer 0 */
     ATTEND_TABLE_STACK  /* before the layer's number: "encoder." of "encoder.layer.3." */
-} attend_table_place;
+} attend_table_layout;
 
 /* Names follow a prefix that is empty or ends with a dot; a bias is named as its weight, with "bias" for
  * "weight". */
@@ -27,7 +27,7 @@ typedef struct attend_naming {
     const char *q_bias, *v_bias; /* other names of biases */
     const char *out;
     const char *relative; /* a table [buckets, heads] */
-    attend_table_place relative_place;
+    attend_table_layout relative_layout;
     bool conv1d;    /* stored [in, out] */
     bool no_rotary; /* no model with these names rotates Q and K */
     bool if_asked;  /* names of another layout too: only a model_type or an option decides for this one */

@@ -109,9 +109,9 @@ static attend_status read_part(attend_work *w, const cJSON *scaling)
     if (dim > (double)p->head_dim || part > 1)
         return attend_file_fail(ATTEND_BAD_FILE, "%s: the rotary embedding turns more than head_dim (%d)",
                                 w->checkpoint->config_path, (int)p->head_dim);
-    const int64_t turned = dim > 0 ? (int64_t)dim : (int64_t)(part * (double)p->head_dim);
-    if (turned < 2) return refuse(w, "fewer than two elements of a head", "--rotary");
-    p->rotary_dim = dim > 0 || part < 1 || (w->row && w->row->part > 0) ? turned : 0;
+    const int64_t rotated = dim > 0 ? (int64_t)dim : (int64_t)(part * (double)p->head_dim);
+    if (rotated < 2) return refuse(w, "fewer than two elements of a head", "--rotary");
+    p->rotary_dim = dim > 0 || part < 1 || (w->row && w->row->part > 0) ? rotated : 0;
     return ATTEND_OK;
 }
 

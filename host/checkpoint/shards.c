@@ -53,52 +53,52 @@ static bool plain_name(const char *name)
 }
 
 /* Which file a tensor lies in, by the index. */
-typedef struct placed {
+typedef struct tensor_file {
     const char *file;
     int64_t tensor;
-} placed;
+} tensor_file;
 
 static int by_file(const void *a, const void *b)
 {
-    return strcmp(((const placed *)a)->file, ((const placed *)b)->file);
+    return strcmp(((const tensor_file *)a)->file, ((const tensor_file *)b)->file);
 }
 
-/* Numbers the files, of which `places`, sorted, has one run each, and tells the tensors. */
-static attend_status number_shards(attend_shards *s, const placed *places)
+/* Numbers the shards; `files` is sorted by file. Each tensor gets the number of its shard. */
+static attend_status number_shards(attend_shards *s, const tensor_file *files)
 {
-    int64_t files = 0;
-    for (int64_t i = 0; i < s->count; i++) files += i == 0 || by_file(&places[i - 1], &places[i]) != 0;
-    if (files > MAX_SHARDS)
+    int64_t count = 0;
+    for (int64_t i = 0; i < s->count; i++) count += i == 0 || by_file(&files[i - 1], &files[i]) != 0;
+    if (count > MAX_SHARDS)
         return attend_file_fail(ATTEND_BAD_FILE, "%s names %" PRId64 " files, at most %d are read", s->path,
-                                files, MAX_SHARDS);
-    s->shards = calloc((size_t)files + 1, sizeof *s->shards);
+                                count, MAX_SHARDS);
+    s->shards = calloc((size_t)count + 1, sizeof *s->shards);
     if (!s->shards) return no_memory(s->path);
     for (int64_t i = 0; i < s->count; i++) {
-        const char *file = places[i].file;
+        const char *file = files[i].file;
         if (!plain_name(file))
             return attend_file_fail(
                 ATTEND_BAD_FILE,
                 "%s names a file \"%.80s\", which is not a plain name in the index's own folder", s->path,
                 file);
-        if (i == 0 || by_file(&places[i - 1], &places[i]) != 0) s->shards[s->shard_count++].name = file;
-        s->tensors[places[i].tensor].shard = s->shard_count - 1;
+        if (i == 0 || by_file(&files[i - 1], &files[i]) != 0) s->shards[s->shard_count++].name = file;
+        s->tensors[files[i].tensor].shard = s->shard_count - 1;
     }
     return ATTEND_OK;
 }
 
 /* Tensors and their files, in the order of the index. */
-static attend_status read_map(attend_shards *s, const cJSON *map, placed *places)
+static attend_status read_map(attend_shards *s, const cJSON *map, tensor_file *files)
 {
     for (const cJSON *item = map->child; item; item = item->next) {
         if (!cJSON_IsString(item))
             return attend_file_fail(ATTEND_BAD_FILE, "%s: the file of tensor \"%s\" is not a string", s->path,
                                     item->string);
         s->tensors[s->count].name = item->string;
-        places[s->count] = (placed){item->valuestring, s->count};
+        files[s->count] = (tensor_file){item->valuestring, s->count};
         s->count++;
     }
-    qsort(places, (size_t)s->count, sizeof *places, by_file);
-    return number_shards(s, places);
+    qsort(files, (size_t)s->count, sizeof *files, by_file);
+    return number_shards(s, files);
 }
 
 static attend_status read_index(attend_shards *s)
@@ -112,10 +112,10 @@ static attend_status read_index(attend_shards *s)
         return attend_file_fail(ATTEND_BAD_FILE, "%s has no weight_map, which names the file of each tensor",
                                 s->path);
     const size_t room = (size_t)cJSON_GetArraySize(map) + 1;
-    placed *places = calloc(room, sizeof *places);
+    tensor_file *files = calloc(room, sizeof *files);
     s->tensors = calloc(room, sizeof *s->tensors);
-    attend_status status = places && s->tensors ? read_map(s, map, places) : no_memory(s->path);
-    free(places);
+    attend_status status = files && s->tensors ? read_map(s, map, files) : no_memory(s->path);
+    free(files);
     ATTEND_TRY(status);
     qsort(s->tensors, (size_t)s->count, sizeof *s->tensors, by_name);
     for (int64_t i = 1; i < s->count; i++)

@@ -7,135 +7,140 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static const char *const names[ATTEND_SIDE_TENSORS] = {
+static const char *const names[ATTEND_FEATURE_TENSORS] = {
     "segments_q",     "segments_k",  "mask",  "block_mask",    "bias",         "alibi_slopes",
     "relative_table", "head_scales", "sinks", "block_offsets", "block_indices"};
-static const char *const announced_by[ATTEND_SIDE_TENSORS] = {
+static const char *const announced_by[ATTEND_FEATURE_TENSORS] = {
     "segments",         "segments",    "mask_axes", "block_q",    "bias_axes", "alibi",
     "relative_buckets", "head_scales", "sinks",     "block_list", "block_list"};
 
-const char *attend_side_name(attend_side side) { return names[side]; }
+const char *attend_feature_tensor_name(attend_feature_tensor feature) { return names[feature]; }
 
-attend_side_args attend_side_of_attention(attend_attention_args *a)
+attend_feature_pointers attend_features_of_attention(attend_attention_args *a)
 {
-    return (attend_side_args){&a->seqlens_q,
-                              &a->seqlens_k,
-                              &a->starts_k,
-                              &a->cu_seqlens_q,
-                              &a->cu_seqlens_k,
-                              {&a->segments_q, &a->segments_k, &a->mask, &a->block_mask, &a->bias,
-                               &a->alibi_slopes, &a->relative_table, &a->head_scales, &a->sinks,
-                               &a->block_offsets, &a->block_indices}};
+    return (attend_feature_pointers){&a->seqlens_q,
+                                     &a->seqlens_k,
+                                     &a->starts_k,
+                                     &a->cu_seqlens_q,
+                                     &a->cu_seqlens_k,
+                                     {&a->segments_q, &a->segments_k, &a->mask, &a->block_mask, &a->bias,
+                                      &a->alibi_slopes, &a->relative_table, &a->head_scales, &a->sinks,
+                                      &a->block_offsets, &a->block_indices}};
 }
 
-attend_side_args attend_side_of_layer(attend_layer_args *a)
+attend_feature_pointers attend_features_of_layer(attend_layer_args *a)
 {
-    return (attend_side_args){&a->seqlens_q,
-                              &a->seqlens_k,
-                              &a->starts_k,
-                              &a->cu_seqlens_q,
-                              &a->cu_seqlens_k,
-                              {&a->segments_q, &a->segments_k, &a->mask, &a->block_mask, &a->bias,
-                               &a->alibi_slopes, &a->relative_table, &a->head_scales, &a->sinks,
-                               &a->block_offsets, &a->block_indices}};
+    return (attend_feature_pointers){&a->seqlens_q,
+                                     &a->seqlens_k,
+                                     &a->starts_k,
+                                     &a->cu_seqlens_q,
+                                     &a->cu_seqlens_k,
+                                     {&a->segments_q, &a->segments_k, &a->mask, &a->block_mask, &a->bias,
+                                      &a->alibi_slopes, &a->relative_table, &a->head_scales, &a->sinks,
+                                      &a->block_offsets, &a->block_indices}};
 }
 
-void attend_side_copy(attend_attention_args *to, const attend_layer_args *from)
+void attend_features_copy(attend_attention_args *to, const attend_layer_args *from)
 {
     attend_layer_args copy = *from;
-    attend_side_args a = attend_side_of_attention(to), l = attend_side_of_layer(&copy);
+    attend_feature_pointers a = attend_features_of_attention(to), l = attend_features_of_layer(&copy);
     *a.seqlens_q = *l.seqlens_q, *a.seqlens_k = *l.seqlens_k, *a.starts_k = *l.starts_k;
     *a.cu_seqlens_q = *l.cu_seqlens_q, *a.cu_seqlens_k = *l.cu_seqlens_k;
-    for (int i = 0; i < ATTEND_SIDE_TENSORS; i++) *a.tensors[i] = *l.tensors[i];
+    for (int i = 0; i < ATTEND_FEATURE_TENSORS; i++) *a.tensors[i] = *l.tensors[i];
 }
 
-static attend_side_shape by_axes(int axes, int64_t batch, int64_t heads, int64_t queries, int64_t keys)
+static attend_feature_shape by_axes(int axes, int64_t batch, int64_t heads, int64_t queries, int64_t keys)
 {
-    return (attend_side_shape){.rank = axes ? 4 : 0,
-                               .shape = {batch, heads, queries, keys},
-                               .varies = {(axes & ATTEND_PER_BATCH) != 0, (axes & ATTEND_PER_HEAD) != 0,
-                                          (axes & ATTEND_PER_QUERY) != 0, (axes & ATTEND_PER_KEY) != 0}};
+    return (attend_feature_shape){.rank = axes ? 4 : 0,
+                                  .shape = {batch, heads, queries, keys},
+                                  .varies = {(axes & ATTEND_PER_BATCH) != 0, (axes & ATTEND_PER_HEAD) != 0,
+                                             (axes & ATTEND_PER_QUERY) != 0, (axes & ATTEND_PER_KEY) != 0}};
 }
 
-static attend_side_shape by_head(const attend_problem *p, bool announced)
+static attend_feature_shape by_head(const attend_problem *p, bool announced)
 {
-    return (attend_side_shape){.rank = announced, .shape = {p->num_heads}, .varies = {true}};
+    return (attend_feature_shape){.rank = announced, .shape = {p->num_heads}, .varies = {true}};
 }
 
-attend_side_shape attend_side_expected(const attend_problem *p, attend_side side)
+attend_feature_shape attend_feature_expected(const attend_problem *p, attend_feature_tensor feature)
 {
     int64_t q = attend_rows_q(p), k = attend_rows_k(p), batch = attend_tensor_batch(p), block_q = p->block_q,
             block_k = p->block_k;
-    attend_side_shape s = {0};
-    switch (side) {
-    case ATTEND_SIDE_SEGMENTS_Q:
-        return (attend_side_shape){p->segments ? 2 : 0, {batch, q}, {true, true}, false};
-    case ATTEND_SIDE_SEGMENTS_K:
-        return (attend_side_shape){p->segments ? 2 : 0, {batch, k}, {true, true}, false};
-    case ATTEND_SIDE_MASK: return by_axes(p->mask_axes, p->batch, p->num_heads, p->seqlen_q, p->seqlen_k);
-    case ATTEND_SIDE_BLOCK_MASK:
+    attend_feature_shape s = {0};
+    switch (feature) {
+    case ATTEND_FEATURE_TENSOR_SEGMENTS_Q:
+        return (attend_feature_shape){p->segments ? 2 : 0, {batch, q}, {true, true}, false};
+    case ATTEND_FEATURE_TENSOR_SEGMENTS_K:
+        return (attend_feature_shape){p->segments ? 2 : 0, {batch, k}, {true, true}, false};
+    case ATTEND_FEATURE_TENSOR_MASK:
+        return by_axes(p->mask_axes, p->batch, p->num_heads, p->seqlen_q, p->seqlen_k);
+    case ATTEND_FEATURE_TENSOR_BLOCK_MASK:
         if (block_q == 0 || p->block_list > 0) return s;
         return by_axes(p->block_axes | ATTEND_PER_QUERY | ATTEND_PER_KEY, p->batch, p->num_heads,
                        p->seqlen_q / block_q + (p->seqlen_q % block_q != 0),
                        p->seqlen_k / block_k + (p->seqlen_k % block_k != 0));
-    case ATTEND_SIDE_BIAS: return by_axes(p->bias_axes, p->batch, p->num_heads, p->seqlen_q, p->seqlen_k);
-    case ATTEND_SIDE_SLOPES:
+    case ATTEND_FEATURE_TENSOR_BIAS:
+        return by_axes(p->bias_axes, p->batch, p->num_heads, p->seqlen_q, p->seqlen_k);
+    case ATTEND_FEATURE_TENSOR_SLOPES:
         s = by_head(p, p->alibi != ATTEND_ALIBI_NONE);
         s.optional = true;
         return s;
-    case ATTEND_SIDE_RELATIVE_TABLE:
-        return (attend_side_shape){
+    case ATTEND_FEATURE_TENSOR_RELATIVE_TABLE:
+        return (attend_feature_shape){
             p->relative_buckets ? 2 : 0, {p->num_heads, p->relative_buckets}, {true, true}, false};
-    case ATTEND_SIDE_HEAD_SCALES: return by_head(p, p->head_scales);
-    case ATTEND_SIDE_SINKS: return by_head(p, p->sinks);
-    case ATTEND_SIDE_BLOCK_OFFSETS:
+    case ATTEND_FEATURE_TENSOR_HEAD_SCALES: return by_head(p, p->head_scales);
+    case ATTEND_FEATURE_TENSOR_SINKS: return by_head(p, p->sinks);
+    case ATTEND_FEATURE_TENSOR_BLOCK_OFFSETS:
         if (p->block_list == 0) return s;
         s = by_axes(p->block_axes | ATTEND_PER_QUERY, p->batch, p->num_heads,
                     p->seqlen_q / block_q + (p->seqlen_q % block_q != 0) + 1, 0);
         s.rank = 3;
         return s;
-    case ATTEND_SIDE_BLOCK_INDICES:
-        return (attend_side_shape){p->block_list > 0, {p->block_list}, {true}, false};
+    case ATTEND_FEATURE_TENSOR_BLOCK_INDICES:
+        return (attend_feature_shape){p->block_list > 0, {p->block_list}, {true}, false};
     }
     return s;
 }
 
-static attend_dtype dtype_of(const attend_problem *p, attend_side side, const attend_tensor *given)
+static attend_dtype dtype_of(const attend_problem *p, attend_feature_tensor feature,
+                             const attend_tensor *given)
 {
-    if (side <= ATTEND_SIDE_SEGMENTS_K || side == ATTEND_SIDE_BLOCK_INDICES) return ATTEND_I32;
-    if (side == ATTEND_SIDE_BLOCK_OFFSETS) return ATTEND_I64;
-    if (side <= ATTEND_SIDE_BLOCK_MASK) return ATTEND_U8;
-    return side == ATTEND_SIDE_BIAS && given->dtype == p->dtype ? p->dtype : ATTEND_F32;
+    if (feature <= ATTEND_FEATURE_TENSOR_SEGMENTS_K || feature == ATTEND_FEATURE_TENSOR_BLOCK_INDICES)
+        return ATTEND_I32;
+    if (feature == ATTEND_FEATURE_TENSOR_BLOCK_OFFSETS) return ATTEND_I64;
+    if (feature <= ATTEND_FEATURE_TENSOR_BLOCK_MASK) return ATTEND_U8;
+    return feature == ATTEND_FEATURE_TENSOR_BIAS && given->dtype == p->dtype ? p->dtype : ATTEND_F32;
 }
 
-static attend_status resolve_one(const attend_problem *p, attend_side side, attend_tensor *tensor)
+static attend_status resolve_one(const attend_problem *p, attend_feature_tensor feature,
+                                 attend_tensor *tensor)
 {
     static const char *const axes[] = {"batch entries", "heads", "queries", "keys"};
-    attend_side_shape e = attend_side_expected(p, side);
+    attend_feature_shape e = attend_feature_expected(p, feature);
     attend_tensor given = *tensor;
     int64_t shape[ATTEND_MAX_RANK];
     if (e.rank == 0 && !given.data) return ATTEND_OK;
     if (e.rank == 0)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is given, but the problem does not announce it (%s)",
-                           names[side], announced_by[side]);
+                           names[feature], announced_by[feature]);
     if (e.optional && !given.data) return ATTEND_OK;
     for (int i = 0; i < e.rank; i++)
         shape[i] = !e.varies[i] && given.rank == e.rank && given.shape[i] == 1 ? 1 : e.shape[i];
-    ATTEND_TRY(attend_tensor_resolve(names[side], &given, ATTEND_INPUT, dtype_of(p, side, &given), e.rank,
-                                     shape, tensor));
+    ATTEND_TRY(attend_tensor_resolve(names[feature], &given, ATTEND_INPUT, dtype_of(p, feature, &given),
+                                     e.rank, shape, tensor));
     for (int i = 0; i < e.rank; i++) {
         if (e.varies[i]) continue;
         if (shape[i] > 1 && given.stride[i] != 0)
             return attend_fail(ATTEND_INVALID_ARGUMENT,
                                "%s varies along %s (stride[%d] is %" PRId64
                                "), which the problem's axes leave out",
-                               names[side], axes[i], i, given.stride[i]);
+                               names[feature], axes[i], i, given.stride[i]);
         tensor->shape[i] = e.shape[i], tensor->stride[i] = 0;
     }
     return ATTEND_OK;
 }
 
-static attend_status check_lists(const attend_problem *p, const attend_side_args *a)
+static attend_status check_lists(const attend_problem *p, const attend_feature_pointers *a)
 {
     const struct {
         const char *name, *belongs_to;
@@ -162,17 +167,18 @@ static attend_status check_lists(const attend_problem *p, const attend_side_args
     return ATTEND_OK;
 }
 
-attend_status attend_side_resolve(const attend_problem *p, const attend_side_args *a)
+attend_status attend_features_resolve(const attend_problem *p, const attend_feature_pointers *a)
 {
     ATTEND_TRY(check_lists(p, a));
-    for (int i = 0; i < ATTEND_SIDE_TENSORS; i++) ATTEND_TRY(resolve_one(p, (attend_side)i, a->tensors[i]));
+    for (int i = 0; i < ATTEND_FEATURE_TENSORS; i++)
+        ATTEND_TRY(resolve_one(p, (attend_feature_tensor)i, a->tensors[i]));
     return ATTEND_OK;
 }
 
 attend_status attend_expected_resolve(const attend_expected *arguments, int count,
-                                      const attend_side_args *side)
+                                      const attend_feature_pointers *feature)
 {
-    attend_named_tensor named[ATTEND_MAX_EXPECTED + ATTEND_SIDE_TENSORS];
+    attend_named_tensor named[ATTEND_MAX_EXPECTED + ATTEND_FEATURE_TENSORS];
     int all = count;
     for (int i = 0; i < count; i++) {
         const attend_expected *e = &arguments[i];
@@ -181,9 +187,9 @@ attend_status attend_expected_resolve(const attend_expected *arguments, int coun
         if (e->optional && !given.data) continue;
         ATTEND_TRY(attend_tensor_resolve(e->name, &given, e->role, e->dtype, e->rank, e->shape, e->tensor));
     }
-    for (int i = 0; side && i < ATTEND_SIDE_TENSORS; i++)
-        named[all++] =
-            (attend_named_tensor){attend_side_name((attend_side)i), side->tensors[i], ATTEND_INPUT};
+    for (int i = 0; feature && i < ATTEND_FEATURE_TENSORS; i++)
+        named[all++] = (attend_named_tensor){attend_feature_tensor_name((attend_feature_tensor)i),
+                                             feature->tensors[i], ATTEND_INPUT};
     return attend_tensors_disjoint(named, all);
 }
 
@@ -287,9 +293,9 @@ attend_status attend_attention_args_resolve(const attend_problem *p, int64_t key
         *from = *r->from;
         count += attend_state_expect(p, "from", ATTEND_INPUT, from, r->into, &from_names, arguments + count);
     }
-    attend_side_args side = attend_side_of_attention(r);
-    ATTEND_TRY(attend_side_resolve(p, &side));
-    ATTEND_TRY(attend_expected_resolve(arguments, count, &side));
+    attend_feature_pointers feature = attend_features_of_attention(r);
+    ATTEND_TRY(attend_features_resolve(p, &feature));
+    ATTEND_TRY(attend_expected_resolve(arguments, count, &feature));
     ATTEND_TRY(attend_expected_check_rows(arguments, 4));
     if (r->into) ATTEND_TRY(attend_tensor_check_rows("into.out", &into->out));
     if (r->from) ATTEND_TRY(attend_tensor_check_rows("from.out", &from->out));
@@ -326,9 +332,9 @@ attend_status attend_layer_args_resolve(const attend_problem *p, const attend_la
         {"lse", &r->lse, ATTEND_OUTPUT, true, ATTEND_F32, 3, {batch, p->num_heads, rows_q}},
         {"positions", &r->positions, ATTEND_INPUT, true, ATTEND_I32, 2, {batch, rows_q}},
     };
-    attend_side_args side = attend_side_of_layer(r);
-    ATTEND_TRY(attend_side_resolve(p, &side));
-    ATTEND_TRY(attend_expected_resolve(arguments, 9, &side));
+    attend_feature_pointers feature = attend_features_of_layer(r);
+    ATTEND_TRY(attend_features_resolve(p, &feature));
+    ATTEND_TRY(attend_expected_resolve(arguments, 9, &feature));
     return attend_expected_check_rows(arguments, 7);
 }
 

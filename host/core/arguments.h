@@ -1,6 +1,6 @@
 /* What callers bring to a resolved problem: tensors, lists and weights, checked, and what features bring
    turned into what the shared functions of visibility.h and score.h read. Attention and layers name the same
-   fields; attend_side_args says where they stand in either. */
+   fields; attend_feature_pointers says where they stand in either. */
 #ifndef ATTEND_CORE_ARGUMENTS_H
 #define ATTEND_CORE_ARGUMENTS_H
 
@@ -8,45 +8,45 @@
 #include "core/part.h"
 #include "core/tensor.h"
 
-enum { ATTEND_SIDE_TENSORS = 11 };
+enum { ATTEND_FEATURE_TENSORS = 11 };
 
-typedef struct attend_side_args {
+typedef struct attend_feature_pointers {
     const int64_t **seqlens_q, **seqlens_k, **starts_k, **cu_seqlens_q, **cu_seqlens_k;
-    attend_tensor *tensors[ATTEND_SIDE_TENSORS]; /* in the order of attend_side_name() */
-} attend_side_args;
+    attend_tensor *tensors[ATTEND_FEATURE_TENSORS]; /* in the order of attend_feature_tensor_name() */
+} attend_feature_pointers;
 
-typedef enum attend_side {
-    ATTEND_SIDE_SEGMENTS_Q,
-    ATTEND_SIDE_SEGMENTS_K,
-    ATTEND_SIDE_MASK,
-    ATTEND_SIDE_BLOCK_MASK,
-    ATTEND_SIDE_BIAS,
-    ATTEND_SIDE_SLOPES,
-    ATTEND_SIDE_RELATIVE_TABLE,
-    ATTEND_SIDE_HEAD_SCALES,
-    ATTEND_SIDE_SINKS,
-    ATTEND_SIDE_BLOCK_OFFSETS,
-    ATTEND_SIDE_BLOCK_INDICES
-} attend_side;
+typedef enum attend_feature_tensor {
+    ATTEND_FEATURE_TENSOR_SEGMENTS_Q,
+    ATTEND_FEATURE_TENSOR_SEGMENTS_K,
+    ATTEND_FEATURE_TENSOR_MASK,
+    ATTEND_FEATURE_TENSOR_BLOCK_MASK,
+    ATTEND_FEATURE_TENSOR_BIAS,
+    ATTEND_FEATURE_TENSOR_SLOPES,
+    ATTEND_FEATURE_TENSOR_RELATIVE_TABLE,
+    ATTEND_FEATURE_TENSOR_HEAD_SCALES,
+    ATTEND_FEATURE_TENSOR_SINKS,
+    ATTEND_FEATURE_TENSOR_BLOCK_OFFSETS,
+    ATTEND_FEATURE_TENSOR_BLOCK_INDICES
+} attend_feature_tensor;
 
-const char *attend_side_name(attend_side side);
-attend_side_args attend_side_of_attention(attend_attention_args *args);
-attend_side_args attend_side_of_layer(attend_layer_args *args);
+const char *attend_feature_tensor_name(attend_feature_tensor feature);
+attend_feature_pointers attend_features_of_attention(attend_attention_args *args);
+attend_feature_pointers attend_features_of_layer(attend_layer_args *args);
 
 /* The extents of one side tensor as the problem announces it, 1 along axes without variation; rank 0: it must
    be absent. `optional`: it may be absent. */
-typedef struct attend_side_shape {
+typedef struct attend_feature_shape {
     int rank;
     int64_t shape[ATTEND_MAX_RANK]; /* in full */
     bool varies[ATTEND_MAX_RANK];
     bool optional;
-} attend_side_shape;
-attend_side_shape attend_side_expected(const attend_problem *problem, attend_side side);
+} attend_feature_shape;
+attend_feature_shape attend_feature_expected(const attend_problem *problem, attend_feature_tensor feature);
 
 /* Checks what features bring against a resolved problem: tensors announced are there, others are not;
    broadcast axes get their full extent and stride 0. Lists are not read: only a backend knows where they lie.
    */
-attend_status attend_side_resolve(const attend_problem *problem, const attend_side_args *args);
+attend_status attend_features_resolve(const attend_problem *problem, const attend_feature_pointers *args);
 
 /* What a run's args say of its keys, but for the tensors of states. key_span: what ranges are multiples of; 0:
    only all keys will do. */
@@ -90,13 +90,13 @@ int attend_state_expect(const attend_problem *problem, const char *name, attend_
 /* Resolves them all; no output may overlap another argument or, already resolved, one of `side` (NULL: none).
    */
 attend_status attend_expected_resolve(const attend_expected *arguments, int count,
-                                      const attend_side_args *side);
+                                      const attend_feature_pointers *feature);
 /* Fails unless the rows of all that are given are contiguous. */
 attend_status attend_expected_check_rows(const attend_expected *arguments, int count);
 
 /* What a layer's attention takes from the layer's arguments: lists and side tensors; the rest is left alone.
    */
-void attend_side_copy(attend_attention_args *to, const attend_layer_args *from);
+void attend_features_copy(attend_attention_args *to, const attend_layer_args *from);
 
 /* Lists on the host: lengths in range, cu_seqlens from 0, never decreasing, within the total and the longest.
    */

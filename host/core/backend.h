@@ -10,13 +10,13 @@
 #include "core/rotary.h"
 #include "core/status.h"
 #include "core/tensor.h"
-#include "core/watch.h"
+#include "core/progress.h"
 
 struct attend_context {
     const struct attend_backend *backend;
     void *state;    /* the backend's */
     char name[128]; /* for people; the backend fills it */
-    attend_watch watch;
+    attend_progress_tracker tracker;
     int64_t plans; /* that were made on it and are still there */
 };
 
@@ -66,7 +66,8 @@ typedef struct attend_backend {
     attend_status (*layer_forward)(attend_plan *plan, const attend_layer_args *args, const attend_run *run);
     /* Of args only q, k, lse (an input here) and what features bring are there; plans of attention and of
        layers alike. */
-    attend_status (*inspect)(attend_plan *plan, const attend_attention_args *args, const attend_look *look);
+    attend_status (*inspect)(attend_plan *plan, const attend_attention_args *args,
+                             const attend_inspect_request *request);
     /* Turns what the args bring, on the host or on the context's device. */
     attend_status (*rotary)(attend_context *context, const attend_problem *problem,
                             const attend_rotary_args *args);

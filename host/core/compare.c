@@ -199,10 +199,10 @@ attend_status attend_compare_resolved(const attend_problem *problem, const atten
     c.rooms = calloc((size_t)(heads * c.rows_a_head) + 1, sizeof *c.rooms);
     bool complete =
         c.tiles && c.rooms &&
-        attend_reference_attention(problem, args, &all, judge->threads, &judge->watch, take_row, &c);
+        attend_reference_attention(problem, args, &all, judge->threads, &judge->tracker, take_row, &c);
     if (complete) judge_quality(&c);
     free(c.tiles), free(c.rooms);
-    ATTEND_TRY(attend_watch_status(&judge->watch));
+    ATTEND_TRY(attend_progress_status(&judge->tracker));
     if (!complete)
         return attend_fail(ATTEND_OUT_OF_MEMORY,
                            "no memory for the reference's copy of K and V, or for sums of rows");
@@ -244,9 +244,9 @@ attend_status attend_compare_sized(const attend_problem *problem, size_t problem
     ATTEND_TRY(attend_judge_make(options, options_bytes, &judge));
     ATTEND_TRY(attend_problem_resolve(problem, problem_bytes, ATTEND_ATTENTION, &p));
     ATTEND_TRY(attend_attention_args_resolve(&p, 0, args, args_bytes, &resolved, &all));
-    ATTEND_TRY(attend_watch_begin(&judge.watch, &(attend_work){.attention = 1}));
+    ATTEND_TRY(attend_progress_begin(&judge.tracker, &(attend_work){.attention = 1}));
     ATTEND_TRY(attend_compare_resolved(&p, &resolved, &judge, &result));
-    attend_watch_end(&judge.watch);
+    attend_progress_end(&judge.tracker);
     attend_struct_write(ATTEND_STRUCT(attend_comparison), comparison, comparison_bytes, &result);
     return ATTEND_OK;
 }

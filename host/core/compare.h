@@ -36,7 +36,7 @@ void attend_note_worst(double ratio, attend_element element, double *worst_ratio
 /* A comparison at work. */
 typedef struct attend_judge {
     int threads;
-    attend_watch watch;
+    attend_progress_tracker tracker;
 } attend_judge;
 
 attend_status attend_judge_make(const attend_compare_options *options, size_t options_bytes,

@@ -58,7 +58,7 @@ static void judge_bound(const projection *p, const double *exact, const double *
 static bool add_bound_of_x(const projection *p, int threads, size_t elements, double *bound)
 {
     const attend_tensor none = {0};
-    attend_watch nobody = {0};
+    attend_progress_tracker nobody = {0};
     double *more = malloc(elements * sizeof *more);
     attend_reference_projection to = {.magnitude = more};
     bool complete =
@@ -74,17 +74,18 @@ static attend_status compare_projection(const projection *p, int index, attend_j
     size_t elements = (size_t)(p->y.shape[0] * p->y.shape[1] * p->y.shape[2] * p->y.shape[3]) + 1;
     double *exact = malloc(elements * sizeof *exact), *bound = malloc(elements * sizeof *bound);
     attend_reference_projection to = {.exact = exact, .bound = bound};
-    attend_watch *watch = &judge->watch;
-    attend_watch_stage(watch, watch->work.projections[index], p->x->shape[0] * p->x->shape[1]);
-    bool complete = exact && bound &&
-                    attend_reference_project(p->x, p->weight, p->bias, p->dtype, judge->threads, watch, &to);
+    attend_progress_tracker *tracker = &judge->tracker;
+    attend_progress_stage(tracker, tracker->work.projections[index], p->x->shape[0] * p->x->shape[1]);
+    bool complete =
+        exact && bound &&
+        attend_reference_project(p->x, p->weight, p->bias, p->dtype, judge->threads, tracker, &to);
     if (complete && p->x_bound) complete = add_bound_of_x(p, judge->threads, elements, bound);
     if (complete && p->problem)
-        attend_reference_turn_all(p->problem, p->args, p->norm, p->norm_bias, p->y.shape[2], false, exact,
+        attend_reference_rope_all(p->problem, p->args, p->norm, p->norm_bias, p->y.shape[2], false, exact,
                                   bound);
     if (complete) judge_bound(p, exact, bound, ratio, worst);
     free(exact), free(bound);
-    ATTEND_TRY(attend_watch_status(watch));
+    ATTEND_TRY(attend_progress_status(tracker));
     return complete ? ATTEND_OK
                     : attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's projection");
 }
@@ -120,7 +121,7 @@ static attend_status compare_stages(const attend_problem *p, const attend_layer_
 {
     attend_tensor x = args->x, x_bound = {0};
     attend_status status = ATTEND_OK;
-    if (p->absolute && !attend_reference_place(p, w, args, false, &x, &x_bound))
+    if (p->absolute && !attend_reference_add_positions(p, w, args, false, &x, &x_bound))
         status = attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for x with its positions");
     const attend_tensor *source = attend_problem_is_cross(p) ? &args->context : &x,
                         *off = p->absolute ? &x_bound : NULL;
@@ -138,7 +139,7 @@ static attend_status compare_stages(const attend_problem *p, const attend_layer_
     ATTEND_TRY(compare_output(p, w, args, judge, result));
     attend_attention_args attention = {
         .q = args->q, .k = args->k, .v = args->v, .out = args->heads, .lse = args->lse};
-    attend_side_copy(&attention, args);
+    attend_features_copy(&attention, args);
     return attend_compare_resolved(p, &attention, judge, &result->attention);
 }
 
@@ -180,17 +181,18 @@ static attend_status compare_end_to_end(const attend_problem *p, const attend_la
     attend_layer_args inputs = *args;
     inputs.lse = (attend_tensor){0};
     attend_reference_layer exact, rounded = {0};
-    attend_watch *watch = &judge->watch;
+    attend_progress_tracker *tracker = &judge->tracker;
     attend_tensor actual = one_head(&args->out);
     bool complete =
-        attend_reference_run_layer(p, w, &inputs, ATTEND_REFERENCE_EXACT, judge->threads, watch, &exact) &&
-        (!attend_watch_goes_on(watch) || attend_reference_run_layer(p, w, &inputs, ATTEND_REFERENCE_BASELINE,
-                                                                    judge->threads, watch, &rounded));
-    bool finite =
-        complete && attend_watch_goes_on(watch) && judge_end_to_end(p, &actual, &exact, &rounded, result);
+        attend_reference_run_layer(p, w, &inputs, ATTEND_REFERENCE_EXACT, judge->threads, tracker, &exact) &&
+        (!attend_progress_continues(tracker) ||
+         attend_reference_run_layer(p, w, &inputs, ATTEND_REFERENCE_BASELINE, judge->threads, tracker,
+                                    &rounded));
+    bool finite = complete && attend_progress_continues(tracker) &&
+                  judge_end_to_end(p, &actual, &exact, &rounded, result);
     attend_reference_free_layer(&exact);
     attend_reference_free_layer(&rounded);
-    ATTEND_TRY(attend_watch_status(watch));
+    ATTEND_TRY(attend_progress_status(tracker));
     if (!complete)
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's fp64 intermediates");
     if (!finite)
@@ -232,16 +234,16 @@ attend_status attend_layer_compare_sized(const attend_problem *problem, size_t p
     ATTEND_TRY(attend_layer_args_resolve(&p, args, args_bytes, &a));
     ATTEND_TRY(check_stages_given(&a));
     attend_attention_args lists = {0};
-    attend_side_copy(&lists, &a);
+    attend_features_copy(&lists, &a);
     ATTEND_TRY(attend_lists_check(&p, &lists));
-    const attend_places places = attend_layer_places(&p, &a);
-    ATTEND_TRY(attend_absolute_check(&p, &places));
+    const attend_row_positions row_positions = attend_layer_row_positions(&p, &a);
+    ATTEND_TRY(attend_absolute_check(&p, &row_positions));
     attend_work work = attend_count_work(&p, true);
     work.rounds = 3; /* exact, rounded, and stage by stage */
-    ATTEND_TRY(attend_watch_begin(&judge.watch, &work));
+    ATTEND_TRY(attend_progress_begin(&judge.tracker, &work));
     ATTEND_TRY(compare_end_to_end(&p, &w, &a, &judge, &result));
     ATTEND_TRY(compare_stages(&p, &w, &a, &judge, &result));
-    attend_watch_end(&judge.watch);
+    attend_progress_end(&judge.tracker);
     result.passed = result.attention.passed && result.output_ratio <= 1 && result.quality_ratio <= 1;
     for (int i = 0; i < 3; i++) result.passed &= result.projection_ratio[i] <= 1;
     attend_struct_write(ATTEND_STRUCT(attend_layer_comparison), comparison, comparison_bytes, &result);

@@ -11,8 +11,8 @@
 
 typedef struct judging {
     const attend_problem *problem;
-    attend_reference_rotation turn;
-    attend_places places;
+    attend_reference_rotation rope;
+    attend_row_positions row_positions;
     attend_rotary_comparison *result;
     attend_group tensor;
     bool finite;
@@ -29,10 +29,10 @@ static void fill_magnitudes(const attend_reference_rotation *t, int64_t d, const
     }
 }
 
-static void judge_row(judging *j, const attend_turning *side, int64_t first_head, int64_t b, int64_t h,
+static void judge_row(judging *j, const attend_rope_tensor *tensor, int64_t first_head, int64_t b, int64_t h,
                       int64_t i, double *memory, attend_group *tile)
 {
-    const attend_tensor *from = &side->from, *to = &side->to;
+    const attend_tensor *from = &tensor->from, *to = &tensor->to;
     const attend_dtype dtype = j->problem->dtype;
     int64_t d = from->shape[3], at = b * to->stride[0] + i * to->stride[1] + h * to->stride[2];
     double *y = memory, *bound = memory + d, *magnitude = memory + 2 * d;
@@ -40,8 +40,9 @@ static void judge_row(judging *j, const attend_turning *side, int64_t first_head
     for (int64_t c = 0; c < d; c++)
         y[c] = attend_load(from, b * from->stride[0] + i * from->stride[1] + h * from->stride[2] + c),
         bound[c] = 0;
-    attend_reference_turn(&j->turn, d, &side->weight, &side->bias, attend_place(&j->places, b, i), y, bound);
-    fill_magnitudes(&j->turn, d, y, magnitude);
+    attend_reference_rope(&j->rope, d, &tensor->weight, &tensor->bias,
+                          attend_row_position(&j->row_positions, b, i), y, bound);
+    fill_magnitudes(&j->rope, d, y, magnitude);
     for (int64_t c = 0; c < d; c++) {
         double actual = attend_load(to, at + c), error = fabs(actual - y[c]);
         bound[c] += attend_unit_roundoff(dtype) * fabs(y[c]) + attend_half_least(dtype);
@@ -58,14 +59,15 @@ static void judge_row(judging *j, const attend_turning *side, int64_t first_head
 }
 
 /* All rows of one head of one entry. */
-static void judge_head(judging *j, const attend_turning *side, int64_t first_head, int64_t b, int64_t h,
+static void judge_head(judging *j, const attend_rope_tensor *tensor, int64_t first_head, int64_t b, int64_t h,
                        double *memory)
 {
     attend_group head = {0}, tile = {0};
     double *quality = &j->result->quality_ratio;
-    int64_t rows = side->from.shape[1];
+    int64_t rows = tensor->from.shape[1];
     for (int64_t i = 0; i < rows; i++) {
-        if (attend_is_there(&j->places, b, i)) judge_row(j, side, first_head, b, h, i, memory, &tile);
+        if (attend_is_there(&j->row_positions, b, i))
+            judge_row(j, tensor, first_head, b, h, i, memory, &tile);
         if ((i + 1) % ATTEND_TILE_ROWS && i + 1 < rows) continue;
         *quality = fmax(*quality, attend_quality_ratio(&tile, j->problem->dtype));
         attend_group_add(&head, &tile);
@@ -75,30 +77,30 @@ static void judge_head(judging *j, const attend_turning *side, int64_t first_hea
     attend_group_add(&j->tensor, &head);
 }
 
-static attend_status judge(const attend_problem *p, const attend_rotary_args *args, attend_watch *watch,
-                           attend_rotary_comparison *result)
+static attend_status judge(const attend_problem *p, const attend_rotary_args *args,
+                           attend_progress_tracker *tracker, attend_rotary_comparison *result)
 {
     judging j = {p,
                  attend_reference_rotation_of(p, args->backward),
-                 attend_rotary_places(p, args),
+                 attend_rotary_row_positions(p, args),
                  result,
                  {.elements = 0},
                  true};
-    attend_turning sides[2];
+    attend_rope_tensor tensors[2];
     double *memory = malloc((size_t)p->head_dim * 3 * sizeof *memory);
     if (!memory) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's copy of a head");
-    int count = attend_rotary_sides(args, sides);
-    attend_watch_stage(watch, watch->work.attention,
-                       attend_tensor_batch(p) *
-                           ((args->q.data ? p->num_heads : 0) + (args->k.data ? p->num_kv_heads : 0)));
+    int count = attend_rotary_tensors(args, tensors);
+    attend_progress_stage(tracker, tracker->work.attention,
+                          attend_tensor_batch(p) *
+                              ((args->q.data ? p->num_heads : 0) + (args->k.data ? p->num_kv_heads : 0)));
     for (int s = 0; s < count; s++)
-        for (int64_t b = 0; b < sides[s].from.shape[0]; b++)
-            for (int64_t h = 0; h < sides[s].from.shape[2] && attend_watch_goes_on(watch); h++) {
-                judge_head(&j, &sides[s], s == 0 && args->q.data ? 0 : p->num_heads, b, h, memory);
-                attend_watch_count(watch, 1, true);
+        for (int64_t b = 0; b < tensors[s].from.shape[0]; b++)
+            for (int64_t h = 0; h < tensors[s].from.shape[2] && attend_progress_continues(tracker); h++) {
+                judge_head(&j, &tensors[s], s == 0 && args->q.data ? 0 : p->num_heads, b, h, memory);
+                attend_progress_count(tracker, 1, true);
             }
     free(memory);
-    ATTEND_TRY(attend_watch_status(watch));
+    ATTEND_TRY(attend_progress_status(tracker));
     result->quality_ratio = fmax(result->quality_ratio, attend_quality_ratio(&j.tensor, p->dtype));
     result->elements = j.tensor.elements;
     result->rms_error = j.tensor.elements ? sqrt(j.tensor.error / (double)j.tensor.elements) : 0;
@@ -127,9 +129,9 @@ attend_status attend_rotary_compare_sized(const attend_problem *problem, size_t 
                            "%s is missing: what was turned in place has no input left to compare with",
                            r.q.data && r.q_out.data == r.q.data ? "q_out" : "k_out");
     ATTEND_TRY(attend_rotary_lists_check(&p, &r));
-    ATTEND_TRY(attend_watch_begin(&watched.watch, &(attend_work){.attention = 1}));
-    ATTEND_TRY(judge(&p, &r, &watched.watch, &result));
-    attend_watch_end(&watched.watch);
+    ATTEND_TRY(attend_progress_begin(&watched.tracker, &(attend_work){.attention = 1}));
+    ATTEND_TRY(judge(&p, &r, &watched.tracker, &result));
+    attend_progress_end(&watched.tracker);
     attend_struct_write(ATTEND_STRUCT(attend_rotary_comparison), comparison, comparison_bytes, &result);
     return ATTEND_OK;
 }

@@ -47,7 +47,7 @@ attend_status attend_context_create_sized(const attend_context_options *caller_o
     ATTEND_TRY(read_options(caller_options, options_bytes, &options));
     attend_context *made = calloc(1, sizeof *made);
     if (!made) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a context");
-    made->watch = (attend_watch){.progress = options.progress, .user = options.progress_user};
+    made->tracker = (attend_progress_tracker){.progress = options.progress, .user = options.progress_user};
     attend_status status;
     if (options.device == ATTEND_AUTO) {
         status = create_on(ATTEND_CUDA, &options, made);

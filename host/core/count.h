@@ -4,7 +4,7 @@
 #define ATTEND_CORE_COUNT_H
 
 #include "core/problem.h"
-#include "core/watch.h"
+#include "core/progress.h"
 
 /* Tiles of a kernel: rows are queries, or with `group` above 1 the queries of so many heads side by side. */
 typedef struct attend_tiling {

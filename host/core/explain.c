@@ -3,7 +3,7 @@
 #include "core/backend.h"
 #include "core/count.h"
 #include "core/struct.h"
-#include "shared/turn.h"
+#include "shared/rope.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -15,13 +15,13 @@ static const char *const projection_names[] = {"Q", "K", "V", "output"};
 static double side_bytes(const attend_problem *p)
 {
     double bytes = 0;
-    for (int side = ATTEND_SIDE_SEGMENTS_Q; side <= ATTEND_SIDE_BIAS; side++) {
-        const attend_side_shape shape = attend_side_expected(p, (attend_side)side);
+    for (int feature = ATTEND_FEATURE_TENSOR_SEGMENTS_Q; feature <= ATTEND_FEATURE_TENSOR_BIAS; feature++) {
+        const attend_feature_shape shape = attend_feature_expected(p, (attend_feature_tensor)feature);
         double elements = shape.rank > 0;
         for (int i = 0; i < shape.rank; i++) elements *= shape.varies[i] ? (double)shape.shape[i] : 1;
-        bytes += elements * (side <= ATTEND_SIDE_SEGMENTS_K ? 4
-                             : side == ATTEND_SIDE_BIAS     ? (double)attend_dtype_bytes(p->dtype)
-                                                            : 1);
+        bytes += elements * (feature <= ATTEND_FEATURE_TENSOR_SEGMENTS_K ? 4
+                             : feature == ATTEND_FEATURE_TENSOR_BIAS ? (double)attend_dtype_bytes(p->dtype)
+                                                                     : 1);
     }
     return bytes;
 }
@@ -40,8 +40,8 @@ static void count(const attend_problem *p, const attend_lists *lists, attend_exp
     if (p->absolute) /* x read and written, learned rows read */
         e->position_bytes =
             (p->absolute == ATTEND_ABSOLUTE_LEARNED ? 3 : 2) * rows_q * (double)p->hidden_size * element;
-    if (attend_problem_turns(p))
-        e->turn_bytes = 2 * (rows_q * (double)p->num_heads + rows_k * (double)p->num_kv_heads) *
+    if (attend_has_rope_or_norm(p))
+        e->rope_bytes = 2 * (rows_q * (double)p->num_heads + rows_k * (double)p->num_kv_heads) *
                         (double)p->head_dim * element;
 }
 
@@ -220,9 +220,9 @@ static void add_layer(text *t, const attend_explanation *e)
     }
     if (e->projection_count) add(t, "projections %.4g GFLOP by %s\n", flops * 1e-9, e->projection_library);
     if (e->position_bytes > 0) add(t, "positions   added to x: %.4g MB\n", e->position_bytes * 1e-6);
-    if (e->turn_bytes > 0)
+    if (e->rope_bytes > 0)
         add(t, "turning     Q and K once more: %.4g MB for rotary embedding and QK-norm\n",
-            e->turn_bytes * 1e-6);
+            e->rope_bytes * 1e-6);
 }
 
 size_t attend_plan_explain_text(const attend_plan *plan, const attend_lists *lists, char *bytes, size_t room)

@@ -19,19 +19,19 @@ static attend_status check_extent(const char *name, const char *axis, int64_t ex
 
 /* How many keys are to be listed: the last extent of either tensor; that both agree is checked with their
    shapes. */
-static attend_status resolve_top(attend_look *look)
+static attend_status resolve_top(attend_inspect_request *request)
 {
-    const attend_inspection *w = &look->want;
+    const attend_inspection *w = &request->want;
     const attend_tensor *t = w->top_keys.data ? &w->top_keys : &w->top_weights;
     if (!t->data) return ATTEND_OK;
-    look->top = t->rank == 4 ? t->shape[3] : 1;
-    return check_extent(w->top_keys.data ? "top_keys" : "top_weights", "keys a query", look->top, 1,
+    request->top = t->rank == 4 ? t->shape[3] : 1;
+    return check_extent(w->top_keys.data ? "top_keys" : "top_weights", "keys a query", request->top, 1,
                         ATTEND_MAX_TOP_KEYS);
 }
 
-static attend_status resolve_windows(attend_look *look)
+static attend_status resolve_windows(attend_inspect_request *request)
 {
-    const attend_inspection *w = &look->want;
+    const attend_inspection *w = &request->want;
     const int64_t limit = INT64_MAX / 4; /* positions never reach it */
     if (w->num_windows < 0 || w->num_windows > ATTEND_MAX_KEY_WINDOWS)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "num_windows is %" PRId64 ", expected 0 to %d",
@@ -51,14 +51,14 @@ static attend_status resolve_windows(attend_look *look)
                                i, window.first, window.last);
         window.first = attend_clamp(window.first, -limit, limit),
         window.last = attend_clamp(window.last, -limit, limit);
-        look->windows[i] = window;
+        request->windows[i] = window;
     }
     return ATTEND_OK;
 }
 
-static attend_status resolve_queries(const attend_problem *p, const attend_look *look)
+static attend_status resolve_queries(const attend_problem *p, const attend_inspect_request *request)
 {
-    const attend_inspection *w = &look->want;
+    const attend_inspection *w = &request->want;
     if (w->num_queries < 0)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "num_queries is %" PRId64 ", expected at least 0",
                            w->num_queries);
@@ -88,9 +88,9 @@ static attend_status resolve_range(const char *first_name, const char *count_nam
     return ATTEND_OK;
 }
 
-static attend_status resolve_map(const attend_problem *p, attend_look *look)
+static attend_status resolve_map(const attend_problem *p, attend_inspect_request *request)
 {
-    attend_inspection *w = &look->want;
+    attend_inspection *w = &request->want;
     int64_t product;
     if (!w->map.data) return ATTEND_OK;
     if (w->map.rank != 4)
@@ -110,13 +110,13 @@ static attend_status inspect(attend_plan *plan, attend_attention_args *args, con
                              size_t bytes)
 {
     const attend_problem *p = &plan->problem;
-    attend_look look = {0};
-    attend_inspection *w = &look.want;
+    attend_inspect_request request = {0};
+    attend_inspection *w = &request.want;
     ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_inspection), "inspection", w, inspection, bytes));
-    ATTEND_TRY(resolve_top(&look));
-    ATTEND_TRY(resolve_windows(&look));
-    ATTEND_TRY(resolve_queries(p, &look));
-    ATTEND_TRY(resolve_map(p, &look));
+    ATTEND_TRY(resolve_top(&request));
+    ATTEND_TRY(resolve_windows(&request));
+    ATTEND_TRY(resolve_queries(p, &request));
+    ATTEND_TRY(resolve_map(p, &request));
     int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p),
             heads = p->num_heads;
     const attend_expected arguments[] = {
@@ -130,14 +130,14 @@ static attend_status inspect(attend_plan *plan, attend_attention_args *args, con
         {"q", &args->q, ATTEND_INPUT, false, p->dtype, 4, {batch, rows_q, heads, p->head_dim}},
         {"k", &args->k, ATTEND_INPUT, false, p->dtype, 4, {batch, rows_k, p->num_kv_heads, p->head_dim}},
         {"lse", &args->lse, ATTEND_INPUT, true, ATTEND_F32, 3, {batch, heads, rows_q}},
-        {"top_keys", &w->top_keys, ATTEND_OUTPUT, true, ATTEND_I64, 4, {batch, heads, rows_q, look.top}},
+        {"top_keys", &w->top_keys, ATTEND_OUTPUT, true, ATTEND_I64, 4, {batch, heads, rows_q, request.top}},
         {"top_weights",
          &w->top_weights,
          ATTEND_OUTPUT,
          true,
          ATTEND_F32,
          4,
-         {batch, heads, rows_q, look.top}},
+         {batch, heads, rows_q, request.top}},
         {"entropy", &w->entropy, ATTEND_OUTPUT, true, ATTEND_F32, 3, {batch, heads, rows_q}},
         {"mass", &w->mass, ATTEND_OUTPUT, true, ATTEND_F32, 4, {batch, heads, rows_q, w->num_windows}},
         {"distance", &w->distance, ATTEND_OUTPUT, true, ATTEND_F32, 2, {p->batch, heads}},
@@ -150,12 +150,12 @@ static attend_status inspect(attend_plan *plan, attend_attention_args *args, con
          {p->batch, heads, w->map.shape[2], w->map.shape[3]}},
     };
     args->v = args->out = (attend_tensor){0};
-    attend_side_args side = attend_side_of_attention(args);
-    ATTEND_TRY(attend_side_resolve(p, &side));
-    ATTEND_TRY(attend_expected_resolve(arguments, 10, &side));
+    attend_feature_pointers feature = attend_features_of_attention(args);
+    ATTEND_TRY(attend_features_resolve(p, &feature));
+    ATTEND_TRY(attend_expected_resolve(arguments, 10, &feature));
     ATTEND_TRY(attend_expected_check_rows(arguments, 3));
-    ATTEND_TRY(attend_watch_begin(&plan->context->watch, &(attend_work){.attention = 1}));
-    ATTEND_TRY(plan->context->backend->inspect(plan, args, &look));
+    ATTEND_TRY(attend_progress_begin(&plan->context->tracker, &(attend_work){.attention = 1}));
+    ATTEND_TRY(plan->context->backend->inspect(plan, args, &request));
     return attend_plan_end(plan);
 }
 
@@ -179,6 +179,6 @@ attend_status attend_layer_inspect_sized(attend_plan *plan, const attend_layer_a
     ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_layer_args), "args", &own, args, args_bytes));
     if (!attend_problem_is_cross(&plan->problem) && !own.cu_seqlens_k) own.cu_seqlens_k = own.cu_seqlens_q;
     attend_attention_args attention = {.q = own.q, .k = own.k, .lse = own.lse};
-    attend_side_copy(&attention, &own);
+    attend_features_copy(&attention, &own);
     return inspect(plan, &attention, inspection, inspection_bytes);
 }

@@ -7,12 +7,12 @@
 
 #include <attend/inspect.h>
 
-typedef struct attend_look {
+typedef struct attend_inspect_request {
     /* tensors with explicit strides; the map's extents filled in; lists are the caller's, on the host */
     attend_inspection want;
     int64_t top;                                       /* keys to list for a query; 0: none */
     attend_key_window windows[ATTEND_MAX_KEY_WINDOWS]; /* with limits that positions can be added to */
-} attend_look;
+} attend_inspect_request;
 
 /* The keys of a window for one query of a sequence: [*begin, *end), within the sequence. */
 ATTEND_SHARED void attend_window_keys(const attend_problem *p, const attend_sequence *s,

@@ -64,18 +64,18 @@ attend_status attend_plan_check(const attend_plan *plan, attend_operation operat
 
 attend_status attend_plan_begin(const attend_plan *plan)
 {
-    attend_watch *watch = &plan->context->watch;
-    if (!watch->progress) return ATTEND_OK;
+    attend_progress_tracker *tracker = &plan->context->tracker;
+    if (!tracker->progress) return ATTEND_OK;
     const attend_work work = attend_count_work(&plan->problem, plan->operation == ATTEND_LAYER);
-    return attend_watch_begin(watch, &work);
+    return attend_progress_begin(tracker, &work);
 }
 
 attend_status attend_plan_end(const attend_plan *plan)
 {
-    attend_watch *watch = &plan->context->watch;
-    if (!watch->progress) return ATTEND_OK;
+    attend_progress_tracker *tracker = &plan->context->tracker;
+    if (!tracker->progress) return ATTEND_OK;
     ATTEND_TRY(plan->context->backend->synchronize(plan->context));
-    attend_watch_end(watch);
+    attend_progress_end(tracker);
     return ATTEND_OK;
 }
 

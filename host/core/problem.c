@@ -2,7 +2,7 @@
 #include "core/problem.h"
 #include "shared/absolute.h"
 #include "core/struct.h"
-#include "shared/turn.h"
+#include "shared/rope.h"
 #include "core/tensor.h"
 
 #include <inttypes.h>
@@ -146,11 +146,11 @@ static attend_status check_rotary(attend_problem *p)
     }
     if (p->rotary_dim == 0) p->rotary_dim = p->head_dim;
     if (p->rotary_dim < 2 || p->rotary_dim % 2 || p->rotary_dim > p->head_dim ||
-        p->rotary_dim > 2 * ATTEND_TURN_PAIRS)
+        p->rotary_dim > 2 * ATTEND_ROPE_PAIRS)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
                            "rotary_dim is %" PRId64 ", expected an even number up to head_dim (%" PRId64
                            ") and %d",
-                           p->rotary_dim, p->head_dim, 2 * ATTEND_TURN_PAIRS);
+                           p->rotary_dim, p->head_dim, 2 * ATTEND_ROPE_PAIRS);
     if (p->rotary_base == 0) p->rotary_base = 10000;
     if (!(p->rotary_base > 1) || !isfinite(p->rotary_base))
         return attend_fail(ATTEND_INVALID_ARGUMENT, "rotary_base is %g, expected more than 1",
@@ -176,11 +176,11 @@ static attend_status check_rotary(attend_problem *p)
 
 static attend_status check_absolute(attend_problem *p, attend_operation operation)
 {
-    const bool waves = attend_problem_waves(p), learned = p->absolute == ATTEND_ABSOLUTE_LEARNED;
+    const bool sinusoids = attend_has_sinusoids(p), learned = p->absolute == ATTEND_ABSOLUTE_LEARNED;
     if ((unsigned)p->absolute > ATTEND_ABSOLUTE_LEARNED)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "absolute is %d, expected one of attend_absolute",
                            (int)p->absolute);
-    if (!waves && p->absolute_base != 0)
+    if (!sinusoids && p->absolute_base != 0)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
                            "absolute_base is %g, which counts only with sinusoidal positions",
                            p->absolute_base);
@@ -220,10 +220,10 @@ static attend_status check_turns(attend_problem *p, attend_operation operation)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "qk_norm_epsilon is %g, expected 0 or more",
                            (double)p->qk_norm_epsilon);
     if (p->qk_norm_epsilon == 0) p->qk_norm_epsilon = 1e-6f;
-    if (operation == ATTEND_ROTATION && !attend_problem_turns(p))
+    if (operation == ATTEND_ROTATION && !attend_has_rope_or_norm(p))
         return attend_fail(ATTEND_INVALID_ARGUMENT,
                            "rotary and qk_norm are both none: there is nothing to apply");
-    if (!attend_problem_turns(p)) return ATTEND_OK;
+    if (!attend_has_rope_or_norm(p)) return ATTEND_OK;
     if (operation == ATTEND_ATTENTION)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
                            "rotary and qk_norm belong to layers, which project Q and K; leave them 0 here, "

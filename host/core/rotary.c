@@ -7,9 +7,9 @@
 #include <inttypes.h>
 
 /* One of q and k with its output; added to `named` for the check of overlaps. */
-static attend_status resolve_side(const attend_problem *p, const char *const names[2], int64_t heads,
-                                  attend_tensor *in, attend_tensor *out, attend_named_tensor *named,
-                                  int *count)
+static attend_status resolve_tensor(const attend_problem *p, const char *const names[2], int64_t heads,
+                                    attend_tensor *in, attend_tensor *out, attend_named_tensor *named,
+                                    int *count)
 {
     const int64_t shape[] = {attend_tensor_batch(p), attend_rows_q(p), heads, p->head_dim};
     attend_tensor given = *in;
@@ -106,8 +106,8 @@ attend_status attend_rotary_args_resolve(const attend_problem *p, const attend_r
     attend_named_tensor named[9];
     int count = 0;
     ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_rotary_args), "args", r, args, bytes));
-    ATTEND_TRY(resolve_side(p, q, p->num_heads, &r->q, &r->q_out, named, &count));
-    ATTEND_TRY(resolve_side(p, k, p->num_kv_heads, &r->k, &r->k_out, named, &count));
+    ATTEND_TRY(resolve_tensor(p, q, p->num_heads, &r->q, &r->q_out, named, &count));
+    ATTEND_TRY(resolve_tensor(p, k, p->num_kv_heads, &r->k, &r->k_out, named, &count));
     if (count == 0)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "q and k are both missing: there is nothing to turn");
     if (r->backward && p->qk_norm)
@@ -131,26 +131,26 @@ attend_status attend_rotary_lists_check(const attend_problem *p, const attend_ro
     return attend_cu_seqlens_check("cu_seqlens_q", r->cu_seqlens_q, p->batch, p->seqlen_q, p->total_q);
 }
 
-attend_turn attend_rotary_turn(const attend_problem *p, const attend_rotary_args *args)
+attend_rope attend_rotary_rope(const attend_problem *p, const attend_rotary_args *args)
 {
-    attend_turn turn = attend_turn_of(p);
-    if (args->backward) turn.sine_factor = -turn.sine_factor;
-    return turn;
+    attend_rope rope = attend_rope_of(p);
+    if (args->backward) rope.sine_factor = -rope.sine_factor;
+    return rope;
 }
 
-attend_places attend_rotary_places(const attend_problem *p, const attend_rotary_args *args)
+attend_row_positions attend_rotary_row_positions(const attend_problem *p, const attend_rotary_args *args)
 {
     const attend_lists lists = {.starts_k = args->starts_k, .cu_seqlens_q = args->cu_seqlens_q};
-    attend_places places = attend_places_of(p, &lists, &args->positions);
-    places.firsts = args->first_positions, places.lengths = args->seqlens_q;
-    return places;
+    attend_row_positions row_positions = attend_row_positions_of(p, &lists, &args->positions);
+    row_positions.firsts = args->first_positions, row_positions.lengths = args->seqlens_q;
+    return row_positions;
 }
 
-int attend_rotary_sides(const attend_rotary_args *a, attend_turning sides[2])
+int attend_rotary_tensors(const attend_rotary_args *a, attend_rope_tensor tensors[2])
 {
     int count = 0;
-    if (a->q.data) sides[count++] = (attend_turning){a->q, a->q_out, a->q_norm, a->q_norm_bias};
-    if (a->k.data) sides[count++] = (attend_turning){a->k, a->k_out, a->k_norm, a->k_norm_bias};
+    if (a->q.data) tensors[count++] = (attend_rope_tensor){a->q, a->q_out, a->q_norm, a->q_norm_bias};
+    if (a->k.data) tensors[count++] = (attend_rope_tensor){a->k, a->k_out, a->k_norm, a->k_norm_bias};
     return count;
 }
 

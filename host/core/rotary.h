@@ -2,7 +2,7 @@
 #ifndef ATTEND_CORE_ROTARY_H
 #define ATTEND_CORE_ROTARY_H
 
-#include "shared/turn.h"
+#include "shared/rope.h"
 
 #include <attend/rotary.h>
 
@@ -14,9 +14,10 @@ attend_status attend_rotary_args_resolve(const attend_problem *problem, const at
 /* The lists that lie on the host. */
 attend_status attend_rotary_lists_check(const attend_problem *problem, const attend_rotary_args *args);
 
-attend_turn attend_rotary_turn(const attend_problem *problem, const attend_rotary_args *args);
-attend_places attend_rotary_places(const attend_problem *problem, const attend_rotary_args *args);
+attend_rope attend_rotary_rope(const attend_problem *problem, const attend_rotary_args *args);
+attend_row_positions attend_rotary_row_positions(const attend_problem *problem,
+                                                 const attend_rotary_args *args);
 /* q and k, those that are there: how many. */
-int attend_rotary_sides(const attend_rotary_args *args, attend_turning sides[2]);
+int attend_rotary_tensors(const attend_rotary_args *args, attend_rope_tensor tensors[2]);
 
 #endif

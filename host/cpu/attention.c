@@ -40,11 +40,11 @@ static int64_t parts_of(const attend_cpu_plan *plan)
     return (panels_of(plan) + plan->blocking.panels - 1) / plan->blocking.panels;
 }
 
-attend_cpu_way attend_cpu_way_of(const attend_cpu_plan *plan)
+attend_cpu_schedule attend_cpu_schedule_of(const attend_cpu_plan *plan)
 {
     const attend_problem *p = plan->problem;
     int64_t spans = attend_cpu_spans(p->seqlen_k), tasks = p->batch * p->num_kv_heads * parts_of(plan);
-    if (attend_cpu_rows_of(p) <= ATTEND_CPU_FEW_ROWS) return ATTEND_CPU_FEW;
+    if (attend_cpu_rows_of(p) <= ATTEND_CPU_FEW_ROWS) return ATTEND_CPU_DECODE;
     return spans > 1 && tasks < 2 * plan->context->threads ? ATTEND_CPU_SPLIT : ATTEND_CPU_WHOLE;
 }
 
@@ -148,19 +148,19 @@ static void run_few_unit(void *job, int64_t unit, int thread)
 {
     const running *r = job;
     const attend_cpu_plan *plan = r->plan;
-    attend_watch *watch = plan->context->watch;
+    attend_progress_tracker *tracker = plan->context->tracker;
     attend_cpu_task tasks[ATTEND_CPU_FEW_HEADS];
     int64_t count = r->heads_together, groups = plan->problem->batch * plan->problem->num_kv_heads / count,
             span = r->part->first / ATTEND_CPU_SPAN + unit / groups;
     bool empty = false;
-    if (!attend_watch_goes_on(watch)) return;
+    if (!attend_progress_continues(tracker)) return;
     for (int64_t i = 0; i < count && !empty; i++) {
         tasks[i] = task_of(r, unit % groups * count + i, scratch_of(plan, thread));
         empty = span >= tasks[i].end_span || tasks[i].rows == 0;
         tasks[i].first_span = span, tasks[i].end_span = span + 1;
     }
     if (!empty) plan->context->kernel->run_few(tasks, count);
-    attend_watch_count(watch, 1, thread == 0);
+    attend_progress_count(tracker, 1, thread == 0);
 }
 
 /* Units go from the last rows to the first, whose causal tasks are the shortest. */
@@ -168,12 +168,12 @@ static void run_unit(void *job, int64_t unit, int thread)
 {
     const running *r = job;
     const attend_cpu_plan *plan = r->plan;
-    attend_watch *watch = plan->context->watch;
+    attend_progress_tracker *tracker = plan->context->tracker;
     int64_t heads = plan->problem->batch * plan->problem->num_kv_heads, rest = unit / heads,
             spans = count_in(r->part, ATTEND_CPU_SPAN);
-    if (!attend_watch_goes_on(watch)) return;
+    if (!attend_progress_continues(tracker)) return;
     attend_cpu_task task = task_of(r, unit % heads, scratch_of(plan, thread));
-    if (plan->way != ATTEND_CPU_WHOLE) {
+    if (plan->schedule != ATTEND_CPU_WHOLE) {
         const int64_t span = task.first_span + rest % spans;
         rest /= spans;
         if (span >= task.end_span) task.rows = 0;
@@ -181,7 +181,7 @@ static void run_unit(void *job, int64_t unit, int thread)
     }
     take_part(plan, parts_of(plan) - 1 - rest, &task);
     if (task.rows > 0) plan->context->kernel->run(&task);
-    attend_watch_count(watch, 1, thread == 0);
+    attend_progress_count(tracker, 1, thread == 0);
 }
 
 static void merge_row(void *job, int64_t index, int thread)
@@ -221,7 +221,7 @@ static void fill_ids(void *job, int64_t index, int thread)
         attend_cpu_key_ids(&plan->per_head[index / blocks * plan->problem->num_heads], index % blocks);
 }
 
-void attend_cpu_look_at_heads(attend_cpu_plan *plan, const attend_attention_args *args)
+void attend_cpu_prepare_heads(attend_cpu_plan *plan, const attend_attention_args *args)
 {
     const attend_problem *p = plan->problem;
     const attend_lists lists = attend_lists_of(args);
@@ -252,8 +252,8 @@ int64_t attend_cpu_units(const attend_cpu_plan *plan, int64_t spans, int64_t hea
 {
     const attend_problem *p = plan->problem;
     const int64_t heads = p->batch * p->num_kv_heads;
-    if (plan->way == ATTEND_CPU_WHOLE) return heads * parts_of(plan);
-    return (plan->way == ATTEND_CPU_FEW ? heads / heads_together : heads * parts_of(plan)) * spans;
+    if (plan->schedule == ATTEND_CPU_WHOLE) return heads * parts_of(plan);
+    return (plan->schedule == ATTEND_CPU_DECODE ? heads / heads_together : heads * parts_of(plan)) * spans;
 }
 
 attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention_args *args,
@@ -261,11 +261,11 @@ attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention
 {
     const attend_problem *p = plan->problem;
     attend_pool *pool = plan->context->pool;
-    attend_watch *watch = plan->context->watch;
-    attend_cpu_look_at_heads(plan, args);
+    attend_progress_tracker *tracker = plan->context->tracker;
+    attend_cpu_prepare_heads(plan, args);
     const int64_t spans = count_in(part, ATTEND_CPU_SPAN);
     running run = {plan, args, part, few_heads(plan, args, spans)};
-    const bool few = plan->way == ATTEND_CPU_FEW;
+    const bool few = plan->schedule == ATTEND_CPU_DECODE;
     const int64_t heads = p->batch * p->num_kv_heads, rows = attend_cpu_rows_of(p),
                   units = attend_cpu_units(plan, spans, run.heads_together),
                   blocks = count_in(part, plan->blocking.keys);
@@ -275,11 +275,11 @@ attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention
         (double)(p->head_dim + p->head_dim_v);
     const double merged = (double)(heads * rows) * (double)spans * (double)p->head_dim_v;
     if (!few) attend_pool_run(pool, heads * blocks, 0.5 * elements, pack_block, &run);
-    attend_watch_stage(watch, watch->work.attention, units);
+    attend_progress_stage(tracker, tracker->work.attention, units);
     attend_pool_run(pool, units, elements * (0.25 + (double)rows / 16), few ? run_few_unit : run_unit, &run);
-    if (plan->way != ATTEND_CPU_WHOLE && attend_watch_goes_on(watch))
+    if (plan->schedule != ATTEND_CPU_WHOLE && attend_progress_continues(tracker))
         attend_pool_run(pool, heads * rows, merged, merge_row, &run);
-    return attend_watch_status(watch);
+    return attend_progress_status(tracker);
 }
 
 typedef struct merging {

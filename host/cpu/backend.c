@@ -18,7 +18,7 @@ static attend_status context_create(const attend_context_options *options, atten
     if (!cpu) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a context");
     const int threads = options->threads ? options->threads : attend_cpu_usable_threads();
     *cpu = (attend_cpu_context){
-        .threads = threads, .kernel = kernel, .forced = forced, .watch = &context->watch};
+        .threads = threads, .kernel = kernel, .forced = forced, .tracker = &context->tracker};
     attend_status status = attend_pool_create(threads, &cpu->pool);
     if (status) {
         free(cpu);
@@ -91,7 +91,7 @@ static attend_status reserve(attend_cpu_plan *cpu, size_t *bytes)
         p->seqlen_k > INT64_MAX / 2 || times(p->batch, p->seqlen_k + ATTEND_CPU_BLOCK) > INT64_MAX / 2)
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a plan of these sizes");
     cpu->blocking = attend_cpu_blocking_for(kernel, p, cpu->context->threads);
-    cpu->way = attend_cpu_way_of(cpu);
+    cpu->schedule = attend_cpu_schedule_of(cpu);
     cpu->scratch_floats = kernel->scratch_floats(p, &cpu->blocking);
     int64_t heads = times(p->batch, p->num_kv_heads),
             keys = times(p->num_kv_heads, attend_cpu_keys_reserved(cpu));
@@ -107,7 +107,7 @@ static attend_status reserve(attend_cpu_plan *cpu, size_t *bytes)
     complete =
         complete && cpu->per_head && cpu->elements && cpu->relative_buckets && cpu->relative && cpu->ids;
     if (complete) attend_relative_fill(p, cpu->relative_buckets);
-    if (cpu->way != ATTEND_CPU_FEW) {
+    if (cpu->schedule != ATTEND_CPU_DECODE) {
         cpu->keys = attend_cpu_allocate(times(keys, p->head_dim), sizeof(float), bytes);
         cpu->values = attend_cpu_allocate(times(keys, attend_cpu_v_width(kernel, p)), sizeof(float), bytes);
         complete = complete && cpu->keys && cpu->values;
@@ -116,7 +116,7 @@ static attend_status reserve(attend_cpu_plan *cpu, size_t *bytes)
                 (cpu->finite = attend_cpu_allocate(keys / cpu->blocking.keys, sizeof *cpu->finite, bytes)) &&
                 complete;
     }
-    if (cpu->way != ATTEND_CPU_WHOLE) {
+    if (cpu->schedule != ATTEND_CPU_WHOLE) {
         int64_t rows = times(p->num_kv_heads, attend_cpu_rows_reserved(p));
         int64_t partials = times(rows, times(attend_cpu_spans(p->seqlen_k), attend_cpu_partial_floats(p)));
         complete = (cpu->partials = attend_cpu_allocate(partials, sizeof(float), bytes)) && complete;

@@ -14,23 +14,23 @@ typedef struct attend_cpu_context {
     attend_pool *pool;
     int threads; /* of the pool */
     const attend_cpu_kernel *kernel;
-    bool forced;         /* by ATTEND_CPU_ISA */
-    attend_watch *watch; /* the context's */
+    bool forced;                      /* by ATTEND_CPU_ISA */
+    attend_progress_tracker *tracker; /* the context's */
 } attend_cpu_context;
 
 typedef struct attend_cpu_projection attend_cpu_projection; /* projection.c */
 
-typedef enum attend_cpu_way {
+typedef enum attend_cpu_schedule {
     ATTEND_CPU_WHOLE, /* a task takes its rows through all their keys */
     ATTEND_CPU_SPLIT, /* a task takes its rows through one span; partials are merged */
-    ATTEND_CPU_FEW    /* the same for few rows, on keys as they lie */
-} attend_cpu_way;
+    ATTEND_CPU_DECODE /* the same for few rows, on keys as they lie */
+} attend_cpu_schedule;
 
 typedef struct attend_cpu_plan {
     const attend_cpu_context *context;
     const attend_problem *problem;
     attend_cpu_blocking blocking;
-    attend_cpu_way way;
+    attend_cpu_schedule schedule;
     float *keys, *values;  /* packed K and V of every KV head; NULL for few rows */
     float *partials;       /* NULL where tasks are whole */
     float *scratch;        /* one part a thread */
@@ -46,11 +46,11 @@ typedef struct attend_cpu_plan {
     /* Of a layer: what the projections read and write; NULL parts are the caller's own tensors. */
     attend_cpu_projection *projections[4]; /* Q, K, V, output */
     char *projecting;                      /* a part for each thread, of the projection that is at work */
-    float *turning;                        /* attend_cpu_turn_floats() */
+    float *rope_scratch;                   /* attend_cpu_rope_floats() */
     void *q, *k, *v, *heads;
-    void *placed;  /* x with its absolute positions */
-    double *waves; /* their frequencies, and a row for each thread */
-    float *placing;
+    void *x_with_positions; /* x with its absolute positions */
+    double *sinusoids;      /* their frequencies, and a row for each thread */
+    float *position_rows;
 } attend_cpu_plan;
 
 /* Threads that the process may keep busy, at least 1; and what its cgroups leave of so many processors:
@@ -73,7 +73,7 @@ int64_t attend_cpu_rows_reserved(const attend_problem *problem);
 attend_cpu_blocking attend_cpu_blocking_for(const attend_cpu_kernel *kernel, const attend_problem *problem,
                                             int threads);
 /* The way of a plan whose context, problem and blocking are set. */
-attend_cpu_way attend_cpu_way_of(const attend_cpu_plan *plan);
+attend_cpu_schedule attend_cpu_schedule_of(const attend_cpu_plan *plan);
 /* Units of work that a run over so many spans hands to threads; few rows take `heads_together` KV heads at
    once. */
 int64_t attend_cpu_units(const attend_cpu_plan *plan, int64_t spans, int64_t heads_together);
@@ -84,10 +84,10 @@ attend_status attend_cpu_merge(attend_context *context, const attend_problem *pr
                                const attend_merge_args *args, const attend_run *run);
 
 /* Looks at what a run brings: fills per_head, elements and their tables. */
-void attend_cpu_look_at_heads(attend_cpu_plan *plan, const attend_attention_args *args);
+void attend_cpu_prepare_heads(attend_cpu_plan *plan, const attend_attention_args *args);
 
 attend_status attend_cpu_inspect(attend_plan *plan, const attend_attention_args *args,
-                                 const attend_look *look);
+                                 const attend_inspect_request *request);
 
 /* y = x·Wᵀ + b for x of `rows` rows, on the threads of a pool. A row's bits depend on the row and the weights
  * alone. */
@@ -98,19 +98,20 @@ attend_status attend_cpu_projection_create(const attend_tensor *weight, const at
    scratch: of attend_cpu_projection_scratch() bytes for each thread, at multiples of 64. So much work, to
    tell of. */
 attend_status attend_cpu_project(const attend_cpu_projection *projection, const attend_tensor *x,
-                                 const attend_tensor *y, char *scratch, double work, attend_watch *watch);
+                                 const attend_tensor *y, char *scratch, double work,
+                                 attend_progress_tracker *tracker);
 size_t attend_cpu_projection_scratch(const attend_cpu_projection *projection);
 void attend_cpu_projection_destroy(attend_cpu_projection *projection);
 
 /* Norm and rotary embedding of Q and K, of one head dim and as many rows, in memory for so many floats. */
-int64_t attend_cpu_turn_floats(const attend_pool *pool, int64_t head_dim);
-void attend_cpu_turn(attend_pool *pool, const attend_turn *turn, const attend_places *places,
-                     const attend_turning *sides, int count, float *memory);
+int64_t attend_cpu_rope_floats(const attend_pool *pool, int64_t head_dim);
+void attend_cpu_rope(attend_pool *pool, const attend_rope *turn, const attend_row_positions *row_positions,
+                     const attend_rope_tensor *sides, int count, float *memory);
 /* x with absolute positions, in memory of the plan, in a layer that has them. */
-attend_status attend_cpu_place_create(attend_plan *plan);
-void attend_cpu_place_destroy(attend_cpu_plan *cpu);
-attend_tensor attend_cpu_place(const attend_plan *plan, const attend_layer_args *args);
-void attend_cpu_layer_turn(const attend_plan *plan, const attend_layer_args *args,
+attend_status attend_cpu_positions_create(attend_plan *plan);
+void attend_cpu_positions_destroy(attend_cpu_plan *cpu);
+attend_tensor attend_cpu_add_positions(const attend_plan *plan, const attend_layer_args *args);
+void attend_cpu_layer_rope(const attend_plan *plan, const attend_layer_args *args,
                            const attend_attention_args *attention);
 attend_status attend_cpu_rotary(attend_context *context, const attend_problem *problem,
                                 const attend_rotary_args *args);

@@ -29,7 +29,7 @@ void attend_cpu_fill_relative(const attend_head *h, float *table)
     }
 }
 
-static void look_at_row(const attend_cpu_elements *e, int64_t row, int64_t i, attend_cpu_element_rows *of)
+static void prepare_row(const attend_cpu_elements *e, int64_t row, int64_t i, attend_cpu_element_rows *of)
 {
     const int64_t of_head = row % e->group;
     const attend_head *h = &e->heads[of_head];
@@ -58,23 +58,23 @@ static void look_at_row(const attend_cpu_elements *e, int64_t row, int64_t i, at
 }
 
 /* The least caps have no inverse, the largest no tenfold. */
-static void look_at_cap(float cap, attend_cpu_element_rows *of)
+static void prepare_cap(float cap, attend_cpu_element_rows *of)
 {
     const double by = fmax(-FLT_MAX, -2 / (double)cap);
     of->cap_end = fmaxf(-FLT_MAX, -10 * cap);
     of->cap_by[0] = (float)by, of->cap_by[1] = (float)(by - of->cap_by[0]);
 }
 
-void attend_cpu_look_at_rows(const attend_cpu_elements *e, int64_t first_row, int64_t rows, int64_t lanes,
+void attend_cpu_prepare_rows(const attend_cpu_elements *e, int64_t first_row, int64_t rows, int64_t lanes,
                              attend_cpu_element_rows *of)
 {
     of->first_row = first_row, of->rows = rows;
     of->ids = attend_no_ids();
     of->gap_least = INT64_MAX, of->gap_most = 0;
     of->one_mask = of->one_bias = true, of->consecutive = e->group == 1;
-    look_at_cap(e->heads->problem->softcap, of);
+    prepare_cap(e->heads->problem->softcap, of);
     for (int64_t i = 0; i < attend_cpu_round_up(rows, lanes); i++) {
-        look_at_row(e, first_row + (i < rows ? i : rows - 1), i, of);
+        prepare_row(e, first_row + (i < rows ? i : rows - 1), i, of);
         of->one_mask = of->one_mask && of->mask[i] == of->mask[0];
         of->one_bias = of->one_bias && of->bias[i] == of->bias[0];
         if (!attend_has_gap(e->heads->problem)) continue;

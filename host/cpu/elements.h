@@ -42,7 +42,11 @@ typedef struct attend_cpu_element_rows {
     float cap_end, cap_by[2];
 } attend_cpu_element_rows;
 
-typedef enum attend_cpu_sight { ATTEND_CPU_HIDDEN, ATTEND_CPU_PARTLY, ATTEND_CPU_SEEN } attend_cpu_sight;
+typedef enum attend_cpu_visibility {
+    ATTEND_CPU_HIDDEN,
+    ATTEND_CPU_PARTLY,
+    ATTEND_CPU_VISIBLE
+} attend_cpu_visibility;
 
 /* One tile of scores. Row r and key k of the tile lie at scores[r·row_stride + k·key_stride], one stride
    being 1: along it are the lanes. They are row first_row + r of the attend_cpu_element_rows and key
@@ -56,11 +60,11 @@ typedef struct attend_cpu_scores {
 typedef struct attend_cpu_scorer {
     /* How much the rows see of the tile's keys, their intervals apart. Keys at either end that nobody sees
        may be taken off the tile, whose scores need not be there yet. */
-    attend_cpu_sight (*look)(const attend_cpu_elements *elements, const attend_cpu_element_rows *rows,
-                             attend_cpu_scores *tile);
+    attend_cpu_visibility (*visibility_of_tile)(const attend_cpu_elements *elements,
+                                                const attend_cpu_element_rows *rows, attend_cpu_scores *tile);
     /* Dot products become scores, -infinity where hidden. Returns whether any is hidden. */
     bool (*score)(const attend_cpu_elements *elements, const attend_cpu_element_rows *rows,
-                  const attend_cpu_scores *tile, attend_cpu_sight sight);
+                  const attend_cpu_scores *tile, attend_cpu_visibility visibility);
 } attend_cpu_scorer;
 
 extern const attend_cpu_scorer attend_cpu_scorer_avx512, attend_cpu_scorer_avx2, attend_cpu_scorer_neon,
@@ -68,7 +72,7 @@ extern const attend_cpu_scorer attend_cpu_scorer_avx512, attend_cpu_scorer_avx2,
 
 /* Rows [first_row, first_row + rows), at most ATTEND_CPU_TILE_ROWS, of which `lanes` or more at a time are
    read; at least one of them is within the sequence. */
-void attend_cpu_look_at_rows(const attend_cpu_elements *elements, int64_t first_row, int64_t rows,
+void attend_cpu_prepare_rows(const attend_cpu_elements *elements, int64_t first_row, int64_t rows,
                              int64_t lanes, attend_cpu_element_rows *of);
 
 static inline int64_t attend_cpu_relative_reach(const attend_problem *p)

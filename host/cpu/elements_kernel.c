@@ -2,7 +2,7 @@
    Compiled once per instruction set. Lanes are rows where kernel.c works on many of them, keys where
    kernel_few.h works on few: the same lines serve both, and only fetch what varies along both rows and keys
    (bias, masks, distances) row by row, then transpose it. */
-#include "cpu/elements_sight.h"
+#include "cpu/elements_visibility.h"
 #include "cpu/kernel_softmax.h"
 
 #define CONCAT_(a, b) a##b
@@ -67,7 +67,7 @@ static vi blocks_row(const square *at, int64_t i)
     return v;
 }
 
-ALWAYS_INLINE void turn(bool lanes_are_rows, vf tile[LANES])
+ALWAYS_INLINE void transpose_rows(bool lanes_are_rows, vf tile[LANES])
 {
     if (lanes_are_rows) transpose(tile);
 }
@@ -88,7 +88,7 @@ ALWAYS_INLINE void fetch_bias(const square *at, bool lanes_are_rows, vf tile[LAN
     }
     for (int i = 0; i < vectors_of(at, lanes_are_rows); i++)
         tile[i] = plane_row(bias, rows[i] + first, at->keys);
-    turn(lanes_are_rows, tile);
+    transpose_rows(lanes_are_rows, tile);
 }
 
 ALWAYS_INLINE int64_t in_table(const square *at, int64_t distance)
@@ -119,7 +119,7 @@ ALWAYS_INLINE void fetch_relative(const square *at, bool lanes_are_rows, vf tile
     }
     for (int i = 0; i < vectors_of(at, lanes_are_rows); i++)
         tile[i] = load(table[i] + in_table(at, at->key - position[i]));
-    turn(lanes_are_rows, tile);
+    transpose_rows(lanes_are_rows, tile);
 }
 
 /* Whether mask and blocks show a key: 0 where they do not. */
@@ -141,7 +141,7 @@ ALWAYS_INLINE void fetch_mask(const square *at, bool lanes_are_rows, vf tile[LAN
         if (at->p->mask_axes) seen = mask_row(mask, x->mask[r] + first, at->keys) != 0;
         tile[i] = (vf)(seen & blocks);
     }
-    turn(lanes_are_rows, tile);
+    transpose_rows(lanes_are_rows, tile);
 }
 
 /* ---- scores
@@ -313,10 +313,10 @@ __attribute__((noinline)) static bool score_keys(const attend_cpu_elements *e,
 }
 
 static bool score(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
-                  const attend_cpu_scores *tile, attend_cpu_sight sight)
+                  const attend_cpu_scores *tile, attend_cpu_visibility visibility)
 {
-    const bool partly = sight != ATTEND_CPU_SEEN;
+    const bool partly = visibility != ATTEND_CPU_VISIBLE;
     return (tile->row_stride == 1 ? score_rows : score_keys)(e, x, tile, partly) || partly;
 }
 
-const attend_cpu_scorer CONCAT(attend_cpu_scorer_, ATTEND_ISA) = {look, score};
+const attend_cpu_scorer CONCAT(attend_cpu_scorer_, ATTEND_ISA) = {visibility_of_tile, score};

@@ -50,9 +50,9 @@ void attend_cpu_explain(const attend_plan *plan, attend_explanation *e)
     const attend_cpu_kernel *row = own->context->kernel;
     e->kernel = row->name;
     e->grouped = true;
-    if (own->way != ATTEND_CPU_FEW) e->tile_q = row->lanes * row->vectors, e->tile_k = row->rows;
+    if (own->schedule != ATTEND_CPU_DECODE) e->tile_q = row->lanes * row->vectors, e->tile_k = row->rows;
     e->threads = 1;
-    e->splits = own->way == ATTEND_CPU_WHOLE ? 1 : attend_cpu_spans(plan->problem.seqlen_k);
+    e->splits = own->schedule == ATTEND_CPU_WHOLE ? 1 : attend_cpu_spans(plan->problem.seqlen_k);
     e->blocks = attend_cpu_units(own, attend_cpu_spans(plan->problem.seqlen_k), 1);
     e->blocks_at_once = own->context->threads;
     e->projection_library = "oneDNN, in fp32";

@@ -9,14 +9,14 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { GLANCES = 4 }; /* of a block, which share packed keys */
+enum { STATES = 4 }; /* of a block, which share packed keys */
 
 typedef struct inspecting {
     const attend_cpu_plan *plan;
     const attend_problem *problem;
     const attend_cpu_inspector *inspector;
     const attend_attention_args *args;
-    const attend_look *look;
+    const attend_inspect_request *request;
     int64_t block_rows, blocks;   /* rows of a block, blocks of a head */
     int64_t map_first, map_slots; /* the first block that the map touches; places a head for rows of tiles */
     /* [batch][num_heads][map_slots][X]: block b leaves tile row y at b - map_first + y */
@@ -28,20 +28,20 @@ typedef struct inspecting {
 
 /* One thread's memory, laid out once. */
 typedef struct memory {
-    attend_cpu_glance glances[GLANCES];
+    attend_cpu_inspect_state states[STATES];
     float *keys, *scores;
 } memory;
 
 static const double ln2 = 0.6931471805599453;
 
-static bool wants_map(const inspecting *w) { return w->look->want.map.data != NULL; }
+static bool wants_map(const inspecting *w) { return w->request->want.map.data != NULL; }
 
 static size_t scratch_bytes(const inspecting *w)
 {
-    int64_t width = ATTEND_CPU_GLANCE, columns = wants_map(w) ? w->look->want.map.shape[3] : 0;
+    int64_t width = ATTEND_CPU_INSPECT_ROWS, columns = wants_map(w) ? w->request->want.map.shape[3] : 0;
     int64_t floats = ATTEND_CPU_BLOCK * (w->problem->head_dim + 2 * width) +
-                     GLANCES * width * (w->problem->head_dim + columns + 3 * w->look->top);
-    return sizeof(memory) + (size_t)floats * sizeof(float) + 64 * (3 + 4 * GLANCES);
+                     STATES * width * (w->problem->head_dim + columns + 3 * w->request->top);
+    return sizeof(memory) + (size_t)floats * sizeof(float) + 64 * (3 + 4 * STATES);
 }
 
 static void *carve(char **from, int64_t elements, size_t bytes)
@@ -54,14 +54,14 @@ static void *carve(char **from, int64_t elements, size_t bytes)
 static memory *lay_out(const inspecting *w, int64_t thread)
 {
     char *at = w->scratch + thread * (int64_t)w->scratch_bytes;
-    int64_t width = ATTEND_CPU_GLANCE, d = w->problem->head_dim, top = w->look->top;
+    int64_t width = ATTEND_CPU_INSPECT_ROWS, d = w->problem->head_dim, top = w->request->top;
     memory *m = carve(&at, 1, sizeof *m);
     m->keys = carve(&at, ATTEND_CPU_BLOCK * d, sizeof(float));
     m->scores = carve(&at, ATTEND_CPU_BLOCK * width, sizeof(float));
-    for (int i = 0; i < GLANCES; i++) {
-        attend_cpu_glance *g = &m->glances[i];
+    for (int i = 0; i < STATES; i++) {
+        attend_cpu_inspect_state *g = &m->states[i];
         g->q = carve(&at, width * d, sizeof(float));
-        g->map = wants_map(w) ? carve(&at, width * w->look->want.map.shape[3], sizeof(float)) : NULL;
+        g->map = wants_map(w) ? carve(&at, width * w->request->want.map.shape[3], sizeof(float)) : NULL;
         g->top_scores = carve(&at, width * top, sizeof(float));
         g->top_keys = carve(&at, width * top, sizeof(int64_t));
     }
@@ -71,10 +71,10 @@ static memory *lay_out(const inspecting *w, int64_t thread)
 /* ---- a glance
    --------------------------------------------------------------------------------------------------- */
 
-static void see(const attend_cpu_task *task, attend_cpu_glance *g)
+static void see(const attend_cpu_task *task, attend_cpu_inspect_state *g)
 {
     g->low = INT64_MAX, g->high = 0, g->all_low = 0, g->all_high = INT64_MAX;
-    for (int64_t r = 0; r < ATTEND_CPU_GLANCE; r++) {
+    for (int64_t r = 0; r < ATTEND_CPU_INSPECT_ROWS; r++) {
         int64_t row = g->first_row + r;
         g->begin[r] = g->end[r] = 0;
         if (r >= g->rows) continue;
@@ -96,9 +96,9 @@ static void see(const attend_cpu_task *task, attend_cpu_glance *g)
 
 /* Rows chosen for their weights start with zeros; a row chosen twice is copied at the end. */
 static void choose_weights(const inspecting *w, const attend_cpu_task *task, int64_t head,
-                           attend_cpu_glance *g)
+                           attend_cpu_inspect_state *g)
 {
-    const attend_inspection *want = &w->look->want;
+    const attend_inspection *want = &w->request->want;
     const attend_tensor *t = &want->weights;
     for (int64_t n = 0; t->data && n < want->num_queries; n++) {
         int64_t r = want->queries[n] - task->sequence.first_q - g->first_row;
@@ -109,18 +109,19 @@ static void choose_weights(const inspecting *w, const attend_cpu_task *task, int
     }
 }
 
-static void begin(const inspecting *w, const attend_cpu_task *task, int64_t head, attend_cpu_glance *g)
+static void begin(const inspecting *w, const attend_cpu_task *task, int64_t head, attend_cpu_inspect_state *g)
 {
     int64_t lanes = w->inspector->lanes;
     g->vectors = (int)((g->rows + lanes - 1) / lanes);
     see(task, g);
     memset(g->mass, 0, sizeof g->mass);
-    if (g->map) memset(g->map, 0, (size_t)(w->look->want.map.shape[3] * g->vectors * lanes) * sizeof(float));
-    for (int64_t r = 0; r < ATTEND_CPU_GLANCE; r++) {
+    if (g->map)
+        memset(g->map, 0, (size_t)(w->request->want.map.shape[3] * g->vectors * lanes) * sizeof(float));
+    for (int64_t r = 0; r < ATTEND_CPU_INSPECT_ROWS; r++) {
         g->max[r] = -INFINITY, g->sum[r] = g->lse[r] = 0;
         g->weight[r] = g->entropy[r] = g->distance[r] = 0;
         g->weights[r] = NULL, g->listed[r] = 0;
-        g->least_top[r] = w->look->top > 0 ? -INFINITY : INFINITY;
+        g->least_top[r] = w->request->top > 0 ? -INFINITY : INFINITY;
     }
     choose_weights(w, task, head, g);
     w->inspector->take_queries(task, g);
@@ -128,7 +129,7 @@ static void begin(const inspecting *w, const attend_cpu_task *task, int64_t head
 
 /* log2 of the sums, or of what the caller's LSE says; 0 for a row that sees nothing. */
 static void settle(const inspecting *w, const attend_cpu_task *task, const attend_head *head,
-                   attend_cpu_glance *g)
+                   attend_cpu_inspect_state *g)
 {
     const attend_tensor *given = &w->args->lse;
     const attend_sequence *s = &task->sequence;
@@ -156,16 +157,16 @@ static int64_t place(const attend_tensor *t, const attend_sequence *s, int64_t h
 }
 
 static void give_top(const inspecting *w, const attend_sequence *s, int64_t head, int64_t r,
-                     const attend_cpu_glance *g)
+                     const attend_cpu_inspect_state *g)
 {
-    const attend_tensor *keys = &w->look->want.top_keys, *weights = &w->look->want.top_weights;
+    const attend_tensor *keys = &w->request->want.top_keys, *weights = &w->request->want.top_weights;
     bool poisoned = isnan(g->weight[r]);
-    for (int64_t n = 0; n < w->look->top; n++) {
+    for (int64_t n = 0; n < w->request->top; n++) {
         bool there = n < g->listed[r] && !poisoned;
-        float weight = there ? exp2f(g->top_scores[r * w->look->top + n] - g->lse[r]) : poisoned ? NAN : 0;
+        float weight = there ? exp2f(g->top_scores[r * w->request->top + n] - g->lse[r]) : poisoned ? NAN : 0;
         if (keys->data)
             ((int64_t *)keys->data)[place(keys, s, head, g->first_row + r) + n * keys->stride[3]] =
-                there ? g->top_keys[r * w->look->top + n] : -1;
+                there ? g->top_keys[r * w->request->top + n] : -1;
         if (weights->data)
             ((float *)weights->data)[place(weights, s, head, g->first_row + r) + n * weights->stride[3]] =
                 weight;
@@ -173,24 +174,24 @@ static void give_top(const inspecting *w, const attend_sequence *s, int64_t head
 }
 
 static void give_row(const inspecting *w, const attend_sequence *s, int64_t head, int64_t r,
-                     const attend_cpu_glance *g)
+                     const attend_cpu_inspect_state *g)
 {
-    const attend_tensor *entropy = &w->look->want.entropy, *mass = &w->look->want.mass;
+    const attend_tensor *entropy = &w->request->want.entropy, *mass = &w->request->want.mass;
     double nats = g->entropy[r] * ln2;
     if (w->problem->sinks && g->weight[r] != 0) { /* alone it is certain */
         double surplus = attend_head_sink(&w->plan->terms, head) / ln2 - g->lse[r], weight = exp2(surplus);
         if (weight != 0) nats -= weight * surplus * ln2;
     }
     if (entropy->data) ((float *)entropy->data)[place(entropy, s, head, g->first_row + r)] = (float)nats;
-    for (int64_t n = 0; mass->data && n < w->look->want.num_windows; n++)
+    for (int64_t n = 0; mass->data && n < w->request->want.num_windows; n++)
         ((float *)mass->data)[place(mass, s, head, g->first_row + r) + n * mass->stride[3]] = g->mass[n][r];
     give_top(w, s, head, r, g);
 }
 
 static void give_map(const inspecting *w, int64_t head_index, int64_t block, int64_t r,
-                     const attend_cpu_glance *g)
+                     const attend_cpu_inspect_state *g)
 {
-    const attend_inspection *want = &w->look->want;
+    const attend_inspection *want = &w->request->want;
     int64_t columns = want->map.shape[3], y = g->first_row + r - want->first_query,
             step = g->vectors * w->inspector->lanes;
     if (!g->map || y < 0 || y >= want->map_queries) return;
@@ -200,9 +201,9 @@ static void give_map(const inspecting *w, int64_t head_index, int64_t block, int
 }
 
 static void copy_repeated(const inspecting *w, const attend_sequence *s, int64_t head,
-                          const attend_cpu_glance *g)
+                          const attend_cpu_inspect_state *g)
 {
-    const attend_inspection *want = &w->look->want;
+    const attend_inspection *want = &w->request->want;
     const attend_tensor *t = &want->weights;
     for (int64_t n = 0; t->data && n < want->num_queries; n++) {
         int64_t r = want->queries[n] - s->first_q - g->first_row;
@@ -213,7 +214,7 @@ static void copy_repeated(const inspecting *w, const attend_sequence *s, int64_t
 }
 
 static void give(const inspecting *w, const attend_sequence *s, int64_t head_index, int64_t block,
-                 const attend_cpu_glance *g)
+                 const attend_cpu_inspect_state *g)
 {
     double *sums = w->sums[head_index * w->blocks + block];
     int64_t head = head_index % w->problem->num_heads;
@@ -234,21 +235,21 @@ static attend_cpu_rows rows_of(const attend_tensor *t, int64_t batch, int64_t fi
     return (attend_cpu_rows){(char *)t->data + at * (int64_t)attend_dtype_bytes(t->dtype), t->stride[1], 0};
 }
 
-static void walk(const inspecting *w, const attend_cpu_task *task, memory *m, int glances, bool second)
+static void walk(const inspecting *w, const attend_cpu_task *task, memory *m, int states, bool second)
 {
     int64_t low = INT64_MAX, high = 0;
-    for (int i = 0; i < glances; i++) {
-        if (m->glances[i].high == 0) continue;
-        if (m->glances[i].low < low) low = m->glances[i].low;
-        if (m->glances[i].high > high) high = m->glances[i].high;
+    for (int i = 0; i < states; i++) {
+        if (m->states[i].high == 0) continue;
+        if (m->states[i].low < low) low = m->states[i].low;
+        if (m->states[i].high > high) high = m->states[i].high;
     }
     for (int64_t first = low / ATTEND_CPU_BLOCK * ATTEND_CPU_BLOCK; first < high; first += ATTEND_CPU_BLOCK) {
         w->inspector->take_keys(task, first, m->keys);
-        for (int i = 0; i < glances; i++)
+        for (int i = 0; i < states; i++)
             if (second)
-                w->inspector->look(task, w->look, first, m->keys, m->scores, &m->glances[i]);
+                w->inspector->request(task, w->request, first, m->keys, m->scores, &m->states[i]);
             else
-                w->inspector->sum(task, first, m->keys, m->scores, &m->glances[i]);
+                w->inspector->sum(task, first, m->keys, m->scores, &m->states[i]);
     }
 }
 
@@ -268,7 +269,7 @@ static void inspect_block(const inspecting *w, int64_t unit, memory *m)
     attend_cpu_task task = {
         .problem = p,
         .part = &all_keys,
-        .blocking = {ATTEND_CPU_BLOCK, GLANCES},
+        .blocking = {ATTEND_CPU_BLOCK, STATES},
         .group = 1,
         .heads = own,
         .sequence = s,
@@ -276,15 +277,15 @@ static void inspect_block(const inspecting *w, int64_t unit, memory *m)
         .k = rows_of(&w->args->k, s.batch, s.first_k, head / (p->num_heads / p->num_kv_heads)),
     };
     if (attend_is_elementwise(p)) task.elements = &elements;
-    int glances = 0;
-    for (; row < end; row += width, glances++) {
-        m->glances[glances].first_row = row, m->glances[glances].rows = end - row < width ? end - row : width;
-        begin(w, &task, head, &m->glances[glances]);
+    int states = 0;
+    for (; row < end; row += width, states++) {
+        m->states[states].first_row = row, m->states[states].rows = end - row < width ? end - row : width;
+        begin(w, &task, head, &m->states[states]);
     }
-    if (!w->args->lse.data) walk(w, &task, m, glances, false);
-    for (int i = 0; i < glances; i++) settle(w, &task, own, &m->glances[i]);
-    walk(w, &task, m, glances, true);
-    for (int i = 0; i < glances; i++) give(w, &s, head_index, block, &m->glances[i]);
+    if (!w->args->lse.data) walk(w, &task, m, states, false);
+    for (int i = 0; i < states; i++) settle(w, &task, own, &m->states[i]);
+    walk(w, &task, m, states, true);
+    for (int i = 0; i < states; i++) give(w, &s, head_index, block, &m->states[i]);
 }
 
 /* ---- what blocks share
@@ -294,7 +295,7 @@ static void inspect_block(const inspecting *w, int64_t unit, memory *m)
 static void finish_tiles(void *job, int64_t index, int thread)
 {
     const inspecting *w = job;
-    const attend_inspection *want = &w->look->want;
+    const attend_inspection *want = &w->request->want;
     const attend_tensor *t = &want->map;
     int64_t rows = t->shape[2], columns = t->shape[3], head_index = index / rows, y = index % rows;
     int64_t b = head_index / w->problem->num_heads, head = head_index % w->problem->num_heads;
@@ -316,7 +317,7 @@ static void finish_tiles(void *job, int64_t index, int thread)
 static void finish_distance(void *job, int64_t head_index, int thread)
 {
     const inspecting *w = job;
-    const attend_tensor *t = &w->look->want.distance;
+    const attend_tensor *t = &w->request->want.distance;
     double weight = 0, distance = 0;
     (void)thread;
     for (int64_t i = 0; i < w->blocks; i++)
@@ -328,10 +329,10 @@ static void finish_distance(void *job, int64_t head_index, int thread)
 
 static bool reserve(inspecting *w)
 {
-    const attend_inspection *want = &w->look->want;
+    const attend_inspection *want = &w->request->want;
     int64_t heads = w->problem->batch * w->problem->num_heads, slots = 0, sums;
     size_t total = 0;
-    w->block_rows = GLANCES * w->inspector->lanes * w->inspector->vectors;
+    w->block_rows = STATES * w->inspector->lanes * w->inspector->vectors;
     w->blocks = (w->problem->seqlen_q + w->block_rows - 1) / w->block_rows;
     if (wants_map(w)) {
         w->map_first = want->first_query / w->block_rows;
@@ -353,46 +354,47 @@ static bool reserve(inspecting *w)
 static void inspect_unit(void *job, int64_t index, int thread)
 {
     const inspecting *w = job;
-    attend_watch *watch = w->plan->context->watch;
-    if (!attend_watch_goes_on(watch)) return;
+    attend_progress_tracker *tracker = w->plan->context->tracker;
+    if (!attend_progress_continues(tracker)) return;
     inspect_block(w, w->problem->batch * w->problem->num_heads * w->blocks - 1 - index, lay_out(w, thread));
-    attend_watch_count(watch, 1, thread == 0);
+    attend_progress_count(tracker, 1, thread == 0);
 }
 
 static void run(inspecting *w)
 {
     const attend_problem *p = w->problem;
     attend_pool *pool = w->plan->context->pool;
-    attend_watch *watch = w->plan->context->watch;
+    attend_progress_tracker *tracker = w->plan->context->tracker;
     const int64_t heads = p->batch * p->num_heads, units = heads * w->blocks,
-                  tiles = wants_map(w) ? heads * w->look->want.map.shape[2] : 0;
+                  tiles = wants_map(w) ? heads * w->request->want.map.shape[2] : 0;
     const double scores = (double)(heads * p->seqlen_q) *
                           (double)p->seqlen_k; /* a nanosecond each at the least, some more for weights */
-    attend_watch_stage(watch, watch->work.attention, units);
+    attend_progress_stage(tracker, tracker->work.attention, units);
     attend_pool_run(pool, units, scores, inspect_unit, w);
     attend_pool_run(pool, tiles,
-                    (double)(heads * w->map_slots) * (double)(wants_map(w) ? w->look->want.map.shape[3] : 0),
+                    (double)(heads * w->map_slots) *
+                        (double)(wants_map(w) ? w->request->want.map.shape[3] : 0),
                     finish_tiles, w);
-    if (w->look->want.distance.data)
+    if (w->request->want.distance.data)
         attend_pool_run(pool, heads, (double)(heads * w->blocks), finish_distance, w);
 }
 
 attend_status attend_cpu_inspect(attend_plan *plan, const attend_attention_args *args,
-                                 const attend_look *look)
+                                 const attend_inspect_request *request)
 {
     attend_cpu_plan *cpu = plan->state;
     inspecting w = {.plan = cpu,
                     .problem = &plan->problem,
                     .inspector = cpu->context->kernel->inspector,
                     .args = args,
-                    .look = look};
+                    .request = request};
     ATTEND_TRY(attend_lists_check(&plan->problem, args));
-    attend_cpu_look_at_heads(cpu, args);
+    attend_cpu_prepare_heads(cpu, args);
     bool complete = reserve(&w);
     if (complete) run(&w);
     free(w.slots), free(w.sums), free(w.scratch);
     if (!complete)
         return attend_fail(ATTEND_OUT_OF_MEMORY,
                            "no memory for what inspecting attention of these lengths takes");
-    return attend_watch_status(cpu->context->watch);
+    return attend_progress_status(cpu->context->tracker);
 }

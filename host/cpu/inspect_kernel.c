@@ -10,11 +10,11 @@
 #define CONCAT_(a, b) a##b
 #define CONCAT(a, b)  CONCAT_(a, b)
 
-_Static_assert((int)WIDTH <= (int)ATTEND_CPU_GLANCE, "a glance holds a panel of rows");
+_Static_assert((int)WIDTH <= (int)ATTEND_CPU_INSPECT_ROWS, "a glance holds a panel of rows");
 
 /* Many passes read scores here: they come in units of log2, so the queries take the unit too where the dot
    product is all. */
-static void take_queries(const attend_cpu_task *task, attend_cpu_glance *g)
+static void take_queries(const attend_cpu_task *task, attend_cpu_inspect_state *g)
 {
     int64_t there = least(g->rows, task->sequence.seqlen_q - g->first_row), step = g->vectors * LANES;
     for (int v = 0; v < g->vectors; v++) {
@@ -43,13 +43,13 @@ static void take_keys(const attend_cpu_task *task, int64_t first, float *keys)
 /* A block of keys as one glance meets it: places [from, to) of it are looked at. */
 typedef struct block {
     const attend_cpu_task *task;
-    attend_cpu_glance *glance;
+    attend_cpu_inspect_state *state;
     float *s; /* [ATTEND_CPU_BLOCK][vectors·LANES] */
     int64_t first, from, to;
 } block;
 
 /* Places [*begin, *end) of the block, of an interval of keys for each of LANES rows. */
-ALWAYS_INLINE void places(const block *b, const int64_t *begin, const int64_t *end, vi *from, vi *to)
+ALWAYS_INLINE void row_positions(const block *b, const int64_t *begin, const int64_t *end, vi *from, vi *to)
 {
     for (int i = 0; i < LANES; i++) {
         (*from)[i] = (int32_t)least(most(begin[i] - b->first, 0), ATTEND_CPU_BLOCK);
@@ -60,31 +60,31 @@ ALWAYS_INLINE void places(const block *b, const int64_t *begin, const int64_t *e
 /* Scores of the block, -infinity where a row does not see a key. False where no row sees any. */
 ALWAYS_INLINE bool score_block(block *b, int vectors, const float *keys)
 {
-    const attend_cpu_glance *g = b->glance;
+    const attend_cpu_inspect_state *g = b->state;
     const attend_cpu_elements *e = b->task->elements;
     int64_t d = b->task->problem->head_dim, step = vectors * LANES;
     b->from = most(g->low - b->first, 0), b->to = least(g->high - b->first, ATTEND_CPU_BLOCK);
     if (b->from >= b->to) return false;
     attend_cpu_scores tile = {b->s + b->from * step, 1, b->first + b->from, b->to - b->from, step};
-    attend_cpu_sight sight = ATTEND_CPU_SEEN;
-    attend_cpu_element_rows look;
+    attend_cpu_visibility visibility = ATTEND_CPU_VISIBLE;
+    attend_cpu_element_rows request;
     if (e) {
-        attend_cpu_look_at_rows(e, g->first_row, g->rows, LANES, &look);
-        sight = CONCAT(attend_cpu_scorer_, ATTEND_ISA).look(e, &look, &tile);
-        if (sight == ATTEND_CPU_HIDDEN) return false;
+        attend_cpu_prepare_rows(e, g->first_row, g->rows, LANES, &request);
+        visibility = CONCAT(attend_cpu_scorer_, ATTEND_ISA).visibility_of_tile(e, &request, &tile);
+        if (visibility == ATTEND_CPU_HIDDEN) return false;
         b->from = tile.first_key - b->first, b->to = b->from + tile.keys;
     }
     for (int64_t j = b->from / ROWS * ROWS; j < b->to; j += ROWS)
         multiply(ROWS, vectors, (steps){1, ROWS, step, step}, keys + j * d, g->q, d, b->s + j * step, FRESH);
     if (e) {
-        CONCAT(attend_cpu_scorer_, ATTEND_ISA).score(e, &look, &tile, sight);
+        CONCAT(attend_cpu_scorer_, ATTEND_ISA).score(e, &request, &tile, visibility);
         for (float *s = b->s + b->from * step; s < b->s + b->to * step; s += LANES)
             store(s, load(s) * splat((float)ATTEND_LOG2E));
     }
     if (g->all_low <= b->first + b->from && g->all_high >= b->first + b->to) return true;
     for (int v = 0; v < vectors; v++) {
         vi from, to;
-        places(b, g->begin + v * LANES, g->end + v * LANES, &from, &to);
+        row_positions(b, g->begin + v * LANES, g->end + v * LANES, &from, &to);
         for (int64_t j = b->from; j < b->to; j++) {
             float *s = b->s + j * step + v * LANES;
             vi at = splat_int((int32_t)j);
@@ -96,7 +96,7 @@ ALWAYS_INLINE bool score_block(block *b, int vectors, const float *keys)
 
 ALWAYS_INLINE void sum_block(block *b, int vectors)
 {
-    attend_cpu_glance *g = b->glance;
+    attend_cpu_inspect_state *g = b->state;
     int64_t step = vectors * LANES;
     for (int v = 0; v < vectors; v++) {
         const float *s = b->s + v * LANES;
@@ -110,7 +110,7 @@ ALWAYS_INLINE void sum_block(block *b, int vectors)
 }
 
 /* Keys come in their order, so that of equal scores the lower key stays first. */
-static void list_key(attend_cpu_glance *g, int64_t top, int64_t row, float score, int64_t key)
+static void list_key(attend_cpu_inspect_state *g, int64_t top, int64_t row, float score, int64_t key)
 {
     float *scores = g->top_scores + row * top;
     int64_t *keys = g->top_keys + row * top, place = least(g->listed[row], top - 1);
@@ -124,7 +124,7 @@ static void list_key(attend_cpu_glance *g, int64_t top, int64_t row, float score
 /* Lists keys and turns scores into weights, with the sums that every row has. */
 ALWAYS_INLINE void weigh_block(block *b, int vectors, int64_t top)
 {
-    attend_cpu_glance *g = b->glance;
+    attend_cpu_inspect_state *g = b->state;
     const attend_sequence *sequence = &b->task->sequence;
     int64_t step = vectors * LANES;
     for (int v = 0; v < vectors; v++) {
@@ -157,7 +157,7 @@ ALWAYS_INLINE void weigh_block(block *b, int vectors, int64_t top)
 
 static void add_window(const block *b, const attend_key_window *window, float *mass)
 {
-    const attend_cpu_glance *g = b->glance;
+    const attend_cpu_inspect_state *g = b->state;
     int64_t begin[LANES], end[LANES], step = g->vectors * LANES;
     for (int v = 0; v < g->vectors; v++) {
         int64_t low = b->to, high = b->from;
@@ -169,7 +169,7 @@ static void add_window(const block *b, const attend_key_window *window, float *m
         }
         vi from, to;
         vf sum = splat(0);
-        places(b, begin, end, &from, &to);
+        row_positions(b, begin, end, &from, &to);
         for (int64_t j = low; j < high; j++) {
             vi at = splat_int((int32_t)j);
             sum += choose((from <= at) & (at < to), load(b->s + j * step + v * LANES), splat(0));
@@ -181,7 +181,7 @@ static void add_window(const block *b, const attend_key_window *window, float *m
 /* Column by column of the map: the block's keys of one column are summed, then join it. */
 static void add_to_map(const block *b, const attend_inspection *want)
 {
-    const attend_cpu_glance *g = b->glance;
+    const attend_cpu_inspect_state *g = b->state;
     int64_t step = g->vectors * LANES, columns = want->map.shape[3],
             end = least(want->first_key + want->map_keys - b->first, b->to);
     for (int64_t j = most(want->first_key - b->first, b->from); j < end;) {
@@ -200,7 +200,7 @@ static void add_to_map(const block *b, const attend_inspection *want)
 
 static void give_weights(const block *b)
 {
-    const attend_cpu_glance *g = b->glance;
+    const attend_cpu_inspect_state *g = b->state;
     for (int64_t row = 0; row < g->rows; row++)
         for (int64_t j = b->from; j < b->to && g->weights[row]; j++)
             g->weights[row][b->first + j] = b->s[j * g->vectors * LANES + row];
@@ -230,22 +230,22 @@ static bool (*const weighs[])(block *, const float *, int64_t) = {NULL, weigh_1,
 #endif
 
 static void sum(const attend_cpu_task *task, int64_t first, const float *keys, float *scores,
-                attend_cpu_glance *g)
+                attend_cpu_inspect_state *g)
 {
-    block b = {.task = task, .glance = g, .s = scores, .first = first};
+    block b = {.task = task, .state = g, .s = scores, .first = first};
     sums[g->vectors](&b, keys);
 }
 
-static void look(const attend_cpu_task *task, const attend_look *look, int64_t first, const float *keys,
-                 float *scores, attend_cpu_glance *g)
+static void request(const attend_cpu_task *task, const attend_inspect_request *request, int64_t first,
+                    const float *keys, float *scores, attend_cpu_inspect_state *g)
 {
-    block b = {.task = task, .glance = g, .s = scores, .first = first};
-    if (!weighs[g->vectors](&b, keys, look->top)) return;
-    for (int64_t n = 0; n < look->want.num_windows && look->want.mass.data; n++)
-        add_window(&b, &look->windows[n], g->mass[n]);
-    if (g->map) add_to_map(&b, &look->want);
+    block b = {.task = task, .state = g, .s = scores, .first = first};
+    if (!weighs[g->vectors](&b, keys, request->top)) return;
+    for (int64_t n = 0; n < request->want.num_windows && request->want.mass.data; n++)
+        add_window(&b, &request->windows[n], g->mass[n]);
+    if (g->map) add_to_map(&b, &request->want);
     give_weights(&b);
 }
 
 const attend_cpu_inspector CONCAT(attend_cpu_inspector_, ATTEND_ISA) = {LANES,     VECTORS, take_queries,
-                                                                        take_keys, sum,     look};
+                                                                        take_keys, sum,     request};

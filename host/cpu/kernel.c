@@ -17,7 +17,7 @@
 #include "cpu/kernel_pack.h"
 #include "cpu/kernel_softmax.h"
 #include "cpu/kernel_rows.h"
-#include "cpu/kernel_few.h"
+#include "cpu/kernel_decode.h"
 
 #define STRING_(a) #a
 #define STRING(a)  STRING_(a)
@@ -46,7 +46,7 @@ typedef struct work {
     /* [width of V][WIDTH]: what a block adds to a panel's output, where rows see different keys of it */
     float *o_block;
     panel *panels;
-    attend_cpu_element_rows *looks; /* of each panel; NULL without elements */
+    attend_cpu_element_rows *element_rows; /* of each panel; NULL without elements */
     int64_t count;
 } work;
 
@@ -58,10 +58,10 @@ static int64_t panel_floats(const attend_problem *p)
 
 static int64_t scratch_floats(const attend_problem *p, const attend_cpu_blocking *blocking)
 {
-    const int64_t looks =
+    const int64_t element_rows =
         attend_is_elementwise(p) ? (int64_t)(sizeof(attend_cpu_element_rows) / sizeof(float)) : 0;
     return attend_cpu_round_up(most((blocking->keys + attend_cpu_round_up(p->head_dim_v, ROWS)) * WIDTH +
-                                        blocking->panels * (panel_floats(p) + looks),
+                                        blocking->panels * (panel_floats(p) + element_rows),
                                     few_floats(p)),
                                16);
 }
@@ -69,7 +69,7 @@ static int64_t scratch_floats(const attend_problem *p, const attend_cpu_blocking
 /* ---- a panel
    ---------------------------------------------------------------------------------------------------- */
 
-static void panel_look(const attend_cpu_task *task, panel *p)
+static void panel_visible(const attend_cpu_task *task, panel *p)
 {
     p->low = INT64_MAX, p->high = 0, p->all_low = 0, p->all_high = INT64_MAX;
     for (int64_t r = 0; r < WIDTH; r++) {
@@ -114,12 +114,12 @@ static void panel_resume(const work *w, panel *p)
 static void panel_begin(const work *w, panel *p, int64_t row, int64_t rows)
 {
     p->first_row = row, p->rows = rows, p->vectors = (int)((rows + LANES - 1) / LANES);
-    panel_look(w->task, p);
+    panel_visible(w->task, p);
     int64_t step = p->vectors * LANES;
     p->fresh = true;
     if (w->task->part->from.out.data && p->high > 0) panel_resume(w, p);
-    if (w->looks && p->high > 0)
-        attend_cpu_look_at_rows(w->task->elements, row, rows, LANES, &w->looks[p - w->panels]);
+    if (w->element_rows && p->high > 0)
+        attend_cpu_prepare_rows(w->task->elements, row, rows, LANES, &w->element_rows[p - w->panels]);
     for (int v = 0; v < p->vectors; v++)
         pack_queries(w->task, row + v * LANES, rows - v * LANES, p->q + v * LANES, step, p->unit + v * LANES);
 }
@@ -272,19 +272,19 @@ ALWAYS_INLINE void block_of(const work *w, panel *p, int vectors, scores_product
     int64_t from = most(p->low - key, 0), to = least(p->high - key, w->keys), step = vectors * LANES;
     if (from >= to) return;
     const attend_cpu_elements *e = w->task->elements;
-    const attend_cpu_element_rows *look = e ? &w->looks[p - w->panels] : NULL;
+    const attend_cpu_element_rows *element_rows = e ? &w->element_rows[p - w->panels] : NULL;
     attend_cpu_scores tile = {w->s + from * step, 1, key + from, to - from, step};
-    attend_cpu_sight sight = ATTEND_CPU_SEEN;
+    attend_cpu_visibility visibility = ATTEND_CPU_VISIBLE;
     if (e) {
-        sight = SCORER.look(e, look, &tile);
-        if (sight == ATTEND_CPU_HIDDEN) return;
+        visibility = SCORER.visibility_of_tile(e, element_rows, &tile);
+        if (visibility == ATTEND_CPU_HIDDEN) return;
         from = tile.first_key - key, to = from + tile.keys;
     }
     if (!p->begun) span_begin(w, p);
     int64_t first = from / ROWS * ROWS;
     scores(w->task->keys.k + (key + first) * w->d, p->q, w->d, w->s + first * step,
            (to - first + ROWS - 1) / ROWS);
-    const bool hides = e && SCORER.score(e, look, &tile, sight);
+    const bool hides = e && SCORER.score(e, element_rows, &tile, visibility);
     hide(w, p, key, from, least(p->all_low - key, to));
     hide(w, p, key, most(p->all_high - key, from), to);
     fold(w, p, vectors, from, to);
@@ -392,7 +392,8 @@ static void cut(work *w)
     int64_t vectors = (task->rows + LANES - 1) / LANES, row = task->first_row, end = row + task->rows;
     float *floats = (float *)(w->panels + task->blocking.panels);
     if (task->elements)
-        w->looks = (attend_cpu_element_rows *)floats, floats = (float *)(w->looks + task->blocking.panels);
+        w->element_rows = (attend_cpu_element_rows *)floats,
+        floats = (float *)(w->element_rows + task->blocking.panels);
     for (w->count = 0; vectors > 0; w->count++) {
         int64_t width = VECTORS == 3 && vectors == 4 ? 2 : least(vectors, VECTORS);
         panel *p = &w->panels[w->count];

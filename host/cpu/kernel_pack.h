@@ -10,7 +10,7 @@
 
 enum {
     /* neighbours in a panel that come from one vector */
-    CHUNK = (int)LANES < (int)ROWS ? (int)LANES : (int)ROWS,
+    PART = (int)LANES < (int)ROWS ? (int)LANES : (int)ROWS,
     /* the least keys that fill vectors and panels alike */
     WHOLE = (int)LANES > (int)ROWS ? (int)LANES : (int)ROWS
 };
@@ -46,12 +46,12 @@ ALWAYS_INLINE void load_transposed_pairs(vf tile[2 * LANES], const void *rows, i
 
 /* A vector of panel neighbours: element i goes to place first + i of `panels`, each of them `size` long and
    ROWS wide. */
-ALWAYS_INLINE void store_chunks(float *panels, int64_t size, int64_t first, int64_t at, vf v)
+ALWAYS_INLINE void store_vectors(float *panels, int64_t size, int64_t first, int64_t at, vf v)
 {
-    for (int i = 0; i < LANES; i += CHUNK) {
-        int64_t place = first + i;
-        memcpy(panels + place / ROWS * size * ROWS + at * ROWS + place % ROWS, (const float *)&v + i,
-               CHUNK * sizeof(float));
+    for (int i = 0; i < LANES; i += PART) {
+        int64_t packed_row = first + i;
+        memcpy(panels + packed_row / ROWS * size * ROWS + at * ROWS + packed_row % ROWS,
+               (const float *)&v + i, PART * sizeof(float));
     }
 }
 
@@ -68,9 +68,9 @@ ALWAYS_INLINE void pack_keys(const attend_cpu_task *task, int64_t first, attend_
                 (const char *)task->k.data + (first - task->part->first + j) * task->k.stride * element;
             load_transposed(tile, rows, task->k.stride, count - j, c, d, dtype);
             if (d - c >= LANES) {
-                UNROLL_FOR (16, int i = 0; i < LANES; i++) store_chunks(panels, d, j, c + i, tile[i]);
+                UNROLL_FOR (16, int i = 0; i < LANES; i++) store_vectors(panels, d, j, c + i, tile[i]);
             } else {
-                for (int i = 0; i < d - c; i++) store_chunks(panels, d, j, c + i, tile[i]);
+                for (int i = 0; i < d - c; i++) store_vectors(panels, d, j, c + i, tile[i]);
             }
         }
 }
@@ -88,7 +88,7 @@ ALWAYS_INLINE void pack_values(const attend_cpu_task *task, int64_t first, atten
             for (int64_t k = j; k < j + 4 && k < count; k++) {
                 vf v = load_some(task->v.data, (at + k) * task->v.stride + c, dv - c, dtype);
                 if (c + LANES <= width) {
-                    store_chunks(panels, keys, c, k, v);
+                    store_vectors(panels, keys, c, k, v);
                     continue;
                 }
                 for (int64_t i = 0; i < width - c; i++)
@@ -107,20 +107,20 @@ static inline void pack(const attend_cpu_task *task, int64_t first)
 }
 
 /* Which query and head of the group a row of the KV head is. */
-typedef struct place {
+typedef struct packed_row {
     int64_t query, head;
-} place;
+} packed_row;
 
-ALWAYS_INLINE place place_of(const attend_cpu_task *task, int64_t row)
+ALWAYS_INLINE packed_row packed_row_of(const attend_cpu_task *task, int64_t row)
 {
-    if (task->group == 1) return (place){row, 0}; /* spares two divisions a row */
-    return (place){row / task->group, row % task->group};
+    if (task->group == 1) return (packed_row){row, 0}; /* spares two divisions a row */
+    return (packed_row){row / task->group, row % task->group};
 }
 
 /* Element offset of a KV head's row. */
 ALWAYS_INLINE int64_t row_offset(const attend_cpu_task *task, const attend_cpu_rows *rows, int64_t row)
 {
-    place at = place_of(task, row);
+    packed_row at = packed_row_of(task, row);
     return at.query * rows->stride + at.head * rows->head_stride;
 }
 
@@ -135,7 +135,7 @@ ALWAYS_INLINE row_scale row_scale_of(const attend_cpu_task *task, int64_t row)
 {
     /* which scale the plain products themselves */
     if (task->elements) return (row_scale){1, (float)ATTEND_LOG2E};
-    const float scale = (float)(task->heads[place_of(task, row).head].scale * ATTEND_LOG2E);
+    const float scale = (float)(task->heads[packed_row_of(task, row).head].scale * ATTEND_LOG2E);
     uint32_t bits;
     memcpy(&bits, &scale, sizeof bits);
     if (!(bits & 0x7f800000)) return (row_scale){scale, 1}; /* 0, or hardly more */

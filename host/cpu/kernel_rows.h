@@ -9,7 +9,7 @@
 /* Row `row` of the KV head sees the keys [*begin, *end) of the part; the only place where the kernel asks. */
 ALWAYS_INLINE void visible(const attend_cpu_task *task, int64_t row, int64_t *begin, int64_t *end)
 {
-    int64_t query = place_of(task, row).query;
+    int64_t query = packed_row_of(task, row).query;
     *begin = *end = 0;
     if (query >= task->sequence.seqlen_q) return;
     *begin = most(attend_visible_begin(task->problem, &task->sequence, query), task->part->first);
@@ -104,30 +104,30 @@ ALWAYS_INLINE void finish_row(const attend_problem *p, void *out, int64_t at, in
 static void begin_row(const attend_cpu_task *task, int64_t row, float *o, float *m, float *l)
 {
     const attend_state *from = &task->part->from;
-    const place place = place_of(task, row);
+    const packed_row packed_row = packed_row_of(task, row);
     const int64_t dv = task->problem->head_dim_v;
     memset(o, 0, (size_t)attend_cpu_round_up(dv, LANES) * sizeof *o);
     *m = -INFINITY, *l = 0;
-    if (!from->out.data || place.query >= task->sequence.seqlen_q) return;
-    state_take(state_row_of(from, task->sequence.batch, place.query, task->heads[place.head].head), 0, dv, o,
-               m, l);
+    if (!from->out.data || packed_row.query >= task->sequence.seqlen_q) return;
+    state_take(state_row_of(from, task->sequence.batch, packed_row.query, task->heads[packed_row.head].head),
+               0, dv, o, m, l);
 }
 
 static void end_row(const attend_cpu_task *task, int64_t row, const float *o, float m, float l)
 {
     const attend_problem *p = task->problem;
     const attend_state *into = &task->part->into;
-    const place place = place_of(task, row);
-    const attend_head *head = &task->heads[place.head];
+    const packed_row packed_row = packed_row_of(task, row);
+    const attend_head *head = &task->heads[packed_row.head];
     if (into->out.data) {
-        state_leave(state_row_of(into, task->sequence.batch, place.query, head->head), 0, p->head_dim_v, o, m,
-                    l);
+        state_leave(state_row_of(into, task->sequence.batch, packed_row.query, head->head), 0, p->head_dim_v,
+                    o, m, l);
         return;
     }
-    const bool sinks = p->sinks && place.query < task->sequence.seqlen_q;
+    const bool sinks = p->sinks && packed_row.query < task->sequence.seqlen_q;
     const float sink = sinks ? attend_head_sink(head->terms, head->head) : 0;
     float *lse = task->lse;
-    if (lse) lse += place.query * task->lse_stride + place.head * task->lse_head_stride;
+    if (lse) lse += packed_row.query * task->lse_stride + packed_row.head * task->lse_head_stride;
     finish_row(p, task->out.data, row_offset(task, &task->out, row), p->head_dim_v, lse, sinks ? &sink : NULL,
                o, m, l);
 }

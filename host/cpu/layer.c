@@ -3,7 +3,7 @@
    caller's tensor. */
 #include "shared/absolute.h"
 #include "core/arguments.h"
-#include "shared/turn.h"
+#include "shared/rope.h"
 #include "cpu/cpu.h"
 
 #include <stdlib.h>
@@ -22,7 +22,7 @@ attend_status attend_cpu_layer_create(attend_plan *plan)
     cpu->heads = attend_cpu_allocate(batch * rows_q * p->num_heads * p->head_dim_v, element, bytes);
     if (!cpu->q || !cpu->k || !cpu->v || !cpu->heads)
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the layer's Q, K, V and heads");
-    ATTEND_TRY(attend_cpu_place_create(plan));
+    ATTEND_TRY(attend_cpu_positions_create(plan));
     const struct {
         const attend_tensor *weight, *bias;
         int64_t rows;
@@ -38,9 +38,10 @@ attend_status attend_cpu_layer_create(attend_plan *plan)
             scratch = attend_cpu_projection_scratch(cpu->projections[i]);
     }
     cpu->projecting = attend_cpu_allocate(attend_pool_threads(pool), scratch, bytes);
-    cpu->turning = attend_cpu_allocate(
-        attend_problem_turns(p) ? attend_cpu_turn_floats(pool, p->head_dim) : 0, sizeof *cpu->turning, bytes);
-    if (!cpu->projecting || !cpu->turning)
+    cpu->rope_scratch =
+        attend_cpu_allocate(attend_has_rope_or_norm(p) ? attend_cpu_rope_floats(pool, p->head_dim) : 0,
+                            sizeof *cpu->rope_scratch, bytes);
+    if (!cpu->projecting || !cpu->rope_scratch)
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the rows that a layer's threads work on");
     return ATTEND_OK;
 }
@@ -48,8 +49,9 @@ attend_status attend_cpu_layer_create(attend_plan *plan)
 void attend_cpu_layer_destroy(attend_cpu_plan *cpu)
 {
     for (int i = 0; i < 4; i++) attend_cpu_projection_destroy(cpu->projections[i]);
-    attend_cpu_place_destroy(cpu);
-    free(cpu->q), free(cpu->k), free(cpu->v), free(cpu->heads), free(cpu->projecting), free(cpu->turning);
+    attend_cpu_positions_destroy(cpu);
+    free(cpu->q), free(cpu->k), free(cpu->v), free(cpu->heads), free(cpu->projecting),
+        free(cpu->rope_scratch);
 }
 
 /* The caller's tensor if there is one, else the plan's. */
@@ -73,9 +75,9 @@ static attend_tensor one_head(const attend_tensor *t)
 static attend_status project(const attend_cpu_plan *cpu, int index, const attend_tensor *x,
                              const attend_tensor *y)
 {
-    attend_watch *watch = cpu->context->watch;
-    return attend_cpu_project(cpu->projections[index], x, y, cpu->projecting, watch->work.projections[index],
-                              watch);
+    attend_progress_tracker *tracker = cpu->context->tracker;
+    return attend_cpu_project(cpu->projections[index], x, y, cpu->projecting,
+                              tracker->work.projections[index], tracker);
 }
 
 attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_args *args)
@@ -89,19 +91,20 @@ attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_arg
         .out = choose(&args->heads, cpu->heads, p, attend_rows_q(p), p->num_heads, p->head_dim_v),
         .lse = args->lse,
     };
-    const attend_places places = attend_layer_places(p, args);
-    attend_side_copy(&attention, args);
+    const attend_row_positions row_positions = attend_layer_row_positions(p, args);
+    attend_features_copy(&attention, args);
     ATTEND_TRY(attend_lists_check(p, &attention));
-    ATTEND_TRY(attend_absolute_check(p, &places));
+    ATTEND_TRY(attend_absolute_check(p, &row_positions));
     /* Nothing was written so far; from here on a run fails only where it is cancelled or oneDNN finds no
      * memory. */
-    const attend_tensor placed = p->absolute ? attend_cpu_place(plan, args) : args->x, x = one_head(&placed);
+    const attend_tensor x_with_positions = p->absolute ? attend_cpu_add_positions(plan, args) : args->x,
+                        x = one_head(&x_with_positions);
     const attend_tensor source = attend_problem_is_cross(p) ? one_head(&args->context) : x,
                         out = one_head(&args->out);
     ATTEND_TRY(project(cpu, 0, &x, &attention.q));
     ATTEND_TRY(project(cpu, 1, &source, &attention.k));
     ATTEND_TRY(project(cpu, 2, &source, &attention.v));
-    if (attend_problem_turns(p)) attend_cpu_layer_turn(plan, args, &attention);
+    if (attend_has_rope_or_norm(p)) attend_cpu_layer_rope(plan, args, &attention);
     const attend_key_part all = attend_all_keys(p);
     ATTEND_TRY(attend_cpu_attention(cpu, &attention, &all));
     return project(cpu, 3, &attention.out, &out);

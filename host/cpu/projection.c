@@ -126,7 +126,7 @@ typedef struct multiplying {
     bool x_plain, y_plain; /* rows of floats without gaps */
     char *scratch;
     size_t scratch_bytes; /* of a thread */
-    attend_watch *watch;
+    attend_progress_tracker *tracker;
     int status; /* the first that was not 0, of any thread */
 } multiplying;
 
@@ -157,7 +157,8 @@ static void multiply(void *job, int64_t index, int thread)
 {
     multiplying *of = job;
     const attend_cpu_projection *m = of->m;
-    if (!attend_watch_goes_on(of->watch) || __atomic_load_n(&of->status, __ATOMIC_RELAXED) != 0) return;
+    if (!attend_progress_continues(of->tracker) || __atomic_load_n(&of->status, __ATOMIC_RELAXED) != 0)
+        return;
     const int64_t first = index % m->blocks * m->block, column = index / m->blocks * m->columns;
     const int64_t rows = m->rows - first < m->block ? m->rows - first : m->block;
     const int64_t columns = m->out - column < m->columns ? m->out - column : m->columns;
@@ -179,7 +180,7 @@ static void multiply(void *job, int64_t index, int thread)
     if (status) __atomic_store_n(&of->status, status, __ATOMIC_RELAXED);
     for (int64_t r = 0; r < rows && !in_place && !status; r++)
         copy_row(of->y, first + r, column, columns, y + r * m->columns, true);
-    attend_watch_count(of->watch, 1, thread == 0);
+    attend_progress_count(of->tracker, 1, thread == 0);
 }
 
 size_t attend_cpu_projection_scratch(const attend_cpu_projection *m)
@@ -191,13 +192,15 @@ size_t attend_cpu_projection_scratch(const attend_cpu_projection *m)
 }
 
 attend_status attend_cpu_project(const attend_cpu_projection *m, const attend_tensor *x,
-                                 const attend_tensor *y, char *scratch, double work, attend_watch *watch)
+                                 const attend_tensor *y, char *scratch, double work,
+                                 attend_progress_tracker *tracker)
 {
-    multiplying of = {m, x, y, is_plain(x), is_plain(y), scratch, attend_cpu_projection_scratch(m), watch, 0};
-    attend_watch_stage(watch, work, m->blocks * m->panels);
+    multiplying of = {m,       x, y, is_plain(x), is_plain(y), scratch, attend_cpu_projection_scratch(m),
+                      tracker, 0};
+    attend_progress_stage(tracker, work, m->blocks * m->panels);
     attend_pool_run(m->pool, m->blocks * m->panels, nanoseconds(m), multiply, &of);
     if (of.status) return attend_onednn_failed(of.status, "compute");
-    return attend_watch_status(watch);
+    return attend_progress_status(tracker);
 }
 
 void attend_cpu_projection_destroy(attend_cpu_projection *m)

@@ -5,15 +5,16 @@
 
 #include <stdlib.h>
 
-attend_status attend_gpu_reserve_place(attend_plan *plan, attend_gpu_arenas *arenas)
+attend_status attend_gpu_reserve_positions(attend_plan *plan, attend_gpu_arenas *arenas)
 {
     attend_gpu_plan *own = plan->state;
     const attend_problem *p = &plan->problem;
     bool on_host;
     if (!p->absolute) return ATTEND_OK;
-    attend_gpu_reserve_tensor(&arenas->run, &own->placed, p->dtype, 3,
+    attend_gpu_reserve_tensor(&arenas->run, &own->x_with_positions, p->dtype, 3,
                               (int64_t[]){attend_tensor_batch(p), attend_rows_q(p), p->hidden_size});
-    attend_gpu_reserve(&arenas->constants, (void **)&own->waves, attend_wave_count(p), sizeof *own->waves);
+    attend_gpu_reserve(&arenas->constants, (void **)&own->sinusoids, attend_sinusoid_count(p),
+                       sizeof *own->sinusoids);
     own->table = plan->weights.position_table;
     ATTEND_TRY(attend_gpu_is_on_host(own->gpu, "position_table", own->table.data, &on_host));
     if (on_host)
@@ -23,23 +24,23 @@ attend_status attend_gpu_reserve_place(attend_plan *plan, attend_gpu_arenas *are
 }
 
 /* The caller waits before the plan is given out. */
-attend_status attend_gpu_create_place(attend_plan *plan)
+attend_status attend_gpu_create_positions(attend_plan *plan)
 {
     attend_gpu_plan *own = plan->state;
     const attend_problem *p = &plan->problem;
-    const int64_t count = attend_wave_count(p);
+    const int64_t count = attend_sinusoid_count(p);
     if (own->table.data != plan->weights.position_table.data)
         ATTEND_TRY(
             attend_gpu_copy(own->gpu, &own->table, &plan->weights.position_table, cudaMemcpyHostToDevice));
     if (count == 0) return ATTEND_OK;
-    double *waves = malloc((size_t)count * sizeof *waves);
-    if (!waves)
+    double *sinusoids = malloc((size_t)count * sizeof *sinusoids);
+    if (!sinusoids)
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the frequencies of sinusoidal positions");
-    attend_wave_fill(p, waves);
-    cudaError_t error = cudaMemcpyAsync(own->waves, waves, (size_t)count * sizeof *waves,
+    attend_sinusoid_frequencies(p, sinusoids);
+    cudaError_t error = cudaMemcpyAsync(own->sinusoids, sinusoids, (size_t)count * sizeof *sinusoids,
                                         cudaMemcpyHostToDevice, own->gpu->stream);
     if (!error) error = cudaStreamSynchronize(own->gpu->stream);
-    free(waves);
+    free(sinusoids);
     return attend_gpu_check(error, "cudaMemcpyAsync of the frequencies");
 }
 
@@ -52,12 +53,12 @@ static attend_status check(const attend_plan *plan, const attend_layer_args *arg
     ATTEND_TRY(attend_gpu_is_on_host(gpu, "positions", args->positions.data, &positions_here));
     ATTEND_TRY(attend_gpu_is_on_host(gpu, "starts_k", args->starts_k, &starts_here));
     if (args->positions.data ? !positions_here : args->starts_k && !starts_here) return ATTEND_OK;
-    const attend_places places = attend_layer_places(&plan->problem, args);
-    return attend_absolute_check(&plan->problem, &places);
+    const attend_row_positions row_positions = attend_layer_row_positions(&plan->problem, args);
+    return attend_absolute_check(&plan->problem, &row_positions);
 }
 
-attend_status attend_gpu_place(const attend_plan *plan, const attend_layer_args *args,
-                               const attend_attention_args *attention, attend_tensor *x)
+attend_status attend_gpu_add_positions(const attend_plan *plan, const attend_layer_args *args,
+                                       const attend_attention_args *attention, attend_tensor *x)
 {
     const attend_gpu_plan *own = plan->state;
     const attend_problem *p = &plan->problem;
@@ -68,12 +69,13 @@ attend_status attend_gpu_place(const attend_plan *plan, const attend_layer_args 
     if (positions.data)
         ATTEND_TRY(
             attend_gpu_take_input(own->gpu, "positions", &args->positions, &own->positions, &positions));
-    const attend_places places = attend_places_of(p, &lists, &positions);
+    const attend_row_positions row_positions = attend_row_positions_of(p, &lists, &positions);
     attend_range_begin("attend: add positions");
-    attend_status status = attend_gpu_check(
-        attend_add_positions(p, &places, own->waves, &own->table, x, &own->placed, own->gpu->stream),
-        "cudaLaunchKernel of add_positions");
+    attend_status status =
+        attend_gpu_check(attend_add_positions(p, &row_positions, own->sinusoids, &own->table, x,
+                                              &own->x_with_positions, own->gpu->stream),
+                         "cudaLaunchKernel of add_positions");
     attend_range_end();
-    *x = own->placed;
+    *x = own->x_with_positions;
     return status;
 }

@@ -20,8 +20,8 @@ void attend_gpu_reserve(attend_gpu_arena *arena, void **slot, int64_t elements, 
 
 int64_t attend_gpu_whole_rows(int64_t elements, size_t bytes)
 {
-    const int64_t chunk = ROW_ALIGNMENT / (int64_t)bytes;
-    return (elements + chunk - 1) / chunk * chunk;
+    const int64_t vector = ROW_ALIGNMENT / (int64_t)bytes;
+    return (elements + vector - 1) / vector * vector;
 }
 
 void attend_gpu_reserve_tensor(attend_gpu_arena *arena, attend_tensor *tensor, attend_dtype dtype, int rank,
@@ -58,7 +58,7 @@ attend_status attend_gpu_arena_check(const attend_gpu_arena *arena)
                : ATTEND_OK;
 }
 
-void attend_gpu_arena_place(const attend_gpu_arena *arena, void *memory, const void *owner, void *copy)
+void attend_gpu_arena_rebase(const attend_gpu_arena *arena, void *memory, const void *owner, void *copy)
 {
     for (int i = 0; i < arena->count; i++)
         *(void **)((char *)copy + ((const char *)arena->slots[i] - (const char *)owner)) =

@@ -10,9 +10,9 @@ static attend_view view_of(const attend_tensor *t)
 
 static bool is_aligned(const attend_tensor *t)
 {
-    int64_t chunk = 16 / (int64_t)attend_dtype_bytes(t->dtype);
+    int64_t vector = 16 / (int64_t)attend_dtype_bytes(t->dtype);
     bool aligned = (uintptr_t)t->data % 16 == 0;
-    for (int axis = 0; axis < 3; axis++) aligned &= t->shape[axis] <= 1 || t->stride[axis] % chunk == 0;
+    for (int axis = 0; axis < 3; axis++) aligned &= t->shape[axis] <= 1 || t->stride[axis] % vector == 0;
     return aligned;
 }
 
@@ -111,7 +111,7 @@ attend_status attend_gpu_attention_forward(attend_plan *plan, const attend_atten
     const attend_tensor k = staging_of_keys(&own->k, &args->k), v = staging_of_keys(&own->v, &args->v);
     attend_attention_args use = *args;
     attend_key_part use_part = *part;
-    ATTEND_TRY(attend_gpu_take_sides(plan, &use));
+    ATTEND_TRY(attend_gpu_take_features(plan, &use));
     if (part->into.out.data)
         ATTEND_TRY(attend_gpu_take_state(gpu, "into", &part->into, &own->state, true, &use_part.into));
     else

@@ -69,7 +69,7 @@ static attend_status create(attend_plan *plan)
     const attend_problem *p = &plan->problem;
     attend_gpu_arenas arenas = {0};
     ATTEND_TRY(choose_kernels(plan));
-    attend_gpu_reserve_sides(plan, &arenas);
+    attend_gpu_reserve_features(plan, &arenas);
     int64_t partial = partial_bytes(own->row, p), partial_any = partial_bytes(own->row_any, p);
     attend_gpu_reserve(&arenas.run, (void **)&own->partials, partial > partial_any ? partial : partial_any,
                        1);
@@ -80,7 +80,7 @@ static attend_status create(attend_plan *plan)
     else
         reserve_attention_staging(plan, &arenas.staging);
     ATTEND_TRY(allocate(plan, &arenas));
-    ATTEND_TRY(attend_gpu_create_sides(plan));
+    ATTEND_TRY(attend_gpu_create_features(plan));
     return plan->operation == ATTEND_LAYER ? attend_gpu_layer_create(plan) : ATTEND_OK;
 }
 
@@ -144,7 +144,7 @@ attend_status attend_gpu_run_begin(attend_plan *plan, const attend_run *brought,
         if (on_host) return attend_fail(ATTEND_INVALID_ARGUMENT, "workspace lies on the host");
         attend_gpu_arena memory = own->run_memory;
         if (inspects) memory.count = own->list_slots;
-        attend_gpu_arena_place(&memory, brought->workspace, own, &run->own);
+        attend_gpu_arena_rebase(&memory, brought->workspace, own, &run->own);
     }
     ATTEND_TRY(attend_gpu_begin_work(own->gpu, run->gpu.stream, last, &run->on));
     if (!blas) return ATTEND_OK;

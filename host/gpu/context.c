@@ -75,7 +75,7 @@ static attend_status open_device(const attend_context_options *options, attend_g
 {
     gpu->device_tensors_only = options->device_tensors_only;
     gpu->strict = options->strict;
-    gpu->watch = &context->watch;
+    gpu->tracker = &context->tracker;
     /* what cuBLAS would take itself */
     gpu->blas_workspace_bytes = (size_t)(gpu->architecture >= 90 ? 32 : 4) << 20;
     ATTEND_TRY(attend_gpu_check(cudaStreamCreateWithFlags(&gpu->own.handle, cudaStreamNonBlocking),

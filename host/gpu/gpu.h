@@ -19,14 +19,14 @@ typedef struct attend_gpu_stream {
     struct attend_gpu_stream *next;
     cudaStream_t handle;
     cudaEvent_t done;
-    uint64_t turn; /* of how many streams it stood before */
+    uint64_t generation; /* of how many streams it stood before */
 } attend_gpu_stream;
 
 /* The stream where memory was used last; NULL: nowhere. If it stands for another one since, that work is done.
  */
 typedef struct attend_gpu_use {
     attend_gpu_stream *stream;
-    uint64_t turn;
+    uint64_t generation;
 } attend_gpu_use;
 
 typedef struct attend_gpu_context {
@@ -36,10 +36,10 @@ typedef struct attend_gpu_context {
     int64_t l2_bytes, shared_bytes; /* shared memory that a block may ask for */
     int multiprocessors;
     bool device_tensors_only, strict;
-    attend_slots slots;    /* for the totals of all runs: cuda/spans.cuh */
-    attend_watch *watch;   /* the context's */
-    attend_gpu_stream own; /* always there; the callers' streams follow it */
-    cudaStream_t stream;   /* of runs that name none */
+    attend_slots slots;               /* for the totals of all runs: cuda/spans.cuh */
+    attend_progress_tracker *tracker; /* the context's */
+    attend_gpu_stream own;            /* always there; the callers' streams follow it */
+    cudaStream_t stream;              /* of runs that name none */
     attend_blas cublas;
     cublasHandle_t blas;
     /* cuBLAS allocates nothing itself, so its calls can be captured in graphs */
@@ -110,7 +110,7 @@ void attend_gpu_reserve_within(attend_gpu_arena *arena, void **slot, void *const
 attend_status attend_gpu_arena_check(const attend_gpu_arena *arena);
 attend_status attend_gpu_arena_allocate(attend_gpu_arena *arena, void **memory);
 /* Sets the slots, which lie in `owner`, in a copy of it: to their places in another memory. */
-void attend_gpu_arena_place(const attend_gpu_arena *arena, void *memory, const void *owner, void *copy);
+void attend_gpu_arena_rebase(const attend_gpu_arena *arena, void *memory, const void *owner, void *copy);
 
 /* ---- tensors wherever they lie ---- */
 
@@ -138,17 +138,17 @@ attend_status attend_gpu_give_output(const attend_gpu_context *gpu, const attend
 /* ---- what features bring: host/core/arguments.h ---- */
 
 /* Room on the device for lists and tensors that a run may give on the host, and tables made with the plan. */
-typedef struct attend_gpu_sides {
+typedef struct attend_gpu_features {
     int64_t *seqlens_q, *seqlens_k, *starts_k, *cu_seqlens_q, *cu_seqlens_k;
-    attend_tensor tensors[ATTEND_SIDE_TENSORS];
+    attend_tensor tensors[ATTEND_FEATURE_TENSORS];
     int32_t *relative_buckets;
     attend_ids *key_ids;
-} attend_gpu_sides;
+} attend_gpu_features;
 
-void attend_gpu_reserve_sides(attend_plan *plan, attend_gpu_arenas *arenas);
-attend_status attend_gpu_create_sides(attend_plan *plan);
+void attend_gpu_reserve_features(attend_plan *plan, attend_gpu_arenas *arenas);
+attend_status attend_gpu_create_features(attend_plan *plan);
 /* Lists and side tensors as the kernels read them: the caller's on the device, or copies of the host's. */
-attend_status attend_gpu_take_sides(const attend_plan *plan, attend_attention_args *use);
+attend_status attend_gpu_take_features(const attend_plan *plan, attend_attention_args *use);
 /* What kernels need of them, with the plan's tables; enqueues what makes those that depend on the run. */
 attend_status attend_gpu_make_terms(const attend_plan *plan, const attend_attention_args *on_device,
                                     attend_terms *terms);
@@ -173,7 +173,7 @@ bool attend_gpu_device_code(size_t index, const char **family, int64_t *bytes);
 /* ---- telling how far a run is ---- */
 
 /* Waits for the stream, then tells that so many units of the stage are done; where nobody looks, nothing. */
-attend_status attend_gpu_tell(const attend_gpu_context *gpu, int64_t units);
+attend_status attend_gpu_report_progress(const attend_gpu_context *gpu, int64_t units);
 /* Calls launch(job, first, count) for slices of `blocks` blocks and tells after each; where nobody looks,
    once for all of them. */
 typedef attend_status attend_gpu_launch(void *job, int64_t first, int64_t count);
@@ -218,11 +218,12 @@ typedef struct attend_gpu_plan {
     /* of attention: staging; of a layer: the projected Q, K, V and the heads' output */
     attend_tensor q, k, v, out, lse;
     attend_state state; /* staging of those that runs carry */
-    attend_gpu_sides sides;
-    attend_turn turn; /* of a layer: rotary embedding and QK-norm */
+    attend_gpu_features features;
+    attend_rope rope; /* of a layer: rotary embedding and QK-norm */
     attend_tensor norms[4], positions;
-    attend_tensor placed, table; /* of a layer with absolute positions: x with them, and learned ones */
-    double *waves;               /* frequencies of sinusoidal ones */
+    attend_tensor x_with_positions,
+        table;         /* of a layer with absolute positions: x with them, and learned ones */
+    double *sinusoids; /* frequencies of sinusoidal ones */
     attend_gpu_layer layer;
 } attend_gpu_plan;
 
@@ -260,7 +261,7 @@ attend_status attend_gpu_merge(attend_context *context, const attend_problem *pr
                                const attend_merge_args *args, const attend_run *run);
 
 attend_status attend_gpu_inspect(attend_plan *plan, const attend_attention_args *args,
-                                 const attend_look *look);
+                                 const attend_inspect_request *request);
 
 /* Adds a layer's part to the arenas of a plan; then, once they are allocated, uploads and wires it. */
 attend_status attend_gpu_layer_reserve(attend_plan *plan, attend_gpu_arenas *arenas);
@@ -268,19 +269,19 @@ attend_status attend_gpu_layer_create(attend_plan *plan);
 attend_status attend_gpu_layer_forward(attend_plan *plan, const attend_layer_args *args);
 
 /* Rotary embedding and QK-norm of a layer; running it is nothing where the problem has neither. */
-attend_status attend_gpu_reserve_turn(attend_plan *plan, attend_gpu_arenas *arenas);
-attend_status attend_gpu_create_turn(attend_plan *plan);
-attend_status attend_gpu_turn(const attend_plan *plan, const attend_attention_args *attention,
+attend_status attend_gpu_reserve_rope(attend_plan *plan, attend_gpu_arenas *arenas);
+attend_status attend_gpu_create_rope(attend_plan *plan);
+attend_status attend_gpu_rope(const attend_plan *plan, const attend_attention_args *attention,
                               const attend_tensor *positions);
 /* The same for Q and K that a caller brings. */
 attend_status attend_gpu_rotary(attend_context *context, const attend_problem *problem,
                                 const attend_rotary_args *args);
 
 /* Absolute positions of a layer that has them: x becomes `placed`. */
-attend_status attend_gpu_reserve_place(attend_plan *plan, attend_gpu_arenas *arenas);
-attend_status attend_gpu_create_place(attend_plan *plan);
-attend_status attend_gpu_place(const attend_plan *plan, const attend_layer_args *args,
-                               const attend_attention_args *attention, attend_tensor *x);
+attend_status attend_gpu_reserve_positions(attend_plan *plan, attend_gpu_arenas *arenas);
+attend_status attend_gpu_create_positions(attend_plan *plan);
+attend_status attend_gpu_add_positions(const attend_plan *plan, const attend_layer_args *args,
+                                       const attend_attention_args *attention, attend_tensor *x);
 
 /* The projections of a layer plan, from device tensors to device tensors. */
 attend_status attend_gpu_project_heads(const attend_plan *plan, const attend_tensor *x,

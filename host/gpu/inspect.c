@@ -7,13 +7,13 @@ enum { OUTPUTS = 7 };
 
 /* What an inspection holds while it works: room for outputs that the caller keeps on the host, and what
    blocks share. */
-typedef struct looking {
+typedef struct inspect_call {
     attend_inspect_args kernel;
     attend_tensor staging[OUTPUTS];
     cudaStream_t stream;
     int64_t *queries;
     void *memory, *workspace;
-} looking;
+} inspect_call;
 
 static attend_tensor *output(attend_inspection *w, int index)
 {
@@ -27,7 +27,7 @@ static const char *const names[OUTPUTS] = {"top_keys", "top_weights", "entropy",
 
 /* Sums have a place each for a block; tiles of the map one for each block that touches them. */
 static attend_status allocate(const attend_gpu_context *gpu, const attend_problem *p, attend_inspection *want,
-                              looking *l)
+                              inspect_call *l)
 {
     attend_gpu_arena arena = {0};
     attend_inspect_args *k = &l->kernel;
@@ -74,47 +74,47 @@ static attend_view view_of(const attend_tensor *t)
 
 static attend_status launch(void *job, int64_t first, int64_t count)
 {
-    looking *l = job;
+    inspect_call *l = job;
     l->kernel.first_block = first;
     return attend_gpu_check(attend_inspect_blocks(&l->kernel, count, l->stream),
                             "cudaLaunchKernel of inspect_rows");
 }
 
-static attend_status look_at(const attend_plan *plan, const attend_attention_args *args,
-                             const attend_look *look, looking *l)
+static attend_status inspect_on_device(const attend_plan *plan, const attend_attention_args *args,
+                                       const attend_inspect_request *request, inspect_call *l)
 {
     const attend_gpu_plan *own = plan->state;
     const attend_gpu_context *gpu = own->gpu;
-    attend_inspection given = look->want;
+    attend_inspection given = request->want;
     attend_attention_args use = *args;
     attend_inspect_args *k = &l->kernel;
-    k->look = *look;
+    k->request = *request;
     ATTEND_TRY(allocate(gpu, &plan->problem, &given, l));
-    ATTEND_TRY(attend_gpu_take_sides(plan, &use));
+    ATTEND_TRY(attend_gpu_take_features(plan, &use));
     ATTEND_TRY(attend_gpu_take_input(gpu, "q", &args->q, &own->q, &use.q));
     ATTEND_TRY(attend_gpu_take_input(gpu, "k", &args->k, &own->k, &use.k));
     ATTEND_TRY(attend_gpu_take_input(gpu, "lse", &args->lse, &own->lse, &use.lse));
     for (int i = 0; i < OUTPUTS; i++)
         ATTEND_TRY(attend_gpu_take_output(gpu, names[i], output(&given, i), &l->staging[i],
-                                          output(&k->look.want, i)));
+                                          output(&k->request.want, i)));
     k->problem = plan->problem;
     k->q = view_of(&use.q), k->k = view_of(&use.k);
     k->lse = (attend_view){use.lse.data, use.lse.stride[0], use.lse.stride[2], use.lse.stride[1]};
     k->lists = attend_lists_of(&use), k->terms = attend_terms_of(&use);
-    k->terms.relative_buckets = own->sides.relative_buckets;
-    k->look.want.queries = l->queries;
+    k->terms.relative_buckets = own->features.relative_buckets;
+    k->request.want.queries = l->queries;
     l->stream = gpu->stream;
     ATTEND_TRY(attend_gpu_launch_slices(gpu, k->problem.batch * k->problem.num_heads * k->blocks, launch, l));
     ATTEND_TRY(attend_gpu_check(attend_inspect_finish(k, gpu->stream), "cudaLaunchKernel of inspect_finish"));
     for (int i = 0; i < OUTPUTS; i++)
-        ATTEND_TRY(attend_gpu_give_output(gpu, output(&given, i), output(&k->look.want, i)));
+        ATTEND_TRY(attend_gpu_give_output(gpu, output(&given, i), output(&k->request.want, i)));
     return ATTEND_OK;
 }
 
 /* The plan's lists and staging are used as in a run; where runs bring their workspace, the inspection brings
    room for lists. */
-static attend_status look_in_workspace(attend_plan *plan, const attend_attention_args *args,
-                                       const attend_look *look, looking *l)
+static attend_status inspect_in_workspace(attend_plan *plan, const attend_attention_args *args,
+                                          const attend_inspect_request *request, inspect_call *l)
 {
     const attend_gpu_plan *own = plan->state;
     const attend_run brought = {.workspace = l->workspace};
@@ -122,24 +122,24 @@ static attend_status look_in_workspace(attend_plan *plan, const attend_attention
     /* Nobody ordered the run that is looked into, and who knows on which stream it was. */
     if (plan->options.caller_workspace) ATTEND_TRY(attend_gpu_wait_for_all(own->gpu));
     attend_status status = attend_gpu_run_begin(plan, &brought, true, &run);
-    if (!status) status = look_at(&run.plan, args, look, l);
+    if (!status) status = inspect_on_device(&run.plan, args, request, l);
     status = attend_gpu_run_end(&run, status);
     const cudaError_t waited = cudaStreamSynchronize(own->gpu->stream);
     return status ? status : attend_gpu_check(waited, "cudaStreamSynchronize");
 }
 
 attend_status attend_gpu_inspect(attend_plan *plan, const attend_attention_args *args,
-                                 const attend_look *look)
+                                 const attend_inspect_request *request)
 {
     const attend_gpu_plan *own = plan->state;
-    looking l = {0};
+    inspect_call l = {0};
     ATTEND_TRY(attend_gpu_enter(own->gpu));
     attend_range_begin("attend: inspect");
     attend_status status = ATTEND_OK;
     if (plan->options.caller_workspace)
         status = attend_gpu_check(cudaMalloc(&l.workspace, own->list_bytes),
                                   "cudaMalloc of an inspection's lists");
-    if (!status) status = look_in_workspace(plan, args, look, &l);
+    if (!status) status = inspect_in_workspace(plan, args, request, &l);
     if (l.memory) cudaFree(l.memory);
     if (l.workspace) cudaFree(l.workspace);
     attend_range_end();

@@ -127,8 +127,8 @@ attend_status attend_gpu_layer_reserve(attend_plan *plan, attend_gpu_arenas *are
     bool on_host[8];
     ATTEND_TRY(find_weights(plan, on_host));
     reserve_heads(plan, &arenas->run);
-    ATTEND_TRY(attend_gpu_reserve_turn(plan, arenas));
-    ATTEND_TRY(attend_gpu_reserve_place(plan, arenas));
+    ATTEND_TRY(attend_gpu_reserve_rope(plan, arenas));
+    ATTEND_TRY(attend_gpu_reserve_positions(plan, arenas));
     reserve_weights(plan, on_host, &arenas->constants);
     int64_t batch = attend_tensor_batch(p);
     attend_gpu_reserve_tensor(&arenas->staging, &layer->x, p->dtype, 3,
@@ -239,8 +239,8 @@ attend_status attend_gpu_layer_create(attend_plan *plan)
     ATTEND_TRY(attend_gpu_check(cudaMemsetAsync(layer->zeros, 0, (size_t)zeros * sizeof(float), gpu->stream),
                                 "cudaMemsetAsync"));
     group(plan);
-    ATTEND_TRY(attend_gpu_create_turn(plan));
-    ATTEND_TRY(attend_gpu_create_place(plan));
+    ATTEND_TRY(attend_gpu_create_rope(plan));
+    ATTEND_TRY(attend_gpu_create_positions(plan));
     /* The caller may free host weights' pages or go on writing once the plan is there. */
     return attend_gpu_check(cudaStreamSynchronize(gpu->stream), "cudaStreamSynchronize");
 }
@@ -278,18 +278,18 @@ attend_status attend_gpu_layer_forward(attend_plan *plan, const attend_layer_arg
     const attend_problem *p = &plan->problem;
     attend_tensor x, context, out;
     attend_attention_args attention = {.q = own->q, .k = own->k, .v = own->v, .out = own->out};
-    attend_side_copy(&attention, args);
-    ATTEND_TRY(attend_gpu_take_sides(plan, &attention));
+    attend_features_copy(&attention, args);
+    ATTEND_TRY(attend_gpu_take_features(plan, &attention));
     ATTEND_TRY(attend_gpu_take_output(gpu, "out", &args->out, &layer->out, &out));
     ATTEND_TRY(attend_gpu_take_output(gpu, "lse", &args->lse, &own->lse, &attention.lse));
     ATTEND_TRY(p->absolute ? attend_gpu_take_input(gpu, "x", &args->x, &layer->x, &x)
                            : take_rows(gpu, "x", &args->x, &layer->x, &x));
-    ATTEND_TRY(attend_gpu_place(plan, args, &attention, &x));
+    ATTEND_TRY(attend_gpu_add_positions(plan, args, &attention, &x));
     context = x;
     if (attend_problem_is_cross(p))
         ATTEND_TRY(take_rows(gpu, "context", &args->context, &layer->context, &context));
     ATTEND_TRY(attend_gpu_project_heads(plan, &x, &context));
-    ATTEND_TRY(attend_gpu_turn(plan, &attention, &args->positions));
+    ATTEND_TRY(attend_gpu_rope(plan, &attention, &args->positions));
     const attend_key_part all = attend_all_keys(&plan->problem);
     ATTEND_TRY(attend_gpu_attention(plan, &attention, &all));
     ATTEND_TRY(attend_gpu_project_output(plan, &own->out, &out));

@@ -64,7 +64,7 @@ static attend_status find(attend_gpu_context *gpu, cudaStream_t handle, attend_g
             for (s = gpu->own.next; s && !is_done(s);) s = s->next;
         if (!s) ATTEND_TRY(make(gpu, &s));
         ATTEND_TRY(belongs_here(gpu, handle, s->done));
-        s->handle = handle, s->turn++;
+        s->handle = handle, s->generation++;
     }
     *found = s;
     return ATTEND_OK;
@@ -89,10 +89,11 @@ attend_status attend_gpu_begin_work(attend_gpu_context *gpu, cudaStream_t stream
     if (here != &gpu->own) ATTEND_TRY(wait_for(stream, here));
     for (int i = 0; i < 2; i++) {
         const attend_gpu_stream *before = last[i] ? last[i]->stream : NULL;
-        if (before && before != here && before->turn == last[i]->turn) ATTEND_TRY(wait_for(stream, before));
+        if (before && before != here && before->generation == last[i]->generation)
+            ATTEND_TRY(wait_for(stream, before));
     }
     for (int i = 0; i < 2; i++)
-        if (last[i]) *last[i] = (attend_gpu_use){here, here->turn};
+        if (last[i]) *last[i] = (attend_gpu_use){here, here->generation};
     *on = here;
     return ATTEND_OK;
 }

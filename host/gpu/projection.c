@@ -80,12 +80,12 @@ attend_status attend_gpu_project_heads(const attend_plan *plan, const attend_ten
     const attend_tensor *const y[] = {&own->q, &own->k, &own->v};
     attend_status status = ATTEND_OK;
     attend_range_begin("attend: project Q, K, V");
-    const double *work = own->gpu->watch->work.projections;
-    attend_watch_stage(own->gpu->watch, work[ATTEND_GPU_Q] + work[ATTEND_GPU_K] + work[ATTEND_GPU_V],
-                       ATTEND_GPU_O);
+    const double *work = own->gpu->tracker->work.projections;
+    attend_progress_stage(own->gpu->tracker, work[ATTEND_GPU_Q] + work[ATTEND_GPU_K] + work[ATTEND_GPU_V],
+                          ATTEND_GPU_O);
     for (int j = 0; j < ATTEND_GPU_O && !status; j = own->layer.group_end[j]) {
         status = project_group(plan, j, own->layer.group_end[j], j == ATTEND_GPU_Q ? x : context, y);
-        if (!status) status = attend_gpu_tell(own->gpu, own->layer.group_end[j] - j);
+        if (!status) status = attend_gpu_report_progress(own->gpu, own->layer.group_end[j] - j);
     }
     attend_range_end();
     return status;
@@ -108,9 +108,9 @@ attend_status attend_gpu_project_output(const attend_plan *plan, const attend_te
 {
     const attend_gpu_context *gpu = ((const attend_gpu_plan *)plan->state)->gpu;
     attend_range_begin("attend: project output");
-    attend_watch_stage(gpu->watch, gpu->watch->work.projections[ATTEND_GPU_O], 1);
+    attend_progress_stage(gpu->tracker, gpu->tracker->work.projections[ATTEND_GPU_O], 1);
     attend_status status = project_output(plan, heads, out);
-    if (!status) status = attend_gpu_tell(gpu, 1);
+    if (!status) status = attend_gpu_report_progress(gpu, 1);
     attend_range_end();
     return status;
 }

@@ -22,19 +22,19 @@ static argument_table table_of(attend_rotary_args *a)
 }
 
 /* What a call holds while it works. */
-typedef struct turning {
+typedef struct rotary_call {
     void *memory;
     attend_tensor staging[TENSORS], out_staging[2];
     int64_t *lists[LISTS];
     bool list_on_host[LISTS]; /* and somebody reads it: not without a batch */
     bool any_on_host;
-} turning;
+} rotary_call;
 
 static int64_t list_length(const attend_problem *p, int list) { return p->batch + (list == LISTS - 1); }
 
 /* Room for whatever lies on the host; lists that do are checked. */
 static attend_status reserve(const attend_gpu_context *gpu, const attend_problem *p, attend_rotary_args *args,
-                             turning *t)
+                             rotary_call *t)
 {
     const argument_table all = table_of(args);
     const attend_tensor *const outputs[] = {&args->q_out, &args->k_out};
@@ -73,7 +73,7 @@ static attend_status reserve(const attend_gpu_context *gpu, const attend_problem
 
 /* Inputs as the kernel reads them. */
 static attend_status take_inputs(const attend_gpu_context *gpu, const attend_problem *p,
-                                 attend_rotary_args *use, turning *t)
+                                 attend_rotary_args *use, rotary_call *t)
 {
     const argument_table all = table_of(use);
     for (int i = 0; i < TENSORS; i++) {
@@ -111,22 +111,23 @@ static attend_status take_output(const attend_gpu_context *gpu, const attend_rot
 }
 
 static attend_status run(const attend_gpu_context *gpu, const attend_problem *p,
-                         const attend_rotary_args *args, turning *t)
+                         const attend_rotary_args *args, rotary_call *t)
 {
     attend_rotary_args use = *args;
-    const attend_turn turn = attend_rotary_turn(p, args);
-    attend_turning sides[2];
+    const attend_rope rope = attend_rotary_rope(p, args);
+    attend_rope_tensor tensors[2];
     ATTEND_TRY(reserve(gpu, p, &use, t));
     ATTEND_TRY(take_inputs(gpu, p, &use, t));
     ATTEND_TRY(
         take_output(gpu, args, "q_out", &args->q, &use.q, &args->q_out, &t->out_staging[0], &use.q_out));
     ATTEND_TRY(
         take_output(gpu, args, "k_out", &args->k, &use.k, &args->k_out, &t->out_staging[1], &use.k_out));
-    const attend_places places = attend_rotary_places(p, &use);
-    const int count = attend_rotary_sides(&use, sides);
+    const attend_row_positions row_positions = attend_rotary_row_positions(p, &use);
+    const int count = attend_rotary_tensors(&use, tensors);
     attend_range_begin("attend: turn Q and K");
-    attend_status status = attend_gpu_check(attend_turn_heads(&turn, &places, sides, count, gpu->stream),
-                                            "cudaLaunchKernel of turn_heads");
+    attend_status status =
+        attend_gpu_check(attend_rope_heads(&rope, &row_positions, tensors, count, gpu->stream),
+                         "cudaLaunchKernel of turn_heads");
     attend_range_end();
     ATTEND_TRY(status);
     ATTEND_TRY(attend_gpu_give_output(gpu, &args->q_out, &use.q_out));
@@ -139,7 +140,7 @@ attend_status attend_gpu_rotary(attend_context *context, const attend_problem *p
     attend_gpu_context *gpu = context->state;
     attend_gpu_use *const shares_nothing[2] = {NULL, NULL};
     attend_gpu_stream *on;
-    turning t = {0};
+    rotary_call t = {0};
     ATTEND_TRY(attend_gpu_enter(gpu));
     attend_status status = attend_gpu_begin_work(gpu, gpu->stream, shares_nothing, &on);
     if (!status) status = run(gpu, p, args, &t);

@@ -15,12 +15,12 @@ static const double epsilon = 0x1p-24;
 static double added(const attend_problem *p, const attend_tensor *table, const double *angles,
                     int64_t position, int64_t c)
 {
-    const int64_t waves = (p->hidden_size + 1) / 2;
+    const int64_t sinusoids = (p->hidden_size + 1) / 2;
     if (p->absolute == ATTEND_ABSOLUTE_LEARNED)
         return attend_load(table, position * table->stride[0] + c * table->stride[1]);
     const bool side_by_side = p->absolute == ATTEND_ABSOLUTE_SINUSOIDAL,
-               cosine = side_by_side ? c % 2 : c >= waves;
-    const double angle = (double)position * angles[side_by_side ? c / 2 : c % waves];
+               cosine = side_by_side ? c % 2 : c >= sinusoids;
+    const double angle = (double)position * angles[side_by_side ? c / 2 : c % sinusoids];
     return cosine ? cos(angle) : sin(angle);
 }
 
@@ -33,33 +33,34 @@ static attend_tensor make(const attend_problem *p)
     return t;
 }
 
-bool attend_reference_place(const attend_problem *p, const attend_layer_weights *weights,
-                            const attend_layer_args *args, bool rounded, attend_tensor *placed,
-                            attend_tensor *bound)
+bool attend_reference_add_positions(const attend_problem *p, const attend_layer_weights *weights,
+                                    const attend_layer_args *args, bool rounded,
+                                    attend_tensor *x_with_positions, attend_tensor *bound)
 {
     const attend_tensor *x = &args->x;
-    const attend_places places = attend_layer_places(p, args);
+    const attend_row_positions row_positions = attend_layer_row_positions(p, args);
     const int64_t rows = attend_rows_q(p), hidden = p->hidden_size;
     const double u = attend_unit_roundoff(p->dtype);
     double *angles = malloc((size_t)(hidden / 2 + 1) * sizeof *angles);
-    *placed = make(p);
+    *x_with_positions = make(p);
     if (bound) *bound = make(p);
-    bool complete = angles && placed->data && (!bound || bound->data);
-    for (int64_t w = 0; complete && attend_problem_waves(p) && 2 * w < hidden; w++)
-        angles[w] = attend_reference_wave(p, w);
+    bool complete = angles && x_with_positions->data && (!bound || bound->data);
+    for (int64_t w = 0; complete && attend_has_sinusoids(p) && 2 * w < hidden; w++)
+        angles[w] = attend_reference_sinusoid(p, w);
     for (int64_t n = 0; complete && n < attend_tensor_batch(p) * rows; n++) {
-        const int64_t position = attend_place(&places, n / rows, n % rows);
+        const int64_t position = attend_row_position(&row_positions, n / rows, n % rows);
         for (int64_t c = 0; c < hidden; c++) {
             const double own =
                 attend_load(x, n / rows * x->stride[0] + n % rows * x->stride[1] + c * x->stride[2]);
             const double sum = own + added(p, &weights->position_table, angles, position, c);
-            ((double *)placed->data)[n * hidden + c] = rounded ? attend_round(sum, p->dtype) : sum;
+            ((double *)x_with_positions->data)[n * hidden + c] = rounded ? attend_round(sum, p->dtype) : sum;
             /* a sine within 8ε, of an angle that is at most the position, in fp64; the sum, and its rounding
                to storage */
-            const double wave = attend_problem_waves(p) ? 8 * epsilon + 0x1p-50 * fabs((double)position) : 0;
+            const double sinusoid =
+                attend_has_sinusoids(p) ? 8 * epsilon + 0x1p-50 * fabs((double)position) : 0;
             if (bound)
                 ((double *)bound->data)[n * hidden + c] =
-                    wave + (epsilon + u) * fabs(sum) + attend_half_least(p->dtype);
+                    sinusoid + (epsilon + u) * fabs(sum) + attend_half_least(p->dtype);
         }
     }
     free(angles);

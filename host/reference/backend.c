@@ -90,13 +90,13 @@ static attend_status attention_forward(attend_plan *plan, const attend_attention
     const bool carries = part->from.out.data || part->into.out.data;
     attend_problem without_sinks = *p;
     attention_job job = {args, p, part};
-    attend_watch *watch = &plan->context->watch;
+    attend_progress_tracker *tracker = &plan->context->tracker;
     ATTEND_TRY(attend_lists_check(p, args));
     without_sinks.sinks = false;
-    if (!attend_reference_attention(carries ? &without_sinks : p, args, part, threads_of(plan), watch,
+    if (!attend_reference_attention(carries ? &without_sinks : p, args, part, threads_of(plan), tracker,
                                     carries ? take_part : take_row, &job))
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's copy of K and V");
-    return attend_watch_status(watch);
+    return attend_progress_status(tracker);
 }
 
 static int64_t key_span(const attend_plan *plan)
@@ -147,15 +147,15 @@ static attend_status layer_forward(attend_plan *plan, const attend_layer_args *a
     (void)run;
     const attend_problem *p = &plan->problem;
     attend_reference_layer layer;
-    attend_watch *watch = &plan->context->watch;
+    attend_progress_tracker *tracker = &plan->context->tracker;
     attend_attention_args lists = {0};
-    attend_side_copy(&lists, args);
+    attend_features_copy(&lists, args);
     ATTEND_TRY(attend_lists_check(p, &lists));
-    const attend_places places = attend_layer_places(p, args);
-    ATTEND_TRY(attend_absolute_check(p, &places));
+    const attend_row_positions row_positions = attend_layer_row_positions(p, args);
+    ATTEND_TRY(attend_absolute_check(p, &row_positions));
     bool complete = attend_reference_run_layer(p, &plan->weights, args, ATTEND_REFERENCE_STORED,
-                                               threads_of(plan), watch, &layer);
-    if (complete && attend_watch_goes_on(watch)) {
+                                               threads_of(plan), tracker, &layer);
+    if (complete && attend_progress_continues(tracker)) {
         attend_tensor out = args->out;
         out.rank = 4, out.shape[2] = 1, out.shape[3] = p->output_size, out.stride[2] = 0, out.stride[3] = 1;
         copy_out(&layer.out, &out);
@@ -167,25 +167,27 @@ static attend_status layer_forward(attend_plan *plan, const attend_layer_args *a
     attend_reference_free_layer(&layer);
     if (!complete)
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's fp64 intermediates");
-    return attend_watch_status(watch);
+    return attend_progress_status(tracker);
 }
 
-static attend_status inspect(attend_plan *plan, const attend_attention_args *args, const attend_look *look)
+static attend_status inspect(attend_plan *plan, const attend_attention_args *args,
+                             const attend_inspect_request *request)
 {
     ATTEND_TRY(attend_lists_check(&plan->problem, args));
-    if (!attend_reference_inspect(&plan->problem, args, look, NULL, threads_of(plan), &plan->context->watch))
+    if (!attend_reference_inspect(&plan->problem, args, request, NULL, threads_of(plan),
+                                  &plan->context->tracker))
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's copy of K");
-    return attend_watch_status(&plan->context->watch);
+    return attend_progress_status(&plan->context->tracker);
 }
 
 static attend_status rotary(attend_context *context, const attend_problem *p, const attend_rotary_args *args)
 {
-    const attend_reference_rotation turn = attend_reference_rotation_of(p, args->backward);
-    const attend_places places = attend_rotary_places(p, args);
-    attend_turning sides[2];
+    const attend_reference_rotation rope = attend_reference_rotation_of(p, args->backward);
+    const attend_row_positions row_positions = attend_rotary_row_positions(p, args);
+    attend_rope_tensor tensors[2];
     ATTEND_TRY(attend_rotary_lists_check(p, args));
-    for (int i = attend_rotary_sides(args, sides) - 1; i >= 0; i--)
-        if (!attend_reference_turn_tensor(&turn, &places, &sides[i], (int)(intptr_t)context->state))
+    for (int i = attend_rotary_tensors(args, tensors) - 1; i >= 0; i--)
+        if (!attend_reference_rope_tensor(&rope, &row_positions, &tensors[i], (int)(intptr_t)context->state))
             return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's copy of a head");
     return ATTEND_OK;
 }

@@ -13,9 +13,9 @@ static const double epsilon = 0x1p-24;
 typedef struct work {
     const attend_problem *problem;
     const attend_attention_args *args;
-    const attend_look *look;
+    const attend_inspect_request *request;
     const attend_inspection *bounds; /* NULL: not wanted */
-    attend_watch *watch;
+    attend_progress_tracker *tracker;
     attend_reference_keys keys;
     attend_sequence sequence;
     int64_t head;
@@ -35,12 +35,12 @@ static int64_t tensor_row(const work *w, int64_t row) { return w->sequence.first
 
 static void list_top(const work *w, int64_t row, const attend_reference_weights *p)
 {
-    const attend_inspection *want = &w->look->want;
+    const attend_inspection *want = &w->request->want;
     double last = INFINITY;
     int64_t last_key = -1;
     bool poisoned = false;
     for (int64_t j = 0; j < w->keys.seqlen_k && p->count; j++) poisoned = poisoned || isnan(p->p[j]);
-    for (int64_t place = 0; place < w->look->top; place++) {
+    for (int64_t place = 0; place < w->request->top; place++) {
         int64_t best = -1;
         for (int64_t j = 0; j < w->keys.seqlen_k; j++) {
             bool later = p->p[j] < last || (p->p[j] == last && j > last_key);
@@ -68,18 +68,18 @@ static void measure_entropy(const work *w, int64_t row, const attend_reference_w
         magnitude += weight * fabs(surprise(weight));
     }
     bound += ((double)p->count + 10) * epsilon * magnitude;
-    put(&w->look->want.entropy, tensor_batch(w), w->head, tensor_row(w, row), 0, entropy);
+    put(&w->request->want.entropy, tensor_batch(w), w->head, tensor_row(w, row), 0, entropy);
     if (w->bounds) put(&w->bounds->entropy, tensor_batch(w), w->head, tensor_row(w, row), 0, bound);
 }
 
 static void measure_mass(const work *w, int64_t row, const attend_reference_weights *p)
 {
-    for (int64_t n = 0; n < w->look->want.num_windows; n++) {
+    for (int64_t n = 0; n < w->request->want.num_windows; n++) {
         int64_t begin, end;
         double mass = 0, bound = 0;
-        attend_window_keys(w->problem, &w->sequence, &w->look->windows[n], row, &begin, &end);
+        attend_window_keys(w->problem, &w->sequence, &w->request->windows[n], row, &begin, &end);
         for (int64_t j = begin; j < end && p->count; j++) mass += p->p[j], bound += w->weight_bound[j];
-        put(&w->look->want.mass, tensor_batch(w), w->head, tensor_row(w, row), n, mass);
+        put(&w->request->want.mass, tensor_batch(w), w->head, tensor_row(w, row), n, mass);
         if (w->bounds)
             put(&w->bounds->mass, tensor_batch(w), w->head, tensor_row(w, row), n,
                 bound + ((double)p->count + 8) * epsilon * mass);
@@ -88,7 +88,7 @@ static void measure_mass(const work *w, int64_t row, const attend_reference_weig
 
 static void store_weights(const work *w, int64_t row, const attend_reference_weights *p)
 {
-    const attend_inspection *want = &w->look->want;
+    const attend_inspection *want = &w->request->want;
     for (int64_t n = 0; n < want->num_queries && want->weights.data; n++) {
         if (want->queries[n] != tensor_row(w, row)) continue;
         for (int64_t j = 0; j < w->problem->seqlen_k; j++) {
@@ -102,7 +102,7 @@ static void store_weights(const work *w, int64_t row, const attend_reference_wei
 
 static void add_to_map(work *w, int64_t row, const attend_reference_weights *p)
 {
-    const attend_inspection *want = &w->look->want;
+    const attend_inspection *want = &w->request->want;
     int64_t tiles_q = want->map.shape[2], tiles_k = want->map.shape[3], y = row - want->first_query;
     if (!want->map.data || y < 0 || y >= want->map_queries) return;
     for (int64_t x = 0; x < want->map_keys && want->first_key + x < w->keys.seqlen_k; x++) {
@@ -147,7 +147,7 @@ static void one_row(work *w, int64_t row)
 /* Sums become means. The sum of a tile has a term for each of its keys and queries. */
 static void finish(const work *w, int64_t b)
 {
-    const attend_inspection *want = &w->look->want;
+    const attend_inspection *want = &w->request->want;
     int64_t tiles_q = want->map.shape[2], tiles_k = want->map.shape[3];
     for (int64_t t = 0; want->map.data && t < tiles_q * tiles_k; t++) {
         int64_t y = t / tiles_k, x = t % tiles_k;
@@ -174,16 +174,18 @@ static bool one_head(work *w, int64_t b, int64_t head, bool tells)
     const attend_attention_args *a = w->args;
     const attend_key_part all = attend_all_keys(p);
     const attend_lists lists = {a->seqlens_q, a->seqlens_k, a->starts_k, a->cu_seqlens_q, a->cu_seqlens_k};
-    int64_t tiles = w->look->want.map.data ? w->look->want.map.shape[2] * w->look->want.map.shape[3] : 0;
+    int64_t tiles =
+        w->request->want.map.data ? w->request->want.map.shape[2] * w->request->want.map.shape[3] : 0;
     if (!attend_reference_keys_load(&w->keys, p, a, &all, b, head / (p->num_heads / p->num_kv_heads)))
         return false;
     w->sequence = attend_sequence_of(p, &lists, b);
     w->head = head;
     w->weight = w->distance = w->weight_bound_sum = w->distance_bound = 0;
     for (int64_t t = 0; t < tiles; t++) w->map[t] = w->map_bound[t] = 0;
-    for (int64_t row = 0; row < attend_rows_of(p, &w->sequence) && attend_watch_goes_on(w->watch); row++) {
+    for (int64_t row = 0; row < attend_rows_of(p, &w->sequence) && attend_progress_continues(w->tracker);
+         row++) {
         one_row(w, row);
-        attend_watch_count(w->watch, 1, tells);
+        attend_progress_count(w->tracker, 1, tells);
     }
     finish(w, b);
     attend_reference_keys_free(&w->keys);
@@ -200,7 +202,7 @@ static void take_head(void *job, int64_t i, int thread, double *memory)
 {
     heads_job *j = job;
     work w = j->work;
-    if (!attend_watch_goes_on(w.watch)) return;
+    if (!attend_progress_continues(w.tracker)) return;
     w.q = memory, w.scratch = w.q + w.problem->head_dim, w.weight_bound = w.scratch + j->scratch;
     w.map = w.weight_bound + w.problem->seqlen_k, w.map_bound = w.map + j->tiles;
     if (!one_head(&w, i / w.problem->num_heads, i % w.problem->num_heads, thread == 0))
@@ -208,17 +210,18 @@ static void take_head(void *job, int64_t i, int thread, double *memory)
 }
 
 bool attend_reference_inspect(const attend_problem *p, const attend_attention_args *args,
-                              const attend_look *look, const attend_inspection *bounds, int threads,
-                              attend_watch *watch)
+                              const attend_inspect_request *request, const attend_inspection *bounds,
+                              int threads, attend_progress_tracker *tracker)
 {
-    const attend_tensor *map = &look->want.map;
+    const attend_tensor *map = &request->want.map;
     const int64_t n = p->seqlen_k, heads = p->batch * p->num_heads;
-    heads_job job = {.work = {.problem = p, .args = args, .look = look, .bounds = bounds, .watch = watch},
-                     .scratch = attend_reference_scratch(p, n),
-                     .tiles = map->data ? map->shape[2] * map->shape[3] : 0};
+    heads_job job = {
+        .work = {.problem = p, .args = args, .request = request, .bounds = bounds, .tracker = tracker},
+        .scratch = attend_reference_scratch(p, n),
+        .tiles = map->data ? map->shape[2] * map->shape[3] : 0};
     const double nanoseconds = 4.0 * (double)(heads * p->seqlen_q) * (double)n * (double)p->head_dim;
-    attend_watch_stage(watch, watch->work.attention,
-                       attend_tensor_batch(p) * attend_rows_q(p) * p->num_heads);
+    attend_progress_stage(tracker, tracker->work.attention,
+                          attend_tensor_batch(p) * attend_rows_q(p) * p->num_heads);
     return attend_reference_spread(threads, heads, nanoseconds, p->head_dim + job.scratch + n + 2 * job.tiles,
                                    take_head, &job) &&
            !job.incomplete;

@@ -58,7 +58,7 @@ typedef struct running {
     const attend_problem *problem;
     attend_reference_rounding rounding;
     int threads;
-    attend_watch *watch;
+    attend_progress_tracker *tracker;
 } running;
 
 static bool project(const running *run, int index, const attend_tensor *x, const attend_tensor *weight,
@@ -67,8 +67,8 @@ static bool project(const running *run, int index, const attend_tensor *x, const
     const bool baseline = run->rounding == ATTEND_REFERENCE_BASELINE;
     attend_reference_projection to = {
         .exact = baseline ? NULL : y->data, .baseline = baseline ? y->data : NULL, .magnitude = magnitude};
-    attend_watch_stage(run->watch, run->watch->work.projections[index], x->shape[0] * x->shape[1]);
-    return attend_reference_project(x, weight, bias, run->problem->dtype, run->threads, run->watch, &to);
+    attend_progress_stage(run->tracker, run->tracker->work.projections[index], x->shape[0] * x->shape[1]);
+    return attend_reference_project(x, weight, bias, run->problem->dtype, run->threads, run->tracker, &to);
 }
 
 static int64_t elements(const attend_tensor *t)
@@ -78,7 +78,7 @@ static int64_t elements(const attend_tensor *t)
 
 bool attend_reference_run_layer(const attend_problem *p, const attend_layer_weights *w,
                                 const attend_layer_args *args, attend_reference_rounding rounding,
-                                int threads, attend_watch *watch, attend_reference_layer *r)
+                                int threads, attend_progress_tracker *tracker, attend_reference_layer *r)
 {
     memset(r, 0, sizeof *r);
     r->lse = args->lse;
@@ -91,33 +91,33 @@ bool attend_reference_run_layer(const attend_problem *p, const attend_layer_weig
         !allocate(&r->out, batch, rows_q, 1, p->output_size) ||
         !allocate(&r->magnitude, batch, rows_q, 1, p->output_size))
         return false;
-    if (p->absolute &&
-        !attend_reference_place(p, w, args, rounding != ATTEND_REFERENCE_EXACT, &r->placed, NULL))
+    if (p->absolute && !attend_reference_add_positions(p, w, args, rounding != ATTEND_REFERENCE_EXACT,
+                                                       &r->x_with_positions, NULL))
         return false;
-    const attend_tensor *x = p->absolute ? &r->placed : &args->x,
+    const attend_tensor *x = p->absolute ? &r->x_with_positions : &args->x,
                         *source = p->context_hidden_size ? &args->context : x;
     attend_attention_args attention = {.q = r->q, .k = r->k, .v = r->v};
-    attend_side_copy(&attention, args);
+    attend_features_copy(&attention, args);
     attend_tensor joined = join(&r->heads);
     attention_job job = {r, rounding, p->dtype, p->head_dim_v};
     const attend_key_part all = attend_all_keys(p);
-    const running run = {p, rounding, threads, watch};
+    const running run = {p, rounding, threads, tracker};
     bool complete = project(&run, 0, x, &w->wq, &w->bq, &r->q, NULL) &&
                     project(&run, 1, source, &w->wk, &w->bk, &r->k, NULL) &&
                     project(&run, 2, source, &w->wv, &w->bv, &r->v, NULL);
-    if (!complete || !attend_watch_goes_on(watch)) return complete;
-    attend_reference_turn_all(p, args, &w->q_norm, &w->q_norm_bias, p->num_heads, baseline, r->q.data, NULL);
-    attend_reference_turn_all(p, args, &w->k_norm, &w->k_norm_bias, p->num_kv_heads, baseline, r->k.data,
+    if (!complete || !attend_progress_continues(tracker)) return complete;
+    attend_reference_rope_all(p, args, &w->q_norm, &w->q_norm_bias, p->num_heads, baseline, r->q.data, NULL);
+    attend_reference_rope_all(p, args, &w->k_norm, &w->k_norm_bias, p->num_kv_heads, baseline, r->k.data,
                               NULL);
     attend_tensor *const stored[] = {&r->q, &r->k, &r->v};
     for (int i = 0; i < 3 && rounding == ATTEND_REFERENCE_STORED; i++)
         round_all(stored[i]->data, elements(stored[i]), p->dtype);
-    return attend_reference_attention(p, &attention, &all, threads, watch, take_row, &job) &&
+    return attend_reference_attention(p, &attention, &all, threads, tracker, take_row, &job) &&
            project(&run, 3, &joined, &w->wo, &w->bo, &r->out, r->magnitude.data);
 }
 
 void attend_reference_free_layer(attend_reference_layer *r)
 {
-    free(r->placed.data), free(r->q.data), free(r->k.data), free(r->v.data), free(r->heads.data),
+    free(r->x_with_positions.data), free(r->q.data), free(r->k.data), free(r->v.data), free(r->heads.data),
         free(r->out.data), free(r->magnitude.data);
 }

@@ -1,5 +1,5 @@
 /* How fast heads rotate, waves run and buckets widen: stated here a second time, from the papers and the
-   models' own code, so that a slip in what kernels are given (host/shared/turn.c, absolute.c, relative.c) is
+   models' own code, so that a slip in what kernels are given (host/shared/rope.c, absolute.c, relative.c) is
    an error that shows. */
 #include "reference/reference.h"
 
@@ -32,10 +32,10 @@ static double yarn(const attend_problem *p, double pair, double extrapolated)
 /* By wavelengths, as Llama 3's own code has it. */
 static double llama3(const attend_problem *p, double angle)
 {
-    const double length = (double)p->rotary_original_seqlen, wave = 2 * pi / angle;
-    if (wave > length / p->rotary_low) return angle / p->rotary_factor;
-    if (wave < length / p->rotary_high) return angle;
-    const double smooth = (length / wave - p->rotary_low) / (p->rotary_high - p->rotary_low);
+    const double length = (double)p->rotary_original_seqlen, sinusoid = 2 * pi / angle;
+    if (sinusoid > length / p->rotary_low) return angle / p->rotary_factor;
+    if (sinusoid < length / p->rotary_high) return angle;
+    const double smooth = (length / sinusoid - p->rotary_low) / (p->rotary_high - p->rotary_low);
     return (1 - smooth) * angle / p->rotary_factor + smooth * angle;
 }
 
@@ -72,9 +72,9 @@ void attend_reference_pair(const attend_reference_rotation *r, int64_t pair, int
     *second = *first + (r->interleaved ? 1 : r->dims / 2);
 }
 
-double attend_reference_wave(const attend_problem *p, int64_t wave)
+double attend_reference_sinusoid(const attend_problem *p, int64_t sinusoid)
 {
-    return 1 / pow(p->absolute_base, 2 * (double)wave / (double)p->hidden_size);
+    return 1 / pow(p->absolute_base, 2 * (double)sinusoid / (double)p->hidden_size);
 }
 
 /* T5's relative_position_bucket(): its logarithms are fp32, which decides the borders. distance: of the key

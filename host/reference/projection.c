@@ -65,24 +65,24 @@ typedef struct tokens_job {
     const matrix *m;
     const attend_tensor *x;
     attend_dtype dtype;
-    attend_watch *watch;
+    attend_progress_tracker *tracker;
     const attend_reference_projection *y;
 } tokens_job;
 
 static void take_token(void *job, int64_t token, int thread, double *memory)
 {
     const tokens_job *j = job;
-    if (!attend_watch_goes_on(j->watch)) return;
+    if (!attend_progress_continues(j->tracker)) return;
     one_token(j->m, j->x, token, j->dtype, memory, j->y);
-    attend_watch_count(j->watch, 1, thread == 0);
+    attend_progress_count(j->tracker, 1, thread == 0);
 }
 
 bool attend_reference_project(const attend_tensor *x, const attend_tensor *weight, const attend_tensor *bias,
-                              attend_dtype dtype, int threads, attend_watch *watch,
+                              attend_dtype dtype, int threads, attend_progress_tracker *tracker,
                               const attend_reference_projection *y)
 {
     matrix m;
-    tokens_job job = {&m, x, dtype, watch, y};
+    tokens_job job = {&m, x, dtype, tracker, y};
     const int64_t tokens = x->shape[0] * x->shape[1];
     const bool complete =
         load_matrix(&m, weight, bias) &&

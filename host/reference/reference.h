@@ -5,7 +5,7 @@
 #define ATTEND_REFERENCE_REFERENCE_H
 
 #include "core/part.h"
-#include "core/watch.h"
+#include "core/progress.h"
 #include <attend/inspect.h>
 
 /* Unit roundoff of a storage dtype, and half its least subnormal. */
@@ -70,10 +70,10 @@ void attend_reference_weigh(const attend_reference_keys *keys, int64_t head, int
 /* attend/inspect.h by its definitions, stored into the look's tensors; where `bounds` has a tensor of the
    same name (fp64 memory without gaps, top_keys excepted), also how far a correct result may be off:
    docs/inspect.md derives it. args: resolved, on the host. False where memory lacks. */
-struct attend_look;
+struct attend_inspect_request;
 bool attend_reference_inspect(const attend_problem *problem, const attend_attention_args *args,
-                              const struct attend_look *look, const attend_inspection *bounds, int threads,
-                              attend_watch *watch);
+                              const struct attend_inspect_request *request, const attend_inspection *bounds,
+                              int threads, attend_progress_tracker *tracker);
 
 /* Calls body(job, i, thread, memory) for every i in [0, count) on at most so many threads, each with so many
    doubles of its own; 0 is who calls. nanoseconds: about what one thread takes. False: no memory or no
@@ -89,7 +89,7 @@ bool attend_reference_spread(int threads, int64_t count, double nanoseconds, int
 typedef void attend_reference_take(void *job, int64_t batch, int64_t head, int64_t query,
                                    const attend_reference_row *row);
 bool attend_reference_attention(const attend_problem *problem, const attend_attention_args *args,
-                                const attend_key_part *part, int threads, attend_watch *watch,
+                                const attend_key_part *part, int threads, attend_progress_tracker *tracker,
                                 attend_reference_take *take, void *job);
 
 /* One query's result over some keys, without the sink, and what more keys make of it; out: [head_dim_v]. */
@@ -116,7 +116,7 @@ typedef struct attend_reference_projection {
     double *exact, *bound, *baseline, *magnitude;
 } attend_reference_projection;
 bool attend_reference_project(const attend_tensor *x, const attend_tensor *weight, const attend_tensor *bias,
-                              attend_dtype dtype, int threads, attend_watch *watch,
+                              attend_dtype dtype, int threads, attend_progress_tracker *tracker,
                               const attend_reference_projection *y);
 
 /* A problem's rotary embedding and norm. */
@@ -133,38 +133,38 @@ void attend_reference_pair(const attend_reference_rotation *rotation, int64_t pa
                            int64_t *second);
 /* Of a sinusoidal wave, in radians from one position to the next; and T5's bucket of a distance (key's
    position minus query's). */
-double attend_reference_wave(const attend_problem *problem, int64_t wave);
+double attend_reference_sinusoid(const attend_problem *problem, int64_t sinusoid);
 int64_t attend_reference_bucket(const attend_problem *problem, int64_t distance);
 
 /* Norm and rotary embedding of one head, in place: y[head_dim] exact and, unless NULL, what it may be off by.
    */
-void attend_reference_turn(const attend_reference_rotation *rotation, int64_t head_dim,
+void attend_reference_rope(const attend_reference_rotation *rotation, int64_t head_dim,
                            const attend_tensor *weight, const attend_tensor *bias, int64_t position,
                            double *y, double *bound);
 /* The same for all tokens of [batch][rows][heads][head_dim]; the positions are the layer's. */
-void attend_reference_turn_all(const attend_problem *problem, const attend_layer_args *args,
+void attend_reference_rope_all(const attend_problem *problem, const attend_layer_args *args,
                                const attend_tensor *weight, const attend_tensor *bias, int64_t heads,
                                bool rounded, double *y, double *bound);
 
 /* x with the absolute positions of a layer, [batch, rows, hidden_size] in fp64: exact, or rounded to the
    dtype; and, unless NULL, what the computed one may be off by. False where memory lacks; free the data
    either way. */
-bool attend_reference_place(const attend_problem *problem, const attend_layer_weights *weights,
-                            const attend_layer_args *args, bool rounded, attend_tensor *placed,
-                            attend_tensor *bound);
+bool attend_reference_add_positions(const attend_problem *problem, const attend_layer_weights *weights,
+                                    const attend_layer_args *args, bool rounded,
+                                    attend_tensor *x_with_positions, attend_tensor *bound);
 
 /* Turns a tensor wherever it lies on the host, rows that are not there left alone. False where memory lacks.
    */
-struct attend_places;
-struct attend_turning;
-bool attend_reference_turn_tensor(const attend_reference_rotation *rotation,
-                                  const struct attend_places *places, const struct attend_turning *side,
-                                  int threads);
+struct attend_row_positions;
+struct attend_rope_tensor;
+bool attend_reference_rope_tensor(const attend_reference_rotation *rotation,
+                                  const struct attend_row_positions *row_positions,
+                                  const struct attend_rope_tensor *tensor, int threads);
 
 /* A layer's stages in fp64 memory without gaps, [batch, seqlen, heads, dim]; out has one head of output_size.
    */
 typedef struct attend_reference_layer {
-    attend_tensor placed; /* x with absolute positions, in a layer that has them */
+    attend_tensor x_with_positions; /* x with absolute positions, in a layer that has them */
     attend_tensor q, k, v, heads, out;
     attend_tensor magnitude; /* Σ|wo||heads| + |bo|, shaped as out */
     attend_tensor lse;       /* the caller's, written if it is there */
@@ -180,7 +180,7 @@ typedef enum attend_reference_rounding {
 /* args: resolved. False where memory lacks; free the layer either way. */
 bool attend_reference_run_layer(const attend_problem *problem, const attend_layer_weights *weights,
                                 const attend_layer_args *args, attend_reference_rounding rounding,
-                                int threads, attend_watch *watch, attend_reference_layer *layer);
+                                int threads, attend_progress_tracker *tracker, attend_reference_layer *layer);
 void attend_reference_free_layer(attend_reference_layer *layer);
 
 /* fp64 memory without gaps as a tensor. */

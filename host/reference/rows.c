@@ -35,7 +35,7 @@ static void one_row(const attend_reference_keys *keys, int64_t h, int64_t i, dou
 typedef struct rows_job {
     attend_reference_keys keys;
     int64_t first_head, queries;
-    attend_watch *watch;
+    attend_progress_tracker *tracker;
     attend_reference_take *take;
     void *job;
 } rows_job;
@@ -43,16 +43,16 @@ typedef struct rows_job {
 static void take_row(void *job, int64_t r, int thread, double *memory)
 {
     const rows_job *j = job;
-    if (!attend_watch_goes_on(j->watch)) return;
+    if (!attend_progress_continues(j->tracker)) return;
     one_row(&j->keys, j->first_head + r / j->queries, r % j->queries, memory, j->take, j->job);
-    attend_watch_count(j->watch, 1, thread == 0);
+    attend_progress_count(j->tracker, 1, thread == 0);
 }
 
 static bool one_kv_head(const attend_problem *p, const attend_attention_args *args,
                         const attend_key_part *part, int64_t b, int64_t kv_head, int threads,
-                        attend_watch *watch, attend_reference_take *take, void *job)
+                        attend_progress_tracker *tracker, attend_reference_take *take, void *job)
 {
-    rows_job j = {.watch = watch, .take = take, .job = job};
+    rows_job j = {.tracker = tracker, .take = take, .job = job};
     if (!attend_reference_keys_load(&j.keys, p, args, part, b, kv_head)) return false;
     const int64_t group = p->num_heads / p->num_kv_heads;
     j.first_head = kv_head * group, j.queries = p->packed ? j.keys.seqlen_q : p->seqlen_q;
@@ -65,13 +65,13 @@ static bool one_kv_head(const attend_problem *p, const attend_attention_args *ar
 }
 
 bool attend_reference_attention(const attend_problem *p, const attend_attention_args *args,
-                                const attend_key_part *part, int threads, attend_watch *watch,
+                                const attend_key_part *part, int threads, attend_progress_tracker *tracker,
                                 attend_reference_take *take, void *job)
 {
-    attend_watch_stage(watch, watch->work.attention,
-                       attend_tensor_batch(p) * attend_rows_q(p) * p->num_heads);
+    attend_progress_stage(tracker, tracker->work.attention,
+                          attend_tensor_batch(p) * attend_rows_q(p) * p->num_heads);
     for (int64_t b = 0; b < p->batch; b++)
-        for (int64_t kv_head = 0; kv_head < p->num_kv_heads && attend_watch_goes_on(watch); kv_head++)
-            if (!one_kv_head(p, args, part, b, kv_head, threads, watch, take, job)) return false;
+        for (int64_t kv_head = 0; kv_head < p->num_kv_heads && attend_progress_continues(tracker); kv_head++)
+            if (!one_kv_head(p, args, part, b, kv_head, threads, tracker, take, job)) return false;
     return true;
 }

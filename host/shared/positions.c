@@ -1,10 +1,10 @@
 /* Where the rows of a problem's tensors find their positions. */
 #include "shared/positions.h"
 
-attend_places attend_places_of(const attend_problem *p, const attend_lists *lists,
-                               const attend_tensor *positions)
+attend_row_positions attend_row_positions_of(const attend_problem *p, const attend_lists *lists,
+                                             const attend_tensor *positions)
 {
-    return (attend_places){
+    return (attend_row_positions){
         .positions = positions->data,
         .positions_batch = positions->stride[0],
         .positions_row = positions->stride[1],
@@ -15,8 +15,8 @@ attend_places attend_places_of(const attend_problem *p, const attend_lists *list
     };
 }
 
-attend_places attend_layer_places(const attend_problem *p, const attend_layer_args *args)
+attend_row_positions attend_layer_row_positions(const attend_problem *p, const attend_layer_args *args)
 {
     const attend_lists lists = {.starts_k = args->starts_k, .cu_seqlens_q = args->cu_seqlens_q};
-    return attend_places_of(p, &lists, &args->positions);
+    return attend_row_positions_of(p, &lists, &args->positions);
 }

@@ -58,7 +58,7 @@ static cJSON *as_json(const attend_plan *plan, const attend_explanation *e)
                    {"pairs_computed", e->pairs_computed},
                    {"flops", e->flops},
                    {"bytes", e->bytes},
-                   {"turn_bytes", e->turn_bytes}};
+                   {"turn_bytes", e->rope_bytes}};
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "kernel", e->kernel);
     if (e->kernel_unaligned) cJSON_AddStringToObject(json, "kernel_unaligned", e->kernel_unaligned);

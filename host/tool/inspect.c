@@ -30,7 +30,7 @@ static attend_status check_place(const char *option, int64_t value, int64_t limi
 }
 
 /* That what is asked for is there; finds the entry and its queries. */
-static attend_status check(const options *o, sight *s)
+static attend_status check(const options *o, inspection *s)
 {
     const inspect_options *i = &o->inspect;
     const attend_problem *p = &s->job.problem;
@@ -61,7 +61,7 @@ static attend_status check(const options *o, sight *s)
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-static attend_status allocate(sight *s, attend_inspection *want)
+static attend_status allocate(inspection *s, attend_inspection *want)
 {
     const attend_problem *p = &s->job.problem;
     const inspect_options *o = s->options;
@@ -99,7 +99,7 @@ static attend_status allocate(sight *s, attend_inspection *want)
     return ATTEND_OK;
 }
 
-static attend_status look(sight *s, const wanted *wanted)
+static attend_status inspect_outcome(inspection *s, const wanted *wanted)
 {
     running running;
     attend_inspection want;
@@ -125,18 +125,18 @@ static attend_status look(sight *s, const wanted *wanted)
     return status;
 }
 
-typedef struct sight_files {
+typedef struct inspection_files {
     result_file rows, map, picture;
-} sight_files;
+} inspection_files;
 
-static attend_status open_files(const options *o, sight_files *f)
+static attend_status open_files(const options *o, inspection_files *f)
 {
     ATTEND_TRY(result_open(o->inspect.rows, ATTEND_F32, &f->rows));
     ATTEND_TRY(result_open(o->inspect.map_output, ATTEND_F32, &f->map));
     return result_open_picture(o->output, &f->picture);
 }
 
-static attend_status write_files(const sight *s, sight_files *f)
+static attend_status write_files(const inspection *s, inspection_files *f)
 {
     ATTEND_TRY(result_write(&f->rows, "weights", &s->weights, true));
     ATTEND_TRY(result_write(&f->map, "map", &s->map, true));
@@ -144,14 +144,14 @@ static attend_status write_files(const sight *s, sight_files *f)
     return results_commit((result_file *const[]){&f->rows, &f->map, &f->picture}, 3);
 }
 
-static void close_files(sight_files *f)
+static void close_files(inspection_files *f)
 {
     result_close(&f->rows);
     result_close(&f->map);
     result_close(&f->picture);
 }
 
-static attend_status inspect(const options *o, sight *s, report *r)
+static attend_status inspect(const options *o, inspection *s, report *r)
 {
     const attend_problem *p = &s->job.problem;
     const wanted wanted = {.device = o->device,
@@ -159,12 +159,12 @@ static attend_status inspect(const options *o, sight *s, report *r)
                            .strict = o->strict,
                            .lse = true,
                            .stages = s->job.is_layer};
-    sight_files files = {.rows = {0}};
+    inspection_files files = {.rows = {0}};
     ATTEND_TRY(check(o, s));
     if (o->inspect.tokens)
         ATTEND_TRY(tokens_load(o->inspect.tokens, p->packed ? p->total_k : p->seqlen_k, s));
     attend_status status = open_files(o, &files);
-    if (status == ATTEND_OK) status = look(s, &wanted);
+    if (status == ATTEND_OK) status = inspect_outcome(s, &wanted);
     if (status == ATTEND_OK) status = write_files(s, &files);
     close_files(&files);
     ATTEND_TRY(status);
@@ -176,7 +176,7 @@ static attend_status inspect(const options *o, sight *s, report *r)
 
 attend_status command_inspect(const options *o, report *r)
 {
-    sight s = {.options = &o->inspect};
+    inspection s = {.options = &o->inspect};
     attend_status status = job_load(o, &s.job);
     if (status == ATTEND_OK) status = inspect(o, &s, r);
     job_free(&s.job);

@@ -12,7 +12,7 @@ typedef struct entry_rows {
     int64_t queries, keys;
 } entry_rows;
 
-typedef struct sight {
+typedef struct inspection {
     job job;
     outcome outcome;
     const inspect_options *options;
@@ -25,7 +25,7 @@ typedef struct sight {
     /* [token_count]; NULL: none were given */
     char **tokens;
     int64_t token_count;
-} sight;
+} inspection;
 
 /* What a head does on the average of its queries that see a key. */
 typedef struct head_view {
@@ -36,15 +36,15 @@ typedef struct head_view {
     double likeness;
 } head_view;
 
-head_view view_head(const sight *sight, int64_t head);
+head_view view_head(const inspection *inspection, int64_t head);
 
 /* "bank" or "17"; valid for the next seven calls. */
-const char *token_text(const sight *sight, int64_t place);
+const char *token_text(const inspection *inspection, int64_t place);
 /* Reads a file with a token a line; `count`: as many must be there, packed sequences end to end. */
-attend_status tokens_load(const char *path, int64_t count, sight *sight);
+attend_status tokens_load(const char *path, int64_t count, inspection *inspection);
 
-void inspect_report(const sight *sight, report *report);
+void inspect_report(const inspection *inspection, report *report);
 /* Draws the map of all heads, or of one, with the tokens where there is room. */
-attend_status inspect_draw(const sight *sight, attend_output *output);
+attend_status inspect_draw(const inspection *inspection, attend_output *output);
 
 #endif

@@ -22,7 +22,7 @@ enum {
 static const uint32_t INK = 0x202020, FRAME = 0xb0b0b0;
 
 typedef struct sheet {
-    const sight *sight;
+    const inspection *inspection;
     int box, label;             /* pixels of a tile; of the labels beside and above a map */
     bool labelled;              /* by tokens */
     int columns, width, height; /* panels in a row; of a panel */
@@ -44,7 +44,7 @@ static uint32_t shade(double share)
     return colour;
 }
 
-static const char *label_of(const sight *s, int64_t place)
+static const char *label_of(const inspection *s, int64_t place)
 {
     static char text[64];
     const char *token = token_text(s, place);
@@ -55,10 +55,10 @@ static const char *label_of(const sight *s, int64_t place)
     return text;
 }
 
-static sheet lay_out(const sight *s)
+static sheet lay_out(const inspection *s)
 {
     const inspect_options *o = s->options;
-    sheet l = {.sight = s,
+    sheet l = {.inspection = s,
                .tiles_q = s->map.shape[2],
                .tiles_k = s->map.shape[3],
                .first_head = o->head < 0 ? 0 : o->head,
@@ -85,7 +85,7 @@ static sheet lay_out(const sight *s)
 /* Tokens beside their rows and above their columns; else the first and the last place. */
 static void draw_labels(picture *p, const sheet *l, int left, int upper)
 {
-    const sight *s = l->sight;
+    const inspection *s = l->inspection;
     const inspect_options *o = s->options;
     int middle = (l->box - GLYPH_HEIGHT + 1) / 2, width = (int)l->tiles_k * l->box,
         height = (int)l->tiles_q * l->box;
@@ -109,7 +109,7 @@ static void draw_labels(picture *p, const sheet *l, int left, int upper)
 
 static void draw_head(picture *p, const sheet *l, int64_t head, int x, int y)
 {
-    const sight *s = l->sight;
+    const inspection *s = l->inspection;
     head_view v = view_head(s, head);
     const float *map = (const float *)s->map.data +
                        (s->options->entry * s->job.problem.num_heads + head) * l->tiles_q * l->tiles_k;
@@ -128,7 +128,7 @@ static void draw_head(picture *p, const sheet *l, int64_t head, int x, int y)
     draw_labels(p, l, left, upper);
 }
 
-attend_status inspect_draw(const sight *s, attend_output *output)
+attend_status inspect_draw(const inspection *s, attend_output *output)
 {
     enum { MOST_PIXELS = 30000 };
     picture picture;

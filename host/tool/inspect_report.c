@@ -8,13 +8,14 @@
 #include <string.h>
 
 /* Of the entry, in a tensor with `size` numbers a head. */
-static const float *floats(const attend_tensor *t, const sight *s, int64_t entry, int64_t head, int64_t size)
+static const float *floats(const attend_tensor *t, const inspection *s, int64_t entry, int64_t head,
+                           int64_t size)
 {
     return (const float *)t->data + (entry * s->job.problem.num_heads + head) * size;
 }
 
 /* The entry's first query in a tensor with `width` numbers for each. */
-static int64_t row_place(const sight *s, int64_t head, int64_t width)
+static int64_t row_place(const inspection *s, int64_t head, int64_t width)
 {
     return ((s->entry.at * s->job.problem.num_heads + head) * s->entry.rows + s->entry.first_q) * width;
 }
@@ -27,7 +28,7 @@ static double likeness(const float *a, const float *b, int64_t size)
     return squares_a > 0 && squares_b > 0 ? product / sqrt(squares_a * squares_b) : 0;
 }
 
-head_view view_head(const sight *s, int64_t head)
+head_view view_head(const inspection *s, int64_t head)
 {
     int64_t queries = s->entry.queries, top = s->options->top, regions = s->options->region_count, seen = 0;
     int64_t tiles = s->map.shape[2] * s->map.shape[3], shown = s->options->entry;
@@ -57,7 +58,7 @@ head_view view_head(const sight *s, int64_t head)
     return v;
 }
 
-static void report_head(const sight *s, int64_t head, cJSON *heads, report *r)
+static void report_head(const inspection *s, int64_t head, cJSON *heads, report *r)
 {
     head_view v = view_head(s, head);
     cJSON *object = cJSON_CreateObject(), *mass = cJSON_CreateObject(), *strongest = cJSON_CreateObject();
@@ -91,7 +92,7 @@ static void report_head(const sight *s, int64_t head, cJSON *heads, report *r)
     report_json_number(strongest, "weight", v.strong_weight);
 }
 
-static void report_heads(const sight *s, report *r)
+static void report_heads(const inspection *s, report *r)
 {
     static char alignment[16];
     int shown = s->options->region_count < 8 ? s->options->region_count : 8; /* JSON has them all */
@@ -109,7 +110,7 @@ static void report_heads(const sight *s, report *r)
 }
 
 /* The mean of the heads' weights of chosen query n. */
-static double mean_weight(const sight *s, int n, int64_t key)
+static double mean_weight(const inspection *s, int n, int64_t key)
 {
     double sum = 0;
     int64_t keys = s->job.problem.seqlen_k;
@@ -118,7 +119,7 @@ static double mean_weight(const sight *s, int n, int64_t key)
     return sum / (double)s->job.problem.num_heads;
 }
 
-static void report_query(const sight *s, int n, cJSON *queries, report *r)
+static void report_query(const inspection *s, int n, cJSON *queries, report *r)
 {
     cJSON *object = cJSON_CreateObject(), *top = cJSON_CreateArray();
     char text[512] = "", label[96];
@@ -151,7 +152,7 @@ static void report_query(const sight *s, int n, cJSON *queries, report *r)
     report_fact(r, label, text);
 }
 
-void inspect_report(const sight *s, report *r)
+void inspect_report(const inspection *s, report *r)
 {
     report_text(r, "device", "device", s->outcome.device, "%s", s->outcome.device);
     const bool ran = s->outcome.out.data != NULL;

@@ -16,7 +16,7 @@ static attend_status from_checkpoint(attend_status status)
 static attend_checkpoint_options said_of(const options *o)
 {
     const feature_options *f = &o->features;
-    const turn_options *t = &o->turn;
+    const rope_options *t = &o->rope;
     const attend_causal bare = f->align_bottom_right ? ATTEND_CAUSAL_BOTTOM_RIGHT : ATTEND_CAUSAL_TOP_LEFT;
     const struct {
         bool said;
@@ -66,7 +66,7 @@ static attend_checkpoint_options said_of(const options *o)
 /* Where tokens stand is the command line's alone; so are parameters of an embedding that is not there. */
 static attend_status set_positions(const options *o, attend_problem *p)
 {
-    const turn_options *t = &o->turn;
+    const rope_options *t = &o->rope;
     p->absolute = o->features.position_table ? ATTEND_ABSOLUTE_LEARNED : t->absolute;
     p->absolute_base = t->absolute_base, p->first_position = t->first_position;
     const bool placed = (t->first_position || o->features.positions) && !p->absolute;

@@ -53,7 +53,7 @@ typedef struct feature_options {
 typedef enum rotary_choice { ROTARY_AUTO, ROTARY_NO, ROTARY_GIVEN } rotary_choice;
 
 /* Where a token is: fields of attend_problem that begin with rotary, qk_norm or absolute. */
-typedef struct turn_options {
+typedef struct rope_options {
     rotary_choice choice;
     attend_rotary rotary;
     int64_t dim, first_position;
@@ -69,7 +69,7 @@ typedef struct turn_options {
     attend_absolute absolute; /* computed; learned ones are features.position_table */
     double absolute_base;
     bool backward;
-} turn_options;
+} rope_options;
 
 /* Texts point into argv; NULL: not given. */
 typedef struct options {
@@ -91,7 +91,7 @@ typedef struct options {
 
     feature_options features;
     inspect_options inspect;
-    turn_options turn;
+    rope_options rope;
     causal_choice causal_choice;
     attend_causal causal;
     const char *output, *lse;

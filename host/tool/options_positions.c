@@ -11,8 +11,8 @@ attend_status positions_read_rotary(const option_row *row, const char *text, opt
     static const char *const names[] = {"auto", "none", "halves", "interleaved", NULL};
     int index;
     ATTEND_TRY(parse_choice(row->name, text, names, &index));
-    options->turn.choice = index < 2 ? (rotary_choice)index : ROTARY_GIVEN;
-    options->turn.rotary = index < 2 ? ATTEND_ROTARY_NONE : (attend_rotary)(index - 1);
+    options->rope.choice = index < 2 ? (rotary_choice)index : ROTARY_GIVEN;
+    options->rope.rotary = index < 2 ? ATTEND_ROTARY_NONE : (attend_rotary)(index - 1);
     return ATTEND_OK;
 }
 
@@ -26,14 +26,14 @@ static attend_status read_base(const char *option, const char *text, double *bas
 
 attend_status positions_read_rotary_base(const option_row *row, const char *text, options *options)
 {
-    return read_base(row->name, text, &options->turn.base);
+    return read_base(row->name, text, &options->rope.base);
 }
 
 /* KIND,FACTOR[,ORIGINAL[,LOW,HIGH[,ATTENTION]]] */
 attend_status positions_read_rotary_scaling(const option_row *row, const char *text, options *options)
 {
     static const char *const names[] = {"none", "linear", "ntk", "yarn", "llama3", NULL};
-    turn_options *t = &options->turn;
+    rope_options *t = &options->rope;
     char kind[16];
     double numbers[5] = {0};
     size_t length = strcspn(text, ",");
@@ -56,7 +56,7 @@ attend_status positions_read_rotary_scaling(const option_row *row, const char *t
 
 attend_status positions_read_first_position(const option_row *row, const char *text, options *options)
 {
-    return parse_whole(row->name, text, 0, INT32_MAX, &options->turn.first_position);
+    return parse_whole(row->name, text, 0, INT32_MAX, &options->rope.first_position);
 }
 
 /* KIND[,EPSILON] */
@@ -70,8 +70,8 @@ attend_status positions_read_qk_norm(const option_row *row, const char *text, op
     snprintf(kind, sizeof kind, "%.*s", (int)length, text);
     ATTEND_TRY(parse_choice(row->name, kind, names, &index));
     if (text[length]) ATTEND_TRY(parse_numbers(row->name, text + length + 1, 1, 1, &epsilon));
-    options->turn.norm_given = true;
-    options->turn.norm = (attend_qk_norm)index, options->turn.norm_epsilon = (float)epsilon;
+    options->rope.norm_given = true;
+    options->rope.norm = (attend_qk_norm)index, options->rope.norm_epsilon = (float)epsilon;
     return ATTEND_OK;
 }
 
@@ -80,22 +80,22 @@ attend_status positions_read_absolute(const option_row *row, const char *text, o
     static const char *const names[] = {"none", "sinusoidal", "sinusoidal-halves", NULL};
     int index;
     ATTEND_TRY(parse_choice(row->name, text, names, &index));
-    options->turn.absolute = (attend_absolute)index;
+    options->rope.absolute = (attend_absolute)index;
     return ATTEND_OK;
 }
 
 attend_status positions_read_absolute_base(const option_row *row, const char *text, options *options)
 {
-    return read_base(row->name, text, &options->turn.absolute_base);
+    return read_base(row->name, text, &options->rope.absolute_base);
 }
 
 attend_status positions_check(const options *o)
 {
-    if (o->turn.absolute && o->features.position_table)
+    if (o->rope.absolute && o->features.position_table)
         return attend_file_fail(
             ATTEND_INVALID_ARGUMENT,
             "--absolute and --position-table exclude each other: positions are computed or learned");
-    if (o->turn.absolute_base != 0 && !o->turn.absolute)
+    if (o->rope.absolute_base != 0 && !o->rope.absolute)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                 "--absolute-base is given without --absolute, which it belongs to");
     return ATTEND_OK;
@@ -106,7 +106,7 @@ attend_status positions_check_rotary(const options *o)
     if (!o->input)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                 "--input is missing; attend rotary --help lists what is needed");
-    if (o->turn.choice != ROTARY_GIVEN && !o->turn.norm)
+    if (o->rope.choice != ROTARY_GIVEN && !o->rope.norm)
         return attend_file_fail(
             ATTEND_INVALID_ARGUMENT,
             "there is nothing to apply: give --rotary halves or interleaved, or --qk-norm rms or layer");

@@ -37,7 +37,7 @@ static attend_status load(const options *o, rotation *r)
     ATTEND_TRY(features_pack(o, &r->pool, p, &lists));
     ATTEND_TRY(features_load(o, &r->pool, p, &lists));
     ATTEND_TRY(features_positions(o, &r->pool, &r->args.positions));
-    const turn_options *t = &o->turn;
+    const rope_options *t = &o->rope;
     p->rotary = t->rotary, p->rotary_dim = t->dim, p->rotary_base = t->base, p->rotary_scaling = t->scaling,
     p->rotary_factor = t->factor;
     p->rotary_original_seqlen = t->original_seqlen, p->rotary_low = t->low, p->rotary_high = t->high;
@@ -57,7 +57,7 @@ static void report_problem(const options *o, const rotation *t, report *r)
                 "%s, batch %" PRId64 ", %" PRId64 " tokens, %" PRId64 " heads of %" PRId64,
                 attend_dtype_name(p->dtype), p->batch, p->seqlen_q, p->num_heads, p->head_dim);
     report_text(r, "rotary", "rotary", kinds[p->rotary], "%s%s", kinds[p->rotary],
-                o->turn.backward ? ", backward" : "");
+                o->rope.backward ? ", backward" : "");
 }
 
 static attend_status apply(attend_context *context, const rotation *t, double *seconds)

@@ -33,7 +33,7 @@ static attend_status read_text(const char *path, pool *pool, char **text)
     return ATTEND_OK;
 }
 
-attend_status tokens_load(const char *path, int64_t count, sight *s)
+attend_status tokens_load(const char *path, int64_t count, inspection *s)
 {
     char *text = NULL;
     ATTEND_TRY(read_text(path, &s->job.pool, &text));
@@ -58,7 +58,7 @@ attend_status tokens_load(const char *path, int64_t count, sight *s)
     return ATTEND_OK;
 }
 
-const char *token_text(const sight *s, int64_t place)
+const char *token_text(const inspection *s, int64_t place)
 {
     static char numbers[8][24];
     static int turn;

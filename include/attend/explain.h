@@ -46,7 +46,7 @@ typedef struct attend_explanation {
     /* Of a layer. */
     attend_projection_work projections[4];
     const char *projection_library; /* NULL for attention */
-    double turn_bytes;              /* that rotary embedding and QK-norm read and write */
+    double rope_bytes;              /* that rotary embedding and QK-norm read and write */
     double position_bytes;          /* that adding absolute positions to x reads and writes */
 } attend_explanation;
 

@@ -118,7 +118,7 @@
     F(S, int64_t, blocks_at_once) F(S, size_t, host_bytes) F(S, size_t, device_workspace_bytes) \
     F(S, size_t, device_staging_bytes) F(S, double, pairs) F(S, double, pairs_computed) \
     F(S, double, flops) F(S, double, bytes) F(S, attend_projection_work, projections, [4]) \
-    F(S, const char *, projection_library) F(S, double, turn_bytes) F(S, double, position_bytes)
+    F(S, const char *, projection_library) F(S, double, rope_bytes) F(S, double, position_bytes)
 
 #define FIRST_attend_kernel_choice(F, R, S) \
     F(S, const char *, name) F(S, attend_device, device) F(S, attend_dtype, dtype) F(S, bool, chosen) \

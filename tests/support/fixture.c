@@ -117,7 +117,7 @@ void test_fixture_make(test_fixture *f, const test_case *c)
     f->args = (attend_attention_args){.q = f->q.tensor, .k = f->k.tensor, .v = f->v.tensor, .out = f->out.tensor,
                                       .lse = f->lse.tensor, .seqlens_q = f->seqlens_q, .seqlens_k = f->seqlens_k,
                                       .starts_k = f->starts_k, .cu_seqlens_q = f->cu_seqlens_q, .cu_seqlens_k = f->cu_seqlens_k};
-    test_sides_make(p, c->seed, &f->args, f->side);
+    test_features_make(p, c->seed, &f->args, f->feature);
 }
 
 void test_fixture_free(test_fixture *f)
@@ -125,7 +125,7 @@ void test_fixture_free(test_fixture *f)
     test_memory *all[] = {&f->q, &f->k, &f->v, &f->out, &f->lse};
     for (int i = 0; i < 5; i++) free(all[i]->bytes), free(all[i]->before);
     free(f->seqlens_q), free(f->seqlens_k), free(f->starts_k), free(f->cu_seqlens_q), free(f->cu_seqlens_k);
-    for (int i = 0; i < ATTEND_SIDE_TENSORS; i++) free(f->side[i]);
+    for (int i = 0; i < ATTEND_FEATURE_TENSORS; i++) free(f->feature[i]);
 }
 
 attend_context *test_context(void)

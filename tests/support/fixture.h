@@ -18,12 +18,12 @@ typedef struct test_fixture {
     attend_attention_args args;
     int64_t *seqlens_q, *seqlens_k, *starts_k, *cu_seqlens_q, *cu_seqlens_k;
     test_memory q, k, v, out, lse;
-    void *side[ATTEND_SIDE_TENSORS]; /* what features bring */
+    void *feature[ATTEND_FEATURE_TENSORS]; /* what features bring */
 } test_fixture;
 
 void test_fixture_make(test_fixture *fixture, const test_case *c);
 /* Fills what the features of a resolved problem bring, except lists: memory in `memory`, tensors in `args`. */
-void test_sides_make(const attend_problem *problem, uint64_t seed, attend_attention_args *args, void **memory);
+void test_features_make(const attend_problem *problem, uint64_t seed, attend_attention_args *args, void **memory);
 void test_fixture_free(test_fixture *fixture);
 
 /* The device under test: ATTEND_TEST_DEVICE (cpu, cuda, reference), cpu by default. */

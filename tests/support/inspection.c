@@ -129,11 +129,11 @@ static void check_lists(const test_inspection *t, const attend_problem *p, const
 double test_inspection_check(const test_inspection *t, const attend_problem *p, const attend_attention_args *args,
                              const char *text)
 {
-    attend_look look = {.want = t->want, .top = TEST_TOP};
+    attend_inspect_request look = {.want = t->want, .top = TEST_TOP};
     attend_inspection bounds = t->want;
     const int64_t limit = INT64_MAX / 4;
     double worst = 0;
-    attend_watch nobody = {0};
+    attend_progress_tracker nobody = {0};
     for (int i = 0; i < TEST_WINDOWS; i++)
         look.windows[i] = (attend_key_window){.first = attend_clamp(t->windows[i].first, -limit, limit),
                                               .last = attend_clamp(t->windows[i].last, -limit, limit),

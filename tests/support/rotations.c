@@ -41,7 +41,7 @@ const rotary_case test_rotations[TEST_ROTATIONS] = {
     {"YaRN, a ramp beyond the last pair", {SHAPE, .head_dim = 64, .rotary = ATTEND_ROTARY_HALVES, .rotary_scaling = ATTEND_ROTARY_YARN, .rotary_factor = 8,
       .rotary_original_seqlen = 1 << 20}, FIRSTS, false, false, false, false},
 };
-static void *block(turned *t, size_t bytes)
+static void *block(rotated *t, size_t bytes)
 {
     assert_true(t->count < TEST_ROTATION_BLOCKS);
     void *data = t->blocks[t->count] = malloc(bytes + 64);
@@ -51,7 +51,7 @@ static void *block(turned *t, size_t bytes)
     return data;
 }
 
-attend_tensor test_rotation_heads(turned *t, int64_t count, bool filled)
+attend_tensor test_rotation_heads(rotated *t, int64_t count, bool filled)
 {
     const int64_t batch = attend_tensor_batch(&t->p), rows = attend_rows_q(&t->p), d = t->p.head_dim, gap = t->c->gaps ? 5 : 0;
     const int64_t row = count * (d + gap) + gap, size = batch * rows * row;
@@ -61,7 +61,7 @@ attend_tensor test_rotation_heads(turned *t, int64_t count, bool filled)
     return x;
 }
 
-static attend_tensor norm(turned *t)
+static attend_tensor norm(rotated *t)
 {
     attend_tensor x = attend_tensor_1d(block(t, (size_t)t->p.head_dim * 4), t->p.dtype, t->p.head_dim);
     x.stride[0] = 1;
@@ -69,7 +69,7 @@ static attend_tensor norm(turned *t)
     return x;
 }
 
-static void say_positions(turned *t)
+static void say_positions(rotated *t)
 {
     const attend_problem *p = &t->p;
     const int64_t tokens = attend_tensor_batch(p) * attend_rows_q(p);
@@ -86,26 +86,26 @@ static void say_positions(turned *t)
     for (int64_t i = 0; i < tokens; i++) ((int32_t *)t->args.positions.data)[i] = (int32_t)(i * 7919 % 1000003 - 500);
 }
 
-void test_rotation_make(turned *t, const rotary_case *c)
+void test_rotation_make(rotated *t, const rotary_case *c)
 {
-    *t = (turned){.c = c, .seed = 100 * (uint64_t)(c - test_rotations + 1)};
+    *t = (rotated){.c = c, .seed = 100 * (uint64_t)(c - test_rotations + 1)};
     if (attend_problem_resolve(&c->problem, sizeof c->problem, ATTEND_ROTATION, &t->p)) fail_msg("%s: %s", c->name, attend_error_message());
     t->args.k = test_rotation_heads(t, t->p.num_kv_heads, true), t->args.k_out = test_rotation_heads(t, t->p.num_kv_heads, false);
-    if (!c->one_side) t->args.q = test_rotation_heads(t, t->p.num_heads, true), t->args.q_out = test_rotation_heads(t, t->p.num_heads, false);
+    if (!c->one_tensor) t->args.q = test_rotation_heads(t, t->p.num_heads, true), t->args.q_out = test_rotation_heads(t, t->p.num_heads, false);
     if (t->p.qk_norm) t->args.k_norm = norm(t), t->args.q_norm = norm(t);
     if (t->p.qk_norm == ATTEND_QK_NORM_LAYER) t->args.k_norm_bias = norm(t);
     t->args.backward = c->backward;
     say_positions(t);
 }
 
-void test_rotation_free(turned *t)
+void test_rotation_free(rotated *t)
 {
     for (int i = 0; i < t->count; i++) free(t->blocks[i]);
 }
 
-bool test_rotation_has(const turned *t, int64_t b, int64_t i) { return !t->c->lengths || i < (b == 1 ? t->p.seqlen_q / 2 : t->p.seqlen_q); }
+bool test_rotation_has(const rotated *t, int64_t b, int64_t i) { return !t->c->lengths || i < (b == 1 ? t->p.seqlen_q / 2 : t->p.seqlen_q); }
 
-int64_t test_rotation_position(const turned *t, int64_t b, int64_t i)
+int64_t test_rotation_position(const rotated *t, int64_t b, int64_t i)
 {
     int64_t begin = t->p.left_padded ? t->starts[b] : 0;
     if (t->c->where == GIVEN) return ((int32_t *)t->args.positions.data)[b * attend_rows_q(&t->p) + i];

@@ -12,19 +12,19 @@
 namespace
 {
 
-constexpr int lanes = 32, warps = 8, most_sides = 2;
+constexpr int lanes = 32, warps = 8, most_tensors = 2;
 
-struct turn_side {
+struct rope_operand {
     attend_view from, to;
     int heads;
     const void *weight, *bias; // of the norm; null: 1 and 0
     int64_t weight_step, bias_step;
 };
 
-struct turn_args {
-    attend_turn turn;
-    attend_places places;
-    turn_side sides[most_sides];
+struct rope_args {
+    attend_rope rope;
+    attend_row_positions row_positions;
+    rope_operand tensors[most_tensors];
     int64_t rows, all_tokens;
     int count, head_dim, tokens; // tokens: of a block, each with a team of its warps
 };
@@ -46,12 +46,12 @@ template <typename T> struct normalised {
     int64_t weight_step, bias_step;
     float mean = 0, factor;
 
-    __device__ normalised(const turn_args &a, const turn_side &side, const T *y)
-        : y(y), weight(static_cast<const T *>(side.weight)), bias(static_cast<const T *>(side.bias)),
-          weight_step(side.weight_step), bias_step(side.bias_step)
+    __device__ normalised(const rope_args &a, const rope_operand &tensor, const T *y)
+        : y(y), weight(static_cast<const T *>(tensor.weight)), bias(static_cast<const T *>(tensor.bias)),
+          weight_step(tensor.weight_step), bias_step(tensor.bias_step)
     {
         const int lane = threadIdx.x % lanes, d = a.head_dim;
-        if (a.turn.norm == ATTEND_QK_NORM_LAYER) {
+        if (a.rope.norm == ATTEND_QK_NORM_LAYER) {
             float sum = 0;
             for (int c = lane; c < d; c += lanes) sum += static_cast<float>(y[c]);
             mean = over_warp(sum) / static_cast<float>(d);
@@ -61,7 +61,7 @@ template <typename T> struct normalised {
             const float x = static_cast<float>(y[c]) - mean;
             squares = fmaf(x, x, squares);
         }
-        factor = 1 / sqrtf(over_warp(squares) / static_cast<float>(d) + a.turn.epsilon);
+        factor = 1 / sqrtf(over_warp(squares) / static_cast<float>(d) + a.rope.epsilon);
         __syncwarp(); // all have read before any writes
     }
     __device__ float operator()(int c) const
@@ -73,10 +73,10 @@ template <typename T> struct normalised {
 };
 
 template <typename T, typename Value>
-__device__ void turn_pairs(const turn_args &a, T *to, const Value &value, const float2 *angles)
+__device__ void rope_pairs(const rope_args &a, T *to, const Value &value, const float2 *angles)
 {
-    for (int pair = threadIdx.x % lanes; pair < a.turn.dims / 2; pair += lanes) {
-        const int i = attend_turn_first(&a.turn, pair), j = attend_turn_second(&a.turn, pair);
+    for (int pair = threadIdx.x % lanes; pair < a.rope.dims / 2; pair += lanes) {
+        const int i = attend_rope_first(&a.rope, pair), j = attend_rope_second(&a.rope, pair);
         const float first = value(i), second = value(j);
         const float2 angle = angles[pair];
         to[i] = static_cast<T>(first * angle.x - second * angle.y);
@@ -84,63 +84,65 @@ __device__ void turn_pairs(const turn_args &a, T *to, const Value &value, const 
     }
 }
 
-template <typename T, typename Value> __device__ void move_rest(const turn_args &a, T *to, const Value &value)
+template <typename T, typename Value> __device__ void move_rest(const rope_args &a, T *to, const Value &value)
 {
-    for (int c = a.turn.dims + threadIdx.x % lanes; c < a.head_dim; c += lanes)
+    for (int c = a.rope.dims + threadIdx.x % lanes; c < a.head_dim; c += lanes)
         to[c] = static_cast<T>(value(c));
 }
 
 template <typename T>
-__device__ void turn_head(const turn_args &a, const turn_side &side, const T *from, T *to,
+__device__ void rope_head(const rope_args &a, const rope_operand &tensor, const T *from, T *to,
                           const float2 *angles)
 {
-    if (a.turn.norm == ATTEND_QK_NORM_NONE) {
-        turn_pairs(a, to, plain<T>{from}, angles);
+    if (a.rope.norm == ATTEND_QK_NORM_NONE) {
+        rope_pairs(a, to, plain<T>{from}, angles);
         if (from != to) move_rest(a, to, plain<T>{from});
         return;
     }
-    const normalised<T> value(a, side, from);
-    turn_pairs(a, to, value, angles);
+    const normalised<T> value(a, tensor, from);
+    rope_pairs(a, to, value, angles);
     move_rest(a, to, value);
 }
 
 template <typename T>
-__global__ void __launch_bounds__(lanes *warps) turn_heads(const __grid_constant__ turn_args a)
+__global__ void __launch_bounds__(lanes *warps) rope_heads(const __grid_constant__ rope_args a)
 {
-    __shared__ float2 angles[warps][ATTEND_TURN_PAIRS];
+    __shared__ float2 angles[warps][ATTEND_ROPE_PAIRS];
     const int lane = threadIdx.x % lanes, team = warps / a.tokens, token = threadIdx.x / (lanes * team),
               member = threadIdx.x / lanes % team;
     const int64_t number = blockIdx.x * int64_t(a.tokens) + token, b = number / a.rows, row = number % a.rows;
-    const bool there = token < a.tokens && number < a.all_tokens && attend_is_there(&a.places, b, row);
-    if (there && a.turn.dims) {
-        const int64_t position = attend_place(&a.places, b, row);
-        for (int pair = member * lanes + lane; pair < a.turn.dims / 2; pair += team * lanes) {
+    const bool there = token < a.tokens && number < a.all_tokens && attend_is_there(&a.row_positions, b, row);
+    if (there && a.rope.dims) {
+        const int64_t position = attend_row_position(&a.row_positions, b, row);
+        for (int pair = member * lanes + lane; pair < a.rope.dims / 2; pair += team * lanes) {
             float sine, cosine;
-            sincospif(2 * static_cast<float>(attend_turned(a.turn.turns[pair], position)), &sine, &cosine);
-            angles[token][pair] = make_float2(cosine * a.turn.factor, sine * a.turn.sine_factor);
+            sincospif(2 * static_cast<float>(attend_turn_fraction(a.rope.turns[pair], position)), &sine,
+                      &cosine);
+            angles[token][pair] = make_float2(cosine * a.rope.factor, sine * a.rope.sine_factor);
         }
     }
     __syncthreads();
     if (!there) return;
     for (int s = 0; s < a.count; s++) {
-        const turn_side &side = a.sides[s];
-        const T *from = static_cast<const T *>(side.from.data) + b * side.from.batch + row * side.from.seqlen;
-        T *to = static_cast<T *>(side.to.data) + b * side.to.batch + row * side.to.seqlen;
-        for (int head = member; head < side.heads; head += team)
-            turn_head(a, side, from + head * side.from.head, to + head * side.to.head, angles[token]);
+        const rope_operand &tensor = a.tensors[s];
+        const T *from =
+            static_cast<const T *>(tensor.from.data) + b * tensor.from.batch + row * tensor.from.seqlen;
+        T *to = static_cast<T *>(tensor.to.data) + b * tensor.to.batch + row * tensor.to.seqlen;
+        for (int head = member; head < tensor.heads; head += team)
+            rope_head(a, tensor, from + head * tensor.from.head, to + head * tensor.to.head, angles[token]);
     }
 }
 
 const void *kernel_of(attend_dtype dtype)
 {
-    return dtype == ATTEND_F32   ? reinterpret_cast<const void *>(&turn_heads<float>)
-           : dtype == ATTEND_F16 ? reinterpret_cast<const void *>(&turn_heads<__half>)
-                                 : reinterpret_cast<const void *>(&turn_heads<__nv_bfloat16>);
+    return dtype == ATTEND_F32   ? reinterpret_cast<const void *>(&rope_heads<float>)
+           : dtype == ATTEND_F16 ? reinterpret_cast<const void *>(&rope_heads<__half>)
+                                 : reinterpret_cast<const void *>(&rope_heads<__nv_bfloat16>);
 }
 
 attend_view view_of(const attend_tensor &t) { return {t.data, t.stride[0], t.stride[1], t.stride[2]}; }
 
-turn_side side_of(const attend_turning &t)
+rope_operand operand_of(const attend_rope_tensor &t)
 {
     return {view_of(t.from), view_of(t.to), static_cast<int>(t.from.shape[2]),
             t.weight.data,   t.bias.data,   t.weight.stride[0],
@@ -149,22 +151,22 @@ turn_side side_of(const attend_turning &t)
 
 } // namespace
 
-cudaError_t attend_turn_heads(const attend_turn *turn, const attend_places *places,
-                              const attend_turning *sides, int count, cudaStream_t stream)
+cudaError_t attend_rope_heads(const attend_rope *rope, const attend_row_positions *row_positions,
+                              const attend_rope_tensor *tensors, int count, cudaStream_t stream)
 {
-    turn_args a = {};
-    const int64_t *shape = sides[0].from.shape;
+    rope_args a = {};
+    const int64_t *shape = tensors[0].from.shape;
     int64_t heads = 0;
-    for (int s = 0; s < count; s++) heads += sides[s].from.shape[2];
+    for (int s = 0; s < count; s++) heads += tensors[s].from.shape[2];
     if (heads > INT_MAX / warps || shape[3] > INT_MAX / 2) return cudaErrorInvalidConfiguration;
-    a.turn = *turn, a.places = *places, a.count = count;
-    for (int s = 0; s < count; s++) a.sides[s] = side_of(sides[s]);
+    a.rope = *rope, a.row_positions = *row_positions, a.count = count;
+    for (int s = 0; s < count; s++) a.tensors[s] = operand_of(tensors[s]);
     a.rows = shape[1], a.all_tokens = shape[0] * shape[1], a.head_dim = static_cast<int>(shape[3]);
     a.tokens = static_cast<int>(std::max(warps / heads, int64_t(1)));
     const int64_t blocks = (a.all_tokens + a.tokens - 1) / a.tokens;
     if (blocks > INT_MAX) return cudaErrorInvalidConfiguration;
     if (blocks == 0) return cudaSuccess;
     void *parameters[] = {&a};
-    return cudaLaunchKernel(kernel_of(sides[0].from.dtype), static_cast<unsigned>(blocks), lanes * warps,
+    return cudaLaunchKernel(kernel_of(tensors[0].from.dtype), static_cast<unsigned>(blocks), lanes * warps,
                             parameters, 0, stream);
 }

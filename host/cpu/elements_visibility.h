@@ -1,36 +1,36 @@
 /* How much some rows see of a tile of keys, feature by feature: what all show is seen, what one hides is
    hidden. Included by elements_kernel.c alone. */
-#ifndef ATTEND_CPU_ELEMENTS_SIGHT_H
-#define ATTEND_CPU_ELEMENTS_SIGHT_H
+#ifndef ATTEND_CPU_ELEMENTS_VISIBILITY_H
+#define ATTEND_CPU_ELEMENTS_VISIBILITY_H
 
 #include "cpu/elements.h"
 #include "cpu/vector.h"
 
 #include <string.h>
 
-typedef attend_cpu_sight sight_of(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
-                                  int64_t first, int64_t keys);
+typedef attend_cpu_visibility visibility_of(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
+                                            int64_t first, int64_t keys);
 
-static attend_cpu_sight gap_sight(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
-                                  int64_t first, int64_t keys)
+static attend_cpu_visibility gap_visibility(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
+                                            int64_t first, int64_t keys)
 {
     const attend_head *h = e->heads;
     const int64_t begin = h->sequence.start + h->problem->prefix;
     if (first >= begin && first + keys <= x->gap_least) return ATTEND_CPU_HIDDEN;
-    return first + keys <= begin || first >= x->gap_most ? ATTEND_CPU_SEEN : ATTEND_CPU_PARTLY;
+    return first + keys <= begin || first >= x->gap_most ? ATTEND_CPU_VISIBLE : ATTEND_CPU_PARTLY;
 }
 
-static attend_cpu_sight segment_sight(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
-                                      int64_t first, int64_t keys)
+static attend_cpu_visibility segment_visibility(const attend_cpu_elements *e,
+                                                const attend_cpu_element_rows *x, int64_t first, int64_t keys)
 {
     const attend_ids *of = &e->ids[first / ATTEND_CPU_BLOCK];
     (void)keys;
     if (!attend_ids_meet(of, &x->ids)) return ATTEND_CPU_HIDDEN;
-    return attend_ids_same(of, &x->ids) ? ATTEND_CPU_SEEN : ATTEND_CPU_PARTLY;
+    return attend_ids_same(of, &x->ids) ? ATTEND_CPU_VISIBLE : ATTEND_CPU_PARTLY;
 }
 
-static attend_cpu_sight block_sight(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
-                                    int64_t first, int64_t keys)
+static attend_cpu_visibility block_visibility(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
+                                              int64_t first, int64_t keys)
 {
     const int64_t size = e->heads->problem->block_k;
     bool seen = false, hidden = false;
@@ -42,7 +42,7 @@ static attend_cpu_sight block_sight(const attend_cpu_elements *e, const attend_c
             if (seen && hidden) return ATTEND_CPU_PARTLY;
         }
     }
-    return seen ? ATTEND_CPU_SEEN : ATTEND_CPU_HIDDEN;
+    return seen ? ATTEND_CPU_VISIBLE : ATTEND_CPU_HIDDEN;
 }
 
 /* Whether any of n bytes is not 0. */
@@ -55,7 +55,7 @@ static bool any_byte(const uint8_t *bytes, size_t n)
     return all != 0;
 }
 
-static void look_at_mask(const attend_plane *mask, int64_t offset, int64_t keys, bool *seen, bool *hidden)
+static void read_mask(const attend_plane *mask, int64_t offset, int64_t keys, bool *seen, bool *hidden)
 {
     const uint8_t *from = (const uint8_t *)mask->data + offset;
     if (mask->key == 1) {
@@ -66,32 +66,33 @@ static void look_at_mask(const attend_plane *mask, int64_t offset, int64_t keys,
     for (int64_t k = 0; k < keys && !(*seen && *hidden); k++) *(from[k * mask->key] ? seen : hidden) = true;
 }
 
-static attend_cpu_sight mask_sight(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
-                                   int64_t first, int64_t keys)
+static attend_cpu_visibility mask_visibility(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
+                                             int64_t first, int64_t keys)
 {
     const attend_plane *mask = &e->heads->terms->mask;
     bool seen = false, hidden = false;
     for (int64_t r = 0; r < (x->one_mask ? 1 : x->rows); r++) {
-        look_at_mask(mask, x->mask[r] + first * mask->key, keys, &seen, &hidden);
+        read_mask(mask, x->mask[r] + first * mask->key, keys, &seen, &hidden);
         if (seen && hidden) return ATTEND_CPU_PARTLY;
     }
-    return seen ? ATTEND_CPU_SEEN : ATTEND_CPU_HIDDEN;
+    return seen ? ATTEND_CPU_VISIBLE : ATTEND_CPU_HIDDEN;
 }
 
 /* A bias of -infinity throughout hides the tile; others are found where scores are made. */
-static attend_cpu_sight bias_sight(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
-                                   int64_t first, int64_t keys)
+static attend_cpu_visibility bias_visibility(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
+                                             int64_t first, int64_t keys)
 {
     const attend_plane *bias = &e->heads->terms->bias;
     for (int64_t r = 0; r < (x->one_bias ? 1 : x->rows); r++)
         for (int64_t k = 0; k < keys;) {
             const int64_t at = x->bias[r] + (first + k) * bias->key;
             if (bias->key == 1 && keys - k >= LANES) {
-                if (any(load_vector(bias->data, at, bias->dtype) != splat(-INFINITY))) return ATTEND_CPU_SEEN;
+                if (any(load_vector(bias->data, at, bias->dtype) != splat(-INFINITY)))
+                    return ATTEND_CPU_VISIBLE;
                 k += LANES;
                 continue;
             }
-            if (load_one(bias->data, at, bias->dtype) != -INFINITY) return ATTEND_CPU_SEEN;
+            if (load_one(bias->data, at, bias->dtype) != -INFINITY) return ATTEND_CPU_VISIBLE;
             k++;
         }
     return ATTEND_CPU_HIDDEN;
@@ -116,19 +117,20 @@ static void trim(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
     }
 }
 
-static attend_cpu_sight look(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
-                             attend_cpu_scores *tile)
+static attend_cpu_visibility visibility_of_tile(const attend_cpu_elements *e,
+                                                const attend_cpu_element_rows *x, attend_cpu_scores *tile)
 {
     const attend_problem *p = e->heads->problem;
-    sight_of *const tests[] = {attend_has_gap(p) ? gap_sight : NULL, p->segments ? segment_sight : NULL,
-                               p->block_q > 0 ? block_sight : NULL, p->mask_axes ? mask_sight : NULL,
-                               p->bias_axes ? bias_sight : NULL};
-    attend_cpu_sight all = ATTEND_CPU_SEEN;
+    visibility_of *const tests[] = {
+        attend_has_gap(p) ? gap_visibility : NULL, p->segments ? segment_visibility : NULL,
+        p->block_q > 0 ? block_visibility : NULL, p->mask_axes ? mask_visibility : NULL,
+        p->bias_axes ? bias_visibility : NULL};
+    attend_cpu_visibility all = ATTEND_CPU_VISIBLE;
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
         if (!tests[i]) continue;
-        const attend_cpu_sight sight = tests[i](e, x, tile->first_key, tile->keys);
-        if (sight == ATTEND_CPU_HIDDEN) return sight;
-        if (sight == ATTEND_CPU_PARTLY) all = sight;
+        const attend_cpu_visibility visibility = tests[i](e, x, tile->first_key, tile->keys);
+        if (visibility == ATTEND_CPU_HIDDEN) return visibility;
+        if (visibility == ATTEND_CPU_PARTLY) all = visibility;
     }
     if (all == ATTEND_CPU_PARTLY && p->segments) trim(e, x, tile);
     return tile->keys > 0 ? all : ATTEND_CPU_HIDDEN;

@@ -1,26 +1,26 @@
 /* Telling how far work on the device is: what was launched is waited for, piece by piece. */
 #include "gpu/gpu.h"
 
-attend_status attend_gpu_tell(const attend_gpu_context *gpu, int64_t units)
+attend_status attend_gpu_report_progress(const attend_gpu_context *gpu, int64_t units)
 {
-    if (!gpu->watch->progress) return ATTEND_OK;
+    if (!gpu->tracker->progress) return ATTEND_OK;
     ATTEND_TRY(attend_gpu_check(cudaStreamSynchronize(gpu->stream), "cudaStreamSynchronize"));
-    attend_watch_count(gpu->watch, units, true);
-    return attend_watch_status(gpu->watch);
+    attend_progress_count(gpu->tracker, units, true);
+    return attend_progress_status(gpu->tracker);
 }
 
 attend_status attend_gpu_launch_slices(const attend_gpu_context *gpu, int64_t blocks,
                                        attend_gpu_launch *launch, void *job)
 {
-    if (!gpu->watch->progress) return launch(job, 0, blocks);
+    if (!gpu->tracker->progress) return launch(job, 0, blocks);
     /* A slice fills the device a few times, so that waiting costs little, or is a hundredth of all. */
     const int64_t least = 8 * (int64_t)gpu->multiprocessors,
                   slice = blocks / 100 > least ? blocks / 100 : least;
-    attend_watch_stage(gpu->watch, gpu->watch->work.attention, blocks);
+    attend_progress_stage(gpu->tracker, gpu->tracker->work.attention, blocks);
     for (int64_t first = 0; first < blocks; first += slice) {
         const int64_t count = first + slice < blocks ? slice : blocks - first;
         ATTEND_TRY(launch(job, first, count));
-        ATTEND_TRY(attend_gpu_tell(gpu, count));
+        ATTEND_TRY(attend_gpu_report_progress(gpu, count));
     }
     return ATTEND_OK;
 }

@@ -13,38 +13,38 @@ static uint64_t draw(uint64_t seed, uint64_t index) { return attend_mix(seed * A
 /* From -1 to 1. */
 static double even(uint64_t bits) { return (double)(bits >> 11) * 0x1p-52 - 1; }
 
-static double element(attend_side side, uint64_t seed, uint64_t index, int64_t last_axis)
+static double element(attend_feature_tensor feature, uint64_t seed, uint64_t index, int64_t last_axis)
 {
-    uint64_t bits = draw(seed + 31 * (uint64_t)side, index);
-    switch (side) {
-    case ATTEND_SIDE_SEGMENTS_Q:
+    uint64_t bits = draw(seed + 31 * (uint64_t)feature, index);
+    switch (feature) {
+    case ATTEND_FEATURE_TENSOR_SEGMENTS_Q:
     /* Documents of 17 tokens, every third the same; after the first batch entry of 13. */
-    case ATTEND_SIDE_SEGMENTS_K: return (double)(last_axis / (index > (uint64_t)last_axis ? 13 : 17) % 3);
-    case ATTEND_SIDE_MASK: return bits % 4 ? (double)(1 + bits % 255) : 0;
-    case ATTEND_SIDE_BLOCK_MASK: return bits % 2 ? 1 : 0;
-    case ATTEND_SIDE_BIAS: return bits % 16 ? 3 * even(bits) : -INFINITY;
-    case ATTEND_SIDE_SLOPES: return 0.3 * (1 + even(bits));
-    case ATTEND_SIDE_RELATIVE_TABLE: return 2 * even(bits);
-    case ATTEND_SIDE_HEAD_SCALES: return bits % 8 ? (bits % 3 ? 1 : -1) * (1 + 0.5 * even(bits)) : 0;
-    case ATTEND_SIDE_SINKS: return 4 * even(bits);
-    case ATTEND_SIDE_BLOCK_OFFSETS:
-    case ATTEND_SIDE_BLOCK_INDICES: return 0; /* make_list() */
+    case ATTEND_FEATURE_TENSOR_SEGMENTS_K: return (double)(last_axis / (index > (uint64_t)last_axis ? 13 : 17) % 3);
+    case ATTEND_FEATURE_TENSOR_MASK: return bits % 4 ? (double)(1 + bits % 255) : 0;
+    case ATTEND_FEATURE_TENSOR_BLOCK_MASK: return bits % 2 ? 1 : 0;
+    case ATTEND_FEATURE_TENSOR_BIAS: return bits % 16 ? 3 * even(bits) : -INFINITY;
+    case ATTEND_FEATURE_TENSOR_SLOPES: return 0.3 * (1 + even(bits));
+    case ATTEND_FEATURE_TENSOR_RELATIVE_TABLE: return 2 * even(bits);
+    case ATTEND_FEATURE_TENSOR_HEAD_SCALES: return bits % 8 ? (bits % 3 ? 1 : -1) * (1 + 0.5 * even(bits)) : 0;
+    case ATTEND_FEATURE_TENSOR_SINKS: return 4 * even(bits);
+    case ATTEND_FEATURE_TENSOR_BLOCK_OFFSETS:
+    case ATTEND_FEATURE_TENSOR_BLOCK_INDICES: return 0; /* make_list() */
     }
     return 0;
 }
 
 /* Axes without variation have extent 1 for odd seeds, else their full extent with stride 0. */
-static void *make_side(const attend_problem *p, attend_side side, uint64_t seed, attend_tensor *t)
+static void *make_feature_tensor(const attend_problem *p, attend_feature_tensor feature, uint64_t seed, attend_tensor *t)
 {
-    attend_side_shape e = attend_side_expected(p, side);
+    attend_feature_shape e = attend_feature_expected(p, feature);
     if (e.rank == 0 || (e.optional && seed % 2)) return NULL;
     int64_t stride = 1;
     *t = (attend_tensor){.rank = e.rank, .dtype = ATTEND_F32};
-    if (side <= ATTEND_SIDE_SEGMENTS_K) t->dtype = ATTEND_I32;
-    if (side == ATTEND_SIDE_BLOCK_INDICES) t->dtype = ATTEND_I32;
-    if (side == ATTEND_SIDE_BLOCK_OFFSETS) t->dtype = ATTEND_I64;
-    if (side == ATTEND_SIDE_MASK || side == ATTEND_SIDE_BLOCK_MASK) t->dtype = ATTEND_U8;
-    if (side == ATTEND_SIDE_BIAS && seed % 3) t->dtype = p->dtype;
+    if (feature <= ATTEND_FEATURE_TENSOR_SEGMENTS_K) t->dtype = ATTEND_I32;
+    if (feature == ATTEND_FEATURE_TENSOR_BLOCK_INDICES) t->dtype = ATTEND_I32;
+    if (feature == ATTEND_FEATURE_TENSOR_BLOCK_OFFSETS) t->dtype = ATTEND_I64;
+    if (feature == ATTEND_FEATURE_TENSOR_MASK || feature == ATTEND_FEATURE_TENSOR_BLOCK_MASK) t->dtype = ATTEND_U8;
+    if (feature == ATTEND_FEATURE_TENSOR_BIAS && seed % 3) t->dtype = p->dtype;
     for (int i = e.rank - 1; i >= 0; i--) {
         t->shape[i] = e.varies[i] || !(seed % 2) ? e.shape[i] : 1;
         t->stride[i] = e.varies[i] ? stride : 0;
@@ -52,7 +52,7 @@ static void *make_side(const attend_problem *p, attend_side side, uint64_t seed,
     }
     t->data = malloc((size_t)(stride + 1) * attend_dtype_bytes(t->dtype));
     int64_t last = e.rank && e.shape[e.rank - 1] ? e.shape[e.rank - 1] : 1;
-    for (int64_t i = 0; i < stride; i++) attend_store(t, i, element(side, seed, (uint64_t)i, i % last));
+    for (int64_t i = 0; i < stride; i++) attend_store(t, i, element(feature, seed, (uint64_t)i, i % last));
     return t->data;
 }
 
@@ -71,9 +71,9 @@ static void make_list(const attend_problem *p, uint64_t seed, const attend_tenso
     }
 }
 
-void test_sides_make(const attend_problem *p, uint64_t seed, attend_attention_args *args, void **memory)
+void test_features_make(const attend_problem *p, uint64_t seed, attend_attention_args *args, void **memory)
 {
-    attend_side_args sides = attend_side_of_attention(args);
-    for (int i = 0; i < ATTEND_SIDE_TENSORS; i++) memory[i] = make_side(p, (attend_side)i, seed, sides.tensors[i]);
+    attend_feature_pointers features = attend_features_of_attention(args);
+    for (int i = 0; i < ATTEND_FEATURE_TENSORS; i++) memory[i] = make_feature_tensor(p, (attend_feature_tensor)i, seed, features.tensors[i]);
     if (p->block_list > 0 && args->block_offsets.data) make_list(p, seed, &args->block_offsets, &args->block_indices);
 }

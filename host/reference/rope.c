@@ -3,7 +3,7 @@
 #include "reference/reference.h"
 #include "core/arguments.h"
 #include "core/problem.h"
-#include "shared/turn.h"
+#include "shared/rope.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -39,7 +39,7 @@ static void normalise(const attend_reference_rotation *t, int64_t d, const atten
     }
 }
 
-void attend_reference_turn(const attend_reference_rotation *t, int64_t head_dim, const attend_tensor *weight,
+void attend_reference_rope(const attend_reference_rotation *t, int64_t head_dim, const attend_tensor *weight,
                            const attend_tensor *bias, int64_t position, double *y, double *bound)
 {
     if (t->norm != ATTEND_QK_NORM_NONE) normalise(t, head_dim, weight, bias, y, bound);
@@ -61,19 +61,19 @@ void attend_reference_turn(const attend_reference_rotation *t, int64_t head_dim,
     }
 }
 
-void attend_reference_turn_all(const attend_problem *p, const attend_layer_args *args,
+void attend_reference_rope_all(const attend_problem *p, const attend_layer_args *args,
                                const attend_tensor *weight, const attend_tensor *bias, int64_t heads,
                                bool rounded, double *y, double *bound)
 {
-    const attend_reference_rotation turn = attend_reference_rotation_of(p, false);
-    if (!attend_problem_turns(p)) return;
-    const attend_places places = attend_layer_places(p, args);
+    const attend_reference_rotation rope = attend_reference_rotation_of(p, false);
+    if (!attend_has_rope_or_norm(p)) return;
+    const attend_row_positions row_positions = attend_layer_row_positions(p, args);
     int64_t rows = attend_rows_q(p), d = p->head_dim;
     double u = attend_unit_roundoff(p->dtype);
     for (int64_t n = 0; n < attend_tensor_batch(p) * rows; n++) {
-        int64_t position = attend_place(&places, n / rows, n % rows);
+        int64_t position = attend_row_position(&row_positions, n / rows, n % rows);
         for (int64_t at = n * heads * d; at < (n + 1) * heads * d; at += d) {
-            attend_reference_turn(&turn, d, weight, bias, position, y + at, bound ? bound + at : NULL);
+            attend_reference_rope(&rope, d, weight, bias, position, y + at, bound ? bound + at : NULL);
             for (int64_t c = at; c < at + d; c++) {
                 /* stored a second time */
                 if (bound) bound[c] += u * fabs(y[c]) + attend_half_least(p->dtype);
@@ -84,40 +84,41 @@ void attend_reference_turn_all(const attend_problem *p, const attend_layer_args 
 }
 
 /* One head of one token, from memory to memory. */
-static void turn_stored(const attend_reference_rotation *t, const attend_turning *side, int64_t position,
-                        int64_t from, int64_t to, double *y)
+static void rope_stored(const attend_reference_rotation *t, const attend_rope_tensor *tensor,
+                        int64_t position, int64_t from, int64_t to, double *y)
 {
-    int64_t d = side->from.shape[3];
-    for (int64_t c = 0; c < d; c++) y[c] = attend_load(&side->from, from + c);
-    attend_reference_turn(t, d, &side->weight, &side->bias, position, y, NULL);
-    for (int64_t c = 0; c < d; c++) attend_store(&side->to, to + c, y[c]);
+    int64_t d = tensor->from.shape[3];
+    for (int64_t c = 0; c < d; c++) y[c] = attend_load(&tensor->from, from + c);
+    attend_reference_rope(t, d, &tensor->weight, &tensor->bias, position, y, NULL);
+    for (int64_t c = 0; c < d; c++) attend_store(&tensor->to, to + c, y[c]);
 }
 
-typedef struct turn_job {
-    const attend_reference_rotation *turn;
-    const attend_places *places;
-    const attend_turning *side;
-} turn_job;
+typedef struct rope_job {
+    const attend_reference_rotation *rope;
+    const attend_row_positions *row_positions;
+    const attend_rope_tensor *tensor;
+} rope_job;
 
-static void turn_token(void *job, int64_t n, int thread, double *y)
+static void rope_token(void *job, int64_t n, int thread, double *y)
 {
-    const turn_job *j = job;
-    const attend_tensor *from = &j->side->from, *to = &j->side->to;
+    const rope_job *j = job;
+    const attend_tensor *from = &j->tensor->from, *to = &j->tensor->to;
     const int64_t b = n / from->shape[1], i = n % from->shape[1];
     (void)thread;
-    if (!attend_is_there(j->places, b, i)) return;
-    const int64_t position = attend_place(j->places, b, i);
+    if (!attend_is_there(j->row_positions, b, i)) return;
+    const int64_t position = attend_row_position(j->row_positions, b, i);
     for (int64_t h = 0; h < from->shape[2]; h++)
-        turn_stored(j->turn, j->side, position,
+        rope_stored(j->rope, j->tensor, position,
                     b * from->stride[0] + i * from->stride[1] + h * from->stride[2],
                     b * to->stride[0] + i * to->stride[1] + h * to->stride[2], y);
 }
 
-bool attend_reference_turn_tensor(const attend_reference_rotation *t, const attend_places *places,
-                                  const attend_turning *side, int threads)
+bool attend_reference_rope_tensor(const attend_reference_rotation *t,
+                                  const attend_row_positions *row_positions, const attend_rope_tensor *tensor,
+                                  int threads)
 {
-    const int64_t *n = side->from.shape, tokens = n[0] * n[1];
-    turn_job job = {t, places, side};
+    const int64_t *n = tensor->from.shape, tokens = n[0] * n[1];
+    rope_job job = {t, row_positions, tensor};
     return attend_reference_spread(threads, tokens, 20.0 * (double)(tokens * n[2]) * (double)n[3], n[3],
-                                   turn_token, &job);
+                                   rope_token, &job);
 }

@@ -1,44 +1,44 @@
 /* Rotary embedding and QK-norm of the heads of Q and K: of a layer's projected ones, and of those that
    callers bring. Angles are counted in turns and in double, so that positions beyond 2^17 lose nothing; only
    the fraction of a turn becomes a cosine and a sine. */
-#ifndef ATTEND_SHARED_TURN_H
-#define ATTEND_SHARED_TURN_H
+#ifndef ATTEND_SHARED_ROPE_H
+#define ATTEND_SHARED_ROPE_H
 
 #include "shared/positions.h"
 
-enum { ATTEND_TURN_PAIRS = 256 };
+enum { ATTEND_ROPE_PAIRS = 256 };
 
 /* A problem's rotary embedding and norm; kernels take it by value. */
-typedef struct attend_turn {
+typedef struct attend_rope {
     int dims; /* of a head that turn, in pairs; 0: none */
     bool interleaved;
     float factor, sine_factor; /* of cosines; of sines: its negative turns the other way */
     attend_qk_norm norm;
     float epsilon;
-    double turns[ATTEND_TURN_PAIRS]; /* of each pair, from one position to the next */
-} attend_turn;
+    double turns[ATTEND_ROPE_PAIRS]; /* of each pair, from one position to the next */
+} attend_rope;
 
 /* One tensor to turn, [batch, rows, heads, head_dim]; `to` is `from` where it is turned in place. Absent
    parameters of the norm: 1 and 0. */
-typedef struct attend_turning {
+typedef struct attend_rope_tensor {
     attend_tensor from, to, weight, bias;
-} attend_turning;
+} attend_rope_tensor;
 
-static inline bool attend_problem_turns(const attend_problem *p)
+static inline bool attend_has_rope_or_norm(const attend_problem *p)
 {
     return p->rotary != ATTEND_ROTARY_NONE || p->qk_norm != ATTEND_QK_NORM_NONE;
 }
 
-attend_turn attend_turn_of(const attend_problem *problem);
+attend_rope attend_rope_of(const attend_problem *problem);
 
 /* Where the two elements of a pair lie in a head. */
-ATTEND_SHARED int attend_turn_first(const attend_turn *turn, int pair)
+ATTEND_SHARED int attend_rope_first(const attend_rope *rope, int pair)
 {
-    return turn->interleaved ? 2 * pair : pair;
+    return rope->interleaved ? 2 * pair : pair;
 }
-ATTEND_SHARED int attend_turn_second(const attend_turn *turn, int pair)
+ATTEND_SHARED int attend_rope_second(const attend_rope *rope, int pair)
 {
-    return turn->interleaved ? 2 * pair + 1 : pair + turn->dims / 2;
+    return rope->interleaved ? 2 * pair + 1 : pair + rope->dims / 2;
 }
 
 #endif

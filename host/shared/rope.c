@@ -1,6 +1,6 @@
 /* The frequencies of rotary embeddings (Su et al., arXiv:2104.09864) and of the ways to stretch them over
    longer sequences. */
-#include "shared/turn.h"
+#include "shared/rope.h"
 
 #include <math.h>
 
@@ -46,9 +46,9 @@ static double yarn(const attend_problem *p, double dims, double pair, double fre
     return frequency * (1 - stretch + stretch / p->rotary_factor);
 }
 
-attend_turn attend_turn_of(const attend_problem *p)
+attend_rope attend_rope_of(const attend_problem *p)
 {
-    attend_turn t = {.norm = p->qk_norm, .epsilon = p->qk_norm_epsilon, .factor = 1, .sine_factor = 1};
+    attend_rope t = {.norm = p->qk_norm, .epsilon = p->qk_norm_epsilon, .factor = 1, .sine_factor = 1};
     if (p->rotary == ATTEND_ROTARY_NONE) return t;
     t.dims = (int)p->rotary_dim, t.interleaved = p->rotary == ATTEND_ROTARY_INTERLEAVED;
     double dims = (double)p->rotary_dim,

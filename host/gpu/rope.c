@@ -5,7 +5,7 @@
 
 static const attend_tensor *norm_of(const attend_plan *plan, int i) { return &(&plan->weights.q_norm)[i]; }
 
-attend_status attend_gpu_reserve_turn(attend_plan *plan, attend_gpu_arenas *arenas)
+attend_status attend_gpu_reserve_rope(attend_plan *plan, attend_gpu_arenas *arenas)
 {
     static const char *const names[] = {"q_norm", "k_norm", "q_norm_bias", "k_norm_bias"};
     attend_gpu_plan *own = plan->state;
@@ -25,32 +25,33 @@ attend_status attend_gpu_reserve_turn(attend_plan *plan, attend_gpu_arenas *aren
     return ATTEND_OK;
 }
 
-attend_status attend_gpu_create_turn(attend_plan *plan)
+attend_status attend_gpu_create_rope(attend_plan *plan)
 {
     attend_gpu_plan *own = plan->state;
-    if (attend_problem_turns(&plan->problem)) own->turn = attend_turn_of(&plan->problem);
+    if (attend_has_rope_or_norm(&plan->problem)) own->rope = attend_rope_of(&plan->problem);
     for (int i = 0; i < 4; i++)
         if (own->norms[i].data != norm_of(plan, i)->data)
             ATTEND_TRY(attend_gpu_copy(own->gpu, &own->norms[i], norm_of(plan, i), cudaMemcpyHostToDevice));
     return ATTEND_OK;
 }
 
-attend_status attend_gpu_turn(const attend_plan *plan, const attend_attention_args *attention,
+attend_status attend_gpu_rope(const attend_plan *plan, const attend_attention_args *attention,
                               const attend_tensor *positions)
 {
     const attend_gpu_plan *own = plan->state;
     const attend_lists lists = attend_lists_of(attention);
     const attend_tensor *norms = own->norms;
     attend_tensor use = *positions;
-    if (!attend_problem_turns(&plan->problem)) return ATTEND_OK;
+    if (!attend_has_rope_or_norm(&plan->problem)) return ATTEND_OK;
     if (positions->data)
         ATTEND_TRY(attend_gpu_take_input(own->gpu, "positions", positions, &own->positions, &use));
-    const attend_places places = attend_places_of(&plan->problem, &lists, &use);
-    const attend_turning sides[] = {{attention->q, attention->q, norms[0], norms[2]},
-                                    {attention->k, attention->k, norms[1], norms[3]}};
+    const attend_row_positions row_positions = attend_row_positions_of(&plan->problem, &lists, &use);
+    const attend_rope_tensor tensors[] = {{attention->q, attention->q, norms[0], norms[2]},
+                                          {attention->k, attention->k, norms[1], norms[3]}};
     attend_range_begin("attend: turn Q and K");
-    attend_status status = attend_gpu_check(
-        attend_turn_heads(&own->turn, &places, sides, 2, own->gpu->stream), "cudaLaunchKernel of turn_heads");
+    attend_status status =
+        attend_gpu_check(attend_rope_heads(&own->rope, &row_positions, tensors, 2, own->gpu->stream),
+                         "cudaLaunchKernel of turn_heads");
     attend_range_end();
     return status;
 }

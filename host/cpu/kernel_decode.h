@@ -1,8 +1,8 @@
 /* Few rows against many keys (decoding): bound by reading K and V, which happens once and in place. The roles
    of the micro-kernel's operands change: rows are broadcast, keys (for S) and columns (for O) are the lanes.
    Each score, weight and sum is the same chain of operations as in kernel.c, so the bits are the same. */
-#ifndef ATTEND_CPU_KERNEL_FEW_H
-#define ATTEND_CPU_KERNEL_FEW_H
+#ifndef ATTEND_CPU_KERNEL_DECODE_H
+#define ATTEND_CPU_KERNEL_DECODE_H
 
 #include "cpu/elements.h"
 #include "cpu/kernel_rows.h"
@@ -41,8 +41,8 @@ typedef struct few {
     int64_t from[FEW_ROWS], to[FEW_ROWS];
     attend_cpu_element_rows look; /* where there are elements */
     attend_cpu_scores tile;
-    attend_cpu_sight sight; /* of the block at work */
-    bool hiding;            /* some of its keys are hidden one by one, and their values are not finite */
+    attend_cpu_visibility sight; /* of the block at work */
+    bool hiding;                 /* some of its keys are hidden one by one, and their values are not finite */
 } few;
 
 static int64_t few_floats(const attend_problem *p)
@@ -78,7 +78,7 @@ static void few_begin(few *f, const attend_cpu_task *task, int64_t index)
         if (f->begin[r] < f->end[r]) f->low = least(f->low, f->begin[r]), f->high = most(f->high, f->end[r]);
     }
     if (task->elements && f->high > 0)
-        attend_cpu_look_at_rows(task->elements, task->first_row, task->rows, LANES, &f->look);
+        attend_cpu_prepare_rows(task->elements, task->first_row, task->rows, LANES, &f->look);
 }
 
 /* ---- reading ahead
@@ -314,8 +314,8 @@ static void few_output(few *f, int64_t key, int64_t first, int64_t end, stream *
 /* What the rows see of the block at `key`. */
 static void few_look(few *f, int64_t key, int64_t keys)
 {
-    f->tile = (attend_cpu_scores){f->s, FEW_KEYS, key, keys, 1}, f->sight = ATTEND_CPU_SEEN;
-    if (f->task->elements) f->sight = SCORER.look(f->task->elements, &f->look, &f->tile);
+    f->tile = (attend_cpu_scores){f->s, FEW_KEYS, key, keys, 1}, f->sight = ATTEND_CPU_VISIBLE;
+    if (f->task->elements) f->sight = SCORER.visibility_of_tile(f->task->elements, &f->look, &f->tile);
 }
 
 /* Whether all values are finite of the keys in the block that have no weight in some row. */
