@@ -49,11 +49,26 @@ static attend_status read_properties(attend_gpu_context *gpu, attend_context *co
     return ATTEND_OK;
 }
 
-static attend_status load_blas(attend_gpu_context *gpu)
+/* Attention alone needs none; but who leaves the choice of the device to us gets one that does everything. */
+static attend_status load_blas(const attend_context_options *options, attend_gpu_context *gpu)
 {
-    char why[512];
-    if (attend_blas_load(&gpu->cublas, why, sizeof why)) return ATTEND_OK;
-    return attend_fail(ATTEND_NO_DEVICE, "no CUDA device can be used: %s", why);
+    if (attend_blas_load(&gpu->cublas, gpu->no_blas, sizeof gpu->no_blas)) gpu->no_blas[0] = 0;
+    if (!gpu->no_blas[0] || options->device == ATTEND_CUDA) return ATTEND_OK;
+    return attend_fail(ATTEND_NO_DEVICE, "no CUDA device can be used: %s", gpu->no_blas);
+}
+
+static attend_status open_blas(attend_gpu_context *gpu)
+{
+    /* what cuBLAS would take itself */
+    gpu->blas_workspace_bytes = (size_t)(gpu->architecture >= 90 ? 32 : 4) << 20;
+    ATTEND_TRY(attend_gpu_check(cudaMalloc(&gpu->blas_workspace, gpu->blas_workspace_bytes),
+                                "cudaMalloc of cuBLAS's workspace"));
+    ATTEND_TRY(attend_gpu_check_blas(gpu, gpu->cublas.create(&gpu->blas), "cublasCreate"));
+    /* fp32 stays fp32: TF32 is never implied, and parts of a sum are not rounded to 16 bits before they are
+       added. */
+    const cublasMath_t mode =
+        (cublasMath_t)(CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION);
+    return attend_gpu_check_blas(gpu, gpu->cublas.set_math_mode(gpu->blas, mode), "cublasSetMathMode");
 }
 
 /* Their flags are zeros from here on: each block clears the one that it took. */
@@ -76,22 +91,13 @@ static attend_status open_device(const attend_context_options *options, attend_g
     gpu->device_tensors_only = options->device_tensors_only;
     gpu->strict = options->strict;
     gpu->tracker = &context->tracker;
-    /* what cuBLAS would take itself */
-    gpu->blas_workspace_bytes = (size_t)(gpu->architecture >= 90 ? 32 : 4) << 20;
     ATTEND_TRY(attend_gpu_check(cudaStreamCreateWithFlags(&gpu->own.handle, cudaStreamNonBlocking),
                                 "cudaStreamCreateWithFlags"));
     ATTEND_TRY(attend_gpu_check(cudaEventCreateWithFlags(&gpu->own.done, cudaEventDisableTiming),
                                 "cudaEventCreateWithFlags"));
     gpu->stream = gpu->own.handle;
-    ATTEND_TRY(attend_gpu_check(cudaMalloc(&gpu->blas_workspace, gpu->blas_workspace_bytes),
-                                "cudaMalloc of cuBLAS's workspace"));
     ATTEND_TRY(make_slots(gpu));
-    ATTEND_TRY(attend_gpu_check_blas(gpu, gpu->cublas.create(&gpu->blas), "cublasCreate"));
-    /* fp32 stays fp32: TF32 is never implied, and parts of a sum are not rounded to 16 bits before they are
-       added. */
-    const cublasMath_t mode =
-        (cublasMath_t)(CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION);
-    return attend_gpu_check_blas(gpu, gpu->cublas.set_math_mode(gpu->blas, mode), "cublasSetMathMode");
+    return gpu->no_blas[0] ? ATTEND_OK : open_blas(gpu);
 }
 
 static void close_device(attend_gpu_context *gpu)
@@ -110,7 +116,7 @@ attend_status attend_gpu_context_create(const attend_context_options *options, a
     if (!gpu) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a context");
     gpu->device = options->device_index;
     attend_status status = read_properties(gpu, context);
-    if (!status) status = load_blas(gpu);
+    if (!status) status = load_blas(options, gpu);
     /* once it is there it stays, for some hundred MB: so it comes last */
     if (!status) status = attend_gpu_open_primary(gpu);
     if (!status) status = attend_gpu_enter(gpu);

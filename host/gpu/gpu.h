@@ -40,6 +40,7 @@ typedef struct attend_gpu_context {
     attend_progress_tracker *tracker; /* the context's */
     attend_gpu_stream own;            /* always there; the callers' streams follow it */
     cudaStream_t stream;              /* of runs that name none */
+    char no_blas[512];                /* why there is no cuBLAS, which layers need; "": there is */
     attend_blas cublas;
     cublasHandle_t blas;
     /* cuBLAS allocates nothing itself, so its calls can be captured in graphs */

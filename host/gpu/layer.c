@@ -125,6 +125,9 @@ attend_status attend_gpu_layer_reserve(attend_plan *plan, attend_gpu_arenas *are
     attend_gpu_layer *layer = &own->layer;
     const attend_problem *p = &plan->problem;
     bool on_host[8];
+    if (own->gpu->no_blas[0])
+        return attend_fail(ATTEND_UNSUPPORTED, "a layer on CUDA needs cuBLAS, attention alone does not: %s",
+                           own->gpu->no_blas);
     ATTEND_TRY(find_weights(plan, on_host));
     reserve_heads(plan, &arenas->run);
     ATTEND_TRY(attend_gpu_reserve_rope(plan, arenas));

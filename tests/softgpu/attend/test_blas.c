@@ -1,6 +1,7 @@
-/* Loading cuBLAS: where it is looked for, and what is said of a library that lacks something. The loader's calls
+/* Loading cuBLAS: where it is looked for, what is said of a library that lacks something, and what works without. The loader's calls
    are wrapped (see CMakeLists.txt), so that there is a library wherever a case wants one, with what it wants in it. */
 #include "gpu/blas.h"
+#include "subject.h"
 
 #include <cuda_runtime_api.h>
 #include <dlfcn.h>
@@ -78,9 +79,34 @@ static void every_function_must_be_there(void **state)
     world.lacks = NULL;
 }
 
+/* Attention is right, and a layer is refused in words; whoever leaves the choice gets a device that does both. */
+static void attention_needs_none(void **state)
+{
+    (void)state;
+    attend_context *context;
+    attend_plan *plan;
+    subject attention, layer;
+    world.by_name = world.beside = false;
+    assert_int_equal(attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context), ATTEND_OK);
+    subject_make(&attention, SUBJECT_ATTENTION), subject_make(&layer, SUBJECT_LAYER);
+    assert_int_equal(subject_plan(&attention, context, &plan), ATTEND_OK);
+    assert_int_equal(subject_run(&attention, plan, false), ATTEND_OK);
+    assert_int_equal(attend_synchronize(context), ATTEND_OK);
+    assert_true(subject_is_right(&attention));
+    attend_plan_destroy(plan);
+    assert_int_equal(subject_plan(&layer, context, &plan), ATTEND_UNSUPPORTED);
+    assert_non_null(strstr(attend_error_message(), "needs cuBLAS, attention alone does not: cuBLAS cannot be loaded"));
+    attend_context_destroy(context);
+    subject_free(&attention), subject_free(&layer);
+    assert_int_equal(attend_context_create(NULL, &context), ATTEND_OK);
+    assert_int_equal(attend_context_device(context), ATTEND_CPU);
+    attend_context_destroy(context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(it_is_found_by_name_or_beside_the_runtime),
-                                       cmocka_unit_test(every_function_must_be_there)};
+                                       cmocka_unit_test(every_function_must_be_there),
+                                       cmocka_unit_test(attention_needs_none)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
