@@ -173,7 +173,7 @@ static void a_forced_row_is_named_with_what_it_lacks(void **state)
     p.head_dim = narrow.head_dim_max + 16;
     char sentences[3][256];
     const char *const names[3] = {"bogus", half.name, narrow.name};
-    snprintf(sentences[0], 256, "ATTEND_KERNEL is \"bogus\", which is no row of CUDA's kernel table; attend info --kernels lists them");
+    snprintf(sentences[0], 256, "ATTEND_KERNEL is \"bogus\", which is not in CUDA's kernel table; attend info --kernels lists them");
     snprintf(sentences[1], 256, "ATTEND_KERNEL is %s, which takes f16, the problem is f32", half.name);
     snprintf(sentences[2], 256, "ATTEND_KERNEL is %s, which takes head_dim up to %d, the problem has %d", narrow.name,
              (int)narrow.head_dim_max, (int)p.head_dim);

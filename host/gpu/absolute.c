@@ -1,5 +1,5 @@
-/* A layer's absolute positions on the device: one small launch writes x with them to the workspace, where the
-   projections read it. */
+/* A layer's absolute positions on the device: one small kernel writes x plus its positions to the workspace,
+   where the projections read it. */
 #include "gpu/gpu.h"
 #include "gpu/range.h"
 
@@ -23,7 +23,7 @@ attend_status attend_gpu_reserve_positions(attend_plan *plan, attend_gpu_arenas 
     return ATTEND_OK;
 }
 
-/* The caller waits before the plan is given out. */
+/* The copy is asynchronous: the caller waits for the stream before it returns the plan. */
 attend_status attend_gpu_create_positions(attend_plan *plan)
 {
     attend_gpu_plan *own = plan->state;
@@ -44,8 +44,8 @@ attend_status attend_gpu_create_positions(attend_plan *plan)
     return attend_gpu_check(error, "cudaMemcpyAsync of the frequencies");
 }
 
-/* What can be known on the host: positions that lie there, and counted ones unless their starts lie on the
-   device. */
+/* Checks positions that the host can read: a list on the host, and counted positions unless seqstarts_k is on
+   the device. */
 static attend_status check(const attend_plan *plan, const attend_layer_args *args)
 {
     const attend_gpu_context *gpu = ((const attend_gpu_plan *)plan->state)->gpu;

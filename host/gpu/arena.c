@@ -1,4 +1,4 @@
-/* The memory of a plan: everything that running needs is measured first and allocated at once. */
+/* The memory of a plan: every buffer that a run needs is sized first, then all are one allocation. */
 #include "gpu/gpu.h"
 
 enum { ALIGNMENT = 256, ROW_ALIGNMENT = 16 };

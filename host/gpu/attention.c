@@ -1,5 +1,5 @@
-/* Attention on the device: which row of the table runs, on tensors that may have to be brought there first.
-   */
+/* Attention on the device: chooses the row of the kernel table and copies host tensors to the device and
+   back. */
 #include "gpu/gpu.h"
 #include "gpu/range.h"
 
@@ -16,8 +16,8 @@ static bool is_aligned(const attend_tensor *t)
     return aligned;
 }
 
-/* The plan's kernel runs, or for tensors that it cannot read the one named beside it: not where the context
-   is strict. */
+/* The plan's kernel, or its fallback for tensors that are not aligned to 16 bytes. A strict context refuses
+   the fallback. */
 static attend_status choose_row(const attend_gpu_plan *own, const attend_attention_args *args, bool *aligned,
                                 const attend_kernel_row **row)
 {
@@ -30,7 +30,7 @@ static attend_status choose_row(const attend_gpu_plan *own, const attend_attenti
     if (*row == own->row || !own->gpu->strict) return ATTEND_OK;
     return attend_fail(ATTEND_UNSUPPORTED,
                        "%s has rows that are not at multiples of 16 bytes, but %s needs that, and the "
-                       "context is strict: %s may not stand in",
+                       "context is strict, which forbids the fallback, %s",
                        odd, own->row->info.name, own->row_any->info.name);
 }
 
@@ -47,7 +47,7 @@ static attend_status launch(void *job, int64_t first, int64_t count)
     return attend_gpu_check(l->row->launch(&l->kernel, l->gpu->stream), l->row->info.name);
 }
 
-/* Where key 0 would lie of a tensor that begins at key `first`. */
+/* A view whose index 0 is key 0, of a tensor that holds the keys from `first` on. */
 static attend_view keys_view(const attend_tensor *t, int64_t first)
 {
     attend_view view = view_of(t);
@@ -95,7 +95,7 @@ attend_status attend_gpu_attention(const attend_plan *plan, const attend_attenti
     return status;
 }
 
-/* Room for as many keys as a part has. */
+/* The staging tensor cut to the number of keys in this part. */
 static attend_tensor staging_of_keys(const attend_tensor *all, const attend_tensor *given)
 {
     attend_tensor staging = *all;

@@ -1,4 +1,5 @@
-/* The CUDA backend's table, and plans: the kernel rows that will run and all memory that running needs. */
+/* The CUDA backend's function table, and its plans: the kernel rows that will run and all memory that a run
+   needs. */
 #include "gpu/gpu.h"
 #include "gpu/range.h"
 
@@ -41,7 +42,8 @@ static void reserve_attention_staging(attend_plan *plan, attend_gpu_arena *stagi
     if (!p->packed) attend_gpu_reserve_state(staging, p, &own->state);
 }
 
-/* Where runs bring their workspace, cuBLAS's is part of it; else it is the context's, which plans share. */
+/* With caller_workspace, cuBLAS's workspace is part of the caller's; otherwise all plans share the
+   context's. */
 static attend_status allocate(attend_plan *plan, attend_gpu_arenas *arenas)
 {
     attend_gpu_plan *own = plan->state;
@@ -148,7 +150,7 @@ attend_status attend_gpu_run_begin(attend_plan *plan, const attend_run *brought,
     }
     ATTEND_TRY(attend_gpu_begin_work(own->gpu, run->gpu.stream, last, &run->on));
     if (!blas) return ATTEND_OK;
-    /* cuBLAS forgets its workspace with every stream that it is told. */
+    /* cublasSetStream() resets the workspace to cuBLAS's own. */
     ATTEND_TRY(attend_gpu_check_blas(&run->gpu, run->gpu.cublas.set_stream(run->gpu.blas, run->gpu.stream),
                                      "cublasSetStream"));
     return attend_gpu_check_blas(
@@ -162,7 +164,7 @@ attend_status attend_gpu_run_end(const attend_gpu_run *run, attend_status status
     return attend_gpu_end_work(run->on, status);
 }
 
-/* One run of either operation: on the context's device, in order, whatever comes of it. */
+/* One run of attention or of a layer, on the context's device and in stream order. */
 static attend_status forward(attend_plan *plan, const char *name, const attend_attention_args *attention,
                              const attend_key_part *part, const attend_layer_args *layer,
                              const attend_run *brought)

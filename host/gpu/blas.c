@@ -1,5 +1,5 @@
-/* Finds libcublas as the loader would: by its name, or beside libcudart, whose folder the loader has found
-   already (a sanitizer's dlopen does not see our RUNPATH). */
+/* Loads libcublas by its name, else from the folder of libcudart, which the loader has already found (under a
+   sanitizer dlopen() ignores our RUNPATH). */
 #include "gpu/blas.h"
 
 #include <cuda_runtime_api.h>

@@ -1,6 +1,6 @@
-/* The few entry points of cuBLAS that are used here, looked up when a context is made: the library takes 600
-   MB of address space and 200 MB of memory, which a program that stays on the CPU need not pay for. Needs
-   nothing else of attend: the command uses it too. */
+/* The entry points of cuBLAS that attend uses, looked up when a CUDA context is made: the library takes 600
+   MB of address space and 200 MB of memory, which a program on the CPU should not pay for. Depends on nothing
+   else of attend, since the command uses it too. */
 #ifndef ATTEND_GPU_BLAS_H
 #define ATTEND_GPU_BLAS_H
 
@@ -20,8 +20,8 @@ typedef struct attend_blas {
 #undef ATTEND_BLAS_FIELD
 } attend_blas;
 
-/* Loads the library of the version that this was compiled for; it stays loaded. False: `why` says what is
-   missing. */
+/* Loads the version of the library that attend was compiled for; it stays loaded. On failure returns false
+   and writes to `why` what is missing. */
 bool attend_blas_load(attend_blas *blas, char *why, size_t bytes);
 
 #endif

@@ -1,5 +1,5 @@
-/* A CUDA context: one device, one stream of its own, one cuBLAS handle with a workspace of its own, slots for the
-   totals that kernels rest. */
+/* A CUDA context: one device, one stream of its own, one cuBLAS handle with a workspace of its own, and slots
+   where kernels park running totals. */
 #include "gpu/gpu.h"
 #include "kernel_choice.h"
 
@@ -49,7 +49,7 @@ static attend_status read_properties(attend_gpu_context *gpu, attend_context *co
     return ATTEND_OK;
 }
 
-/* Attention alone needs none; but who leaves the choice of the device to us gets one that does everything. */
+/* Attention does not need cuBLAS, layers do. ATTEND_AUTO takes CUDA only where both work. */
 static attend_status load_blas(const attend_context_options *options, attend_gpu_context *gpu)
 {
     if (attend_blas_load(&gpu->cublas, gpu->no_blas, sizeof gpu->no_blas)) gpu->no_blas[0] = 0;
@@ -59,19 +59,18 @@ static attend_status load_blas(const attend_context_options *options, attend_gpu
 
 static attend_status open_blas(attend_gpu_context *gpu)
 {
-    /* what cuBLAS would take itself */
+    /* cuBLAS's own default sizes */
     gpu->blas_workspace_bytes = (size_t)(gpu->architecture >= 90 ? 32 : 4) << 20;
     ATTEND_TRY(attend_gpu_check(cudaMalloc(&gpu->blas_workspace, gpu->blas_workspace_bytes),
                                 "cudaMalloc of cuBLAS's workspace"));
     ATTEND_TRY(attend_gpu_check_blas(gpu, gpu->cublas.create(&gpu->blas), "cublasCreate"));
-    /* fp32 stays fp32: TF32 is never implied, and parts of a sum are not rounded to 16 bits before they are
-       added. */
+    /* fp32 products never use TF32, and split sums are not rounded to 16 bits before they are added. */
     const cublasMath_t mode =
         (cublasMath_t)(CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION);
     return attend_gpu_check_blas(gpu, gpu->cublas.set_math_mode(gpu->blas, mode), "cublasSetMathMode");
 }
 
-/* Their flags are zeros from here on: each block clears the one that it took. */
+/* The flags are zeroed once, here: each block clears the flag that it took. */
 static attend_status make_slots(attend_gpu_context *gpu)
 {
     attend_slots *slots = &gpu->slots;
@@ -81,7 +80,7 @@ static attend_status make_slots(attend_gpu_context *gpu)
     slots->taken = (int *)(slots->memory + bytes);
     ATTEND_TRY(
         attend_gpu_check(cudaMemsetAsync(slots->taken, 0, flags, gpu->stream), "cudaMemsetAsync of slots"));
-    /* streams of the caller's will not wait for this one */
+    /* the caller's streams do not wait for this stream */
     return attend_gpu_check(cudaStreamSynchronize(gpu->stream), "cudaStreamSynchronize");
 }
 
@@ -117,7 +116,7 @@ attend_status attend_gpu_context_create(const attend_context_options *options, a
     gpu->device = options->device_index;
     attend_status status = read_properties(gpu, context);
     if (!status) status = load_blas(options, gpu);
-    /* once it is there it stays, for some hundred MB: so it comes last */
+    /* it takes some hundred MB and stays until the process ends: so only after all checks have passed */
     if (!status) status = attend_gpu_open_primary(gpu);
     if (!status) status = attend_gpu_enter(gpu);
     if (!status) {

@@ -1,12 +1,12 @@
-/* The thread's current device around every call. cudaSetDevice() could enter, but not leave: going back to
-   device 0 makes a context on it (some hundred MB of its memory), though the thread may have never used it.
-   So the device's primary context is pushed on the driver's stack, which the runtime follows, and popped
-   again. */
+/* Sets the thread's current device for one call and restores it. cudaSetDevice() cannot restore: going back
+   to device 0 makes a context there (some hundred MB of its memory), even if the thread never used that
+   device. So the device's primary context is pushed on the driver's stack of contexts, which the runtime
+   follows, and popped again. */
 #include "gpu/gpu.h"
 
 #include <string.h>
 
-/* The function of the driver as it has been since this version of CUDA. */
+/* Finds a driver function by name, with the interface that it has had since this version of CUDA. */
 static attend_status find(const char *name, unsigned version, void *function)
 {
     void *found = NULL;

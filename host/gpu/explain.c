@@ -1,4 +1,4 @@
-/* What a CUDA plan decided. */
+/* The CUDA part of an explanation: kernel, memory and projections of a plan. */
 #include "gpu/gpu.h"
 
 #include <stdio.h>

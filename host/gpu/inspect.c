@@ -1,12 +1,11 @@
-/* Inspection on the device: brings there what lies on the host, launches, and waits until all is back. */
+/* Inspection on the device: copies host inputs there, launches, copies results back and waits. */
 #include "gpu/gpu.h"
 #include "inspect_kernels.h"
 #include "gpu/range.h"
 
 enum { OUTPUTS = 7 };
 
-/* What an inspection holds while it works: room for outputs that the caller keeps on the host, and what
-   blocks share. */
+/* The buffers of one inspection: device copies of host outputs, and partial sums of blocks. */
 typedef struct inspect_call {
     attend_inspect_args kernel;
     attend_tensor staging[OUTPUTS];
@@ -25,7 +24,8 @@ static attend_tensor *output(attend_inspection *w, int index)
 static const char *const names[OUTPUTS] = {"top_keys", "top_weights", "entropy", "mass",
                                            "distance", "weights",     "map"};
 
-/* Sums have a place each for a block; tiles of the map one for each block that touches them. */
+/* Every block writes partial sums of its own, and every tile of the map has one for each block that touches
+   it. */
 static attend_status allocate(const attend_gpu_context *gpu, const attend_problem *p, attend_inspection *want,
                               inspect_call *l)
 {
@@ -57,7 +57,7 @@ static attend_status allocate(const attend_gpu_context *gpu, const attend_proble
     if (slots > 0)
         ATTEND_TRY(attend_gpu_check(cudaMemsetAsync(k->slots, 0, (size_t)slots * sizeof(float), gpu->stream),
                                     "cudaMemsetAsync"));
-    /* Blocks past a sequence's end leave nothing. */
+    /* Blocks past a sequence's end write nothing, so the sums start as zeros. */
     if (sums > 0)
         ATTEND_TRY(attend_gpu_check(cudaMemsetAsync(k->sums, 0, (size_t)sums * sizeof(double), gpu->stream),
                                     "cudaMemsetAsync"));
@@ -111,15 +111,16 @@ static attend_status inspect_on_device(const attend_plan *plan, const attend_att
     return ATTEND_OK;
 }
 
-/* The plan's lists and staging are used as in a run; where runs bring their workspace, the inspection brings
-   room for lists. */
+/* The plan's lists and staging are used as in a run. With caller_workspace the plan has no room for lists, so
+   the inspection allocates it. */
 static attend_status inspect_in_workspace(attend_plan *plan, const attend_attention_args *args,
                                           const attend_inspect_request *request, inspect_call *l)
 {
     const attend_gpu_plan *own = plan->state;
     const attend_run brought = {.workspace = l->workspace};
     attend_gpu_run run;
-    /* Nobody ordered the run that is looked into, and who knows on which stream it was. */
+    /* With caller_workspace the plan does not know on which stream the inspected run was, so all are waited
+       for. */
     if (plan->options.caller_workspace) ATTEND_TRY(attend_gpu_wait_for_all(own->gpu));
     attend_status status = attend_gpu_run_begin(plan, &brought, true, &run);
     if (!status) status = inspect_on_device(&run.plan, args, request, l);

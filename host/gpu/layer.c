@@ -1,5 +1,5 @@
-/* A layer on the device: weights brought there with the plan, Q, K and V projected into its workspace in the
-   layout that the attention kernels read, attention, the output projection. */
+/* A layer on the device: weights are uploaded with the plan; a run projects Q, K and V into the workspace, in
+   the layout that attention kernels read, then does attention and the output projection. */
 #include "gpu/gpu.h"
 
 #include <stdlib.h>
@@ -18,7 +18,7 @@ static bool is_row_major(const attend_tensor *w)
     return (w->stride[1] == 1 || w->shape[1] == 1) && (w->stride[0] >= w->shape[1] || w->shape[0] == 1);
 }
 
-/* [batch, seqlen, heads, dim] from head `first` on of a wider tensor, within the wider one's room. */
+/* *slice becomes [batch, seqlen, heads, dim], the heads from `first` on of *wide, in the same memory. */
 static void slice_heads(attend_gpu_arena *arena, attend_tensor *slice, attend_tensor *wide, int64_t first,
                         int64_t heads)
 {
@@ -28,8 +28,8 @@ static void slice_heads(attend_gpu_arena *arena, attend_tensor *slice, attend_te
                               first * wide->stride[2] * (int64_t)attend_dtype_bytes(wide->dtype));
 }
 
-/* Q, K and V lie side by side, rows of one matrix, where they have one length and one width: then one call
-   writes them. */
+/* Where Q, K and V have the same length and width, they are columns of one matrix, so that one product writes
+   them. */
 static void reserve_heads(attend_plan *plan, attend_gpu_arena *run)
 {
     attend_gpu_plan *own = plan->state;
@@ -49,7 +49,7 @@ static void reserve_heads(attend_plan *plan, attend_gpu_arena *run)
     if (kv_together) slice_heads(run, &own->v, &own->k, h_kv, h_kv);
     own->q.shape[2] = h;
     own->k.shape[2] = h_kv;
-    /* Without gaps, for the output projection. */
+    /* contiguous, for the output projection */
     own->out = attend_tensor_4d(NULL, p->dtype, attend_tensor_batch(p), attend_rows_q(p), h, p->head_dim_v);
     const int64_t row = h * p->head_dim_v, strides[] = {attend_rows_q(p) * row, row, p->head_dim_v, 1};
     memcpy(own->out.stride, strides, sizeof strides);
@@ -57,15 +57,15 @@ static void reserve_heads(attend_plan *plan, attend_gpu_arena *run)
                        attend_dtype_bytes(p->dtype));
 }
 
-/* Whether projections j and j + 1 have one source, and heads side by side in one Y: see reserve_heads(). */
+/* Whether projections j and j + 1 read the same input and write neighbouring columns of one matrix: see
+   reserve_heads(). */
 static bool is_beside_next(const attend_problem *p, int j)
 {
     return j + 1 < ATTEND_GPU_O && p->head_dim == p->head_dim_v &&
            (j != ATTEND_GPU_Q || !attend_problem_is_cross(p));
 }
 
-/* Copies of weights whose heads lie side by side in Y are rows of one matrix: a single product makes all of
-   them. */
+/* Whether the copies of weights j and j + 1 are to be rows of one matrix, so that one product serves both. */
 static bool is_copied_together(const attend_plan *plan, const bool *on_host, int j)
 {
     const attend_tensor *w = weight_of(&plan->weights, j), *next = weight_of(&plan->weights, j + 1);
@@ -73,7 +73,7 @@ static bool is_copied_together(const attend_plan *plan, const bool *on_host, int
            is_row_major(w) == is_row_major(next);
 }
 
-/* A copy keeps the orientation; its lines begin at multiples of 16 bytes. */
+/* A copy keeps the weight's orientation; its lines are padded to multiples of 16 bytes. */
 static void reserve_weights(attend_plan *plan, const bool *on_host, attend_gpu_arena *constants)
 {
     attend_gpu_layer *layer = &((attend_gpu_plan *)plan->state)->layer;
@@ -144,10 +144,10 @@ attend_status attend_gpu_layer_reserve(attend_plan *plan, attend_gpu_arenas *are
     return ATTEND_OK;
 }
 
-/* ---- wiring, once memory is there ---- */
+/* ---- after allocation: pointers and uploads ---- */
 
-/* A matrix by columns is the transpose of one by rows; then its long lines are the last axis, as copies want
-   them. */
+/* A column-major matrix as its transpose, so that the contiguous axis is the last, as attend_gpu_copy()
+   needs. */
 static attend_tensor long_lines(const attend_tensor *w)
 {
     attend_tensor t = *w;
@@ -197,8 +197,8 @@ static bool is_aligned(const attend_gpu_projection *p, attend_dtype dtype)
            (p->heads == 1 || p->step * element % 16 == 0);
 }
 
-/* Neighbours are one product if their weights are rows of one matrix, the caller's or the copy, and their
-   heads of one Y. */
+/* Projections j and j + 1 are one product if their weights are rows of one matrix (the caller's or the copy)
+   and their outputs columns of one matrix. */
 static bool go_together(const attend_plan *plan, int j)
 {
     const attend_gpu_plan *own = plan->state;
@@ -244,23 +244,25 @@ attend_status attend_gpu_layer_create(attend_plan *plan)
     group(plan);
     ATTEND_TRY(attend_gpu_create_rope(plan));
     ATTEND_TRY(attend_gpu_create_positions(plan));
-    /* The caller may free host weights' pages or go on writing once the plan is there. */
+    /* The caller may free or overwrite host weights once it has the plan. */
     return attend_gpu_check(cudaStreamSynchronize(gpu->stream), "cudaStreamSynchronize");
 }
 
 /* ---- running ---- */
 
-/* cuBLAS needs rows that do not overlap; an input may broadcast one row to all. */
+/* cuBLAS needs rows that do not overlap, but an input may have a stride of 0: such an input is copied to
+   staging. */
 static attend_status take_rows(const attend_gpu_context *gpu, const char *name, const attend_tensor *given,
                                const attend_tensor *staging, attend_tensor *use)
 {
     ATTEND_TRY(attend_gpu_take_input(gpu, name, given, staging, use));
     if (use->stride[1] >= use->shape[2] || use->shape[1] <= 1) return ATTEND_OK;
     if (!staging->data)
-        return attend_fail(ATTEND_UNSUPPORTED,
-                           "%s has overlapping rows, which needs the staging that device_tensors_only and "
-                           "caller_workspace leave out",
-                           name);
+        return attend_fail(
+            ATTEND_UNSUPPORTED,
+            "%s has overlapping rows, which must be copied to staging, but plans with device_tensors_only or "
+            "caller_workspace have none",
+            name);
     *use = *staging;
     return attend_gpu_copy(gpu, staging, given, cudaMemcpyDefault);
 }

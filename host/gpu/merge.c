@@ -1,12 +1,12 @@
-/* Merging states on the device. What lies on the host is copied there and back, in memory that is taken for
-   the call; so is a total, where there are more states than one launch takes. */
+/* Merging states on the device. States on the host are copied there and back in memory allocated for the
+   call. If there are more states than one launch takes, an intermediate result is allocated too. */
 #include "core/arguments.h"
 #include "gpu/gpu.h"
 #include "gpu/range.h"
 
 #include <stdio.h>
 
-/* Of one call: staging of what lies on the host, and a total. */
+/* The buffers of one call: device copies of host tensors, and the intermediate result. */
 typedef struct merging {
     void *memory;
     attend_state states[attend_merge_at_once], total, into;
@@ -38,7 +38,7 @@ static attend_status state_on_host(const attend_gpu_context *gpu, const attend_s
     return on_host(gpu, "sum of a state", &state->sum, any);
 }
 
-/* Takes memory only where it is needed: for a merge on the device alone, of few states, none. */
+/* Allocates nothing if all tensors are on the device and one launch takes all states. */
 static attend_status reserve(const attend_gpu_context *gpu, const attend_problem *p,
                              const attend_merge_args *args, merging *m)
 {
@@ -49,7 +49,8 @@ static attend_status reserve(const attend_gpu_context *gpu, const attend_problem
     ATTEND_TRY(on_host(gpu, "out", &args->out, &results));
     ATTEND_TRY(on_host(gpu, "lse", &args->lse, &results));
     ATTEND_TRY(on_host(gpu, "sinks", &args->sinks, &results));
-    if (gpu->device_tensors_only) states = results = false; /* taking them says which */
+    if (gpu->device_tensors_only)
+        states = results = false; /* take_input() then names the tensor in its error */
     for (int n = 0; states && n < attend_merge_at_once && n < args->count; n++)
         attend_gpu_reserve_state(&arena, p, &m->states[n]);
     if (args->count > attend_merge_at_once) attend_gpu_reserve_state(&arena, p, &m->total);

@@ -1,6 +1,6 @@
-/* Work on whatever streams a context is given. What shares memory follows each other by events, and the host
-   can wait for all of it. A caller's stream is touched only while a call works on it: events stand for it
-   afterwards. */
+/* Order among streams: runs that share memory wait for each other by events, and the host can wait for all
+   work. A caller's stream is used only during a call, so that it may be destroyed afterwards; its event
+   remains. */
 #include "gpu/gpu.h"
 
 #include <stdlib.h>
@@ -13,8 +13,8 @@ static attend_status is_captured(cudaStream_t stream, bool *captured)
     return ATTEND_OK;
 }
 
-/* Events are recorded on streams of their own device alone: asked when a stream is first given, before
-   anything is enqueued there. */
+/* An event can be recorded only on a stream of its own device. Tried when a stream is new, before any work is
+   enqueued. */
 static attend_status belongs_here(const attend_gpu_context *gpu, cudaStream_t handle, cudaEvent_t done)
 {
     const cudaError_t error = cudaEventRecord(done, handle);
@@ -24,7 +24,7 @@ static attend_status belongs_here(const attend_gpu_context *gpu, cudaStream_t ha
                        gpu->device);
 }
 
-/* Asking whether work is done would break a capture of another thread, were it not for the mode. */
+/* cudaEventQuery() would invalidate another thread's capture unless this thread's capture mode is relaxed. */
 static bool is_done(const attend_gpu_stream *stream)
 {
     enum cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
@@ -50,8 +50,8 @@ static attend_status make(attend_gpu_context *gpu, attend_gpu_stream **made)
     return ATTEND_OK;
 }
 
-/* Beyond a few, a stream that was not given before takes the place of one whose work is done: a server may
-   take a new one for each request. */
+/* Beyond ATTEND_GPU_STREAMS entries, a new stream takes the entry of one whose work is done: a server may use
+   a new stream for each request. */
 static attend_status find(attend_gpu_context *gpu, cudaStream_t handle, attend_gpu_stream **found)
 {
     attend_gpu_stream *s;
@@ -84,8 +84,8 @@ attend_status attend_gpu_begin_work(attend_gpu_context *gpu, cudaStream_t stream
     if (captured) return ATTEND_OK;
     attend_gpu_stream *here;
     ATTEND_TRY(find(gpu, stream, &here));
-    /* A stream may have got the handle of one that was destroyed with work still on it: what is recorded next
-     * covers that too. */
+    /* CUDA may have given this stream the handle of a destroyed one whose work is unfinished: waiting for the
+       old event makes the next record cover that work. */
     if (here != &gpu->own) ATTEND_TRY(wait_for(stream, here));
     for (int i = 0; i < 2; i++) {
         const attend_gpu_stream *before = last[i] ? last[i]->stream : NULL;
@@ -103,7 +103,7 @@ attend_status attend_gpu_end_work(const attend_gpu_stream *on, attend_status sta
     if (!on) return status;
     const cudaError_t error = cudaEventRecord(on->done, on->handle);
     if (!status) return attend_gpu_check(error, "cudaEventRecord");
-    cudaGetLastError(); /* the first failure is what is told */
+    cudaGetLastError(); /* the first failure is returned, later ones are cleared */
     return status;
 }
 
@@ -113,7 +113,7 @@ attend_status attend_gpu_wait_for_all(const attend_gpu_context *gpu)
     for (const attend_gpu_stream *s = gpu->own.next; s; s = s->next) {
         const cudaError_t error = cudaEventSynchronize(s->done);
         if (status)
-            cudaGetLastError(); /* the first failure is what is told */
+            cudaGetLastError(); /* the first failure is returned, later ones are cleared */
         else
             status = attend_gpu_check(error, "cudaEventSynchronize");
     }

@@ -1,4 +1,4 @@
-/* Telling how far work on the device is: what was launched is waited for, piece by piece. */
+/* Progress of work on the device: launches are cut into slices, and the host waits for each. */
 #include "gpu/gpu.h"
 
 attend_status attend_gpu_report_progress(const attend_gpu_context *gpu, int64_t units)
@@ -13,7 +13,8 @@ attend_status attend_gpu_launch_slices(const attend_gpu_context *gpu, int64_t bl
                                        attend_gpu_launch *launch, void *job)
 {
     if (!gpu->tracker->progress) return launch(job, 0, blocks);
-    /* A slice fills the device a few times, so that waiting costs little, or is a hundredth of all. */
+    /* A slice is at least 8 blocks a multiprocessor, so that waiting costs little, and at least 1 % of the
+       work. */
     const int64_t least = 8 * (int64_t)gpu->multiprocessors,
                   slice = blocks / 100 > least ? blocks / 100 : least;
     attend_progress_stage(gpu->tracker, gpu->tracker->work.attention, blocks);

@@ -1,7 +1,7 @@
-/* Projections by cuBLAS. Row-major Y = X·Wᵀ is, by columns, Yᵀ = W·Xᵀ. Q, K and V are one product where their
-   weights lie as one matrix, and one more is the output. Batches are strided, never arrays of pointers: those
-   must be aligned to 16 bytes, which weights in a file and slices need not be, while of a stride cuBLAS sees
-   the alignment and takes a kernel that fits. */
+/* Projections by cuBLAS. Row-major Y = X·Wᵀ is column-major Yᵀ = W·Xᵀ. Q, K and V are one product where their
+   weights are one matrix; the output projection is another. Batches are strided, never arrays of pointers:
+   cuBLAS assumes that those are aligned to 16 bytes, which weights in a file and slices need not be. From an
+   address and a stride it sees the alignment and takes a kernel that fits. */
 #include "gpu/gpu.h"
 #include "gpu/range.h"
 
@@ -10,15 +10,15 @@ static cudaDataType_t type_of(attend_dtype dtype)
     return dtype == ATTEND_F32 ? CUDA_R_32F : dtype == ATTEND_F16 ? CUDA_R_16F : CUDA_R_16BF;
 }
 
-/* From one row to the next; where each batch entry has one row, that is from entry to entry. A stride that no
-   second row uses may be anything; cuBLAS wants at least a row's width. */
+/* The stride between rows, or between batch entries if each has one row. An axis of one element may have any
+   stride, but cuBLAS wants at least the width of a row. */
 static int64_t row_stride(const attend_tensor *t, int64_t width)
 {
     const int64_t stride = t->shape[1] > 1 ? t->stride[1] : t->shape[0] > 1 ? t->stride[0] : width;
     return stride > width ? stride : width;
 }
 
-/* Rows of Y start as the bias, and the product is added to them before the one rounding to storage. */
+/* Writes the bias to every row of Y; the product is added to it in fp32 and rounded once. */
 static attend_status fill_biases(const attend_plan *plan, const attend_gpu_projection *p,
                                  const attend_tensor *y)
 {
@@ -30,8 +30,8 @@ static attend_status fill_biases(const attend_plan *plan, const attend_gpu_proje
                             "cudaLaunchKernel of fill_bias");
 }
 
-/* Y = X·Wᵀ (+ Y, where a bias stands there). Heads side by side and the rows of all batch entries at one
-   stride are one product; otherwise a strided batch, of heads or of entries. */
+/* Y = X·Wᵀ, plus Y if that holds a bias. One product if heads are neighbouring columns and the rows of all
+   batch entries have one stride; otherwise a strided batch over heads or over entries. */
 static attend_status multiply(const attend_plan *plan, const attend_gpu_projection *p, const attend_tensor *x,
                               const attend_tensor *y)
 {
@@ -60,7 +60,8 @@ static attend_status multiply(const attend_plan *plan, const attend_gpu_projecti
     return ATTEND_OK;
 }
 
-/* Projections [from, to): rows of one matrix of weights, and heads of one Y. */
+/* Projections `from` up to, without, `to`, whose weights are rows of one matrix and whose outputs are columns
+   of one Y. */
 static attend_status project_group(const attend_plan *plan, int from, int to, const attend_tensor *x,
                                    const attend_tensor *const *y)
 {
@@ -96,7 +97,7 @@ static attend_status project_output(const attend_plan *plan, const attend_tensor
 {
     const attend_gpu_plan *own = plan->state;
     const attend_gpu_projection *p = &own->layer.projections[ATTEND_GPU_O];
-    attend_tensor rows = *out; /* [batch, seqlen, 1 head of all columns] */
+    attend_tensor rows = *out; /* [batch, seqlen, 1, num_heads * head_dim] */
     rows.shape[2] = 1, rows.shape[3] = p->dim, rows.stride[2] = 0, rows.stride[3] = 1;
     if (attend_tensor_elements(out) == 0) return ATTEND_OK;
     ATTEND_TRY(fill_biases(plan, p, &rows));

@@ -1,4 +1,4 @@
-/* Named ranges on an Nsight Systems timeline; nothing happens without a profiler. */
+/* Named ranges on an Nsight Systems timeline; without a profiler they cost nothing. */
 #ifndef ATTEND_GPU_RANGE_H
 #define ATTEND_GPU_RANGE_H
 

@@ -1,11 +1,11 @@
-/* What ptxas made of each row, how many of its blocks fit on a multiprocessor, and what code weighs. */
+/* Registers, spills and shared memory of each row by ptxas's report, how many of its blocks fit on a
+   multiprocessor, and the bytes of device code. */
 #include "gpu/gpu.h"
 
 #include <string.h>
 
-/* Of a multiprocessor: shared memory (CUDA C++ Programming Guide, "Technical Specifications per Compute
- * Capability") and threads.
- */
+/* Shared memory and threads of a multiprocessor (CUDA C++ Programming Guide, "Technical Specifications per
+   Compute Capability"). */
 static const struct {
     int architecture;
     int64_t shared_bytes;
@@ -17,7 +17,7 @@ enum { REGISTERS = 65536, REGISTER_UNIT = 256, SYSTEM_SHARED = 1024 };
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* Blocks that fit by each resource; registers are given out to warps in units of 256. */
+/* The least number of blocks that any resource allows. Registers are allocated to warps in units of 256. */
 static int blocks_that_fit(const attend_kernel_resources *r, int threads)
 {
     size_t i = 0, last = sizeof multiprocessors / sizeof *multiprocessors - 1;
@@ -30,7 +30,7 @@ static int blocks_that_fit(const attend_kernel_resources *r, int threads)
     return (int)blocks;
 }
 
-/* The newest build that a device runs: of its own architecture, or of an earlier one. */
+/* Uses the resources of the build that the device runs: the newest that is not newer than the device. */
 int attend_gpu_blocks_at_once(const attend_gpu_context *gpu, const attend_kernel_row *row,
                               int64_t more_shared_bytes)
 {
@@ -45,7 +45,7 @@ int attend_gpu_blocks_at_once(const attend_gpu_context *gpu, const attend_kernel
                                              0,
                                              0};
     if (!best.architecture) return 0;
-    best.architecture = gpu->architecture; /* whose multiprocessor it is */
+    best.architecture = gpu->architecture; /* the limits are the device's, not the build's */
     return blocks_that_fit(&best, row->info.threads);
 }
 

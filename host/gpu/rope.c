@@ -1,5 +1,5 @@
-/* A layer's rotary embedding and QK-norm on the device: the norms' parameters go there with the plan,
-   positions with each run, and one small launch turns Q and K. */
+/* A layer's rotary embedding and QK-norm on the device: the norms' parameters are uploaded with the plan,
+   positions with each run, and one small kernel rotates and normalizes Q and K. */
 #include "gpu/gpu.h"
 #include "gpu/range.h"
 
@@ -51,7 +51,7 @@ attend_status attend_gpu_rope(const attend_plan *plan, const attend_attention_ar
     attend_range_begin("attend: turn Q and K");
     attend_status status =
         attend_gpu_check(attend_rope_heads(&own->rope, &row_positions, tensors, 2, own->gpu->stream),
-                         "cudaLaunchKernel of turn_heads");
+                         "cudaLaunchKernel of rope_heads");
     attend_range_end();
     return status;
 }

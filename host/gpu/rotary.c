@@ -1,11 +1,11 @@
-/* Rotary embedding of a caller's own Q and K on the device: a launch, and nothing else where all lies there.
-   What lies on the host goes through memory that this call alone holds. */
+/* Rotary embedding of a caller's own Q and K on the device: one kernel launch if all tensors are on the
+   device. Host tensors are copied through memory allocated for the call. */
 #include "gpu/gpu.h"
 #include "gpu/range.h"
 
 enum { LISTS = 4, TENSORS = 7 };
 
-/* Every argument by its name. */
+/* The arguments and their names, for errors and loops over them. */
 typedef struct argument_table {
     const char *list_names[LISTS], *tensor_names[TENSORS];
     const int64_t **lists[LISTS];
@@ -21,18 +21,18 @@ static argument_table table_of(attend_rotary_args *a)
         {&a->q, &a->k, &a->positions, &a->q_norm, &a->k_norm, &a->q_norm_bias, &a->k_norm_bias}};
 }
 
-/* What a call holds while it works. */
+/* The buffers of one call. */
 typedef struct rotary_call {
     void *memory;
     attend_tensor staging[TENSORS], out_staging[2];
     int64_t *lists[LISTS];
-    bool list_on_host[LISTS]; /* and somebody reads it: not without a batch */
+    bool list_on_host[LISTS]; /* and it is read: an empty batch has no lists */
     bool any_on_host;
 } rotary_call;
 
 static int64_t list_length(const attend_problem *p, int list) { return p->batch + (list == LISTS - 1); }
 
-/* Room for whatever lies on the host; lists that do are checked. */
+/* Allocates device copies of host tensors and lists, and checks host lists. */
 static attend_status reserve(const attend_gpu_context *gpu, const attend_problem *p, attend_rotary_args *args,
                              rotary_call *t)
 {
@@ -65,7 +65,8 @@ static attend_status reserve(const attend_gpu_context *gpu, const attend_problem
     }
     ATTEND_TRY(attend_rotary_lists_check(p, &on_host));
     if (gpu->device_tensors_only && t->any_on_host) {
-        for (int i = 0; i < TENSORS; i++) t->staging[i].data = NULL; /* taking them says which */
+        for (int i = 0; i < TENSORS; i++)
+            t->staging[i].data = NULL; /* take_input() then names the tensor in its error */
         return ATTEND_OK;
     }
     return attend_gpu_arena_allocate(&arena, &t->memory);
@@ -96,7 +97,8 @@ static attend_status take_inputs(const attend_gpu_context *gpu, const attend_pro
     return ATTEND_OK;
 }
 
-/* What is computed in place of the caller's output, which keeps the rows that are not there. */
+/* The tensor to write: the caller's, or staging, filled with the caller's rows first, as rows past a
+   sequence's length must keep their values. */
 static attend_status take_output(const attend_gpu_context *gpu, const attend_rotary_args *args,
                                  const char *name, const attend_tensor *in, const attend_tensor *taken_in,
                                  const attend_tensor *out, const attend_tensor *staging, attend_tensor *use)
@@ -127,7 +129,7 @@ static attend_status run(const attend_gpu_context *gpu, const attend_problem *p,
     attend_range_begin("attend: turn Q and K");
     attend_status status =
         attend_gpu_check(attend_rope_heads(&rope, &row_positions, tensors, count, gpu->stream),
-                         "cudaLaunchKernel of turn_heads");
+                         "cudaLaunchKernel of rope_heads");
     attend_range_end();
     ATTEND_TRY(status);
     ATTEND_TRY(attend_gpu_give_output(gpu, &args->q_out, &use.q_out));

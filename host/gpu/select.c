@@ -1,4 +1,4 @@
-/* The kernel table of the CUDA backend, and the choice of a row. Nobody else asks "which kernel?". */
+/* The kernel table of the CUDA backend, and the choice of a row. No other file asks which kernel runs. */
 #include "gpu/gpu.h"
 #include "core/feature_set.h"
 #include "kernel_choice.h"
@@ -24,8 +24,8 @@ const attend_kernel_row *attend_gpu_kernel_row(size_t index)
     return NULL;
 }
 
-/* What keeps a row from a problem, from what it says first to what it says last: the nearest row says the
-   latest. */
+/* Why a row does not fit a problem, in the order of the checks. The row that failed the latest check is the
+   nearest, and an error names it. */
 typedef enum misfit {
     DTYPE,
     FEATURES,
@@ -38,7 +38,8 @@ typedef enum misfit {
     FITS
 } misfit;
 
-/* The only place that asks whether a row fits; `why` says why not, in words that follow the row's name. */
+/* The only function that decides whether a row fits. If not, `why` says why, to be printed after the row's
+   name. */
 static misfit judge(const attend_gpu_context *gpu, const attend_problem *p, bool aligned,
                     const attend_kernel_row *row, char *why, size_t bytes)
 {
@@ -90,7 +91,7 @@ static const attend_kernel_row *find_row(const char *name)
     return NULL;
 }
 
-/* ATTEND_KERNEL's row; where tensors are not aligned and it needs that, the first that fits stands in. */
+/* ATTEND_KERNEL's row; if it needs aligned tensors and these are not, the first row that fits them. */
 static attend_status take_forced(const attend_gpu_context *gpu, const attend_problem *p, bool aligned,
                                  const char *name, const attend_kernel_row **row)
 {
@@ -98,7 +99,7 @@ static attend_status take_forced(const attend_gpu_context *gpu, const attend_pro
     *row = find_row(name);
     if (!*row)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
-                           "ATTEND_KERNEL is \"%s\", which is no row of CUDA's kernel table; attend info "
+                           "ATTEND_KERNEL is \"%s\", which is not in CUDA's kernel table; attend info "
                            "--kernels lists them",
                            name);
     const misfit misfit = judge(gpu, p, aligned, *row, why, sizeof why);

@@ -1,4 +1,4 @@
-/* Failures of CUDA and cuBLAS as statuses with a sentence. */
+/* Turns errors of CUDA and cuBLAS into a status and a message. */
 #include "gpu/gpu.h"
 
 static attend_status status_of(cudaError_t error)
@@ -8,7 +8,7 @@ static attend_status status_of(cudaError_t error)
     case cudaErrorNoDevice:
     case cudaErrorInsufficientDriver:
     case cudaErrorInvalidDevice:
-    case cudaErrorDevicesUnavailable: /* another process has it for itself */
+    case cudaErrorDevicesUnavailable: /* another process uses it exclusively */
     case cudaErrorStubLibrary:
     case cudaErrorSystemDriverMismatch: return ATTEND_NO_DEVICE;
     default: return ATTEND_DEVICE_ERROR;
@@ -18,7 +18,7 @@ static attend_status status_of(cudaError_t error)
 attend_status attend_gpu_check(cudaError_t error, const char *call)
 {
     if (error == cudaSuccess) return ATTEND_OK;
-    cudaGetLastError(); /* so that the caller's next check does not meet this one again */
+    cudaGetLastError(); /* clears the error, so that the caller's next check does not return it again */
     return attend_fail(status_of(error), "%s failed: %s (%s)", call, cudaGetErrorName(error),
                        cudaGetErrorString(error));
 }

@@ -1,5 +1,5 @@
-/* Tensors wherever they lie: finding out, and copying strided views between host and device in stream order.
-   */
+/* Finds out whether a tensor is on the host or on the device, and copies strided views between them in stream
+   order. */
 #include "gpu/gpu.h"
 #include "gpu/range.h"
 
@@ -26,8 +26,8 @@ typedef struct axis {
     int64_t count, to, from; /* strides in bytes */
 } axis;
 
-/* The axes from the outermost in, with neighbours joined where both sides allow it. The innermost counts
-   bytes. */
+/* The axes, outermost first, with neighbours joined where both tensors are contiguous across them. The
+   innermost axis counts bytes. */
 static int join_axes(const attend_tensor *to, const attend_tensor *from, axis axes[ATTEND_MAX_RANK + 1])
 {
     int64_t element = (int64_t)attend_dtype_bytes(to->dtype);
@@ -44,7 +44,7 @@ static int join_axes(const attend_tensor *to, const attend_tensor *from, axis ax
         inner = next;
     }
     axes[count++] = inner;
-    for (int i = 0; i < count / 2; i++) { /* innermost last */
+    for (int i = 0; i < count / 2; i++) { /* reverses them: innermost last */
         axis swap = axes[i];
         axes[i] = axes[count - 1 - i];
         axes[count - 1 - i] = swap;

@@ -182,7 +182,7 @@ static void strict_contexts_refuse_rows_that_are_not_aligned(void **state)
         assert_int_equal(status, strict ? ATTEND_UNSUPPORTED : ATTEND_OK);
         if (strict)
             assert_string_equal(attend_error_message(), "q has rows that are not at multiples of 16 bytes, but flash_mma_f16_d32 needs that, and the "
-                                                        "context is strict: flash_fma_f16_d128 may not stand in");
+                                                        "context is strict, which forbids the fallback, flash_fma_f16_d128");
         assert_int_equal(attend_synchronize(context), ATTEND_OK);
         attend_plan_destroy(plan);
         attend_context_destroy(context);
