@@ -40,14 +40,17 @@ static void bits_do_not_depend_on_the_neighbours(void)
 }
 
 /* Keys after the causal edge, and their values, may be anything: not a bit changes before it. From the edge on, NaN; and
-   infinity, or NaN where the weight is too small for the dtype of P. */
+   infinity of the value's sign, or NaN where the weight is too small for the dtype of P, as few are; of both signs, NaN. */
 static void nan_reaches_what_sees_it(void)
 {
     enum { BAD = 70 };
+    int infinite = 0;
     test_run clean = make(1, QUERIES, KEYS, 2, 2, ATTEND_CAUSAL_TOP_LEFT), bad = make(1, QUERIES, KEYS, 2, 2, ATTEND_CAUSAL_TOP_LEFT);
     go(&clean);
     test_set(&bad.v, 0, BAD, 1, 3, NAN);
     test_set(&bad.v, 0, BAD + 1, 1, 5, INFINITY);
+    test_set(&bad.v, 0, BAD + 2, 1, 6, -INFINITY);
+    test_set(&bad.v, 0, BAD + 1, 1, 8, INFINITY), test_set(&bad.v, 0, BAD + 2, 1, 8, -INFINITY);
     test_set(&bad.k, 0, BAD + 60, 0, 2, NAN);
     test_set(&bad.q, 0, 5, 0, 1, NAN);
     go(&bad);
@@ -55,11 +58,14 @@ static void nan_reaches_what_sees_it(void)
         for (int64_t h = 0; h < 2; h++)
             for (int64_t c = 0; c < row.head_dim_max; c++) {
                 const float was = test_get(&clean.out, 0, i, h, c), is = test_get(&bad.out, 0, i, h, c);
-                const bool nan = h == 0 ? i == 5 || i >= BAD + 60 : c == 3 && i >= BAD, inf = h == 1 && c == 5 && i > BAD;
-                if (nan ? !isnan(is) : inf ? is != INFINITY && !isnan(is) : is != was)
+                const bool nan = h == 0 ? i == 5 || i >= BAD + 60 : (c == 3 && i >= BAD) || (c == 8 && i >= BAD + 2),
+                           plus = h == 1 && (c == 5 || c == 8) && i > BAD, minus = h == 1 && c == 6 && i > BAD + 1;
+                if (nan ? !isnan(is) : plus || minus ? is != (plus ? INFINITY : -INFINITY) && !isnan(is) : is != was)
                     fail_msg("%s: query %d, head %d, column %d is %g, without NaN %g", row.name, (int)i, (int)h, (int)c,
                              (double)is, (double)was);
+                infinite += isinf(is) != 0;
             }
+    if (infinite < QUERIES - BAD) fail_msg("%s: only %d elements are infinite", row.name, infinite);
     test_run_free(&clean), test_run_free(&bad);
 }
 
