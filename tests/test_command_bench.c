@@ -13,7 +13,10 @@ static const char *device(void)
     return name ? name : "cpu";
 }
 
-static cJSON *bench(const char *options) { return test_json(0, "bench --device %s --json %s", device(), options); }
+static cJSON *bench(const char *options)
+{
+    return test_json(0, "bench --device %s --seconds 0 --json %s", device(), options);
+}
 
 /* Rounding 16-bit scores moves an output by less than 2^-6 here; a wrong mask, head or scale by more than 0.1. */
 static void the_naive_algorithm_agrees(void **state)
@@ -23,6 +26,7 @@ static void the_naive_algorithm_agrees(void **state)
         "--random batch=2,seqlen_q=64,heads=4,kv_heads=2,head_dim=32 --causal=top-left --dtype f32",
         "--random batch=2,seqlen_q=33,seqlen_k=50,heads=2,head_dim=40 --causal=bottom-right --dtype f16",
         "--random seqlen_q=50,seqlen_k=33,heads=4,kv_heads=1,head_dim=16 --causal=top-left --dtype bf16",
+        "--random batch=2,seqlen_q=1,seqlen_k=33,heads=4,kv_heads=2,head_dim=16 --dtype f32",
     };
     (void)state;
     for (size_t i = 0; i < sizeof problems / sizeof *problems; i++) {
@@ -41,7 +45,8 @@ static void what_it_cannot_do_it_says(void **state)
 {
     static const struct {
         const char *options, *why;
-    } cases[] = {{"--random seqlen_q=32,heads=2,head_dim=16 --window 7,0", "it knows causal attention alone"},
+    } cases[] = {{"--random seqlen_q=32,heads=2,head_dim=16,hidden=24", "it knows no projections"},
+                 {"--random seqlen_q=32,heads=2,head_dim=16 --window 7,0", "it knows causal attention alone"},
                  {"--random seqlen_q=0,heads=2,head_dim=16", "there are no scores"}};
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -51,8 +56,38 @@ static void what_it_cannot_do_it_says(void **state)
     }
 }
 
+/* Of made-up weights: the projections and the attention of 5 tokens are counted, and their bytes. */
+static void a_layer_is_timed_too(void **state)
+{
+    (void)state;
+    cJSON *json = bench("--random seqlen_q=5,heads=4,kv_heads=2,head_dim=16,hidden=24 --dtype f32");
+    const double flop = 2 * 5 * 24 * (64 + 32 + 32 + 64) + 4.0 * 4 * 5 * 5 * 16;
+    const double bytes = 4 * (24 * (64 + 32 + 32 + 64) + 5 * (4 * 24 + 64 + 32 + 32 + 64) + 5 * 16 * (8 + 4));
+    const double seconds = test_json_number(json, "seconds");
+    assert_int_equal(test_json_number(json, "hidden_size"), 24);
+    assert_float_equal(test_json_number(json, "tflops") * 1e12 * seconds / flop, 1, 1e-6);
+    assert_float_equal(test_json_number(json, "gbps") * 1e9 * seconds / bytes, 1, 1e-6);
+    cJSON_Delete(json);
+}
+
+/* --sweep with one query: each length of keys, with the key heads that were asked for. */
+static void a_sweep_decodes(void **state)
+{
+    (void)state;
+    cJSON *json = bench("--sweep --output sweep.png --dtype f16 --random "
+                        "batch=1,heads=4,kv_heads=2,head_dim=64,seqlen_q=1,seqlen_k=512");
+    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(json, "sweep")), 1);
+    assert_int_equal(test_json_number(json, "sweep/0/queries"), 1);
+    assert_int_equal(test_json_number(json, "sweep/0/seqlen"), 512);
+    assert_int_equal(test_json_number(json, "sweep/0/kv_heads"), 2);
+    assert_true(test_json_number(json, "sweep/0/naive_seconds") > 0);
+    assert_true(test_json_number(json, "sweep/0/difference") < 0x1p-6);
+    cJSON_Delete(json);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(the_naive_algorithm_agrees), cmocka_unit_test(what_it_cannot_do_it_says)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(the_naive_algorithm_agrees), cmocka_unit_test(what_it_cannot_do_it_says),
+                                       cmocka_unit_test(a_layer_is_timed_too), cmocka_unit_test(a_sweep_decodes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -63,7 +63,9 @@ static void slips_are_answered_with_what_was_meant(void **state)
          "--rotary-scaling is \"yarn\", expected a factor behind it: yarn,4"},
         {"rotary --input q.npy --rotary-base 0", "--rotary-base is \"0\", expected a number above 1"},
         {"bench --random tokens=64",
-         "batch, heads, kv_heads, seqlen_q, seqlen_k, head_dim, head_dim_v are known"},
+         "batch, heads, kv_heads, seqlen_q, seqlen_k, head_dim, head_dim_v, hidden are known"},
+        {"bench --seconds -1", "--seconds is \"-1\", expected a number of at least 0"},
+        {"bench --random hidden=8,seqlen_q=4,seqlen_k=5", "a layer of self-attention: it takes seqlen_q alone"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) test_expect(2, cases[i][1], "%s", cases[i][0]);
@@ -79,6 +81,7 @@ static void a_sweep_ignores_nothing(void **state)
         {"--cu-seqlens-q c.npy", "--cu-seqlens-q and --sweep exclude each other"},
         {"--random seqlen_q=512,seqlen_k=64", "--sweep takes seqlen_q for queries and keys"},
         {"--random head_dim=64,head_dim_v=128", "and head_dim for V too"},
+        {"--random head_dim=64,hidden=128", "--sweep takes seqlen_q for queries and keys"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)

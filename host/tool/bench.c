@@ -10,7 +10,7 @@ static void report_attend(report *r, const attend_problem *p, const point *point
     const attend_plan_memory *m = &point->outcome.memory;
     const timing *t = &point->attend;
     double device = (double)(m->device_workspace_bytes + m->device_staging_bytes);
-    double flop = point->outcome.flop / t->median, bytes = point->bytes / t->median;
+    double flop = point->outcome.flop / t->median, bytes = point->outcome.bytes / t->median;
     report_number(r, "seconds", "time", t->median, "%s, median of %d (least %s)", time_text(t->median),
                   t->runs, time_text(t->least));
     report_number(r, "seconds_least", NULL, t->least, " ");
@@ -18,7 +18,7 @@ static void report_attend(report *r, const attend_problem *p, const point *point
     report_number(r, "tflops", "speed", flop * 1e-12, "%s, of %s%s", speed_text(flop),
                   flop_text(point->outcome.flop), attend_problem_features(p) ? " of what is visible" : "");
     report_number(r, "gbps", "traffic", bytes * 1e-9, "%s, of %s in and out", traffic_text(bytes),
-                  bytes_text(point->bytes));
+                  bytes_text(point->outcome.bytes));
     report_number(r, "plan_host_bytes", "memory", (double)m->host_bytes,
                   "plan %s on the host, %s on the device%s%s", bytes_text((double)m->host_bytes),
                   bytes_text(device), t->peak_bytes < 0 ? "" : "; process grew by ",

@@ -17,7 +17,6 @@ typedef struct point {
     double difference;    /* the largest between the two outputs */
     bool on_device;       /* tensors lay in the device's memory, and naive means cuBLAS */
     double score_bytes;   /* the naive algorithm's scores */
-    double bytes;         /* q, k, v and out read or written once */
 } point;
 
 /* The problem's tensors must be loaded or made; results are allocated in the job's pool. */

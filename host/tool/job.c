@@ -7,6 +7,7 @@
 #include "file/fail.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -113,6 +114,38 @@ static attend_problem as_stored(const attend_problem *p)
     return stored;
 }
 
+/* A layer of the width that was said, whose projections keep the size of their input. */
+static attend_status make_random_layer(const options *o, job *job)
+{
+    attend_problem *p = &job->problem;
+    attend_layer_weights *w = &job->layer.weights;
+    const int64_t q = p->num_heads * p->head_dim, k = p->num_kv_heads * p->head_dim,
+                  v = p->num_kv_heads * p->head_dim_v, out = p->num_heads * p->head_dim_v;
+    const struct {
+        const char *name;
+        attend_tensor *tensor;
+        int64_t rows, columns;
+    } weights[] = {{"wq", &w->wq, q, o->shape.hidden},
+                   {"wk", &w->wk, k, o->shape.hidden},
+                   {"wv", &w->wv, v, o->shape.hidden},
+                   {"wo", &w->wo, o->shape.hidden, out}};
+    if (p->seqlen_q != p->seqlen_k || p->packed)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--random hidden is a layer of self-attention: it "
+                                                         "takes seqlen_q alone, and no packed sequences");
+    job->is_layer = true;
+    p->hidden_size = p->output_size = o->shape.hidden;
+    const int64_t x[] = {p->batch, p->seqlen_q, p->hidden_size};
+    ATTEND_TRY(pool_tensor(&job->pool, "x", p->dtype, 3, x, &job->inputs.x));
+    attend_values_gauss(o->seed, 1, &job->inputs.x);
+    for (int i = 0; i < 4; i++) {
+        const int64_t shape[] = {weights[i].rows, weights[i].columns};
+        ATTEND_TRY(pool_tensor(&job->pool, weights[i].name, p->dtype, 2, shape, weights[i].tensor));
+        attend_values_gauss(o->seed + 1 + (uint64_t)i, (float)(1 / sqrt((double)weights[i].columns)),
+                            weights[i].tensor);
+    }
+    return ATTEND_OK;
+}
+
 /* Shapes that are not said: 8 heads of 64, 1024 queries and as many keys. */
 static attend_status make_random(const options *o, job *job)
 {
@@ -134,6 +167,7 @@ static attend_status make_random(const options *o, job *job)
                                 "--random: heads (%" PRId64 ") is not a multiple of kv_heads (%" PRId64 ")",
                                 p->num_heads, p->num_kv_heads);
     ATTEND_TRY(settle(o, ATTEND_CAUSAL_NONE, job));
+    if (o->shape.hidden >= 0) return make_random_layer(o, job);
     const attend_problem in = as_stored(p);
     const int64_t q[] = {in.batch, in.seqlen_q, p->num_heads, p->head_dim},
                   k[] = {in.batch, in.seqlen_k, p->num_kv_heads, p->head_dim};
@@ -211,7 +245,11 @@ attend_status job_open(const job *job, const wanted *wanted, running *running, o
     const attend_lists lists = job_lists(job);
     attend_explanation explanation;
     ATTEND_TRY(from_library(attend_plan_explain(running->plan, &lists, &explanation)));
-    outcome->flop = explanation.flops;
+    outcome->flop = explanation.flops, outcome->bytes = explanation.bytes;
+    for (int i = 0; i < explanation.projection_count; i++) {
+        outcome->flop += explanation.projections[i].flops;
+        outcome->bytes += explanation.projections[i].bytes;
+    }
     if (wanted->explain) ATTEND_TRY(explain_report(running->plan, &lists, wanted->explain));
     return from_library(attend_plan_memory_usage(running->plan, &outcome->memory));
 }

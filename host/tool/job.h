@@ -25,7 +25,8 @@ typedef struct outcome {
     attend_tensor out, lse;
     attend_tensor q, k, v, heads; /* of a layer, where stages were asked for */
     attend_plan_memory memory;
-    double plan_seconds, seconds, flop; /* flop: of attention, what is visible counted alone */
+    double plan_seconds, seconds;
+    double flop, bytes; /* of attention, what is visible counted alone, and a layer's projections */
     char device[128], kernel[128];
 } outcome;
 

@@ -79,7 +79,10 @@ static void report_features(const attend_problem *p, report *r)
 void job_report(const job *job, report *r)
 {
     const attend_problem *p = &job->problem;
-    if (job->is_layer) report_layer(job, r);
+    if (job->layer.read) report_layer(job, r);
+    if (job->is_layer && !job->layer.read)
+        report_number(r, "hidden_size", "layer", (double)p->hidden_size, "of width %" PRId64 ", made up",
+                      p->hidden_size);
     report_text(r, "dtype", "problem", attend_dtype_name(p->dtype),
                 "%s, batch %" PRId64 ", %" PRId64 " queries, %" PRId64 " keys, heads %" PRId64 "/%" PRId64
                 " of %" PRId64 "%s",

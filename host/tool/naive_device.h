@@ -9,11 +9,10 @@ typedef struct naive_device naive_device;
 
 /* q, k, v and out: on the device, without gaps; out is written. The problem has its defaults filled. *why
  * says in words what keeps it from running here, and *naive is NULL then. Where the build has no CUDA this
- * fails with ATTEND_NO_DEVICE. */
+ * fails with ATTEND_NO_DEVICE. stream: a cudaStream_t. */
 attend_status naive_device_make(const attend_problem *problem, const attend_attention_args *args,
-                                naive_device **naive, const char **why);
+                                void *stream, naive_device **naive, const char **why);
 attend_status naive_device_enqueue(naive_device *naive);
-attend_status naive_device_wait(naive_device *naive);
 void naive_device_free(naive_device *naive);
 
 #endif

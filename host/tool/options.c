@@ -178,9 +178,11 @@ static attend_status check_sources(const options *o, const bool *given)
         if (given[i] && !(option_rows[i].commands & WITH_SWEEP))
             return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s and --sweep exclude each other",
                                     option_rows[i].name);
-    if (o->sweep && (o->shape.seqlen_k >= 0 || o->shape.head_dim_v >= 0))
+    const random_shape *s = &o->shape;
+    if (o->sweep && ((s->seqlen_k >= 0 && s->seqlen_q != 1) || s->head_dim_v >= 0 || s->hidden >= 0))
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "--sweep takes seqlen_q for queries and keys, and head_dim for V too");
+                                "--sweep takes seqlen_q for queries and keys, unless it is 1, and head_dim "
+                                "for V too");
     if (o->command == COMMAND_RUN || o->command == COMMAND_ATTENTION) return need(o, "--output", o->output);
     if (o->result_lse && !o->result)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
@@ -221,7 +223,8 @@ attend_status options_read(int argc, char **argv, options *options)
     options->layer = -1;
     options->against = ATTEND_REFERENCE;
     options->seed = 1;
-    options->shape = (random_shape){-1, -1, -1, -1, -1, -1, -1};
+    options->shape = (random_shape){-1, -1, -1, -1, -1, -1, -1, -1};
+    options->seconds = 2;
     options->inspect = inspect_options_usual();
     for (int i = 1; i < argc; i++) options->json |= !strcmp(argv[i], "--json");
     for (int i = 0; i < COMMANDS; i++)

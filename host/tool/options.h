@@ -32,6 +32,7 @@ typedef enum causal_choice {
 /* What --random makes; -1: not said. */
 typedef struct random_shape {
     int64_t batch, heads, kv_heads, seqlen_q, seqlen_k, head_dim, head_dim_v;
+    int64_t hidden; /* a layer of this width; else attention alone */
 } random_shape;
 
 /* What attention does beyond Q, K and V: fields of attend_problem, and files of the tensors that they
@@ -98,6 +99,7 @@ typedef struct options {
     const char *result, *result_lse; /* compare, rotary: what somebody else computed */
     attend_device against;
     bool kernels, sweep, explain, strict;
+    double seconds; /* of timing each algorithm */
 
     attend_device device;
     bool dtype_given;

@@ -144,6 +144,14 @@ static attend_status read_seed(const option_row *row, const char *text, options 
     return parse_seed(row->name, text, &options->seed);
 }
 
+static attend_status read_seconds(const option_row *row, const char *text, options *options)
+{
+    ATTEND_TRY(parse_numbers(row->name, text, 1, 1, &options->seconds));
+    if (options->seconds >= 0) return ATTEND_OK;
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected a number of at least 0",
+                            row->name, text);
+}
+
 static attend_status read_against(const option_row *row, const char *text, options *options)
 {
     static const char *const names[] = {"reference", "cpu", "cuda", NULL};
@@ -266,7 +274,7 @@ const option_row option_rows[] = {
     {"--scale", "S", COMPUTING | WITH_SWEEP, OF_ANY, read_scale, 0,
      "factor of the scores (1/sqrt(head_dim))"},
     {"--random", "K=V,...", COMPARE | BENCH | INSPECT | WITH_SWEEP, OF_RANDOM, read_random, 0,
-     "batch, heads, kv_heads, seqlen_q, seqlen_k, head_dim, head_dim_v"},
+     "batch, heads, kv_heads, seqlen_q, seqlen_k, head_dim, head_dim_v; hidden: a layer"},
     {"--values", "KIND", COMPARE | BENCH | INSPECT | WITH_SWEEP, OF_RANDOM, read_values, 0,
      "gauss, sharp, constant, offset, cancel, needle, ascend, descend, uniform, negative, exact (gauss)"},
     {"--seed", "N", COMPARE | BENCH | INSPECT | WITH_SWEEP, OF_RANDOM, read_seed, 0,
@@ -364,6 +372,8 @@ const option_row option_rows[] = {
      "all weights of --queries, f32 [batch, heads, queries, keys]"},
     {"--map-output", "M.npy", INSPECT, OF_ANY, read_output, FIELD(inspect.map_output),
      "the map, f32 [batch, heads, tiles, tiles]"},
+    {"--seconds", "S", BENCH | WITH_SWEEP, OF_ANY, read_seconds, 0,
+     "of timing each algorithm; 0: one run (2)"},
     {"--sweep", NULL, BENCH | WITH_SWEEP, OF_ANY, read_flag, FIELD(sweep),
      "head_dim 64 to 256, seqlen 512 to 16384, full and causal; as a picture too"},
     {"--explain", NULL, RUN | ATTENTION | COMPARE | BENCH, OF_ANY, read_flag, FIELD(explain),

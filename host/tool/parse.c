@@ -126,7 +126,7 @@ static const struct {
 } random_keys[] = {
     {"batch", 0, KEY(batch)},           {"heads", 1, KEY(heads)},       {"kv_heads", 1, KEY(kv_heads)},
     {"seqlen_q", 0, KEY(seqlen_q)},     {"seqlen_k", 0, KEY(seqlen_k)}, {"head_dim", 1, KEY(head_dim)},
-    {"head_dim_v", 1, KEY(head_dim_v)},
+    {"head_dim_v", 1, KEY(head_dim_v)}, {"hidden", 1, KEY(hidden)},
 };
 enum { RANDOM_KEYS = sizeof random_keys / sizeof *random_keys };
 
@@ -157,7 +157,7 @@ static attend_status parse_pair(const char *option, const char *pair, size_t len
                                 option, text, meant.nearest);
     return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                             "%s has an unknown key \"%s\"; batch, heads, kv_heads, seqlen_q, seqlen_k, "
-                            "head_dim, head_dim_v are known",
+                            "head_dim, head_dim_v, hidden are known",
                             option, text);
 }
 

@@ -12,9 +12,9 @@ const int64_t sweep_dims[SWEEP_DIMS] = {64, 128, 256};
 const int64_t sweep_lengths[SWEEP_LENGTHS] = {512, 1024, 2048, 4096, 8192, 16384};
 
 /* A GPU gets FlashAttention's usual load: 16384 tokens of width 2048 whatever the length. A CPU gets one
- * sequence of width 512.
+ * sequence of width 512. Decoding, which reads each key once, takes four times the keys on a GPU.
  */
-enum { GPU_TOKENS = 16384, GPU_WIDTH = 2048, CPU_WIDTH = 512 };
+enum { GPU_TOKENS = 16384, GPU_WIDTH = 2048, CPU_WIDTH = 512, DECODE = 4 };
 
 typedef struct sweep {
     const options *options;
@@ -37,14 +37,15 @@ static void set_problem(const sweep *s, int64_t dim, int64_t seqlen, bool causal
 {
     const options *o = s->options;
     int64_t heads = (s->gpu ? GPU_WIDTH : CPU_WIDTH) / dim;
-    *p = (attend_problem){.seqlen_q = seqlen,
+    bool decode = o->shape.seqlen_q == 1;
+    *p = (attend_problem){.seqlen_q = decode ? 1 : seqlen,
                           .seqlen_k = seqlen,
                           .head_dim = dim,
                           .head_dim_v = dim,
                           .dtype = o->dtype_given ? o->dtype : ATTEND_F32,
                           .causal = causal ? ATTEND_CAUSAL_TOP_LEFT : ATTEND_CAUSAL_NONE,
                           .softmax_scale = o->scale};
-    p->batch = said(o->shape.batch, s->gpu ? GPU_TOKENS / seqlen : 1);
+    p->batch = said(o->shape.batch, s->gpu ? (decode ? DECODE : 1) * GPU_TOKENS / seqlen : 1);
     p->num_heads = said(o->shape.heads, heads);
     p->num_kv_heads = said(o->shape.kv_heads, p->num_heads);
 }
@@ -52,22 +53,28 @@ static void set_problem(const sweep *s, int64_t dim, int64_t seqlen, bool causal
 /* Whether the options leave this point in. */
 static bool wanted_point(const options *o, int64_t dim, int64_t seqlen, bool causal)
 {
-    bool causal_said = o->causal_choice != CAUSAL_UNSAID,
-         wants_causal = o->causal_choice == CAUSAL_BARE || o->causal;
-    return (o->shape.head_dim < 0 || o->shape.head_dim == dim) &&
-           (o->shape.seqlen_q < 0 || o->shape.seqlen_q == seqlen) && (!causal_said || wants_causal == causal);
+    bool decode = o->shape.seqlen_q == 1, causal_said = o->causal_choice != CAUSAL_UNSAID || decode,
+         wants_causal = !decode && (o->causal_choice == CAUSAL_BARE || o->causal);
+    int64_t asked = decode ? o->shape.seqlen_k : o->shape.seqlen_q;
+    return (o->shape.head_dim < 0 || o->shape.head_dim == dim) && (asked < 0 || asked == seqlen) &&
+           (!causal_said || wants_causal == causal);
 }
 
 static void add_row(sweep *s, const attend_problem *p, const point *point, sweep_speed speed)
 {
     cJSON *row = cJSON_CreateObject();
-    const char *causal = p->causal ? "causal" : "full";
+    const char *causal = p->seqlen_q == 1 ? "decode" : p->causal ? "causal" : "full";
     cJSON_AddItemToArray(s->rows, row);
     cJSON_AddNumberToObject(row, "head_dim", (double)p->head_dim);
-    cJSON_AddNumberToObject(row, "seqlen", (double)p->seqlen_q);
+    cJSON_AddStringToObject(row, "kernel", point->outcome.kernel);
+    cJSON_AddNumberToObject(row, "seqlen", (double)p->seqlen_k);
+    cJSON_AddNumberToObject(row, "queries", (double)p->seqlen_q);
     cJSON_AddBoolToObject(row, "causal", p->causal != ATTEND_CAUSAL_NONE);
     cJSON_AddNumberToObject(row, "batch", (double)p->batch);
     cJSON_AddNumberToObject(row, "heads", (double)p->num_heads);
+    cJSON_AddNumberToObject(row, "kv_heads", (double)p->num_kv_heads);
+    cJSON_AddNumberToObject(row, "gbps", point->outcome.bytes / point->attend.median * 1e-9);
+    cJSON_AddNumberToObject(row, "difference", point->difference);
     cJSON_AddNumberToObject(row, "seconds", point->attend.median);
     cJSON_AddNumberToObject(row, "tflops", speed.attend);
     if (!point->why) {
@@ -79,7 +86,7 @@ static void add_row(sweep *s, const attend_problem *p, const point *point, sweep
     }
     report *r = s->report;
     report_cell(r, "%" PRId64, p->head_dim);
-    report_cell(r, "%" PRId64, p->seqlen_q);
+    report_cell(r, "%" PRId64, p->seqlen_k);
     report_cell(r, "%s", causal);
     report_cell(r, "%" PRId64, p->batch);
     report_cell(r, "%" PRId64, p->num_heads);
@@ -123,7 +130,8 @@ static attend_status make_values(sweep *s)
         if (!wanted_point(s->options, dim, seqlen, false) && !wanted_point(s->options, dim, seqlen, true))
             continue;
         set_problem(s, dim, seqlen, false, &p);
-        if (__builtin_mul_overflow(p.batch * seqlen, p.num_heads * dim, &elements))
+        int64_t rows = p.seqlen_q == 1 ? p.num_kv_heads : p.num_heads; /* queries are fewer than keys */
+        if (__builtin_mul_overflow(p.batch * seqlen, rows * dim, &elements))
             return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                     "--random asks for more elements than 63 bits can count");
         if (elements > most) most = elements;
@@ -131,8 +139,9 @@ static attend_status make_values(sweep *s)
     if (most == 0)
         return attend_file_fail(
             ATTEND_INVALID_ARGUMENT,
-            "no point of the sweep is left: head_dim is 64, 128 or 256, seqlen_q 512 to 16384");
-    one.shape = (random_shape){1, 1, 1, (most + 63) / 64, (most + 63) / 64, 64, 64};
+            "no point of the sweep is left: head_dim is 64, 128 or 256, seqlen_q 512 to 16384, or 1 and "
+            "seqlen_k 512 to 16384");
+    one.shape = (random_shape){1, 1, 1, (most + 63) / 64, (most + 63) / 64, 64, 64, -1};
     one.causal_choice = CAUSAL_UNSAID;
     return job_load(&one, &s->values);
 }

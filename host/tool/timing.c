@@ -15,10 +15,11 @@
 
 enum { MAX_RUNS = 101 };
 
-/* Five runs at least, two seconds of them; of long ones three must do. */
-static bool enough(int runs, double seconds)
+/* Five runs at least, `wanted` seconds of them; of long ones three must do. */
+static bool enough(int runs, double seconds, double wanted)
 {
-    return runs == MAX_RUNS || (runs >= 5 && seconds >= 2) || (runs >= 3 && seconds >= 10);
+    return runs == MAX_RUNS || (runs >= 5 && seconds >= wanted) || (runs >= 3 && seconds >= 5 * wanted) ||
+           (runs >= 1 && wanted == 0);
 }
 
 static int by_value(const void *a, const void *b)
@@ -30,18 +31,18 @@ static int by_value(const void *a, const void *b)
 /* One run, which says how long it took. */
 typedef attend_status once(void *state, double *seconds);
 
-static attend_status time_runs(const char *name, once *once, void *state, timing *timing)
+static attend_status time_runs(const options *o, const char *name, once *once, void *state, timing *timing)
 {
-    double seconds[MAX_RUNS], total = 0;
+    double seconds[MAX_RUNS], begin;
     int64_t before = memory_now_bytes();
     int runs = 0;
     memory_peak_reset();
     progress_stage("%s, warming up", name);
     ATTEND_TRY(once(state, &seconds[0]));
-    while (!enough(runs, total)) {
+    begin = seconds_now();
+    while (!enough(runs, seconds_now() - begin, o->seconds)) {
         progress_stage("%s, run %d", name, runs + 1);
-        ATTEND_TRY(once(state, &seconds[runs]));
-        total += seconds[runs++];
+        ATTEND_TRY(once(state, &seconds[runs++]));
     }
     int64_t peak = memory_peak_bytes();
     qsort(seconds, (size_t)runs, sizeof *seconds, by_value);
@@ -53,46 +54,62 @@ static attend_status time_runs(const char *name, once *once, void *state, timing
     return ATTEND_OK;
 }
 
-typedef struct attend_repeating {
+typedef struct attend_run_state {
     const running *running;
-    attend_attention_args args;
-    int repeats; /* without waiting in between, so that a short kernel is not timed with its launch */
-} attend_repeating;
+    attend_attention_args attention;
+    attend_layer_args layer;
+    bool is_layer;
+} attend_run_state;
+
+static attend_status enqueue_attend(const attend_run_state *run)
+{
+    return from_library(run->is_layer ? attend_layer_forward(run->running->plan, &run->layer)
+                                      : attend_attention_forward(run->running->plan, &run->attention));
+}
 
 static attend_status run_attend(void *state, double *seconds)
 {
-    attend_repeating *run = state;
+    const attend_run_state *run = state;
     double begin = seconds_now();
-    for (int i = 0; i < run->repeats; i++)
-        ATTEND_TRY(from_library(attend_attention_forward(run->running->plan, &run->args)));
+    ATTEND_TRY(enqueue_attend(run));
     ATTEND_TRY(from_library(attend_synchronize(run->running->context)));
-    *seconds = (seconds_now() - begin) / run->repeats;
+    *seconds = seconds_now() - begin;
     return ATTEND_OK;
 }
 
-/* Runs of a device are bundled to two milliseconds. */
-static attend_status choose_repeats(once *once, void *state, int *repeats)
-{
-    double seconds;
-    ATTEND_TRY(once(state, &seconds));
-    ATTEND_TRY(once(state, &seconds));
-    if (seconds < 2e-3) *repeats = seconds < 2e-5 ? 100 : (int)(2e-3 / seconds) + 1;
-    return ATTEND_OK;
-}
-
+/* Of attend, or of the naive algorithm where there is one. */
 typedef struct device_run {
+    device_clock clock;
+    attend_run_state attend;
     naive_device *naive;
-    int repeats;
+    int repeats; /* without waiting in between, so that a short kernel is not timed with its launch */
 } device_run;
 
-static attend_status run_naive_on_device(void *state, double *seconds)
+static attend_status run_on_device(void *state, double *seconds)
 {
-    device_run *run = state;
-    double begin = seconds_now();
-    for (int i = 0; i < run->repeats; i++) ATTEND_TRY(naive_device_enqueue(run->naive));
-    ATTEND_TRY(naive_device_wait(run->naive));
-    *seconds = (seconds_now() - begin) / run->repeats;
+    const device_run *run = state;
+    ATTEND_TRY(device_clock_begin(&run->clock));
+    for (int i = 0; i < run->repeats; i++)
+        ATTEND_TRY(run->naive ? naive_device_enqueue(run->naive) : enqueue_attend(&run->attend));
+    ATTEND_TRY(device_clock_end(&run->clock));
+    ATTEND_TRY(device_clock_seconds(&run->clock, seconds));
+    *seconds /= run->repeats;
     return ATTEND_OK;
+}
+
+/* Runs of a device are bundled to two milliseconds: of the host's clock, since a software device has one of
+   its own. */
+static attend_status time_bundles(const options *o, const char *name, device_run *run, timing *timing)
+{
+    double seconds, begin;
+    run->repeats = 1;
+    for (int i = 0; i < 2 && o->seconds > 0; i++) {
+        begin = seconds_now();
+        ATTEND_TRY(run_on_device(run, &seconds));
+        seconds = seconds_now() - begin;
+        if (i == 1 && seconds < 2e-3) run->repeats = seconds < 2e-5 ? 100 : (int)(2e-3 / seconds) + 1;
+    }
+    return time_runs(o, name, run_on_device, run, timing);
 }
 
 static attend_problem with_scale(const job *job)
@@ -107,50 +124,57 @@ static void note_difference(point *point, const attend_tensor *naive)
 {
     const attend_tensor *out = &point->outcome.out;
     int64_t elements = out->shape[0] * out->shape[1] * out->shape[2] * out->shape[3];
+    double largest = 0;
+#pragma omp parallel for reduction(max : largest)
     for (int64_t i = 0; i < elements; i++)
-        point->difference =
-            fmax(point->difference, fabs((double)tensor_element(out, i) - (double)tensor_element(naive, i)));
+        largest = fmax(largest, fabs((double)tensor_element(out, i) - (double)tensor_element(naive, i)));
+    point->difference = largest;
 }
 
 /* What the naive algorithm cannot do anywhere. */
 static const char *why_not_naive(const job *job)
 {
     uint64_t others = attend_problem_features(&job->problem) & ~(uint64_t)ATTEND_FEATURE_CAUSAL;
+    if (job->is_layer) return "it knows no projections";
     if (others || job->attention.seqlens_q || job->attention.seqlens_k)
         return "it knows causal attention alone";
     return NULL;
 }
 
 /* In the place of attend's output, which has been fetched. */
-static attend_status time_naive_on_device(job *job, const device_args *device, point *point)
+static attend_status time_naive_on_device(const options *o, job *job, const device_args *device,
+                                          device_run *run, point *point)
 {
     const attend_problem p = with_scale(job);
-    device_run run = {NULL, 1};
     attend_tensor out;
     point->why = why_not_naive(job);
     if (point->why) return ATTEND_OK;
     ATTEND_TRY(pool_tensor(&job->pool, "the naive output", p.dtype, 4, point->outcome.out.shape, &out));
-    attend_status status = naive_device_make(&p, &device->args, &run.naive, &point->why);
+    attend_status status =
+        naive_device_make(&p, &device->attention, run->clock.stream, &run->naive, &point->why);
     if (status != ATTEND_OK || point->why) return status;
     point->score_bytes = (double)naive_score_bytes(&p, attend_dtype_bytes(p.dtype));
-    status = choose_repeats(run_naive_on_device, &run, &run.repeats);
-    if (status == ATTEND_OK) status = time_runs("naive", run_naive_on_device, &run, &point->naive);
-    if (status == ATTEND_OK) status = device_args_fetch(device, &out);
+    status = time_bundles(o, "naive", run, &point->naive);
+    if (status == ATTEND_OK) status = device_fetch(&device->attention.out, &out);
     if (status == ATTEND_OK) note_difference(point, &out);
-    naive_device_free(run.naive);
+    naive_device_free(run->naive);
     return status;
 }
 
-static attend_status time_on_device(const running *running, job *job, const attend_attention_args *args,
-                                    point *point)
+static attend_status time_on_device(const options *o, const attend_run_state *host, job *job, point *point)
 {
     device_args device;
-    attend_status status = device_args_make(args, &device);
-    attend_repeating run = {running, device.args, 1};
-    if (status == ATTEND_OK) status = choose_repeats(run_attend, &run, &run.repeats);
-    if (status == ATTEND_OK) status = time_runs("attend", run_attend, &run, &point->attend);
-    if (status == ATTEND_OK) status = device_args_fetch(&device, &point->outcome.out);
-    if (status == ATTEND_OK) status = time_naive_on_device(job, &device, point);
+    device_run run = {.attend = *host};
+    attend_status status = host->is_layer ? device_layer_make(&host->layer, &device)
+                                          : device_attention_make(&host->attention, &device);
+    run.attend.attention = device.attention, run.attend.layer = device.layer;
+    if (status == ATTEND_OK) status = device_clock_make(host->running->context, &run.clock);
+    if (status == ATTEND_OK) status = time_bundles(o, "attend", &run, &point->attend);
+    if (status == ATTEND_OK)
+        status =
+            device_fetch(host->is_layer ? &device.layer.out : &device.attention.out, &point->outcome.out);
+    if (status == ATTEND_OK) status = time_naive_on_device(o, job, &device, &run, point);
+    device_clock_free(&run.clock);
     device_args_free(&device);
     return status;
 }
@@ -166,11 +190,11 @@ static attend_status time_attend(const options *o, job *job, point *point, repor
     ATTEND_TRY(job_allocate(job, &wanted, &point->outcome));
     attend_status status = job_open(job, &wanted, &running, &point->outcome);
     point->on_device = status == ATTEND_OK && attend_context_device(running.context) == ATTEND_CUDA;
-    const attend_attention_args args = job_attention_args(job, &point->outcome);
-    attend_repeating run = {&running, args, 1};
+    attend_run_state run = {&running, job_attention_args(job, &point->outcome),
+                            job_layer_args(job, &point->outcome), job->is_layer};
     if (status == ATTEND_OK)
-        status = point->on_device ? time_on_device(&running, job, &args, point)
-                                  : time_runs("attend", run_attend, &run, &point->attend);
+        status = point->on_device ? time_on_device(o, &run, job, point)
+                                  : time_runs(o, "attend", run_attend, &run, &point->attend);
     job_close(&running);
     return status;
 }
@@ -232,7 +256,7 @@ static attend_status time_naive(const options *o, job *job, point *point)
         return ATTEND_OK;
     }
     omp_set_num_threads(run.threads);
-    attend_status status = time_runs("naive", run_naive, &run, &point->naive);
+    attend_status status = time_runs(o, "naive", run_naive, &run, &point->naive);
     free(run.scores);
     note_difference(point, &out);
     return status;
@@ -240,12 +264,7 @@ static attend_status time_naive(const options *o, job *job, point *point)
 
 attend_status bench_point(const options *o, job *job, point *point, report *r)
 {
-    const attend_problem *p = &job->problem;
-    double dims = (double)(p->head_dim + p->head_dim_v), heads = (double)p->batch * (double)p->num_heads;
     memset(point, 0, sizeof *point);
-    point->bytes =
-        ((double)p->seqlen_q * heads + (double)p->seqlen_k * (double)p->batch * (double)p->num_kv_heads) *
-        dims * (double)attend_dtype_bytes(p->dtype);
     ATTEND_TRY(time_attend(o, job, point, r));
     return point->on_device ? ATTEND_OK : time_naive(o, job, point);
 }

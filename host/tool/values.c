@@ -41,6 +41,7 @@ typedef struct filling {
     attend_values kind;
     uint64_t seed;
     const attend_problem *problem;
+    double deviation; /* of plain values */
 } filling;
 
 static double scale_for(const attend_problem *p, double score)
@@ -134,12 +135,14 @@ static double value(const filling *f, const place *at)
 
 static void fill(const filling *f, const attend_tensor *t, double (*element)(const filling *, const place *))
 {
-    uint64_t index = 0;
-    for (int64_t b = 0; b < t->shape[0]; b++)
-        for (int64_t i = 0; i < t->shape[1]; i++)
-            for (int64_t h = 0; h < t->shape[2]; h++)
-                for (int64_t c = 0; c < t->shape[3]; c++, index++) {
-                    place at = {b, i, h, c, index};
+    const int64_t *shape = t->shape;
+#pragma omp parallel for collapse(3) if (shape[0] * shape[1] * shape[2] * shape[3] > 1 << 16)
+    for (int64_t b = 0; b < shape[0]; b++)
+        for (int64_t i = 0; i < shape[1]; i++)
+            for (int64_t h = 0; h < shape[2]; h++)
+                for (int64_t c = 0; c < shape[3]; c++) {
+                    const uint64_t index = (uint64_t)(((b * shape[1] + i) * shape[2] + h) * shape[3] + c);
+                    const place at = {b, i, h, c, index};
                     attend_store(t, b * t->stride[0] + i * t->stride[1] + h * t->stride[2] + c * t->stride[3],
                                  element(f, &at));
                 }
@@ -148,25 +151,21 @@ static void fill(const filling *f, const attend_tensor *t, double (*element)(con
 void attend_values_fill(attend_values kind, uint64_t seed, const attend_problem *problem,
                         const attend_tensor *q, const attend_tensor *k, const attend_tensor *v)
 {
-    filling f = {kind, attend_mix(seed), problem};
+    const filling f = {kind, attend_mix(seed), problem, 1};
     fill(&f, q, query);
     fill(&f, k, key);
     fill(&f, v, value);
 }
 
+static double plain(const filling *f, const place *at) { return f->deviation * gauss(f->seed, at->index); }
+
 void attend_values_gauss(uint64_t seed, float deviation, const attend_tensor *tensor)
 {
     attend_tensor t = *tensor; /* as four axes, the missing ones in front of length 1 */
-    uint64_t index = 0;
     int lead = ATTEND_MAX_RANK - tensor->rank;
     for (int axis = 0; axis < ATTEND_MAX_RANK; axis++) {
         t.shape[axis] = axis < lead ? 1 : tensor->shape[axis - lead];
         t.stride[axis] = axis < lead ? 0 : tensor->stride[axis - lead];
     }
-    for (int64_t b = 0; b < t.shape[0]; b++)
-        for (int64_t i = 0; i < t.shape[1]; i++)
-            for (int64_t h = 0; h < t.shape[2]; h++)
-                for (int64_t c = 0; c < t.shape[3]; c++)
-                    attend_store(&t, b * t.stride[0] + i * t.stride[1] + h * t.stride[2] + c * t.stride[3],
-                                 deviation * gauss(attend_mix(seed), index++));
+    fill(&(filling){.seed = attend_mix(seed), .deviation = (double)deviation}, &t, plain);
 }

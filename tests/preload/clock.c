@@ -121,9 +121,36 @@ void *dlsym(void *restrict library, const char *restrict name)
     return here;
 }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t stream)
+/* An event is reached once what is in flight is done. */
+enum { EVENTS = 64 };
+static struct {
+    cudaEvent_t event;
+    int64_t ns;
+} reached[EVENTS];
+
+static int64_t *when_reached(cudaEvent_t event)
+{
+    int i = 0;
+    while (i < EVENTS - 1 && reached[i].event && reached[i].event != event) i++;
+    reached[i].event = event;
+    return &reached[i].ns;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
+{
+    *when_reached(event) = now_ns + pending_ns;
+    return ((cudaError_t(*)(cudaEvent_t, cudaStream_t))looked_up(RTLD_NEXT, "cudaEventRecord"))(event, stream);
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event)
 {
     wait();
-    return ((cudaError_t(*)(cudaStream_t))looked_up(RTLD_NEXT, "cudaStreamSynchronize"))(stream);
+    return ((cudaError_t(*)(cudaEvent_t))looked_up(RTLD_NEXT, "cudaEventSynchronize"))(event);
+}
+
+cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t begin, cudaEvent_t end)
+{
+    *milliseconds = (float)(*when_reached(end) - *when_reached(begin)) / 1000000;
+    return cudaSuccess;
 }
 #endif
