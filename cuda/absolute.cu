@@ -1,7 +1,7 @@
-// Absolute positions: y = x + table[position], or the sines and cosines of position·frequency, the angle as a
-// fraction of a turn from double. A block takes a token; a warp's lanes make 32 sinusoids at a time and
-// exchange them, so that neighbours in memory are neighbours in the warp in either order of sines and
-// cosines.
+// Absolute positions: y = x + table[position], or y = x + the sines and cosines of position·frequency. Angles
+// are counted in turns of 2π, of which only the fraction, taken in double, is passed to sincospif. A block
+// takes one token. A warp computes 32 sinusoids at a time, one a lane, and exchanges them by shuffles, so
+// that neighbouring lanes write neighbouring columns in either order of sines and cosines.
 #include "position_kernels.h"
 
 #include <climits>

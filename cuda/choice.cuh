@@ -1,4 +1,5 @@
-// What this build was asked to compile: ATTEND_D64(…) and its kin keep or drop rows (cmake/kernels.cmake).
+// The architectures that this build compiles for. ATTEND_D64(…) and its kin keep or drop rows of the kernel
+// table (cmake/kernels.cmake).
 #pragma once
 
 #include "kernel_choice.h"

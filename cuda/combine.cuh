@@ -1,6 +1,6 @@
-// The merge of rows whose spans went to blocks of their own (flash_mma.cuh): in the order of the keys, by the
-// arithmetic of a block that takes all of them (spans.cuh). Past an entry's own length, and outside of
-// windows, no partial result is written or read.
+// Merges the partial results of rows whose spans are split over blocks (flash_mma.cuh): in ascending order of
+// keys, by the arithmetic of a block that takes all of them (spans.cuh). A span of which a row sees no key,
+// past the entry's own length or outside its window, has no partial result: none is written or read.
 #pragma once
 
 #include "kernels.h"
@@ -10,10 +10,10 @@
 namespace attend
 {
 
-// Rows are counted as (batch, KV head, query, head of the group); each has `spans` outputs, and after all of
-// these as many states.
+// The order of rows is (batch, KV head, query, head of the group). Memory holds the outputs, `spans` a row,
+// and behind all outputs the states (max, sum), `spans` a row.
 struct partial_rows {
-    int64_t dims, spans, partials; // partials: of all rows
+    int64_t dims, spans, partials; // partials: spans of all rows
 
     __host__ __device__ explicit partial_rows(const attend_problem &p, int64_t spans_)
         : dims(p.head_dim_v), spans(spans_), partials(p.batch * p.num_heads * p.seqlen_q * spans_)
@@ -30,7 +30,7 @@ struct partial_rows {
     __host__ __device__ int64_t floats() const { return state(0, 0) + 2 * partials; }
 };
 
-// A block takes a row, a thread a column.
+// One block a row, one thread a column.
 template <typename T> __device__ void combine(const attend_kernel_args &args)
 {
     const attend_problem &p = args.problem;
@@ -43,7 +43,7 @@ template <typename T> __device__ void combine(const attend_kernel_args &args)
     const bool has_column = column < rows.dims;
 
     const attend_sequence sequence = attend_sequence_of(&p, &args.lists, batch);
-    const bool padding = query >= sequence.seqlen_q; // it has an LSE of -inf
+    const bool padding = query >= sequence.seqlen_q; // its LSE is -inf
     key_interval seen = padding ? key_interval() : visible_keys(p, sequence, query);
     seen = {max(seen.begin, static_cast<int>(args.first_key)), min(seen.end, static_cast<int>(args.end_key))};
     const int begin = seen.begin / attend_span_keys,
@@ -67,7 +67,7 @@ template <typename T> __device__ void combine(const attend_kernel_args &args)
             o = softmax_row::merged(o, own, args.partials[rows.output(row, span) + column], others);
     }
     if (args.into.out.data) {
-        __syncthreads(); // all have read what this may replace
+        __syncthreads(); // all threads have read `from`, which `into` may alias
         if (has_column) at(args.into.out)[column] = all.sum == 0 ? 0 : o;
         if (column == 0) all.leave(at(args.into.max), at(args.into.sum));
         return;

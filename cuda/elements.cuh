@@ -1,7 +1,7 @@
-// Keys that are hidden one by one, and scores that are more than scale·q·k: host/shared/score.h, for all
-// columns of a lane at once. What a row sees of a tile is a bit a column, known before S is, so that neither
-// needs registers while the other has them; terms are added to S where it is, a feature after the other, so
-// that a score costs what its features do.
+// Elementwise masks and score terms (host/shared/score.h), for all columns of a lane at once. The visible
+// keys of a row within a tile are a mask, one bit a column. Masks are built before S = QKᵀ, so that their
+// live ranges do not overlap. Terms are added to S in place, one feature after the other, so that a problem
+// pays only for the features that it has.
 #pragma once
 
 #include "mma_block.cuh"
@@ -9,14 +9,13 @@
 namespace attend
 {
 
-// Column c of a lane's row i, c counting the lane's columns, is element (i / 2, c / 2, 2·(i % 2) + c % 2) of
-// S.
+// Column c of the 4·key_steps columns of a lane's row i is element (i / 2, c / 2, 2·(i % 2) + c % 2) of S.
 template <typename tile> constexpr int lane_columns = 4 * tile::key_steps;
 template <typename tile> __device__ int element_column(int c) { return lane_column(c / 2, c % 2); }
 
-// ---- what rows see ----
+// ---- visible keys ----
 
-// How many of a lane's columns lie before column `end` of the tile.
+// The number of a lane's columns before column `end` of the tile.
 template <typename tile> __device__ int columns_before(int end)
 {
     const int within = max(0, min(end, tile::keys));
@@ -30,8 +29,8 @@ template <typename tile> __device__ uint32_t columns_between(int begin, int end)
     return past & ~before;
 }
 
-// Which of these columns segments, blocks, prefix and mask do not hide from a row: attend_element_visible,
-// with all that is the row's looked up once, and loads that do not wait for each other.
+// Which of `columns` segments, block masks, prefix and mask leave visible to a row: attend_element_visible
+// for all of them, with what depends on the row loaded once, and with independent loads.
 template <typename tile>
 __device__ uint32_t shown_columns(uint32_t columns, const attend_kernel_args &args,
                                   const mma_block<tile> &block, int row, int key)
@@ -79,8 +78,8 @@ __device__ uint32_t shown_columns(uint32_t columns, const attend_kernel_args &ar
     return columns;
 }
 
-// Which of a lane's columns each of its rows sees, a bit each: rows 2i and 2i + 1 have the halves of
-// visible[i].
+// The visible columns of each row of a lane, one bit a column: rows 2i and 2i + 1 have the low and the high
+// half of visible[i].
 template <typename tile>
 __device__ void visible_columns(uint32_t (&visible)[tile::m], const attend_kernel_args &args,
                                 const mma_block<tile> &block, int key)
@@ -99,8 +98,8 @@ __device__ void visible_columns(uint32_t (&visible)[tile::m], const attend_kerne
 }
 __device__ inline bool sees_column(uint32_t visible, int i, int c) { return visible >> (i % 2 * 16 + c) & 1; }
 
-// Whether none of the warp's rows sees a key of the tile, as far as segments, blocks and prefix tell. A lane
-// looks at a row.
+// Whether segments, block masks or the prefix's gap hide the whole tile from all rows of the warp. Each lane
+// checks one row.
 template <typename tile>
 __device__ bool tile_hidden(const attend_kernel_args &args, const mma_block<tile> &block, int key)
 {
@@ -119,13 +118,14 @@ __device__ bool tile_hidden(const attend_kernel_args &args, const mma_block<tile
     return __all_sync(~0u, hidden);
 }
 
-// ---- what scores are ----
+// ---- score terms ----
 
-// What a row adds to its scores, behind all else in shared memory, made once.
+// The parts of a row's terms that do not depend on the key. They are computed once a block and lie in shared
+// memory behind mma_block.
 struct row_terms {
     float scale, slope;
-    int64_t position;       // of the query, among the keys
-    int64_t bias, relative; // elements before the row's
+    int64_t position;       // of the query, in keys
+    int64_t bias, relative; // element offsets of the row
 };
 template <typename tile> constexpr int term_bytes() { return tile::rows * sizeof(row_terms); }
 
@@ -139,7 +139,7 @@ __device__ row_terms terms_of(const attend_kernel_args &args, const mma_block<ti
             head.bias + query * args.terms.bias.query, head.relative};
 }
 
-// f(score, c) of all columns c of a lane's row i.
+// Calls f(score, c) for all columns c of a lane's row i.
 template <typename tile, typename F> __device__ void each_score(typename tile::scores &s, int i, const F &f)
 {
 #pragma unroll
@@ -171,8 +171,7 @@ __device__ void add_bias(typename tile::scores &s, int i, const attend_plane &bi
     });
 }
 
-// S from scale·q·k to all that attend_visible_score says, for the keys that a row sees. A row after the
-// other: registers are dear.
+// Applies attend_visible_score to q·k in S, for visible keys. One row at a time: registers are the limit.
 template <typename tile>
 __device__ void add_terms(typename tile::scores &s, const attend_kernel_args &args, const row_terms *terms,
                           int key, const uint32_t (&visible)[tile::m])

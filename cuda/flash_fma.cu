@@ -2,8 +2,8 @@
 // (arXiv:2307.08691). For a tile of queries Q and, one after the other, the tiles K, V of keys:
 //     S = Q·Kᵀ;  m' = max(m, c·rowmax S);  P = 2^(c·S - m');
 //     l = l·2^(m - m') + rowsum P;  O = O·2^(m - m') + P·V
-// and in the end out = O / l, lse = ln 2·m + ln l, where c = scale·log2 e. Every 1024 keys the sums start anew,
-// and join a total (spans.cuh). No score leaves the multiprocessor.
+// and in the end out = O / l, lse = ln 2·m + ln l, where c = scale·log2 e. After each span of 1024 keys m, l
+// and O are merged into a total and start anew (spans.cuh). Scores are never written to global memory.
 //
 // A block has 16 threads across and tile_q/4 down; thread (x, y) owns the rows 4y..4y+3, of S the columns x +
 // 16j, of O the columns 2x + 32j. Q, K, V and P lie in shared memory as fp32, rows of Q, K and P four floats
@@ -28,7 +28,7 @@ namespace
 
 constexpr int across = 16, rows = 4; // threads across a tile; rows of a thread
 constexpr uint64_t features = ATTEND_FEATURES_INTERVAL | ATTEND_FEATURES_ELEMENT | ATTEND_FEATURES_HEAD;
-constexpr int summand = 16; // dims of a dot product that are summed before they join the total
+constexpr int summand = 16; // dims of a dot product that are summed separately before they are added to S
 
 template <int dim> struct fma_tile {
     static constexpr int q = dim <= 128 ? 64 : 32, k = dim <= 96 ? 64 : dim <= 192 ? 32 : 16;
@@ -45,7 +45,8 @@ template <int dim> struct fma_tile {
     static_assert(shared_bytes <= 99 * 1024, "the least that a card since Ampere gives a block");
 };
 
-// Copies rows [0, valid) of a tile into shared memory as fp32; zeros beyond, and from column dim_used on.
+// Copies rows [0, valid) and columns [0, dim_used) of a tile into shared memory as fp32; the rest become
+// zeros.
 template <typename T, int tile_rows, int dim, int pitch, int threads>
 __device__ void load_tile(float *tile, const T *from, int64_t stride, int64_t valid, int dim_used,
                           bool aligned)
@@ -67,8 +68,8 @@ __device__ void load_tile(float *tile, const T *from, int64_t stride, int64_t va
     cp_async_commit();
 }
 
-// A negative scale turns Q's signs, so that everything after works with |scale|. Each thread turns what it
-// copied.
+// Negates Q where the scale is negative: all that follows uses |scale|. Each thread negates what it copied
+// itself.
 template <int tile_rows, int dim, int pitch, int threads> __device__ void negate_tile(float *tile)
 {
     cp_async_wait<0>();
@@ -84,7 +85,7 @@ __device__ inline float dot4(float4 a, float4 b, float sum)
     return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, sum))));
 }
 
-// Over the threads that share a row: 16 neighbours of a warp.
+// The maximum over the 16 neighbouring lanes that share a row.
 __device__ inline float row_max(float x)
 {
 #pragma unroll
@@ -92,8 +93,8 @@ __device__ inline float row_max(float x)
     return x;
 }
 
-// S += Q·Kᵀ over `summand` dims, which are summed apart first: that keeps the rounding errors of long dot
-// products small.
+// S += Q·Kᵀ over `summand` dims, which are summed separately first: that keeps the rounding errors of long
+// dot products small.
 template <typename tile, int keys>
 __device__ void score(float (&s)[rows][keys], const float *q, const float *k)
 {
@@ -117,12 +118,12 @@ __device__ void score(float (&s)[rows][keys], const float *q, const float *k)
         for (int j = 0; j < keys; j++) s[i][j] += part[i][j];
 }
 
-// The weight of a key that a row does not see: a zero that no visible key's weight ever is.
+// The weight of a masked key: -0, which is not the weight of any visible key.
 constexpr float hidden = -0.0f;
 __device__ inline bool is_hidden(float weight) { return __float_as_uint(weight) == 0x80000000u; }
 
-// O += P·V and l += rowsum P, both key by key, so that their rounding errors are alike and divide out. In a
-// tile on the border, a row leaves out the keys that it does not see, whatever their values are.
+// O += P·V and l += rowsum P, both key by key, so that their rounding errors are alike and cancel in O / l.
+// In border tiles a row skips its masked keys, since 0·NaN and 0·infinity are NaN.
 template <typename tile, int columns, bool border>
 __device__ void aggregate(float2 (&o)[rows][columns], softmax_row (&state)[rows], const float *p,
                           const float *v)
@@ -152,9 +153,9 @@ __device__ void aggregate(float2 (&o)[rows][columns], softmax_row (&state)[rows]
     }
 }
 
-// Scores that are more than scale·q·k: a thread's cells of S in shared memory, `rows` down from row0, keys
-// `across` apart from `key` on, one by one. A call, so that none of what it needs takes registers of problems
-// without such terms.
+// Applies elementwise masks and score terms to a thread's cells of S in shared memory: `rows` rows from row0
+// on, keys `across` apart from `key` on. Not inlined, so that it takes no registers from problems without
+// such features.
 template <typename tile>
 __device__ __noinline__ void score_elements(const attend_kernel_args &args, block_coordinates block_at,
                                             float *cells, int64_t row0, int64_t last, int64_t key)
@@ -177,7 +178,7 @@ __device__ __noinline__ void score_elements(const attend_kernel_args &args, bloc
     }
 }
 
-// Where a row of the block's head, and this thread's first column of it, lie in a tensor of floats.
+// Addresses of rows of the block's head in a tensor of floats, at this thread's first column.
 struct float_rows {
     float *row0;
     int64_t step;
@@ -192,7 +193,7 @@ struct float_rows {
     __device__ float *operator[](int i) const { return row0 + i * step; }
 };
 
-// The span's sums join the total in the block's slot.
+// Merges the span's sums behind the total in the block's slot; the result stays in registers.
 template <int columns, int threads>
 __device__ void merge_slot(float2 (&o)[rows][columns], softmax_row (&state)[rows],
                            const slot_part<threads> &slot)
@@ -219,10 +220,10 @@ __device__ void merge_slot(float2 (&o)[rows][columns], softmax_row (&state)[rows
     }
 }
 
-// The total rests there, and the next span begins with nothing.
+// Stores the total in the slot and clears the registers for the next span.
 template <int columns, int threads>
-__device__ void rest_total(float2 (&o)[rows][columns], softmax_row (&state)[rows],
-                           const slot_part<threads> &slot)
+__device__ void store_total(float2 (&o)[rows][columns], softmax_row (&state)[rows],
+                            const slot_part<threads> &slot)
 {
 #pragma unroll
     for (int i = 0; i < rows; i += 2) {
@@ -236,8 +237,8 @@ __device__ void rest_total(float2 (&o)[rows][columns], softmax_row (&state)[rows
     }
 }
 
-// What the caller brought is the total before the first span. Rows past `last` have none; dims: from the thread's
-// first column on.
+// Stores the caller's state (args.from) in the slot, as the total before the first span. Rows past `last` get
+// an empty state. dims: those from the thread's first column on.
 template <int columns, int threads>
 __device__ void load_total(const slot_part<threads> &slot, const float_rows &out, const float_rows &max,
                            const float_rows &sum, int64_t last, int dims)
@@ -284,14 +285,14 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
                  sequence.first_k * args.v.seqlen;
 
     const int x = threadIdx.x % across, y = threadIdx.x / across * rows;
-    // Scores enter the softmax as plain dot products, or as attend_element_score() made them.
+    // The softmax takes dot products with a scale or, if there are terms, scores in natural units.
     const bool scored = attend_adds_terms(&problem), searches = attend_hides_tiles(&problem),
                elementwise = attend_is_elementwise(&problem);
     const float head_scale = attend_head_scale(&problem, &args.terms, block_at.head);
     const float scale = scored ? log2e : fabsf(head_scale) * log2e;
-    // Both ends of what a row sees never decrease: the first row and the last tell what some and what all
-    // rows see. Tiles start at multiples of their size, so a row's sums are the same whatever rows are beside
-    // it.
+    // Neither end of a row's visible interval decreases from row to row. So the first row and the last give
+    // the tiles that some rows and that all rows see. Tiles start at multiples of their size, so a row's sums
+    // do not depend on the other rows of the block.
     const int64_t last = min(row0 + tile::q, seqlen_q) - 1;
     tile_search &search = *reinterpret_cast<tile_search *>(reinterpret_cast<float *>(shared) + tile::floats);
     const tile_range &seen = search.run;
@@ -345,7 +346,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
                             float_rows(args.from.max, sequence, block_at, row0 + y),
                             float_rows(args.from.sum, sequence, block_at, row0 + y), last - row0 - y,
                             static_cast<int>(problem.head_dim_v) - 2 * x);
-        __syncthreads(); // all have read what `into` may replace
+        __syncthreads(); // all threads have read `from`, which `into` may alias
     }
     int span_end = (seen.begin / tile::span_tiles + 1) * tile::span_tiles;
 #pragma unroll 1
@@ -353,14 +354,14 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
         if (t >= span_end) {
             if (slot >= 0) merge_slot(o, state, part());
             span_end = (t / tile::span_tiles + 1) * tile::span_tiles;
-            __syncthreads(); // all have read what changes
+            __syncthreads(); // all threads have read slot
             if (threadIdx.x == 0 && slot < 0) slot = take_slot(args);
             __syncthreads();
-            rest_total(o, state, part());
+            store_total(o, state, part());
         }
         const int64_t key = int64_t(t) * tile::k;
         const bool border = seen.border(t), run_ends = t + 1 == seen.end;
-        int first[rows], limit[rows]; // the keys of this tile that the row may see
+        int first[rows], limit[rows]; // the row's visible interval within this tile
 #pragma unroll
         for (int i = 0; i < rows; i++) first[i] = 0, limit[i] = tile::k;
         if (border)
@@ -372,7 +373,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
                     row > last ? 0 : clamp_keys(attend_visible_end(&problem, &sequence, row) - key, tile::k);
             }
         cp_async_wait<0>();
-        __syncthreads(); // K is here, and nobody reads V or P any more
+        __syncthreads(); // K is here, and no thread reads V or P any more
         load_v(key);
         if (searches && run_ends && threadIdx.x < 32) find_run<tile::k>(args, search, t + 1);
 
@@ -380,7 +381,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
         for (int c = 0; c < dim; c += summand)
             score<tile>(s, q_tile + y * tile::pitch + c, k_tile + x * tile::pitch + c);
 
-        // this thread's scores, later weights: rows down, keys 16 apart
+        // this thread's scores, later weights: rows down, keys `across` apart
         float *const own_p = p_tile + y * tile::pitch_p + x;
         if (border && elementwise) {
 #pragma unroll
@@ -411,7 +412,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
                     s[i][j] == -INFINITY ? hidden : state[i].weight(s[i][j], scale);
         }
         cp_async_wait<0>();
-        __syncthreads(); // V and P are here, and nobody reads K any more
+        __syncthreads(); // V and P are here, and no thread reads K any more
         t = max(t + 1, seen.begin);
         if (t < seen.end) load_k(int64_t(t) * tile::k);
         if (border)
@@ -423,7 +424,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     if (slot >= 0) merge_slot(o, state, part());
 #pragma unroll
     for (int i = 0; i < rows; i++)
-        if (row0 + y + i > last) { // past the query length: its zeros have scored too
+        if (row0 + y + i > last) { // padding past the query length: the zeros of Q got weights too
             state[i] = softmax_row();
 #pragma unroll
             for (int c = 0; c < columns; c++) o[i][c] = {0, 0};
@@ -462,7 +463,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
         if (args.lse.data && x == 0) *float_rows(args.lse, sequence, block_at, row)[0] = lse;
     }
     if (slot < 0) return;
-    __syncthreads(); // all have read what lies there
+    __syncthreads(); // all threads have read the slot
     if (threadIdx.x == 0) give_slot(args, slot);
 }
 
@@ -513,8 +514,8 @@ template <typename T, int dim> constexpr attend_kernel_row row(const char *name,
 } // namespace
 } // namespace attend
 
-// The 16-bit rows are there for tensors whose rows are not aligned, and round only where they store: two
-// sizes will do.
+// The 16-bit rows serve tensors whose rows are not aligned. They compute in fp32 and round only what they
+// store; two sizes suffice.
 constexpr attend_kernel_row attend_flash_fma_rows[] = {
     // clang-format off
     ATTEND_D32(attend::row<float, 32>("flash_fma_f32_d32", ATTEND_F32),)

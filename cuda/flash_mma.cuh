@@ -1,14 +1,15 @@
 // Attention on the tensor cores: FlashAttention-2 (arXiv:2307.08691) on mma.sync, ldmatrix and cp.async, fp16
 // or bf16 in and out. For a tile of query rows Q and, one after the other, the tiles K, V of keys:
-//     S = Q·Kᵀ;  r' = max(r, c·rowmax S);  P = 2^(c·S - r');
-//     l = l·2^(r - r') + rowsum P;  O = O·2^(r - r') + P·V
-// and in the end out = O / l, lse = ln 2·r + ln l, where c = scale·log2 e. O is multiplied where a maximum of
-// the warp moved.
+//     S = Q·Kᵀ;  m' = max(m, c·rowmax S);  P = 2^(c·S - m');
+//     l = l·2^(m - m') + rowsum P;  O = O·2^(m - m') + P·V
+// and in the end out = O / l, lse = ln 2·m + ln l, where c = scale·log2 e. A warp rescales l and O only in
+// tiles where the running max of one of its rows grows.
 //
-// Rows of a block: the queries of all heads that share a KV head, query by query, so that K and V are read
-// once for them. A warp owns 16·m rows: O (16·m x dim) and S (16·m x keys) in its registers, fp32. Shared
-// memory holds Q, one K and one V, swizzled (tile.cuh); V arrives during Q·Kᵀ, the next K during P·V. P never
-// leaves registers: as mma leaves S, it takes P.
+// The rows of a block are the queries of all heads that share a KV head, query by query, so that K and V are
+// read once for all of them. A warp owns 16·m rows and keeps their O (16·m x dim) and S (16·m x keys) in
+// registers, fp32. Shared memory holds Q and one tile each of K and V, swizzled (tile.cuh); V arrives during
+// Q·Kᵀ, the next K during P·V. P stays in registers: the layout in which mma leaves S is that of its A
+// operand.
 #pragma once
 
 #include "elements.cuh"
@@ -43,8 +44,8 @@ __device__ void load_queries(uint32_t to, const attend_kernel_args &args, const 
     cp_async_commit();
 }
 
-// A negative scale turns Q's signs, so that everything after works with |scale|. Each thread turns what it
-// copied.
+// Negates Q where the scale is negative: all that follows uses |scale|. Each thread negates what it copied
+// itself.
 template <typename tile> __device__ void negate_queries(unsigned char *q_bytes)
 {
     using share = tile_share<typename tile::q_tile, tile::threads>;
@@ -57,7 +58,7 @@ template <typename tile> __device__ void negate_queries(unsigned char *q_bytes)
     }
 }
 
-// Q as the A operand: read from shared memory step by step, or once and for all.
+// Q as the A operand: read from shared memory at each step, or (stays) once, into registers.
 template <typename tile, bool stays = tile::q_stays> struct query_operand {
     fragments<typename tile::q_tile> from;
 
@@ -90,8 +91,7 @@ template <typename tile> struct query_operand<tile, true> {
     }
 };
 
-// S = Q·Kᵀ, a step of 16 dims after the other. Tiles that are not the rule take their code as a loop, and Q
-// from shared memory.
+// S = Q·Kᵀ, in steps of 16 dims. Masked tiles use a rolled loop and read Q again from shared memory.
 template <typename tile>
 __device__ void multiply_step(typename tile::scores &s, const uint32_t (&a)[tile::m][4],
                               const typename tile::k_fragments &k, int step)
@@ -164,7 +164,8 @@ __device__ void multiply_values(typename tile::output &o, const typename tile::w
         }
 }
 
-// The rows' references follow their maxima; l and O follow where one moves, which the usual tile's do not.
+// Updates the running max of the lane's rows, and rescales l and O if it grows in any row of the warp; in
+// most tiles it does not.
 template <typename tile>
 __device__ void follow(softmax_row (&state)[tile::lane_rows], typename tile::output &o,
                        const typename tile::scores &s, float scale)
@@ -189,7 +190,7 @@ __device__ void follow(softmax_row (&state)[tile::lane_rows], typename tile::out
     }
 }
 
-// P from S, and l.
+// P = 2^(c·S - m), and l += its sums over the lane's columns.
 template <typename tile>
 __device__ void weigh(typename tile::weights &p, softmax_row (&state)[tile::lane_rows],
                       const typename tile::scores &s, float scale)
@@ -208,14 +209,14 @@ __device__ void weigh(typename tile::weights &p, softmax_row (&state)[tile::lane
     }
 }
 
-// Tiles of K and V on their way to shared memory, one after the other.
+// Copies consecutive tiles of K and V to shared memory.
 template <typename tile> struct key_copies {
     using copy = tile_copy<typename tile::kv_tile, tile::threads>;
     mma_block<tile> &block;
-    uint32_t to; // this thread's place in K's tile
+    uint32_t to; // address of this thread's first vector of K's tile
     const char *in_registers[2];
 
-    // This thread's part of the next tile of K (0) or V (1).
+    // The source of this thread's first vector of the next tile of K (0) or V (1).
     __device__ const char *&from(int which)
     {
         return tile::tight ? block.from[which][threadIdx.x] : in_registers[which];
@@ -248,24 +249,24 @@ template <typename tile> struct key_copies {
     }
 };
 
-// What a warp keeps in its registers.
+// The registers of a warp that live as long as the block.
 template <typename tile> struct mma_warp {
     typename tile::k_fragments k;
     typename tile::v_fragments v;
     query_operand<tile> q;
-    float scale; // of scores, to exponents of two
+    float scale; // from scores to exponents of 2
     softmax_row state[tile::lane_rows] = {};
     typename tile::output o = {};
 };
 
-// A tile that all rows see whole. While K is multiplied V arrives, and the next K while V is.
+// A tile of which all rows see all keys. V arrives during Q·Kᵀ, the next K during P·V.
 template <typename tile>
 __device__ __forceinline__ int full_tile(mma_warp<tile> &w, key_copies<tile> &copies, const tile_range &seen,
                                          int t)
 {
     typename tile::weights p;
     cp_async_wait<0>();
-    __syncthreads(); // K is here, and nobody reads V any more
+    __syncthreads(); // K is here, and no thread reads V any more
     copies.load_v(t);
     {
         typename tile::scores s;
@@ -274,14 +275,14 @@ __device__ __forceinline__ int full_tile(mma_warp<tile> &w, key_copies<tile> &co
         weigh<tile>(p, w.state, s, w.scale);
     }
     cp_async_wait<0>();
-    __syncthreads(); // V is here, and nobody reads K any more
+    __syncthreads(); // V is here, and no thread reads K any more
     if (t + 1 < seen.end) copies.load_k(t + 1);
     multiply_values<tile>(w.o, p, w.v);
     return t + 1;
 }
 
-// A tile of which some rows see some keys, or whose scores are more than scale·q·k. It may end a run of
-// tiles: returns the tile that follows.
+// A tile that is partly masked for some rows, or whose scores have terms. It may be the last of a run:
+// returns the next tile to visit.
 template <typename tile>
 __device__ __forceinline__ int masked_tile(mma_warp<tile> &w, key_copies<tile> &copies,
                                            const tile_range &seen, int t, const attend_kernel_args &args,
@@ -296,9 +297,9 @@ __device__ __forceinline__ int masked_tile(mma_warp<tile> &w, key_copies<tile> &
         whole || (warp_seen.sees(t) && !(block.searches && tile_hidden<tile>(args, block, key)));
     typename tile::weights p;
     cp_async_wait<0>();
-    __syncthreads(); // K is here, and nobody reads V any more
+    __syncthreads(); // K is here, and no thread reads V any more
     copies.load_v(t);
-    if (block.searches && threadIdx.x < 32 && t + 1 == seen.end) block.go_on(args, t + 1);
+    if (block.searches && threadIdx.x < 32 && t + 1 == seen.end) block.next_run(args, t + 1);
     if (sees) {
         typename tile::scores s;
         const bool hides = !whole && (block.hides || warp_seen.border(t));
@@ -311,7 +312,7 @@ __device__ __forceinline__ int masked_tile(mma_warp<tile> &w, key_copies<tile> &
         weigh<tile>(p, w.state, s, w.scale);
     }
     cp_async_wait<0>();
-    // V is here, and nobody reads K any more
+    // V is here, and no thread reads K any more
     if (__syncthreads_or(holds_poison<T, typename tile::kv_tile, tile::threads>(v_bytes))) {
         uint32_t visible[tile::m];
         visible_columns<tile>(visible, args, block, key);
@@ -332,7 +333,7 @@ __device__ __forceinline__ int masked_tile(mma_warp<tile> &w, key_copies<tile> &
 
 template <typename tile> __device__ void flash_mma(const attend_kernel_args &args, const block_order &order)
 {
-    extern __shared__ __align__(128) unsigned char shared[]; // Q, K, V, and what the block agrees on
+    extern __shared__ __align__(128) unsigned char shared[]; // Q, K, V, mma_block, row_terms
     mma_block<tile> &block = *reinterpret_cast<mma_block<tile> *>(shared + tile::tile_bytes);
     unsigned char *const q_bytes = shared, *const v_bytes = shared + tile::v_at;
     const uint32_t q_shared = shared_address(q_bytes);
@@ -370,9 +371,8 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
     }
     if (args.from.out.data && args.splits == 1) {
         load_total<tile>(args, block);
-        __syncthreads(); // all have read what `into` may replace
+        __syncthreads(); // all threads have read `from`, which `into` may alias
     }
-    // Spans, and the tiles of each.
     int t = seen.begin;
 #pragma unroll 1
     for (bool last = false; !last;) {
@@ -391,7 +391,7 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
     else
         store<tile>(warp.o, warp.state, args, block, q_bytes);
     if (block.slot < 0) return;
-    __syncthreads(); // all have read what lies there
+    __syncthreads(); // all threads have read the slot
     if (threadIdx.x == 0) give_slot(args, block.slot);
 }
 

@@ -1,4 +1,4 @@
-// The rows of flash_mma in fp16: dim, warps, fragments of 16 rows a warp, keys, whether Q stays in registers.
+// The rows of flash_mma in fp16: dim, warps, 16-row fragments a warp, keys, whether Q stays in registers.
 // docs/kernels.md has the figures that chose them.
 #include "mma_rows.cuh"
 

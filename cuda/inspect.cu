@@ -1,14 +1,13 @@
-// What attention looks at (attend/inspect.h), in memory linear in seqlen. For a row i with LSE L, over the
-// keys j that it sees:
+// Inspection (attend/inspect.h), in memory linear in seqlen. For a row i with LSE L, over its visible keys j:
 //     p = exp(s_ij - L);  weight += p;  entropy -= p·(s - L);  distance += p·|j - position|;
 //     mass[w] += p if j in window w
-// and the largest s are listed. Without an LSE, a first pass over the keys makes it: m' = max(m, s); l =
+// and the largest s are listed. Without an LSE, a first pass over the keys computes it: m' = max(m, s); l =
 // l·exp(m - m') + exp(s - m').
 //
 // A block has 16 rows of one query head, four a warp; a lane has one key of a tile of 32. Q and K pass
 // through shared memory 64 dims at a time as fp32, rows of K a word apart from a multiple of 32 banks. Each
-// lane sums over its own keys, lanes are summed at the end by shuffles. What blocks of a head share, map and
-// distance, each leaves in a place of its own; a second kernel sums those in order.
+// lane sums over its own keys; lanes are summed at the end by shuffles. Map and distance are sums over
+// blocks: each block stores its part separately, and a second kernel sums the parts in order.
 #include "inspect_kernels.h"
 
 #include <climits>
@@ -42,27 +41,26 @@ __device__ float max_over_warp(float x)
     return x;
 }
 
-// A list of the largest scores so far, largest first, kept by a warp: where `score` belongs among equals is
-// last, as keys come in their order. Returns how many there are now.
+// Inserts into a list of the largest scores, largest first, kept by a warp. Among equal scores the new one
+// goes last, since keys arrive in ascending order. Returns the new length of the list.
 __device__ int insert(float *scores, int *listed, int count, int top, float score, int key)
 {
     const int lane = threadIdx.x % lanes;
     float held[2];
-    int held_keys[2], place = 0;
+    int held_keys[2], rank = 0;
 #pragma unroll
     for (int i = 0; i < 2; i++) {
         const int at = lane + i * lanes;
         held[i] = at < count ? scores[at] : 0, held_keys[i] = at < count ? listed[at] : 0;
-        place += __popc(__ballot_sync(~0u, at < count && held[i] >= score));
+        rank += __popc(__ballot_sync(~0u, at < count && held[i] >= score));
     }
-    __syncwarp(); // all have read
+    __syncwarp(); // all lanes have read
 #pragma unroll
     for (int i = 0; i < 2; i++) {
         const int at = lane + i * lanes;
-        if (at >= place && at < count && at + 1 < top)
-            scores[at + 1] = held[i], listed[at + 1] = held_keys[i];
+        if (at >= rank && at < count && at + 1 < top) scores[at + 1] = held[i], listed[at + 1] = held_keys[i];
     }
-    if (lane == 0) scores[place] = score, listed[place] = key;
+    if (lane == 0) scores[rank] = score, listed[rank] = key;
     __syncwarp();
     return min(count + 1, top);
 }
@@ -75,30 +73,30 @@ template <typename T> struct rows_at_work {
     const int64_t row0; // of the block
     const int warp, lane;
     const T *q, *k;
-    bool q_is_there = false;
-    int begin[warp_rows], end[warp_rows]; // keys that each row of the warp sees
+    bool q_is_loaded = false;
+    int begin[warp_rows], end[warp_rows]; // visible interval of each row of the warp
     float lse[warp_rows];
 
     __device__ int64_t row(int r) const { return row0 + warp * warp_rows + r; }
 
     __device__ void fetch(int64_t key, int64_t first, int count)
     {
-        __syncthreads(); // nobody reads the tiles any more
+        __syncthreads(); // no thread reads the tiles any more
         for (int i = threadIdx.x; i < keys * dims; i += warps * lanes) {
             const int j = i / dims, c = i % dims;
             const bool there = key + j < sequence.seqlen_k && c < count;
             shared.k[j][c] = there ? static_cast<float>(k[(key + j) * a.k.seqlen + first + c]) : 0;
         }
-        for (int i = threadIdx.x; i < rows * dims && !q_is_there; i += warps * lanes) {
+        for (int i = threadIdx.x; i < rows * dims && !q_is_loaded; i += warps * lanes) {
             const int r = i / dims, c = i % dims;
             const bool there = row0 + r < sequence.seqlen_q && c < count;
             shared.q[r][c] = there ? static_cast<float>(q[r * a.q.seqlen + first + c]) : 0;
         }
-        q_is_there = a.problem.head_dim <= dims;
+        q_is_loaded = a.problem.head_dim <= dims;
         __syncthreads();
     }
 
-    // The scores of this lane's key of the tile for the warp's rows; -infinity where a row does not see it.
+    // The scores of this lane's key of the tile for the warp's rows; -infinity where the key is masked.
     __device__ void score(int64_t key, bool elementwise, float (&s)[warp_rows])
     {
         const int64_t at = key + lane;
@@ -122,8 +120,7 @@ template <typename T> struct rows_at_work {
     }
 };
 
-// A lane's share of a row's softmax, then the row's LSE; 0 for a row that sees nothing, NaN where no weight
-// is defined.
+// Online softmax over a lane's keys of a row; lse() joins the lanes.
 struct sum_of_row {
     float max = -INFINITY, sum = 0;
 
@@ -144,8 +141,8 @@ struct sum_of_row {
     }
 };
 
-// Sums over the block's rows and, by columns of the map, over a tile's keys. Lanes of one column lie side by
-// side; the first adds.
+// Adds a tile's weights to the map: sums over the block's rows of a map row, and over the tile's keys of a
+// map column. Lanes of one column are neighbours; the first of them stores the sum.
 __device__ void add_to_map(const attend_inspect_args &a, const tiles &shared, int64_t unit, int64_t row0,
                            int64_t key, int64_t seqlen_k)
 {
@@ -178,7 +175,7 @@ __device__ void add_to_map(const attend_inspect_args &a, const tiles &shared, in
     }
 }
 
-__device__ float *place(const attend_tensor &t, const attend_sequence &s, int64_t head, int64_t row)
+__device__ float *rank(const attend_tensor &t, const attend_sequence &s, int64_t head, int64_t row)
 {
     return static_cast<float *>(t.data) + s.batch * t.stride[0] + head * t.stride[1] +
            (s.first_q + row) * t.stride[2];
@@ -190,8 +187,8 @@ __device__ float *weights_of(const attend_inspect_args &a, const attend_sequence
     return static_cast<float *>(t.data) + s.batch * t.stride[0] + head * t.stride[1] + n * t.stride[2];
 }
 
-// Where all weights of a row go: the first place that asks for it, zeroed by the lanes that will write them.
-// Null: nobody asks.
+// The first destination of all weights of a row, zeroed by the lanes that will write them. Null: not
+// requested.
 __device__ float *chosen(const attend_inspect_args &a, const attend_sequence &s, int64_t head, int64_t row)
 {
     const attend_inspection &want = a.request.want;
@@ -214,8 +211,8 @@ __device__ void copy_repeated(const attend_inspect_args &a, const attend_sequenc
     }
 }
 
-__device__ void give_top(const attend_inspect_args &a, const attend_sequence &s, int64_t head, int64_t row,
-                         const float *scores, const int *listed, int count, float lse, bool poisoned)
+__device__ void store_top(const attend_inspect_args &a, const attend_sequence &s, int64_t head, int64_t row,
+                          const float *scores, const int *listed, int count, float lse, bool poisoned)
 {
     const attend_tensor &top_keys = a.request.want.top_keys, &top_weights = a.request.want.top_weights;
     for (int n = threadIdx.x % lanes; n < a.request.top; n += lanes) {
@@ -226,9 +223,9 @@ __device__ void give_top(const attend_inspect_args &a, const attend_sequence &s,
                                (s.first_q + row) * top_keys.stride[2] + n * top_keys.stride[3]] =
                 there ? listed[n] : -1;
         if (top_weights.data)
-            place(top_weights, s, head, row)[n * top_weights.stride[3]] = there      ? expf(scores[n] - lse)
-                                                                          : poisoned ? NAN
-                                                                                     : 0;
+            rank(top_weights, s, head, row)[n * top_weights.stride[3]] = there      ? expf(scores[n] - lse)
+                                                                         : poisoned ? NAN
+                                                                                    : 0;
     }
 }
 
@@ -256,9 +253,9 @@ __global__ void __launch_bounds__(warps *lanes) inspect_rows(const __grid_consta
                          static_cast<const T *>(a.k.data) + sequence.batch * a.k.batch + head_kv * a.k.head +
                              sequence.first_k * a.k.seqlen};
     const bool elementwise = attend_is_elementwise(&problem);
-    // twice, instead of a register
+    // read twice, which saves a register
     const auto sink = [&] { return problem.sinks ? attend_head_sink(&a.terms, head) : -INFINITY; };
-    // Both ends of what a row sees never decrease.
+    // Neither end of a row's visible interval decreases from row to row.
     const int64_t last = min(row0 + rows, sequence.seqlen_q) - 1;
     const int64_t low = last < row0 ? 0 : attend_visible_begin(&problem, &sequence, row0) / keys * keys;
     const int64_t high = last < row0 ? 0 : attend_visible_end(&problem, &sequence, last);
@@ -267,7 +264,7 @@ __global__ void __launch_bounds__(warps *lanes) inspect_rows(const __grid_consta
         w.begin[r] = there ? static_cast<int>(attend_visible_begin(&problem, &sequence, w.row(r))) : 0;
         w.end[r] = there ? static_cast<int>(attend_visible_end(&problem, &sequence, w.row(r))) : 0;
     }
-    // The first tile from `key` on that some row may see.
+    // The first tile from `key` on that is not hidden from all rows.
     const auto seen_from = [&](int64_t key) {
         while (elementwise && key < high &&
                attend_tile_hidden(&w.head, row0, last + 1 - row0, key, min(high - key, int64_t(keys))))
@@ -294,7 +291,7 @@ __global__ void __launch_bounds__(warps *lanes) inspect_rows(const __grid_consta
 
     float weight[warp_rows] = {}, entropy[warp_rows] = {}, distance[warp_rows] = {}, threshold[warp_rows],
           mass[ATTEND_MAX_KEY_WINDOWS][warp_rows];
-    float *all[warp_rows]; // where all of a row's weights go
+    float *all[warp_rows]; // destination of all of a row's weights
     int count[warp_rows] = {};
 #pragma unroll
     for (int r = 0; r < warp_rows; r++) {
@@ -320,7 +317,7 @@ __global__ void __launch_bounds__(warps *lanes) inspect_rows(const __grid_consta
             }
             const float surplus = s[r] - w.lse[r], p = s[r] == -INFINITY ? 0 : expf(surplus);
             weight[r] += p;
-            if (p != 0) entropy[r] -= p * surplus; // also of NaN
+            if (p != 0) entropy[r] -= p * surplus; // also where p is NaN
             distance[r] =
                 fmaf(p, fabsf(static_cast<float>(at - attend_position(&problem, &sequence, w.row(r)))),
                      distance[r]);
@@ -333,7 +330,7 @@ __global__ void __launch_bounds__(warps *lanes) inspect_rows(const __grid_consta
             shared.weights[row][w.lane] = p;
         }
         if (!want.map.data) continue;
-        __syncthreads(); // all rows' weights are there
+        __syncthreads(); // all rows' weights are stored
         if (w.warp == 0) add_to_map(a, shared, unit, row0, key, sequence.seqlen_k);
     }
 
@@ -346,12 +343,12 @@ __global__ void __launch_bounds__(warps *lanes) inspect_rows(const __grid_consta
         for (int n = 0; n < windows; n++) mass[n][r] = sum_over_warp(mass[n][r]);
         if (w.row(r) >= all_rows) continue;
         const float own = sink() - w.lse[r];
-        if (problem.sinks && total != 0 && own > -200) nats -= expf(own) * own; // alone it is certain
-        if (w.lane == 0 && want.entropy.data) *place(want.entropy, sequence, head, w.row(r)) = nats;
+        if (problem.sinks && total != 0 && own > -200) nats -= expf(own) * own; // alone: weight 1
+        if (w.lane == 0 && want.entropy.data) *rank(want.entropy, sequence, head, w.row(r)) = nats;
         for (int n = w.lane; n < windows; n += lanes)
-            place(want.mass, sequence, head, w.row(r))[n * want.mass.stride[3]] = mass[n][r];
-        give_top(a, sequence, head, w.row(r), shared.top_scores[row], shared.top_keys[row], count[r],
-                 w.lse[r], isnan(total));
+            rank(want.mass, sequence, head, w.row(r))[n * want.mass.stride[3]] = mass[n][r];
+        store_top(a, sequence, head, w.row(r), shared.top_scores[row], shared.top_keys[row], count[r],
+                  w.lse[r], isnan(total));
         copy_repeated(a, sequence, head, w.row(r), all[r]);
     }
     __syncthreads();
@@ -362,7 +359,7 @@ __global__ void __launch_bounds__(warps *lanes) inspect_rows(const __grid_consta
     }
 }
 
-// Tiles first, a thread each, then the heads' distances.
+// One thread each: first the tiles of the map, then the heads' distances.
 __global__ void __launch_bounds__(warps *lanes) inspect_finish(const __grid_constant__ attend_inspect_args a)
 {
     const attend_inspection &want = a.request.want;

@@ -1,5 +1,5 @@
-/* The only door between host/ and the device code: rows of the kernel table, what a launch needs, and the few
-   small kernels that a layer uses beside attention. Plain C. */
+/* The interface between host/ and the device code: rows of the kernel table, the arguments of a launch, and
+   the small kernels that a layer uses beside attention. Plain C. */
 #ifndef ATTEND_CUDA_KERNELS_H
 #define ATTEND_CUDA_KERNELS_H
 
@@ -11,30 +11,31 @@
 extern "C" {
 #endif
 
-/* Where a tensor lies on the device: [batch, seqlen, head, dim], strides in elements, the last one is 1. */
+/* A tensor on the device: [batch, seqlen, head, dim], strides in elements, the last one is 1. */
 typedef struct attend_view {
     void *data;
     int64_t batch, seqlen, head;
 } attend_view;
 
-/* The keys that a row's sums take in before they join the total: spans.cuh. Spans go to blocks of their own
-   where a KV head has at most split_rows query rows; no bit depends on that. */
+/* A row's sums run over spans of attend_span_keys keys, which are then merged (spans.cuh). Each span gets a
+   block of its own (split schedule) where a KV head has at most split_rows query rows; no bit depends on
+   that. */
 enum { attend_span_keys = 1024, attend_split_rows = 64 };
 
-/* Kernels count the keys of a sequence in 32 bits, up to the end of a tile that begins before the last. */
+/* Kernels count the keys of a sequence in 32 bits, up to the end of the last tile. */
 enum { attend_most_keys = INT32_MAX - 255 };
 
-/* A carried state (attend_state), fp32: of each query and head the undivided output, the running maximum in
-   exponents of two, and the sum. data NULL: none. */
+/* A carried state (attend_state), fp32: for each query and head the output before its division by the sum,
+   the running max as an exponent of 2, and the sum. data NULL: none. */
 typedef struct attend_state_view {
-    attend_view out, max, sum; /* max and sum with one element a row */
+    attend_view out, max, sum; /* max and sum have one element a row */
 } attend_state_view;
 
-/* Where totals rest between spans: spans.cuh. Of each multiprocessor there are as many slots as it holds of
-   the blocks that fill its registers: with fewer than blocks, some wait. */
+/* Scratch memory for the totals between spans (spans.cuh). There are as many slots a multiprocessor as it
+   holds blocks that fill its registers; with fewer slots than blocks, blocks wait. */
 enum { attend_slots_at_once = 2, attend_slot_bytes = 256 * 33 * 16 };
 typedef struct attend_slots {
-    int *taken; /* [count], zeros where no launch is in flight */
+    int *taken; /* [count], all 0 while no launch is in flight */
     char *memory;
     int64_t count;
 } attend_slots;
@@ -43,24 +44,25 @@ typedef struct attend_slots {
 typedef struct attend_kernel_args {
     attend_problem problem; /* resolved */
     attend_view q, k, v, out;
-    attend_view lse;    /* fp32 with one element a row; data NULL: not wanted */
+    attend_view lse;    /* fp32, one element a row; data NULL: not wanted */
     attend_lists lists; /* on the device */
     attend_terms terms; /* on the device */
-    /* blocks are ordered so that their K and V stay in a cache of this size */
+    /* blocks are ordered so that their K and V fit in a cache of this size */
     int64_t l2_bytes;
     bool aligned;                 /* every row of q, k and v starts at a multiple of 16 bytes */
-    bool out_aligned;             /* every row of out does */
-    int64_t first_key, end_key;   /* only these take part; multiples of attend_span_keys, or seqlen_k */
-    attend_state_view from, into; /* what the keys before left; what is left in place of out and lse */
-    /* spans that go to blocks of their own; 1: none, a block takes all of its rows' spans */
+    bool out_aligned;             /* the same for out */
+    int64_t first_key, end_key;   /* the run's range of keys: multiples of attend_span_keys, or seqlen_k */
+    attend_state_view from, into; /* state of the keys before; state to write in place of out and lse */
+    /* splits of the keys, a block each; 1: a block takes all spans of its rows */
     int64_t splits;
-    float *partials;    /* what split spans leave to be merged: row->partial_bytes of memory */
+    float *partials;    /* partial results of the splits: row->partial_bytes of memory */
     attend_slots slots; /* the context's */
-    /* launch so many blocks of the grid from the first on; block_count 0: all of them */
+    /* blocks of the grid to launch: block_count from first_block on; block_count 0: all that follow */
     int64_t first_block, block_count;
 } attend_kernel_args;
 
-/* Whether scores are more than softmax_scale·q·k. */
+/* Whether scores are more than softmax_scale·q·k, for kernels that compute all heads of a group in one
+   block. */
 ATTEND_SHARED bool attend_scores_terms(const attend_problem *p)
 {
     return attend_adds_terms(p) || p->head_scales;
@@ -69,14 +71,14 @@ ATTEND_SHARED bool attend_scores_terms(const attend_problem *p)
 /* How a row cuts a problem into blocks. */
 typedef struct attend_kernel_grid {
     int64_t blocks;
-    int64_t splits; /* parts of the keys that go to blocks of their own and are merged; 1: none */
-    bool grouped;   /* a tile's rows are the queries of all heads of a KV head */
+    int64_t splits; /* splits of the keys, a block each, merged afterwards; 1: none */
+    bool grouped;   /* a tile's rows are the queries of all heads that share a KV head */
 } attend_kernel_grid;
 
 typedef struct attend_kernel_row {
     attend_kernel_info info;
     bool any_alignment; /* also takes tensors whose rows are not aligned to 16 bytes */
-    int64_t term_bytes; /* of shared memory, more than info says, where attend_scores_terms() */
+    int64_t term_bytes; /* shared memory beyond info's, where attend_scores_terms() */
     int64_t (*partial_bytes)(const attend_problem *problem); /* NULL: none */
     /* false: more blocks than a grid holds */
     bool (*grid)(const attend_problem *problem, attend_kernel_grid *grid);
@@ -84,13 +86,13 @@ typedef struct attend_kernel_row {
     cudaError_t (*launch)(const attend_kernel_args *args, cudaStream_t stream);
 } attend_kernel_row;
 
-/* Fastest first among those that fit a problem: selection takes the first. */
+/* Sorted by speed, fastest first: selection takes the first row that fits a problem. */
 extern const attend_kernel_row attend_flash_fma_rows[], attend_flash_mma_f16_rows[],
     attend_flash_mma_bf16_rows[];
 extern const int attend_flash_fma_row_count, attend_flash_mma_f16_row_count, attend_flash_mma_bf16_row_count;
 
-/* ptxas's report of one kernel for one architecture; the build writes the table (cmake/list-kernels), name
-   NULL ends it. A row's kernel has its name. */
+/* ptxas's report of one kernel for one architecture. The build writes the table (cmake/list-kernels); a name
+   of NULL ends it. Kernels have the names of their rows. */
 typedef struct attend_ptxas_report {
     const char *name;
     int architecture, registers;
@@ -98,25 +100,25 @@ typedef struct attend_ptxas_report {
 } attend_ptxas_report;
 extern const attend_ptxas_report attend_ptxas_reports[];
 
-/* Bytes of the device code of a kernel family, which is a file of cuda/, as it lies in the library; the build writes
-   the table, name NULL ends it. */
+/* Bytes of the device code of a kernel family (a file of cuda/) in the library. The build writes the table; a
+   family of NULL ends it. */
 typedef struct attend_device_code_row {
     const char *family;
     int64_t bytes;
 } attend_device_code_row;
 extern const attend_device_code_row attend_device_code_rows[];
 
-/* y[b, i, h, :] = bias[h, :] for every row i: what a projection with a bias adds to. */
+/* y[b, i, h, :] = bias[h, :] for every row i; a projection with a bias then adds to y. */
 cudaError_t attend_fill_bias(attend_dtype dtype, const attend_view *y, const void *bias, int64_t batch,
                              int64_t seqlen, int64_t heads, int64_t dim, cudaStream_t stream);
 
-/* Summaries of the segment ids of `keys` keys in each batch entry of the tensors, attend_id_blocks(keys) an
-   entry: terms.key_ids. */
+/* terms.key_ids: summaries of the segment ids of `keys` keys a batch entry, attend_id_blocks(keys) summaries
+   an entry. */
 cudaError_t attend_note_segments(const attend_plane *segments_k, int64_t batch, int64_t keys,
                                  attend_ids *summaries, cudaStream_t stream);
 
-/* States over neighbouring ranges of keys, in their order, that become `into` or, where its data is NULL, out
-   and lse, with sinks [num_heads] (NULL: none). At most 2^31 - 1 rows. */
+/* Merges states over consecutive ranges of keys, in their order, into `into` or, where its data is NULL, into
+   out and lse, with sinks [num_heads] (NULL: none). At most 2^31 - 1 rows. */
 enum { attend_merge_at_once = 8 };
 typedef struct attend_merging {
     int64_t batch, seqlen_q, num_heads, dims;
@@ -129,7 +131,7 @@ typedef struct attend_merging {
 cudaError_t attend_merge_states(const attend_merging *merging, attend_dtype dtype, cudaStream_t stream);
 
 /* Copies `count` lengths from the host into device memory as kernel parameters: read before the call returns,
-   in the order of the stream, and fit for graph capture. */
+   ordered on the stream, and usable in graph capture. */
 cudaError_t attend_set_lengths(int64_t *device_lengths, const int64_t *host_lengths, int64_t count,
                                cudaStream_t stream);
 

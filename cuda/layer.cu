@@ -1,5 +1,5 @@
-// The small kernels around a layer's projections: rows prefilled with a bias, lengths that arrive as kernel
-// parameters. All are capturable in a graph; none is worth tuning.
+// Small kernels around a layer's projections: filling rows with a bias, passing lengths as kernel parameters.
+// All can be captured in a graph; none is worth tuning.
 #include "kernels.h"
 
 #include <algorithm>
@@ -22,7 +22,7 @@ __global__ void fill_bias(attend_view y, const T *bias, int64_t seqlen, int64_t 
     }
 }
 
-constexpr int lengths_a_launch = 448; // with the other parameters less than the 4 KiB that every device takes
+constexpr int lengths_a_launch = 448; // all parameters together fit the 4 KiB that every device takes
 
 struct length_list {
     int64_t *to;

@@ -1,6 +1,6 @@
-// Which keys a row of a tile sees, and where the tiles lie that all or only some rows of a block see. The
-// rule itself is in host/shared/visibility.h; rows see intervals whose ends do not decrease from one query to
-// the next.
+// Visible keys of a row, and the tiles of keys that all rows or only some rows of a block see. The rule
+// itself is in host/shared/visibility.h: visible keys are an interval, neither end of which decreases from
+// one query to the next.
 #pragma once
 
 #include "kernels.h"
@@ -23,8 +23,8 @@ __device__ inline key_interval visible_keys(const attend_problem &problem, const
     return {min(static_cast<int>(attend_visible_begin(&problem, &sequence, query)), end), end};
 }
 
-// Tiles of keys, counted from key 0, of which the queries from one to another see something, and all see
-// everything.
+// Tiles of keys, counted from key 0, for a range of queries: some query sees keys of the tiles [begin, end),
+// and all queries see all keys of [full_begin, full_end).
 struct tile_range {
     int begin, full_begin, full_end, end;
 
@@ -35,7 +35,7 @@ struct tile_range {
         begin = max(begin, first);
         end = min(end, behind);
     }
-    // To the keys that take part: they begin with a tile, or behind the last key.
+    // To the run's range of keys. A range starts at a multiple of the tile, or behind the last key.
     __device__ void restrict(const attend_kernel_args &args, int tile_keys)
     {
         restrict(static_cast<int>((args.first_key + tile_keys - 1) / tile_keys),

@@ -1,6 +1,6 @@
-// Merging carried states over neighbouring ranges of keys, in their order: the arithmetic of spans.cuh and
-// combine.cuh, so that states of single spans give the bits of one run over all of their keys. A block takes
-// a row, its threads columns.
+// Merges carried states over consecutive ranges of keys, in their order, by the arithmetic of spans.cuh and
+// combine.cuh: states of one span each give the bits of one run over all keys. One block a row, its threads
+// take columns.
 #include "kernels.h"
 #include "softmax.cuh"
 
@@ -57,7 +57,7 @@ template <typename T> __global__ void merge_states(const __grid_constant__ atten
             (static_cast<T *>(m.out.data) + row.offset(m.out))[column] =
                 static_cast<T>(softmax_row::finished(o, normaliser));
     }
-    __syncthreads(); // all have read what `into` may replace
+    __syncthreads(); // all threads have read the states, which `into` may alias
     if (threadIdx.x != 0) return;
     if (m.into.out.data)
         total.leave(row.in(m.into.max), row.in(m.into.sum));

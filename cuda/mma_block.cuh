@@ -1,5 +1,4 @@
-// What flash_mma's blocks, warps and lanes own: the tile's sizes, the rows of a block, and what its threads
-// agree on.
+// The tile of flash_mma: its sizes, the rows of a block, what lanes own, and what the block's threads share.
 #pragma once
 
 #include "kernels.h"
@@ -15,36 +14,36 @@ template <typename T, int dim_, int warps_, int m_, int keys_, bool q_stays_> st
     using element = T;
     static constexpr int dim = dim_, warps = warps_, m = m_, keys = keys_, threads = 32 * warps;
     static constexpr int warp_rows = 16 * m, rows = warps * warp_rows, lane_rows = 2 * m;
-    // in registers; else its fragments are read again for each tile of keys
+    // in registers; otherwise its fragments are read again for each tile of keys
     static constexpr bool q_stays = q_stays_;
     static constexpr int key_steps = keys / 16, dim_steps = dim / 16;
     static constexpr int span_tiles = attend_span_keys / keys;
     static_assert(attend_span_keys % keys == 0);
-    // a thread's part of a slot: four floats at a time, a fragment of O or the states of its two rows
+    // a thread's part of a slot, in float4: its fragments of O, then (max, sum) of each two rows
     static_assert(threads * m * (2 * dim_steps + 1) * 16 <= attend_slot_bytes);
     using q_tile = shared_tile<rows, dim>;
     using kv_tile = shared_tile<keys, dim>;
     using kv_share = tile_share<kv_tile, threads>;
-    // O and S fill the registers: what each thread needs once a tile lies in shared memory.
+    // O and S fill the registers: what a thread needs once a tile lies in shared memory
     static constexpr bool tight = m * (dim + keys) / 2 >= 160;
-    // a multiprocessor, at least: 168 registers or 255
+    // at least this many blocks a multiprocessor: 168 registers a thread, or 255
     static constexpr int blocks = m * (dim + keys) / 2 <= 96 ? 3 : 1;
     using scores = float[m][2 * key_steps][4];
     using weights = uint32_t[m][key_steps][4];
     using output = float[m][2 * dim_steps][4];
-    // Q, K and V lie one behind the other.
+    // offsets in shared memory: Q, K, V
     static constexpr int k_at = q_tile::bytes, v_at = k_at + kv_tile::bytes,
                          tile_bytes = v_at + kv_tile::bytes;
     using k_fragments = fragments<kv_tile, k_at>;
     using v_fragments = fragments<kv_tile, v_at>;
 };
 
-// What a lane holds of mma's 16x8 results: row i is half i % 2 of fragment i / 2, column n·8 + … of fragment
-// n.
+// A lane's elements of mma's 16x8 results: row i is half i % 2 of fragment i / 2 down, columns 8n … 8n + 7
+// are fragment n across.
 __device__ inline int lane_row(int i) { return i / 2 * 16 + i % 2 * 8 + threadIdx.x % 32 / 4; }
 __device__ inline int lane_column(int n, int e) { return n * 8 + threadIdx.x % 4 * 2 + e % 2; }
 
-// Over the four lanes that share a row.
+// Over the four lanes that share a row
 __device__ inline float quad_max(float x)
 {
     x = fmaxf(x, __shfl_xor_sync(~0u, x, 1));
@@ -57,11 +56,11 @@ __device__ inline float quad_sum(float x)
 }
 __device__ inline bool quad_any(bool x) { return __ballot_sync(~0u, x) >> (threadIdx.x & 28) & 15; }
 
-// The rows of a block: row r is query (first + r) / group, of head (first + r) % group of the group.
+// The rows of a block: row r is query query0 + (first + r) / group of head (first + r) % group of the group.
 struct packed_rows {
     int64_t query0;
     uint32_t first, group;
-    int64_t valid, all; // rows before `valid` are within the query length, rows before `all` exist
+    int64_t valid, all; // rows within the query length; rows within the tensor
 
     __device__ int64_t query(uint32_t row) const
     {
@@ -74,33 +73,33 @@ struct packed_rows {
     }
 };
 
-// How a block brings tiles of K or V: bytes from one row of a thread to its next; tiles before `whole` have
-// all rows and dims.
+// How a block copies tiles of K or V. step: bytes from one row of a thread to its next; tiles before `whole`
+// have all rows and dims.
 struct __align__(16) tile_copies
 {
     int64_t step;
     int whole, dims;
 };
 
-// What all threads of a block agree on. It lies in shared memory: registers are dear, and most of it is
-// rarely asked for.
+// What all threads of a block share, in shared memory: registers are the limit, and most of it is read
+// rarely.
 template <typename tile> struct mma_block {
     tile_copies k, v;
     block_coordinates block_at;
     attend_sequence sequence;
-    int span;           // that this block takes, where spans are split
-    int slot;           // spans.cuh; -1: none
-    int span_end;       // the first tile behind the span at work
-    bool scored, hides; // scores are more than scale·q·k; keys are hidden one by one
-    bool searches;      // whole tiles may be, so that there is more than one run
-    bool last_whole;    // all rows see all of the run's last tile, though it counts as one on the border
-    // no row sees a key of this block's span: it leaves nothing, and combine() reads nothing
+    int span;           // of this block, where spans are split
+    int slot;           // of scratch memory (spans.cuh); -1: none
+    int span_end;       // the first tile behind the current span
+    bool scored, hides; // attend_scores_terms(); there are masks beyond the interval
+    bool searches;      // attend_hides_tiles(): tiles come in several runs
+    bool last_whole;    // all rows see all of the run's last tile, though it counts as a border tile
+    // no row sees a key of this block's span: it writes nothing, and combine() reads nothing
     bool idle;
     packed_rows rows;
     tile_search search;
-    attend_ids ids[tile::warps];                          // of the segments of a warp's rows
-    key_interval visible_keys_of[tile::rows];             // what each row sees
-    const char *from[2][tile::tight ? tile::threads : 1]; // tile_copy's, of K and V
+    attend_ids ids[tile::warps];                          // segments of each warp's rows
+    key_interval visible_keys_of[tile::rows];             // visible interval of each row
+    const char *from[2][tile::tight ? tile::threads : 1]; // tile_copy's source in K and V
 
     __device__ void find(const attend_kernel_args &args, const block_order &order)
     {
@@ -136,7 +135,7 @@ template <typename tile> struct mma_block {
         }
         if (threadIdx.x % 32 == 0) ids[warp] = of_warp;
     }
-    // The first run, by the block's first warp.
+    // Finds the first run of tiles; called by the block's first warp.
     __device__ void start(const attend_kernel_args &args)
     {
         tile_range all = tiles(0, tile::rows);
@@ -154,15 +153,15 @@ template <typename tile> struct mma_block {
                 attend_ids_join(&first.ids, &ids[warp]);
             if (threadIdx.x == 0) search = first;
             __syncwarp();
-            go_on(args, all.begin);
+            next_run(args, all.begin);
         } else if (threadIdx.x == 0) {
             search.run = all, last_whole = false;
         }
         if (threadIdx.x == 0) span_end = (search.run.begin / tile::span_tiles + 1) * tile::span_tiles;
     }
-    // The run after tile `from`, by the block's first warp. A run that another may follow ends with a tile on
-    // the border, where that other is looked for: the path of full tiles knows nothing of runs.
-    __device__ void go_on(const attend_kernel_args &args, int from)
+    // Finds the run after tile `from`; called by the block's first warp. If another run may follow, the last
+    // tile counts as a border tile: masked_tile looks for the next run, full_tile does not.
+    __device__ void next_run(const attend_kernel_args &args, int from)
     {
         find_run<tile::keys>(args, search, from);
         if (threadIdx.x != 0) return;
@@ -170,13 +169,13 @@ template <typename tile> struct mma_block {
         last_whole = !run.border(run.end - 1) && run.end < search.within.end;
         if (last_whole) run.full_end--;
     }
-    // What attend_element_score wants to know of the head that a row belongs to.
+    // The head of a row, as host/shared/score.h takes it.
     __device__ attend_head head_of(const attend_kernel_args &args, int row) const
     {
         return attend_head_of(&args.problem, &args.terms, &sequence, block_at.batch,
                               block_at.head * rows.group + rows.head(row));
     }
-    // Where query 0 of the group's first head, or key 0, lies in a tensor.
+    // Offset of query 0 of the group's first head, or of key 0, in a tensor.
     __device__ int64_t query_offset(const attend_view &view) const
     {
         return sequence.batch * view.batch + sequence.first_q * view.seqlen +
@@ -186,7 +185,7 @@ template <typename tile> struct mma_block {
     {
         return sequence.batch * view.batch + sequence.first_k * view.seqlen + block_at.head * view.head;
     }
-    // Tiles of keys that rows [first, first + count) see some or all of.
+    // The tiles of keys of which rows [first, first + count) see some or all keys.
     __device__ tile_range tiles(int first, int count) const
     {
         const int last = static_cast<int>(min(int64_t(first + count), rows.valid)) - 1;

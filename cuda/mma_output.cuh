@@ -1,4 +1,4 @@
-// flash_mma's results: O / l and the log-sum-exps, or partial ones of rows whose keys are split.
+// Stores flash_mma's results: out = O / l and the LSE, or a state, or a split's partial result.
 #pragma once
 
 #include "combine.cuh"
@@ -8,7 +8,7 @@
 namespace attend
 {
 
-// A split row's state, for combine() to merge with those over other spans.
+// The state of a row over this block's split, for combine() to merge.
 template <typename tile>
 __device__ void store_partial(const typename tile::output &o, const softmax_row (&state)[tile::lane_rows],
                               const attend_kernel_args &args, const mma_block<tile> &block)
@@ -32,7 +32,7 @@ __device__ void store_partial(const typename tile::output &o, const softmax_row 
     }
 }
 
-// A state for the caller, in place of a result.
+// The state for the caller (args.into), in place of out and lse.
 template <typename tile>
 __device__ void store_state(const typename tile::output &o, const softmax_row (&state)[tile::lane_rows],
                             const attend_state_view &into, const mma_block<tile> &block)
@@ -57,7 +57,8 @@ __device__ void store_state(const typename tile::output &o, const softmax_row (&
     }
 }
 
-// O / l in whole rows, through this warp's part of Q's shared memory, which nobody else reads.
+// Writes O / l to whole rows, staged through this warp's rows of Q's shared memory, which no other warp
+// reads.
 template <typename tile>
 __device__ void store(const typename tile::output &o, const softmax_row (&state)[tile::lane_rows],
                       const attend_kernel_args &args, const mma_block<tile> &block, unsigned char *q_bytes)
@@ -68,7 +69,7 @@ __device__ void store(const typename tile::output &o, const softmax_row (&state)
     for (int i = 0; i < tile::lane_rows; i++) {
         const int row = warp_row<tile>() + lane_row(i);
         const float sink =
-            args.problem.sinks && row < block.rows.valid /* padding has an LSE of -inf */
+            args.problem.sinks && row < block.rows.valid /* padding: LSE -inf */
                 ? attend_head_sink(&args.terms, block.block_at.head * block.rows.group + block.rows.head(row))
                 : -INFINITY;
         float normaliser, lse;

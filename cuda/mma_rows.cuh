@@ -1,4 +1,4 @@
-// Rows of flash_mma for the kernel table: how they are prepared and launched.
+// Rows of flash_mma for the kernel table: grid, preparation, launch.
 #pragma once
 
 #include "choice.cuh"
@@ -18,8 +18,8 @@ template <typename tile> constexpr int shared_bytes()
     return bytes;
 }
 
-// Spans go to blocks of their own where all query rows of a KV head fit in one tile: then there are few blocks,
-// however long the keys.
+// The schedule of splits: each span gets a block of its own where all query rows of a KV head fit in one
+// tile, since there are few blocks then, however long the keys are.
 inline int64_t split_spans(const attend_problem &p)
 {
     const bool few_rows = !p.packed && p.num_heads / p.num_kv_heads <= attend_split_rows &&
@@ -33,8 +33,8 @@ inline int64_t partial_bytes(const attend_problem *p)
     return splits > 1 ? 4 * partial_rows(*p, splits).floats() : 0;
 }
 
-// Tiles of query rows by spans that are split, of one KV head. False where they, the heads of a group, or
-// combine()'s blocks of a row each cannot be counted.
+// Counts (query tile, split) pairs of one KV head. False where they, the rows of a group, or combine()'s
+// blocks exceed the limits.
 template <typename tile> bool count_tiles(const attend_problem &p, int64_t *tiles)
 {
     const int64_t group = p.num_heads / p.num_kv_heads;
@@ -106,7 +106,7 @@ constexpr attend_kernel_row mma_row(const char *name, attend_dtype dtype)
 
 } // namespace attend
 
-// A kernel under the name that its row has; … are mma_tile's parameters.
+// A kernel with the name of its row; … are the parameters of mma_tile.
 #define ATTEND_MMA_KERNEL(name, ...)                                                                        \
     using name##_tile = attend::mma_tile<__VA_ARGS__>;                                                      \
     extern "C" __global__ void __launch_bounds__(name##_tile::threads, name##_tile::blocks) name(           \

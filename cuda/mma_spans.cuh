@@ -1,4 +1,4 @@
-// What flash_mma's blocks do between spans (spans.cuh).
+// Merging of spans in flash_mma (spans.cuh).
 #pragma once
 
 #include "mma_block.cuh"
@@ -8,7 +8,7 @@
 namespace attend
 {
 
-// Rows past the query length, as if they had seen no key: their zeros have scored too.
+// Clears rows past the query length as if they had no visible key: the zeros of Q got weights too.
 template <typename tile>
 __device__ void forget_padding(typename tile::output &o, softmax_row (&state)[tile::lane_rows],
                                const mma_block<tile> &block)
@@ -23,7 +23,7 @@ __device__ void forget_padding(typename tile::output &o, softmax_row (&state)[ti
     }
 }
 
-// The span joins the total in this block's slot.
+// Merges the span's sums behind the total in the block's slot; the result stays in registers.
 template <typename tile>
 __device__ void merge_slot(typename tile::output &o, softmax_row (&state)[tile::lane_rows],
                            const slot_part<tile::threads> &slot)
@@ -43,12 +43,13 @@ __device__ void merge_slot(typename tile::output &o, softmax_row (&state)[tile::
             o[i][n][1] = softmax_row::merged(total.y, own[0], o[i][n][1], others[0]);
             o[i][n][2] = softmax_row::merged(total.z, own[1], o[i][n][2], others[1]);
             o[i][n][3] = softmax_row::merged(total.w, own[1], o[i][n][3], others[1]);
-            if (n % 4 == 3) __syncwarp(); // no load is moved ahead of it: registers are full
+            if (n % 4 == 3) __syncwarp(); // a barrier against moving loads ahead: no register is free
         }
     }
 }
 
-// What the caller brought is the total before the first span. Rows past the query length have none.
+// Stores the caller's state (args.from) in a slot, as the total before the first span. Rows past the query
+// length get an empty state.
 template <typename tile> __device__ void load_total(const attend_kernel_args &args, mma_block<tile> &block)
 {
     if (threadIdx.x == 0) block.slot = take_slot(args);
@@ -84,8 +85,8 @@ template <typename tile> __device__ void load_total(const attend_kernel_args &ar
     }
 }
 
-// At a span's end its sums become those over all keys up to here. Before tile t of another span, the total
-// then rests, and the span begins with nothing.
+// At the end of a span: merges it into the total. If tile t of another span follows, stores the total in the
+// slot and clears the registers.
 template <typename tile>
 __device__ void end_span(typename tile::output &o, softmax_row (&state)[tile::lane_rows],
                          const attend_kernel_args &args, mma_block<tile> &block, int t, bool last)
@@ -96,7 +97,7 @@ __device__ void end_span(typename tile::output &o, softmax_row (&state)[tile::la
     if (block.slot >= 0) merge_slot<tile>(o, state, slot_part<tile::threads>(args, block.slot, thread));
     if (last) return;
 
-    __syncthreads(); // all have read what changes
+    __syncthreads(); // all threads have read span_end and slot
     if (thread == 0) {
         block.span_end = (t / tile::span_tiles + 1) * tile::span_tiles;
         if (block.slot < 0) block.slot = take_slot(args);

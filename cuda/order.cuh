@@ -1,6 +1,6 @@
-// Which tile of queries, head and batch entry a block works on. One grid axis holds them all; the order keeps
-// the keys and values of neighbouring blocks in L2 and starts the longest causal rows first. No result
-// depends on it.
+// Which tile of queries, head and batch entry a block computes. One grid axis counts them all. The order
+// keeps K and V of neighbouring blocks in L2 and starts the longest causal rows first. No result depends on
+// it.
 #pragma once
 
 #include "kernels.h"
@@ -12,11 +12,11 @@ namespace attend
 {
 
 struct block_order {
-    uint32_t tiles; // of queries, in one head
+    uint32_t tiles; // tiles of queries a head
     uint32_t heads;
-    uint32_t pairs;   // of (batch, head), heads running fastest
-    uint32_t section; // pairs that run side by side because their K and V fit in L2 together
-    uint32_t first;   // of the blocks that this launch is about
+    uint32_t pairs;   // pairs of (batch, head), heads fastest
+    uint32_t section; // pairs that run at once because their K and V fit in L2 together
+    uint32_t first;   // first block of this launch
 };
 
 struct block_coordinates {
@@ -33,14 +33,14 @@ __device__ inline block_coordinates find_block(const block_order &order, uint32_
     return {order.tiles - 1 - within / width, pair % order.heads, pair / order.heads};
 }
 
-// False where the problem has more blocks than a grid can hold.
+// The number of blocks; false where a grid cannot hold them.
 inline bool count_blocks(const attend_problem &p, int64_t heads, int64_t tiles, int64_t *blocks)
 {
     return !__builtin_mul_overflow(p.batch, heads, blocks) &&
            !__builtin_mul_overflow(*blocks, tiles, blocks) && *blocks <= INT_MAX;
 }
 
-// The same.
+// The order of the blocks; false as count_blocks().
 inline bool order_blocks(const attend_kernel_args &args, int64_t heads, int64_t tiles, block_order *order)
 {
     const attend_problem &p = args.problem;
@@ -54,7 +54,7 @@ inline bool order_blocks(const attend_kernel_args &args, int64_t heads, int64_t 
     return true;
 }
 
-// The blocks of this launch, and whether it holds the grid's last one.
+// The number of blocks of this launch; last: whether it includes the grid's last block.
 inline uint32_t blocks_to_launch(const attend_kernel_args &args, const block_order &order, bool *last)
 {
     const int64_t all = int64_t(order.pairs) * order.tiles,

@@ -1,7 +1,7 @@
-// Values that are not finite, in tiles of V that not all rows see whole. mma would multiply them by the zero
-// weights of masked keys and hand NaN to rows that must not notice. Such a tile is found by a look at its
-// bytes; then infinities and NaNs go to the rows that see their key, by counting them with mma, and are zeros
-// in the tile for what follows. Rare, so nothing here is tuned.
+// Infinities and NaNs ("poison") in border tiles of V. mma would multiply them by the zero weights of masked
+// keys and so give NaN to rows for which the key is masked. A tile with such values is found by testing its
+// bits. Then the rows that see such a key get its infinities and NaNs, counted by mma, and the values become
+// zeros in the tile. Rare, so nothing here is tuned.
 #pragma once
 
 #include "tile.cuh"
@@ -19,7 +19,7 @@ template <> struct format<__nv_bfloat16> {
                               count_128 = 0x4300, count_16384 = 0x4680;
 };
 
-// Bits 15 and 31: whether the halves of a pair are infinite or NaN.
+// Bits 15 and 31: whether the low and high half of a pair are infinite or NaN.
 template <typename T> __device__ uint32_t not_finite(uint32_t pair)
 {
     constexpr uint32_t exponents = format<T>::exponent * 0x10001u,
@@ -27,8 +27,7 @@ template <typename T> __device__ uint32_t not_finite(uint32_t pair)
     return ((pair & exponents) + units) & 0x80008000u;
 }
 
-// A pair of a tile as what is counted: 1 for inf, 128 for -inf, 16384 for NaN, so that up to 127 of each can
-// be told from one sum.
+// The counts of a pair: 1 for inf, 128 for -inf, 16384 for NaN, so that one sum counts up to 127 of each.
 template <typename T> __device__ uint32_t counters(uint32_t pair)
 {
     uint32_t result = 0;
@@ -50,7 +49,8 @@ __device__ inline float poison_of(float sum)
     return n >= 16384 ? NAN : plus + minus;
 }
 
-// Looks at what this thread's copies brought (they are complete, if not yet visible to others).
+// Whether the vectors that this thread copied hold poison (its copies are complete, but not yet visible to
+// other threads).
 template <typename T, typename tile, int threads>
 __device__ bool holds_poison(const unsigned char *tile_bytes)
 {
@@ -86,15 +86,15 @@ template <typename T, typename tile, int threads> __device__ void remove_poison(
         }
 }
 
-// A pair of weights, 1 where the row sees the key; the first of its two bits is bit `column`.
+// A pair of weights: 1 where the key is visible, by bits `column` and `column` + 1.
 template <typename T> __device__ uint32_t visible_pair(uint32_t visible, int column)
 {
     return (visible >> column & 1 ? format<T>::plus_one : 0) |
            (visible >> column & 2 ? format<T>::plus_one << 16 : 0);
 }
 
-// O of a warp's 16·m rows takes the poison of the keys that they see: a bit for each of a lane's columns,
-// four a step of 16 keys. Row 2i + h of a lane is row h of the i-th fragment, and has half h of visible[i].
+// Adds the poison of visible keys to O of a warp's 16·m rows. visible has a bit for each of a lane's columns,
+// four a step of 16 keys: row 2i + h of a lane is row h of fragment i, in half h of visible[i].
 template <typename T, typename tile, int at, int m>
 __device__ void take_poison(float (&o)[m][tile::dim / 8][4], const fragments<tile, at> &v,
                             const uint32_t (&visible)[m])

@@ -1,5 +1,4 @@
-/* Device code for where a token is: rotary embedding and QK-norm of heads, absolute positions of x. Plain C.
-   */
+/* Kernels for positions: rotary embedding and QK-norm of heads, absolute positions of x. Plain C. */
 #ifndef ATTEND_CUDA_POSITION_KERNELS_H
 #define ATTEND_CUDA_POSITION_KERNELS_H
 
@@ -11,13 +10,14 @@
 extern "C" {
 #endif
 
-/* Norm and rotary embedding of `count` tensors, at most 2, of one head dim and as many rows: one launch. All
-   on the device. */
+/* QK-norm and rotary embedding of `count` (1 or 2) tensors of the same head_dim and rows, in one launch. All
+   pointers are to device memory. */
 cudaError_t attend_rope_heads(const attend_rope *rope, const attend_row_positions *row_positions,
                               const attend_rope_tensor *tensors, int count, cudaStream_t stream);
 
-/* y = x + what the problem adds for each row's position; x and y [batch, rows, hidden_size] with last strides
-   of 1. waves: the frequencies of sinusoids, table: learned positions. All on the device. */
+/* y = x + the absolute position of each row; x and y are [batch, rows, hidden_size] with last strides of 1.
+   sinusoids: their frequencies in turns a position; table: learned positions. All pointers are to device
+   memory. */
 cudaError_t attend_add_positions(const attend_problem *problem, const attend_row_positions *row_positions,
                                  const double *sinusoids, const attend_tensor *table, const attend_tensor *x,
                                  const attend_tensor *y, cudaStream_t stream);

@@ -17,7 +17,7 @@ __device__ inline float ex2(float x)
     return y;
 }
 
-// 10.9 %smid: the multiprocessor that this thread runs on, now.
+// 10.9 %smid: the multiprocessor that this thread runs on.
 __device__ inline uint32_t smid()
 {
     uint32_t id;
@@ -50,8 +50,7 @@ __device__ inline void cp_async(uint32_t to, const void *from)
 // 9.7.9.25.3.2 cp.async.commit_group: closes the group of copies issued since the last one.
 __device__ inline void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
-// 9.7.9.25.3.3 cp.async.wait_group: waits until at most `pending` of this thread's groups are still under
-// way.
+// 9.7.9.25.3.3 cp.async.wait_group: waits until at most `pending` of this thread's groups are in flight.
 template <int pending> __device__ inline void cp_async_wait()
 {
     asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");

@@ -1,7 +1,7 @@
-// Rotary embedding and QK-norm of Q and K, in place or not. A block takes all heads of its tokens, so that an
-// angle, a fraction of a turn from double, is made once a token and not once a head. A warp takes one head at
-// a time: its lanes hold pairs of elements that turn together, after the root of the squares has gone round
-// the warp.
+// Rotary embedding and QK-norm of Q and K, in place or not. A block takes all heads of its tokens, so that
+// the cosine and sine of an angle, a fraction of a turn taken in double, are computed once a token and not
+// once a head. A warp takes one head at a time: it first reduces the norm's sums over its lanes; then each
+// lane rotates pairs of elements.
 #include "position_kernels.h"
 
 #include <algorithm>
@@ -17,7 +17,7 @@ constexpr int lanes = 32, warps = 8, most_tensors = 2;
 struct rope_operand {
     attend_view from, to;
     int heads;
-    const void *weight, *bias; // of the norm; null: 1 and 0
+    const void *weight, *bias; // of the norm, shape [head_dim]; null: 1 and 0
     int64_t weight_step, bias_step;
 };
 
@@ -26,7 +26,7 @@ struct rope_args {
     attend_row_positions row_positions;
     rope_operand tensors[most_tensors];
     int64_t rows, all_tokens;
-    int count, head_dim, tokens; // tokens: of a block, each with a team of its warps
+    int count, head_dim, tokens; // tokens a block, each with an equal share of its warps
 };
 
 __device__ float over_warp(float x)
@@ -62,7 +62,7 @@ template <typename T> struct normalised {
             squares = fmaf(x, x, squares);
         }
         factor = 1 / sqrtf(over_warp(squares) / static_cast<float>(d) + a.rope.epsilon);
-        __syncwarp(); // all have read before any writes
+        __syncwarp(); // all lanes have read before any writes
     }
     __device__ float operator()(int c) const
     {

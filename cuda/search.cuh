@@ -1,8 +1,8 @@
-// Which tiles of keys a block visits. Where rows see intervals, all that theirs meet, one after the other.
-// Where a prefix's gap, blocks or segments hide tiles (host/shared/score.h), runs of tiles that some row
-// sees: a warp looks for the next run while the tile before it is being computed, so that hidden tiles are
-// neither loaded nor waited for. Block lists and gaps are jumped over; of the rest, 32 tiles are looked at
-// together, a lane each, and remembered until they are used up.
+// Which tiles of keys a block visits. Where visible keys are intervals: all tiles that the rows' intervals
+// meet. Where a prefix's gap, block masks or segments hide whole tiles (host/shared/score.h): runs of tiles
+// of which some row sees a key. One warp finds the next run while the last tile of the run before is
+// computed, so that hidden tiles are neither loaded nor waited for. Block lists and gaps are skipped at once;
+// of the tiles between, 32 are tested together, one a lane, and the results are kept until they are used up.
 #pragma once
 
 #include "kernels.h"
@@ -13,15 +13,15 @@
 namespace attend
 {
 
-// 32 tiles from `first` on, a bit each: which some row sees, and which all rows see whole, every key within
-// their intervals.
+// The visibility of 32 tiles from `first` on, one bit each: `seen` if some row sees a key, `whole` if all
+// rows see every key.
 struct tile_window {
     int first;
     uint32_t seen, whole;
 
     __device__ bool holds_from(int tile) const { return tile - first < 32 && seen >> (tile - first) != 0; }
     static __device__ int ones(uint32_t bits) { return ~bits ? __ffs(~bits) - 1 : 32; }
-    // The first run from a tile on, where it holds one.
+    // The first run from a tile on; there must be one.
     __device__ tile_range run(int from) const
     {
         const int begin = from + __ffs(seen >> (from - first)) - 1,
@@ -33,15 +33,15 @@ struct tile_window {
     }
 };
 
-// Lies in shared memory, and is read from there: registers are dear.
+// Kept and read in shared memory: registers are the limit.
 struct tile_search {
-    tile_range run;    // that is being visited: some row sees each of its tiles
-    tile_range within; // tiles that the rows' intervals meet, and that these cover
+    tile_range run;    // being visited: some row sees a key of each of its tiles
+    tile_range within; // tiles that the rows' intervals meet, and those that all intervals contain
     tile_window window;
     attend_sequence sequence;
-    int64_t batch, query, head; // of the batch, not of the tensors
-    int queries, heads;         // the rows are these queries of these heads
-    attend_ids ids;             // the rows' segments
+    int64_t batch, query, head; // batch: of the problem, not of the tensors
+    int queries, heads;         // the rows are `queries` queries of `heads` heads
+    attend_ids ids;             // segments of the rows
 
     __device__ void begin(const tile_range &tiles, const attend_sequence &sequence_, int64_t batch_,
                           int64_t query0, int64_t query_end, int64_t head0, int64_t head_count)
@@ -56,7 +56,8 @@ struct tile_search {
         return attend_head_of(&args.problem, &args.terms, &sequence, batch, head + n);
     }
 
-    // Over what prefix and list hide from all rows. Lanes share the rows of blocks.
+    // Skips tiles that the prefix's gap and the block list hide from all rows. Lanes share the rows of
+    // blocks.
     template <int keys> __device__ int jump(const attend_kernel_args &args, int from) const
     {
         const attend_problem &p = args.problem;
@@ -78,8 +79,8 @@ struct tile_search {
         return static_cast<int>(min(key / keys, int64_t(within.end)));
     }
 
-    // At 32 tiles, a lane each.
-    template <int keys> __device__ tile_window look(const attend_kernel_args &args, int from) const
+    // The visibility of 32 tiles, one a lane.
+    template <int keys> __device__ tile_window window_at(const attend_kernel_args &args, int from) const
     {
         const attend_problem &p = args.problem;
         const int tile = from + static_cast<int>(threadIdx.x % 32);
@@ -102,8 +103,8 @@ struct tile_search {
     }
 };
 
-// The run after tile `from`, by all lanes of a warp; an empty one at within.end if there is none. A call, so
-// that none of what it needs takes registers of the path of full tiles.
+// Finds the run after tile `from`, by all lanes of a warp; an empty one at within.end if there is none. Not
+// inlined, so that it takes no registers from the path of full tiles.
 template <int keys>
 __device__ __noinline__ void find_run(const attend_kernel_args &args, tile_search &search, int from)
 {
@@ -112,14 +113,14 @@ __device__ __noinline__ void find_run(const attend_kernel_args &args, tile_searc
 #pragma unroll 1
     while (from < run.end && !window.holds_from(from)) {
         from = search.jump<keys>(args, max(from, window.first + 32));
-        window = search.look<keys>(args, from);
+        window = search.window_at<keys>(args, from);
     }
     if (from < run.end) run = window.run(from);
-    __syncwarp(); // all lanes have read what this replaces
+    __syncwarp(); // all lanes have read search.window
     if (threadIdx.x % 32 == 0) search.window = window, search.run = run;
 }
 
-// What all lanes of a warp found.
+// Joins the ids of all lanes of a warp.
 __device__ inline attend_ids joined_ids(const attend_ids &ids)
 {
     const uint32_t low = __reduce_or_sync(~0u, static_cast<uint32_t>(ids.remainders)),
@@ -127,7 +128,7 @@ __device__ inline attend_ids joined_ids(const attend_ids &ids)
     return {__reduce_min_sync(~0u, ids.least), __reduce_max_sync(~0u, ids.most), uint64_t(high) << 32 | low};
 }
 
-// The segments of the rows [query, query + queries), by all lanes of a warp.
+// The segments of rows [query, query + queries), by all lanes of a warp.
 __device__ inline attend_ids ids_of_rows(const attend_terms &terms, const attend_sequence &sequence,
                                          int64_t query, int queries)
 {

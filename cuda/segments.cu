@@ -1,7 +1,7 @@
-// Which segments the keys of a block have (host/shared/segment.h): a pass over their ids before attention's.
-// There each block of rows asks of each tile of keys whether it meets it; from the ids themselves that would
-// be 64 reads a tile instead of one, which is more work than visiting a tile costs where an eighth of them is
-// visible or less.
+// Summaries of the segment ids of each block of keys (host/shared/segment.h): a pass over the ids before
+// attention's kernel. There each block of rows tests for each tile of keys whether they share a segment. From
+// the ids themselves that would take 64 reads a tile instead of one, more work than visiting a tile where an
+// eighth of the tiles is visible or less.
 #include "search.cuh"
 
 namespace
@@ -9,7 +9,7 @@ namespace
 
 constexpr int warps = 8, lanes = 32;
 
-// A warp has a block of keys.
+// One warp a block of keys.
 __global__ void __launch_bounds__(warps *lanes)
     note_segments(attend_plane segments, int64_t batch, int64_t keys, int64_t blocks, attend_ids *summaries)
 {

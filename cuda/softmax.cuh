@@ -1,6 +1,6 @@
-// Online softmax (Milakov and Gimelshein, arXiv:1805.02867): the state of one row, folded tile by tile.
-// Scores enter as plain dot products; `scale` >= 0 turns them into exponents of two, so that a weight costs one
-// fma before its ex2.
+// Online softmax (Milakov and Gimelshein, arXiv:1805.02867): the state of one row, updated tile by tile.
+// Scores enter as plain dot products; `scale` >= 0 makes them exponents of 2, so that a weight costs one fma
+// before its ex2.
 #pragma once
 
 #include "ptx.cuh"
@@ -13,14 +13,14 @@ namespace attend
 
 constexpr float ln2 = 0.693147180559945309f, log2e = 1.44269504088896341f;
 
-// One row over some of the keys: the carried state without its output.
+// The state of one row over some of its keys, without its output.
 struct softmax_row {
-    // of 2^(score·scale - max): the maximum; never -inf, so that -inf - max is -inf
+    // the running max of score·scale; never -inf, so that -inf - max is -inf
     float max = -FLT_MAX;
     float sum = 0; // Σ weight, or this lane's share of it
 
     __device__ bool below(float score, float scale) const { return score * scale > max; }
-    // Takes the maximum of a tile's row; returns by how much all that was summed before must shrink.
+    // Raises the maximum to that of a tile's row; returns the factor that rescales the sums so far.
     __device__ float fold(float tile_max, float scale)
     {
         const float most = tile_max * scale;
@@ -31,11 +31,11 @@ struct softmax_row {
         return shrink;
     }
 
-    // 1 for the largest score, but for a rounding error of c·score.
+    // 1 for the largest score, up to the rounding error of score·scale.
     __device__ float weight(float score, float scale) const { return ex2(fmaf(score, scale, -max)); }
 
-    // Takes in the same row over the keys that follow, its sum whole: O becomes O·own + O'·others. Where one
-    // of both is empty, its factor is 0 and the other's 1.
+    // Merges the state of the same row over the keys that follow; both sums are over whole rows. O becomes
+    // O·own + O'·others. If one state is empty, its factor is 0 and the other's is 1.
     __device__ void merge(const softmax_row &next, float &own, float &others)
     {
         const float most = fmaxf(max, next.max);
@@ -48,15 +48,16 @@ struct softmax_row {
         return fmaf(o, own, next * others);
     }
 
-    // O times the normaliser. Zeros are positive: merging with empty states may have changed their sign.
+    // O times the normaliser. Adding +0 makes zeros positive: merging with empty states may have changed
+    // their sign.
     static __device__ float finished(float o, float normaliser) { return fmaf(o, normaliser, 0.0f); }
 
-    // From and to a state in memory, where a row that saw no key has a maximum of -inf.
+    // Reads and writes a state in memory, where a row without visible keys has a maximum of -inf.
     __device__ void take(float max_, float sum_) { max = fmaxf(max_, -FLT_MAX), sum = sum_; }
     __device__ void leave(float *max_, float *sum_) const { *max_ = sum == 0 ? -INFINITY : max, *sum_ = sum; }
 
-    // Once `sum` is the whole row's: what O is multiplied by, and the LSE. The sink takes weight and gives no
-    // value; -inf: none. A row that saw no key gives zeros.
+    // For a `sum` over the whole row: the factor of O, and the LSE. The sink adds weight but no value; -inf:
+    // none. A row without visible keys gives zeros.
     __device__ void finish(float sink, float &normaliser, float &lse) const
     {
         float shrink = 1, total = sum, top = max;
@@ -71,7 +72,7 @@ struct softmax_row {
     }
 };
 
-// How many of a tile's keys lie before a limit that is `left` keys from its first.
+// The number of a tile's keys before a limit that is `left` keys from its first.
 __device__ inline int clamp_keys(int64_t left, int tile_keys)
 {
     return static_cast<int>(max(int64_t(0), min(int64_t(tile_keys), left)));

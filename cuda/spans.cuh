@@ -1,13 +1,13 @@
-// The order of summation, and the state that is carried through it. Keys are counted from the sequence's
-// first; spans of attend_span_keys lie at multiples of their size. Within a span a row's sums begin at zero
-// and take tile after tile; whole spans are merged in ascending order (softmax_row::merge). So a row's bits
-// depend on its query and keys alone: not on which blocks took which spans, nor on whether its sums rested in
-// memory between two of them.
+// The order of summation, and the state that carries it. Keys are counted from the sequence's first; spans of
+// attend_span_keys keys lie at multiples of their size. Within a span a row's sums begin at zero and add tile
+// after tile; whole spans are merged in ascending order (softmax_row::merge). So a row's bits depend on its
+// query and keys alone: not on which blocks took which spans, nor on whether its sums were stored in memory
+// between two of them.
 //
-// A block that takes several spans keeps the total of those behind it in a slot of scratch memory, which
-// stays in L2: each thread its own registers, side by side with its neighbours'. All launches on a context
-// share its slots; a block takes one at the end of its first span, or for a state that the caller brought,
-// and gives it back at its own end.
+// A block that takes several spans keeps the total of those before in a slot of scratch memory, which stays
+// in L2: each thread stores its own registers, next to its neighbours'. All launches on a context share its
+// slots. A block takes a slot at the end of its first span, or at once if the caller gives a state, and
+// returns it at its own end.
 #pragma once
 
 #include "kernels.h"
@@ -16,25 +16,25 @@
 namespace attend
 {
 
-// A free slot, for one thread; the multiprocessor's own are looked at first. Where all are taken it waits:
-// blocks that have one wait for nobody.
+// Takes a free slot; called by one thread. The multiprocessor's own slots are tried first. Where all are
+// taken it spins, which ends: blocks with a slot wait for no other block.
 __device__ inline int take_slot(const attend_kernel_args &args)
 {
     const uint32_t slots = static_cast<uint32_t>(args.slots.count);
     uint32_t slot = smid() * attend_slots_at_once % slots;
     while (atomicExch(args.slots.taken + slot, 1) != 0) slot = slot + 1 < slots ? slot + 1 : 0;
-    __threadfence(); // what its last owner did there is behind us
+    __threadfence(); // the last owner's writes are visible
     return static_cast<int>(slot);
 }
 
-// By one thread, when the block is done with it.
+// Returns the slot; called by one thread, after all others are done with it.
 __device__ inline void give_slot(const attend_kernel_args &args, int slot)
 {
     __threadfence();
     atomicExch(args.slots.taken + slot, 0);
 }
 
-// This thread's part of a slot.
+// This thread's part of a slot: every threads-th float4.
 template <int threads> struct slot_part {
     float4 *own;
 

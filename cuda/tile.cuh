@@ -1,7 +1,7 @@
-// Tiles of 16-bit elements in shared memory, and how they get there and into registers.
+// Tiles of 16-bit elements in shared memory, and their copies from global memory and into registers.
 //
-// A row of a tile is a row of the tensor: `dim` elements, dim/8 chunks of 16 bytes. Chunk c of row r lies
-// where chunk c ^ s(r) would in a plain layout; s(r) makes every 8 rows' chunks of one column lie in
+// A row of a tile is a row of the tensor: `dim` elements, dim/8 vectors of 16 bytes. Vector v of row r lies
+// where vector v ^ s(r) would in a plain layout; s(r) puts one column's vectors of every 8 rows into
 // different banks, so that cp.async writes and ldmatrix reads (8 rows of a column at a time) are free of
 // conflicts.
 #pragma once
@@ -11,13 +11,14 @@
 namespace attend
 {
 
-// An address that stays in its register: ptxas would rather compute it again for every tile.
+// Keeps an address in its register: ptxas would compute it again for every tile.
 __device__ inline uint32_t keep(uint32_t address)
 {
     asm("" : "+r"(address));
     return address;
 }
-// A value from which nothing is computed ahead: what is rarely asked for takes no register of a loop.
+// Hides a value's origin, so that nothing is computed from it ahead of its use: rarely used results take no
+// register of a loop.
 __device__ inline uint32_t late(uint32_t value)
 {
     asm volatile("" : "+r"(value));
@@ -34,7 +35,7 @@ template <int rows_, int dim_> struct shared_tile {
                          bytes = rows * row_bytes;
     // a row fills whole lines of 128 bytes, or ends in half a line
     static constexpr bool wide = vectors % 8 == 0;
-    static constexpr int period = wide ? 4 : 2; // of pairs of chunks that the permutation stays within
+    static constexpr int period = wide ? 4 : 2; // the permutation stays within this many pairs of vectors
     static_assert(dim % 32 == 0 && rows % 16 == 0);
 
     static __device__ uint32_t permute(uint32_t row) { return wide ? row & 7 : row >> 1 & 3; }
@@ -44,10 +45,10 @@ template <int rows_, int dim_> struct shared_tile {
     }
 };
 
-// Where a lane's part of the 16x16 fragments of a tile lies: fragments start at row `row0` and walk in steps
-// of 16 rows and 16 columns. The address is computed once; a step costs an XOR with a constant. The tile
-// begins `at` bytes after the address that the base is made from: added after the XOR, where instructions add
-// constants for nothing.
+// Addresses of a lane's part of the 16x16 fragments of a tile: fragments start at row `row0` and advance in
+// steps of 16 rows and 16 columns. The base is computed once; a step costs an XOR with a constant. The tile
+// begins `at` bytes after the address of which the base is made: `at` is added after the XOR, as the constant
+// offset of the instruction, which is free.
 template <typename tile, int at = 0> struct fragments {
     uint32_t base;
     static_assert(at % 128 == 0, "XORs stay within a line");
@@ -57,8 +58,8 @@ template <typename tile, int at = 0> struct fragments {
     {
     }
 
-    // The same, from which nothing is computed ahead of its use: saves registers where a loop could keep
-    // every XOR's result.
+    // The same base with its origin hidden, so that no address is computed ahead of its use: a loop would
+    // keep the result of every XOR in a register.
     __device__ fragments here() const
     {
         fragments f = *this;
@@ -73,7 +74,7 @@ template <typename tile, int at = 0> struct fragments {
     }
 };
 
-// A 16x16 fragment as ldmatrix reads it, its four 8x8 matrices down first: the A operand, and B of a
+// A 16x16 fragment as ldmatrix reads it, its four 8x8 matrices in column order: the A operand, and B of a
 // transposed tile.
 template <typename tile, int at = 0> __device__ fragments<tile, at> down_first(uint32_t address, int row0)
 {
@@ -81,15 +82,15 @@ template <typename tile, int at = 0> __device__ fragments<tile, at> down_first(u
     return fragments<tile, at>(address, row0 + lane % 16, lane / 16);
 }
 
-// The same across first: B of a tile whose rows are the columns of the product.
+// The same in row order: B of a tile whose rows are the columns of the product.
 template <typename tile, int at = 0> __device__ fragments<tile, at> across_first(uint32_t address)
 {
     const uint32_t lane = threadIdx.x % 32;
     return fragments<tile, at>(address, lane / 16 * 8 + lane % 8, lane / 8 % 2);
 }
 
-// How the threads of a block share the chunks of a tile: `across` neighbours take neighbouring chunks of a
-// row.
+// How the threads of a block share the vectors of a tile: `across` neighbouring threads take neighbouring
+// vectors of a row.
 template <typename tile, int threads> struct tile_share {
     static constexpr int across = tile::wide ? 8 : 4, down = threads / across;
     static constexpr int passes_down = tile::rows / down, passes_across = tile::vectors / across;
@@ -98,19 +99,19 @@ template <typename tile, int threads> struct tile_share {
     static __device__ int row() { return threadIdx.x / across; }
     static __device__ int vector() { return threadIdx.x % across; }
     static __device__ uint32_t offset() { return tile::offset(row(), vector()); }
-    // The permutation is the same in all of a thread's rows, and acts within its chunk's group.
+    // All of a thread's rows have the same permutation, which acts within each group of `across` vectors.
     static __device__ constexpr uint32_t step(int pass_down, int pass_across)
     {
         return pass_down * down * tile::row_bytes + pass_across * across * 16;
     }
 };
 
-// Bytes of a chunk that hold dims of the tensor; the rest become zeros.
+// Bytes of a vector that hold dims of the tensor; the rest become zeros.
 __device__ inline int vector_bytes(int dims, int vector) { return max(0, min(16, (dims - 8 * vector) * 2)); }
 
-// Copying consecutive tiles of a tensor's rows to a place in shared memory. `from` is this thread's first
-// chunk of the next tile and moves on, `to` its first chunk there, `step` the bytes from one row of the
-// thread to its next.
+// Copies consecutive tiles of a tensor's rows to shared memory. `from` is the source of this thread's first
+// vector and advances to the next tile, `to` its destination, `step` the bytes from one row of the thread to
+// its next.
 template <typename tile, int threads> struct tile_copy {
     using share = tile_share<tile, threads>;
 
@@ -119,7 +120,7 @@ template <typename tile, int threads> struct tile_copy {
         return static_cast<const char *>(rows) + share::row() * row_bytes + share::vector() * 16;
     }
 
-    // All rows and dims are there.
+    // A tile with all rows and dims.
     static __device__ const char *whole(uint32_t to, const char *from, int64_t step)
     {
 #pragma unroll
@@ -131,7 +132,7 @@ template <typename tile, int threads> struct tile_copy {
         return from;
     }
 
-    // Only rows [0, valid) and `dims` dims of each: zeros elsewhere.
+    // Rows [0, valid) and the first `dims` dims of each; zeros elsewhere.
     static __device__ const char *part(uint32_t to, const char *from, int64_t step, int valid, int dims)
     {
 #pragma unroll 1
