@@ -1,4 +1,4 @@
-/* Frequencies of sinusoidal positions, and which learned positions there are. */
+/* Frequencies of sinusoidal positions, and the check of learned positions against their table. */
 #include "shared/absolute.h"
 #include "core/problem.h"
 #include "core/status.h"

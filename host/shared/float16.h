@@ -49,8 +49,8 @@ static inline uint16_t attend_to_f16(float x)
     return (uint16_t)(sign | (rest + 0xfff + (rest >> 13 & 1) - 0x38000000) >> 13);
 }
 
-/* fp64 to storage and back without rounding twice: fp32 first, by round-to-odd, which keeps what the second
-   step needs. */
+/* Rounds fp64 to fp32 such that rounding the result to fp16 or bf16 gives the correctly rounded value:
+   round-to-odd, which avoids double rounding. */
 static inline float attend_double_to_odd(double x)
 {
     float f = (float)x;

@@ -1,4 +1,4 @@
-/* Where the rows of a problem's tensors find their positions. */
+/* The positions of the rows of a problem's tensors. */
 #include "shared/positions.h"
 
 attend_row_positions attend_row_positions_of(const attend_problem *p, const attend_lists *lists,

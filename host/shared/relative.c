@@ -1,5 +1,5 @@
-/* T5's buckets (Raffel et al., arXiv:1910.10683): near distances have one each, far ones share them
-   logarithmically. */
+/* T5's buckets (Raffel et al., arXiv:1910.10683): small distances have one bucket each, large ones share
+   buckets logarithmically. */
 #include "shared/relative.h"
 
 #include <math.h>

@@ -1,11 +1,11 @@
-/* T5's buckets of relative positions. */
+/* T5's buckets of relative positions */
 #ifndef ATTEND_SHARED_RELATIVE_H
 #define ATTEND_SHARED_RELATIVE_H
 
 #include <attend/problem.h>
 
-/* The bucket of a distance (key's position minus query's). fp32 logarithms, as the model's own code takes
-   them: which bucket a distance on a border falls into is part of what a model was trained with. */
+/* The bucket of a distance (key's position minus query's). The logarithms are fp32, as in the model's own
+   code: models are trained with the buckets that these give to distances at a border. */
 int32_t attend_relative_bucket(const attend_problem *problem, int64_t distance);
 
 /* The buckets of the distances -relative_max_distance … relative_max_distance, as score.h reads them. */

@@ -1,13 +1,12 @@
-/* The frequencies of rotary embeddings (Su et al., arXiv:2104.09864) and of the ways to stretch them over
-   longer sequences. */
+/* Frequencies of rotary embedding (Su et al., arXiv:2104.09864) and of its scalings for longer sequences. */
 #include "shared/rope.h"
 
 #include <math.h>
 
 static const double pi = 3.14159265358979323846;
 
-/* NTK-aware: a larger base, so that the slowest pair turns `factor` times slower and the fastest as before;
-   with a trained length, grown as a sequence exceeds it. */
+/* NTK-aware: a larger base, which divides the slowest pair's frequency by `factor` and leaves the fastest
+   pair's. With a trained length, the base grows with a sequence that exceeds it. */
 static double ntk_base(const attend_problem *p, double dims)
 {
     double factor = p->rotary_factor, base = p->rotary_base;
@@ -20,8 +19,8 @@ static double ntk_base(const attend_problem *p, double dims)
     return dims > 2 ? base * pow(factor, dims / (dims - 2)) : base;
 }
 
-/* Llama 3: pairs slower than one turn in original/low positions are stretched, those faster than in
-   original/high are not. */
+/* Llama 3: the frequency of pairs slower than one turn in original/low positions is divided by the factor, of
+   pairs faster than one in original/high it is kept, and between them interpolated. */
 static double llama3(const attend_problem *p, double frequency)
 {
     double turns = (double)p->rotary_original_seqlen * frequency / (2 * pi), low = p->rotary_low,
@@ -30,7 +29,7 @@ static double llama3(const attend_problem *p, double frequency)
     return frequency * (keep + (1 - keep) / p->rotary_factor);
 }
 
-/* YaRN (Peng et al., arXiv:2309.00071): a ramp between the pairs that turn rotary_high and rotary_low times
+/* YaRN (Peng et al., arXiv:2309.00071): a ramp between the pairs that make rotary_high and rotary_low turns
    in the trained length. */
 static double yarn(const attend_problem *p, double dims, double pair, double frequency)
 {

@@ -1,6 +1,6 @@
-/* Rotary embedding and QK-norm of the heads of Q and K: of a layer's projected ones, and of those that
-   callers bring. Angles are counted in turns and in double, so that positions beyond 2^17 lose nothing; only
-   the fraction of a turn becomes a cosine and a sine. */
+/* Rotary embedding and QK-norm of the heads of Q and K: of a layer's projections, and of a caller's tensors.
+   Angles are counted in turns of 2π and in double, so that positions beyond 2^17 lose no accuracy; only the
+   fraction of a turn becomes a cosine and a sine. */
 #ifndef ATTEND_SHARED_ROPE_H
 #define ATTEND_SHARED_ROPE_H
 
@@ -8,18 +8,18 @@
 
 enum { ATTEND_ROPE_PAIRS = 256 };
 
-/* A problem's rotary embedding and norm; kernels take it by value. */
+/* A problem's rotary embedding and norm; passed to kernels by value. */
 typedef struct attend_rope {
-    int dims; /* of a head that turn, in pairs; 0: none */
+    int dims; /* leading elements of a head that are rotated, in pairs; 0: none */
     bool interleaved;
-    float factor, sine_factor; /* of cosines; of sines: its negative turns the other way */
+    float factor, sine_factor; /* of cosines; of sines: a negative one inverts the rotation */
     attend_qk_norm norm;
     float epsilon;
-    double turns[ATTEND_ROPE_PAIRS]; /* of each pair, from one position to the next */
+    double turns[ATTEND_ROPE_PAIRS]; /* frequency of each pair, in turns a position */
 } attend_rope;
 
-/* One tensor to turn, [batch, rows, heads, head_dim]; `to` is `from` where it is turned in place. Absent
-   parameters of the norm: 1 and 0. */
+/* One tensor to normalise and rotate, [batch, rows, heads, head_dim]; `to` equals `from` in place. An absent
+   weight is 1, an absent bias 0. */
 typedef struct attend_rope_tensor {
     attend_tensor from, to, weight, bias;
 } attend_rope_tensor;
@@ -31,7 +31,7 @@ static inline bool attend_has_rope_or_norm(const attend_problem *p)
 
 attend_rope attend_rope_of(const attend_problem *problem);
 
-/* Where the two elements of a pair lie in a head. */
+/* The two elements of a pair within a head. */
 ATTEND_SHARED int attend_rope_first(const attend_rope *rope, int pair)
 {
     return rope->interleaved ? 2 * pair : pair;

@@ -1,7 +1,7 @@
-/* What a score is beyond softmax_scale·q·k, and which keys are hidden one by one: shared by the CPU path and
-   every CUDA kernel, as visibility.h is. A kernel asks attend_is_elementwise() once. If it says no, scores
-   are scale·dot and visible keys are an interval. If yes, each score within the interval passes through
-   attend_element_score(). */
+/* Score terms beyond softmax_scale·q·k, and masks beyond the visible interval: shared by the CPU path and
+   every CUDA kernel, as visibility.h is. A kernel calls attend_is_elementwise() once. If it returns false,
+   scores are scale·dot and visible keys are an interval. If true, each score within the interval passes
+   through attend_element_score(). */
 #ifndef ATTEND_SHARED_SCORE_H
 #define ATTEND_SHARED_SCORE_H
 
@@ -16,33 +16,34 @@
 #endif
 #include <math.h>
 
-/* A tensor by (batch, head, query, key); stride 0 along what it does not vary along. data NULL: absent. */
+/* A tensor indexed by (batch, head, query, key); the stride of an axis that it lacks is 0. data NULL:
+   absent. */
 typedef struct attend_plane {
     const void *data;
     int64_t batch, head, query, key; /* strides in elements */
     attend_dtype dtype;
 } attend_plane;
 
-/* All that args bring beside q, k, v and lists. */
+/* The feature tensors of a run, all that args hold beside q, k, v, out, lse and lists. */
 typedef struct attend_terms {
     attend_plane mask, block_mask, bias;
-    attend_plane block_offsets, block_indices;               /* i64 by query, i32 by key */
-    attend_plane segments_q, segments_k;                     /* the first by query, the second by key */
-    attend_plane slopes, head_scales, sinks, relative_table; /* fp32; the last has its buckets along key */
-    const int32_t *relative_buckets; /* of the distances -max_distance … max_distance, made with the plan */
-    /* of segments_k, blocks of attend_id_block keys, made before a run; NULL: nobody asks */
+    attend_plane block_offsets, block_indices;               /* i64, indexed by query; i32, indexed by key */
+    attend_plane segments_q, segments_k;                     /* indexed by query; by key */
+    attend_plane slopes, head_scales, sinks, relative_table; /* fp32; the table's buckets lie along key */
+    const int32_t *relative_buckets; /* for the distances -max_distance … max_distance; made with the plan */
+    /* summaries of segments_k by blocks of attend_id_block keys, made before a run; NULL: not needed */
     const attend_ids *key_ids;
-    int64_t key_id_blocks; /* of a batch entry */
+    int64_t key_id_blocks; /* blocks a batch entry */
 } attend_terms;
 
-/* What one head of one batch entry needs of them. */
+/* The terms of one head of one batch entry. */
 typedef struct attend_head {
     int64_t head;
     const attend_problem *problem;
     const attend_terms *terms;
     attend_sequence sequence;
     float scale, slope;
-    int64_t mask, block_mask, bias, relative, block_offsets; /* offsets of this head */
+    int64_t mask, block_mask, bias, relative, block_offsets; /* element offsets of this head */
 } attend_head;
 
 /* Whether scores are more than scale·dot. */
@@ -51,20 +52,20 @@ ATTEND_SHARED bool attend_adds_terms(const attend_problem *p)
     return p->bias_axes || p->softcap > 0 || p->alibi || p->relative_buckets > 0;
 }
 
-/* Whether whole tiles of a row's interval can be hidden. */
+/* Whether masks can hide whole tiles within a row's interval. */
 ATTEND_SHARED bool attend_hides_tiles(const attend_problem *p)
 {
     return p->segments || p->block_q > 0 || attend_has_gap(p);
 }
 
-/* Whether scores are more than scale·dot or visible keys less than an interval. */
+/* Whether scores are more than scale·dot or visible keys fewer than the interval. */
 ATTEND_SHARED bool attend_is_elementwise(const attend_problem *p)
 {
     return p->mask_axes || attend_adds_terms(p) || attend_hides_tiles(p);
 }
 
-/* The paper's slopes: 2^(-8/n), 2^(-16/n), …, 2^-8 for n a power of two; the others fill up from the series
-   of 2n. */
+/* The paper's slopes: 2^(-8/n), 2^(-16/n), …, 2^-8 for n, the largest power of two up to num_heads; the
+   remaining heads take every other slope of the series for 2n. */
 ATTEND_SHARED float attend_alibi_slope(int64_t head, int64_t num_heads)
 {
     int64_t n = 1;
@@ -93,13 +94,13 @@ ATTEND_SHARED float attend_head_scale(const attend_problem *p, const attend_term
                : p->softmax_scale;
 }
 
-/* The head's sink; only where the problem has sinks. */
+/* The head's sink; the problem must have sinks. */
 ATTEND_SHARED float attend_head_sink(const attend_terms *terms, int64_t head)
 {
     return ((const float *)terms->sinks.data)[head * terms->sinks.head];
 }
 
-/* b: of the batch, not of the tensors. */
+/* b: an index into the problem's batch, not into the tensors. */
 ATTEND_SHARED attend_head attend_head_of(const attend_problem *p, const attend_terms *terms,
                                          const attend_sequence *s, int64_t b, int64_t head)
 {
@@ -120,7 +121,8 @@ ATTEND_SHARED int32_t attend_segment(const attend_plane *segments, const attend_
     return ((const int32_t *)segments->data)[s->batch * segments->batch + at];
 }
 
-/* The first block of keys from `from` on that block `block` of queries sees, by the list; INT64_MAX: none. */
+/* The first visible block of keys from block `from` on, for block `block` of queries, by the block list;
+   INT64_MAX: none. */
 ATTEND_SHARED int64_t attend_listed_from(const attend_head *h, int64_t block, int64_t from)
 {
     const attend_terms *t = h->terms;
@@ -141,7 +143,7 @@ ATTEND_SHARED int64_t attend_listed_from(const attend_head *h, int64_t block, in
     return low < end ? indices[low * t->block_indices.key] : INT64_MAX;
 }
 
-/* Whether block_mask or list show a block; only where the problem has either. */
+/* Whether a block is visible by block_mask or block list; the problem must have one of them. */
 ATTEND_SHARED bool attend_block_visible(const attend_head *h, int64_t block_q, int64_t block_k)
 {
     const attend_plane *mask = &h->terms->block_mask;
@@ -149,7 +151,7 @@ ATTEND_SHARED bool attend_block_visible(const attend_head *h, int64_t block_q, i
     return ((const uint8_t *)mask->data)[h->block_mask + block_q * mask->query + block_k * mask->key] != 0;
 }
 
-/* Whether a row sees a key of its interval. */
+/* Whether a key within a row's interval is visible to it. */
 ATTEND_SHARED bool attend_element_visible(const attend_head *h, int64_t row, int64_t key)
 {
     const attend_problem *p = h->problem;
@@ -164,7 +166,7 @@ ATTEND_SHARED bool attend_element_visible(const attend_head *h, int64_t row, int
            ((const uint8_t *)t->mask.data)[h->mask + row * t->mask.query + key * t->mask.key];
 }
 
-/* The score of a key that the row sees, given q·k, in natural units. */
+/* The score of a visible key, given q·k; not in base 2. */
 ATTEND_SHARED float attend_visible_score(const attend_head *h, int64_t row, int64_t key, float dot)
 {
     const attend_problem *p = h->problem;
@@ -188,22 +190,22 @@ ATTEND_SHARED float attend_visible_score(const attend_head *h, int64_t row, int6
     return s;
 }
 
-/* The same of any key of the row's interval: -infinity where it is hidden. */
+/* The same for any key of the row's interval: -infinity where it is masked. */
 ATTEND_SHARED float attend_element_score(const attend_head *h, int64_t row, int64_t key, float dot)
 {
     return attend_element_visible(h, row, key) ? attend_visible_score(h, row, key, dot) : -INFINITY;
 }
 
-/* e^x for x <= 0, of which fp32 keeps too few digits where it is far from 0. */
+/* e^x for x <= 0. x is double: rounding it to fp32 first would lose digits where it is far from 0. */
 ATTEND_SHARED float attend_exp_of_double(double x)
 {
     const float near = (float)x;
     return x < -200 ? 0 : expf(near) * (1 + (float)(x - near));
 }
 
-/* The end of a row with a sink: `max` in natural units and sum Σ exp(score - max) of its visible keys,
-   -infinity and 0 where there are none. What the sums of weighted values are multiplied by, and the row's
-   LSE. */
+/* Finishes a row with a sink. max: the running max of its visible keys, not in base 2; sum: Σ exp(score -
+   max); -infinity and 0 if no key is visible. normaliser: the factor of the sums of weighted values; lse: the
+   row's LSE. */
 ATTEND_SHARED void attend_softmax_finish(double max, float sum, float sink, float *normaliser, float *lse)
 {
     const double top = sink > max ? sink : max;
@@ -215,8 +217,8 @@ ATTEND_SHARED void attend_softmax_finish(double max, float sum, float sink, floa
     *lse = (float)(top + logf(total));
 }
 
-/* Whether no row of [row, row + rows) sees any key of [key, key + keys), as far as prefix and block mask
-   tell: such tiles are skipped. The ranges lie within the sequence. */
+/* Whether prefix and block mask hide all keys [key, key + keys) from all rows [row, row + rows): such tiles
+   are skipped. The ranges lie within the sequence. */
 ATTEND_SHARED bool attend_tile_hidden(const attend_head *h, int64_t row, int64_t rows, int64_t key,
                                       int64_t keys)
 {
@@ -236,8 +238,8 @@ ATTEND_SHARED bool attend_tile_hidden(const attend_head *h, int64_t row, int64_t
     return true;
 }
 
-/* Whether the rows see all keys of the tile that lie within their intervals, as far as prefix and blocks
-   tell. */
+/* Whether prefix and block mask hide no key [key, key + keys) within their intervals from rows [row, row +
+   rows). */
 ATTEND_SHARED bool attend_tile_whole(const attend_head *h, int64_t row, int64_t rows, int64_t key,
                                      int64_t keys)
 {
@@ -254,7 +256,7 @@ ATTEND_SHARED bool attend_tile_whole(const attend_head *h, int64_t row, int64_t 
     return true;
 }
 
-/* What the segments of keys [key, key + keys) may be; only where summaries were made. */
+/* A summary of the segments of keys [key, key + keys); key_ids must have been made. */
 ATTEND_SHARED attend_ids attend_ids_of_keys(const attend_terms *t, const attend_sequence *s, int64_t key,
                                             int64_t keys)
 {

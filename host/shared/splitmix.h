@@ -1,4 +1,5 @@
-/* SplitMix64 (Steele, Lea & Flood 2014): numbers drawn that depend on a seed alone, on every machine. */
+/* SplitMix64 (Steele, Lea & Flood 2014): pseudo-random numbers that depend on the seed alone, on every
+   machine. */
 #ifndef ATTEND_TOOL_SPLITMIX_H
 #define ATTEND_TOOL_SPLITMIX_H
 

@@ -1,10 +1,9 @@
-/* Which keys a query sees: the one definition that the CPU path and every CUDA kernel share (plain C, also
-   compiled by nvcc). The fp64 reference states the same rules on its own, as predicates, so that a slip here
-   shows.
-   
+/* Visibility: which keys a query attends to. The CPU path and every CUDA kernel share this definition (plain
+   C, also compiled by nvcc). The fp64 reference states the same rules independently, as predicates, so that
+   an error here shows.
+
    A row's visible keys lie within one interval, [attend_visible_begin, attend_visible_end). Where the problem
-   is not "elementwise" (score.h), they are exactly that interval, and both ends never decrease from row to
-   row. */
+   is not elementwise (score.h), they are exactly that interval, and neither end decreases from row to row. */
 #ifndef ATTEND_SHARED_VISIBILITY_H
 #define ATTEND_SHARED_VISIBILITY_H
 
@@ -16,16 +15,16 @@
 #define ATTEND_SHARED static inline
 #endif
 #ifdef __CUDA_ARCH__
-#define ATTEND_ROLLED _Pragma("unroll 1") /* registers are dearer than this loop's speed */
+#define ATTEND_ROLLED _Pragma("unroll 1") /* saves registers; the loop is rare */
 #else
 #define ATTEND_ROLLED
 #endif
 
-/* One entry of the batch: where its rows lie in the tensors and how many there are. */
+/* One entry of the batch: its rows in the tensors. */
 typedef struct attend_sequence {
-    int64_t batch;              /* along the tensors' first axis */
-    int64_t first_q, first_k;   /* along their second; 0 unless packed */
-    int64_t seqlen_q, seqlen_k; /* rows and keys are counted from the first on */
+    int64_t batch;              /* index along the tensors' first axis */
+    int64_t first_q, first_k;   /* first row along the second axis; 0 unless packed */
+    int64_t seqlen_q, seqlen_k; /* rows and keys are counted from first_q and first_k on */
     int64_t start;              /* the first key that is not padding */
 } attend_sequence;
 
@@ -34,7 +33,7 @@ ATTEND_SHARED int64_t attend_clamp(int64_t value, int64_t least, int64_t most)
     return value < least ? least : value > most ? most : value;
 }
 
-/* A length as given by the caller, clamped; without an array, the longest. */
+/* A length given by the caller, clamped; without an array, the longest. */
 ATTEND_SHARED int64_t attend_length(const int64_t *lengths, int64_t batch_index, int64_t longest)
 {
     return lengths ? attend_clamp(lengths[batch_index], 0, longest) : longest;
@@ -60,14 +59,14 @@ ATTEND_SHARED attend_sequence attend_sequence_of(const attend_problem *p, const 
     return s;
 }
 
-/* The rows of out that belong to one batch entry: past seqlen_q they are padding, and become zeros; packed
-   ones have none. */
+/* The rows of out of one batch entry. Those past seqlen_q are padding and become zeros; packed entries have
+   none. */
 ATTEND_SHARED int64_t attend_rows_of(const attend_problem *p, const attend_sequence *s)
 {
     return p->packed ? s->seqlen_q : p->seqlen_q;
 }
 
-/* Where a query stands among the keys. */
+/* The position of a query, counted in keys. */
 ATTEND_SHARED int64_t attend_position(const attend_problem *p, const attend_sequence *s, int64_t row)
 {
     return p->align_bottom_right ? row + s->seqlen_k - s->seqlen_q : row;
@@ -80,7 +79,7 @@ ATTEND_SHARED int64_t attend_chunk_begin(const attend_problem *p, const attend_s
     return position - (within < 0 ? within + p->chunk : within);
 }
 
-/* The first key after the prefix that window and chunk let the row see. */
+/* The first key behind the prefix that is visible by window and chunk. */
 ATTEND_SHARED int64_t attend_local_begin(const attend_problem *p, const attend_sequence *s, int64_t row)
 {
     int64_t begin = s->start, position = attend_position(p, s, row);
@@ -111,7 +110,7 @@ ATTEND_SHARED int64_t attend_visible_end(const attend_problem *p, const attend_s
     return end;
 }
 
-/* Whether the prefix and the keys near the query can have hidden keys between them. */
+/* Whether there can be masked keys between the prefix and the keys near the query (the gap). */
 ATTEND_SHARED bool attend_has_gap(const attend_problem *p)
 {
     return p->prefix > 0 && (p->window_left >= 0 || p->chunk > 0);
