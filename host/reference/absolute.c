@@ -1,5 +1,4 @@
-/* Absolute positions by their definitions, in fp64, with the error that fp32 arithmetic and storage may make.
-   */
+/* Absolute positions by their definitions, in fp64, with the error bound of fp32 arithmetic and storage. */
 #include "reference/reference.h"
 #include "shared/absolute.h"
 #include "core/arguments.h"
@@ -11,7 +10,7 @@
 
 static const double epsilon = 0x1p-24;
 
-/* What is added to element c of a token. */
+/* The term added to element c of a token. */
 static double added(const attend_problem *p, const attend_tensor *table, const double *angles,
                     int64_t position, int64_t c)
 {
@@ -54,8 +53,8 @@ bool attend_reference_add_positions(const attend_problem *p, const attend_layer_
                 attend_load(x, n / rows * x->stride[0] + n % rows * x->stride[1] + c * x->stride[2]);
             const double sum = own + added(p, &weights->position_table, angles, position, c);
             ((double *)x_with_positions->data)[n * hidden + c] = rounded ? attend_round(sum, p->dtype) : sum;
-            /* a sine within 8ε, of an angle that is at most the position, in fp64; the sum, and its rounding
-               to storage */
+            /* the sinusoid: 8ε, and the fp64 error of its angle, which is at most the position; then the sum,
+               and its rounding to storage */
             const double sinusoid =
                 attend_has_sinusoids(p) ? 8 * epsilon + 0x1p-50 * fabs((double)position) : 0;
             if (bound)

@@ -5,12 +5,12 @@
 #include <stdlib.h>
 
 static const double epsilon = 0x1p-24;
-/* Of a kernel's roundings in fp32 to the naive algorithm's: rule 2's c. */
+/* The ratio of a kernel's fp32 rounding errors to the naive algorithm's: c of rule 2. */
 static const double fp32_factor = 1.5;
 
 static int64_t floor_divide(int64_t a, int64_t b) { return a / b - (a % b < 0); }
 
-/* An element of a mask, a bias or a block mask; of broadcast axes the stride is 0. */
+/* An element of a mask, a bias or a block mask; broadcast axes have stride 0. */
 static double plane(const attend_reference_keys *x, const attend_tensor *t, int64_t h, int64_t i, int64_t j)
 {
     return attend_load(t, x->batch * t->stride[0] + h * t->stride[1] + i * t->stride[2] + j * t->stride[3]);
@@ -38,7 +38,8 @@ static bool listed(const attend_reference_keys *x, int64_t h, int64_t block_q, i
     return false;
 }
 
-/* Whether query i sees key j: stated here a second time, independently of host/shared/visibility.h. */
+/* Whether key j is visible to query i: stated here a second time, independently of
+   host/shared/visibility.h. */
 static bool visible(const attend_reference_keys *x, int64_t h, int64_t i, int64_t j)
 {
     const attend_problem *p = x->problem;
@@ -100,7 +101,7 @@ static double scale_of(const attend_reference_keys *x, int64_t h)
                                    : x->problem->softmax_scale;
 }
 
-/* Where a batch entry's rows and keys lie. */
+/* Finds a batch entry's rows and keys in the tensors. */
 static void locate(attend_reference_keys *keys)
 {
     const attend_problem *p = keys->problem;
@@ -135,7 +136,7 @@ bool attend_reference_keys_load(attend_reference_keys *keys, const attend_proble
     int64_t k_head = tensor_batch * k->stride[0] + keys->first_k * k->stride[1] + kv_head * k->stride[2];
     int64_t v_head = tensor_batch * v->stride[0] + keys->first_k * v->stride[1] + kv_head * v->stride[2];
     for (int64_t j = keys->first; j < n && j < keys->end; j++) {
-        const int64_t row = j - keys->first; /* of k and v */
+        const int64_t row = j - keys->first; /* row of k and v */
         for (int64_t c = 0; c < d; c++) {
             keys->k[c * n + j] = attend_load(k, k_head + row * k->stride[1] + c * k->stride[3]);
             keys->k32[c * n + j] = (float)keys->k[c * n + j];
@@ -159,19 +160,20 @@ int64_t attend_reference_scratch(const attend_problem *p, int64_t seqlen_k)
     return 3 * seqlen_k + 2 * p->head_dim_v;
 }
 
-/* Query, weights and errors of one row while it is worked on. */
+/* Working memory of one row. */
 typedef struct row_work {
     int64_t head, query;
-    double *p;     /* scores, then weights exp(s - max), zero where not visible */
-    double *delta; /* Σ_c |q_c||k_jc|, then the error that the score may have; of a score of -infinity none */
+    double *p;     /* scores, then weights exp(s - max), 0 where masked */
+    double *delta; /* Σ_c |q_c||k_jc|, then the bound of the score's error; 0 for a score of -infinity */
     bool *sees;
-    /* of the visible scores, their absolute values, their weights; the latter two with the sink */
+    /* the maximum of visible scores, of their magnitudes, and the sum of weights; the latter two include the
+       sink */
     double max, max_magnitude, sum;
-    double sink, lse; /* the sink's share, at most 1 */
-    int64_t count;    /* of the visible keys */
+    double sink, lse; /* sink: its weight, at most 1 */
+    int64_t count;    /* visible keys */
 } row_work;
 
-/* q·k becomes a score, Σ|q||k| its error: see docs/numerics.md for each term. */
+/* Makes q·k a score, and Σ|q||k| the bound of its error: docs/numerics.md derives each term. */
 static void finish_score(const attend_reference_keys *keys, row_work *w, int64_t j, double scale)
 {
     const attend_problem *p = keys->problem;
@@ -202,10 +204,10 @@ static void score(const attend_reference_keys *keys, const double *q, row_work *
         if (!w->sees[j]) continue;
         finish_score(keys, w, j, scale);
         w->count++;
-        /* a NaN among the scores reaches the sum, and with it the whole row */
+        /* fmax ignores NaN scores; they enter the sum, and with it the whole row */
         w->max = fmax(w->max, w->p[j]);
         if (w->p[j] == -INFINITY)
-            w->delta[j] = 0; /* a key of infinite size: it weighs 0, whatever rounds */
+            w->delta[j] = 0; /* its weight is exactly 0 */
         else
             w->max_magnitude = fmax(w->max_magnitude, fabs(w->p[j]));
     }
@@ -216,11 +218,11 @@ static void score(const attend_reference_keys *keys, const double *q, row_work *
     double sink = p->sinks ? by_head(&keys->args->sinks, w->head) : -INFINITY;
     double top = fmax(w->max, sink), all = w->sum * exp(w->max - top) + exp(sink - top);
     w->lse = top + log(all), w->sink = exp(sink - top) / all;
-    w->sum += exp(sink - w->max); /* infinite beside a sink that leaves the keys less than e^-709 */
+    w->sum += exp(sink - w->max); /* infinite where the sink leaves the keys less than e^-709 */
     if (sink != -INFINITY) w->max_magnitude = fmax(w->max_magnitude, fabs(sink));
 }
 
-/* The relative error that the weight of a key may have before it is divided by their sum. */
+/* The bound of the relative error of a key's weight before the division by their sum. */
 static double weight_error(const row_work *w, int64_t j)
 {
     return w->delta[j] + 4 * epsilon * w->max_magnitude + 0x1p-22;
@@ -233,7 +235,7 @@ static double lse_error(const row_work *w, double largest_error, double lse)
     return largest_error + ((double)w->count + 8) * epsilon + 4 * epsilon * fabs(lse);
 }
 
-/* Rule 1: see docs/numerics.md for each term. */
+/* Rule 1: docs/numerics.md derives each term. */
 static void bound_row(const attend_reference_keys *keys, const row_work *w, double *absolute_v,
                       attend_reference_row *row)
 {
@@ -271,10 +273,10 @@ static void bound_row(const attend_reference_keys *keys, const row_work *w, doub
     row->lse_bound = lse_error(w, largest_eta, row->lse);
 }
 
-/* Neighbours of one score, whose weights round alike: what their common error is multiplied by, column by
-   column. */
+/* A run of adjacent keys with equal scores: their weights have the same rounding error, which multiplies the
+   sum of a column over the run. */
 typedef struct alike {
-    double score, square, *sums; /* square: of that error */
+    double score, square, *sums; /* square of the error */
 } alike;
 
 static void end_alike(const alike *a, int64_t columns, double *spread)
@@ -289,8 +291,8 @@ static void begin_alike(alike *a, double score, double square, int64_t columns, 
     a->score = score, a->square = square;
 }
 
-/* One step of the naive algorithm: its result, and what it would be unrounded. *square: Σ of the squares of
-   all roundings so far, each as it reaches the result; slope: what the step makes of a change of its input. */
+/* One step of the naive algorithm. result: the step's result in fp32, exact: without rounding. *square: Σ of
+   squares of all rounding errors so far, each as it affects the result; slope: the derivative of the step. */
 static float rounding(float result, double exact, double slope, float *square)
 {
     const double off = result - exact;
@@ -298,7 +300,7 @@ static float rounding(float result, double exact, double slope, float *square)
     return result;
 }
 
-/* The naive algorithm's score, in fp32 throughout. *square: of the dot product's roundings, then of the
+/* The naive algorithm's score, in fp32 throughout. *square: of the dot product's rounding errors, then of the
    score's. */
 static float naive_score(const attend_reference_keys *keys, const row_work *w, int64_t j, float dot,
                          float *square)
@@ -312,7 +314,8 @@ static float naive_score(const attend_reference_keys *keys, const row_work *w, i
         const double bent = tanh(s);
         const float before = *square;
         s = rounding(tanhf(s), bent, 1 - bent * bent, square);
-        /* no tanh but 0 is a float: what its rounding is expected to be, at least, however this one came out */
+        /* tanh is never exact but at 0: at least the expected square of its rounding error, whatever the
+           actual one */
         const double least = epsilon * epsilon / 12 * bent * bent;
         *square = fmaxf(*square, (float)((1 - bent * bent) * (1 - bent * bent) * before + least));
         s = rounding(p->softcap * s, (double)p->softcap * s, p->softcap, square);
@@ -324,7 +327,7 @@ static float naive_score(const attend_reference_keys *keys, const row_work *w, i
     return s;
 }
 
-/* s[seqlen_k]: the naive algorithm's scores of the visible keys; behind them their squares. */
+/* s[seqlen_k]: the naive algorithm's scores of the visible keys, followed by the squares of their errors. */
 static void naive_scores(const attend_reference_keys *keys, const double *q, const row_work *w, float *s)
 {
     const int64_t n = keys->seqlen_k;
@@ -341,12 +344,13 @@ static void naive_scores(const attend_reference_keys *keys, const double *q, con
         if (w->sees[j]) s[j] = naive_score(keys, w, j, s[j], &square[j]);
 }
 
-/* The square of what a score's error makes of a weight; a weight of 0 has none, however large the score. */
+/* The square of a weight's error from its score's error; 0 for a weight of 0, even if the score is
+   infinite. */
 static double carried(double weight, float square) { return weight == 0 ? 0 : weight * weight * square; }
 
-/* Rule 2 for 16-bit dtypes: fp64, but the weights are rounded before they meet V, and so is the result. The
-   spread also has what the naive algorithm rounds in scores, which every algorithm keeps in fp32: little beside
-   the roundings of weights, but for scores so large that their last bits are worth more. */
+/* Rule 2 for 16-bit dtypes: fp64, but weights are rounded before the product with V, and the result is
+   rounded. The spread also includes the naive algorithm's rounding errors of scores, which every algorithm
+   keeps in fp32: they are small beside those of weights, except for very large scores. */
 static void baseline_rounded(const attend_reference_keys *keys, const double *q, const row_work *w, float *s,
                              double *sums, attend_reference_row *row)
 {
@@ -378,8 +382,8 @@ static void baseline_rounded(const attend_reference_keys *keys, const double *q,
     }
 }
 
-/* Rule 2 for fp32: the naive algorithm in fp32, three plain loops and libm's functions; and what each of its
-   steps rounds. */
+/* Rule 2 for fp32: the naive algorithm in fp32, three plain loops and libm's functions; and the rounding
+   error of each step. */
 static void baseline_naive(const attend_reference_keys *keys, const double *q, const row_work *w, float *s,
                            double *sums, float *o, attend_reference_row *row)
 {
@@ -401,7 +405,7 @@ static void baseline_naive(const attend_reference_keys *keys, const double *q, c
         for (int64_t c = 0; c < dv; c++) {
             double v = keys->v[j * dv + c], step = o[c] + weight * v;
             o[c] += weight * keys->v32[j * dv + c];
-            /* numerator and normaliser round together: of a constant V alike */
+            /* numerator and normaliser: their errors cancel for a constant V */
             step = o[c] - step - row->out[c] * lost;
             sums[c] += v - row->out[c];
             row->spread[c] += step * step;
@@ -430,7 +434,7 @@ void attend_reference_attend(const attend_reference_keys *keys, int64_t head, in
     row->lse = -INFINITY, row->lse_bound = 0;
     if (query >= keys->seqlen_q) return; /* padding: zeros */
     score(keys, q, &w);
-    if (w.count == 0) { /* nothing is seen: zeros, and the sink alone */
+    if (w.count == 0) { /* no visible key: zeros, and the LSE of the sink alone */
         if (p->sinks)
             row->lse = by_head(&keys->args->sinks, head), row->lse_bound = 4 * epsilon * fabs(row->lse);
         return;

@@ -1,5 +1,5 @@
-/* The reference as a device of its own: exact fp64 results, rounded once to storage; a layer's stage by
-   stage, as callers see them. */
+/* The reference as a backend: exact fp64 results, rounded once to storage; for layers after each stage, as
+   callers see the stages. */
 #include "shared/absolute.h"
 #include "core/arguments.h"
 #include "core/backend.h"
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A context's state is its thread count, kept in the pointer itself. */
+/* A context's state pointer holds its number of threads. */
 static int threads_of(const attend_plan *plan) { return (int)(intptr_t)plan->context->state; }
 
 static attend_status context_create(const attend_context_options *options, attend_context *context)
@@ -53,16 +53,16 @@ typedef struct attention_job {
     const attend_key_part *part;
 } attention_job;
 
-static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_reference_row *row)
+static void store_result(void *job, int64_t b, int64_t h, int64_t i, const attend_reference_row *row)
 {
     const attention_job *j = job;
     store_row(&j->args->out, &j->args->lse, j->problem->head_dim_v, b, h, i,
               &(attend_reference_sums){row->out, row->lse});
 }
 
-/* Of a run that goes on from a state or leaves one. The row's sink is not in it yet; its other arrays are free
-   to use. */
-static void take_part(void *job, int64_t b, int64_t h, int64_t i, const attend_reference_row *row)
+/* A row of a run that begins with a state or stores one. The row does not include the sink yet; its other
+   arrays are used as scratch. */
+static void store_partial(void *job, int64_t b, int64_t h, int64_t i, const attend_reference_row *row)
 {
     const attention_job *j = job;
     const attend_attention_args *a = j->args;
@@ -94,7 +94,7 @@ static attend_status attention_forward(attend_plan *plan, const attend_attention
     ATTEND_TRY(attend_lists_check(p, args));
     without_sinks.sinks = false;
     if (!attend_reference_attention(carries ? &without_sinks : p, args, part, threads_of(plan), tracker,
-                                    carries ? take_part : take_row, &job))
+                                    carries ? store_partial : store_result, &job))
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's copy of K and V");
     return attend_progress_status(tracker);
 }

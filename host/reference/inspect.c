@@ -1,5 +1,5 @@
-/* What inspection shows, by its definitions, from the weights of one query after the other in fp64; and
-   beside each number what a correct result may be off by. docs/inspect.md derives the bounds. */
+/* Inspection by its definitions, from the weights of one query after the other in fp64; and for each number
+   the error bound of a correct result, which docs/inspect.md derives. */
 #include "core/inspect.h"
 #include "core/problem.h"
 #include "reference/reference.h"
@@ -14,12 +14,12 @@ typedef struct work {
     const attend_problem *problem;
     const attend_attention_args *args;
     const attend_inspect_request *request;
-    const attend_inspection *bounds; /* NULL: not wanted */
+    const attend_inspection *bounds; /* NULL: not requested */
     attend_progress_tracker *tracker;
     attend_reference_keys keys;
     attend_sequence sequence;
     int64_t head;
-    double *q, *scratch, *map, *map_bound, *weight_bound; /* the maps [Y][X] */
+    double *q, *scratch, *map, *map_bound, *weight_bound; /* both maps are [Y][X] */
     double weight, distance, weight_bound_sum, distance_bound;
 } work;
 
@@ -29,7 +29,7 @@ static void put(const attend_tensor *t, int64_t a, int64_t b, int64_t c, int64_t
         attend_store(t, a * t->stride[0] + b * t->stride[1] + c * t->stride[2] + d * t->stride[3], value);
 }
 
-/* Where a query's results stand. */
+/* Indices of a query's results in the tensors. */
 static int64_t tensor_batch(const work *w) { return w->sequence.batch; }
 static int64_t tensor_row(const work *w, int64_t row) { return w->sequence.first_q + row; }
 
@@ -40,15 +40,15 @@ static void list_top(const work *w, int64_t row, const attend_reference_weights 
     int64_t last_key = -1;
     bool poisoned = false;
     for (int64_t j = 0; j < w->keys.seqlen_k && p->count; j++) poisoned = poisoned || isnan(p->p[j]);
-    for (int64_t place = 0; place < w->request->top; place++) {
+    for (int64_t rank = 0; rank < w->request->top; rank++) {
         int64_t best = -1;
         for (int64_t j = 0; j < w->keys.seqlen_k; j++) {
             bool later = p->p[j] < last || (p->p[j] == last && j > last_key);
             if (p->count && !poisoned && p->sees[j] && later && (best < 0 || p->p[j] > p->p[best])) best = j;
         }
         double weight = best >= 0 ? p->p[best] : poisoned ? NAN : 0;
-        put(&want->top_keys, tensor_batch(w), w->head, tensor_row(w, row), place, (double)best);
-        put(&want->top_weights, tensor_batch(w), w->head, tensor_row(w, row), place, weight);
+        put(&want->top_keys, tensor_batch(w), w->head, tensor_row(w, row), rank, (double)best);
+        put(&want->top_weights, tensor_batch(w), w->head, tensor_row(w, row), rank, weight);
         if (best >= 0) last = p->p[best], last_key = best;
     }
 }
@@ -144,7 +144,7 @@ static void one_row(work *w, int64_t row)
     add_to_distance(w, row, &p);
 }
 
-/* Sums become means. The sum of a tile has a term for each of its keys and queries. */
+/* Divides sums into means. The sum of a tile has a term for each of its queries and keys. */
 static void finish(const work *w, int64_t b)
 {
     const attend_inspection *want = &w->request->want;
@@ -168,7 +168,7 @@ static void finish(const work *w, int64_t b)
             room > 0 ? (w->distance_bound + mean * w->weight_bound_sum) / room + epsilon * mean : 0);
 }
 
-static bool one_head(work *w, int64_t b, int64_t head, bool tells)
+static bool one_head(work *w, int64_t b, int64_t head, bool reports)
 {
     const attend_problem *p = w->problem;
     const attend_attention_args *a = w->args;
@@ -185,7 +185,7 @@ static bool one_head(work *w, int64_t b, int64_t head, bool tells)
     for (int64_t row = 0; row < attend_rows_of(p, &w->sequence) && attend_progress_continues(w->tracker);
          row++) {
         one_row(w, row);
-        attend_progress_count(w->tracker, 1, tells);
+        attend_progress_count(w->tracker, 1, reports);
     }
     finish(w, b);
     attend_reference_keys_free(&w->keys);
@@ -193,12 +193,12 @@ static bool one_head(work *w, int64_t b, int64_t head, bool tells)
 }
 
 typedef struct heads_job {
-    work work; /* of every thread, but for its memory */
+    work work; /* of every thread, without its memory */
     int64_t scratch, tiles;
     bool incomplete;
 } heads_job;
 
-static void take_head(void *job, int64_t i, int thread, double *memory)
+static void inspect_head(void *job, int64_t i, int thread, double *memory)
 {
     heads_job *j = job;
     work w = j->work;
@@ -223,6 +223,6 @@ bool attend_reference_inspect(const attend_problem *p, const attend_attention_ar
     attend_progress_stage(tracker, tracker->work.attention,
                           attend_tensor_batch(p) * attend_rows_q(p) * p->num_heads);
     return attend_reference_spread(threads, heads, nanoseconds, p->head_dim + job.scratch + n + 2 * job.tiles,
-                                   take_head, &job) &&
+                                   inspect_head, &job) &&
            !job.incomplete;
 }

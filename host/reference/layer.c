@@ -13,7 +13,7 @@ attend_tensor attend_reference_view(double *data, int64_t batch, int64_t seqlen,
     return t;
 }
 
-/* Heads side by side: [batch, seqlen, heads·dim]. */
+/* Heads concatenated: [batch, seqlen, heads·dim]. */
 static attend_tensor join(const attend_tensor *t)
 {
     attend_tensor rows =
@@ -41,7 +41,7 @@ static void round_all(double *y, int64_t count, attend_dtype dtype)
     for (int64_t i = 0; i < count; i++) y[i] = attend_round(y[i], dtype);
 }
 
-static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_reference_row *row)
+static void store_row(void *job, int64_t b, int64_t h, int64_t i, const attend_reference_row *row)
 {
     const attention_job *j = job;
     const attend_tensor *heads = &j->layer->heads, *lse = &j->layer->lse;
@@ -53,7 +53,7 @@ static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_re
     if (lse->data) attend_store(lse, b * lse->stride[0] + h * lse->stride[1] + i * lse->stride[2], row->lse);
 }
 
-/* What the stages of one run share. */
+/* What the stages of one run share */
 typedef struct running {
     const attend_problem *problem;
     attend_reference_rounding rounding;
@@ -112,7 +112,7 @@ bool attend_reference_run_layer(const attend_problem *p, const attend_layer_weig
     attend_tensor *const stored[] = {&r->q, &r->k, &r->v};
     for (int i = 0; i < 3 && rounding == ATTEND_REFERENCE_STORED; i++)
         round_all(stored[i]->data, elements(stored[i]), p->dtype);
-    return attend_reference_attention(p, &attention, &all, threads, tracker, take_row, &job) &&
+    return attend_reference_attention(p, &attention, &all, threads, tracker, store_row, &job) &&
            project(&run, 3, &joined, &w->wo, &w->bo, &r->out, r->magnitude.data);
 }
 

@@ -1,4 +1,4 @@
-/* Storage dtypes seen from fp64. */
+/* Storage dtypes: roundoff, rounding, loads and stores in fp64. */
 #include "reference/reference.h"
 #include "shared/float16.h"
 

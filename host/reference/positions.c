@@ -1,14 +1,13 @@
-/* How fast heads rotate, waves run and buckets widen: stated here a second time, from the papers and the
-   models' own code, so that a slip in what kernels are given (host/shared/rope.c, absolute.c, relative.c) is
-   an error that shows. */
+/* Frequencies of rotary embedding and sinusoids, and T5's buckets: stated here a second time, from the papers
+   and the models' own code, so that an error in what kernels are given (host/shared/rope.c, absolute.c,
+   relative.c) shows. */
 #include "reference/reference.h"
 
 #include <math.h>
 
 static const double pi = 3.14159265358979323846;
 
-/* YaRN's find_correction_dim(): the pair, counted in fractions, that turns so many times in the length that
-   was trained on. */
+/* YaRN's find_correction_dim(): the pair, as a fraction, that makes `times` turns in the trained length. */
 static double pair_that_turns(const attend_problem *p, double times)
 {
     return (double)p->rotary_dim * log((double)p->rotary_original_seqlen / (2 * pi * times)) /
@@ -29,17 +28,17 @@ static double yarn(const attend_problem *p, double pair, double extrapolated)
     return interpolated * ramp + extrapolated * (1 - ramp);
 }
 
-/* By wavelengths, as Llama 3's own code has it. */
+/* By wavelengths, as in Llama 3's own code. */
 static double llama3(const attend_problem *p, double angle)
 {
-    const double length = (double)p->rotary_original_seqlen, sinusoid = 2 * pi / angle;
-    if (sinusoid > length / p->rotary_low) return angle / p->rotary_factor;
-    if (sinusoid < length / p->rotary_high) return angle;
-    const double smooth = (length / sinusoid - p->rotary_low) / (p->rotary_high - p->rotary_low);
+    const double length = (double)p->rotary_original_seqlen, wavelength = 2 * pi / angle;
+    if (wavelength > length / p->rotary_low) return angle / p->rotary_factor;
+    if (wavelength < length / p->rotary_high) return angle;
+    const double smooth = (length / wavelength - p->rotary_low) / (p->rotary_high - p->rotary_low);
     return (1 - smooth) * angle / p->rotary_factor + smooth * angle;
 }
 
-/* NTK-aware, dynamic where the trained length is known: the longer the sequence, the larger the base. */
+/* NTK-aware; dynamic if the trained length is given: the base grows with the sequence. */
 static double base_of(const attend_problem *p)
 {
     const double d = (double)p->rotary_dim, trained = (double)p->rotary_original_seqlen,
@@ -77,8 +76,8 @@ double attend_reference_sinusoid(const attend_problem *p, int64_t sinusoid)
     return 1 / pow(p->absolute_base, 2 * (double)sinusoid / (double)p->hidden_size);
 }
 
-/* T5's relative_position_bucket(): its logarithms are fp32, which decides the borders. distance: of the key
-   from the query. */
+/* T5's relative_position_bucket(): its logarithms are fp32, which decides the bucket at borders. distance:
+   key's position minus query's. */
 int64_t attend_reference_bucket(const attend_problem *p, int64_t distance)
 {
     int64_t count = p->relative_buckets, bucket = 0, behind = -distance;

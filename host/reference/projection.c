@@ -1,5 +1,5 @@
-/* The layer's projections in fp64, with the dot product's bound: 2(n+2)ε Σ|x||w| + u|y|. All outputs of a
-   token are summed side by side, each in its plain order. */
+/* The layer's projections in fp64, with the dot product's error bound: 2(n+2)ε Σ|x||w| + u|y|. All outputs of
+   a token are summed at once, each in plain order. */
 #include "reference/reference.h"
 
 #include <math.h>
@@ -25,7 +25,7 @@ static bool load_matrix(matrix *m, const attend_tensor *weight, const attend_ten
     return true;
 }
 
-/* Sums of one token: exact, of absolute values, and in plain fp32. */
+/* Sums of one token: in fp64, of absolute values, and in plain fp32. */
 static void sum_token(const matrix *m, const attend_tensor *x, int64_t x_row, double *y, double *magnitude,
                       float *naive)
 {
@@ -69,7 +69,7 @@ typedef struct tokens_job {
     const attend_reference_projection *y;
 } tokens_job;
 
-static void take_token(void *job, int64_t token, int thread, double *memory)
+static void project_token(void *job, int64_t token, int thread, double *memory)
 {
     const tokens_job *j = job;
     if (!attend_progress_continues(j->tracker)) return;
@@ -87,7 +87,7 @@ bool attend_reference_project(const attend_tensor *x, const attend_tensor *weigh
     const bool complete =
         load_matrix(&m, weight, bias) &&
         attend_reference_spread(threads, tokens, 2.0 * (double)tokens * (double)m.in * (double)m.out,
-                                3 * m.out, take_token, &job);
+                                3 * m.out, project_token, &job);
     free(m.w), free(m.bias);
     return complete;
 }

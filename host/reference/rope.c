@@ -1,5 +1,5 @@
-/* Rotary embedding and QK-norm of one head by their definitions, in fp64, with the error that fp32 arithmetic
-   may make. */
+/* Rotary embedding and QK-norm of one head by their definitions, in fp64, with the error bound of fp32
+   arithmetic. */
 #include "reference/reference.h"
 #include "core/arguments.h"
 #include "core/problem.h"
@@ -15,8 +15,8 @@ static double parameter(const attend_tensor *t, int64_t c, double absent)
     return t->data ? attend_load(t, c * t->stride[0]) : absent;
 }
 
-/* y = (y - mean) / sqrt(mean of squares + eps)·w + b, the mean only in a layer norm. To first order an error
-   b of the elements moves the root by Σ|y|b / (d·root), relatively. */
+/* y = (y - mean) / sqrt(mean of squares + eps)·w + b, with a mean in layer norm alone. To first order, errors
+   b of the elements change the root by Σ|y|b / (d·root), relatively. */
 static void normalise(const attend_reference_rotation *t, int64_t d, const attend_tensor *weight,
                       const attend_tensor *bias, double *y, double *bound)
 {
@@ -52,8 +52,8 @@ void attend_reference_rope(const attend_reference_rotation *t, int64_t head_dim,
         y[at_a] = first * cosine - second * sine;
         y[at_b] = second * cosine + first * sine;
         if (!bound) continue;
-        /* cosine and sine within 8ε, two products, one sum; and an angle in fp64, whose roundings grow with
-           the position */
+        /* 8ε for cosine and sine, 3ε for two products and a sum; and the fp64 error of the angle, which grows
+           with the position */
         double own = t->factor * ((8 + 3) * epsilon + 0x1p-50 * fabs(angle)) * (fabs(first) + fabs(second)),
                ea = bound[at_a], eb = bound[at_b];
         bound[at_a] = fabs(cosine) * ea + fabs(sine) * eb + own;
@@ -75,7 +75,7 @@ void attend_reference_rope_all(const attend_problem *p, const attend_layer_args 
         for (int64_t at = n * heads * d; at < (n + 1) * heads * d; at += d) {
             attend_reference_rope(&rope, d, weight, bias, position, y + at, bound ? bound + at : NULL);
             for (int64_t c = at; c < at + d; c++) {
-                /* stored a second time */
+                /* the rotated head is stored again */
                 if (bound) bound[c] += u * fabs(y[c]) + attend_half_least(p->dtype);
                 if (rounded) y[c] = attend_round(y[c], p->dtype);
             }
@@ -83,7 +83,7 @@ void attend_reference_rope_all(const attend_problem *p, const attend_layer_args 
     }
 }
 
-/* One head of one token, from memory to memory. */
+/* One head of one token, from offset `from` to offset `to`. */
 static void rope_stored(const attend_reference_rotation *t, const attend_rope_tensor *tensor,
                         int64_t position, int64_t from, int64_t to, double *y)
 {

@@ -1,4 +1,5 @@
-/* Walks all rows of an attention problem: keys loaded once per KV head, queries spread over threads. */
+/* Computes all rows of an attention problem: keys are loaded once a KV head, queries are distributed over
+   threads. */
 #include "reference/reference.h"
 #include "core/problem.h"
 
@@ -16,7 +17,7 @@ static void one_row(const attend_reference_keys *keys, int64_t h, int64_t i, dou
 {
     const attend_problem *p = keys->problem;
     const attend_tensor *q = &keys->args->q;
-    int64_t b = p->packed ? 0 : keys->batch, place = keys->first_q + i; /* in the tensors */
+    int64_t b = p->packed ? 0 : keys->batch, tensor_row = keys->first_q + i; /* row in the tensors */
     double *scratch = memory + p->head_dim, *arrays = scratch + attend_reference_scratch(p, p->seqlen_k);
     int64_t dv = p->head_dim_v;
     attend_reference_row row = {.out = arrays,
@@ -24,14 +25,14 @@ static void one_row(const attend_reference_keys *keys, int64_t h, int64_t i, dou
                                 .baseline = arrays + 2 * dv,
                                 .magnitude = arrays + 3 * dv,
                                 .spread = arrays + 4 * dv};
-    for (int64_t c = 0; c < p->head_dim && i < keys->seqlen_q; c++) /* q past its length is never read */
-        memory[c] =
-            attend_load(q, b * q->stride[0] + place * q->stride[1] + h * q->stride[2] + c * q->stride[3]);
+    for (int64_t c = 0; c < p->head_dim && i < keys->seqlen_q; c++) /* q past its length is not read */
+        memory[c] = attend_load(q, b * q->stride[0] + tensor_row * q->stride[1] + h * q->stride[2] +
+                                       c * q->stride[3]);
     attend_reference_attend(keys, h, i, memory, scratch, &row);
-    take(job, b, h, place, &row);
+    take(job, b, h, tensor_row, &row);
 }
 
-/* The rows of one KV head. */
+/* The rows of one KV head */
 typedef struct rows_job {
     attend_reference_keys keys;
     int64_t first_head, queries;
@@ -40,7 +41,7 @@ typedef struct rows_job {
     void *job;
 } rows_job;
 
-static void take_row(void *job, int64_t r, int thread, double *memory)
+static void compute_row(void *job, int64_t r, int thread, double *memory)
 {
     const rows_job *j = job;
     if (!attend_progress_continues(j->tracker)) return;
@@ -59,7 +60,7 @@ static bool one_kv_head(const attend_problem *p, const attend_attention_args *ar
     const double work =
         4.0 * (double)(group * j.queries) * (double)p->seqlen_k * (double)(p->head_dim + p->head_dim_v);
     const bool complete =
-        attend_reference_spread(threads, group * j.queries, work, worker_doubles(p), take_row, &j);
+        attend_reference_spread(threads, group * j.queries, work, worker_doubles(p), compute_row, &j);
     attend_reference_keys_free(&j.keys);
     return complete;
 }

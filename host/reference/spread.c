@@ -1,11 +1,11 @@
-/* Loops of the reference on threads that live as long as the loop: they survive a fork, and cost nothing
- * beside what they compute. */
+/* Parallel loops of the reference. Threads live as long as the loop: they survive a fork, and their cost is
+   small beside the work. */
 #include "reference/reference.h"
 #include "core/pool.h"
 
 #include <stdlib.h>
 
-static const double worth = 200000; /* nanoseconds for each thread, so that starting it is little */
+static const double worth = 200000; /* ns of work for each thread, so that starting it costs little */
 
 typedef struct spread {
     attend_reference_body *body;

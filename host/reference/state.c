@@ -1,5 +1,5 @@
-/* Results over some of the keys, joined by their LSE; and states, which hold the same in other words: sums
-   that are not divided, beside a number that they refer to. */
+/* Results over ranges of keys, merged by their LSE; and their conversion from and to states, which hold
+   undivided sums relative to a maximum. */
 #include "reference/reference.h"
 
 #include <math.h>
@@ -27,22 +27,22 @@ void attend_reference_sink(attend_reference_sums *sums, int64_t columns, double 
     sums->lse = top + log(a + b);
 }
 
-typedef struct places {
+typedef struct offsets {
     int64_t out, max, sum;
-} places;
+} offsets;
 
-static places places_of(const attend_state *s, int64_t batch, int64_t query, int64_t head)
+static offsets offsets_of(const attend_state *s, int64_t batch, int64_t query, int64_t head)
 {
     const attend_tensor *o = &s->out, *m = &s->max, *l = &s->sum;
-    return (places){batch * o->stride[0] + query * o->stride[1] + head * o->stride[2],
-                    batch * m->stride[0] + head * m->stride[1] + query * m->stride[2],
-                    batch * l->stride[0] + head * l->stride[1] + query * l->stride[2]};
+    return (offsets){batch * o->stride[0] + query * o->stride[1] + head * o->stride[2],
+                     batch * m->stride[0] + head * m->stride[1] + query * m->stride[2],
+                     batch * l->stride[0] + head * l->stride[1] + query * l->stride[2]};
 }
 
 void attend_reference_leave(const attend_reference_sums *sums, int64_t columns, const attend_state *state,
                             int64_t batch, int64_t query, int64_t head)
 {
-    const places at = places_of(state, batch, query, head);
+    const offsets at = offsets_of(state, batch, query, head);
     const double max = (float)(sums->lse / ln2),
                  sum = sums->lse == -INFINITY ? 0 : exp2(sums->lse / ln2 - max);
     attend_store(&state->max, at.max, max);
@@ -53,7 +53,7 @@ void attend_reference_leave(const attend_reference_sums *sums, int64_t columns, 
 void attend_reference_take_up(attend_reference_sums *sums, int64_t columns, const attend_state *state,
                               int64_t batch, int64_t query, int64_t head, double *scratch)
 {
-    const places at = places_of(state, batch, query, head);
+    const offsets at = offsets_of(state, batch, query, head);
     const double sum = attend_load(&state->sum, at.sum), max = attend_load(&state->max, at.max);
     if (sum == 0) return;
     for (int64_t c = 0; c < columns; c++) scratch[c] = attend_load(&state->out, at.out + c) / sum;
