@@ -1,4 +1,4 @@
-/* Absolute positions on the CPU: x, with what is added to it, in memory of the plan that the projections then
+/* Absolute positions on the CPU: writes x plus its positions to memory of the plan, which the projections
    read. */
 #include "shared/absolute.h"
 #include "cpu/angles.h"
@@ -31,7 +31,7 @@ void attend_cpu_positions_destroy(attend_cpu_plan *cpu)
 static void add_sinusoids(const attend_problem *p, const double *turns, int64_t position, float *row,
                           float *sines, float *cosines)
 {
-    /* an odd size has one more sine */
+    /* an odd hidden_size has one sine more than cosines */
     const int64_t sinusoids = attend_sinusoid_count(p), whole = p->hidden_size / 2;
     attend_cpu_angles(turns, sinusoids, position, 1, 1, cosines, sines);
     for (int64_t w = 0; w < sinusoids; w++) row[attend_sine_column(p->absolute, w)] += sines[w];
@@ -44,7 +44,7 @@ typedef struct position_rows {
     attend_row_positions row_positions;
 } position_rows;
 
-static void place_token(void *job, int64_t n, int thread)
+static void add_position(void *job, int64_t n, int thread)
 {
     const position_rows *to = job;
     const attend_cpu_plan *cpu = to->cpu;
@@ -73,6 +73,6 @@ attend_tensor attend_cpu_add_positions(const attend_plan *plan, const attend_lay
     x_with_positions.data = to.cpu->x_with_positions;
     x_with_positions.stride[0] = rows * hidden, x_with_positions.stride[1] = hidden,
     x_with_positions.stride[2] = 1;
-    attend_pool_run(to.cpu->context->pool, tokens, 2.0 * (double)(tokens * hidden), place_token, &to);
+    attend_pool_run(to.cpu->context->pool, tokens, 2.0 * (double)(tokens * hidden), add_position, &to);
     return x_with_positions;
 }

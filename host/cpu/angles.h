@@ -1,4 +1,4 @@
-/* Cosines and sines of whole rows of angles, that differ by a position times a frequency. */
+/* Cosines and sines of the angles of one position: position times frequency. */
 #ifndef ATTEND_CPU_ANGLES_H
 #define ATTEND_CPU_ANGLES_H
 

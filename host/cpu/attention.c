@@ -1,13 +1,14 @@
-/* Attention on the CPU: packs each KV head once, then hands tasks to threads: rows of a KV head, all their
-   keys; where such tasks are too few, rows and spans of keys, merged afterwards. Few rows skip the packing.
-   Which way is taken changes no bit. */
+/* Attention on the CPU: packs each KV head once, then runs tasks on threads. The schedule
+   (attend_cpu_schedule) cuts tasks by rows of a KV head; where these are too few, by rows and spans of keys,
+   merged afterwards; few rows read K and V unpacked. No bit depends on the schedule. */
 #include "cpu/cpu.h"
 #include "core/arguments.h"
 
 int64_t attend_cpu_rows_of(const attend_problem *p) { return p->num_heads / p->num_kv_heads * p->seqlen_q; }
 
-/* Packed sequences have room by where they begin among all keys, so that each can be filled up to whole
-   blocks; others by the longest. */
+/* Packed keys before those of an entry. Entries begin at their first key, rounded down to whole blocks, plus
+   a block for each entry before, so that each can be padded to whole blocks; without packed sequences at
+   multiples of the longest. */
 static int64_t keys_before(const attend_cpu_plan *plan, int64_t entry, int64_t first_k)
 {
     int64_t block = plan->blocking.keys;
@@ -27,8 +28,8 @@ static int64_t rows_before(const attend_problem *p, int64_t entry, int64_t first
 
 int64_t attend_cpu_rows_reserved(const attend_problem *p) { return rows_before(p, p->batch, p->total_q); }
 
-/* Panels of rows of one KV head, cut into equal parts of at most blocking.panels: only the last part has a
-   panel less than full. */
+/* Panels of rows of one KV head. They are divided into equal parts of at most blocking.panels; only the last
+   part's last panel may not be full. */
 static int64_t panels_of(const attend_cpu_plan *plan)
 {
     int64_t width = plan->context->kernel->lanes * plan->context->kernel->vectors;
@@ -55,21 +56,21 @@ static attend_cpu_rows rows_of(const attend_tensor *t, int64_t b, int64_t first,
                              has_group ? t->stride[2] : 0};
 }
 
-/* What all tasks of a run share. */
+/* What all tasks of a run share */
 typedef struct running {
     attend_cpu_plan *plan;
     const attend_attention_args *args;
     const attend_key_part *part;
-    int64_t heads_together; /* of few rows */
+    int64_t heads_together; /* KV heads a task of the decode schedule */
 } running;
 
-/* Blocks or spans of `size` keys that the part has. */
+/* Blocks or spans of `size` keys that the part's keys meet. */
 static int64_t count_in(const attend_key_part *part, int64_t size)
 {
     return part->first < part->end ? (part->end - 1) / size + 1 - part->first / size : 0;
 }
 
-/* What all tasks of KV head `index` (batch entry by batch entry) share. */
+/* The task of all rows of KV head `index`, counted batch entry by batch entry. */
 static attend_cpu_task task_of(const running *r, int64_t index, float *scratch)
 {
     const attend_cpu_plan *plan = r->plan;
@@ -117,7 +118,7 @@ static attend_cpu_task task_of(const running *r, int64_t index, float *scratch)
     return task;
 }
 
-/* Rows of part `part` of a KV head. */
+/* Restricts a task to part `part` of a KV head's rows. */
 static void take_part(const attend_cpu_plan *plan, int64_t part, attend_cpu_task *task)
 {
     int64_t width = plan->context->kernel->lanes * plan->context->kernel->vectors, panels = panels_of(plan),
@@ -127,8 +128,8 @@ static void take_part(const attend_cpu_plan *plan, int64_t part, attend_cpu_task
     task->rows = (end < task->rows ? end : task->rows) - task->first_row;
 }
 
-/* KV heads that a task of few rows takes together: where they lie side by side, unless threads would go
-   without. */
+/* KV heads a task of the decode schedule: several where they are adjacent in memory, if enough tasks for all
+   threads remain. */
 static int64_t few_heads(const attend_cpu_plan *plan, const attend_attention_args *args, int64_t spans)
 {
     const attend_problem *p = plan->problem;
@@ -163,7 +164,7 @@ static void run_few_unit(void *job, int64_t unit, int thread)
     attend_progress_count(tracker, 1, thread == 0);
 }
 
-/* Units go from the last rows to the first, whose causal tasks are the shortest. */
+/* Units are counted from the last rows to the first, whose causal tasks are the shortest. */
 static void run_unit(void *job, int64_t unit, int thread)
 {
     const running *r = job;
@@ -269,7 +270,7 @@ attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention
     const int64_t heads = p->batch * p->num_kv_heads, rows = attend_cpu_rows_of(p),
                   units = attend_cpu_units(plan, spans, run.heads_together),
                   blocks = count_in(part, plan->blocking.keys);
-    /* About: an element of K or V takes a quarter of a nanosecond, and a sixteenth for each row. */
+    /* Rough costs: 0.25 ns an element of K or V, and 1/16 ns for each row. */
     const double elements =
         (double)(p->packed ? p->num_kv_heads * p->total_k : heads * (part->end - part->first)) *
         (double)(p->head_dim + p->head_dim_v);

@@ -1,5 +1,5 @@
-/* The CPU as a backend: contexts that know their threads and instruction set, plans that hold all memory they
-   will need. */
+/* The CPU as a backend: contexts hold threads and the instruction set, plans hold all memory that a run
+   needs. */
 #include "cpu/cpu.h"
 #include "core/arguments.h"
 #include "core/feature_set.h"
@@ -43,8 +43,8 @@ static attend_status synchronize(attend_context *context)
     return ATTEND_OK;
 }
 
-/* Large blocks ask for huge pages: packed keys are walked through once a task, and each small page would cost
-   a walk of page tables. */
+/* Large allocations use huge pages: each task reads all packed keys, and with small pages each page costs a
+   page table walk. */
 void *attend_cpu_allocate(int64_t elements, size_t bytes, size_t *total)
 {
     const int64_t huge = 2 << 20;
@@ -58,7 +58,7 @@ void *attend_cpu_allocate(int64_t elements, size_t bytes, size_t *total)
     if (__builtin_add_overflow(*total, (size_t)size, total)) *total = SIZE_MAX;
     void *memory = aligned_alloc((size_t)alignment, (size_t)size);
     if (!memory) return NULL;
-    /* a wish: memory is as good without */
+    /* optional: a failure is ignored */
     if (alignment == huge) madvise(memory, (size_t)size, MADV_HUGEPAGE);
     return memory;
 }
@@ -73,7 +73,7 @@ static void plan_destroy(attend_plan *plan)
     free(cpu);
 }
 
-/* a·b, or more than there is, so that the allocation says so. */
+/* a·b, or INT64_MAX, for which the allocation fails. */
 static int64_t times(int64_t a, int64_t b)
 {
     int64_t product;
@@ -84,7 +84,7 @@ static attend_status reserve(attend_cpu_plan *cpu, size_t *bytes)
 {
     const attend_problem *p = cpu->problem;
     const attend_cpu_kernel *kernel = cpu->context->kernel;
-    /* a row of so many floats has no room anywhere, and its multiples can be counted */
+    /* wider rows cannot be allocated anyway, and products below do not overflow */
     const int64_t widest = (int64_t)1 << 40;
     if (p->head_dim > widest || p->head_dim_v > widest ||
         times(p->batch, times(p->num_heads, p->seqlen_q)) > INT64_MAX / 2 || p->total_k > INT64_MAX / 2 ||
@@ -143,7 +143,7 @@ static attend_status plan_create(attend_plan *plan)
     return status;
 }
 
-/* Runs are over when they return, so the plan's own scratch does for any of them. */
+/* A run ends before it returns, so all runs use the plan's own scratch. */
 static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args,
                                        const attend_key_part *part, const attend_run *run)
 {

@@ -1,6 +1,6 @@
-/* How a plan is cut, from the size of the cache and the number of threads. None of it changes a bit of any
-   result. The block of keys is fixed: its weights, [128][rows of a panel], take 12 to 24 KB of L1 in every
-   build. */
+/* The blocking of a plan, from the size of the cache and the number of threads. It changes no bit of any
+   result. Blocks have a fixed number of keys: their weights, [128][rows of a panel], take 12 to 24 KB of L1
+   in every build. */
 #include "cpu/cpu.h"
 
 #include <unistd.h>
@@ -20,11 +20,11 @@ attend_cpu_blocking attend_cpu_blocking_for(const attend_cpu_kernel *kernel, con
             float_bytes = (int64_t)sizeof(float);
     attend_cpu_blocking b = {ATTEND_CPU_BLOCK, 1};
     while (b.keys > 16 && b.keys / 2 >= p->seqlen_k) b.keys /= 2;
-    /* One block of K and V and the state of all panels stay in three quarters of L2. */
+    /* one block of K and V and the state of all panels fit in three quarters of L2 */
     int64_t block_bytes = b.keys * (p->head_dim + p->head_dim_v) * float_bytes;
     int64_t panel_bytes = (p->head_dim + 2 * p->head_dim_v) * width * float_bytes;
     b.panels = clamp((l2 / 4 * 3 - block_bytes) / panel_bytes, 1, ATTEND_CPU_MAX_PANELS);
-    /* Enough tasks that the last ones do not leave threads waiting. */
+    /* at least 8 tasks a thread, so that threads do not wait long for the last ones */
     int64_t heads = p->batch * p->num_kv_heads, rows = p->num_heads / p->num_kv_heads * p->seqlen_q;
     int64_t panels = heads * ((rows + width - 1) / width);
     return b.panels = clamp(panels / (8 * threads), 1, b.panels), b;

@@ -1,5 +1,4 @@
-/* What tiles of scores need to know of heads, rows and keys: looked up once a run, or once a panel of rows.
-   */
+/* Tables and per-row values that tiles of scores need: computed once a run, or once a panel of rows. */
 #include "cpu/elements.h"
 
 #include <float.h>
@@ -57,7 +56,7 @@ static void prepare_row(const attend_cpu_elements *e, int64_t row, int64_t i, at
     }
 }
 
-/* The least caps have no inverse, the largest no tenfold. */
+/* The smallest caps have no finite inverse, ten times the largest is infinite: both are clamped. */
 static void prepare_cap(float cap, attend_cpu_element_rows *of)
 {
     const double by = fmax(-FLT_MAX, -2 / (double)cap);

@@ -1,7 +1,7 @@
-/* Tiles of scores with features, in vectors: attend_element_score() of host/shared/score.h, LANES by LANES.
-   Compiled once per instruction set. Lanes are rows where kernel.c works on many of them, keys where
-   kernel_few.h works on few: the same lines serve both, and only fetch what varies along both rows and keys
-   (bias, masks, distances) row by row, then transpose it. */
+/* Tiles of scores with elementwise features, in vectors: attend_element_score() of host/shared/score.h, LANES
+   by LANES. Compiled once per instruction set. Lanes are rows in kernel.c (many rows), keys in
+   kernel_decode.h (few rows): the same code serves both. Only what varies along both rows and keys (bias,
+   masks, distances) is loaded row by row and then transposed for the former. */
 #include "cpu/elements_visibility.h"
 #include "cpu/kernel_softmax.h"
 
@@ -13,8 +13,8 @@ typedef uint8_t vb __attribute__((vector_size(LANES), aligned(1), may_alias));
 ALWAYS_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 ALWAYS_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* What LANES by LANES scores are of: rows from `row` of x on, keys from `key` on, `rows` and `keys` of them
-   there. */
+/* LANES by LANES scores: rows from `row` of x on, keys from `key` on, of which `rows` and `keys` are
+   valid. */
 typedef struct square {
     const attend_cpu_elements *e;
     const attend_cpu_element_rows *x;
@@ -23,16 +23,15 @@ typedef struct square {
     int64_t row, rows, key, keys;
 } square;
 
-/* Vectors of a square that are worked on. */
+/* Vectors of a square that are computed. */
 ALWAYS_INLINE int vectors_of(const square *at, bool lanes_are_rows)
 {
     return lanes_are_rows ? LANES : (int)at->rows;
 }
 
-/* ---- what varies along both, row by row
-   -------------------------------------------------------------------------- */
+/* ---- terms that vary along rows and keys, row by row ---- */
 
-/* Keys of a row of a plane. */
+/* The keys of one row of a plane. */
 ALWAYS_INLINE vf plane_row(const attend_plane *plane, int64_t offset, int64_t keys)
 {
     if (plane->key == 1) return load_some(plane->data, offset, keys, plane->dtype);
@@ -43,7 +42,7 @@ ALWAYS_INLINE vf plane_row(const attend_plane *plane, int64_t offset, int64_t ke
     return v;
 }
 
-/* The same of a mask: lanes are 0 where hidden, their bits of no account otherwise. */
+/* The same for a mask: lanes are 0 where masked, any other value where visible. */
 ALWAYS_INLINE vi mask_row(const attend_plane *plane, int64_t offset, int64_t keys)
 {
     const uint8_t *from = (const uint8_t *)plane->data + offset;
@@ -53,7 +52,7 @@ ALWAYS_INLINE vi mask_row(const attend_plane *plane, int64_t offset, int64_t key
     return v;
 }
 
-/* Which keys the block mask or list shows row i. */
+/* The visible keys of row i by block mask or list. */
 static vi blocks_row(const square *at, int64_t i)
 {
     const int64_t size = at->p->block_k;
@@ -72,7 +71,7 @@ ALWAYS_INLINE void transpose_rows(bool lanes_are_rows, vf tile[LANES])
     if (lanes_are_rows) transpose(tile);
 }
 
-/* Where the lanes are rows that share one row of a plane. */
+/* The transposed tile of rows that share one row of a plane. */
 ALWAYS_INLINE void spread(vf row, vf tile[LANES])
 {
     UNROLL_FOR (16, int i = 0; i < LANES; i++) tile[i] = splat(row[i]);
@@ -111,7 +110,7 @@ ALWAYS_INLINE void fetch_relative(const square *at, bool lanes_are_rows, vf tile
 {
     const int64_t *position = at->x->position + at->row;
     const float *const *table = at->x->relative + at->row;
-    if (lanes_are_rows && at->x->consecutive) { /* from row to row the distance falls by one */
+    if (lanes_are_rows && at->x->consecutive) { /* distances decrease by one from row to row */
         const int64_t distance = at->key - position[0] - (LANES - 1);
         UNROLL_FOR (16, int i = 0; i < LANES; i++)
             tile[i] = reversed(load(table[0] + in_table(at, distance + i)));
@@ -122,7 +121,7 @@ ALWAYS_INLINE void fetch_relative(const square *at, bool lanes_are_rows, vf tile
     transpose_rows(lanes_are_rows, tile);
 }
 
-/* Whether mask and blocks show a key: 0 where they do not. */
+/* Mask and block mask: lanes are 0 where a key is masked. */
 ALWAYS_INLINE void fetch_mask(const square *at, bool lanes_are_rows, vf tile[LANES])
 {
     const attend_cpu_element_rows *x = at->x;
@@ -144,13 +143,12 @@ ALWAYS_INLINE void fetch_mask(const square *at, bool lanes_are_rows, vf tile[LAN
     transpose_rows(lanes_are_rows, tile);
 }
 
-/* ---- scores
-   ------------------------------------------------------------------------------------------------------ */
+/* ---- scores ---- */
 
-/* cap·tanh(s/cap): with w = 2|s|/cap tanh is (e^w - 1) / (e^w + 1), and e^w - 1 = 2^n·(e^v - 1) + (2^n - 1)
+/* cap·tanh(s/cap). With w = 2|s|/cap, tanh is (e^w - 1) / (e^w + 1), and e^w - 1 = 2^n·(e^v - 1) + (2^n - 1)
    for w = n·ln 2 + v, |v| <= ln 2 / 2, so that small scores keep their digits. The inverse of the cap has two
-   parts: its rounding would move all scores alike. At most 4.2·2^-24 off, and 1.1 in the mean square; at most
-   the cap, and a NaN stays. */
+   parts, since its rounding error would shift all scores alike. The error is at most 4.2·2^-24, and 1.1·2^-24
+   in the root mean square; results are at most the cap, and a NaN stays NaN. */
 ALWAYS_INLINE vf soft_cap(vf s, float cap, const attend_cpu_element_rows *x)
 {
     const vi sign = splat_int(INT32_MIN);
@@ -168,7 +166,7 @@ ALWAYS_INLINE vf soft_cap(vf s, float cap, const attend_cpu_element_rows *x)
     return (vf)((vi)(splat(cap) * (e / (e + splat(2)))) | ((vi)s & sign));
 }
 
-/* Distances in each vector: of LANES rows from one key, or of a row from LANES keys. Exact below 2^24. */
+/* Distances of a vector: of LANES rows from one key, or of one row from LANES keys. Exact below 2^24. */
 ALWAYS_INLINE vf distance_of(const square *at, bool lanes_are_rows, int64_t i, vf first)
 {
     vf iota;
@@ -189,7 +187,7 @@ ALWAYS_INLINE void add_alibi(const square *at, bool lanes_are_rows, vf s[LANES])
     }
 }
 
-/* Returns lanes of which any is not 0 where a bias of -infinity hides a key. */
+/* Returns lanes that are not 0 where a bias of -infinity masks a key. */
 ALWAYS_INLINE vi make_scores(const square *at, bool lanes_are_rows, vf s[LANES])
 {
     const int vectors = vectors_of(at, lanes_are_rows);
@@ -215,8 +213,7 @@ ALWAYS_INLINE vi make_scores(const square *at, bool lanes_are_rows, vf s[LANES])
     return hides;
 }
 
-/* Keys, counted from the square's first, from which on a row sees again beyond the gap; and those before
-   which it is prefix. */
+/* A key counted from the square's first, clamped to [0, LANES]. */
 ALWAYS_INLINE int32_t within(const square *at, int64_t key)
 {
     return (int32_t)least(most(key - at->key, 0), LANES);
@@ -268,8 +265,8 @@ ALWAYS_INLINE void hide(const square *at, bool lanes_are_rows, vf s[LANES])
     if (attend_has_gap(at->p)) hide_gap(at, lanes_are_rows, s);
 }
 
-/* `lines` of them are there, along the axis that the lanes are not; what lies past them in memory is others'.
-   */
+/* Scores one square. Of the axis without lanes only `lines` entries are valid: memory past them belongs to
+   other scores. */
 ALWAYS_INLINE vi score_square(const square *at, bool lanes_are_rows, bool partly, float *scores, int64_t step)
 {
     vf s[LANES];

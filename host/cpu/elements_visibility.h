@@ -1,5 +1,5 @@
-/* How much some rows see of a tile of keys, feature by feature: what all show is seen, what one hides is
-   hidden. Included by elements_kernel.c alone. */
+/* The visibility of a tile of keys for some rows, feature by feature: visible if all features leave it
+   visible, hidden if one hides it. Included by elements_kernel.c alone. */
 #ifndef ATTEND_CPU_ELEMENTS_VISIBILITY_H
 #define ATTEND_CPU_ELEMENTS_VISIBILITY_H
 
@@ -78,7 +78,7 @@ static attend_cpu_visibility mask_visibility(const attend_cpu_elements *e, const
     return seen ? ATTEND_CPU_VISIBLE : ATTEND_CPU_HIDDEN;
 }
 
-/* A bias of -infinity throughout hides the tile; others are found where scores are made. */
+/* A bias of -infinity for all keys hides the tile; single ones are found when scores are computed. */
 static attend_cpu_visibility bias_visibility(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
                                              int64_t first, int64_t keys)
 {
@@ -98,7 +98,7 @@ static attend_cpu_visibility bias_visibility(const attend_cpu_elements *e, const
     return ATTEND_CPU_HIDDEN;
 }
 
-/* Takes keys off either end whose segment no row is of. */
+/* Removes keys from either end whose segment no row has. */
 static void trim(const attend_cpu_elements *e, const attend_cpu_element_rows *x, attend_cpu_scores *tile)
 {
     const attend_head *h = e->heads;

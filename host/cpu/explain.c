@@ -1,4 +1,4 @@
-/* The CPU's rows of the kernel table, and what a plan made of them. */
+/* The CPU's rows of the kernel table, and the plan's entries of attend_explain. */
 #include "cpu/cpu.h"
 
 #include <stdio.h>

@@ -1,4 +1,5 @@
-// oneDNN is C++ behind a C interface, and where memory runs out its containers throw: here that ends.
+// oneDNN is C++ with a C interface, and its containers throw where memory runs out: exceptions become a
+// status here.
 #include "cpu/guard.h"
 
 #include <new>

@@ -1,4 +1,4 @@
-/* Calls into oneDNN from which nothing is thrown. */
+/* Calls oneDNN without letting exceptions through. */
 #ifndef ATTEND_CPU_GUARD_H
 #define ATTEND_CPU_GUARD_H
 
@@ -8,8 +8,8 @@
 extern "C" {
 #endif
 
-/* What call(data) returns, or the status of what it throws. What it made so far must be reachable from data:
- * nothing else is freed. */
+/* Returns what call(data) returns, or a status for what it throws. Objects that it made must be reachable
+   from data: nothing else is freed. */
 dnnl_status_t attend_cpu_guard(dnnl_status_t (*call)(void *), void *data);
 
 #ifdef __cplusplus

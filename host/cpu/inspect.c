@@ -1,7 +1,7 @@
-/* Inspection on the CPU: deals out blocks of rows of query heads to threads, takes each through the keys
-   twice (once, where LSE is given), and writes what was seen. What blocks of one head share, map and
-   distance, each leaves in a place of its own; those are summed in order, so that no bit depends on the
-   threads. */
+/* Inspection on the CPU: distributes blocks of rows of query heads over threads, passes over the keys of each
+   twice (once, where LSE is given), and writes the results. Map and distance are sums over the blocks of a
+   head: each block stores its part separately, and the parts are summed in order, so that no bit depends on
+   the threads. */
 #include "cpu/inspect.h"
 #include "core/arguments.h"
 #include "cpu/cpu.h"
@@ -9,7 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { STATES = 4 }; /* of a block, which share packed keys */
+enum { STATES = 4 }; /* states a block, which share packed keys */
 
 typedef struct inspecting {
     const attend_cpu_plan *plan;
@@ -18,15 +18,15 @@ typedef struct inspecting {
     const attend_attention_args *args;
     const attend_inspect_request *request;
     int64_t block_rows, blocks;   /* rows of a block, blocks of a head */
-    int64_t map_first, map_slots; /* the first block that the map touches; places a head for rows of tiles */
+    int64_t map_first, map_slots; /* the first block with rows of the map; rows of slots a head */
     /* [batch][num_heads][map_slots][X]: block b leaves tile row y at b - map_first + y */
     float *slots;
     double (*sums)[2]; /* [batch][num_heads][blocks]: weight, weight·distance */
     char *scratch;
-    size_t scratch_bytes; /* of a thread */
+    size_t scratch_bytes; /* a thread */
 } inspecting;
 
-/* One thread's memory, laid out once. */
+/* The layout of one thread's memory. */
 typedef struct memory {
     attend_cpu_inspect_state states[STATES];
     float *keys, *scores;
@@ -59,175 +59,180 @@ static memory *lay_out(const inspecting *w, int64_t thread)
     m->keys = carve(&at, ATTEND_CPU_BLOCK * d, sizeof(float));
     m->scores = carve(&at, ATTEND_CPU_BLOCK * width, sizeof(float));
     for (int i = 0; i < STATES; i++) {
-        attend_cpu_inspect_state *g = &m->states[i];
-        g->q = carve(&at, width * d, sizeof(float));
-        g->map = wants_map(w) ? carve(&at, width * w->request->want.map.shape[3], sizeof(float)) : NULL;
-        g->top_scores = carve(&at, width * top, sizeof(float));
-        g->top_keys = carve(&at, width * top, sizeof(int64_t));
+        attend_cpu_inspect_state *state = &m->states[i];
+        state->q = carve(&at, width * d, sizeof(float));
+        state->map = wants_map(w) ? carve(&at, width * w->request->want.map.shape[3], sizeof(float)) : NULL;
+        state->top_scores = carve(&at, width * top, sizeof(float));
+        state->top_keys = carve(&at, width * top, sizeof(int64_t));
     }
     return m;
 }
 
-/* ---- a glance
-   --------------------------------------------------------------------------------------------------- */
+/* ---- states ---- */
 
-static void see(const attend_cpu_task *task, attend_cpu_inspect_state *g)
+static void find_visible(const attend_cpu_task *task, attend_cpu_inspect_state *state)
 {
-    g->low = INT64_MAX, g->high = 0, g->all_low = 0, g->all_high = INT64_MAX;
+    state->low = INT64_MAX, state->high = 0, state->all_low = 0, state->all_high = INT64_MAX;
     for (int64_t r = 0; r < ATTEND_CPU_INSPECT_ROWS; r++) {
-        int64_t row = g->first_row + r;
-        g->begin[r] = g->end[r] = 0;
-        if (r >= g->rows) continue;
+        int64_t row = state->first_row + r;
+        state->begin[r] = state->end[r] = 0;
+        if (r >= state->rows) continue;
         if (row < task->sequence.seqlen_q) {
-            g->begin[r] = attend_visible_begin(task->problem, &task->sequence, row);
-            g->end[r] = attend_visible_end(task->problem, &task->sequence, row);
+            state->begin[r] = attend_visible_begin(task->problem, &task->sequence, row);
+            state->end[r] = attend_visible_end(task->problem, &task->sequence, row);
         }
-        if (g->begin[r] >= g->end[r]) {
-            g->all_high = 0;
+        if (state->begin[r] >= state->end[r]) {
+            state->all_high = 0;
             continue;
         }
-        if (g->begin[r] < g->low) g->low = g->begin[r];
-        if (g->end[r] > g->high) g->high = g->end[r];
-        if (g->begin[r] > g->all_low) g->all_low = g->begin[r];
-        if (g->end[r] < g->all_high) g->all_high = g->end[r];
+        if (state->begin[r] < state->low) state->low = state->begin[r];
+        if (state->end[r] > state->high) state->high = state->end[r];
+        if (state->begin[r] > state->all_low) state->all_low = state->begin[r];
+        if (state->end[r] < state->all_high) state->all_high = state->end[r];
     }
-    if (g->high == 0) g->low = 0;
+    if (state->high == 0) state->low = 0;
 }
 
-/* Rows chosen for their weights start with zeros; a row chosen twice is copied at the end. */
+/* Rows whose weights are requested start with zeros; repeated requests are copied at the end. */
 static void choose_weights(const inspecting *w, const attend_cpu_task *task, int64_t head,
-                           attend_cpu_inspect_state *g)
+                           attend_cpu_inspect_state *state)
 {
     const attend_inspection *want = &w->request->want;
     const attend_tensor *t = &want->weights;
     for (int64_t n = 0; t->data && n < want->num_queries; n++) {
-        int64_t r = want->queries[n] - task->sequence.first_q - g->first_row;
-        if (r < 0 || r >= g->rows || g->weights[r]) continue;
-        g->weights[r] =
+        int64_t r = want->queries[n] - task->sequence.first_q - state->first_row;
+        if (r < 0 || r >= state->rows || state->weights[r]) continue;
+        state->weights[r] =
             (float *)t->data + task->sequence.batch * t->stride[0] + head * t->stride[1] + n * t->stride[2];
-        memset(g->weights[r], 0, (size_t)w->problem->seqlen_k * sizeof(float));
+        memset(state->weights[r], 0, (size_t)w->problem->seqlen_k * sizeof(float));
     }
 }
 
-static void begin(const inspecting *w, const attend_cpu_task *task, int64_t head, attend_cpu_inspect_state *g)
+static void begin(const inspecting *w, const attend_cpu_task *task, int64_t head,
+                  attend_cpu_inspect_state *state)
 {
     int64_t lanes = w->inspector->lanes;
-    g->vectors = (int)((g->rows + lanes - 1) / lanes);
-    see(task, g);
-    memset(g->mass, 0, sizeof g->mass);
-    if (g->map)
-        memset(g->map, 0, (size_t)(w->request->want.map.shape[3] * g->vectors * lanes) * sizeof(float));
+    state->vectors = (int)((state->rows + lanes - 1) / lanes);
+    find_visible(task, state);
+    memset(state->mass, 0, sizeof state->mass);
+    if (state->map)
+        memset(state->map, 0,
+               (size_t)(w->request->want.map.shape[3] * state->vectors * lanes) * sizeof(float));
     for (int64_t r = 0; r < ATTEND_CPU_INSPECT_ROWS; r++) {
-        g->max[r] = -INFINITY, g->sum[r] = g->lse[r] = 0;
-        g->weight[r] = g->entropy[r] = g->distance[r] = 0;
-        g->weights[r] = NULL, g->listed[r] = 0;
-        g->least_top[r] = w->request->top > 0 ? -INFINITY : INFINITY;
+        state->max[r] = -INFINITY, state->sum[r] = state->lse[r] = 0;
+        state->weight[r] = state->entropy[r] = state->distance[r] = 0;
+        state->weights[r] = NULL, state->listed[r] = 0;
+        state->least_top[r] = w->request->top > 0 ? -INFINITY : INFINITY;
     }
-    choose_weights(w, task, head, g);
-    w->inspector->take_queries(task, g);
+    choose_weights(w, task, head, state);
+    w->inspector->take_queries(task, state);
 }
 
-/* log2 of the sums, or of what the caller's LSE says; 0 for a row that sees nothing. */
-static void settle(const inspecting *w, const attend_cpu_task *task, const attend_head *head,
-                   attend_cpu_inspect_state *g)
+/* log2 of the sums, or the caller's LSE in base 2; 0 for a row without visible keys. */
+static void compute_lse(const inspecting *w, const attend_cpu_task *task, const attend_head *head,
+                        attend_cpu_inspect_state *state)
 {
     const attend_tensor *given = &w->args->lse;
     const attend_sequence *s = &task->sequence;
-    for (int64_t r = 0; r < g->rows && g->first_row + r < s->seqlen_q; r++) {
-        double sum = g->sum[r], max = g->max[r], lse = sum != 0 ? max + log2(sum) : -INFINITY;
+    for (int64_t r = 0; r < state->rows && state->first_row + r < s->seqlen_q; r++) {
+        double sum = state->sum[r], max = state->max[r], lse = sum != 0 ? max + log2(sum) : -INFINITY;
         if (given->data) {
             int64_t at = s->batch * given->stride[0] + head->head * given->stride[1] +
-                         (s->first_q + g->first_row + r) * given->stride[2];
+                         (s->first_q + state->first_row + r) * given->stride[2];
             lse = ((const float *)given->data)[at] / ln2;
         } else if (w->problem->sinks) {
             double sink = attend_head_sink(&w->plan->terms, head->head) / ln2, top = sink > lse ? sink : lse;
             if (top != -INFINITY) lse = isnan(lse) ? lse : top + log2(exp2(lse - top) + exp2(sink - top));
         }
-        g->lse[r] = lse == -INFINITY ? 0 : lse == INFINITY ? NAN : (float)lse;
+        state->lse[r] = lse == -INFINITY ? 0 : lse == INFINITY ? NAN : (float)lse;
     }
 }
 
-/* ---- what it has seen
-   ------------------------------------------------------------------------------------------- */
+/* ---- results of rows ---- */
 
-/* Where the results of a row stand, in a tensor with the axes [batch, num_heads, rows, …]. */
-static int64_t place(const attend_tensor *t, const attend_sequence *s, int64_t head, int64_t row)
+/* Element offset of a row in a tensor with the axes [batch, num_heads, rows, …]. */
+static int64_t row_offset(const attend_tensor *t, const attend_sequence *s, int64_t head, int64_t row)
 {
     return s->batch * t->stride[0] + head * t->stride[1] + (s->first_q + row) * t->stride[2];
 }
 
-static void give_top(const inspecting *w, const attend_sequence *s, int64_t head, int64_t r,
-                     const attend_cpu_inspect_state *g)
+static void store_top(const inspecting *w, const attend_sequence *s, int64_t head, int64_t r,
+                      const attend_cpu_inspect_state *state)
 {
     const attend_tensor *keys = &w->request->want.top_keys, *weights = &w->request->want.top_weights;
-    bool poisoned = isnan(g->weight[r]);
+    bool poisoned = isnan(state->weight[r]);
     for (int64_t n = 0; n < w->request->top; n++) {
-        bool there = n < g->listed[r] && !poisoned;
-        float weight = there ? exp2f(g->top_scores[r * w->request->top + n] - g->lse[r]) : poisoned ? NAN : 0;
+        bool there = n < state->listed[r] && !poisoned;
+        float weight = there      ? exp2f(state->top_scores[r * w->request->top + n] - state->lse[r])
+                       : poisoned ? NAN
+                                  : 0;
         if (keys->data)
-            ((int64_t *)keys->data)[place(keys, s, head, g->first_row + r) + n * keys->stride[3]] =
-                there ? g->top_keys[r * w->request->top + n] : -1;
+            ((int64_t *)keys->data)[row_offset(keys, s, head, state->first_row + r) + n * keys->stride[3]] =
+                there ? state->top_keys[r * w->request->top + n] : -1;
         if (weights->data)
-            ((float *)weights->data)[place(weights, s, head, g->first_row + r) + n * weights->stride[3]] =
+            ((float *)
+                 weights->data)[row_offset(weights, s, head, state->first_row + r) + n * weights->stride[3]] =
                 weight;
     }
 }
 
-static void give_row(const inspecting *w, const attend_sequence *s, int64_t head, int64_t r,
-                     const attend_cpu_inspect_state *g)
+static void store_row(const inspecting *w, const attend_sequence *s, int64_t head, int64_t r,
+                      const attend_cpu_inspect_state *state)
 {
     const attend_tensor *entropy = &w->request->want.entropy, *mass = &w->request->want.mass;
-    double nats = g->entropy[r] * ln2;
-    if (w->problem->sinks && g->weight[r] != 0) { /* alone it is certain */
-        double surplus = attend_head_sink(&w->plan->terms, head) / ln2 - g->lse[r], weight = exp2(surplus);
+    double nats = state->entropy[r] * ln2;
+    if (w->problem->sinks && state->weight[r] != 0) { /* alone: weight 1, entropy 0 */
+        double surplus = attend_head_sink(&w->plan->terms, head) / ln2 - state->lse[r],
+               weight = exp2(surplus);
         if (weight != 0) nats -= weight * surplus * ln2;
     }
-    if (entropy->data) ((float *)entropy->data)[place(entropy, s, head, g->first_row + r)] = (float)nats;
+    if (entropy->data)
+        ((float *)entropy->data)[row_offset(entropy, s, head, state->first_row + r)] = (float)nats;
     for (int64_t n = 0; mass->data && n < w->request->want.num_windows; n++)
-        ((float *)mass->data)[place(mass, s, head, g->first_row + r) + n * mass->stride[3]] = g->mass[n][r];
-    give_top(w, s, head, r, g);
+        ((float *)mass->data)[row_offset(mass, s, head, state->first_row + r) + n * mass->stride[3]] =
+            state->mass[n][r];
+    store_top(w, s, head, r, state);
 }
 
-static void give_map(const inspecting *w, int64_t head_index, int64_t block, int64_t r,
-                     const attend_cpu_inspect_state *g)
+static void store_map(const inspecting *w, int64_t head_index, int64_t block, int64_t r,
+                      const attend_cpu_inspect_state *state)
 {
     const attend_inspection *want = &w->request->want;
-    int64_t columns = want->map.shape[3], y = g->first_row + r - want->first_query,
-            step = g->vectors * w->inspector->lanes;
-    if (!g->map || y < 0 || y >= want->map_queries) return;
+    int64_t columns = want->map.shape[3], y = state->first_row + r - want->first_query,
+            step = state->vectors * w->inspector->lanes;
+    if (!state->map || y < 0 || y >= want->map_queries) return;
     int64_t slot = block - w->map_first + attend_map_tile(y, want->map_queries, want->map.shape[2]);
     float *to = w->slots + (head_index * w->map_slots + slot) * columns;
-    for (int64_t x = 0; x < columns; x++) to[x] += g->map[x * step + r];
+    for (int64_t x = 0; x < columns; x++) to[x] += state->map[x * step + r];
 }
 
 static void copy_repeated(const inspecting *w, const attend_sequence *s, int64_t head,
-                          const attend_cpu_inspect_state *g)
+                          const attend_cpu_inspect_state *state)
 {
     const attend_inspection *want = &w->request->want;
     const attend_tensor *t = &want->weights;
     for (int64_t n = 0; t->data && n < want->num_queries; n++) {
-        int64_t r = want->queries[n] - s->first_q - g->first_row;
-        if (r < 0 || r >= g->rows) continue;
+        int64_t r = want->queries[n] - s->first_q - state->first_row;
+        if (r < 0 || r >= state->rows) continue;
         float *to = (float *)t->data + s->batch * t->stride[0] + head * t->stride[1] + n * t->stride[2];
-        if (to != g->weights[r]) memcpy(to, g->weights[r], (size_t)w->problem->seqlen_k * sizeof *to);
+        if (to != state->weights[r]) memcpy(to, state->weights[r], (size_t)w->problem->seqlen_k * sizeof *to);
     }
 }
 
-static void give(const inspecting *w, const attend_sequence *s, int64_t head_index, int64_t block,
-                 const attend_cpu_inspect_state *g)
+static void store_results(const inspecting *w, const attend_sequence *s, int64_t head_index, int64_t block,
+                          const attend_cpu_inspect_state *state)
 {
     double *sums = w->sums[head_index * w->blocks + block];
     int64_t head = head_index % w->problem->num_heads;
-    for (int64_t r = 0; r < g->rows; r++) {
-        give_row(w, s, head, r, g);
-        give_map(w, head_index, block, r, g);
-        sums[0] += g->weight[r], sums[1] += g->distance[r];
+    for (int64_t r = 0; r < state->rows; r++) {
+        store_row(w, s, head, r, state);
+        store_map(w, head_index, block, r, state);
+        sums[0] += state->weight[r], sums[1] += state->distance[r];
     }
-    copy_repeated(w, s, head, g);
+    copy_repeated(w, s, head, state);
 }
 
-/* ---- blocks of rows
-   --------------------------------------------------------------------------------------------- */
+/* ---- blocks of rows ---- */
 
 static attend_cpu_rows rows_of(const attend_tensor *t, int64_t batch, int64_t first, int64_t head)
 {
@@ -247,7 +252,7 @@ static void walk(const inspecting *w, const attend_cpu_task *task, memory *m, in
         w->inspector->take_keys(task, first, m->keys);
         for (int i = 0; i < states; i++)
             if (second)
-                w->inspector->request(task, w->request, first, m->keys, m->scores, &m->states[i]);
+                w->inspector->collect(task, w->request, first, m->keys, m->scores, &m->states[i]);
             else
                 w->inspector->sum(task, first, m->keys, m->scores, &m->states[i]);
     }
@@ -283,15 +288,14 @@ static void inspect_block(const inspecting *w, int64_t unit, memory *m)
         begin(w, &task, head, &m->states[states]);
     }
     if (!w->args->lse.data) walk(w, &task, m, states, false);
-    for (int i = 0; i < states; i++) settle(w, &task, own, &m->states[i]);
+    for (int i = 0; i < states; i++) compute_lse(w, &task, own, &m->states[i]);
     walk(w, &task, m, states, true);
-    for (int i = 0; i < states; i++) give(w, &s, head_index, block, &m->states[i]);
+    for (int i = 0; i < states; i++) store_results(w, &s, head_index, block, &m->states[i]);
 }
 
-/* ---- what blocks share
-   ------------------------------------------------------------------------------------------ */
+/* ---- sums over blocks ---- */
 
-/* Tile row y of one head. */
+/* One row of the map's tiles of one head. */
 static void finish_tiles(void *job, int64_t index, int thread)
 {
     const inspecting *w = job;
@@ -350,7 +354,7 @@ static bool reserve(inspecting *w)
     return w->slots && w->sums && w->scratch;
 }
 
-/* The last rows first, which see the most keys. */
+/* The last rows first: they have the most visible keys. */
 static void inspect_unit(void *job, int64_t index, int thread)
 {
     const inspecting *w = job;
@@ -367,8 +371,7 @@ static void run(inspecting *w)
     attend_progress_tracker *tracker = w->plan->context->tracker;
     const int64_t heads = p->batch * p->num_heads, units = heads * w->blocks,
                   tiles = wants_map(w) ? heads * w->request->want.map.shape[2] : 0;
-    const double scores = (double)(heads * p->seqlen_q) *
-                          (double)p->seqlen_k; /* a nanosecond each at the least, some more for weights */
+    const double scores = (double)(heads * p->seqlen_q) * (double)p->seqlen_k; /* at least 1 ns each */
     attend_progress_stage(tracker, tracker->work.attention, units);
     attend_pool_run(pool, units, scores, inspect_unit, w);
     attend_pool_run(pool, tiles,

@@ -1,4 +1,4 @@
-/* Which build of the kernel this machine runs. */
+/* The choice of the kernel's build for this processor. */
 #include "cpu/cpu.h"
 
 #include <stdio.h>

@@ -1,11 +1,11 @@
 /* Exact attention by blocks with an online softmax (Milakov & Gimelshein 2018; Dao et al. 2022). Compiled
    once per instruction set with ATTEND_ISA, ATTEND_LANES, ATTEND_ROWS, ATTEND_VECTORS, ATTEND_RUNS_HERE;
    kernel.h is its interface.
-   
-   Rows of queries are the lanes. A panel is up to VECTORS vectors of rows; for each block of keys it forms
-   scores S[keys][lanes] = K·Qᵀ, turns them into weights P where they lie, and adds O[columns][lanes] += Vᵀ·P.
-   K and V are the operand that is broadcast, Q and P the one that is loaded: so softmax never crosses lanes,
-   and P needs no packing. A row's numbers depend on nothing beside it. */
+
+   Rows of queries are the lanes. A panel is up to VECTORS vectors of rows. For each block of keys it computes
+   scores S[keys][lanes] = K·Qᵀ, replaces them by weights P in place, and adds O[columns][lanes] += Vᵀ·P. K
+   and V are the broadcast operand, Q and P the loaded one: so softmax needs no reduction across lanes, and P
+   no packing. A row's results depend on no other row. */
 #define CONCAT_(a, b) a##b
 #define CONCAT(a, b)  CONCAT_(a, b)
 #define SCORER        CONCAT(attend_cpu_scorer_, ATTEND_ISA)
@@ -22,31 +22,32 @@
 #define STRING_(a) #a
 #define STRING(a)  STRING_(a)
 
-/* Up to WIDTH rows on their way through the keys. */
+/* Up to WIDTH rows and their state */
 typedef struct panel {
     _Alignas(64) int64_t first_row;
     int64_t rows;
     int vectors;
-    bool fresh; /* no span has been merged yet, and nothing is carried */
-    bool begun; /* the span at work has shown some key */
-    /* Rows that see no key at all count nowhere here: they may gather anything, which nobody uses. */
+    bool fresh; /* no span has been merged, and no state was given */
+    bool begun; /* the current span has a visible block, and its sums are set */
+    /* Ranges of keys over the rows that have visible keys; sums of other rows are meaningless and not
+       used. */
     int64_t low, high;         /* keys that some row sees */
     int64_t all_low, all_high; /* keys that every row sees; low <= all_low <= all_high <= high */
-    float *q;                  /* [head_dim][vectors·LANES], times powers of two */
-    float *o, *o_span;         /* [width of V][vectors·LANES], of the spans merged and of the one at work */
+    float *q;                  /* times the power of two of row_scale */
+    float *o, *o_span;         /* of the merged spans; of the current span */
     float m[WIDTH], l[WIDTH], m_span[WIDTH], l_span[WIDTH];
-    float unit[WIDTH];                /* of scores, in exponents of two */
-    int64_t begin[WIDTH], end[WIDTH]; /* keys that each row sees */
+    float unit[WIDTH];                /* factor from scores to exponents of 2 */
+    int64_t begin[WIDTH], end[WIDTH]; /* visible interval of each row */
 } panel;
 
 typedef struct work {
     const attend_cpu_task *task;
     int64_t d, v_width, keys;
     float *s; /* [keys of a block][WIDTH] */
-    /* [width of V][WIDTH]: what a block adds to a panel's output, where rows see different keys of it */
+    /* [width of V][WIDTH]: a block's part of the output, where rows see different keys of it */
     float *o_block;
     panel *panels;
-    attend_cpu_element_rows *element_rows; /* of each panel; NULL without elements */
+    attend_cpu_element_rows *element_rows; /* one a panel; NULL without elementwise features */
     int64_t count;
 } work;
 
@@ -66,8 +67,7 @@ static int64_t scratch_floats(const attend_problem *p, const attend_cpu_blocking
                                16);
 }
 
-/* ---- a panel
-   ---------------------------------------------------------------------------------------------------- */
+/* ---- panels ---- */
 
 static void panel_visible(const attend_cpu_task *task, panel *p)
 {
@@ -83,7 +83,7 @@ static void panel_visible(const attend_cpu_task *task, panel *p)
     if (p->all_low >= p->all_high) p->all_low = p->all_high = p->high;
 }
 
-/* LANES rows of the panel from row r on, each in its own place, become columns of `o`. */
+/* LANES separate rows, the panel's from row r on, transposed to columns of `o`. */
 static void rows_panel(const work *w, const panel *p, const float *rows, int64_t width, float *o, int64_t r)
 {
     int64_t step = p->vectors * LANES;
@@ -95,7 +95,7 @@ static void rows_panel(const work *w, const panel *p, const float *rows, int64_t
     }
 }
 
-/* Goes on from what the keys before left. */
+/* Begins with the state of the keys before (part->from). */
 static void panel_resume(const work *w, panel *p)
 {
     int64_t width = attend_cpu_round_up(w->v_width, LANES);
@@ -132,7 +132,7 @@ static void span_begin(const work *w, panel *p)
     p->begun = true;
 }
 
-/* Which keys the lanes of vector v see, counted from `key` and cut to int32. */
+/* The visible intervals of the lanes of vector v, counted from `key` and clamped to a span. */
 ALWAYS_INLINE void seen_from(const panel *p, int v, int64_t key, vi *begin, vi *end)
 {
     for (int i = 0; i < LANES; i++) {
@@ -141,7 +141,7 @@ ALWAYS_INLINE void seen_from(const panel *p, int v, int64_t key, vi *begin, vi *
     }
 }
 
-/* Scores that a row does not see become -infinity; keys [from, to) of the block at `key`. */
+/* Sets the scores of keys [from, to) of the block at `key` to -infinity where masked. */
 static void hide(const work *w, const panel *p, int64_t key, int64_t from, int64_t to)
 {
     for (int v = 0; v < p->vectors && from < to; v++) {
@@ -155,11 +155,11 @@ static void hide(const work *w, const panel *p, int64_t key, int64_t from, int64
     }
 }
 
-/* The weights of one vector of rows, in place, and their sum. One vector at a time keeps all constants in
-   registers, four keys a turn keep the multipliers busy through the latency of the polynomial. */
+/* Replaces the scores of one vector of rows by weights, and adds their sum. One vector at a time keeps all
+   constants in registers; four keys an iteration hide the latency of the polynomial. */
 ALWAYS_INLINE void weigh_lanes(float *s, int64_t step, int64_t from, int64_t to, vf m, vf unit, float *sum)
 {
-    const weigher w = weigher_of(reference_of(m), unit);
+    const weigher w = weigher_of(finite_max(m), unit);
     vf l = splat(0);
     if (any(w.base != splat(0)))
         for (int64_t j = from; j < to; j++) store(s + j * step, without_base(load(s + j * step), &w));
@@ -178,7 +178,7 @@ ALWAYS_INLINE void weigh_lanes(float *s, int64_t step, int64_t from, int64_t to,
     store(sum, load(sum) + l);
 }
 
-/* Folds keys [from, to) of the block into m and l, and turns their scores into weights. `vectors` is a
+/* Softmax of keys [from, to) of the block: updates m and l, and replaces scores by weights. `vectors` is a
    constant where inlined. */
 ALWAYS_INLINE void fold(const work *w, panel *p, int vectors, int64_t from, int64_t to)
 {
@@ -218,8 +218,8 @@ typedef void scores_product(const float *k, const float *q, int64_t depth, float
 typedef void output_product(const float *v, int64_t next, const float *p, int64_t depth, float *o,
                             int64_t tiles);
 
-/* Goes on with the block's output over keys [from, to) of the block at `key`, which some lanes do not see;
-   anywhere: not as an interval. */
+/* Adds to the block's output the keys [from, to) of the block at `key`, which are masked for some lanes;
+   anywhere: not only outside an interval. */
 static void aggregate_some(const work *w, const panel *p, int64_t key, int64_t from, int64_t to,
                            bool anywhere)
 {
@@ -240,9 +240,9 @@ static void aggregate_some(const work *w, const panel *p, int64_t key, int64_t f
     }
 }
 
-/* O += Vᵀ·P, where all lanes see keys [low, high). A key that is hidden besides has weight 0: that is enough
-   where values are finite. A block is a chain of its own, whichever way it goes: chains through all keys
-   would gather their roundings. */
+/* O += Vᵀ·P. All lanes see keys [low, high), but for elementwise masks, for which a weight of 0 suffices
+   where values are finite. On every path the block's output is one chain of multiply-adds from zero, added to
+   O once: a chain through all keys would accumulate more rounding error. */
 ALWAYS_INLINE void aggregate(const work *w, panel *p, int vectors, output_product *output,
                              output_product *extend, int64_t key, int64_t from, int64_t to, bool hides)
 {
@@ -308,10 +308,10 @@ static void (*const blocks[])(const work *, panel *, int64_t) = {NULL, block_1, 
 _Static_assert(sizeof blocks / sizeof *blocks == VECTORS + 1,
                "one build of the loops for each width of a panel");
 
-/* ---- its output
-   ------------------------------------------------------------------------------------------------- */
+/* ---- output of panels ---- */
 
-/* The span's part joins the total; the first one becomes it. A row's arithmetic is that of join(). */
+/* Merges the span into the total; the first span becomes the total. The arithmetic of a row is that of
+   join(). */
 static void span_merge(const work *w, panel *p)
 {
     int64_t step = p->vectors * LANES;
@@ -327,7 +327,7 @@ static void span_merge(const work *w, panel *p)
         vf total = load(p->m + r), part = load(p->m_span + r), total_factor, part_factor;
         vf l = load(p->l + r), l_part = load(p->l_span + r);
         vi nothing_yet = l == splat(0), nothing_new = l_part == splat(0);
-        store(p->m + r, merge_references(total, part, &total_factor, &part_factor));
+        store(p->m + r, merge_maxima(total, part, &total_factor, &part_factor));
         store(p->l + r,
               choose(nothing_new, l,
                      choose(nothing_yet, l_part, merge_sums(l, total_factor, l_part, part_factor))));
@@ -340,7 +340,7 @@ static void span_merge(const work *w, panel *p)
     }
 }
 
-/* LANES rows of sums `o` from row r of the panel on, each to its own place. */
+/* LANES rows of sums `o`, the panel's from row r on, transposed to separate rows. */
 static void panel_rows(const work *w, const panel *p, const float *o, int64_t r, float *rows, int64_t width)
 {
     int64_t step = p->vectors * LANES;
@@ -355,20 +355,20 @@ static void panel_rows(const work *w, const panel *p, const float *o, int64_t r,
 
 static void panel_finish(const work *w, panel *p)
 {
-    if (p->fresh) memset(p->l, 0, sizeof p->l); /* every span was hidden */
+    if (p->fresh) memset(p->l, 0, sizeof p->l); /* no span was visible */
     int64_t width = attend_cpu_round_up(w->v_width, LANES);
     for (int64_t r = 0; r < p->rows; r += LANES) {
         panel_rows(w, p, p->o, r, p->o_span, width);
         for (int64_t i = r; i < r + LANES && i < p->rows; i++) {
             float *o = p->o_span + (i - r) * width;
-            /* one that sees no key of the part may have gathered anything */
+            /* its sums are meaningless: it has no visible key */
             if (p->begin[i] >= p->end[i]) begin_row(w->task, p->first_row + i, o, &p->m[i], &p->l[i]);
             end_row(w->task, p->first_row + i, o, p->m[i], p->l[i]);
         }
     }
 }
 
-static void span_leave(const work *w, const panel *p, int64_t span)
+static void store_span(const work *w, const panel *p, int64_t span)
 {
     int64_t dv = w->task->problem->head_dim_v, width = attend_cpu_round_up(w->v_width, LANES);
     for (int64_t r = 0; r < p->rows; r += LANES) {
@@ -381,11 +381,10 @@ static void span_leave(const work *w, const panel *p, int64_t span)
     }
 }
 
-/* ---- the task
-   --------------------------------------------------------------------------------------------------- */
+/* ---- tasks ---- */
 
-/* Divides the task's rows into panels, three or two vectors wide: one alone could not hide the latency of its
-   multiply-adds. */
+/* Divides the task's rows into panels of three or two vectors: one vector alone could not hide the latency of
+   its multiply-adds. */
 static void cut(work *w)
 {
     const attend_cpu_task *task = w->task;
@@ -424,7 +423,7 @@ static void run(const attend_cpu_task *task)
         bool seen[ATTEND_CPU_MAX_PANELS];
         for (int64_t i = 0; i < w.count; i++) {
             seen[i] = w.panels[i].low < end && w.panels[i].high > key;
-            w.panels[i].begun = false; /* by the first block that is not hidden */
+            w.panels[i].begun = false; /* set by the first visible block */
         }
         for (int64_t block = key; block < end && block < task->sequence.seqlen_k; block += w.keys)
             for (int64_t i = 0; i < w.count; i++)
@@ -432,7 +431,7 @@ static void run(const attend_cpu_task *task)
         for (int64_t i = 0; i < w.count; i++) {
             if (task->partials && seen[i]) {
                 if (!w.panels[i].begun) span_begin(&w, &w.panels[i]);
-                span_leave(&w, &w.panels[i], span);
+                store_span(&w, &w.panels[i], span);
             } else if (w.panels[i].begun) {
                 span_merge(&w, &w.panels[i]);
             }
@@ -441,7 +440,7 @@ static void run(const attend_cpu_task *task)
     for (int64_t i = 0; i < w.count && !task->partials; i++) panel_finish(&w, &w.panels[i]);
 }
 
-/* Of the block of keys at `first`: packed values of keys that are there. */
+/* Whether the packed values of the block of keys at `first` are finite; padding is not read. */
 static bool values_finite(const attend_cpu_task *task, int64_t first)
 {
     const int64_t width = attend_cpu_round_up(task->problem->head_dim_v, ROWS), keys = task->blocking.keys;

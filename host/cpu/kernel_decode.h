@@ -1,6 +1,7 @@
-/* Few rows against many keys (decoding): bound by reading K and V, which happens once and in place. The roles
-   of the micro-kernel's operands change: rows are broadcast, keys (for S) and columns (for O) are the lanes.
-   Each score, weight and sum is the same chain of operations as in kernel.c, so the bits are the same. */
+/* The decode schedule: few rows against many keys. It is bound by reading K and V, which happens once and
+   unpacked. The operands of the micro-kernel swap roles: rows are broadcast, keys (for S) and columns (for O)
+   are the lanes. Each score, weight and sum is the same chain of operations as in kernel.c, so the bits are
+   the same. */
 #ifndef ATTEND_CPU_KERNEL_DECODE_H
 #define ATTEND_CPU_KERNEL_DECODE_H
 
@@ -9,40 +10,40 @@
 
 enum {
     FEW_KEYS = ATTEND_CPU_BLOCK,
-    FEW_VECTORS = 4, /* the most vectors of keys in a part */
+    FEW_VECTORS = 4, /* the most vectors of keys a part */
     FEW_PART = FEW_VECTORS * LANES,
-    FEW_DIMS = 32, /* of K transposed at a time: a cache line of 16-bit elements */
+    FEW_DIMS = 32, /* dims of K transposed at a time: a cache line of 16-bit elements */
     FEW_ROWS = ATTEND_CPU_FEW_ROWS,
     FEW_HEADS = ATTEND_CPU_FEW_HEADS
 };
 
-/* Every head scores, or aggregates, one part of the block before any head goes on. Of eight heads of 128
-   dims, a part and the next one take 128 KB (AVX2), which stays in L2. */
+/* Every head processes one part of the block before any head proceeds to the next. Two parts of eight heads
+   of 128 dims take 128 KB (AVX2), which stays in L2. */
 ALWAYS_INLINE int few_vectors(attend_dtype dtype)
 {
     return dtype == ATTEND_F32 ? FEW_VECTORS / 2 : FEW_VECTORS;
 }
 
-/* One KV head. */
+/* One KV head */
 typedef struct few {
     const attend_cpu_task *task;
     int64_t rows, width; /* width: of an output row, padded to vectors */
     float *q;            /* [head_dim][FEW_ROWS], scaled */
     float *kt;           /* [FEW_DIMS][FEW_PART] */
-    /* [FEW_ROWS][FEW_KEYS]: scores, then weights; rows past `rows` fill up the micro-kernel */
+    /* [FEW_ROWS][FEW_KEYS]: scores, then weights; rows past `rows` pad the micro-kernel */
     float *s;
-    /* [FEW_ROWS][width], of the span and of the block; of bf16, whole pairs of vectors hold even columns,
-       then odd ones */
+    /* [FEW_ROWS][width], of the span and of the block; for bf16, pairs of vectors hold even, then odd
+       columns */
     float *o, *o_block;
-    float m[FEW_ROWS], l[FEW_ROWS], unit[FEW_ROWS]; /* unit: of scores, in exponents of two */
-    int64_t begin[FEW_ROWS], end[FEW_ROWS];         /* keys that each row sees */
-    int64_t low, high;                              /* that some row sees */
-    /* the same within the block at work, counted from its first key */
+    float m[FEW_ROWS], l[FEW_ROWS], unit[FEW_ROWS]; /* unit: factor from scores to exponents of 2 */
+    int64_t begin[FEW_ROWS], end[FEW_ROWS];         /* visible interval of each row */
+    int64_t low, high;                              /* keys that some row sees */
+    /* the intervals within the current block, counted from its first key */
     int64_t from[FEW_ROWS], to[FEW_ROWS];
-    attend_cpu_element_rows look; /* where there are elements */
+    attend_cpu_element_rows element_rows; /* with elementwise features */
     attend_cpu_scores tile;
-    attend_cpu_visibility sight; /* of the block at work */
-    bool hiding;                 /* some of its keys are hidden one by one, and their values are not finite */
+    attend_cpu_visibility visibility; /* of the current block */
+    bool hiding;                      /* keys of it are masked elementwise, and their values are not finite */
 } few;
 
 static int64_t few_floats(const attend_problem *p)
@@ -52,7 +53,7 @@ static int64_t few_floats(const attend_problem *p)
                (LANES + FEW_ROWS * (FEW_KEYS + p->head_dim + 2 * attend_cpu_round_up(p->head_dim_v, LANES)));
 }
 
-/* index: which of the tasks that share the scratch. */
+/* index: of the task among those that share the scratch */
 static void few_begin(few *f, const attend_cpu_task *task, int64_t index)
 {
     int64_t d = task->problem->head_dim;
@@ -60,7 +61,7 @@ static void few_begin(few *f, const attend_cpu_task *task, int64_t index)
         .task = task, .rows = task->rows, .width = attend_cpu_round_up(task->problem->head_dim_v, LANES)};
     f->kt = task->scratch;
     f->s = f->kt + FEW_DIMS * FEW_PART + index * (LANES + FEW_ROWS * (FEW_KEYS + 2 * f->width + d));
-    /* scores of a trimmed tile's last row go on to a whole vector */
+    /* the last row of a trimmed tile is scored up to a whole vector */
     f->o = f->s + FEW_ROWS * FEW_KEYS + LANES;
     f->o_block = f->o + FEW_ROWS * f->width;
     f->q = f->o_block + FEW_ROWS * f->width;
@@ -78,20 +79,19 @@ static void few_begin(few *f, const attend_cpu_task *task, int64_t index)
         if (f->begin[r] < f->end[r]) f->low = least(f->low, f->begin[r]), f->high = most(f->high, f->end[r]);
     }
     if (task->elements && f->high > 0)
-        attend_cpu_prepare_rows(task->elements, task->first_row, task->rows, LANES, &f->look);
+        attend_cpu_prepare_rows(task->elements, task->first_row, task->rows, LANES, &f->element_rows);
 }
 
-/* ---- reading ahead
-   ---------------------------------------------------------------------------------------------- */
+/* ---- prefetching ---- */
 
-/* The rows of all heads that come after those at work, asked for line by line while these are multiplied: the
-   processor's own prefetching follows neither rows that lie far apart nor the turns of heads. */
+/* Prefetches the next part's rows of all heads, line by line, while the current part is multiplied: hardware
+   prefetchers follow neither rows that lie far apart nor the switches between heads. */
 typedef struct stream {
-    const char *row, *at; /* where the next line is, in which row */
+    const char *row, *at; /* the next line, and the row that it is in */
     int64_t bytes, stride, rows;
 } stream;
 
-/* Keys [key, key + keys) of K or V. */
+/* Keys [key, key + keys) of K or V */
 ALWAYS_INLINE stream stream_of(const attend_cpu_rows *first, const attend_cpu_rows *last, int64_t width,
                                int64_t key, int64_t keys, int64_t element)
 {
@@ -100,7 +100,7 @@ ALWAYS_INLINE stream stream_of(const attend_cpu_rows *first, const attend_cpu_ro
                     first->stride * element, keys};
 }
 
-ALWAYS_INLINE void stream_ask(stream *s, int64_t lines)
+ALWAYS_INLINE void stream_prefetch(stream *s, int64_t lines)
 {
     for (; lines > 0 && s->rows > 0; lines--) {
         __builtin_prefetch(s->at);
@@ -109,10 +109,9 @@ ALWAYS_INLINE void stream_ask(stream *s, int64_t lines)
     }
 }
 
-/* ---- scores
-   ----------------------------------------------------------------------------------------------------- */
+/* ---- scores ---- */
 
-/* Up to FEW_DIMS columns of up to LANES rows, as columns of kt. */
+/* Transposes up to FEW_DIMS columns of up to LANES rows to kt. */
 ALWAYS_INLINE void few_transpose(float *kt, const char *rows, int64_t stride, int64_t count, int64_t dims,
                                  attend_dtype dtype)
 {
@@ -130,7 +129,7 @@ ALWAYS_INLINE void few_transpose(float *kt, const char *rows, int64_t stride, in
     }
 }
 
-/* S of up to a part of keys from `key` on; s: [FEW_ROWS][FEW_KEYS]. */
+/* S of up to a part of the block, keys [key, key + count); s: [FEW_ROWS][FEW_KEYS]. */
 ALWAYS_INLINE void few_score(few *f, int64_t key, int64_t count, float *s, stream *ahead, attend_dtype dtype)
 {
     const attend_cpu_rows *k = &f->task->k;
@@ -140,7 +139,7 @@ ALWAYS_INLINE void few_score(few *f, int64_t key, int64_t count, float *s, strea
         for (int64_t j = 0; j < count; j += LANES) {
             few_transpose(f->kt + j, (const char *)k->data + ((key + j) * k->stride + c0) * element,
                           k->stride, count - j, dims, dtype);
-            stream_ask(ahead, lines);
+            stream_prefetch(ahead, lines);
         }
         steps at = {1, FEW_ROWS, FEW_PART, FEW_KEYS};
         for (int64_t r = 0; r < f->rows;) {
@@ -149,23 +148,22 @@ ALWAYS_INLINE void few_score(few *f, int64_t key, int64_t count, float *s, strea
             int64_t rest = f->rows - r;
             if (rest >= 3) {
                 for (int64_t j = 0; j < count; j += 2 * LANES)
-                    multiply(4, 2, at, q, f->kt + j, dims, to + j, c0 ? GOING_ON : FRESH);
+                    multiply(4, 2, at, q, f->kt + j, dims, to + j, c0 ? CONTINUED : FRESH);
                 r += 4;
             } else if (rest == 2) {
-                multiply(2, few_vectors(dtype), at, q, f->kt, dims, to, c0 ? GOING_ON : FRESH);
+                multiply(2, few_vectors(dtype), at, q, f->kt, dims, to, c0 ? CONTINUED : FRESH);
                 r += 2;
             } else {
-                multiply(1, few_vectors(dtype), at, q, f->kt, dims, to, c0 ? GOING_ON : FRESH);
+                multiply(1, few_vectors(dtype), at, q, f->kt, dims, to, c0 ? CONTINUED : FRESH);
                 r += 1;
             }
         }
     }
 }
 
-/* ---- weights
-   ---------------------------------------------------------------------------------------------------- */
+/* ---- weights ---- */
 
-/* Weights of row r, which sees keys [from, to) of the block; all others become 0. */
+/* Weights of row r, for which keys [from, to) of the block are visible; all others become 0. */
 static void few_weigh(few *f, int64_t r)
 {
     float *s = f->s + r * FEW_KEYS;
@@ -180,12 +178,11 @@ static void few_weigh(few *f, int64_t r)
         float *o = f->o + r * f->width;
         for (int64_t c = 0; c < f->width; c += LANES) store(o + c, load(o + c) * factor);
     }
-    const weigher w = weigher_of(reference_of(m), unit);
+    const weigher w = weigher_of(finite_max(m), unit);
     for (int64_t j = 0; j < FEW_KEYS; j += LANES) store(s + j, weigh(without_base(load(s + j), &w), &w));
 }
 
-/* Weights of all rows and their sums, which are chains from key to key: four at once hide each other's
-   latency. */
+/* Weights of all rows and their sums. Sums are chains from key to key; four at once hide their latency. */
 static void few_fold(few *f)
 {
     for (int64_t r = 0; r < f->rows; r++) few_weigh(f, r);
@@ -202,11 +199,9 @@ static void few_fold(few *f)
     }
 }
 
-/* ---- output
-   ----------------------------------------------------------------------------------------------------- */
+/* ---- output ---- */
 
-/* Columns from c on of the key at `at`; pairs: whole pairs of vectors of bf16, which part into even and odd
-   columns. */
+/* Columns of the key at `at`. For bf16 whole pairs of vectors are split into even and odd columns. */
 ALWAYS_INLINE void few_columns(vf column[4], int vectors, const void *v, int64_t at, int64_t columns,
                                attend_dtype dtype)
 {
@@ -221,7 +216,7 @@ ALWAYS_INLINE void few_columns(vf column[4], int vectors, const void *v, int64_t
         column[n] = load_some(v, at + n * LANES, columns - n * LANES, dtype);
 }
 
-/* One key: its weights in `rows` rows FEW_KEYS apart, its columns at `at` of v. */
+/* One key: its weights in `rows` rows, FEW_KEYS apart; its columns at `at` of v. */
 ALWAYS_INLINE void few_step(vf sum[4][4], int rows, int vectors, const float *weights, const void *v,
                             int64_t at, int64_t columns, attend_dtype dtype, bool hiding)
 {
@@ -229,13 +224,13 @@ ALWAYS_INLINE void few_step(vf sum[4][4], int rows, int vectors, const float *we
     few_columns(column, vectors, v, at, columns, dtype);
     UNROLL_FOR (4, int i = 0; i < rows; i++) {
         vf weight = splat(weights[i * FEW_KEYS]);
-        if (hiding && weight[0] == 0) continue; /* its value reaches the row in no way */
+        if (hiding && weight[0] == 0) continue; /* masked: its value, even a NaN, has no effect */
         UNROLL_FOR (4, int n = 0; n < vectors; n++) sum[i][n] = multiply_into(sum[i][n], weight, column[n]);
     }
 }
 
 /* Columns [c, c + columns) of O += P·V for `rows` rows from r on and keys [from, to) of the block at `key`.
-   Two keys a turn: with one, gcc moves accumulators between registers at its end. */
+   Two keys an iteration: with one, gcc moves accumulators between registers at its end. */
 ALWAYS_INLINE void few_multiply(few *f, int rows, int vectors, int64_t r, int64_t key, int64_t from,
                                 int64_t to, int64_t c, int64_t columns, stream *ahead, attend_dtype dtype,
                                 bool hiding)
@@ -245,7 +240,7 @@ ALWAYS_INLINE void few_multiply(few *f, int rows, int vectors, int64_t r, int64_
     int64_t stride = f->task->v.stride, at = (key + from) * stride + c;
     vf sum[4][4];
     float *o = f->o_block + r * f->width + c;
-    stream_ask(ahead, (to - from) * columns * (dtype == ATTEND_F32 ? 4 : 2) / 64);
+    stream_prefetch(ahead, (to - from) * columns * (dtype == ATTEND_F32 ? 4 : 2) / 64);
     UNROLL_FOR (4, int i = 0; i < rows; i++)
         UNROLL_FOR (4, int n = 0; n < vectors; n++) sum[i][n] = load(o + i * f->width + n * LANES);
     for (int64_t pairs = (to - from) / 2; pairs > 0; pairs--) {
@@ -270,8 +265,8 @@ ALWAYS_INLINE void few_aggregate(few *f, int rows, int vectors, int64_t r, int64
     for (; c < dv; c += LANES) few_multiply(f, rows, 1, r, key, from, to, c, dv - c, ahead, dtype, hiding);
 }
 
-/* Functions of their own, so that the compiler has small loops to look at. hiding: hidden keys whose values
-   are not finite lie between those that a row sees; such rows go one by one. */
+/* Separate functions, so that the compiler optimises small loops. hiding: there are masked keys with values
+   that are not finite between a row's visible keys; such rows are computed one by one. */
 typedef void few_aggregator(few *f, int64_t r, int64_t key, int64_t from, int64_t to, stream *ahead);
 #define FEW_AGGREGATOR(name, rows, vectors, dtype, hiding)                                               \
     __attribute__((noinline)) static void name(few *f, int64_t r, int64_t key, int64_t from, int64_t to, \
@@ -290,7 +285,7 @@ FEW_AGGREGATORS(f32, ATTEND_F32)
 FEW_AGGREGATORS(f16, ATTEND_F16)
 FEW_AGGREGATORS(bf16, ATTEND_BF16)
 
-/* What keys [first, end) of the block add to every row's output. */
+/* Adds keys [first, end) of the block to every row's output. */
 static void few_output(few *f, int64_t key, int64_t first, int64_t end, stream *ahead,
                        few_aggregator *const *aggregators, bool hiding)
 {
@@ -308,17 +303,17 @@ static void few_output(few *f, int64_t key, int64_t first, int64_t end, stream *
     }
 }
 
-/* ---- the task
-   --------------------------------------------------------------------------------------------------- */
+/* ---- tasks ---- */
 
-/* What the rows see of the block at `key`. */
-static void few_look(few *f, int64_t key, int64_t keys)
+/* The visibility of the block at `key`. */
+static void few_visible(few *f, int64_t key, int64_t keys)
 {
-    f->tile = (attend_cpu_scores){f->s, FEW_KEYS, key, keys, 1}, f->sight = ATTEND_CPU_VISIBLE;
-    if (f->task->elements) f->sight = SCORER.visibility_of_tile(f->task->elements, &f->look, &f->tile);
+    f->tile = (attend_cpu_scores){f->s, FEW_KEYS, key, keys, 1}, f->visibility = ATTEND_CPU_VISIBLE;
+    if (f->task->elements)
+        f->visibility = SCORER.visibility_of_tile(f->task->elements, &f->element_rows, &f->tile);
 }
 
-/* Whether all values are finite of the keys in the block that have no weight in some row. */
+/* Whether the values of all keys in the block that have weight 0 in some row are finite. */
 ALWAYS_INLINE bool few_finite(const few *f, int64_t key, int64_t keys, attend_dtype dtype)
 {
     const attend_cpu_rows *v = &f->task->v;
@@ -333,33 +328,33 @@ ALWAYS_INLINE bool few_finite(const few *f, int64_t key, int64_t keys, attend_dt
     return !any(none != none);
 }
 
-/* All heads against the block of keys at `key`; more: another one follows. What reads K and V (above) counts
-   keys from the part's first. */
+/* All heads against the block of keys at `key`; more: another block follows. The functions above that read K
+   and V count keys from the run's first. */
 ALWAYS_INLINE void few_block(few *f, int64_t count, int64_t key, bool more, attend_dtype dtype)
 {
     const attend_cpu_task *first = f->task, *last = f[count - 1].task;
     const attend_problem *p = first->problem;
     int64_t keys = least(FEW_KEYS, first->sequence.seqlen_k - key), element = dtype == ATTEND_F32 ? 4 : 2,
-            at = key - first->part->first; /* where the block lies in K and V */
+            at = key - first->part->first; /* of the block in K and V */
     const int64_t part = few_vectors(dtype) * LANES;
     few_aggregator *const *aggregators = dtype == ATTEND_F32   ? few_f32
                                          : dtype == ATTEND_F16 ? few_f16
                                                                : few_bf16;
-    for (int64_t i = 0; i < count; i++) few_look(&f[i], key, keys);
+    for (int64_t i = 0; i < count; i++) few_visible(&f[i], key, keys);
     for (int64_t j = 0; j < keys; j += part) {
         stream ahead = j + part < keys
                            ? stream_of(&first->k, &last->k, p->head_dim, at + j + part,
                                        least(keys - j - part, part), element)
                            : stream_of(&first->v, &last->v, p->head_dim_v, at, least(keys, part), element);
         for (int64_t i = 0; i < count; i++)
-            if (f[i].sight) few_score(&f[i], at + j, least(keys - j, part), f[i].s + j, &ahead, dtype);
+            if (f[i].visibility) few_score(&f[i], at + j, least(keys - j, part), f[i].s + j, &ahead, dtype);
     }
     for (int64_t i = 0; i < count; i++) {
-        if (f[i].sight == ATTEND_CPU_HIDDEN) continue;
-        /* the others are hidden from all rows */
+        if (f[i].visibility == ATTEND_CPU_HIDDEN) continue;
+        /* all other keys are masked for all rows */
         const int64_t low = f[i].tile.first_key - key, high = low + f[i].tile.keys;
-        const bool hides =
-            first->elements && SCORER.score(f[i].task->elements, &f[i].look, &f[i].tile, f[i].sight);
+        const bool hides = first->elements &&
+                           SCORER.score(f[i].task->elements, &f[i].element_rows, &f[i].tile, f[i].visibility);
         for (int64_t r = 0; r < f[i].rows; r++) {
             f[i].from[r] = least(most(f[i].begin[r] - key, low), high);
             f[i].to[r] = least(most(f[i].end[r] - key, f[i].from[r]), high);
@@ -374,12 +369,12 @@ ALWAYS_INLINE void few_block(few *f, int64_t count, int64_t key, bool more, atte
                                        : stream_of(&first->k, &last->k, p->head_dim, at + FEW_KEYS,
                                                    more ? part : 0, element);
         for (int64_t i = 0; i < count; i++) {
-            if (f[i].sight == ATTEND_CPU_HIDDEN) continue;
+            if (f[i].visibility == ATTEND_CPU_HIDDEN) continue;
             few_output(&f[i], at, j, least(j + part, keys), &ahead, aggregators, f[i].hiding);
         }
     }
     for (int64_t i = 0; i < count; i++)
-        for (int64_t c = 0; c < f[i].rows * f[i].width && f[i].sight; c += LANES)
+        for (int64_t c = 0; c < f[i].rows * f[i].width && f[i].visibility; c += LANES)
             store(f[i].o + c, load(f[i].o + c) + load(f[i].o_block + c));
 }
 
@@ -389,7 +384,7 @@ static void few_span_begin(few *f)
     memset(f->o, 0, (size_t)(FEW_ROWS * f->width) * sizeof *f->o);
 }
 
-static void few_span_leave(const few *f, int64_t span)
+static void few_store_span(const few *f, int64_t span)
 {
     int64_t dv = f->task->problem->head_dim_v;
     for (int64_t r = 0; r < f->rows; r++) {
@@ -404,8 +399,8 @@ static void few_span_leave(const few *f, int64_t span)
     }
 }
 
-/* Tasks of one batch entry that differ in the KV head alone take turns part by part: where heads lie side by
-   side, memory is read in its order. */
+/* Tasks of one batch entry that differ in the KV head alone, interleaved part by part: where heads are
+   adjacent, memory is read in ascending order. */
 static void run_few(const attend_cpu_task *tasks, int64_t count)
 {
     few f[FEW_HEADS];
@@ -420,7 +415,7 @@ static void run_few(const attend_cpu_task *tasks, int64_t count)
             case ATTEND_BF16: few_block(f, count, key, key + FEW_KEYS < end, ATTEND_BF16); break;
             default: break; /* no activation is of another dtype */
             }
-        for (int64_t i = 0; i < count; i++) few_span_leave(&f[i], span);
+        for (int64_t i = 0; i < count; i++) few_store_span(&f[i], span);
     }
 }
 

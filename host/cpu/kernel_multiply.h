@@ -1,6 +1,6 @@
-/* The micro-kernels: A[depth][rows]·B[depth][vectors] into C[rows][vectors], every accumulator in a register,
-   one broadcast and one multiply-add per row and vector. Each element is one chain of multiply-adds in the
-   order of depth, whatever lies beside it. */
+/* The micro-kernels: C[rows][vectors] = A[depth][rows]·B[depth][vectors], every accumulator in a register,
+   one broadcast a row and one multiply-add a row and vector. Each element is one chain of multiply-adds in
+   order of depth, whatever the tile around it. */
 #ifndef ATTEND_CPU_KERNEL_MULTIPLY_H
 #define ATTEND_CPU_KERNEL_MULTIPLY_H
 
@@ -8,14 +8,13 @@
 
 enum { ROWS = ATTEND_ROWS, VECTORS = ATTEND_VECTORS, WIDTH = LANES * VECTORS };
 
-/* Where element (r, k) of A, row k of B and row r of C lie. */
+/* Strides of element (r, k) of A, row k of B and row r of C. */
 typedef struct steps {
     int64_t a_row, a_depth, b_depth, c_row;
 } steps;
 
-/* `count` steps of depth: 1, 2 or 4. count, rows, vectors and the steps that are constants where this is
- * inlined shape the code.
- */
+/* `count` steps of depth: 1, 2 or 4. count, rows, vectors and constant steps specialise the code where this
+   is inlined. */
 ALWAYS_INLINE void multiply_add(int count, int rows, int vectors, steps at, const float *a, const float *b,
                                 vf sum[8][8])
 {
@@ -37,10 +36,10 @@ ALWAYS_INLINE void multiply_add(int count, int rows, int vectors, steps at, cons
     }
 }
 
-/* What becomes of C: the chain itself, the chain begun from what was there, or the sum of both. */
-typedef enum into { FRESH, GOING_ON, ADDED } into;
+/* What is stored to C: the chain of products; the chain begun from C; the chain of products plus C. */
+typedef enum into { FRESH, CONTINUED, ADDED } into;
 
-/* The first step makes the accumulators: from C, or of the products alone. */
+/* The first step initialises the accumulators: from C, or by the products alone. */
 ALWAYS_INLINE void multiply_first(int rows, int vectors, steps at, const float *a, const float *b,
                                   vf sum[8][8], const float *c, into how)
 {
@@ -49,7 +48,7 @@ ALWAYS_INLINE void multiply_first(int rows, int vectors, steps at, const float *
     UNROLL_FOR (8, int r = 0; r < rows; r++) {
         vf x = splat(a[r * at.a_row]);
         UNROLL_FOR (8, int v = 0; v < vectors; v++) {
-            if (how == GOING_ON)
+            if (how == CONTINUED)
                 sum[r][v] = multiply_into(load(c + r * at.c_row + v * LANES), x, column[v]);
             else
                 sum[r][v] = x * column[v];
@@ -67,9 +66,9 @@ ALWAYS_INLINE void store_sums(int rows, int vectors, steps at, vf sum[8][8], flo
     }
 }
 
-/* One tile. Its first step stands apart: accumulators that wait to be made leave the multipliers idle. Four
-   steps a turn take 8 % fewer instructions than two, which counts where another program has the other half of
-   the core; one and two more make up the depth. */
+/* One tile. Its first step initialises the accumulators: setting them beforehand would leave the multipliers
+   idle. Four steps an iteration take 8 % fewer instructions than two, which matters where another program
+   uses the other half of the core; up to three more steps complete the depth. */
 ALWAYS_INLINE void multiply(int rows, int vectors, steps at, const float *a, const float *b, int64_t depth,
                             float *c, into how)
 {
@@ -91,8 +90,8 @@ ALWAYS_INLINE void multiply(int rows, int vectors, steps at, const float *a, con
     store_sums(rows, vectors, at, sum, c, how);
 }
 
-/* The products of a panel `vectors` wide over `tiles` tiles, as functions of their own so that their loops
-   get all registers: S = K·Qᵀ, tiles of K side by side, and O += Vᵀ·P, tiles of V `next` floats apart. */
+/* The products of a panel `vectors` wide over `tiles` tiles, as separate functions so that their loops get
+   all registers: S = K·Qᵀ, over adjacent tiles of K, and O += Vᵀ·P, over tiles of V `next` floats apart. */
 #define OUTPUT_PRODUCT(name, vectors, how)                                                               \
     __attribute__((noinline)) static void name##_##vectors(const float *v, int64_t next, const float *p, \
                                                            int64_t depth, float *o, int64_t tiles)       \
@@ -110,10 +109,10 @@ ALWAYS_INLINE void multiply(int rows, int vectors, steps at, const float *a, con
                      FRESH);                                                                              \
     }                                                                                                     \
     OUTPUT_PRODUCT(output, vectors, ADDED)                                                                \
-    OUTPUT_PRODUCT(extend, vectors, GOING_ON)
+    OUTPUT_PRODUCT(extend, vectors, CONTINUED)
 
-/* One vector wide, and only for lanes that see the key: key is that of depth 0, a lane sees [begin, end).
-   What a lane does not see reaches it in no way, not even as a NaN. */
+/* One vector wide, for lanes with the visible interval [begin, end); key is that of depth 0. Masked keys have
+   no effect on a lane, even if they are NaN. */
 ALWAYS_INLINE void multiply_seen(steps at, const float *a, const float *b, int64_t depth, float *c,
                                  int32_t key, vi begin, vi end)
 {
@@ -129,7 +128,7 @@ ALWAYS_INLINE void multiply_seen(steps at, const float *a, const float *b, int64
     UNROLL_FOR (8, int r = 0; r < ROWS; r++) store(c + r * at.c_row, sum[r]);
 }
 
-/* One vector wide, and not for weights that are 0: what a lane does not see reaches it in no way. */
+/* One vector wide; weights of 0 are skipped: masked keys have no effect on a lane, even if they are NaN. */
 ALWAYS_INLINE void multiply_weighed(steps at, const float *a, const float *b, int64_t depth, float *c)
 {
     vf sum[ROWS];

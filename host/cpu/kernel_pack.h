@@ -1,5 +1,5 @@
-/* Packing: from the caller's rows of any dtype to the panels that the micro-kernels read in sequence, and
-   back. */
+/* Packing: from the caller's rows of any dtype to the tiled panels that the micro-kernels read in
+   sequence. */
 #ifndef ATTEND_CPU_KERNEL_PACK_H
 #define ATTEND_CPU_KERNEL_PACK_H
 
@@ -9,17 +9,17 @@
 #include <string.h>
 
 enum {
-    /* neighbours in a panel that come from one vector */
+    /* adjacent elements of a panel that come from one vector */
     PART = (int)LANES < (int)ROWS ? (int)LANES : (int)ROWS,
-    /* the least keys that fill vectors and panels alike */
+    /* the fewest keys that fill both vectors and panels */
     WHOLE = (int)LANES > (int)ROWS ? (int)LANES : (int)ROWS
 };
 
 ALWAYS_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 ALWAYS_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* LANES rows by LANES columns from column c on, transposed; rows from `count` and columns from `columns` on
-   are zeros. */
+/* Loads LANES rows by LANES columns from column c on, transposed; rows from `count` and columns from
+   `columns` on are zeros. */
 ALWAYS_INLINE void load_transposed(vf tile[LANES], const void *rows, int64_t stride, int64_t count, int64_t c,
                                    int64_t columns, attend_dtype dtype)
 {
@@ -32,8 +32,8 @@ ALWAYS_INLINE void load_transposed(vf tile[LANES], const void *rows, int64_t str
     transpose(tile);
 }
 
-/* The same for LANES rows by 2·LANES columns of bf16, all of them there: pairs move together and part at the
-   end. */
+/* The same for LANES rows by 2·LANES columns of bf16, all valid: pairs are transposed as 32-bit elements,
+   then split. */
 ALWAYS_INLINE void load_transposed_pairs(vf tile[2 * LANES], const void *rows, int64_t stride, int64_t c)
 {
     vf pair[LANES];
@@ -44,8 +44,7 @@ ALWAYS_INLINE void load_transposed_pairs(vf tile[2 * LANES], const void *rows, i
         tile[2 * i] = (vf)((vi)pair[i] << 16), tile[2 * i + 1] = (vf)((vi)pair[i] & -0x10000);
 }
 
-/* A vector of panel neighbours: element i goes to place first + i of `panels`, each of them `size` long and
-   ROWS wide. */
+/* Stores element i of a vector to row first + i of `panels`, which are `size` long and ROWS wide each. */
 ALWAYS_INLINE void store_vectors(float *panels, int64_t size, int64_t first, int64_t at, vf v)
 {
     for (int i = 0; i < LANES; i += PART) {
@@ -55,7 +54,7 @@ ALWAYS_INLINE void store_vectors(float *panels, int64_t size, int64_t first, int
     }
 }
 
-/* Keys [first, first + keys) as panels [head_dim][ROWS]; beyond seqlen_k zeros. */
+/* Packs keys [first, first + blocking.keys) as panels [head_dim][ROWS]; zeros beyond seqlen_k. */
 ALWAYS_INLINE void pack_keys(const attend_cpu_task *task, int64_t first, attend_dtype dtype)
 {
     int64_t d = task->problem->head_dim, count = least(task->sequence.seqlen_k - first, task->blocking.keys);
@@ -75,8 +74,8 @@ ALWAYS_INLINE void pack_keys(const attend_cpu_task *task, int64_t first, attend_
         }
 }
 
-/* Values of the same keys as panels [blocking.keys][ROWS] of columns. Four keys at a time fill a cache line
-   of a narrow panel. */
+/* Packs the values of the same keys as panels [blocking.keys][ROWS] of columns. Four keys at a time fill a
+   cache line of a narrow panel. */
 ALWAYS_INLINE void pack_values(const attend_cpu_task *task, int64_t first, attend_dtype dtype)
 {
     int64_t dv = task->problem->head_dim_v, width = attend_cpu_round_up(dv, ROWS), keys = task->blocking.keys;
@@ -106,39 +105,39 @@ static inline void pack(const attend_cpu_task *task, int64_t first)
     }
 }
 
-/* Which query and head of the group a row of the KV head is. */
+/* The query and the head within the group of a KV head's row. */
 typedef struct packed_row {
     int64_t query, head;
 } packed_row;
 
 ALWAYS_INLINE packed_row packed_row_of(const attend_cpu_task *task, int64_t row)
 {
-    if (task->group == 1) return (packed_row){row, 0}; /* spares two divisions a row */
+    if (task->group == 1) return (packed_row){row, 0}; /* saves two divisions */
     return (packed_row){row / task->group, row % task->group};
 }
 
-/* Element offset of a KV head's row. */
+/* Element offset of a KV head's row */
 ALWAYS_INLINE int64_t row_offset(const attend_cpu_task *task, const attend_cpu_rows *rows, int64_t row)
 {
     packed_row at = packed_row_of(task, row);
     return at.query * rows->stride + at.head * rows->head_stride;
 }
 
-/* How dot products of a row become exponents of two: queries are multiplied by a power of two, which is
-   exact, and scores by a unit from 1 to 2 as they become weights. So a dot product rounds no more than its
-   terms force, and nothing where they have few bits. */
+/* How a row's dot products become exponents of 2: queries are multiplied by a power of two, which is exact,
+   and scores by `unit`, from 1 to 2, when they become weights. So dot products have no rounding error beyond
+   that of their own products and sums, and none where these are exact. */
 typedef struct row_scale {
     float power, unit;
 } row_scale;
 
 ALWAYS_INLINE row_scale row_scale_of(const attend_cpu_task *task, int64_t row)
 {
-    /* which scale the plain products themselves */
+    /* elementwise features apply the scale to plain dot products */
     if (task->elements) return (row_scale){1, (float)ATTEND_LOG2E};
     const float scale = (float)(task->heads[packed_row_of(task, row).head].scale * ATTEND_LOG2E);
     uint32_t bits;
     memcpy(&bits, &scale, sizeof bits);
-    if (!(bits & 0x7f800000)) return (row_scale){scale, 1}; /* 0, or hardly more */
+    if (!(bits & 0x7f800000)) return (row_scale){scale, 1}; /* 0 or subnormal */
     const uint32_t power = bits & 0xff800000, unit = (bits & 0x7fffff) | 0x3f800000;
     row_scale s;
     memcpy(&s.power, &power, sizeof power);
@@ -146,8 +145,8 @@ ALWAYS_INLINE row_scale row_scale_of(const attend_cpu_task *task, int64_t row)
     return s;
 }
 
-/* LANES queries from `row` on, `count` of them real, times their power of two, as [head_dim][step] with the
-   rows as lanes; and the units of their scores. */
+/* Packs LANES queries from `row` on, `count` of them valid, times their power of two, as [head_dim][step]
+   with the rows as lanes; unit: the units of their scores. */
 ALWAYS_INLINE void pack_queries(const attend_cpu_task *task, int64_t row, int64_t count, float *q,
                                 int64_t step, float *unit)
 {

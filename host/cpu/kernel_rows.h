@@ -1,12 +1,12 @@
-/* What a row sees, and how its sums become its output: finished at once, or left as partials of spans and
-   merged. */
+/* A row's visible interval, and its output: written at once, or stored as partials of spans and merged. */
 #ifndef ATTEND_CPU_KERNEL_ROWS_H
 #define ATTEND_CPU_KERNEL_ROWS_H
 
 #include "cpu/kernel_pack.h"
 #include "cpu/kernel_softmax.h"
 
-/* Row `row` of the KV head sees the keys [*begin, *end) of the part; the only place where the kernel asks. */
+/* The visible interval [*begin, *end) of row `row` of the KV head within the run's keys; the kernel asks for
+   it here only. */
 ALWAYS_INLINE void visible(const attend_cpu_task *task, int64_t row, int64_t *begin, int64_t *end)
 {
     int64_t query = packed_row_of(task, row).query;
@@ -16,12 +16,12 @@ ALWAYS_INLINE void visible(const attend_cpu_task *task, int64_t row, int64_t *be
     *end = least(attend_visible_end(task->problem, &task->sequence, query), task->part->end);
 }
 
-/* ---- a row's sums
-   ------------------------------------------------------------------------------------------------
-   o: values times weights; m: what weights refer to; l: their sum. Empty is l = 0; m tells less, for it is
-   -infinity where all scores are NaN, too. */
+/* ---- a row's sums ---- o: the sum of weights times values; m: the integer running max that weights are
+   relative to; l: the sum of weights. Empty is l = 0, not m = -infinity, which m also is where all scores are
+   NaN. */
 
-/* Some columns of a part join those of a total: the same arithmetic, element by element, as span_merge(). */
+/* Merges columns of a partial into those of a total, by the same arithmetic for each element as
+   span_merge(). */
 static void join(float *o, float *m, float *l, const float *part, float part_m, float part_l, int64_t columns)
 {
     if (part_l == 0) return;
@@ -30,7 +30,7 @@ static void join(float *o, float *m, float *l, const float *part, float part_m, 
         *m = part_m, *l = part_l;
         return;
     }
-    vf factor, part_factor, m_merged = merge_references(splat(*m), splat(part_m), &factor, &part_factor);
+    vf factor, part_factor, m_merged = merge_maxima(splat(*m), splat(part_m), &factor, &part_factor);
     for (int64_t c = 0; c < columns; c += LANES)
         store(o + c,
               merge_sums(load(o + c), factor, load_some(part, c, columns - c, ATTEND_F32), part_factor));
@@ -38,7 +38,7 @@ static void join(float *o, float *m, float *l, const float *part, float part_m, 
     *m = m_merged[0];
 }
 
-/* Where one query and head of a state lie. */
+/* One query and head of a state */
 typedef struct state_row {
     float *o, *m, *l;
 } state_row;
@@ -54,9 +54,9 @@ static state_row state_row_of(const attend_state *s, int64_t batch, int64_t quer
                        float_at(&s->sum, batch, head, query)};
 }
 
-/* Columns from `first` on. What others left may refer to any number, ours is an integer: then nothing
-   changes. */
-static void state_take(state_row row, int64_t first, int64_t columns, float *o, float *m, float *l)
+/* Reads columns from `first` on. The maximum may be any number, ours is an integer; where it is one already,
+   no bit changes. */
+static void load_state(state_row row, int64_t first, int64_t columns, float *o, float *m, float *l)
 {
     memcpy(o, row.o + first, (size_t)columns * sizeof *o);
     *m = ceilf(*row.m), *l = *row.l;
@@ -66,7 +66,7 @@ static void state_take(state_row row, int64_t first, int64_t columns, float *o, 
     *l *= factor;
 }
 
-static void state_leave(state_row row, int64_t first, int64_t columns, const float *o, float m, float l)
+static void store_state(state_row row, int64_t first, int64_t columns, const float *o, float m, float l)
 {
     if (l == 0)
         memset(row.o + first, 0, (size_t)columns * sizeof *o), *row.m = -INFINITY, *row.l = 0;
@@ -74,7 +74,7 @@ static void state_leave(state_row row, int64_t first, int64_t columns, const flo
         memcpy(row.o + first, o, (size_t)columns * sizeof *o), *row.m = m, *row.l = l;
 }
 
-/* Columns of a row's output, at element `at`, and its LSE (NULL: not wanted); sink: NULL where there is
+/* Writes columns of a row's output, at element `at`, and its LSE (NULL: not wanted); sink: NULL if there is
    none. */
 ALWAYS_INLINE void finish_row(const attend_problem *p, void *out, int64_t at, int64_t columns, float *lse,
                               const float *sink, const float *o, float m, float l)
@@ -96,11 +96,10 @@ ALWAYS_INLINE void finish_row(const attend_problem *p, void *out, int64_t at, in
     if (lse) *lse = log_sum;
 }
 
-/* ---- of a task
-   --------------------------------------------------------------------------------------------------- */
+/* ---- rows of a task ---- */
 
-/* What the keys before the part left of a row, in o padded to vectors: nothing, if nothing is carried or the
-   query is not there. */
+/* The state of a row over the keys before the run's, o padded to vectors; empty without a given state, or
+   past the query length. */
 static void begin_row(const attend_cpu_task *task, int64_t row, float *o, float *m, float *l)
 {
     const attend_state *from = &task->part->from;
@@ -109,7 +108,7 @@ static void begin_row(const attend_cpu_task *task, int64_t row, float *o, float 
     memset(o, 0, (size_t)attend_cpu_round_up(dv, LANES) * sizeof *o);
     *m = -INFINITY, *l = 0;
     if (!from->out.data || packed_row.query >= task->sequence.seqlen_q) return;
-    state_take(state_row_of(from, task->sequence.batch, packed_row.query, task->heads[packed_row.head].head),
+    load_state(state_row_of(from, task->sequence.batch, packed_row.query, task->heads[packed_row.head].head),
                0, dv, o, m, l);
 }
 
@@ -120,7 +119,7 @@ static void end_row(const attend_cpu_task *task, int64_t row, const float *o, fl
     const packed_row packed_row = packed_row_of(task, row);
     const attend_head *head = &task->heads[packed_row.head];
     if (into->out.data) {
-        state_leave(state_row_of(into, task->sequence.batch, packed_row.query, head->head), 0, p->head_dim_v,
+        store_state(state_row_of(into, task->sequence.batch, packed_row.query, head->head), 0, p->head_dim_v,
                     o, m, l);
         return;
     }
@@ -138,7 +137,7 @@ static float *partial_of(const attend_cpu_task *task, int64_t row, int64_t span)
                                 attend_cpu_partial_floats(task->problem);
 }
 
-/* A partial: the output's sums, then m, then l. */
+/* A partial is o, then m, then l. */
 ALWAYS_INLINE float *partial_m(const attend_cpu_task *task, float *partial)
 {
     return partial + task->problem->head_dim_v;
@@ -162,11 +161,10 @@ static void merge(const attend_cpu_task *task)
     for (int64_t row = task->first_row; row < task->first_row + task->rows; row++) merge_row(task, row);
 }
 
-/* ---- of states, without a task
-   ----------------------------------------------------------------------------------- */
+/* ---- merging states ---- */
 
-/* Some columns at a time, so that no memory is asked for. One of the states may be the result: its max and sum
-   change with the last columns. */
+/* A fixed number of columns at a time, so that no memory is allocated. `into` may alias one of the states:
+   its max and sum change with the last columns. */
 static void merge_states(const attend_problem *p, const attend_merge_args *a, int64_t batch, int64_t query,
                          int64_t head)
 {
@@ -179,7 +177,7 @@ static void merge_states(const attend_problem *p, const attend_merge_args *a, in
         float m = -INFINITY, l = 0, part_m, part_l;
         memset(o, 0, sizeof o);
         for (int64_t n = 0; n < a->count; n++) {
-            state_take(state_row_of(&a->states[n], batch, query, head), first, columns, part, &part_m,
+            load_state(state_row_of(&a->states[n], batch, query, head), first, columns, part, &part_m,
                        &part_l);
             join(o, &m, &l, part, part_m, part_l, columns);
         }
@@ -187,7 +185,7 @@ static void merge_states(const attend_problem *p, const attend_merge_args *a, in
             float kept[2];
             state_row row = state_row_of(a->into, batch, query, head);
             if (!last) row.m = &kept[0], row.l = &kept[1];
-            state_leave(row, first, columns, o, m, l);
+            store_state(row, first, columns, o, m, l);
             continue;
         }
         const float *sink = p->sinks ? (const float *)a->sinks.data + head * a->sinks.stride[0] : NULL;

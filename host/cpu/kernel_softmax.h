@@ -1,6 +1,6 @@
-/* Softmax in base 2, by the online rule of Milakov & Gimelshein (2018). The reference m of a row is an
-   integer at or above its scores (or below them by at most SLACK): every rescaling is by a power of two,
-   which is exact. */
+/* Softmax in base 2, by the online rule of Milakov & Gimelshein (2018). The running max m of a row is an
+   integer at or above its scores (or below them by at most SLACK), so that every rescaling is by a power of
+   two, which is exact. */
 #ifndef ATTEND_CPU_KERNEL_SOFTMAX_H
 #define ATTEND_CPU_KERNEL_SOFTMAX_H
 
@@ -8,41 +8,41 @@
 
 #include <math.h>
 
-/* A row's output is rescaled only when a score passes m by more than this: weights up to 2^8 do no harm in
+/* A row's output is rescaled only when a score exceeds m by more than this: weights up to 2^8 do no harm in
    fp32. */
 #define SLACK 8.0f
-/* Below this a weight is 0; the true one is under 2^-119 of the largest. */
+/* Exponents below this give a weight of 0; the true one is under 2^-119 of the largest. */
 #define LEAST -127.0f
 
-/* Adding and subtracting it rounds |x| < 2^22 to an integer, which is then in the low bits. */
+/* Adding and subtracting it rounds |x| < 2^22 to an integer, which the sum holds in its low bits. */
 #define ROUNDER 0x1.8p23f
 
-/* How scores become weights, 2^(score·unit - reference). */
+/* The constants of weights 2^(score·unit - m), m the integer running max. |m| < 2^21 takes part in `shift`; a
+   larger m is subtracted from scores beforehand. */
 typedef struct weigher {
-    vf far;   /* what scores are multiplied by beforehand; 1 for a usual reference */
-    vf base;  /* what is then taken from them; 0 for a usual reference */
-    vf unit;  /* what they are multiplied by to become exponents x */
-    vf least; /* exponents up to this weigh 0 */
-    /* ROUNDER less the reference: x + shift is n = the exponent's integer less the reference, in the low bits
-       */
+    vf far;   /* factor of scores beforehand; 1 for a small m */
+    vf base;  /* subtracted from them then; 0 for a small m */
+    vf unit;  /* factor from them to exponents x */
+    vf least; /* exponents up to this have weight 0 */
+    /* ROUNDER - m: x + shift holds n, the exponent rounded to an integer, less m, in the low bits */
     vf shift;
 } weigher;
 
-/* reference: an integer, at most SLACK below the exponents. A large one would push the shift out of its
-   binade, so it goes beforehand. */
-ALWAYS_INLINE weigher weigher_of(vf reference, vf unit)
+/* running_max: an integer, at most SLACK below the exponents. A large one would push `shift` out of its
+   binade, so it is subtracted beforehand. */
+ALWAYS_INLINE weigher weigher_of(vf running_max, vf unit)
 {
-    vi usual = (reference < splat(0x1p21f)) & (reference > splat(-0x1p21f));
-    vf near = choose(usual, reference, splat(0)), one = splat(1);
-    return (weigher){choose(usual, one, unit), choose(usual, splat(0), reference), choose(usual, unit, one),
+    vi usual = (running_max < splat(0x1p21f)) & (running_max > splat(-0x1p21f));
+    vf near = choose(usual, running_max, splat(0)), one = splat(1);
+    return (weigher){choose(usual, one, unit), choose(usual, splat(0), running_max), choose(usual, unit, one),
                      near + splat(LEAST), splat(ROUNDER) - near};
 }
 
 ALWAYS_INLINE vf without_base(vf score, const weigher *w) { return multiply_into(-w->base, score, w->far); }
 
-/* The weight of a score without its base. n and r = x - (n + reference), |r| <= 1/2, are exact; then a
-   polynomial for 2^r (relative error 2^-25.5), and n added to its exponent. `least` and below give exactly 0;
-   a NaN stays. */
+/* The weight of a score from which base was subtracted. n and r = x - (n + m), |r| <= 1/2, are exact; then a
+   polynomial gives 2^r (relative error 2^-25.5), and n is added to its exponent. `least` and below give
+   exactly 0; a NaN stays NaN. */
 ALWAYS_INLINE vf weigh(vf score, const weigher *w)
 {
     vf x = maximum(w->least, score * w->unit);
@@ -58,15 +58,15 @@ ALWAYS_INLINE vf weigh(vf score, const weigher *w)
     return (vf)((vi)y + ((vi)shifted << 23));
 }
 
-/* 2^x for x <= 2^6; LEAST and below give exactly 0; a NaN stays. */
+/* 2^x for x <= 2^6; LEAST and below give exactly 0; a NaN stays NaN. */
 ALWAYS_INLINE vf exp2_vector(vf x)
 {
     const weigher plain = {splat(1), splat(0), splat(1), splat(LEAST), splat(ROUNDER)};
     return weigh(x, &plain);
 }
 
-/* 2^x for integers x <= 0, as exact as floats go down; for x = -infinity: 0. Sums of weights up to 2^SLACK
-   may wait to be multiplied. */
+/* 2^x for integers x <= 0, down to 2·LEAST in two factors, since sums of weights up to 2^SLACK are multiplied
+   by it; for x = -infinity: 0. */
 ALWAYS_INLINE vf power_of_two(vf x)
 {
     vf whole = maximum(splat(2 * LEAST), x), half = (whole * splat(0.5f) + splat(ROUNDER)) - splat(ROUNDER);
@@ -74,7 +74,7 @@ ALWAYS_INLINE vf power_of_two(vf x)
     return (vf)(a + splat_int(127 << 23)) * (vf)(b + splat_int(127 << 23));
 }
 
-/* The least integer at or above x. */
+/* The smallest integer at or above x */
 ALWAYS_INLINE vf ceiling(vf x)
 {
     vf n = (x + splat(ROUNDER)) - splat(ROUNDER);
@@ -82,8 +82,7 @@ ALWAYS_INLINE vf ceiling(vf x)
     return choose((x < splat(0x1p22f)) & (x > splat(-0x1p22f)), n, x);
 }
 
-/* The reference after scores up to `top`, and in *factor what it does to all that was summed under the old
-   one. */
+/* The running max after scores up to `top`, and in *factor the factor that rescales earlier sums. */
 ALWAYS_INLINE vf raise(vf m, vf top, vf *factor)
 {
     vi grows = top > m + splat(SLACK);
@@ -92,15 +91,14 @@ ALWAYS_INLINE vf raise(vf m, vf top, vf *factor)
     return raised;
 }
 
-/* What scores are measured from: a row that has seen nothing yet has m = -infinity, and any finite reference
-   will do. */
-ALWAYS_INLINE vf reference_of(vf m) { return choose(m == splat(-INFINITY), splat(0), m); }
+/* m, or 0 where m is -infinity: a row without keys so far may subtract any finite number. */
+ALWAYS_INLINE vf finite_max(vf m) { return choose(m == splat(-INFINITY), splat(0), m); }
 
-/* Factors by which a row's total and a span's part enter their merger, and its reference. Empty parts have m
-   = -infinity. */
-ALWAYS_INLINE vf merge_references(vf total, vf part, vf *total_factor, vf *part_factor)
+/* The factors of a row's total and of a span's partial in their merged sums, and the merged running max.
+   Empty sums have m = -infinity. */
+ALWAYS_INLINE vf merge_maxima(vf total, vf part, vf *total_factor, vf *part_factor)
 {
-    vf m = maximum(total, part), base = reference_of(m);
+    vf m = maximum(total, part), base = finite_max(m);
     *total_factor = power_of_two(total - base);
     *part_factor = power_of_two(part - base);
     return m;

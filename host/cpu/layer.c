@@ -1,6 +1,5 @@
-/* The layer on the CPU: three projections, attention, one more projection. Q, K, V and the heads' output live
-   in the plan, in the storage dtype; where the caller asks for one of them, it is written straight to the
-   caller's tensor. */
+/* The layer on the CPU: three projections, attention, one more projection. Q, K, V and the heads' output are
+   stored in the plan in the storage dtype, or directly in the caller's tensors where given. */
 #include "shared/absolute.h"
 #include "core/arguments.h"
 #include "shared/rope.h"
@@ -37,11 +36,11 @@ attend_status attend_cpu_layer_create(attend_plan *plan)
         if (attend_cpu_projection_scratch(cpu->projections[i]) > scratch)
             scratch = attend_cpu_projection_scratch(cpu->projections[i]);
     }
-    cpu->projecting = attend_cpu_allocate(attend_pool_threads(pool), scratch, bytes);
+    cpu->projection_scratch = attend_cpu_allocate(attend_pool_threads(pool), scratch, bytes);
     cpu->rope_scratch =
         attend_cpu_allocate(attend_has_rope_or_norm(p) ? attend_cpu_rope_floats(pool, p->head_dim) : 0,
                             sizeof *cpu->rope_scratch, bytes);
-    if (!cpu->projecting || !cpu->rope_scratch)
+    if (!cpu->projection_scratch || !cpu->rope_scratch)
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the rows that a layer's threads work on");
     return ATTEND_OK;
 }
@@ -50,11 +49,11 @@ void attend_cpu_layer_destroy(attend_cpu_plan *cpu)
 {
     for (int i = 0; i < 4; i++) attend_cpu_projection_destroy(cpu->projections[i]);
     attend_cpu_positions_destroy(cpu);
-    free(cpu->q), free(cpu->k), free(cpu->v), free(cpu->heads), free(cpu->projecting),
+    free(cpu->q), free(cpu->k), free(cpu->v), free(cpu->heads), free(cpu->projection_scratch),
         free(cpu->rope_scratch);
 }
 
-/* The caller's tensor if there is one, else the plan's. */
+/* The caller's tensor if given, otherwise the plan's. */
 static attend_tensor choose(const attend_tensor *wanted, void *own, const attend_problem *p, int64_t seqlen,
                             int64_t heads, int64_t dim)
 {
@@ -64,7 +63,7 @@ static attend_tensor choose(const attend_tensor *wanted, void *own, const attend
     return t;
 }
 
-/* [batch, seqlen, width] as one head. */
+/* [batch, seqlen, width] as a tensor with one head. */
 static attend_tensor one_head(const attend_tensor *t)
 {
     attend_tensor rows = attend_tensor_4d(t->data, t->dtype, t->shape[0], t->shape[1], 1, t->shape[2]);
@@ -76,7 +75,7 @@ static attend_status project(const attend_cpu_plan *cpu, int index, const attend
                              const attend_tensor *y)
 {
     attend_progress_tracker *tracker = cpu->context->tracker;
-    return attend_cpu_project(cpu->projections[index], x, y, cpu->projecting,
+    return attend_cpu_project(cpu->projections[index], x, y, cpu->projection_scratch,
                               tracker->work.projections[index], tracker);
 }
 
@@ -95,8 +94,8 @@ attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_arg
     attend_features_copy(&attention, args);
     ATTEND_TRY(attend_lists_check(p, &attention));
     ATTEND_TRY(attend_absolute_check(p, &row_positions));
-    /* Nothing was written so far; from here on a run fails only where it is cancelled or oneDNN finds no
-     * memory. */
+    /* Nothing has been written yet. From here on a run fails only if it is cancelled or oneDNN lacks
+       memory. */
     const attend_tensor x_with_positions = p->absolute ? attend_cpu_add_positions(plan, args) : args->x,
                         x = one_head(&x_with_positions);
     const attend_tensor source = attend_problem_is_cross(p) ? one_head(&args->context) : x,

@@ -14,7 +14,8 @@ enum { ROOM_BYTES = 4 << 20 };
         if (dnnl_try_status != dnnl_success) return dnnl_try_status; \
     } while (0)
 
-/* One that adds the products of an output in one order, whatever the rows and columns. */
+/* Accepts implementations that sum the products of an output element in one order, whatever the rows and
+   columns. */
 static bool is_wanted(dnnl_primitive_desc_t convolution)
 {
     const char *name = "";
@@ -22,8 +23,8 @@ static bool is_wanted(dnnl_primitive_desc_t convolution)
     return !strncmp(name, "jit_1x1:", 8);
 }
 
-/* ---- what oneDNN 2 and 3 say differently: a layout is a value, or an object; a convolution is described first
-   and then searched for, or in one call ---- */
+/* ---- differences of oneDNN 2 and 3: a layout is a value in 2, an object in 3; a convolution is described
+   and then searched for in 2, created in one call in 3 ---- */
 
 typedef dnnl_memory_desc_t layout;
 #if DNNL_VERSION_MAJOR >= 3
@@ -42,7 +43,7 @@ static layout_view view(const layout *l) { return l; }
 static void layout_destroy(layout l) { (void)l; }
 #endif
 
-/* Of x, W, the bias and y as products take them, and of W as it is given. */
+/* Layouts of x, W, bias and y for products, and of W as given. */
 typedef struct layouts {
     layout x, w, b, y, given;
 } layouts;
@@ -92,14 +93,14 @@ static dnnl_status_t describe_matmul(dnnl_engine_t engine, dnnl_primitive_attr_t
 }
 #endif
 
-/* ---- making ---- */
+/* ---- creation ---- */
 
-/* A panel of W, arranged as oneDNN likes it, and of the bias. */
+/* A panel of W in oneDNN's layout, and of the bias. */
 typedef struct panel {
     dnnl_memory_t w, b;
 } panel;
 
-/* What a thread tells oneDNN: where x and y lie this time. */
+/* A thread's oneDNN objects; x and y are set for each product. */
 typedef struct worker {
     dnnl_stream_t stream;
     dnnl_memory_t x, y, scratch;
@@ -115,8 +116,8 @@ struct attend_onednn {
     int64_t panels;
     panel *panel;
     int threads;
-    worker *worker; /* of each thread */
-    /* While it is made. */
+    worker *worker; /* one a thread */
+    /* used during creation only */
     layouts layouts;
     search search;
     float *weight;
@@ -128,8 +129,8 @@ struct attend_onednn {
     dnnl_primitive_t reorder;
 };
 
-/* oneDNN checks not all of its small allocations while it plans, and would end the process where one fails.
-   So memory for all of them is asked for first, and given back. */
+/* While it creates primitives, oneDNN does not check all of its small allocations and ends the process if one
+   fails. So memory for all of them is allocated once and freed before. */
 static dnnl_status_t find_room(void)
 {
     void *volatile room = malloc(ROOM_BYTES);
@@ -138,7 +139,7 @@ static dnnl_status_t find_room(void)
     return dnnl_success;
 }
 
-/* The calling thread's own number of threads for OpenMP is put back. */
+/* Calls oneDNN with one OpenMP thread, and restores the caller's number. */
 static dnnl_status_t on_one_thread(dnnl_status_t (*call)(void *), void *data)
 {
     const int before = omp_get_max_threads();
@@ -154,8 +155,8 @@ attend_status attend_onednn_failed(int status, const char *what)
                        "oneDNN could not %s a projection: status %d", what, status);
 }
 
-/* Rows are an image of so many pixels with `in` channels, which are neighbours: a 1×1 convolution rearranges
-   neither x nor W, as the matrix product does at every call. */
+/* Rows are the pixels of an image, with `in` adjacent channels: a 1×1 convolution repacks neither x nor W,
+   which the matrix product does at every call. */
 static dnnl_status_t lay_out_convolution(attend_onednn *m)
 {
     const attend_onednn_shape *s = &m->shape;
@@ -187,18 +188,18 @@ static dnnl_status_t describe(void *products)
 {
     attend_onednn *m = products;
     DNNL_TRY(find_room());
-    /* There is a CPU, so this can lack nothing but memory, which oneDNN 3 calls an error at run time. */
+    /* this fails for lack of memory alone, which oneDNN 3 reports as a runtime error */
     if (dnnl_engine_create(&m->engine, dnnl_cpu, 0) != dnnl_success) return dnnl_out_of_memory;
     DNNL_TRY(dnnl_primitive_attr_create(&m->attributes));
     DNNL_TRY(dnnl_primitive_attr_set_scratchpad_mode(
-        m->attributes, dnnl_scratchpad_mode_user)); /* a thread's, not one for all */
+        m->attributes, dnnl_scratchpad_mode_user)); /* one a thread, not a shared one */
     DNNL_TRY(m->shape.convolution ? lay_out_convolution(m) : lay_out_product(m));
     const layout_view bias = m->shape.biased ? view(&m->layouts.b) : NULL;
     if (m->shape.convolution) {
         const dnnl_status_t status =
             find_convolution(&m->search, m->engine, m->attributes, &m->layouts, bias, &m->description);
         if (status == dnnl_out_of_memory) return status;
-        if (!m->description) return dnnl_success; /* there are no more, or none at all */
+        if (!m->description) return dnnl_success; /* no implementation is accepted */
     } else {
         DNNL_TRY(describe_matmul(m->engine, m->attributes, &m->layouts, bias, &m->description));
     }
@@ -218,7 +219,7 @@ attend_status attend_onednn_create(const attend_onednn_shape *shape, attend_oned
     return ATTEND_OK;
 }
 
-/* Brings W from [columns, in], row by row, to the arrangement that products take, a panel at a time. */
+/* Repacks W from [columns, in] to the layout of products, panel by panel. */
 static dnnl_status_t rearrange(attend_onednn *m)
 {
     const layout_view given = view(&m->layouts.given), arranged = view_of(m, dnnl_query_weights_md, 0);
@@ -306,7 +307,7 @@ void attend_onednn_destroy(attend_onednn *m)
     free(m);
 }
 
-/* ---- a product ---- */
+/* ---- products ---- */
 
 typedef struct product {
     const attend_onednn *m;

@@ -1,5 +1,5 @@
-/* The one place that speaks to oneDNN, 2 or 3: products y = x·Wᵀ + b in fp32, all of one size, each on the
-   thread that calls, from which nothing is thrown. */
+/* The only interface to oneDNN, 2 or 3: products y = x·Wᵀ + b in fp32, all of one size, each computed on the
+   calling thread. No exception passes through. */
 #ifndef ATTEND_CPU_ONEDNN_H
 #define ATTEND_CPU_ONEDNN_H
 
@@ -10,23 +10,25 @@ typedef struct attend_onednn attend_onednn;
 typedef struct attend_onednn_shape {
     int64_t rows, in, columns; /* x is [rows, in], W [columns, in], y [rows, columns] */
     bool biased;
-    bool convolution; /* by a 1×1 convolution, else by a matrix product */
+    bool convolution; /* by a 1×1 convolution; otherwise by a matrix product */
 } attend_onednn_shape;
 
-/* NULL where oneDNN has no such convolution: never for a matrix product. May leave something to destroy where it fails. */
+/* *products is NULL where oneDNN has no suitable convolution; never for a matrix product. After a failure
+   *products may have to be destroyed. */
 attend_status attend_onednn_create(const attend_onednn_shape *shape, attend_onednn **products);
 void attend_onednn_destroy(attend_onednn *products);
 
-/* What an arranged panel of W takes, and what a product needs beside x and y. */
+/* Bytes of an arranged panel of W, and of a product's scratch. */
 size_t attend_onednn_panel_bytes(const attend_onednn *products);
 size_t attend_onednn_scratch_bytes(const attend_onednn *products);
 
-/* Arranges so many panels of W, [columns, in] each, one behind the other, as products take them, at multiples
-   of `panel_stride` bytes; W may go then, `arranged` and `bias` are read by each product. */
+/* Arranges `panels` consecutive panels of W, [columns, in] each, for products, at multiples of `panel_stride`
+   bytes. W may be freed afterwards; products read `arranged` and `bias`. */
 attend_status attend_onednn_prepare(attend_onednn *products, int threads, int64_t panels, float *weight,
                                     char *arranged, size_t panel_stride, float *bias);
 
-/* One product. 0, or what attend_onednn_failed() makes a sentence of: threads of a pool have nobody to tell. */
+/* Computes one product. Returns 0 or a status for attend_onednn_failed(), which makes the error: it must be
+   set on the caller's thread, not on one of the pool. */
 int attend_onednn_multiply(const attend_onednn *products, int thread, int64_t panel, float *x, float *y,
                            char *scratch);
 attend_status attend_onednn_failed(int status, const char *what);

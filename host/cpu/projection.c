@@ -1,18 +1,18 @@
-/* Projections in fp32, y = x·Wᵀ + b: one product of a block of rows and a panel of columns (onednn.c),
-   computed for every block and panel by whichever thread is free. oneDNN itself works on one thread: what it
-   computes depends on nobody's grants, and no second pool of threads waits beside ours. A block or panel that
-   is not full is filled up, so a row's bits depend on no neighbour.
+/* Projections in fp32, y = x·Wᵀ + b, in products of a block of rows and a panel of columns (onednn.c), each
+   computed by the next free thread. oneDNN itself uses one thread: its results do not depend on the number of
+   threads that it gets, and no second thread pool competes with ours. Blocks and panels that are not full are
+   padded, so a row's bits depend on no other row.
 
-   Weights are converted and rearranged once, with the plan; rows that are strided or stored in 16 bits go
-   through buffers of one block. */
+   Weights are converted and repacked once, with the plan; rows that are strided or stored in 16 bits are
+   copied to buffers of one block. */
 #include "cpu/cpu.h"
 #include "cpu/onednn.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Without a 1×1 convolution bits may depend on the product's size, so that it has one for all problems; and
-   on where a row stands in it, if rows at its end are computed in another way than groups of 4 or 6. */
+/* Without a 1×1 convolution bits may depend on the product's size, so that it is the same for all problems;
+   and on the row's index in it, if the last rows are computed in another way than groups of 4 or 6. */
 enum { FIXED_ROWS = 12, FIXED_COLUMNS = 256 };
 enum { MOST_ROWS = 256, LEAST_ROWS = 16, LEAST_COLUMNS = 64, NEAR_BYTES = 4 << 20 };
 
@@ -20,16 +20,16 @@ struct attend_cpu_projection {
     attend_pool *pool;
     int64_t rows, in, out;
     bool biased;
-    int64_t block, blocks;   /* rows of a block, and how many */
-    int64_t columns, panels; /* of a panel, and how many */
+    int64_t block, blocks;   /* rows a block, number of blocks */
+    int64_t columns, panels; /* columns a panel, number of panels */
     attend_onednn *products;
-    size_t panel_bytes, scratch_bytes; /* of whole cache lines */
+    size_t panel_bytes, scratch_bytes; /* multiples of a cache line */
     char *arranged;                    /* W, panel by panel */
     float *bias;
-    float *weight; /* while the plan is made */
+    float *weight; /* NULL once the plan is made */
 };
 
-/* About how long one thread takes: 32 multiply-adds a nanosecond, and W read once. */
+/* An estimate for one thread: 32 multiply-adds a nanosecond, and W read once. */
 static double nanoseconds(const attend_cpu_projection *m)
 {
     return (double)m->in * (double)m->out * ((double)m->rows / 32 + 0.125);
@@ -37,8 +37,8 @@ static double nanoseconds(const attend_cpu_projection *m)
 
 static int64_t parts(int64_t of, int64_t most) { return (of + most - 1) / most; }
 
-/* Enough products that no thread waits long for the last. Rows are cut first, down to where a product becomes
-   slow; columns first where a panel of W would not stay in a cache. */
+/* Chooses blocks and panels: enough products that no thread waits long for the last one. Rows are divided
+   first, down to where a product becomes slow; columns first where a panel of W would not fit in a cache. */
 static void cut(attend_cpu_projection *m, bool convolution)
 {
     const int threads = attend_pool_worth(m->pool, nanoseconds(m));
@@ -59,13 +59,13 @@ static void cut(attend_cpu_projection *m, bool convolution)
             blocks *= 2;
     }
     m->block = parts(m->rows, blocks),
-    m->columns = attend_cpu_round_up(parts(m->out, panels), 16); /* whole vectors of any processor */
+    m->columns = attend_cpu_round_up(parts(m->out, panels), 16); /* whole vectors on any processor */
     m->blocks = parts(m->rows, m->block), m->panels = parts(m->out, m->columns);
 }
 
 static size_t whole_lines(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
-/* A 1×1 convolution may have any size, where there is one. */
+/* A 1×1 convolution of any size, or where there is none a product of fixed size. */
 static attend_status describe(attend_cpu_projection *m)
 {
     for (int convolution = 1; convolution >= 0 && !m->products; convolution--) {
@@ -78,8 +78,8 @@ static attend_status describe(attend_cpu_projection *m)
     return ATTEND_OK;
 }
 
-/* Memory for what describe() found, and W and the bias as floats, W row by row; what fills up the last panel
- * is 0. */
+/* Allocates memory for describe()'s sizes; converts W, row by row, and the bias to floats. Padding of the
+   last panel is 0. */
 static attend_status reserve(attend_cpu_projection *m, const attend_tensor *weight, const attend_tensor *bias,
                              size_t *bytes)
 {
@@ -109,25 +109,25 @@ attend_status attend_cpu_projection_create(const attend_tensor *weight, const at
     if (!m) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a projection");
     m->pool = pool;
     m->rows = rows, m->in = weight->shape[1], m->out = weight->shape[0], m->biased = bias->data != NULL;
-    if (rows == 0) return ATTEND_OK; /* nothing will ever be multiplied */
+    if (rows == 0) return ATTEND_OK; /* there is nothing to multiply */
     ATTEND_TRY(describe(m));
     ATTEND_TRY(reserve(m, weight, bias, bytes));
     ATTEND_TRY(attend_onednn_prepare(m->products, attend_pool_threads(pool), m->panels, m->weight,
                                      m->arranged, m->panel_bytes, m->bias));
-    free(m->weight), m->weight = NULL; /* W lives on in oneDNN's arrangement */
+    free(m->weight), m->weight = NULL; /* `arranged` replaces it */
     return ATTEND_OK;
 }
 
-/* ---- a run ---- */
+/* ---- runs ---- */
 
 typedef struct multiplying {
     const attend_cpu_projection *m;
     const attend_tensor *x, *y;
     bool x_plain, y_plain; /* rows of floats without gaps */
     char *scratch;
-    size_t scratch_bytes; /* of a thread */
+    size_t scratch_bytes; /* a thread */
     attend_progress_tracker *tracker;
-    int status; /* the first that was not 0, of any thread */
+    int status; /* a status of any thread that is not 0 */
 } multiplying;
 
 static bool is_plain(const attend_tensor *t)
@@ -137,7 +137,7 @@ static bool is_plain(const attend_tensor *t)
            (n[0] == 1 || s[0] == n[1] * n[2] * n[3]);
 }
 
-/* Columns [first, first + count) of row r, head by head, from the tensor to floats or back. */
+/* Copies columns [first, first + count) of row r, head by head, from the tensor to floats or back. */
 static void copy_row(const attend_tensor *t, int64_t r, int64_t first, int64_t count, float *floats,
                      bool back)
 {
@@ -152,7 +152,7 @@ static void copy_row(const attend_tensor *t, int64_t r, int64_t first, int64_t c
     }
 }
 
-/* Panel by panel, so that one stays in a cache for all rows. */
+/* Indices go panel by panel, so that a panel stays in a cache for all rows. */
 static void multiply(void *job, int64_t index, int thread)
 {
     multiplying *of = job;

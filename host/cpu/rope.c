@@ -1,4 +1,5 @@
-/* Rotary embedding and QK-norm on the CPU: a token's cosines and sines serve all its heads, of Q and of K. */
+/* Rotary embedding and QK-norm on the CPU: cosines and sines are computed once a token, for all heads of Q
+   and K. */
 #include "core/arguments.h"
 #include "core/rotary.h"
 #include "core/tensor.h"
@@ -38,14 +39,15 @@ static void rotate_neighbours(int pairs, const float *restrict cosines, const fl
     }
 }
 
-/* What a call's tokens share: each side's parameters of the norm, and a head for each thread. */
+/* What all tokens of a call share: the norm's parameters of each tensor, and a buffer for one head a
+   thread. */
 typedef struct job {
     const attend_rope *rope;
     const attend_row_positions *row_positions;
     const attend_rope_tensor *tensors;
     int count;
     const float *weight[2], *bias[2];
-    float *heads; /* [threads][d], with room for whole cache lines */
+    float *heads; /* [threads][d], padded to whole cache lines */
 } job;
 
 static void load_parameter(const attend_tensor *t, int64_t d, float absent, float *to)
@@ -56,7 +58,7 @@ static void load_parameter(const attend_tensor *t, int64_t d, float absent, floa
     }
 }
 
-/* All heads of one token on one side. */
+/* All heads of one token of tensor s. */
 static void rope_token(const job *j, int s, int64_t b, int64_t i, const float *cosines, const float *sines,
                        float *y)
 {
@@ -146,7 +148,7 @@ attend_status attend_cpu_rotary(attend_context *context, const attend_problem *p
     size_t bytes = 0;
     float *memory = attend_cpu_allocate(attend_cpu_rope_floats(pool, p->head_dim), sizeof *memory, &bytes);
     if (!memory)
-        return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory to turn a token's heads: %zu bytes", bytes);
+        return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory to rotate a token's heads: %zu bytes", bytes);
     attend_cpu_rope(pool, &rope, &row_positions, tensors, count, memory);
     free(memory);
     return ATTEND_OK;

@@ -1,5 +1,4 @@
-/* Rows of stored elements to floats and back; packing and finishing go through here, so no kernel knows
-   dtypes. */
+/* Converts rows of stored elements to floats and back. */
 #include "cpu/kernel.h"
 #include "shared/float16.h"
 

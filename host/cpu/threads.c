@@ -1,5 +1,5 @@
-/* How many threads the process may use: the processors of its affinity mask, or fewer where a cgroup limits
-   its time. */
+/* The number of threads that the process may use: the processors of its affinity mask, or fewer where a
+   cgroup limits its time. */
 #include "cpu/cpu.h"
 
 #include <stdio.h>
@@ -15,16 +15,15 @@ static bool first_line(const char *path, char *line, int bytes)
     return read;
 }
 
-/* Processors that `quota` of every `period` microseconds keep busy. */
+/* The number of processors that `quota` of every `period` microseconds keeps busy. */
 static int limited(long long quota, long long period, int processors)
 {
-    if (quota <= 0 || period <= 0) return processors; /* version 1 says -1 for none */
+    if (quota <= 0 || period <= 0) return processors; /* -1 means no limit in version 1 */
     long long whole = quota / period + (quota % period != 0);
     return whole < processors ? (int)whole : processors;
 }
 
-/* The limit that stands in one folder of the hierarchy: cpu.max in version 2, "max" for none; two files in
-   version 1. */
+/* The limit of one folder of the hierarchy: cpu.max in version 2, "max" for none; two files in version 1. */
 static int limit_in(const char *folder, int processors)
 {
     char path[1024], line[64];
@@ -39,7 +38,7 @@ static int limit_in(const char *folder, int processors)
     return limited(quota, period, processors);
 }
 
-/* A limit may stand at any level above; within a container its own root is all that can be seen. */
+/* The least limit of a cgroup and its parents; within a container, up to the container's own root. */
 static int limit_along(const char *mount, char *name, int processors)
 {
     char folder[960];

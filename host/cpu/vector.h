@@ -1,6 +1,5 @@
-/* A thin vector of ATTEND_LANES floats: GNU vectors, and the few instructions that a compiler does not find
-   by itself. Included by kernel.c alone, which is compiled once per instruction set; every function here is
-   inlined. */
+/* Vectors of ATTEND_LANES floats: GNU vectors, and instructions that compilers do not select by themselves.
+   Included by files that are compiled once per instruction set; every function is inlined. */
 #ifndef ATTEND_CPU_VECTOR_H
 #define ATTEND_CPU_VECTOR_H
 
@@ -34,10 +33,10 @@ ALWAYS_INLINE void store(float *p, vf v) { *(vf *)p = v; }
 ALWAYS_INLINE vf splat(float x) { return x - (vf){0}; }
 ALWAYS_INLINE vi splat_int(int32_t x) { return x - (vi){0}; }
 
-/* Neighbouring 16-bit elements, two a lane, the first one in the low half. */
+/* Adjacent 16-bit elements, two a lane, the first in the low half. */
 ALWAYS_INLINE vi load_pairs(const uint16_t *p) { return *(const vpair *)p; }
 
-/* Lane by lane a > b ? a : b, so b where either is a NaN. */
+/* Lane by lane a > b ? a : b, so b if either is NaN. */
 ALWAYS_INLINE vf maximum(vf a, vf b)
 {
 #if ATTEND_LANES == 16 && defined(__AVX512F__)
@@ -52,7 +51,7 @@ ALWAYS_INLINE vf maximum(vf a, vf b)
 #endif
 }
 
-/* yes where the mask's lane is all ones, no where it is 0. */
+/* `yes` where the mask's lane is all ones, `no` where it is 0. */
 ALWAYS_INLINE vf choose(vi mask, vf yes, vf no)
 {
 #if ATTEND_LANES == 8 && defined(__AVX__)
@@ -80,7 +79,7 @@ ALWAYS_INLINE float max_lanes(vf v)
     return m;
 }
 
-/* sum + a·b, rounded once where the machine can: said outright, for of two products in a sum a compiler may
+/* sum + a·b, rounded once where the processor can. Explicit, because in a sum of two products a compiler may
    fuse either. */
 ALWAYS_INLINE vf multiply_into(vf sum, vf a, vf b)
 {
@@ -95,8 +94,8 @@ ALWAYS_INLINE vf multiply_into(vf sum, vf a, vf b)
 #endif
 }
 
-/* sum[r][v] += a[r]·b[v] for a tile of 4 × 3 vectors, which takes all sixteen registers: left to itself gcc
-   moves sums about, or reads b once a row. One, two and four steps that lie side by side. */
+/* sum[r][v] += a[r]·b[v] for a tile of 4 × 3 vectors, which takes all sixteen registers: gcc by itself moves
+   sums between registers, or reads b once a row. Functions for one, two and four consecutive steps. */
 #if ATTEND_LANES == 8 && defined(__FMA__)
 #define TILE_4X3 1
 #define TILE_ROW(k, r, s0, s1, s2)                                                                   \
@@ -123,7 +122,7 @@ TILE_STEPS(multiply_add_4x3_2, 2, TILE_STEP(0) TILE_STEP(1))
 TILE_STEPS(multiply_add_4x3_4, 4, TILE_STEP(0) TILE_STEP(1) TILE_STEP(2) TILE_STEP(3))
 #endif
 
-/* LANES stored elements as floats, and back (to nearest, ties to even). */
+/* Conversions of LANES stored elements to floats, and back (to nearest, ties to even). */
 ALWAYS_INLINE vf load_bf16(const uint16_t *p)
 {
 #if ATTEND_LANES == 16 && defined(__AVX512F__)
@@ -170,7 +169,7 @@ ALWAYS_INLINE void store_f16(uint16_t *p, vf v)
 #endif
 }
 
-/* One element of any dtype, at `index`. */
+/* One element of any dtype, at `index` */
 ALWAYS_INLINE float load_one(const void *p, int64_t index, attend_dtype dtype)
 {
     if (dtype == ATTEND_F32) return ((const float *)p)[index];
@@ -185,7 +184,7 @@ ALWAYS_INLINE vf load_vector(const void *p, int64_t index, attend_dtype dtype)
     return dtype == ATTEND_BF16 ? load_bf16(half) : load_f16(half);
 }
 
-/* The first n of LANES elements; the others are zeros and not read. */
+/* The first n of LANES elements; the others are not read and become zeros. */
 ALWAYS_INLINE vf load_some(const void *p, int64_t index, int64_t n, attend_dtype dtype)
 {
     if (n >= LANES) return load_vector(p, index, dtype);
@@ -216,9 +215,9 @@ ALWAYS_INLINE void store_some(void *p, int64_t index, vf v, int64_t n, attend_dt
         for (int i = 0; i < n; i++) ((uint16_t *)p)[index + i] = half[i];
 }
 
-/* Of a matrix of LANES by LANES: four rows at a time become columns within 128 bits by two rounds of
-   interleaving, single elements and pairs, each of them one instruction everywhere; then the off-diagonal
-   blocks of size 4 and 8 change places. */
+/* Transposes a matrix of LANES by LANES. Four rows at a time become columns within 128 bits by two rounds of
+   interleaving, of single elements and of pairs, each of them one instruction everywhere; then the
+   off-diagonal blocks of size 4 and 8 are exchanged. */
 #if ATTEND_LANES == 4
 #define ZIP_LOW   0, 4, 1, 5
 #define ZIP_HIGH  2, 6, 3, 7
