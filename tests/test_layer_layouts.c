@@ -14,7 +14,7 @@ static void any_layout_gives_the_layer(void **state)
 {
     (void)state;
     attend_context *context = test_context();
-    test_layer_layouts(context, (test_place){NULL, NULL});
+    test_layer_layouts(context, (test_location){NULL, NULL});
     attend_context_destroy(context);
 }
 

@@ -27,7 +27,7 @@ enum { CUTS = sizeof cuts / sizeof *cuts, CASES = 3 * 40 };
 /* Every setting of every feature that goes in parts, in each schedule; every other one with causality, with lengths. */
 static int make_cases(test_case cases[CASES], int schedule_of[CASES], uint64_t supported, int64_t span)
 {
-    static const test_layout layouts[] = {LAYOUT_BSHD, LAYOUT_BHSD, LAYOUT_PADDED, LAYOUT_PACKED};
+    static const test_layout layouts[] = {LAYOUT_BSHD, LAYOUT_BHSD, LAYOUT_PADDED, LAYOUT_FUSED};
     static const attend_values values[] = {ATTEND_VALUES_GAUSS, ATTEND_VALUES_ASCEND, ATTEND_VALUES_SHARP};
     int count = 0;
     for (int i = -1; i < 0 || test_feature_setting(i); i++)

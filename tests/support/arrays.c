@@ -1,4 +1,4 @@
-/* Writes and reads .npy files in the test's folder. */
+/* Writes and reads .npy files in the test's folder */
 #include "support/arrays.h"
 #include "support/files.h"
 #include "file/npy.h"

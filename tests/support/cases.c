@@ -1,4 +1,4 @@
-/* The plain design: each case starts from a pair not yet seen. */
+/* The design without features: each case starts from a pair that is not covered yet. */
 #include "support/cases.h"
 #include "support/design.h"
 
@@ -36,12 +36,12 @@ test_case *test_covering(const test_factors *f, int *count)
     d->factors = FACTORS, d->allows = NULL;
     memcpy(d->levels, levels, sizeof levels);
     test_design_begin(d);
-    for (unsigned turn = 0; d->missing > 0 && *count < MAX_CASES; turn++) {
+    for (unsigned variation = 0; d->missing > 0 && *count < MAX_CASES; variation++) {
         int row[DESIGN_FACTORS];
         test_design_start(d, row);
-        test_design_fill(d, 0, turn, row);
+        test_design_fill(d, 0, variation, row);
         test_design_take(d, row);
-        cases[*count] = make(f, row, turn + 1), ++*count;
+        cases[*count] = make(f, row, variation + 1), ++*count;
     }
     free(d);
     return cases;
@@ -49,7 +49,7 @@ test_case *test_covering(const test_factors *f, int *count)
 
 const char *test_case_text(const test_case *c, char text[TEST_CASE_TEXT])
 {
-    static const char *const layouts[] = {"bshd", "bhsd", "padded", "packed", "broadcast"};
+    static const char *const layouts[] = {"bshd", "bhsd", "padded", "fused", "broadcast"};
     const attend_problem *p = &c->problem;
     snprintf(text, TEST_CASE_TEXT,
              "b%" PRId64 " q%" PRId64 " k%" PRId64 " h%" PRId64 "/%" PRId64 " d%" PRId64 "/%" PRId64 " %s causal=%d %s %s%s%s%s%s",

@@ -7,9 +7,9 @@
 typedef enum test_layout {
     LAYOUT_BSHD,   /* [batch, seqlen, heads, dim] without gaps */
     LAYOUT_BHSD,   /* [batch, heads, seqlen, dim] in memory */
-    LAYOUT_PADDED, /* rows and heads with odd gaps between them: no row but the first is aligned to more than an element */
-    LAYOUT_PACKED, /* the middle of [batch, seqlen, 3, heads, dim] */
-    LAYOUT_BROADCAST, /* inputs: one batch entry for all */
+    LAYOUT_PADDED, /* odd gaps between rows and heads: only the first row is aligned to more than an element */
+    LAYOUT_FUSED, /* the middle of [batch, seqlen, 3, heads, dim] */
+    LAYOUT_BROADCAST, /* inputs: all batch entries are one */
     LAYOUTS
 } test_layout;
 
@@ -21,10 +21,10 @@ typedef struct test_case {
     test_layout layout;
     bool lengths;
     uint64_t seed;
-    char features[TEST_CASE_FEATURES]; /* for people; "" in the plain design */
+    char features[TEST_CASE_FEATURES]; /* for messages; "" in the design without features */
 } test_case;
 
-/* What a suite draws from; NULL-terminated by count. */
+/* The levels of the factors that a suite combines. */
 typedef struct test_factors {
     const int64_t *seqlens;
     int seqlen_count;
@@ -38,10 +38,10 @@ typedef struct test_factors {
     int dtype_count;
 } test_factors;
 
-/* The design for these factors, computed greedily and always the same; free() it. */
+/* The design for these factors, computed greedily, always the same; free() it. */
 test_case *test_covering(const test_factors *factors, int *count);
 
-/* "b3 q127 k1000 h8/2 d64/64 f16 causal=2 needle packed lengths" */
+/* "b3 q127 k1000 h8/2 d64/64 f16 causal=2 needle fused lengths" */
 const char *test_case_text(const test_case *c, char text[TEST_CASE_TEXT]);
 
 #endif

@@ -1,4 +1,4 @@
-/* Writing .safetensors files of many tensors, which the library itself never does. */
+/* Writes .safetensors files of several tensors, which the library itself never does. */
 #include "support/checkpoints.h"
 #include "support/files.h"
 

@@ -2,8 +2,8 @@
 #ifndef ATTEND_TEST_SUPPORT_CHECKPOINTS_H
 #define ATTEND_TEST_SUPPORT_CHECKPOINTS_H
 
-/* Names and shapes, "layers.0.self_attn.q_proj.weight 32x16;layers.0.self_attn.q_proj.bias 32": fp32 values
- * that depend on the name alone. */
+/* Names and shapes are "layers.0.self_attn.q_proj.weight 32x16;layers.0.self_attn.q_proj.bias 32"; fp32
+   values depend on the name alone. */
 void test_write_safetensors(const char *name, const char *tensors);
 void test_write_text(const char *name, const char *text);
 

@@ -1,4 +1,4 @@
-/* The command under test: ATTEND_COMMAND in the environment, or the one of this build. */
+/* The command under test: ATTEND_COMMAND of the environment, or this build's. */
 #include "support/command.h"
 #include "support/files.h"
 

@@ -1,4 +1,4 @@
-/* Each level is chosen for the most pairs that it newly brings to its row, factor by factor. */
+/* Greedy: factor by factor, each level is the one that covers the most new pairs of its row. */
 #include "support/design.h"
 
 #include <string.h>
@@ -49,15 +49,15 @@ int test_design_gain(const test_design *d, const int *row, int f, int l)
     return sum;
 }
 
-void test_design_fill(const test_design *d, int first, unsigned turn, int *row)
+void test_design_fill(const test_design *d, int first, unsigned variation, int *row)
 {
     const unsigned count = (unsigned)(d->factors - first), step = count % 5 ? 5 : 7;
     for (unsigned i = 0; i < count; i++) {
-        const int f = first + (int)((i * step + turn) % count);
+        const int f = first + (int)((i * step + variation) % count);
         int best = -1, chosen = -1;
         if (row[f] >= 0) continue;
         for (int n = 0; n < d->levels[f]; n++) {
-            row[f] = (int)((unsigned)n + turn * 7u) % d->levels[f];
+            row[f] = (int)((unsigned)n + variation * 7u) % d->levels[f];
             const int gain = test_design_gain(d, row, f, row[f]);
             if (gain > best && may_be(d, row)) best = gain, chosen = row[f];
         }

@@ -1,4 +1,5 @@
-/* DLPack's binary interface, as its header has it since 0.6: here so that attend/dlpack.h is tested where that is not installed. */
+/* DLPack's binary interface of version 0.6, a copy so that attend/dlpack.h is tested where DLPack is not
+   installed. */
 #ifndef DLPACK_DLPACK_H_
 #define DLPACK_DLPACK_H_
 

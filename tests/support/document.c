@@ -1,4 +1,4 @@
-/* A document that is written from the code, and held to it. */
+/* A document that is generated from the code, and compared to the file in docs/. */
 #include "support/document.h"
 #include "support/files.h"
 

@@ -1,4 +1,4 @@
-/* Spreads tensors, copies and compares them, element by element; see far.h. */
+/* Spreads, copies and compares tensors, element by element; see far.h. */
 #include "support/far.h"
 
 #include <string.h>
@@ -6,7 +6,7 @@
 
 static const int64_t FAR = ((int64_t)1 << 31) + 64;
 
-/* Small pages: a huge one for each element would be memory after all. */
+/* Small pages: a huge page for each element would use real memory. */
 static void *reserve(size_t bytes)
 {
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -27,14 +27,14 @@ static void make_strides_explicit(attend_tensor *t)
     for (int axis = t->rank - 1; axis >= 0; axis--) t->stride[axis] = stride, stride *= t->shape[axis];
 }
 
-/* The axis to step along; -1: there is none. */
-static int choose_axis(const test_far_field *f, int turn)
+/* The axis whose stride becomes large; -1: none. */
+static int choose_axis(const test_far_field *f, int variation)
 {
     const attend_tensor *t = f->tensor;
     int may[ATTEND_MAX_RANK], count = 0;
     for (int axis = 0; axis < t->rank - f->kept; axis++)
         if (t->shape[axis] > 1 && t->stride[axis] != 0) may[count++] = axis;
-    return count ? may[turn % count] : -1;
+    return count ? may[variation % count] : -1;
 }
 
 static char *element(const attend_tensor *t, const int64_t *at)
@@ -44,7 +44,7 @@ static char *element(const attend_tensor *t, const int64_t *at)
     return (char *)t->data + offset * (int64_t)attend_dtype_bytes(t->dtype);
 }
 
-/* The next element's place, in row-major order; false behind the last. */
+/* Advances an element's indices in row-major order; false behind the last element. */
 static bool next(const attend_tensor *t, int64_t *at)
 {
     for (int axis = t->rank - 1; axis >= 0; axis--) {
@@ -54,14 +54,14 @@ static bool next(const attend_tensor *t, int64_t *at)
     return false;
 }
 
-bool test_far_spread(test_far_field *f, int turn, const test_far_memory *memory)
+bool test_far_spread(test_far_field *f, int variation, const test_far_memory *memory)
 {
     attend_tensor *t = f->tensor, near;
     int64_t at[ATTEND_MAX_RANK] = {0}, inner = 1, bytes = (int64_t)attend_dtype_bytes(t->dtype);
     f->memory = NULL;
     if (!t->data) return true;
     make_strides_explicit(t);
-    const int far = choose_axis(f, turn);
+    const int far = choose_axis(f, variation);
     if (far < 0) return true;
     near = *t;
     for (int axis = t->rank - 1; axis >= 0; axis--) {

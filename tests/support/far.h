@@ -1,15 +1,15 @@
-/* Tensors that reach further than 32 bits count: one axis of a small tensor steps over 2^31 elements and more, through memory of which
-   only the pages that are touched exist. */
+/* Tensors whose offsets exceed 32 bits: one axis of a small tensor gets a stride such that it spans 2^31
+   elements and more, in memory of which only touched pages exist. */
 #ifndef ATTEND_TEST_SUPPORT_FAR_H
 #define ATTEND_TEST_SUPPORT_FAR_H
 
 #include <attend/attend.h>
 
-/* Memory that costs nothing until it is touched, zeros; NULL where the system refuses so much. */
+/* Zeroed memory that takes no pages until it is touched; NULL if the system refuses that much. */
 typedef struct test_far_memory {
     void *(*reserve)(size_t bytes);
     void (*release)(void *memory, size_t bytes);
-    int64_t most; /* bytes of one tensor; beyond, its steps are shorter, though its last element stays as far */
+    int64_t most; /* bytes a tensor; beyond, strides are shorter, but its last element is as far */
 } test_far_memory;
 
 extern const test_far_memory test_far_host;
@@ -17,18 +17,18 @@ extern const test_far_memory test_far_host;
 /* A field of args, weights or an inspection. */
 typedef struct test_far_field {
     attend_tensor *tensor;
-    int kept;    /* last axes that never step far */
-    bool output; /* its copy holds zeros */
+    int kept;    /* number of last axes that keep small strides */
+    bool output; /* an output: its copy holds zeros */
     void *memory;
     size_t bytes;
 } test_far_field;
 
-/* Replaces a tensor by a copy of which one axis, chosen by `turn` among those that may, steps beyond 2^31 elements; one without such an
-   axis stays. False where the system refuses. */
-bool test_far_spread(test_far_field *field, int turn, const test_far_memory *memory);
+/* Replaces a tensor by a copy in which one axis, chosen by `variation` among the possible ones, spans more
+   than 2^31 elements; a tensor without such an axis stays. False if the system refuses the memory. */
+bool test_far_spread(test_far_field *field, int variation, const test_far_memory *memory);
 void test_far_free(test_far_field *field, const test_far_memory *memory);
 
-/* Whether two tensors of one shape hold the same bits. */
+/* Whether two tensors of the same shape have the same bits. */
 bool test_far_equal(const attend_tensor *a, const attend_tensor *b);
 
 #endif

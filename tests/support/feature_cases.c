@@ -1,4 +1,4 @@
-/* The settings of every feature, and cases in which their pairs and triples meet. */
+/* The settings of every feature, and cases that cover their pairs and triples. */
 #include "support/design.h"
 #include "support/feature_cases.h"
 
@@ -61,16 +61,16 @@ static bool same_feature(const test_setting *a, const test_setting *b)
     return word == strcspn(b->name, " ") && !strncmp(a->name, b->name, word);
 }
 
-/* ---- factors: each feature, with level 0 for none of its settings, then shapes and inputs ---- */
+/* ---- factors: each feature, with level 0 for absent, then shapes and inputs ---- */
 
 enum { FEATURES = 17, SEQLEN_Q = FEATURES, SEQLEN_K, DIM, HEADS, BATCH, DTYPE, VALUES, LAYOUT, LENGTHS, FACTORS };
 
 static const int64_t seqlens_q[] = {65, 130, 7, 64, 1, 100, 33}, dims[] = {64, 33, 8, 40, 1, 128, 16}, batches[] = {1, 3};
-static const int64_t seqlens_k[] = {130, 64, 90, 1, 127, 600, 0}; /* 0: as many as queries */
+static const int64_t seqlens_k[] = {130, 64, 90, 1, 127, 600, 0}; /* 0: equal to seqlen_q */
 static const int64_t heads[][2] = {{2, 1}, {3, 3}, {6, 2}, {1, 1}, {5, 1}};
-enum { SPLIT = 5, SPLIT_ROWS = 7 }; /* the level of seqlen_k at which so few rows have their keys split */
+enum { SPLIT = 5, SPLIT_ROWS = 7 }; /* the level of seqlen_k at which so few rows use split keys */
 
-/* The settings of feature f begin at the result; the last feature is followed by SETTINGS. */
+/* The index of feature f's first setting; for the number of features: SETTINGS. */
 static int first_setting(int f)
 {
     int at = 0;
@@ -89,8 +89,9 @@ static attend_problem problem_of(const int *row)
 
 static bool queries_are_alike(attend_values v) { return v == ATTEND_VALUES_ASCEND || v == ATTEND_VALUES_DESCEND || v == ATTEND_VALUES_NEGATIVE; }
 
-/* Rule 2 needs so many independent roundings in a tile of 64 rows to tell a good kernel from a bad one (docs/numerics.md, "How many
-   draws"); rows of queries that are all alike share theirs, and of a single key only few rows may see anything. */
+/* Rule 2 needs enough independent rounding errors in a tile of 64 rows to separate a good kernel from a bad
+   one (docs/numerics.md, "How many draws"). Rows of equal queries have equal errors, and a single key may be
+   visible to few rows only. */
 static bool few_draws(const int *row)
 {
     const bool alike = (row[VALUES] >= 0 && queries_are_alike((attend_values)row[VALUES])) || (row[SEQLEN_K] >= 0 && seqlens_k[row[SEQLEN_K]] == 1);
@@ -98,7 +99,7 @@ static bool few_draws(const int *row)
     return row[DIM] >= 0 && dims[row[DIM]] * (alike ? 1 : last_tile) < 33;
 }
 
-/* Whether a problem may ask for this, and a case be made of it. */
+/* Whether this combination of levels is a valid problem with enough draws. */
 static bool allows(const void *supported, const int *row)
 {
     const attend_problem p = problem_of(row);
@@ -126,7 +127,8 @@ static test_case make(const int *row, int n)
     return c;
 }
 
-/* ---- triples: of features, whatever their settings, of lengths, split keys, and the dtypes that have kernels of their own ---- */
+/* ---- triples of features (in any setting), lengths, split keys, and the dtypes that have their own kernels
+   ---- */
 
 enum { WITH_LENGTHS = FEATURES, WITH_SPLIT, IN_F32, IN_16_BITS, ITEMS };
 
@@ -148,7 +150,7 @@ static bool holds(const int *row, int item)
     }
 }
 
-/* How many triples a row brings; with `take` they are no longer new. */
+/* The number of new triples that a row covers; with `take` they are marked as covered. */
 static int triples(features_design *d, const int *row, bool take)
 {
     int sum = 0;
@@ -162,20 +164,21 @@ static int triples(features_design *d, const int *row, bool take)
     return sum;
 }
 
-/* Gives a row an item, in whatever way the row allows. */
-static bool put(const features_design *d, int *row, int item, int turn)
+/* Sets an item in a row to any allowed level; false if there is none. */
+static bool put(const features_design *d, int *row, int item, int variation)
 {
     static const int factors[] = {LENGTHS, SEQLEN_K, DTYPE, DTYPE};
     const int f = item < FEATURES ? item : factors[item - FEATURES];
     for (int n = 0; n < d->pairs.levels[f] && row[f] < 0; n++) {
-        row[f] = (n + turn) % d->pairs.levels[f];
+        row[f] = (n + variation) % d->pairs.levels[f];
         if (!holds(row, item) || !allows(&d->supported, row)) row[f] = -1;
     }
     return row[f] >= 0 && holds(row, item);
 }
 
-/* An empty row, but for a triple that is missing; false where none is. One that no row allows is none. */
-static bool start_triple(features_design *d, int *row, int turn)
+/* Starts a row with a missing triple; false if none is missing. A triple that no row allows counts as
+   covered. */
+static bool start_triple(features_design *d, int *row, int variation)
 {
     for (int i = 0; i < ITEMS; i++)
         for (int j = i + 1; j < ITEMS; j++)
@@ -183,14 +186,14 @@ static bool start_triple(features_design *d, int *row, int turn)
                 if (d->met[i][j][k]) continue;
                 for (int n = 0; n < DESIGN_LEVELS; n++) {
                     for (int f = 0; f < FACTORS; f++) row[f] = -1;
-                    if (put(d, row, i, turn + n) && put(d, row, j, turn + n) && put(d, row, k, turn + n)) return true;
+                    if (put(d, row, i, variation + n) && put(d, row, j, variation + n) && put(d, row, k, variation + n)) return true;
                 }
                 d->met[i][j][k] = true;
             }
     return false;
 }
 
-/* Adds the settings that bring most to a row, until it has as many as shall meet at once. */
+/* Adds the settings with the largest gain to a row, up to at_once features. */
 static void add_features(features_design *d, int *row)
 {
     int on = 0, factor, level;

@@ -1,4 +1,4 @@
-/* What features bring beside q, k and v, drawn at random: masks, biases, segments, slopes, tables, sinks. */
+/* Feature tensors with random values: masks, biases, segments, slopes, tables, sinks. */
 #include "support/fixture.h"
 #include "reference/reference.h"
 #include "core/tensor.h"
@@ -18,7 +18,7 @@ static double element(attend_feature_tensor feature, uint64_t seed, uint64_t ind
     uint64_t bits = draw(seed + 31 * (uint64_t)feature, index);
     switch (feature) {
     case ATTEND_FEATURE_TENSOR_SEGMENTS_Q:
-    /* Documents of 17 tokens, every third the same; after the first batch entry of 13. */
+    /* Documents of 17 tokens with 3 different ids; of 13 tokens after the first batch entry. */
     case ATTEND_FEATURE_TENSOR_SEGMENTS_K: return (double)(last_axis / (index > (uint64_t)last_axis ? 13 : 17) % 3);
     case ATTEND_FEATURE_TENSOR_MASK: return bits % 4 ? (double)(1 + bits % 255) : 0;
     case ATTEND_FEATURE_TENSOR_BLOCK_MASK: return bits % 2 ? 1 : 0;
@@ -33,7 +33,8 @@ static double element(attend_feature_tensor feature, uint64_t seed, uint64_t ind
     return 0;
 }
 
-/* Axes without variation have extent 1 for odd seeds, else their full extent with stride 0. */
+/* Axes that the tensor does not vary along have extent 1 for odd seeds, otherwise their full extent with
+   stride 0. */
 static void *make_feature_tensor(const attend_problem *p, attend_feature_tensor feature, uint64_t seed, attend_tensor *t)
 {
     attend_feature_shape e = attend_feature_expected(p, feature);
@@ -56,7 +57,7 @@ static void *make_feature_tensor(const attend_problem *p, attend_feature_tensor 
     return t->data;
 }
 
-/* Every second block of keys or so, row by row of what varies; the indices behind the last are none. */
+/* About every second block of keys, for each row of offsets; indices behind the last are -1. */
 static void make_list(const attend_problem *p, uint64_t seed, const attend_tensor *offsets, const attend_tensor *indices)
 {
     const int64_t blocks = (p->seqlen_k + p->block_k - 1) / p->block_k, rows = offsets->shape[2];

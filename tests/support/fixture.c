@@ -27,7 +27,7 @@ static void set_strides(attend_tensor *t, test_layout layout, bool input)
         row = h * (d + 3) + 5;
         memcpy(t->stride, (int64_t[]){s * row + 7, row, d + 3, 1}, sizeof t->stride);
         return;
-    case LAYOUT_PACKED: memcpy(t->stride, (int64_t[]){3 * s * h * d, 3 * h * d, d, 1}, sizeof t->stride); return;
+    case LAYOUT_FUSED: memcpy(t->stride, (int64_t[]){3 * s * h * d, 3 * h * d, d, 1}, sizeof t->stride); return;
     default: memcpy(t->stride, (int64_t[]){s * h * d, h * d, d, 1}, sizeof t->stride);
     }
     if (layout == LAYOUT_BROADCAST && input) t->stride[0] = 0;
@@ -40,8 +40,8 @@ static void allocate(test_memory *m, attend_tensor t, bool input, test_layout la
     size_t element = attend_dtype_bytes(t.dtype), lead = 64;
     if (t.rank == 4) set_strides(&t, layout, input);
     if (t.rank == 3) memcpy(t.stride, (int64_t[]){t.shape[1] * t.shape[2], t.shape[2], 1, 0}, sizeof t.stride);
-    if (layout == LAYOUT_PACKED && t.rank == 4) lead += (size_t)(t.shape[2] * t.shape[3]) * element;
-    t.data = (void *)64; /* any address, to measure */
+    if (layout == LAYOUT_FUSED && t.rank == 4) lead += (size_t)(t.shape[2] * t.shape[3]) * element;
+    t.data = (void *)64; /* any address, for attend_tensor_extent() */
     assert_true(attend_tensor_extent(&t, &begin, &end));
     m->size = (end - begin) + 2 * lead;
     m->bytes = aligned_alloc(64, (m->size + 63) / 64 * 64);
@@ -52,7 +52,7 @@ static void allocate(test_memory *m, attend_tensor t, bool input, test_layout la
     m->tensor = t;
 }
 
-/* Rows before starts and from lengths on (NULL: none) become NaN. */
+/* Sets rows before starts and from lengths on (NULL: none) to NaN. */
 static void forget_rows(const attend_tensor *t, const int64_t *starts, const int64_t *lengths)
 {
     for (int64_t b = 0; b < t->shape[0]; b++)
@@ -70,7 +70,7 @@ static int64_t *draw_lengths(int64_t batch, int64_t longest, uint64_t seed)
     return lengths;
 }
 
-/* Lengths end to end; returns their sum. */
+/* Replaces lengths by their cumulative sums; returns the total. */
 static int64_t accumulate(int64_t *lengths, int64_t batch, int64_t **cu_seqlens)
 {
     int64_t *cu = malloc((size_t)(batch + 1) * sizeof *cu);
@@ -158,7 +158,8 @@ void test_fixture_run(test_fixture *f, attend_context *context)
     attend_plan_destroy(plan);
 }
 
-/* Where the output's memory first holds something that belongs to no element, in bytes from the output's start; PTRDIFF_MAX: nowhere. */
+/* The first byte of the output's memory that belongs to no element and was written, from the output's start;
+   PTRDIFF_MAX: none. */
 static ptrdiff_t written_outside(const test_fixture *f)
 {
     const attend_tensor *t = &f->out.tensor;

@@ -1,5 +1,5 @@
-/* One case made real: tensors in their layout, every byte that may not be read set to NaN, every byte that may not be written
-   remembered; run on a device; held against the reference. */
+/* One test case: tensors in their layout, with NaN in all bytes that may not be read and a copy of all bytes
+   that may not be written; runs on a device; checks against the reference. */
 #ifndef ATTEND_TEST_SUPPORT_FIXTURE_H
 #define ATTEND_TEST_SUPPORT_FIXTURE_H
 
@@ -18,25 +18,26 @@ typedef struct test_fixture {
     attend_attention_args args;
     int64_t *seqlens_q, *seqlens_k, *starts_k, *cu_seqlens_q, *cu_seqlens_k;
     test_memory q, k, v, out, lse;
-    void *feature[ATTEND_FEATURE_TENSORS]; /* what features bring */
+    void *feature[ATTEND_FEATURE_TENSORS]; /* feature tensors' memory */
 } test_fixture;
 
 void test_fixture_make(test_fixture *fixture, const test_case *c);
-/* Fills what the features of a resolved problem bring, except lists: memory in `memory`, tensors in `args`. */
+/* Makes the feature tensors of a resolved problem, without lists: memory in `memory`, tensors in `args`. */
 void test_features_make(const attend_problem *problem, uint64_t seed, attend_attention_args *args, void **memory);
 void test_fixture_free(test_fixture *fixture);
 
 /* The device under test: ATTEND_TEST_DEVICE (cpu, cuda, reference), cpu by default. */
 attend_context *test_context(void);
 
-/* Features that some kernel of the context's device supports; all of them on the reference. */
+/* Features that some kernel of the context's device supports; all features for the reference. */
 uint64_t test_supported(const attend_context *context);
 
-/* Plans and runs; fails the test with the library's sentence if that does not work. */
+/* Plans and runs; fails the test with the library's sentence on an error. */
 void test_fixture_run(test_fixture *fixture, attend_context *context);
 
 enum { TEST_SENTENCE = 512 };
-/* Whether rule 1 and the LSE's bound hold, with rule_2 that too, and nothing else was written; else a sentence says what does not. */
+/* Whether rule 1 and the LSE's bound hold, with rule_2 also rule 2, and nothing else was written; otherwise
+   `sentence` says what fails. */
 bool test_fixture_judge(const test_fixture *fixture, bool rule_2, attend_comparison *comparison, char sentence[TEST_SENTENCE]);
 
 /* Fails the test, with the worst element, unless both rules hold and nothing else was written. */

@@ -36,7 +36,7 @@ static void allocate(attend_tensor *t, attend_dtype dtype, size_t bytes, int ran
     memset(t->data, 0xff, (size_t)stride * bytes + 8);
 }
 
-/* All outputs in one dtype, keys excepted. */
+/* All outputs in one dtype, but keys. */
 static void allocate_all(attend_inspection *i, const attend_problem *p, attend_dtype dtype, size_t bytes)
 {
     int64_t batch = attend_tensor_batch(p), heads = p->num_heads, rows = attend_rows_q(p);
@@ -85,7 +85,8 @@ void test_inspection_free(test_inspection *t)
 
 static double value(const attend_tensor *t, int64_t at) { return attend_load(t, at); }
 
-/* One row's list against its weights: the numbers right, no key twice, nothing larger left out. */
+/* Checks one row's list against its weights: the values are right, no key occurs twice, no larger one is
+   missing. */
 static void check_list(const test_inspection *t, int64_t row, int64_t n, const double *p, const double *bound, int64_t keys,
                        const char *text)
 {
@@ -129,23 +130,23 @@ static void check_lists(const test_inspection *t, const attend_problem *p, const
 double test_inspection_check(const test_inspection *t, const attend_problem *p, const attend_attention_args *args,
                              const char *text)
 {
-    attend_inspect_request look = {.want = t->want, .top = TEST_TOP};
+    attend_inspect_request request = {.want = t->want, .top = TEST_TOP};
     attend_inspection bounds = t->want;
     const int64_t limit = INT64_MAX / 4;
     double worst = 0;
     attend_progress_tracker nobody = {0};
     for (int i = 0; i < TEST_WINDOWS; i++)
-        look.windows[i] = (attend_key_window){.first = attend_clamp(t->windows[i].first, -limit, limit),
+        request.windows[i] = (attend_key_window){.first = attend_clamp(t->windows[i].first, -limit, limit),
                                               .last = attend_clamp(t->windows[i].last, -limit, limit),
                                               .absolute = t->windows[i].absolute};
-    allocate_all(&look.want, p, ATTEND_REFERENCE_F64, sizeof(double));
+    allocate_all(&request.want, p, ATTEND_REFERENCE_F64, sizeof(double));
     allocate_all(&bounds, p, ATTEND_REFERENCE_F64, sizeof(double));
-    assert_true(attend_reference_inspect(p, args, &look, &bounds, 2, &nobody));
-    check_lists(t, p, &look.want, &bounds, text);
+    assert_true(attend_reference_inspect(p, args, &request, &bounds, 2, &nobody));
+    check_lists(t, p, &request.want, &bounds, text);
     for (int n = 0; n < TEST_OUTPUTS; n++) {
         attend_inspection want = t->want;
-        const attend_tensor *actual = output(&want, n), *expected = output(&look.want, n), *bound = output(&bounds, n);
-        bool listed = expected == &look.want.top_weights || expected == &look.want.top_keys; /* checked above */
+        const attend_tensor *actual = output(&want, n), *expected = output(&request.want, n), *bound = output(&bounds, n);
+        bool listed = expected == &request.want.top_weights || expected == &request.want.top_keys; /* checked above */
         for (int64_t i = 0; actual->data && !listed && i < elements(actual); i++) {
             double room = value(bound, i) + 0x1p-24 * fabs(value(expected, i)), off = fabs(value(actual, i) - value(expected, i));
             if (off == 0) continue;
@@ -155,6 +156,6 @@ double test_inspection_check(const test_inspection *t, const attend_problem *p, 
             worst = fmax(worst, off / room);
         }
     }
-    free_all(&look.want), free_all(&bounds);
+    free_all(&request.want), free_all(&bounds);
     return worst;
 }

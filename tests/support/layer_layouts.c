@@ -1,5 +1,5 @@
-/* What is between rows and entries of a layer's activations is NaN where they are read, and must stay as it
- * was where they are written. */
+/* Layouts of a layer's activations: memory between rows and entries is NaN in inputs, and must be unchanged
+   in outputs. */
 #include "support/layer_layouts.h"
 #include "core/problem.h"
 #include "core/tensor.h"
@@ -12,8 +12,8 @@
 #include <string.h>
 #include <cmocka.h>
 
-/* Elements from a row to the next and from a batch entry to the next; 0: without gaps; negative: so many more
-   than without; BROADCAST: the entries are one. */
+/* Strides of rows and of batch entries; 0: contiguous; negative: this many more elements than contiguous;
+   BROADCAST: stride 0. */
 typedef struct steps {
     int64_t row, entry;
 } steps;
@@ -164,13 +164,13 @@ static const layout_case cases[] = {
 };
 enum { CASES = sizeof cases / sizeof *cases, MAX_BLOCKS = 32 };
 
-/* Memory of one tensor: what it was before a run, and where it is during one. */
+/* Memory of one tensor, on the host and at the tested location. */
 typedef struct block {
     unsigned char *bytes, *before;
     size_t size;
-    const attend_tensor *written; /* NULL: nothing */
+    const attend_tensor *written; /* NULL: an input */
     attend_tensor *tensor;
-    void *there;
+    void *located;
 } block;
 
 typedef struct run {
@@ -183,14 +183,14 @@ typedef struct run {
 
 static uint64_t seed = 1;
 
-/* Memory for a tensor whose shape and strides are set: NaN, but for the elements of an input. */
+/* Memory for a tensor whose shape and strides are set: NaN, except for the elements of an input. */
 static void lay(run *r, attend_tensor *t, bool input)
 {
     int64_t last = 1;
     for (int axis = 0; axis < t->rank; axis++) last += (t->shape[axis] - 1) * t->stride[axis];
     block *b = &r->blocks[r->count++];
     assert_true(r->count <= MAX_BLOCKS);
-    b->size = ((size_t)last * attend_dtype_bytes(t->dtype) + 127) / 64 * 64; /* and a little behind the end */
+    b->size = ((size_t)last * attend_dtype_bytes(t->dtype) + 127) / 64 * 64; /* with some bytes behind the end */
     b->bytes = aligned_alloc(64, b->size), b->before = malloc(b->size);
     assert_true(b->bytes && b->before);
     memset(b->bytes, 0xff, b->size);
@@ -210,7 +210,7 @@ static void lay_rows(run *r, attend_tensor *t, int64_t seqlen, int64_t width, st
     lay(r, t, input);
 }
 
-/* Rows of heads that lie side by side. */
+/* Rows of adjacent heads. */
 static void lay_heads(run *r, attend_tensor *t, int64_t seqlen, int64_t heads, int64_t dim, steps s)
 {
     *t = attend_tensor_4d(NULL, r->p.dtype, attend_tensor_batch(&r->p), seqlen, heads, dim);
@@ -238,7 +238,7 @@ static void make_run(run *r, const layout_case *c, const attend_problem *p, bool
     lay(r, &a->lse, false);
     if (c->positions) {
         a->positions = attend_tensor_2d(NULL, ATTEND_I32, attend_tensor_batch(p), rows_q);
-        if (!dense) a->positions.stride[0] = 1; /* over each other too */
+        if (!dense) a->positions.stride[0] = 1; /* overlapping rows */
         lay(r, &a->positions, true);
         for (int64_t i = 0; i < rows_q + p->batch * a->positions.stride[0]; i++)
             if ((size_t)i < r->blocks[r->count - 1].size / 4)
@@ -265,25 +265,25 @@ static void free_run(run *r)
     for (int i = 0; i < r->count; i++) free(r->blocks[i].bytes), free(r->blocks[i].before);
 }
 
-static void enter(run *r, test_place place)
+static void enter(run *r, test_location location)
 {
     for (int i = 0; i < r->count; i++) {
         block *b = &r->blocks[i];
         memcpy(b->before, b->bytes, b->size);
-        if (place.enter) b->tensor->data = b->there = place.enter(b->bytes, b->size);
+        if (location.enter) b->tensor->data = b->located = location.enter(b->bytes, b->size);
     }
 }
 
-static void leave(run *r, test_place place)
+static void leave(run *r, test_location location)
 {
-    for (int i = 0; place.leave && i < r->count; i++) {
+    for (int i = 0; location.leave && i < r->count; i++) {
         block *b = &r->blocks[i];
-        place.leave(b->there, b->bytes, b->size);
+        location.leave(b->located, b->bytes, b->size);
         b->tensor->data = b->bytes;
     }
 }
 
-/* Bytes that no output covers are what they were. */
+/* Bytes that belong to no output must be unchanged. */
 static void expect_untouched(const layout_case *c, run *r)
 {
     for (int i = 0; i < r->count; i++) {
@@ -298,7 +298,7 @@ static void expect_untouched(const layout_case *c, run *r)
         }
         for (size_t n = 0; n < b->size; n++)
             if (b->before[n] != b->bytes[n])
-                fail_msg("%s: byte %zu of tensor %d is nobody's, and was written", c->name, n, i);
+                fail_msg("%s: byte %zu of tensor %d belongs to no output, but was written", c->name, n, i);
     }
 }
 
@@ -324,7 +324,7 @@ static void make_weights(run *r, const attend_problem *p, attend_layer_weights *
         if (parts[i].out == 0) continue;
         *t = parts[i].in ? attend_tensor_2d(NULL, p->dtype, parts[i].out, parts[i].in)
                          : attend_tensor_1d(NULL, p->dtype, parts[i].out);
-        if (i < 4) t->stride[0] += 8; /* rows of weights apart too */
+        if (i < 4) t->stride[0] += 8; /* gaps between rows of weights */
         lay(r, t, true);
         attend_values_gauss(seed++, i < 4 ? 0.25f : 0.5f, t);
     }
@@ -332,28 +332,28 @@ static void make_weights(run *r, const attend_problem *p, attend_layer_weights *
 
 /* ---- running ---- */
 
-/* With Q, K, V and heads unseen, the run before showed them; here they stay as they are, and the result has
- * to be the same. */
-static void go(const layout_case *c, attend_context *context, attend_plan *plan, run *r, test_place place,
+/* unseen: Q, K, V and heads are not requested. The tensors keep an earlier run's stages, and the result must
+   be the same. */
+static void go(const layout_case *c, attend_context *context, attend_plan *plan, run *r, test_location location,
                bool unseen)
 {
-    enter(r, place);
+    enter(r, location);
     attend_layer_args args = r->args;
     if (unseen) args.q.data = args.k.data = args.v.data = args.heads.data = args.lse.data = NULL;
     if (attend_layer_forward(plan, &args) || attend_synchronize(context))
         fail_msg("%s: %s", c->name, attend_error_message());
-    leave(r, place);
+    leave(r, location);
     expect_untouched(c, r);
 }
 
-/* With `whole` alone the result, not its stages, which it does not go with. */
+/* whole: checks the end-to-end result alone, if the stages belong to another run. */
 static void expect_right(const layout_case *c, attend_context *context, const attend_layer_weights *w,
                          const run *r, bool whole)
 {
     attend_layer_comparison is;
     if (attend_layer_compare(&c->problem, w, &r->args, &(attend_compare_options){.threads = 1}, &is))
         fail_msg("%s: %s", c->name, attend_error_message());
-    /* Nor do those of the reference with 16-bit storage: it rounds nothing between them. */
+    /* nor the stages of the reference with 16-bit storage, which it does not round to */
     whole |= attend_context_device(context) == ATTEND_REFERENCE && c->problem.dtype != ATTEND_F32;
     if (whole ? is.quality_ratio <= 1 : is.passed) return;
     fail_msg("%s: q %.3g, k %.3g, v %.3g, attention %.3g / %.3g, output %.3g, end to end %.3g", c->name,
@@ -361,9 +361,9 @@ static void expect_right(const layout_case *c, attend_context *context, const at
              is.attention.quality_ratio, is.output_ratio, is.quality_ratio);
 }
 
-/* The plan's first run, on scattered activations; between it and the others another plan's; dense ones; and
- * the first again, to the bit. */
-static void run_case(const layout_case *c, attend_context *context, test_place place, attend_plan *other,
+/* Runs of a plan: with gaps; contiguous; and the first again, which must give the same bits. Between them
+   another plan runs. */
+static void run_case(const layout_case *c, attend_context *context, test_location location, attend_plan *other,
                      run *others)
 {
     attend_problem p;
@@ -374,35 +374,35 @@ static void run_case(const layout_case *c, attend_context *context, test_place p
         fail_msg("%s: %s", c->name, attend_error_message());
     make_weights(&w, &p, &weights), make_run(&scattered, c, &p, false), make_run(&dense, c, &p, true);
     const attend_layer_weights on_host = weights;
-    enter(&w, place);
+    enter(&w, location);
     if (attend_layer_plan(context, &c->problem, &weights, &plan))
         fail_msg("%s: %s", c->name, attend_error_message());
-    go(c, context, plan, &scattered, place, false);
+    go(c, context, plan, &scattered, location, false);
     expect_right(c, context, &on_host, &scattered, false);
     const block *result = block_of(&scattered, &scattered.args.out);
     unsigned char *first = malloc(result->size);
     assert_non_null(first);
     memcpy(first, result->bytes, result->size);
-    go(c, context, other, others, place, false);
-    go(c, context, plan, &dense, place, false);
+    go(c, context, other, others, location, false);
+    go(c, context, plan, &dense, location, false);
     expect_right(c, context, &on_host, &dense, false);
-    go(c, context, other, others, place, true);
+    go(c, context, other, others, location, true);
     memset(result->bytes, 0xff, result->size);
-    go(c, context, plan, &scattered, place, false);
+    go(c, context, plan, &scattered, location, false);
     if (memcmp(first, result->bytes, result->size)) fail_msg("%s: another result the second time", c->name);
-    for (int again = 0; again < 2; again++) { /* Q, K, V and heads in the plan's own memory */
+    for (int again = 0; again < 2; again++) { /* Q, K, V and heads in the plan's memory */
         memset(result->bytes, 0xff, result->size);
-        go(c, context, plan, &scattered, place, true);
+        go(c, context, plan, &scattered, location, true);
         expect_right(c, context, &on_host, &scattered, true);
     }
     attend_plan_destroy(plan);
-    leave(&w, place);
+    leave(&w, location);
     expect_untouched(c, &w);
     free_run(&scattered), free_run(&dense), free_run(&w);
     free(first);
 }
 
-void test_layer_layouts(attend_context *context, test_place place)
+void test_layer_layouts(attend_context *context, test_location location)
 {
     static const layout_case other = {
         "the other plan",
@@ -416,12 +416,12 @@ void test_layer_layouts(attend_context *context, test_place place)
                      ATTEND_OK);
     make_weights(&w, &p, &weights), make_run(&r, &other, &p, false);
     const attend_layer_weights on_host = weights;
-    enter(&w, place);
+    enter(&w, location);
     if (attend_layer_plan(context, &other.problem, &weights, &plan))
         fail_msg("%s: %s", other.name, attend_error_message());
-    for (int i = 0; i < CASES; i++) run_case(&cases[i], context, place, plan, &r);
+    for (int i = 0; i < CASES; i++) run_case(&cases[i], context, location, plan, &r);
     attend_plan_destroy(plan);
-    leave(&w, place);
+    leave(&w, location);
     expect_right(&other, context, &on_host, &r, true);
     free_run(&w), free_run(&r);
     print_message("%s: %d layouts\n", attend_context_device_name(context), CASES);

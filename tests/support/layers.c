@@ -1,4 +1,4 @@
-/* Makes, runs and frees small layers. */
+/* Makes, runs and frees small layers */
 #include "support/layers.h"
 #include "core/problem.h"
 #include "tool/values.h"

@@ -1,5 +1,5 @@
-/* Small layers without gaps in their tensors, for tests that hold one result against another instead of the
- * reference. */
+/* Small layers with contiguous tensors, for tests that compare one result to another, not to the
+   reference. */
 #ifndef ATTEND_TEST_SUPPORT_LAYERS_H
 #define ATTEND_TEST_SUPPORT_LAYERS_H
 
@@ -10,17 +10,17 @@ enum { TEST_LAYER_BLOCKS = 20 };
 typedef struct test_layer {
     attend_problem given, p; /* p: resolved */
     attend_layer_weights weights;
-    attend_layer_args args; /* x, context and out are there, and lse; what features bring is the caller's */
+    attend_layer_args args; /* x, context, out and lse are set; feature tensors are the caller's */
     void *blocks[TEST_LAYER_BLOCKS];
     int count;
 } test_layer;
 
-/* Normally distributed weights, biases, and x, the same for the same shapes. */
+/* Normally distributed weights, biases and x, equal for equal shapes. */
 void test_layer_make(test_layer *layer, const attend_problem *problem);
 void test_layer_free(test_layer *layer);
-/* Memory of the layer's without gaps, zeros. */
+/* A contiguous tensor in memory of the layer, zeroed. */
 attend_tensor test_layer_tensor(test_layer *layer, attend_dtype dtype, int rank, const int64_t *shape);
-/* Plans and runs; fails the test if that does not work. */
+/* Plans and runs; fails the test on an error. */
 void test_layer_go(const test_layer *layer, attend_context *context);
 
 #endif

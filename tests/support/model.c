@@ -1,6 +1,7 @@
-/* One query at a time over tiles of 64 keys: S = Q·Kᵀ in steps of 16 products, online softmax with base-2 exponentials, P rounded
-   to storage, O += P·V in steps of 16 keys. 16-bit dtypes: each step is added to its fp32 accumulator by truncation, as tensor cores
-   do; fp32: by fused multiply-adds. The exponential is off by up to 2^-22, as ex2.approx may be. */
+/* One query at a time over tiles of 64 keys: S = Q·Kᵀ in steps of 16 products, online softmax with base-2
+   exponentials, P rounded to storage, O += P·V in steps of 16 keys. In 16-bit dtypes each step is added to
+   its fp32 accumulator with truncation, as tensor cores do; in fp32 by fused multiply-adds. The exponential
+   has an error of up to 2^-22, as ex2.approx. */
 #include "support/model.h"
 #include "reference/reference.h"
 #include "core/arguments.h"
@@ -42,7 +43,7 @@ bool model_defect_applies(model_defect defect, const attend_problem *p, const at
     }
 }
 
-static float cut(double x, int bits) /* towards zero, to `bits` fraction bits of a float */
+static float cut(double x, int bits) /* rounds towards zero, to `bits` fraction bits of a float */
 {
     float f = (float)x;
     uint32_t u;
@@ -54,13 +55,13 @@ static float cut(double x, int bits) /* towards zero, to `bits` fraction bits of
     return f;
 }
 
-/* One step into an accumulator. */
+/* Adds one step to an accumulator. */
 static float add(float sum, double products, attend_dtype dtype)
 {
     return dtype == ATTEND_F32 ? (float)(sum + products) : cut(sum + products, 23);
 }
 
-/* Σ a·b, a and b `a_stride` and `b_stride` apart, added to sum in steps. */
+/* sum + Σ a·b in steps; elements of b are `b_stride` apart. */
 static float multiply(float sum, const float *a, const float *b, int64_t b_stride, int64_t n, attend_dtype dtype)
 {
     int64_t step = dtype == ATTEND_F32 ? 1 : STEP;
@@ -72,7 +73,7 @@ static float multiply(float sum, const float *a, const float *b, int64_t b_strid
     return sum;
 }
 
-/* 2^x as the special function unit gives it: the error depends on the argument alone. */
+/* 2^x as the special function unit computes it: the error depends on the argument alone. */
 static float exp2_approx(float x)
 {
     uint32_t bits;
@@ -81,13 +82,13 @@ static float exp2_approx(float x)
     return (float)(exp2((double)x) * (1 + error));
 }
 
-/* One KV head of one batch entry as floats. */
+/* One KV head of one batch entry as floats */
 typedef struct keys {
     const attend_problem *p;
     model_defect defect;
     attend_sequence s;
     attend_head head;
-    float unit; /* of scores and m: times this, they are exponents of two */
+    float unit; /* factor from scores and m to exponents of 2 */
     float *k, *v;
 } keys;
 
@@ -112,7 +113,7 @@ static int64_t visible_end(const keys *x, int64_t i)
     return attend_clamp(end, 0, x->s.seqlen_k);
 }
 
-/* A query's state: maximum, sum, and output. */
+/* A query's state: running max, sum, output. */
 typedef struct state {
     float m, l, *o;
 } state;
@@ -159,7 +160,7 @@ static void one_query(const keys *x, const attend_attention_args *args, int64_t 
 {
     const attend_problem *p = x->p;
     const attend_tensor *q = &args->q, *out = &args->out, *lse = &args->lse;
-    int64_t b = x->s.batch, at = x->s.first_q + i; /* in the tensors */
+    int64_t b = x->s.batch, at = x->s.first_q + i; /* row in the tensors */
     int64_t begin = attend_visible_begin(p, &x->s, i), end = i < x->s.seqlen_q ? visible_end(x, i) : 0;
     float *memory = calloc((size_t)(p->head_dim + p->head_dim_v), sizeof *memory), *row = memory + p->head_dim_v;
     float scale = x->defect == MODEL_SCALE_MISSING && h == p->num_heads - 1 ? 1 : x->head.scale;

@@ -1,4 +1,4 @@
-/* States and keys for runs over parts; see parts.h. */
+/* States and keys for runs over ranges of keys; see parts.h. */
 #include "support/parts.h"
 
 #include <setjmp.h>
@@ -22,13 +22,14 @@ test_state test_state_make(const attend_problem *p, bool gaps)
     if (!gaps) return s;
     memcpy(s.state.out.stride, (int64_t[]){n * query, query, row, 1}, sizeof s.state.out.stride);
     memcpy(s.state.max.stride, (int64_t[]){h * (n + gap), n + gap, 1, 0}, sizeof s.state.max.stride);
-    memcpy(s.state.sum.stride, (int64_t[]){h * n, 1, h, 0}, sizeof s.state.sum.stride); /* queries outside of heads */
+    memcpy(s.state.sum.stride, (int64_t[]){h * n, 1, h, 0}, sizeof s.state.sum.stride); /* queries vary slower than heads */
     return s;
 }
 
 void test_state_free(test_state *s) { free(s->memory); }
 
-/* Rows [first, end) of t in pages of their own, at the end or the beginning of them, heads or rows outermost. */
+/* A copy of rows [first, end) of t in separate pages between inaccessible ones, at their end or beginning;
+   seqlen or heads outermost. */
 static attend_tensor take_rows(const attend_tensor *t, int64_t first, int64_t end, bool other_way, void **map, size_t *mapped)
 {
     const int64_t b = t->shape[0], n = end - first, h = t->shape[2], d = t->shape[3], element = (int64_t)attend_dtype_bytes(t->dtype);

@@ -1,4 +1,4 @@
-/* Runs over parts of a fixture's keys: states, and keys that lie alone in memory whose neighbours cannot be touched. */
+/* Runs over ranges of a fixture's keys: states, and keys in memory between inaccessible pages. */
 #ifndef ATTEND_TEST_SUPPORT_PARTS_H
 #define ATTEND_TEST_SUPPORT_PARTS_H
 
@@ -6,14 +6,15 @@
 
 typedef struct test_state {
     attend_state state;
-    float *memory; /* all NaN where nothing was left */
+    float *memory; /* NaN where nothing was written */
 } test_state;
 
-/* gaps: between its rows, heads and queries. */
+/* gaps: between rows, heads and queries. */
 test_state test_state_make(const attend_problem *problem, bool gaps);
 void test_state_free(test_state *state);
 
-/* The args of a run over keys [first, end): a copy of the fixture's, with K and V of these keys alone. Free them. */
+/* The args of a run over keys [first, end): a copy of the fixture's, with K and V of these keys alone. Free
+   with test_part_free(). */
 typedef struct test_part {
     attend_attention_args args;
     void *maps[2];
@@ -22,7 +23,7 @@ typedef struct test_part {
 test_part test_part_make(const test_fixture *fixture, int64_t first, int64_t end, const attend_state *from, const attend_state *into);
 void test_part_free(test_part *part);
 
-/* Makes it, runs it, frees it; fails the test with the library's sentence. */
+/* Makes, runs and frees a part; fails the test with the library's sentence on an error. */
 void test_part_run(attend_plan *plan, attend_context *context, const test_fixture *fixture, int64_t first, int64_t end,
                    const attend_state *from, const attend_state *into);
 

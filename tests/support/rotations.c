@@ -30,7 +30,7 @@ const rotary_case test_rotations[TEST_ROTATIONS] = {
     {"backward of YaRN", {SHAPE, .head_dim = 64, .rotary = ATTEND_ROTARY_HALVES, .rotary_scaling = ATTEND_ROTARY_YARN, .rotary_factor = 16, .rotary_original_seqlen = 4096}, GIVEN, false, true, false, true},
     {"backward, interleaved, bf16", {SHAPE, .head_dim = 128, .dtype = ATTEND_BF16, .rotary = ATTEND_ROTARY_INTERLEAVED}, FIRSTS, true, true, false, false},
     {"k alone, the largest head", {.batch = 1, .seqlen_q = 70, .num_heads = 1, .head_dim = 512, .rotary = ATTEND_ROTARY_HALVES}, COUNTED, false, false, true, false},
-    {"a head wider than what turns", {.batch = 1, .seqlen_q = 9, .num_heads = 2, .head_dim = 576, .dtype = ATTEND_BF16, .rotary = ATTEND_ROTARY_INTERLEAVED, .rotary_dim = 64}, GIVEN, false, false, true, true},
+    {"a head wider than its rotated elements", {.batch = 1, .seqlen_q = 9, .num_heads = 2, .head_dim = 576, .dtype = ATTEND_BF16, .rotary = ATTEND_ROTARY_INTERLEAVED, .rotary_dim = 64}, GIVEN, false, false, true, true},
     {"Qwen 3, RMS norm", {SHAPE, .head_dim = 128, .dtype = ATTEND_BF16, .rotary = ATTEND_ROTARY_HALVES, .rotary_base = 1e6, .qk_norm = ATTEND_QK_NORM_RMS}, FIRSTS, true, false, false, true},
     {"layer norm, partial, f32", {SHAPE, .head_dim = 96, .rotary = ATTEND_ROTARY_HALVES, .rotary_dim = 48, .qk_norm = ATTEND_QK_NORM_LAYER}, COUNTED, false, false, false, false},
     {"norm alone", {SHAPE, .head_dim = 72, .dtype = ATTEND_F16, .qk_norm = ATTEND_QK_NORM_RMS}, COUNTED, false, false, false, true},
@@ -69,7 +69,7 @@ static attend_tensor norm(rotated *t)
     return x;
 }
 
-static void say_positions(rotated *t)
+static void set_positions(rotated *t)
 {
     const attend_problem *p = &t->p;
     const int64_t tokens = attend_tensor_batch(p) * attend_rows_q(p);
@@ -95,7 +95,7 @@ void test_rotation_make(rotated *t, const rotary_case *c)
     if (t->p.qk_norm) t->args.k_norm = norm(t), t->args.q_norm = norm(t);
     if (t->p.qk_norm == ATTEND_QK_NORM_LAYER) t->args.k_norm_bias = norm(t);
     t->args.backward = c->backward;
-    say_positions(t);
+    set_positions(t);
 }
 
 void test_rotation_free(rotated *t)

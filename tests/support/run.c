@@ -1,4 +1,4 @@
-/* Makes, runs and frees small problems. */
+/* Makes, runs and frees small problems */
 #include "support/run.h"
 #include "shared/float16.h"
 #include "tool/values.h"

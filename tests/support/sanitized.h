@@ -1,4 +1,4 @@
-/* Whether a sanitizer watches: it has an allocator and signals of its own. */
+/* Whether a sanitizer is active: it has its own allocator and signals. */
 #ifndef ATTEND_TEST_SUPPORT_SANITIZED_H
 #define ATTEND_TEST_SUPPORT_SANITIZED_H
 

@@ -1,4 +1,4 @@
-/* The problem, its inputs and what it should give; see subject.h. */
+/* The problems, their inputs and expected results; see subject.h. */
 #include "attend/subject.h"
 
 #include <math.h>
@@ -23,7 +23,7 @@ static attend_tensor hidden(void *data) { return attend_tensor_3d(data, ATTEND_F
 size_t subject_result_bytes(const subject *s)
 {
     (void)s;
-    return sizeof(float) * BATCH * SEQLEN * HIDDEN; /* HEADS · DIM is as much */
+    return sizeof(float) * BATCH * SEQLEN * HIDDEN; /* HEADS · DIM is the same */
 }
 
 static void compute_expected(subject *s)
@@ -88,7 +88,7 @@ attend_status subject_run(const subject *s, attend_plan *plan, bool on_device)
 
 void subject_clear(subject *s) { memset(s->host[3], 0xff, subject_result_bytes(s)); }
 
-/* Both sides are fp32 sums of some dozens of terms below 1. */
+/* Actual and expected values are fp32 sums of some dozens of terms below 1. */
 bool subject_is_right(const subject *s)
 {
     const float *out = s->host[3];
@@ -112,7 +112,7 @@ attend_status subject_inspect(subject *s, attend_plan *plan, bool on_device)
     return attend_attention_inspect(plan, &(attend_attention_args){.q = heads(at[0]), .k = heads(at[1])}, &want);
 }
 
-bool subject_saw_right(const subject *s)
+bool subject_inspection_is_right(const subject *s)
 {
     for (int i = 0; i < SUBJECT_SEEN; i++)
         if (!(fabsf(s->seen[i] - s->expected_seen[i]) < 1e-5f)) return false;

@@ -1,5 +1,5 @@
-/* A small attention, a small layer with positions of all kinds and a rotation, with all their tensors, on the host and on the device, and
-   whether their results are right. */
+/* Small problems with all their tensors, on the host and on the device, and a check of their results:
+   attention, a layer with learned and rotary positions, and a rotary call. */
 #ifndef SOFTGPU_ATTEND_SUBJECT_H
 #define SOFTGPU_ATTEND_SUBJECT_H
 
@@ -12,28 +12,29 @@ typedef enum subject_kind { SUBJECT_ATTENTION, SUBJECT_LAYER, SUBJECT_ROTARY, SU
 
 typedef struct subject {
     subject_kind kind;
-    attend_context *context; /* of the plan; a rotation has none */
+    attend_context *context; /* the plan's; a rotary call has no plan */
     attend_problem problem;
     attend_layer_weights weights; /* on the host */
-    void *host[SUBJECT_TENSORS];  /* q, k, v, out; of a layer x, -, -, out; of a rotation q, -, -, out */
+    void *host[SUBJECT_TENSORS];  /* q, k, v, out; of a layer x, -, -, out; of a rotary call q, -, -, out */
     void *device[SUBJECT_TENSORS];
-    struct CUstream_st *stream; /* of runs; NULL: the context's */
+    struct CUstream_st *stream; /* of the runs; NULL: the context's */
     float *weight_memory, *expected;
-    float seen[SUBJECT_SEEN], expected_seen[SUBJECT_SEEN]; /* of an inspection, on the host */
+    float seen[SUBJECT_SEEN], expected_seen[SUBJECT_SEEN]; /* an inspection's outputs, on the host */
 } subject;
 
-/* Fills it; the expected results are computed on the CPU. */
+/* Makes a subject; the expected results are computed on the CPU. */
 void subject_make(subject *s, subject_kind kind);
 void subject_free(subject *s);
 
 attend_status subject_plan(subject *s, attend_context *context, attend_plan **plan);
-/* Runs on one side's tensors; the other's stay as they are. */
+/* Runs on the tensors on the device or on the host; the others stay as they are. */
 attend_status subject_run(const subject *s, attend_plan *plan, bool on_device);
-void subject_clear(subject *s); /* the host's result: NaN */
+void subject_clear(subject *s); /* sets the host's result to NaN */
 bool subject_is_right(const subject *s);
-/* The same for looking inside attention (a layer keeps no q and k here): entropies, a map and the weights of a query. */
+/* The same for an inspection of attention (layers keep no q and k here): entropies, a map and the weights of
+   one query. */
 attend_status subject_inspect(subject *s, attend_plan *plan, bool on_device);
-bool subject_saw_right(const subject *s);
+bool subject_inspection_is_right(const subject *s);
 size_t subject_result_bytes(const subject *s);
 
 #endif

@@ -1,5 +1,6 @@
-/* Loading cuBLAS: where it is looked for, what is said of a library that lacks something, and what works without. The loader's calls
-   are wrapped (see CMakeLists.txt), so that there is a library wherever a case wants one, with what it wants in it. */
+/* Loading cuBLAS: where it is searched, the error for a library that lacks a function, and what works without
+   it. The loader's calls are wrapped (see CMakeLists.txt), so that a case chooses which libraries exist and
+   which functions they have. */
 #include "gpu/blas.h"
 #include "subject.h"
 
@@ -13,11 +14,11 @@
 #include <cmocka.h>
 
 #define TEXT(x)               #x
-#define NAME(field, function) TEXT(function), /* cublas_v2.h has macros for some */
+#define NAME(field, function) TEXT(function), /* cublas_v2.h has macros for some names */
 
 static struct {
     bool by_name, beside; /* the library is found */
-    const char *lacks;    /* a function that it does not have */
+    const char *lacks;    /* a function that the library lacks */
     char asked[4096];     /* the last path */
 } world;
 
@@ -46,7 +47,7 @@ static void it_is_found_by_name_or_beside_the_runtime(void **state)
     attend_blas blas;
     Dl_info runtime;
     int count;
-    (void)cudaGetDeviceCount(&count); /* libcudart is there */
+    (void)cudaGetDeviceCount(&count); /* loads libcudart */
     void *function = dlsym(RTLD_DEFAULT, "cudaGetDeviceCount");
     assert_true(function && dladdr(function, &runtime));
     const ptrdiff_t folder = strrchr(runtime.dli_fname, '/') - runtime.dli_fname;
@@ -79,7 +80,7 @@ static void every_function_must_be_there(void **state)
     world.lacks = NULL;
 }
 
-/* Attention is right, and a layer is refused in words; whoever leaves the choice gets a device that does both. */
+/* Attention is correct, and a layer is refused with a sentence; ATTEND_AUTO gives a device that does both. */
 static void attention_needs_none(void **state)
 {
     (void)state;

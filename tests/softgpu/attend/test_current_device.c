@@ -1,5 +1,5 @@
 /* Two devices: whatever device a context is on and whether a call works or fails, the thread's current device
-   is afterwards what it was, and results are right. */
+   is the same after the call as before, and results are correct. */
 #include "attend/subject.h"
 
 #include <attend/attend_cuda.h>
@@ -20,7 +20,7 @@ static void expect_device(const char *call, int line)
         fail_msg("line %d: after %s the current device is %d, not %d", line, call, device, current);
 }
 
-/* A call of the library with the status it should have. */
+/* A call of the library with its expected status. */
 #define CALL(wanted, call)              \
     do {                                \
         assert_int_equal(call, wanted); \
@@ -42,7 +42,7 @@ static void use(subject *s, int device)
     CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
     for (int t = 1; t < SUBJECT_TENSORS; t++) CUDA(cudaMalloc(&s->device[t], SUBJECT_BYTES));
     CUDA(cudaSetDevice(current));
-    CUDA(cudaMalloc(&s->device[0], SUBJECT_BYTES)); /* on the wrong one */
+    CUDA(cudaMalloc(&s->device[0], SUBJECT_BYTES)); /* on the wrong device */
     OK(subject_plan(s, context, &plan));
     for (int run = 0; run < 2; run++) {
         subject_clear(s);
@@ -59,7 +59,7 @@ static void use(subject *s, int device)
     assert_non_null(strstr(attend_error_message(), "lies on CUDA device"));
     if (s->kind == SUBJECT_ATTENTION) {
         OK(subject_inspect(s, plan, false));
-        assert_true(subject_saw_right(s));
+        assert_true(subject_inspection_is_right(s));
         CALL(ATTEND_INVALID_ARGUMENT, subject_inspect(s, plan, true));
     }
     if (plan) OK(attend_plan_explain(plan, NULL, &explanation));

@@ -1,5 +1,5 @@
-/* A context on one of several devices leaves no trace on the others: the thread's current device stays what it was after every call, and a
-   thread that never chose one gets no CUDA context on device 0. */
+/* A context on one of several devices does not affect the others: the thread's current device is the same
+   after every call, and a thread that never chose a device gets no CUDA context on device 0. */
 #include "attend/subject.h"
 
 #include <cuda.h>
@@ -26,7 +26,7 @@ static int current(void)
     return cudaGetDevice(&device) == cudaSuccess ? device : -1;
 }
 
-/* What is wrong after work on `device` by a thread whose current device is `expected`; NULL: nothing. */
+/* The first failure of work on `device` by a thread whose current device is `expected`; NULL: none. */
 static const char *work(int device, int expected)
 {
     const char *wrong = NULL;
@@ -66,7 +66,7 @@ static void need_two_devices(int *count)
     memcpy(&primary_state, &function, sizeof function);
 }
 
-/* First, while no device has a context. */
+/* Must run first, while no device has a context. */
 static void a_thread_that_chose_none_gets_no_context_on_the_first(void **state)
 {
     int count;

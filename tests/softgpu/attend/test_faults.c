@@ -1,6 +1,7 @@
-/* Every call of CUDA and cuBLAS that attend makes fails once, the first, the second, … to the last; and the device is lost at
-   every call. What must hold each time: a status with a sentence, nothing leaked, the same call works when it is made again, right
-   results. The runs are processes of their own, since faults are set when the software device is loaded. */
+/* Every CUDA and cuBLAS call that attend makes fails once: the first, the second, … the last; and the device
+   is lost at every call. Each time there must be a status with a sentence and no leak; the same call must
+   work when repeated, with correct results. Each run is a process, since faults are set when the software
+   device is loaded. */
 #include "attend/subject.h"
 
 #include <cuda_runtime_api.h>
@@ -13,14 +14,14 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-/* CALLER_MET: a call that attend had no part in failed. */
+/* CALLER_MET: a call of the test itself failed. */
 enum { CLEAN = 0, WRONG = 1, FAULT_MET = 10, CALLER_MET = 11 };
 
 static const char *program;
 
-/* ---- the run with a fault ---------------------------------------------------------------------------------------------------- */
+/* ---- the run with a fault ---- */
 
-static bool lost; /* this run's device may be lost: then nothing works again */
+static bool lost; /* this run's device may be lost: then no call works again */
 static attend_status usual;
 static int failures, callers_failures;
 
@@ -30,7 +31,7 @@ static void wrong(const char *what)
     exit(WRONG);
 }
 
-/* Ends a run whose device is lost: everything can still be destroyed. */
+/* Checks a status. False if the run must end; everything can still be destroyed. */
 static bool accept(attend_status status, const char *what)
 {
     if (status == ATTEND_OK) return true;
@@ -41,10 +42,10 @@ static bool accept(attend_status status, const char *what)
     return false;
 }
 
-/* Makes a call; once more if it failed. False: the device is lost. */
+/* Makes a call, and repeats it if it failed. False: the device is lost. */
 #define ATTEMPT(call) (accept(call, #call) || (!lost && accept(call, "again: " #call)))
 
-/* The caller's own calls, made again where they meet the fault. */
+/* The test's own calls, repeated if they meet the fault. */
 static bool fine(cudaError_t error)
 {
     callers_failures += error != cudaSuccess;
@@ -53,7 +54,7 @@ static bool fine(cudaError_t error)
 
 #define CUDA(call) (fine(call) || fine(call))
 
-/* Done when it returns; a small copy to the device alone would not be. */
+/* Waits until the copy is done; cudaMemcpy of few bytes to the device may return earlier. */
 static bool copy(void *to, const void *from, size_t bytes)
 {
     return CUDA(cudaMemcpy(to, from, bytes, cudaMemcpyDefault)) && CUDA(cudaDeviceSynchronize());
@@ -83,7 +84,7 @@ static void use(subject *s, attend_context *context, cudaStream_t callers_stream
         if (done && !subject_is_right(s)) wrong("a wrong result, and no failure");
         if (done && s->kind == SUBJECT_ATTENTION) {
             done = ATTEMPT(subject_inspect(s, plan, on_device));
-            if (done && !subject_saw_right(s)) wrong("a wrong inspection, and no failure");
+            if (done && !subject_inspection_is_right(s)) wrong("a wrong inspection, and no failure");
         }
         attend_plan_destroy(plan);
         plan = NULL;
@@ -101,7 +102,8 @@ static int run_with_fault(const char *kind)
     bool created = ATTEMPT(attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context));
     if (!created && context) wrong("a context in spite of a failure");
     for (int s = SUBJECTS - 1; s >= 0 && created; s--) {
-        /* The last one runs on a stream of the caller's too: each stream is one more to wait for ever after. */
+        /* The last subject also runs on a stream of the caller's: each stream adds a wait to all later
+           calls. */
         cudaStream_t stream = NULL;
         const bool ready = allocate_tensors(&subjects[s]) &&
                            (s != SUBJECT_ATTENTION || CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking)));
@@ -114,8 +116,8 @@ static int run_with_fault(const char *kind)
     return failures ? FAULT_MET : callers_failures ? CALLER_MET : CLEAN;
 }
 
-/* Without a device, or with one that another process has for itself, CUDA is refused with a sentence, and
-   whoever leaves the choice to attend gets the CPU. */
+/* Without a device, or with one in exclusive use by another process, ATTEND_CUDA is refused with a sentence,
+   and ATTEND_AUTO gives the CPU. */
 static int run_without_device(int devices, const char *sentence)
 {
     attend_context *context = NULL;
@@ -129,9 +131,10 @@ static int run_without_device(int devices, const char *sentence)
     return CLEAN;
 }
 
-/* ---- who starts them ------------------------------------------------------------------------------------------------------------ */
+/* ---- the parent process ---- */
 
-/* The exit code of a run; what it and the device said in `text`, findings counted in *findings. */
+/* Returns the exit code of a run; its output and the device's go to `text`, the number of findings to
+   *findings. */
 static int start(const char *environment, const char *kind, char *text, size_t size, int *findings)
 {
     char command[2048], file[] = "/tmp/attend-faults-XXXXXX", line[64];
@@ -151,7 +154,7 @@ static int start(const char *environment, const char *kind, char *text, size_t s
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/* How many calls of a kind a run without faults makes. */
+/* The number of calls of a kind in a run without faults. */
 static int count_calls(const char *kind)
 {
     static char text[1 << 16];
@@ -163,12 +166,13 @@ static int count_calls(const char *kind)
     return atoi(figure + strlen(name));
 }
 
-/* Each call in turn, and none. seen: each is told of; else those in a destroy may fail unseen. */
+/* Lets each call fail, one run each, and none. seen: every failure must be reported; otherwise those in a
+   destroy may be ignored. */
 static void fail_each(const char *kind, bool seen)
 {
     static char text[1 << 16];
     char environment[96];
-    bool lost_device = !strcmp(kind, "lost"); /* nothing can be freed then */
+    bool lost_device = !strcmp(kind, "lost"); /* then nothing can be freed */
     const int calls = count_calls(kind);
     int findings, met = 0;
     for (int k = 1; k <= calls + 1; k++) {

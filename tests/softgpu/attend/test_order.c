@@ -1,4 +1,4 @@
-/* Runs on whatever streams: those that share memory follow each other, those that bring their own do not, and
+/* Runs on any streams: runs that share memory are ordered, those with workspaces of their own are not, and
    the host waits for all of them. Each result has the bits of a run that was alone on the device. */
 #include "core/backend.h"
 #include "gpu/gpu.h"
@@ -21,7 +21,7 @@
 
 enum { RUNS = 6, STREAMS = 3, PLANS = 2, BATCH = 2, HIDDEN = 32, FLOATS = 1 << 17 };
 
-/* What runs of a plan share shows only where it is used: each case uses some of it. */
+/* Each case uses some of the memory that runs of a plan share. */
 typedef struct order_case {
     const char *name;
     attend_problem problem;
@@ -70,14 +70,14 @@ enum { CASES = sizeof cases / sizeof *cases, SPLIT_KEYS = 0, LAYER = 4 };
 typedef struct work {
     const order_case *c;
     attend_context *context;
-    attend_plan *plans[PLANS]; /* of the same problem: what they share is the context's */
+    attend_plan *plans[PLANS]; /* of the same problem: they share what belongs to the context */
     float *weights, *in[RUNS], *out[RUNS], *host;
     attend_run how[RUNS];
     int64_t lengths[RUNS][BATCH];
     cudaStream_t streams[STREAMS], own; /* the context's */
 } work;
 
-/* Floats in any case; in f16, numbers of about 1 from their two halves. */
+/* Valid as floats and, in f16, as pairs of numbers of about 1. */
 static void fill(float *to, const attend_problem *p, int seed)
 {
     for (int i = 0; i < FLOATS; i++) {
@@ -142,7 +142,7 @@ static attend_status run(work *w, int r, attend_plan *with, const attend_run *ho
 
 enum { OUT_BYTES = BATCH * 70 * HIDDEN * 4 };
 
-static void forget_results(work *w)
+static void clear_results(work *w)
 {
     for (int r = 0; r < RUNS; r++) {
         if (w->c->on_host)
@@ -153,14 +153,14 @@ static void forget_results(work *w)
     CUDA(cudaDeviceSynchronize());
 }
 
-/* Results of all runs, in host memory; what is read is forgotten. Nothing waits here before it reads. */
+/* Reads the results of all runs to host memory and clears them. It does not wait for the runs before. */
 static char *results(work *w)
 {
     char *all = malloc((size_t)RUNS * OUT_BYTES);
     assert_non_null(all);
     for (int r = 0; r < RUNS; r++)
         CUDA(cudaMemcpy(all + (size_t)r * OUT_BYTES, w->out[r], OUT_BYTES, cudaMemcpyDefault));
-    forget_results(w);
+    clear_results(w);
     return all;
 }
 
@@ -169,7 +169,7 @@ static void *room(const work *w, size_t bytes)
     void *at;
     if (w->c->on_host)
         CUDA(cudaMallocHost(&at,
-                            bytes)); /* pinned: copies happen in the order of the stream, not in the call */
+                            bytes)); /* pinned: copies are asynchronous */
     else
         CUDA(cudaMalloc(&at, bytes));
     return at;
@@ -199,7 +199,7 @@ static work start(const order_case *c, bool callers)
         CUDA(cudaMalloc(&w.how[r].workspace, memory.run_workspace_bytes));
         w.how[r].workspace_bytes = memory.run_workspace_bytes;
     }
-    forget_results(&w);
+    clear_results(&w);
     return w;
 }
 
@@ -217,7 +217,7 @@ static void end(work *w)
     free(w->host), free(w->weights);
 }
 
-/* Each run alone. */
+/* The results of each run alone. */
 static char *expected(work *w)
 {
     for (int r = 0; r < RUNS; r++) {
@@ -261,7 +261,8 @@ static void runs_that_share_follow_each_other(void **state)
                     w.how[r].stream = r % 3 == 0 ? w.own : r % 3 == 1 ? cudaStreamLegacy : w.streams[0];
                 OK(run(&w, r, w.plans[r % PLANS], round == 1 ? NULL : &w.how[r]));
             }
-            /* This waits for streams one after the other, the device for all of them in any order. */
+            /* attend_synchronize() waits for streams one by one, cudaDeviceSynchronize() for all in any
+               order. */
             if (round % 2 == 0) CUDA(cudaDeviceSynchronize());
             OK(attend_synchronize(w.context));
             expect_idle(&w);
@@ -285,7 +286,8 @@ static void *run_elsewhere(void *job)
     return NULL;
 }
 
-/* cudaStreamPerThread is one handle and a stream for each thread, as is any handle that CUDA hands out again. */
+/* cudaStreamPerThread is one handle for a stream of each thread; CUDA also reuses handles of destroyed
+   streams. */
 static void streams_may_share_a_handle(void **state)
 {
     (void)state;
@@ -308,7 +310,7 @@ static void streams_may_share_a_handle(void **state)
     }
 }
 
-/* Lists went to the workspace before x was refused. */
+/* Lists have been copied to the workspace before x is refused. */
 static void runs_that_fail_are_waited_for(void **state)
 {
     (void)state;
@@ -341,7 +343,7 @@ static void runs_with_workspaces_of_their_own_may_be_in_flight(void **state)
         }
         for (int r = 0; r < RUNS; r++) OK(run(&w, r, w.plans[0], &w.how[r]));
         attend_plan_destroy(
-            w.plans[0]); /* waits too; such a plan of attention has no memory whose freeing would wait */
+            w.plans[0]); /* waits too, although such an attention plan has no memory to free */
         w.plans[0] = NULL;
         expect_idle(&w);
         expect_equal(&w, wanted);
@@ -358,7 +360,7 @@ static void CUDART_CB hold(void *unused)
     }
 }
 
-/* A run that brings its workspace waits for no other; one that shares its workspace does. */
+/* A run with its own workspace waits for no other; one that shares its workspace does. */
 static void a_held_stream_holds_nobody_else(void **state)
 {
     (void)state;
@@ -381,7 +383,8 @@ static void a_held_stream_holds_nobody_else(void **state)
 static bool reached;
 static void CUDART_CB reach(void *unused) { (void)unused, reached = true; }
 
-/* What is waited for on the second stream alone is also what lies before the first run on the other. */
+/* A wait for the second stream alone includes the first stream's work before the run that the second run must
+   follow. */
 static void runs_that_share_wait_for_what_is_before_the_other(void **state)
 {
     (void)state;
@@ -414,7 +417,7 @@ static void synchronized_run(work *w, int r, attend_plan *plan, cudaStream_t str
     CUDA(cudaStreamSynchronize(stream));
 }
 
-/* A server may take a new stream for each request: what is kept is for those in flight, and a few. */
+/* A server may use a new stream for each request: the context keeps those in flight, and a few more. */
 static void streams_whose_work_is_done_are_forgotten(void **state)
 {
     (void)state;
@@ -429,8 +432,8 @@ static void streams_whose_work_is_done_are_forgotten(void **state)
         fail_msg("%d streams are kept behind %d requests", streams_kept(w.context), REQUESTS);
     synchronized_run(&w, 0, w.plans[0], requests[0]);
     expect_equal(&w, wanted);
-    /* The last stream of the first plan's work is done, and its place is taken by another, whose work is held: no
-       run of this plan is behind that. */
+    /* The first plan's last stream is done, and its entry is reused for a stream that is held: no run of this
+       plan may wait for that. */
     released = false;
     CUDA(cudaLaunchHostFunc(requests[REQUESTS - 1], hold, NULL));
     OK(run(&w, 1, w.plans[1], &(attend_run){.stream = requests[REQUESTS - 1]}));
@@ -445,8 +448,8 @@ static void streams_whose_work_is_done_are_forgotten(void **state)
     end(&w);
 }
 
-/* With the LSE that the run leaves; the run brought its workspace, so nobody ordered it. */
-static void inspections_wait_for_the_run_that_they_look_into(void **state)
+/* Inspects with the LSE that the run writes; the run has its own workspace, so that plans do not order it. */
+static void inspections_wait_for_their_run(void **state)
 {
     (void)state;
     enum { ROWS = 64, DIM = 16, ELEMENTS = ROWS * DIM };
@@ -490,7 +493,7 @@ static void inspections_wait_for_the_run_that_they_look_into(void **state)
 }
 
 static size_t least_free;
-static bool look_at_free_memory(void *unused, int64_t done, int64_t total)
+static bool note_free_memory(void *unused, int64_t done, int64_t total)
 {
     size_t free_bytes, all;
     (void)unused, (void)done, (void)total;
@@ -499,14 +502,14 @@ static bool look_at_free_memory(void *unused, int64_t done, int64_t total)
     return true;
 }
 
-/* Of a layer whose runs bring a workspace, an inspection takes what it writes itself: not cuBLAS's megabytes,
-   nor room for Q, K and V. */
+/* For a layer whose runs have a workspace of the caller's, an inspection allocates what it writes itself:
+   neither cuBLAS's workspace nor memory for Q, K and V. */
 static void inspections_take_no_workspace_of_a_run(void **state)
 {
     (void)state;
     enum { ROWS = 9, HEADS = 2, DIM = 16, HEAD_BYTES = ROWS * HIDDEN * 4 };
     const attend_problem problem = {.batch = 1, .seqlen_q = ROWS, .num_heads = HEADS, .head_dim = DIM, .hidden_size = HIDDEN};
-    const attend_context_options options = {.device = ATTEND_CUDA, .progress = look_at_free_memory};
+    const attend_context_options options = {.device = ATTEND_CUDA, .progress = note_free_memory};
     static float numbers[HIDDEN * HIDDEN], entropy[2][HEADS * ROWS];
     const attend_tensor weight = attend_tensor_2d(numbers, ATTEND_F32, HIDDEN, HIDDEN);
     const attend_layer_weights weights = {.wq = weight, .wk = weight, .wv = weight, .wo = weight};
@@ -538,12 +541,12 @@ static void inspections_take_no_workspace_of_a_run(void **state)
         CUDA(cudaMemGetInfo(&before, &all));
         least_free = before;
         OK(attend_layer_inspect(made, &args, &want));
-        if (before - least_free > 1 << 16) fail_msg("%zu bytes were taken to look at %d rows", before - least_free, ROWS);
+        if (before - least_free > 1 << 16) fail_msg("%zu bytes were taken to inspect %d rows", before - least_free, ROWS);
         attend_plan_destroy(made);
         CUDA(cudaFree(how.workspace));
     }
     assert_memory_equal(entropy[0], entropy[1], sizeof entropy[0]);
-    /* What was not on the device is refused, as in a run. */
+    /* tensors on the host are refused, as in a run */
     attend_plan *made;
     OK(attend_layer_plan_with(context, &problem, &weights, &(attend_plan_options){.caller_workspace = true}, &made));
     args.q.data = numbers;
@@ -555,7 +558,7 @@ static void inspections_take_no_workspace_of_a_run(void **state)
     CUDA(cudaFree(memory));
 }
 
-/* As CUDA allows: what is enqueued still happens, and is still waited for. */
+/* As in CUDA: enqueued work is still executed, and still waited for. */
 static void streams_may_be_destroyed_behind_a_run(void **state)
 {
     (void)state;
@@ -576,8 +579,8 @@ static void streams_may_be_destroyed_behind_a_run(void **state)
     }
 }
 
-/* Nothing outside is waited for, which CUDA would refuse; cuBLAS has its workspace, so the graph allocates
- * nothing. */
+/* Captured runs wait for nothing outside the graph, which CUDA would refuse; cuBLAS has a workspace, so the
+   graph allocates nothing. */
 static void runs_are_captured_while_others_are_in_flight(void **state)
 {
     (void)state;
@@ -602,7 +605,7 @@ static void runs_are_captured_while_others_are_in_flight(void **state)
                 if (type == cudaGraphNodeTypeMemAlloc)
                     fail_msg("%s: the graph allocates memory", cases[c].name);
             }
-            OK(attend_synchronize(w.context)); /* the caller orders launches */
+            OK(attend_synchronize(w.context)); /* the caller must order launches */
             CUDA(cudaGraphInstantiate(&instance, graph, 0));
             CUDA(cudaGraphLaunch(instance, w.streams[1]));
             CUDA(cudaStreamSynchronize(w.streams[1]));
@@ -657,7 +660,7 @@ int main(void)
         cmocka_unit_test(a_held_stream_holds_nobody_else),
         cmocka_unit_test(runs_that_share_wait_for_what_is_before_the_other),
         cmocka_unit_test(streams_whose_work_is_done_are_forgotten),
-        cmocka_unit_test(inspections_wait_for_the_run_that_they_look_into),
+        cmocka_unit_test(inspections_wait_for_their_run),
         cmocka_unit_test(inspections_take_no_workspace_of_a_run),
         cmocka_unit_test(streams_may_be_destroyed_behind_a_run),
         cmocka_unit_test(runs_are_captured_while_others_are_in_flight),

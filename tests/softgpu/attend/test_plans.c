@@ -1,5 +1,5 @@
-/* What a CUDA plan takes from the host, it has taken when the call returns, however long the lists are: held
-   against the same on the CPU. */
+/* A CUDA plan has copied what it needs from host memory when the call returns, however long the lists are:
+   results are compared to the CPU's. */
 #include <attend/attend.h>
 
 #include <cuda_runtime_api.h>
@@ -20,7 +20,7 @@ static float *values(int64_t count, int seed)
 {
     float *made;
     CUDA(cudaMallocHost((void **)&made,
-                        (size_t)count * sizeof *made)); /* pinned: read when the stream gets there */
+                        (size_t)count * sizeof *made)); /* pinned: copies are asynchronous */
     for (int64_t i = 0; i < count; i++) made[i] = (float)((i * 7919 + seed * 131) % 1009) / 1009.0f - 0.5f;
     return made;
 }
@@ -36,7 +36,7 @@ static void expect_close(const float *found, const float *wanted, int64_t count,
 
 /* ---- weights ---- */
 
-/* All of them, but the bias of one projection: -1: none is left out. */
+/* All weights, without the bias of one projection; unbiased -1: with all biases. */
 static attend_layer_weights weights_in(float *at, int unbiased)
 {
     attend_layer_weights w = {0};
@@ -83,7 +83,7 @@ static void host_weights_may_change_once_the_plan_is_there(void **state)
 {
     (void)state;
     float *x = values(2 * ROWS * HIDDEN, 2), wanted[2 * ROWS * HIDDEN], found[2 * ROWS * HIDDEN];
-    for (int unbiased = -1; unbiased < 4; unbiased++) { /* Q, K and V are one product, whoever has a bias */
+    for (int unbiased = -1; unbiased < 4; unbiased++) { /* Q, K and V are one product, whichever of them have a bias */
         float *memory = values(WEIGHTS, 1);
         run_layer(ATTEND_CPU, memory, unbiased, x, wanted);
         run_layer(ATTEND_CUDA, memory, unbiased, x, found);
@@ -95,7 +95,7 @@ static void host_weights_may_change_once_the_plan_is_there(void **state)
 
 /* ---- lists ---- */
 
-/* Of a batch: lengths of 0 to `longest`, or where sequences of these lengths begin. */
+/* Lengths from 0 to `longest` for a batch, or the cumulative sums of these lengths. */
 static int64_t *list(int64_t batch, int64_t longest, bool cumulative, int seed)
 {
     int64_t *made = malloc((size_t)(batch + 1) * sizeof *made), total = 0;
@@ -139,8 +139,8 @@ static void run_lists(attend_device device, const attend_problem *p, float *cons
     attend_context_destroy(context);
 }
 
-/* Around what goes into one launch (448 lengths), and where a list of batch + 1 ends at a multiple of 256
- * bytes. */
+/* Batches around the 448 lengths of one launch, and of a list of batch + 1 that ends at a multiple of 256
+   bytes. */
 static void host_lists_of_any_length(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* Positions that lie on the device, where the host cannot check them: one outside the table makes NaN of its row of x, and of nothing that
-   does not see that row; first positions of a rotation beyond 31 bits are clamped. */
+/* Positions on the device, which the host cannot check: one outside the table makes its row of x NaN, and
+   only rows that see that row; first positions of a rotary call beyond 31 bits are clamped. */
 #include <attend/attend.h>
 
 #include <cuda_runtime_api.h>
@@ -25,7 +25,8 @@ static void *to_device(const void *from, size_t bytes)
     return to;
 }
 
-/* A causal layer with the identity as its projections, all but the weights on the device: q is x with its positions. */
+/* A causal layer with identity projections, all tensors but the weights on the device: q is x plus its
+   positions. */
 static void run_layer(const attend_problem *p, const int32_t *positions, const int64_t *starts, const float *x, const float *table, float *q, float *out)
 {
     static float identity[WIDTH * WIDTH];
@@ -51,7 +52,8 @@ static void run_layer(const attend_problem *p, const int32_t *positions, const i
     cudaFree(device_x), cudaFree(device_q), cudaFree(device_out), cudaFree(args.positions.data), cudaFree((void *)(uintptr_t)args.starts_k);
 }
 
-/* Row i of q is x plus row positions[i] of the table, all NaN where there is none; later rows of a causal out see it. */
+/* Row i of q is x plus row positions[i] of the table, NaN outside the table; in a causal out that row and all
+   later rows are NaN. */
 static void expect_rows(const int32_t *positions, const float *x, const float *table, const float *q, const float *out)
 {
     bool seen = false;
@@ -88,7 +90,7 @@ static void outside_the_table_is_nan(void **state)
     }
 }
 
-/* Counted from starts that lie on the device. */
+/* Positions counted from starts on the device. */
 static void counted_beyond_the_table_is_nan(void **state)
 {
     (void)state;

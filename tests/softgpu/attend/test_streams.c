@@ -1,5 +1,5 @@
-/* What attend promises of streams: plans on device tensors can be captured in a graph and give the same bits when it runs again, also
-   on other data; everything runs on the caller's stream; contexts in several threads are independent. */
+/* Streams: runs on device tensors can be captured in a graph, which gives the same bits in each launch, also
+   on other data; all work is on the caller's stream; contexts in several threads are independent. */
 #include "attend/subject.h"
 
 #include <attend/attend_cuda.h>
@@ -20,7 +20,7 @@ static void to_device(subject *s)
         if (!s->device[t]) CUDA(cudaMalloc(&s->device[t], SUBJECT_BYTES));
         CUDA(cudaMemcpy(s->device[t], s->host[t], SUBJECT_BYTES, cudaMemcpyHostToDevice));
     }
-    CUDA(cudaDeviceSynchronize()); /* a small cudaMemcpy may come back before it is done, and attend's stream does not wait for it */
+    CUDA(cudaDeviceSynchronize()); /* a small cudaMemcpy may return before it is done, and attend's stream does not wait for it */
 }
 
 static void read_result(subject *s, void *to) { CUDA(cudaMemcpy(to, s->device[3], subject_result_bytes(s), cudaMemcpyDeviceToHost)); }
@@ -32,7 +32,7 @@ static void free_device(subject *s)
     for (int t = 0; t < SUBJECT_TENSORS; t++) CUDA(cudaFree(s->device[t]));
 }
 
-/* The plan's work becomes a graph, which then gives what the plan gives. */
+/* Captures a run in a graph, and compares the graph's results to the plan's. */
 static void capture_and_replay(subject_kind kind)
 {
     subject s;
@@ -77,7 +77,7 @@ static void attention_in_a_graph(void **state) { (void)state, capture_and_replay
 static void layer_in_a_graph(void **state) { (void)state, capture_and_replay(SUBJECT_LAYER); }
 static void rotation_in_a_graph(void **state) { (void)state, capture_and_replay(SUBJECT_ROTARY); }
 
-/* Work that the caller queues before and behind a run, on a stream of its own, needs no other order. */
+/* Work that the caller enqueues before and after a run on its own stream needs no further synchronisation. */
 static void callers_stream(void **state)
 {
     (void)state;
@@ -116,7 +116,7 @@ static void callers_stream(void **state)
     }
 }
 
-/* Returns NULL if all was right; assertions do not belong in other threads. */
+/* Returns NULL if all results are correct; cmocka's assertions only work in the main thread. */
 static void *work_alone(void *number)
 {
     const char *problem = NULL;
@@ -154,7 +154,8 @@ static void threads_are_independent(void **state)
     }
 }
 
-/* Rows at odd multiples of two bytes: another kernel stands in, and says so, but not where the context is strict. */
+/* Rows at odd multiples of two bytes: a fallback kernel runs, and is reported, unless the context is
+   strict. */
 static void strict_contexts_refuse_rows_that_are_not_aligned(void **state)
 {
     (void)state;

@@ -1,5 +1,6 @@
-/* Layers in 16 bits whose x, weights and biases lie on the device at odd elements, as in a file's blob or in slices of fused weights:
-   each stage is within its bound, and the plan says that their alignment costs. */
+/* 16-bit layers whose x, weights and biases lie on the device at odd elements, as in a file's blob or in
+   slices of fused weights: each stage is within its bound, and the plan reports the cost of their
+   alignment. */
 #include <attend/attend.h>
 #include <cuda_runtime_api.h>
 #include <math.h>
@@ -16,10 +17,10 @@
 typedef struct unaligned_case {
     const char *name;
     int64_t heads, kv_heads, dim, hidden;
-    int64_t first;   /* element of x, of the weights and of all else */
-    int64_t padding; /* elements between rows of x, and between lines of the weights */
-    bool fused;      /* Q, K and V in one matrix by columns, as GPT-2's Conv1D has them */
-    bool aligned;    /* as the plan should say */
+    int64_t first;   /* first element of every tensor within its memory */
+    int64_t padding; /* elements between rows of x, and of the weights */
+    bool fused;      /* Q, K and V are columns of one matrix, as in GPT-2's Conv1D */
+    bool aligned;    /* as the plan should report */
 } unaligned_case;
 
 static const unaligned_case cases[] = {
@@ -42,7 +43,7 @@ typedef struct subject {
     attend_layer_args args;
 } subject;
 
-/* Managed memory, which counts as the device's and which the comparison reads too. */
+/* Managed memory, which counts as device memory and which the comparison can read. */
 static void *block(subject *s, int64_t elements)
 {
     void *data;
