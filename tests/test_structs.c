@@ -113,6 +113,13 @@ static attend_status compare_rotary(void)
                                        PASS(attend_compare_options), PASS(attend_rotary_comparison));
 }
 
+static attend_status compare_backward(void)
+{
+    return attend_backward_compare_sized(PASS(attend_problem), PASS(attend_attention_args),
+                                         PASS(attend_attention_grads), sizeof(attend_feature_grads),
+                                         PASS(attend_compare_options), PASS(attend_backward_comparison));
+}
+
 static attend_status explain(void)
 {
     return attend_plan_explain_sized(w.attention, PASS(attend_lists), PASS(attend_explanation));
@@ -161,6 +168,11 @@ static const struct call {
      ATTENTION,
      {S(attend_problem), S(attend_attention_args), S(attend_compare_options), -1},
      S(attend_comparison)},
+    {"backward_compare",
+     compare_backward,
+     ATTENTION,
+     {S(attend_problem), S(attend_attention_args), S(attend_attention_grads), S(attend_compare_options)},
+     S(attend_backward_comparison)},
     {"layer_plan",
      plan_layer,
      LAYER,
@@ -224,6 +236,7 @@ static attend_compare_options compare_options;
 static attend_plan_options plan_options;
 static attend_run run_alone;
 static attend_attention_args args;
+static attend_attention_grads grads;
 static attend_merge_args merge_args;
 static attend_layer_args layer_args;
 static attend_layer_weights weights;
@@ -246,6 +259,7 @@ static int make_world(void **state)
     w.context = test_context();
     options.device = attend_context_device(w.context);
     args = (attend_attention_args){.q = heads_at(0), .k = heads_at(1), .v = heads_at(2), .out = heads_at(3)};
+    grads = (attend_attention_grads){.dout = heads_at(12), .dq = heads_at(13)};
     merge_args = (attend_merge_args){.out = heads_at(3)};
     layer_args = (attend_layer_args){.x = attend_tensor_3d(memory[0], ATTEND_F32, BATCH, SEQLEN, WIDTH),
                                      .out = attend_tensor_3d(memory[4], ATTEND_F32, BATCH, SEQLEN, WIDTH),
@@ -259,7 +273,8 @@ static int make_world(void **state)
     inspection.entropy = attend_tensor_3d(memory[11], ATTEND_F32, BATCH, HEADS, SEQLEN);
 #define OWN(type, value) w.own[ATTEND_STRUCT_##type] = (given){&(value), sizeof(value)}
     OWN(attend_context_options, options), OWN(attend_compare_options, compare_options),
-        OWN(attend_attention_args, args), OWN(attend_merge_args, merge_args);
+        OWN(attend_attention_args, args), OWN(attend_attention_grads, grads),
+        OWN(attend_merge_args, merge_args);
     OWN(attend_layer_args, layer_args), OWN(attend_layer_weights, weights),
         OWN(attend_rotary_args, rotary_args);
     OWN(attend_inspection, inspection), OWN(attend_lists, lists), OWN(attend_plan_options, plan_options),

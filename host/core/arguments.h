@@ -75,7 +75,7 @@ typedef struct attend_expected {
     int64_t shape[ATTEND_MAX_RANK];
 } attend_expected;
 
-enum { ATTEND_MAX_EXPECTED = 13 };
+enum { ATTEND_MAX_EXPECTED = 16 };
 
 /* The three tensors of a state called `name`; their names lie in `names`. One that is the same view as that
    of `shared` (NULL: none) stands for an output that was listed already, and is left out. How many are

@@ -4,6 +4,7 @@
 #ifndef ATTEND_CORE_BACKEND_H
 #define ATTEND_CORE_BACKEND_H
 
+#include "core/backward.h"
 #include "core/inspect.h"
 #include "core/part.h"
 #include "core/problem.h"
@@ -38,6 +39,10 @@ attend_status attend_plan_check(const attend_plan *plan, attend_operation operat
 attend_status attend_run_read(const attend_context *context, const attend_run *run, size_t bytes,
                               attend_run *read);
 
+/* The same for a plan, workspace included. */
+attend_status attend_plan_run_read(const attend_plan *plan, const attend_run *run, size_t bytes,
+                                   attend_run *read);
+
 /* Around what a backend does for a plan: telling that it begins, and once it succeeded and is done, that it
    ended. */
 attend_status attend_plan_begin(const attend_plan *plan);
@@ -56,6 +61,9 @@ typedef struct attend_backend {
        is ATTEND_CUDA. */
     attend_status (*attention_forward)(attend_plan *plan, const attend_attention_args *args,
                                        const attend_key_part *part, const attend_run *run);
+    /* Of plans made with `backward`; lists are on the host, and checked. NULL: none are made. */
+    attend_status (*attention_backward)(attend_plan *plan, const attend_attention_args *args,
+                                        const attend_gradients *gradients, const attend_run *run);
     /* What parts of the keys begin and end at multiples of, at least 1. NULL: there are no parts but all keys. */
     int64_t (*key_span)(const attend_plan *plan);
     /* Folds states into out and lse, or `into` (NULL: not wanted), which are resolved, as are the sinks of a

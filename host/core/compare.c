@@ -17,17 +17,17 @@ static double baseline_factor(attend_dtype dtype) { return dtype == ATTEND_F32 ?
 
 /* By Satterthwaite, the sum of squares of errors of sizes a_i scatters as that of (Σa²)² / Σa⁴ errors of one
    size. */
-double attend_quality_ratio(const attend_group *g, attend_dtype dtype)
+double attend_quality_ratio(const attend_group *g, attend_dtype dtype, attend_dtype stored)
 {
     if (g->elements == 0) return 0;
-    double n = (double)g->elements, u = attend_unit_roundoff(dtype);
+    double n = (double)g->elements, u = attend_unit_roundoff(stored);
     double rows = g->allowed_squared > 0 ? g->allowed * g->allowed / g->allowed_squared : 1,
            chance = 1 + 4 / sqrt(rows);
     double forced =
         baseline_factor(dtype) * sqrt(fmax(g->baseline, g->spread) / n) + 0.1 * u * sqrt(g->expected / n);
     double fp32 = 0x1p-24 * sqrt(g->magnitude / n);
     double rms = sqrt(g->error / n);
-    return isnan(rms) ? INFINITY : rms / (chance * (forced + fp32) + attend_half_least(dtype));
+    return isnan(rms) ? INFINITY : rms / (chance * (forced + fp32) + attend_half_least(stored));
 }
 
 void attend_group_element(attend_group *g, double error, double baseline, double spread, double expected,
@@ -41,9 +41,9 @@ void attend_group_element(attend_group *g, double error, double baseline, double
     g->elements++;
 }
 
-void attend_group_add_row(attend_group *to, attend_group *row, attend_dtype dtype)
+void attend_group_add_row(attend_group *to, attend_group *row, attend_dtype dtype, attend_dtype stored)
 {
-    double factor = baseline_factor(dtype), u = attend_unit_roundoff(dtype);
+    double factor = baseline_factor(dtype), u = attend_unit_roundoff(stored);
     row->allowed = factor * factor * row->spread + 0.01 * u * u * row->expected + 0x1p-48 * row->magnitude;
     row->allowed_squared = row->allowed * row->allowed;
     attend_group_add(to, row);
@@ -57,18 +57,12 @@ void attend_group_add(attend_group *to, const attend_group *from)
     to->allowed += from->allowed, to->allowed_squared += from->allowed_squared;
 }
 
-/* A row's share of the room for chance, and a hash of its query and of the packed sequence that it is of. */
-typedef struct row_room {
-    uint64_t query;
-    double allowed;
-} row_room;
-
 typedef struct comparing {
     const attend_problem *problem;
     const attend_attention_args *args;
     attend_comparison *result;
-    attend_group *tiles; /* [batch][num_heads][tiles a head] */
-    row_room *rooms;     /* [batch][num_heads][rows a head] */
+    attend_group *tiles;    /* [batch][num_heads][tiles a head] */
+    attend_row_room *rooms; /* [batch][num_heads][rows a head] */
     int64_t tiles_a_head, rows_a_head;
     bool reference_finite;
 } comparing;
@@ -92,15 +86,15 @@ static void compare_lse(comparing *c, int64_t b, int64_t h, int64_t i, const att
                       &c->result->worst_lse);
 }
 
-static uint64_t query_of(const comparing *c, int64_t b, int64_t h, int64_t i)
+uint64_t attend_row_hash(const attend_tensor *t, int64_t b, int64_t i, int64_t h, const int64_t *sequences,
+                         int64_t count)
 {
-    const attend_tensor *q = &c->args->q;
     uint64_t hash = 0;
-    if (c->problem->packed)
-        while ((int64_t)hash + 1 < c->problem->batch && i >= c->args->cu_seqlens_q[hash + 1]) hash++;
-    for (int64_t column = 0; column < c->problem->head_dim; column++) {
+    if (sequences)
+        while ((int64_t)hash + 1 < count && i >= sequences[hash + 1]) hash++;
+    for (int64_t column = 0; column < t->shape[3]; column++) {
         const double x =
-            attend_load(q, b * q->stride[0] + i * q->stride[1] + h * q->stride[2] + column * q->stride[3]);
+            attend_load(t, b * t->stride[0] + i * t->stride[1] + h * t->stride[2] + column * t->stride[3]);
         uint64_t bits;
         memcpy(&bits, &x, sizeof bits);
         hash = attend_mix(hash ^ bits);
@@ -117,7 +111,7 @@ static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_re
     attend_element worst = {0};
     bool finite = true;
     const int64_t head = b * c->problem->num_heads + h;
-    const uint64_t query = query_of(c, b, h, i);
+    const uint64_t query = attend_row_hash(&c->args->q, b, i, h, c->args->cu_seqlens_q, c->problem->batch);
     for (int64_t column = 0; column < c->problem->head_dim_v; column++) {
         double expected = row->out[column];
         double actual =
@@ -135,26 +129,26 @@ static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_re
     attend_note_worst(worst_ratio, worst, &c->result->bound_ratio, &c->result->worst);
     c->result->max_error = fmax(c->result->max_error, max_error);
     c->reference_finite &= finite;
-    attend_group_add_row(&c->tiles[head * c->tiles_a_head + i / ATTEND_TILE_ROWS], &sums, c->problem->dtype);
-    c->rooms[head * c->rows_a_head + i] = (row_room){query, sums.allowed};
+    attend_group_add_row(&c->tiles[head * c->tiles_a_head + i / ATTEND_TILE_ROWS], &sums, c->problem->dtype,
+                         c->problem->dtype);
+    c->rooms[head * c->rows_a_head + i] = (attend_row_room){query, sums.allowed};
     compare_lse(c, b, h, i, row);
     pthread_mutex_unlock(&one_at_a_time);
 }
 
-static int by_query(const void *left, const void *right)
+static int by_share(const void *left, const void *right)
 {
-    const uint64_t a = ((const row_room *)left)->query, b = ((const row_room *)right)->query;
+    const uint64_t a = ((const attend_row_room *)left)->shares, b = ((const attend_row_room *)right)->shares;
     return (a > b) - (a < b);
 }
 
-/* Rows of a head with one query share the roundings of their scores: they are one draw. Sorts the rows. */
-static double squares_of_draws(row_room *rows, int64_t count)
+double attend_squares_of_draws(attend_row_room *rows, int64_t count)
 {
     double squares = 0, draw = 0;
-    qsort(rows, (size_t)count, sizeof *rows, by_query);
+    qsort(rows, (size_t)count, sizeof *rows, by_share);
     for (int64_t i = 0; i < count; i++) {
         draw += rows[i].allowed;
-        if (i + 1 < count && rows[i].query == rows[i + 1].query) continue;
+        if (i + 1 < count && rows[i].shares == rows[i + 1].shares) continue;
         squares += draw * draw, draw = 0;
     }
     return squares;
@@ -167,20 +161,23 @@ static void judge_quality(comparing *c)
     attend_comparison *r = c->result;
     for (int64_t head = 0; head < attend_tensor_batch(c->problem) * c->problem->num_heads; head++) {
         attend_group whole = {0};
-        row_room *rooms = &c->rooms[head * c->rows_a_head];
+        attend_row_room *rooms = &c->rooms[head * c->rows_a_head];
         for (int64_t t = 0; t < c->tiles_a_head; t++) {
             attend_group *tile = &c->tiles[head * c->tiles_a_head + t];
             const int64_t first = t * ATTEND_TILE_ROWS, rest = c->rows_a_head - first;
             tile->allowed_squared =
-                squares_of_draws(rooms + first, rest < ATTEND_TILE_ROWS ? rest : ATTEND_TILE_ROWS);
-            r->quality_ratio = fmax(r->quality_ratio, attend_quality_ratio(tile, c->problem->dtype));
+                attend_squares_of_draws(rooms + first, rest < ATTEND_TILE_ROWS ? rest : ATTEND_TILE_ROWS);
+            r->quality_ratio =
+                fmax(r->quality_ratio, attend_quality_ratio(tile, c->problem->dtype, c->problem->dtype));
             attend_group_add(&whole, tile);
         }
-        whole.allowed_squared = squares_of_draws(rooms, c->rows_a_head);
-        r->quality_ratio = fmax(r->quality_ratio, attend_quality_ratio(&whole, c->problem->dtype));
+        whole.allowed_squared = attend_squares_of_draws(rooms, c->rows_a_head);
+        r->quality_ratio =
+            fmax(r->quality_ratio, attend_quality_ratio(&whole, c->problem->dtype, c->problem->dtype));
         attend_group_add(&tensor, &whole);
     }
-    r->quality_ratio = fmax(r->quality_ratio, attend_quality_ratio(&tensor, c->problem->dtype));
+    r->quality_ratio =
+        fmax(r->quality_ratio, attend_quality_ratio(&tensor, c->problem->dtype, c->problem->dtype));
     r->elements = tensor.elements;
     r->rms_error = tensor.elements ? sqrt(tensor.error / (double)tensor.elements) : 0;
 }

@@ -163,13 +163,13 @@ static bool judge_end_to_end(const attend_problem *p, const attend_tensor *actua
             result->max_error = isnan(error) ? INFINITY : fmax(result->max_error, error);
             finite &= isfinite(expected) != 0;
         }
-        attend_group_add_row(&tile, &row, p->dtype);
+        attend_group_add_row(&tile, &row, p->dtype, p->dtype);
         if ((t + 1) % rows % ATTEND_TILE_ROWS && (t + 1) % rows) continue;
-        result->quality_ratio = fmax(result->quality_ratio, attend_quality_ratio(&tile, p->dtype));
+        result->quality_ratio = fmax(result->quality_ratio, attend_quality_ratio(&tile, p->dtype, p->dtype));
         attend_group_add(&tensor, &tile);
         tile = (attend_group){0};
     }
-    result->quality_ratio = fmax(result->quality_ratio, attend_quality_ratio(&tensor, p->dtype));
+    result->quality_ratio = fmax(result->quality_ratio, attend_quality_ratio(&tensor, p->dtype, p->dtype));
     result->rms_error = tensor.elements ? sqrt(tensor.error / (double)tensor.elements) : 0;
     return finite;
 }

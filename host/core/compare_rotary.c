@@ -55,7 +55,7 @@ static void judge_row(judging *j, const attend_rope_tensor *tensor, int64_t firs
         attend_group_element(&row, error, baseline, (baseline - y[c]) * (baseline - y[c]), y[c],
                              magnitude[c]);
     }
-    attend_group_add_row(tile, &row, dtype);
+    attend_group_add_row(tile, &row, dtype, dtype);
 }
 
 /* All rows of one head of one entry. */
@@ -69,11 +69,11 @@ static void judge_head(judging *j, const attend_rope_tensor *tensor, int64_t fir
         if (attend_is_there(&j->row_positions, b, i))
             judge_row(j, tensor, first_head, b, h, i, memory, &tile);
         if ((i + 1) % ATTEND_TILE_ROWS && i + 1 < rows) continue;
-        *quality = fmax(*quality, attend_quality_ratio(&tile, j->problem->dtype));
+        *quality = fmax(*quality, attend_quality_ratio(&tile, j->problem->dtype, j->problem->dtype));
         attend_group_add(&head, &tile);
         tile = (attend_group){0};
     }
-    *quality = fmax(*quality, attend_quality_ratio(&head, j->problem->dtype));
+    *quality = fmax(*quality, attend_quality_ratio(&head, j->problem->dtype, j->problem->dtype));
     attend_group_add(&j->tensor, &head);
 }
 
@@ -101,7 +101,7 @@ static attend_status judge(const attend_problem *p, const attend_rotary_args *ar
             }
     free(memory);
     ATTEND_TRY(attend_progress_status(tracker));
-    result->quality_ratio = fmax(result->quality_ratio, attend_quality_ratio(&j.tensor, p->dtype));
+    result->quality_ratio = fmax(result->quality_ratio, attend_quality_ratio(&j.tensor, p->dtype, p->dtype));
     result->elements = j.tensor.elements;
     result->rms_error = j.tensor.elements ? sqrt(j.tensor.error / (double)j.tensor.elements) : 0;
     result->passed = result->bound_ratio <= 1 && result->quality_ratio <= 1;

@@ -23,6 +23,11 @@ static attend_status create(attend_context *context, attend_operation operation,
     ATTEND_TRY(attend_problem_resolve(problem, problem_bytes, operation, &made.problem));
     if (operation == ATTEND_LAYER)
         ATTEND_TRY(attend_layer_weights_resolve(&made.problem, weights, weights_bytes, &made.weights));
+    if (made.options.backward && operation == ATTEND_LAYER)
+        return attend_fail(ATTEND_UNSUPPORTED, "backward is of attention: layers run forward alone");
+    if (made.options.backward && !context->backend->attention_backward)
+        return attend_fail(ATTEND_UNSUPPORTED,
+                           "backward has no CUDA kernels yet: plans on a CPU or the reference have it");
     attend_plan *kept = malloc(sizeof *kept);
     if (!kept) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a plan");
     *kept = made;
@@ -91,7 +96,8 @@ attend_status attend_run_read(const attend_context *context, const attend_run *r
     return ATTEND_OK;
 }
 
-static attend_status resolve_run(const attend_plan *plan, const attend_run *run, size_t bytes, attend_run *r)
+attend_status attend_plan_run_read(const attend_plan *plan, const attend_run *run, size_t bytes,
+                                   attend_run *r)
 {
     const size_t needed = plan->memory.run_workspace_bytes;
     ATTEND_TRY(attend_run_read(plan->context, run, bytes, r));
@@ -124,7 +130,7 @@ attend_status attend_attention_run_sized(attend_plan *plan, const attend_attenti
     ATTEND_TRY(attend_plan_check(plan, ATTEND_ATTENTION));
     ATTEND_TRY(attend_attention_args_resolve(&plan->problem, attend_plan_key_span(plan), args, args_bytes,
                                              &resolved, &part));
-    ATTEND_TRY(resolve_run(plan, run, run_bytes, &r));
+    ATTEND_TRY(attend_plan_run_read(plan, run, run_bytes, &r));
     ATTEND_TRY(attend_plan_begin(plan));
     ATTEND_TRY(plan->context->backend->attention_forward(plan, &resolved, &part, &r));
     return attend_plan_end(plan);
@@ -137,7 +143,7 @@ attend_status attend_layer_run_sized(attend_plan *plan, const attend_layer_args 
     attend_run r;
     ATTEND_TRY(attend_plan_check(plan, ATTEND_LAYER));
     ATTEND_TRY(attend_layer_args_resolve(&plan->problem, args, args_bytes, &resolved));
-    ATTEND_TRY(resolve_run(plan, run, run_bytes, &r));
+    ATTEND_TRY(attend_plan_run_read(plan, run, run_bytes, &r));
     ATTEND_TRY(attend_plan_begin(plan));
     ATTEND_TRY(plan->context->backend->layer_forward(plan, &resolved, &r));
     return attend_plan_end(plan);

@@ -15,6 +15,8 @@
     RESERVING(attend_plan_options, 8)            \
     RESERVING(attend_rotary_args, 760)           \
     SIZED(attend_attention_args, 1320)           \
+    RESERVING(attend_attention_grads, 496)       \
+    SIZED(attend_feature_grads, 400)             \
     SIZED(attend_layer_args, 1640)               \
     SIZED(attend_layer_weights, 1040)            \
     SIZED(attend_inspection, 624)                \
@@ -28,6 +30,8 @@
     SIZED(attend_kernel_resources, 32)           \
     SIZED(attend_layer_comparison, 320)          \
     SIZED(attend_rotary_comparison, 104)         \
+    SIZED(attend_backward_comparison, 776)       \
+    FROZEN(attend_gradient_comparison, 96)       \
     FROZEN(attend_comparison, 200)               \
     FROZEN(attend_tensor, 80)                    \
     FROZEN(attend_state, 240)                    \

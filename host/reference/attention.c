@@ -23,7 +23,7 @@ static double segment(const attend_reference_keys *x, const attend_tensor *t, in
     return attend_load(t, (x->problem->packed ? 0 : x->batch) * t->stride[0] + at * t->stride[1]);
 }
 
-static int64_t position(const attend_reference_keys *x, int64_t i)
+int64_t attend_reference_position(const attend_reference_keys *x, int64_t i)
 {
     return x->problem->align_bottom_right ? i + x->seqlen_k - x->seqlen_q : i;
 }
@@ -44,7 +44,7 @@ static bool visible(const attend_reference_keys *x, int64_t h, int64_t i, int64_
 {
     const attend_problem *p = x->problem;
     const attend_attention_args *a = x->args;
-    int64_t at = position(x, i);
+    int64_t at = attend_reference_position(x, i);
     bool near = true;
     if (i >= x->seqlen_q || j < x->start || j >= x->seqlen_k) return false;
     if (j < x->first || j >= x->end) return false;
@@ -83,7 +83,7 @@ static added added_terms(const attend_reference_keys *x, int64_t h, int64_t i, i
 {
     const attend_problem *p = x->problem;
     const attend_tensor *table = &x->args->relative_table;
-    int64_t distance = j - position(x, i);
+    int64_t distance = j - attend_reference_position(x, i);
     added t = {0, 0, 0};
     if (p->alibi)
         t.alibi =
@@ -95,7 +95,7 @@ static added added_terms(const attend_reference_keys *x, int64_t h, int64_t i, i
     return t;
 }
 
-static double scale_of(const attend_reference_keys *x, int64_t h)
+double attend_reference_scale(const attend_reference_keys *x, int64_t h)
 {
     return x->problem->head_scales ? (double)x->problem->softmax_scale * by_head(&x->args->head_scales, h)
                                    : x->problem->softmax_scale;
@@ -191,7 +191,7 @@ static void score(const attend_reference_keys *keys, const double *q, row_work *
 {
     const attend_problem *p = keys->problem;
     int64_t n = keys->seqlen_k;
-    double scale = scale_of(keys, w->head);
+    double scale = attend_reference_scale(keys, w->head);
     for (int64_t j = 0; j < n; j++) w->p[j] = w->delta[j] = 0;
     for (int64_t c = 0; c < p->head_dim; c++)
         for (int64_t j = 0; j < n; j++) {
@@ -307,7 +307,7 @@ static float naive_score(const attend_reference_keys *keys, const row_work *w, i
 {
     const attend_problem *p = keys->problem;
     added t = added_terms(keys, w->head, w->query, j);
-    double scale = scale_of(keys, w->head);
+    double scale = attend_reference_scale(keys, w->head);
     float s = rounding(dot * (float)scale, dot * scale, scale, square);
     if (p->softcap > 0) {
         s = rounding(s / p->softcap, (double)s / p->softcap, 1 / (double)p->softcap, square);
@@ -447,6 +447,12 @@ void attend_reference_attend(const attend_reference_keys *keys, int64_t head, in
         baseline_naive(keys, q, &w, (float *)w.delta, spare, (float *)(spare + dv), row);
     else
         baseline_rounded(keys, q, &w, (float *)w.delta, spare, row);
+}
+
+void attend_reference_naive_scores(const attend_reference_keys *keys, int64_t head, int64_t query,
+                                   const double *q, bool *sees, float *s)
+{
+    naive_scores(keys, q, &(row_work){.head = head, .query = query, .sees = sees}, s);
 }
 
 void attend_reference_weigh(const attend_reference_keys *keys, int64_t head, int64_t query, const double *q,

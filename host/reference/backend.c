@@ -99,6 +99,34 @@ static attend_status attention_forward(attend_plan *plan, const attend_attention
     return attend_progress_status(tracker);
 }
 
+/* One gradient to where it belongs. */
+static void store_gradient(const attend_tensor *t, const double *exact, bool accumulate)
+{
+    const attend_tensor dense = attend_tensor_row_major(*t);
+    int64_t elements = 1;
+    for (int i = 0; i < t->rank; i++) elements *= t->shape[i];
+    for (int64_t n = 0; n < elements; n++) {
+        int64_t at = 0;
+        for (int i = 0; i < t->rank; i++) at += n / dense.stride[i] % t->shape[i] * t->stride[i];
+        attend_store(t, at, exact[n] + (accumulate ? attend_load(t, at) : 0));
+    }
+}
+
+static attend_status attention_backward(attend_plan *plan, const attend_attention_args *args,
+                                        const attend_gradients *gradients, const attend_run *run)
+{
+    attend_reference_gradient of[ATTEND_GRADIENTS];
+    attend_progress_tracker *tracker = &plan->context->tracker;
+    (void)run;
+    const bool complete =
+        attend_reference_backward(&plan->problem, args, gradients, false, threads_of(plan), tracker, of);
+    for (int g = 0; g < ATTEND_GRADIENTS && complete && attend_progress_continues(tracker); g++)
+        if (of[g].exact) store_gradient(&gradients->of[g], of[g].exact, gradients->accumulate);
+    attend_reference_backward_free(of);
+    if (!complete) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's gradients");
+    return attend_progress_status(tracker);
+}
+
 static int64_t key_span(const attend_plan *plan)
 {
     (void)plan;
@@ -206,6 +234,7 @@ const attend_backend attend_reference_backend = {
     .plan_create = plan_create,
     .plan_destroy = plan_destroy,
     .attention_forward = attention_forward,
+    .attention_backward = attention_backward,
     .key_span = key_span,
     .merge = merge,
     .layer_forward = layer_forward,

@@ -4,6 +4,7 @@
 #ifndef ATTEND_REFERENCE_REFERENCE_H
 #define ATTEND_REFERENCE_REFERENCE_H
 
+#include "core/backward.h"
 #include "core/part.h"
 #include "core/progress.h"
 #include <attend/inspect.h>
@@ -66,6 +67,26 @@ typedef struct attend_reference_weights {
 } attend_reference_weights;
 void attend_reference_weigh(const attend_reference_keys *keys, int64_t head, int64_t query, const double *q,
                             double *scratch, attend_reference_weights *weights);
+/* The naive fp32 algorithm's scores of the keys that `sees` names, s[seqlen_k], and behind them the squares of
+   what they round. */
+void attend_reference_naive_scores(const attend_reference_keys *keys, int64_t head, int64_t query,
+                                   const double *q, bool *sees, float *s);
+/* Of q·k in a score, and where a query stands among the keys. */
+double attend_reference_scale(const attend_reference_keys *keys, int64_t head);
+int64_t attend_reference_position(const attend_reference_keys *keys, int64_t query);
+
+/* A gradient by its definition, in memory without gaps; and, unless bound is NULL, what docs/numerics.md says of
+   it, element by element, as in attend_reference_row. All NULL: not wanted. */
+typedef struct attend_reference_gradient {
+    double *exact, *bound, *baseline, *spread, *magnitude;
+} attend_reference_gradient;
+/* gradients: resolved, on the host; those that it has are computed, into memory that is made here, judged with
+   the rules' numbers. False where memory lacks; free them either way. */
+bool attend_reference_backward(const attend_problem *problem, const attend_attention_args *args,
+                               const attend_gradients *gradients, bool judged, int threads,
+                               attend_progress_tracker *tracker,
+                               attend_reference_gradient of[ATTEND_GRADIENTS]);
+void attend_reference_backward_free(attend_reference_gradient of[ATTEND_GRADIENTS]);
 
 /* Inspection by its definitions (attend/inspect.h), stored to the request's tensors. Where `bounds` has a
    tensor of the same name (contiguous fp64, but not top_keys), also the error bound of a correct result,

@@ -34,7 +34,7 @@
  * - A struct that is passed by pointer grows at its end alone. Fields never move, and none lies in padding:
  *   structs have none, but named `reserved` bytes, which the caller leaves zero.
  * - A struct that lies inside others or in arrays (attend_tensor, attend_state, attend_element,
- *   attend_key_window, attend_projection_work, attend_comparison) never grows; its `reserved` bytes may get a
+ *   attend_key_window, attend_projection_work, attend_comparison, attend_gradient_comparison) never grows; its `reserved` bytes may get a
  *   name.
  * - A library fills what an older caller's struct lacks with zeros, and accepts a newer caller's whose
  *   unknown fields are zero; others are INVALID_ARGUMENT. Of a result it writes as much as the caller's
@@ -56,6 +56,7 @@
  *     rotary.h      rotary embedding of Q and K that a caller brings
  *     explain.h     what a plan will do, and why
  *     inspect.h     looking inside: who looks at whom
+ *     backward.h    gradients of attention
  *     compare.h     holding results against the fp64 reference
  *     kernel.h      the kernels of this build
  */
@@ -75,6 +76,7 @@
 #include <attend/explain.h>
 #include <attend/inspect.h>
 #include <attend/compare.h>
+#include <attend/backward.h>
 #include <attend/kernel.h>
 
 #endif

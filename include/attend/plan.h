@@ -18,7 +18,10 @@ typedef struct attend_plan_options {
     /* Runs bring their workspace (attend_run), and the plan reserves neither that nor staging for host
      * tensors. Allowed on CPUs too, where a run needs none: run_workspace_bytes is 0. */
     bool caller_workspace;
-    uint8_t reserved[7]; /* zeros */
+    /* The plan also runs backwards (backward.h), and its memory includes what that needs: about five times q in
+     * f32. Of attention on CPUs and the reference; elsewhere UNSUPPORTED. */
+    bool backward;
+    uint8_t reserved[6]; /* zeros */
 } attend_plan_options;
 
 /* What a plan holds while it lives, beside the caller's tensors, and what each run brings. Linear in seqlen,

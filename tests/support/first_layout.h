@@ -144,6 +144,26 @@
     F(S, double, quality_ratio) F(S, double, max_error) F(S, double, rms_error) \
     F(S, attend_element, worst)
 
+#define FIRST_attend_feature_grads(F, R, S) \
+    F(S, attend_tensor, bias) F(S, attend_tensor, alibi_slopes) F(S, attend_tensor, relative_table) \
+    F(S, attend_tensor, head_scales) F(S, attend_tensor, sinks)
+
+#define FIRST_attend_attention_grads(F, R, S) \
+    F(S, attend_tensor, dout) F(S, attend_tensor, dlse) F(S, attend_tensor, dq) F(S, attend_tensor, dk) \
+    F(S, attend_tensor, dv) F(S, const attend_feature_grads *, features) F(S, attend_tensor, out_f32) \
+    F(S, bool, accumulate) R(S, uint8_t, reserved, [7])
+
+#define FIRST_attend_gradient_comparison(F, R, S) \
+    F(S, int64_t, elements) F(S, double, bound_ratio) F(S, double, quality_ratio) F(S, double, max_error) \
+    F(S, double, rms_error) F(S, attend_element, worst)
+
+#define FIRST_attend_backward_comparison(F, R, S) \
+    F(S, bool, passed) R(S, uint8_t, reserved, [7]) F(S, attend_gradient_comparison, dq) \
+    F(S, attend_gradient_comparison, dk) F(S, attend_gradient_comparison, dv) \
+    F(S, attend_gradient_comparison, bias) F(S, attend_gradient_comparison, alibi_slopes) \
+    F(S, attend_gradient_comparison, relative_table) F(S, attend_gradient_comparison, head_scales) \
+    F(S, attend_gradient_comparison, sinks)
+
 /* first_attend_problem and so on, as a program compiled then has them. */
 #define FIRST_FIELD(owner, type, name, ...) type name __VA_ARGS__;
 #define FIRST_STRUCT(type)           typedef struct first_##type { FIRST_##type(FIRST_FIELD, FIRST_FIELD, type) } first_##type;
@@ -173,6 +193,10 @@
     X(attend_kernel_info) \
     X(attend_kernel_resources) \
     X(attend_layer_comparison) \
+    X(attend_feature_grads) \
+    X(attend_attention_grads) \
+    X(attend_gradient_comparison) \
+    X(attend_backward_comparison) \
     X(attend_rotary_comparison)
 
 FIRST_LAYOUTS(FIRST_STRUCT)
