@@ -2,6 +2,7 @@
    rule 1, and the whole by rule 2, whose baseline rounds Q, K, V, P, heads and result to the storage dtype.
    */
 #include "core/compare.h"
+#include "core/positions.h"
 #include "shared/absolute.h"
 #include "core/arguments.h"
 #include "core/backend.h"

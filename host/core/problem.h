@@ -3,6 +3,8 @@
 #ifndef ATTEND_CORE_PROBLEM_H
 #define ATTEND_CORE_PROBLEM_H
 
+#include "shared/shape.h"
+
 #include <attend/attend.h>
 
 typedef enum attend_operation { ATTEND_ATTENTION, ATTEND_LAYER, ATTEND_ROTATION } attend_operation;
@@ -11,11 +13,6 @@ typedef enum attend_operation { ATTEND_ATTENTION, ATTEND_LAYER, ATTEND_ROTATION 
    field. */
 attend_status attend_problem_resolve(const attend_problem *problem, size_t bytes, attend_operation operation,
                                      attend_problem *resolved);
-
-/* The first two extents of q, k, v and out: packed sequences lie end to end in one batch entry. */
-static inline int64_t attend_tensor_batch(const attend_problem *p) { return p->packed ? 1 : p->batch; }
-static inline int64_t attend_rows_q(const attend_problem *p) { return p->packed ? p->total_q : p->seqlen_q; }
-static inline int64_t attend_rows_k(const attend_problem *p) { return p->packed ? p->total_k : p->seqlen_k; }
 
 /* Whether K and V come from a context tensor. */
 static inline bool attend_problem_is_cross(const attend_problem *problem)

@@ -7,7 +7,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 static attend_status context_create(const attend_context_options *options, attend_context *context)
 {
@@ -41,26 +40,6 @@ static attend_status synchronize(attend_context *context)
 {
     (void)context;
     return ATTEND_OK;
-}
-
-/* Large allocations use huge pages: each task reads all packed keys, and with small pages each page costs a
-   page table walk. */
-void *attend_cpu_allocate(int64_t elements, size_t bytes, size_t *total)
-{
-    const int64_t huge = 2 << 20;
-    int64_t size, alignment = 64;
-    if (!attend_multiply(elements, (int64_t)bytes, &size) || size > INT64_MAX - huge) {
-        *total = SIZE_MAX;
-        return NULL;
-    }
-    if (size >= huge) alignment = huge;
-    size = (size + alignment) / alignment * alignment;
-    if (__builtin_add_overflow(*total, (size_t)size, total)) *total = SIZE_MAX;
-    void *memory = aligned_alloc((size_t)alignment, (size_t)size);
-    if (!memory) return NULL;
-    /* optional: a failure is ignored */
-    if (alignment == huge) madvise(memory, (size_t)size, MADV_HUGEPAGE);
-    return memory;
 }
 
 static void plan_destroy(attend_plan *plan)

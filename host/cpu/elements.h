@@ -4,7 +4,7 @@
 #ifndef ATTEND_CPU_ELEMENTS_H
 #define ATTEND_CPU_ELEMENTS_H
 
-#include "cpu/kernel.h"
+#include "cpu/task.h"
 
 enum {
     ATTEND_CPU_TILE_ROWS = 48, /* the largest: 3 vectors of 16 */

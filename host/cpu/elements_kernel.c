@@ -5,9 +5,6 @@
 #include "cpu/elements_visibility.h"
 #include "cpu/kernel_softmax.h"
 
-#define CONCAT_(a, b) a##b
-#define CONCAT(a, b)  CONCAT_(a, b)
-
 typedef uint8_t vb __attribute__((vector_size(LANES), aligned(1), may_alias));
 
 ALWAYS_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -316,4 +313,4 @@ static bool score(const attend_cpu_elements *e, const attend_cpu_element_rows *x
     return (tile->row_stride == 1 ? score_rows : score_keys)(e, x, tile, partly) || partly;
 }
 
-const attend_cpu_scorer CONCAT(attend_cpu_scorer_, ATTEND_ISA) = {visibility_of_tile, score};
+const attend_cpu_scorer OF_ISA(attend_cpu_scorer) = {visibility_of_tile, score};

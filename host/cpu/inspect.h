@@ -5,7 +5,7 @@
 #define ATTEND_CPU_INSPECT_H
 
 #include "core/inspect.h"
-#include "cpu/kernel.h"
+#include "cpu/task.h"
 
 enum { ATTEND_CPU_INSPECT_ROWS = 48 }; /* rows of a state: at most 3 vectors of 16 */
 

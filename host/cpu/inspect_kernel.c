@@ -7,9 +7,6 @@
 #include "cpu/kernel_pack.h"
 #include "cpu/kernel_softmax.h"
 
-#define CONCAT_(a, b) a##b
-#define CONCAT(a, b)  CONCAT_(a, b)
-
 _Static_assert((int)WIDTH <= (int)ATTEND_CPU_INSPECT_ROWS, "a glance holds a panel of rows");
 
 /* Scores are read several times here, so they are in units of log2: without elementwise features, the factor
@@ -71,7 +68,7 @@ ALWAYS_INLINE bool score_block(block *b, int vectors, const float *keys)
     attend_cpu_element_rows element_rows;
     if (e) {
         attend_cpu_prepare_rows(e, state->first_row, state->rows, LANES, &element_rows);
-        visibility = CONCAT(attend_cpu_scorer_, ATTEND_ISA).visibility_of_tile(e, &element_rows, &tile);
+        visibility = OF_ISA(attend_cpu_scorer).visibility_of_tile(e, &element_rows, &tile);
         if (visibility == ATTEND_CPU_HIDDEN) return false;
         b->from = tile.first_key - b->first, b->to = b->from + tile.keys;
     }
@@ -79,7 +76,7 @@ ALWAYS_INLINE bool score_block(block *b, int vectors, const float *keys)
         multiply(ROWS, vectors, (steps){1, ROWS, step, step}, keys + j * d, state->q, d, b->s + j * step,
                  FRESH);
     if (e) {
-        CONCAT(attend_cpu_scorer_, ATTEND_ISA).score(e, &element_rows, &tile, visibility);
+        OF_ISA(attend_cpu_scorer).score(e, &element_rows, &tile, visibility);
         for (float *s = b->s + b->from * step; s < b->s + b->to * step; s += LANES)
             store(s, load(s) * splat((float)ATTEND_LOG2E));
     }
@@ -249,5 +246,5 @@ static void collect(const attend_cpu_task *task, const attend_inspect_request *r
     store_weights(&b);
 }
 
-const attend_cpu_inspector CONCAT(attend_cpu_inspector_, ATTEND_ISA) = {LANES,     VECTORS, take_queries,
-                                                                        take_keys, sum,     collect};
+const attend_cpu_inspector OF_ISA(attend_cpu_inspector) = {LANES,     VECTORS, take_queries,
+                                                           take_keys, sum,     collect};

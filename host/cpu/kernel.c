@@ -6,9 +6,6 @@
    scores S[keys][lanes] = K·Qᵀ, replaces them by weights P in place, and adds O[columns][lanes] += Vᵀ·P. K
    and V are the broadcast operand, Q and P the loaded one: so softmax needs no reduction across lanes, and P
    no packing. A row's results depend on no other row. */
-#define CONCAT_(a, b) a##b
-#define CONCAT(a, b)  CONCAT_(a, b)
-#define SCORER        CONCAT(attend_cpu_scorer_, ATTEND_ISA)
 
 #include "cpu/elements.h"
 #include "cpu/inspect.h"
@@ -276,7 +273,7 @@ ALWAYS_INLINE void block_of(const work *w, panel *p, int vectors, scores_product
     attend_cpu_scores tile = {w->s + from * step, 1, key + from, to - from, step};
     attend_cpu_visibility visibility = ATTEND_CPU_VISIBLE;
     if (e) {
-        visibility = SCORER.visibility_of_tile(e, element_rows, &tile);
+        visibility = OF_ISA(attend_cpu_scorer).visibility_of_tile(e, element_rows, &tile);
         if (visibility == ATTEND_CPU_HIDDEN) return;
         from = tile.first_key - key, to = from + tile.keys;
     }
@@ -284,7 +281,7 @@ ALWAYS_INLINE void block_of(const work *w, panel *p, int vectors, scores_product
     int64_t first = from / ROWS * ROWS;
     scores(w->task->keys.k + (key + first) * w->d, p->q, w->d, w->s + first * step,
            (to - first + ROWS - 1) / ROWS);
-    const bool hides = e && SCORER.score(e, element_rows, &tile, visibility);
+    const bool hides = e && OF_ISA(attend_cpu_scorer).score(e, element_rows, &tile, visibility);
     hide(w, p, key, from, least(p->all_low - key, to));
     hide(w, p, key, most(p->all_high - key, from), to);
     fold(w, p, vectors, from, to);
@@ -462,16 +459,16 @@ static void pack_block(const attend_cpu_task *task, int64_t first)
 
 static bool runs_here(void) { return ATTEND_RUNS_HERE; }
 
-const attend_cpu_kernel CONCAT(attend_cpu_kernel_, ATTEND_ISA) = {STRING(ATTEND_ISA),
-                                                                  LANES,
-                                                                  ROWS,
-                                                                  VECTORS,
-                                                                  runs_here,
-                                                                  scratch_floats,
-                                                                  pack_block,
-                                                                  run,
-                                                                  run_few,
-                                                                  merge,
-                                                                  merge_states,
-                                                                  &CONCAT(attend_cpu_inspector_, ATTEND_ISA),
-                                                                  &SCORER};
+const attend_cpu_kernel OF_ISA(attend_cpu_kernel) = {STRING(ATTEND_ISA),
+                                                     LANES,
+                                                     ROWS,
+                                                     VECTORS,
+                                                     runs_here,
+                                                     scratch_floats,
+                                                     pack_block,
+                                                     run,
+                                                     run_few,
+                                                     merge,
+                                                     merge_states,
+                                                     &OF_ISA(attend_cpu_inspector),
+                                                     &OF_ISA(attend_cpu_scorer)};

@@ -310,7 +310,8 @@ static void few_visible(few *f, int64_t key, int64_t keys)
 {
     f->tile = (attend_cpu_scores){f->s, FEW_KEYS, key, keys, 1}, f->visibility = ATTEND_CPU_VISIBLE;
     if (f->task->elements)
-        f->visibility = SCORER.visibility_of_tile(f->task->elements, &f->element_rows, &f->tile);
+        f->visibility =
+            OF_ISA(attend_cpu_scorer).visibility_of_tile(f->task->elements, &f->element_rows, &f->tile);
 }
 
 /* Whether the values of all keys in the block that have weight 0 in some row are finite. */
@@ -354,7 +355,8 @@ ALWAYS_INLINE void few_block(few *f, int64_t count, int64_t key, bool more, atte
         /* all other keys are masked for all rows */
         const int64_t low = f[i].tile.first_key - key, high = low + f[i].tile.keys;
         const bool hides = first->elements &&
-                           SCORER.score(f[i].task->elements, &f[i].element_rows, &f[i].tile, f[i].visibility);
+                           OF_ISA(attend_cpu_scorer)
+                               .score(f[i].task->elements, &f[i].element_rows, &f[i].tile, f[i].visibility);
         for (int64_t r = 0; r < f[i].rows; r++) {
             f[i].from[r] = least(most(f[i].begin[r] - key, low), high);
             f[i].to[r] = least(most(f[i].end[r] - key, f[i].from[r]), high);

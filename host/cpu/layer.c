@@ -1,5 +1,6 @@
 /* The layer on the CPU: three projections, attention, one more projection. Q, K, V and the heads' output are
    stored in the plan in the storage dtype, or directly in the caller's tensors where given. */
+#include "core/positions.h"
 #include "shared/absolute.h"
 #include "core/arguments.h"
 #include "shared/rope.h"

@@ -1,5 +1,5 @@
 /* Converts rows of stored elements to floats and back. */
-#include "cpu/kernel.h"
+#include "cpu/task.h"
 #include "shared/float16.h"
 
 #include <string.h>

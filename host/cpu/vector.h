@@ -14,6 +14,11 @@
 #endif
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
+/* OF_ISA(f): f_avx2 where this file is compiled for AVX2. */
+#define CONCAT_(a, b) a##_##b
+#define CONCAT(a, b)  CONCAT_(a, b)
+#define OF_ISA(name)  CONCAT(name, ATTEND_ISA)
+
 #define PRAGMA_(text) _Pragma(#text)
 #ifdef __clang__
 #define UNROLL_FOR(n, ...) PRAGMA_(clang loop unroll(full)) for (__VA_ARGS__)

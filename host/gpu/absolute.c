@@ -1,6 +1,7 @@
 /* A layer's absolute positions on the device: one small kernel writes x plus its positions to the workspace,
    where the projections read it. */
 #include "gpu/gpu.h"
+#include "core/positions.h"
 #include "gpu/range.h"
 
 #include <stdlib.h>

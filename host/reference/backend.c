@@ -1,5 +1,6 @@
 /* The reference as a backend: exact fp64 results, rounded once to storage; for layers after each stage, as
    callers see the stages. */
+#include "core/positions.h"
 #include "shared/absolute.h"
 #include "core/arguments.h"
 #include "core/backend.h"

@@ -1,9 +1,6 @@
-/* Frequencies of sinusoidal positions, and the check of learned positions against their table. */
+/* Frequencies of sinusoidal positions. */
 #include "shared/absolute.h"
-#include "core/problem.h"
-#include "core/status.h"
 
-#include <inttypes.h>
 #include <math.h>
 
 void attend_sinusoid_frequencies(const attend_problem *p, double *turns)
@@ -11,36 +8,4 @@ void attend_sinusoid_frequencies(const attend_problem *p, double *turns)
     for (int64_t w = 0; w < attend_sinusoid_count(p); w++)
         turns[w] =
             pow(p->absolute_base, -2 * (double)w / (double)p->hidden_size) / (2 * 3.14159265358979323846);
-}
-
-static attend_status check_given(const attend_problem *p, const attend_row_positions *row_positions)
-{
-    for (int64_t b = 0; b < attend_tensor_batch(p); b++)
-        for (int64_t i = 0; i < attend_rows_q(p); i++) {
-            const int64_t position = attend_row_position(row_positions, b, i);
-            if (position < 0 || position >= p->max_positions)
-                return attend_fail(ATTEND_INVALID_ARGUMENT,
-                                   "positions[%" PRId64 ", %" PRId64 "] is %" PRId64
-                                   ", but position_table has max_positions (%" PRId64 ") rows",
-                                   b, i, position, p->max_positions);
-        }
-    return ATTEND_OK;
-}
-
-attend_status attend_absolute_check(const attend_problem *p, const attend_row_positions *row_positions)
-{
-    int64_t longest = p->batch > 0 ? p->seqlen_q : 0;
-    if (p->absolute != ATTEND_ABSOLUTE_LEARNED) return ATTEND_OK;
-    if (row_positions->positions) return check_given(p, row_positions);
-    if (row_positions->starts && p->batch > 0) {
-        longest = 0;
-        for (int64_t b = 0; b < p->batch; b++)
-            if (p->seqlen_q - row_positions->starts[b] > longest)
-                longest = p->seqlen_q - row_positions->starts[b];
-    }
-    if (longest <= p->max_positions - p->first_position || longest == 0) return ATTEND_OK;
-    return attend_fail(ATTEND_INVALID_ARGUMENT,
-                       "a sequence of %" PRId64 " tokens from first_position (%" PRId64
-                       ") on goes beyond position_table, which has max_positions (%" PRId64 ") rows",
-                       longest, p->first_position, p->max_positions);
 }

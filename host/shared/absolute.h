@@ -29,7 +29,4 @@ ATTEND_SHARED int64_t attend_cosine_column(attend_absolute kind, int64_t sinusoi
     return kind == ATTEND_ABSOLUTE_SINUSOIDAL ? 2 * sinusoid + 1 : sinusoids + sinusoid;
 }
 
-/* An error if a learned position lies outside the table: positions given on the host, or counted ones. */
-attend_status attend_absolute_check(const attend_problem *problem, const attend_row_positions *row_positions);
-
 #endif

@@ -1,6 +1,7 @@
 /* attend compare: runs a problem, or takes somebody's result of it, and holds it against the fp64 reference
  * by both rules. */
 #include "tool/commands.h"
+#include "tool/library.h"
 #include "tool/compare_report.h"
 #include "tool/job.h"
 #include "tool/progress.h"

@@ -1,6 +1,6 @@
 /* attend_plan_explain() as a block of text and as JSON's "explain". */
 #include "tool/explain.h"
-#include "tool/job.h"
+#include "tool/library.h"
 #include "file/fail.h"
 
 #include <stdlib.h>

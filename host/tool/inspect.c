@@ -1,5 +1,6 @@
 /* attend inspect: runs a layer or attention once, looks inside, reports and draws. */
 #include "tool/inspect.h"
+#include "tool/library.h"
 #include "tool/commands.h"
 #include "tool/measure.h"
 #include "tool/progress.h"

@@ -1,5 +1,6 @@
 /* Loading a problem from options, and running it. */
 #include "tool/job.h"
+#include "tool/library.h"
 #include "tool/explain.h"
 #include "tool/features.h"
 #include "tool/measure.h"
@@ -10,11 +11,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-attend_status from_library(attend_status status)
-{
-    return status == ATTEND_OK ? ATTEND_OK : attend_file_fail(status, "%s", attend_error_message());
-}
 
 /* The alignment that the options mean; a bare --causal only where there is nothing to choose. */
 static attend_status choose_causal(const options *o, attend_causal usual, const attend_problem *p,

@@ -65,7 +65,4 @@ attend_layer_args job_layer_args(const job *job, const outcome *outcome);
 /* The problem's facts: shape, dtype, mask, and for a layer what was found. */
 void job_report(const job *job, report *report);
 
-/* Passes on a status of the library, with its sentence. */
-attend_status from_library(attend_status status);
-
 #endif

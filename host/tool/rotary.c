@@ -1,5 +1,6 @@
 /* attend rotary: turns the heads of a given Q or K, or judges how another program turned them. */
 #include "tool/commands.h"
+#include "tool/library.h"
 #include "tool/compare_report.h"
 #include "tool/features.h"
 #include "tool/job.h"

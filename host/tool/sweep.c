@@ -1,5 +1,6 @@
 /* attend bench --sweep: head dims by lengths, full and causal, each against the naive algorithm. */
 #include "tool/sweep.h"
+#include "tool/library.h"
 #include "tool/bench.h"
 #include "tool/measure.h"
 #include "file/fail.h"

@@ -1,6 +1,7 @@
 /* Times a problem: median of runs after a warm-up, attend first, then the naive algorithm on the same
    tensors. */
 #include "tool/bench.h"
+#include "tool/library.h"
 #include "tool/device.h"
 #include "tool/measure.h"
 #include "tool/naive.h"

@@ -1,0 +1,12 @@
+/* Extents of the tensors of a resolved problem. */
+#ifndef ATTEND_SHARED_SHAPE_H
+#define ATTEND_SHARED_SHAPE_H
+
+#include <attend/problem.h>
+
+/* The first two extents of q, k, v and out: packed sequences lie end to end in one batch entry. */
+static inline int64_t attend_tensor_batch(const attend_problem *p) { return p->packed ? 1 : p->batch; }
+static inline int64_t attend_rows_q(const attend_problem *p) { return p->packed ? p->total_q : p->seqlen_q; }
+static inline int64_t attend_rows_k(const attend_problem *p) { return p->packed ? p->total_k : p->seqlen_k; }
+
+#endif
