@@ -2,11 +2,10 @@
 // are counted in turns of 2π, of which only the fraction, taken in double, is passed to sincospif. A block
 // takes one token. A warp computes 32 sinusoids at a time, one a lane, and exchanges them by shuffles, so
 // that neighbouring lanes write neighbouring columns in either order of sines and cosines.
+#include "dtype.cuh"
 #include "position_kernels.h"
 
 #include <climits>
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
 
 namespace
 {
@@ -80,13 +79,6 @@ __global__ void __launch_bounds__(lanes *warps) add_positions(const __grid_const
         add_sinusoids(a, y, x, position);
 }
 
-const void *kernel_of(attend_dtype dtype)
-{
-    return dtype == ATTEND_F32   ? reinterpret_cast<const void *>(&add_positions<float>)
-           : dtype == ATTEND_F16 ? reinterpret_cast<const void *>(&add_positions<__half>)
-                                 : reinterpret_cast<const void *>(&add_positions<__nv_bfloat16>);
-}
-
 } // namespace
 
 cudaError_t attend_add_positions(const attend_problem *problem, const attend_row_positions *row_positions,
@@ -103,6 +95,6 @@ cudaError_t attend_add_positions(const attend_problem *problem, const attend_row
     if (tokens > INT_MAX) return cudaErrorInvalidConfiguration;
     if (tokens == 0) return cudaSuccess;
     void *parameters[] = {&a};
-    return cudaLaunchKernel(kernel_of(x->dtype), static_cast<unsigned>(tokens), lanes * warps, parameters, 0,
-                            stream);
+    return cudaLaunchKernel(ATTEND_KERNEL_OF(x->dtype, add_positions), static_cast<unsigned>(tokens),
+                            lanes * warps, parameters, 0, stream);
 }

@@ -1,31 +1,5 @@
-// The rows of flash_mma in fp16: dim, warps, 16-row fragments a warp, keys, whether Q stays in registers.
-// docs/kernels.md has the figures that chose them.
-#include "mma_rows.cuh"
-
-ATTEND_D32(ATTEND_MMA_KERNEL(flash_mma_f16_d32, __half, 32, 4, 2, 64, false))
-ATTEND_D64(ATTEND_MMA_KERNEL(flash_mma_f16_d64, __half, 64, 4, 2, 64, true))
-ATTEND_D96(ATTEND_MMA_KERNEL(flash_mma_f16_d96, __half, 96, 4, 2, 64, false))
-ATTEND_D128(ATTEND_MMA_KERNEL(flash_mma_f16_d128, __half, 128, 4, 2, 64, false))
-ATTEND_D192(ATTEND_MMA_KERNEL(flash_mma_f16_d192, __half, 192, 8, 1, 64, false))
-ATTEND_D256(ATTEND_MMA_KERNEL(flash_mma_f16_d256, __half, 256, 8, 1, 64, false))
-ATTEND_D256(ATTEND_MMA_KERNEL(flash_mma_f16_d256_m64, __half, 256, 4, 1, 64, false))
-
-extern "C" __global__ void flash_mma_f16_combine(const __grid_constant__ attend_kernel_args args)
-{
-    attend::combine<__half>(args);
-}
-
-#define ROW(name) ATTEND_MMA_ROW(name, flash_mma_f16_combine, ATTEND_F16)
-constexpr attend_kernel_row attend_flash_mma_f16_rows[] = {
-    // clang-format off
-    ATTEND_D32(ROW(flash_mma_f16_d32),)
-    ATTEND_D64(ROW(flash_mma_f16_d64),)
-    ATTEND_D96(ROW(flash_mma_f16_d96),)
-    ATTEND_D128(ROW(flash_mma_f16_d128),)
-    ATTEND_D192(ROW(flash_mma_f16_d192),)
-    ATTEND_D256(ROW(flash_mma_f16_d256),)
-    ATTEND_D256(ROW(flash_mma_f16_d256_m64),)
-    // clang-format on
-};
-const int attend_flash_mma_f16_row_count =
-    sizeof attend_flash_mma_f16_rows / sizeof *attend_flash_mma_f16_rows;
+// flash_mma in fp16.
+#define ATTEND_FAMILY  flash_mma_f16
+#define ATTEND_ELEMENT __half
+#define ATTEND_DTYPE   ATTEND_F16
+#include "flash_mma_rows.cuh"

@@ -8,11 +8,11 @@
 // through shared memory 64 dims at a time as fp32, rows of K a word apart from a multiple of 32 banks. Each
 // lane sums over its own keys; lanes are summed at the end by shuffles. Map and distance are sums over
 // blocks: each block stores its part separately, and a second kernel sums the parts in order.
+#include "dtype.cuh"
 #include "inspect_kernels.h"
+#include "warp.cuh"
 
 #include <climits>
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
 
 namespace
 {
@@ -26,20 +26,6 @@ struct tiles {
     float top_scores[rows][ATTEND_MAX_TOP_KEYS];
     int top_keys[rows][ATTEND_MAX_TOP_KEYS];
 };
-
-__device__ float sum_over_warp(float x)
-{
-#pragma unroll
-    for (int lane = lanes / 2; lane; lane /= 2) x += __shfl_xor_sync(~0u, x, lane);
-    return x;
-}
-
-__device__ float max_over_warp(float x)
-{
-#pragma unroll
-    for (int lane = lanes / 2; lane; lane /= 2) x = fmaxf(x, __shfl_xor_sync(~0u, x, lane));
-    return x;
-}
 
 // Inserts into a list of the largest scores, largest first, kept by a warp. Among equal scores the new one
 // goes last, since keys arrive in ascending order. Returns the new length of the list.
@@ -134,7 +120,8 @@ struct sum_of_row {
     }
     __device__ float lse(bool sinks, float sink) const
     {
-        const float top = max_over_warp(max), total = sum_over_warp(sum == 0 ? 0 : sum * expf(max - top));
+        const float top = attend::warp_max(max),
+                    total = attend::warp_sum(sum == 0 ? 0 : sum * expf(max - top));
         float normaliser, result = total == 0 ? -INFINITY : top + logf(total);
         if (sinks) attend_softmax_finish(total == 0 ? -INFINITY : top, total, sink, &normaliser, &result);
         return result;
@@ -337,10 +324,10 @@ __global__ void __launch_bounds__(warps *lanes) inspect_rows(const __grid_consta
 #pragma unroll
     for (int r = 0; r < warp_rows; r++) {
         const int row = w.warp * warp_rows + r;
-        const float total = sum_over_warp(weight[r]), far = sum_over_warp(distance[r]);
-        float nats = sum_over_warp(entropy[r]);
+        const float total = attend::warp_sum(weight[r]), far = attend::warp_sum(distance[r]);
+        float nats = attend::warp_sum(entropy[r]);
         if (w.lane == 0) shared.sums[row][0] = total, shared.sums[row][1] = far;
-        for (int n = 0; n < windows; n++) mass[n][r] = sum_over_warp(mass[n][r]);
+        for (int n = 0; n < windows; n++) mass[n][r] = attend::warp_sum(mass[n][r]);
         if (w.row(r) >= all_rows) continue;
         const float own = sink() - w.lse[r];
         if (problem.sinks && total != 0 && own > -200) nats -= expf(own) * own; // alone: weight 1
@@ -393,13 +380,6 @@ __global__ void __launch_bounds__(warps *lanes) inspect_finish(const __grid_cons
         weight != 0 ? static_cast<float>(distance) / static_cast<float>(weight) : 0;
 }
 
-const void *kernel_of(attend_dtype dtype)
-{
-    return dtype == ATTEND_F32   ? reinterpret_cast<const void *>(&inspect_rows<float>)
-           : dtype == ATTEND_F16 ? reinterpret_cast<const void *>(&inspect_rows<__half>)
-                                 : reinterpret_cast<const void *>(&inspect_rows<__nv_bfloat16>);
-}
-
 } // namespace
 
 cudaError_t attend_inspect_blocks(const attend_inspect_args *args, int64_t count, cudaStream_t stream)
@@ -407,8 +387,8 @@ cudaError_t attend_inspect_blocks(const attend_inspect_args *args, int64_t count
     void *parameters[] = {const_cast<attend_inspect_args *>(args)};
     if (count == 0) return cudaSuccess;
     if (count > INT_MAX) return cudaErrorInvalidConfiguration;
-    return cudaLaunchKernel(kernel_of(args->problem.dtype), static_cast<unsigned>(count), warps * lanes,
-                            parameters, 0, stream);
+    return cudaLaunchKernel(ATTEND_KERNEL_OF(args->problem.dtype, inspect_rows), static_cast<unsigned>(count),
+                            warps * lanes, parameters, 0, stream);
 }
 
 cudaError_t attend_inspect_finish(const attend_inspect_args *args, cudaStream_t stream)

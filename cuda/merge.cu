@@ -1,13 +1,12 @@
 // Merges carried states over consecutive ranges of keys, in their order, by the arithmetic of spans.cuh and
 // combine.cuh: states of one span each give the bits of one run over all keys. One block a row, its threads
 // take columns.
+#include "dtype.cuh"
 #include "kernels.h"
 #include "softmax.cuh"
 
 #include <algorithm>
 #include <climits>
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
 
 namespace attend
 {
@@ -74,10 +73,7 @@ cudaError_t attend_merge_states(const attend_merging *merging, attend_dtype dtyp
     if (rows == 0) return cudaSuccess;
     if (rows > INT_MAX) return cudaErrorInvalidConfiguration;
     const unsigned threads = static_cast<unsigned>(std::min<int64_t>(256, (merging->dims + 31) / 32 * 32));
-    const void *const kernel =
-        dtype == ATTEND_F32   ? reinterpret_cast<const void *>(&attend::merge_states<float>)
-        : dtype == ATTEND_F16 ? reinterpret_cast<const void *>(&attend::merge_states<__half>)
-                              : reinterpret_cast<const void *>(&attend::merge_states<__nv_bfloat16>);
+    const void *const kernel = ATTEND_KERNEL_OF(dtype, attend::merge_states);
     attend_merging m = *merging;
     void *parameters[] = {&m};
     return cudaLaunchKernel(kernel, static_cast<unsigned>(rows), threads, parameters, 0, stream);

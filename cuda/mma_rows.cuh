@@ -106,12 +106,14 @@ constexpr attend_kernel_row mma_row(const char *name, attend_dtype dtype)
 
 } // namespace attend
 
-// A kernel with the name of its row; … are the parameters of mma_tile.
-#define ATTEND_MMA_KERNEL(name, ...)                                                                        \
+// A kernel under the name that its row has, and that row; … are mma_tile's parameters.
+#define ATTEND_MMA_KERNEL_(name, ...)                                                                       \
     using name##_tile = attend::mma_tile<__VA_ARGS__>;                                                      \
     extern "C" __global__ void __launch_bounds__(name##_tile::threads, name##_tile::blocks) name(           \
         const __grid_constant__ attend_kernel_args args, const __grid_constant__ attend::block_order order) \
     {                                                                                                       \
         attend::flash_mma<name##_tile>(args, order);                                                        \
     }
-#define ATTEND_MMA_ROW(name, merge, dtype) attend::mma_row<name##_tile, name, merge>(#name, dtype)
+#define ATTEND_MMA_KERNEL(name, ...)          ATTEND_MMA_KERNEL_(name, __VA_ARGS__)
+#define ATTEND_MMA_ROW_(name, combine, dtype) attend::mma_row<name##_tile, name, combine>(#name, dtype)
+#define ATTEND_MMA_ROW(name, combine, dtype)  ATTEND_MMA_ROW_(name, combine, dtype)

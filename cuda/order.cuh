@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernels.h"
+#include "shared/dtype.h"
 
 #include <algorithm>
 #include <climits>
@@ -44,7 +45,7 @@ inline bool count_blocks(const attend_problem &p, int64_t heads, int64_t tiles, 
 inline bool order_blocks(const attend_kernel_args &args, int64_t heads, int64_t tiles, block_order *order)
 {
     const attend_problem &p = args.problem;
-    int64_t bytes = p.seqlen_k * (p.head_dim + p.head_dim_v) * (p.dtype == ATTEND_F32 ? 4 : 2);
+    int64_t bytes = p.seqlen_k * (p.head_dim + p.head_dim_v) * attend_dtypes[p.dtype].bytes;
     int64_t group = heads / p.num_kv_heads, fit = args.l2_bytes / 2 / std::max<int64_t>(bytes, 1);
     int64_t pairs = p.batch * heads, blocks;
     if (!count_blocks(p, heads, tiles, &blocks)) return false;

@@ -2,12 +2,12 @@
 // the cosine and sine of an angle, a fraction of a turn taken in double, are computed once a token and not
 // once a head. A warp takes one head at a time: it first reduces the norm's sums over its lanes; then each
 // lane rotates pairs of elements.
+#include "dtype.cuh"
 #include "position_kernels.h"
+#include "warp.cuh"
 
 #include <algorithm>
 #include <climits>
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
 
 namespace
 {
@@ -29,13 +29,6 @@ struct rope_args {
     int count, head_dim, tokens; // tokens a block, each with an equal share of its warps
 };
 
-__device__ float over_warp(float x)
-{
-#pragma unroll
-    for (int lane = lanes / 2; lane; lane /= 2) x += __shfl_xor_sync(~0u, x, lane);
-    return x;
-}
-
 template <typename T> struct plain {
     const T *y;
     __device__ float operator()(int c) const { return static_cast<float>(y[c]); }
@@ -54,14 +47,14 @@ template <typename T> struct normalised {
         if (a.rope.norm == ATTEND_QK_NORM_LAYER) {
             float sum = 0;
             for (int c = lane; c < d; c += lanes) sum += static_cast<float>(y[c]);
-            mean = over_warp(sum) / static_cast<float>(d);
+            mean = attend::warp_sum(sum) / static_cast<float>(d);
         }
         float squares = 0;
         for (int c = lane; c < d; c += lanes) {
             const float x = static_cast<float>(y[c]) - mean;
             squares = fmaf(x, x, squares);
         }
-        factor = 1 / sqrtf(over_warp(squares) / static_cast<float>(d) + a.rope.epsilon);
+        factor = 1 / sqrtf(attend::warp_sum(squares) / static_cast<float>(d) + a.rope.epsilon);
         __syncwarp(); // all lanes have read before any writes
     }
     __device__ float operator()(int c) const
@@ -133,19 +126,10 @@ __global__ void __launch_bounds__(lanes *warps) rope_heads(const __grid_constant
     }
 }
 
-const void *kernel_of(attend_dtype dtype)
-{
-    return dtype == ATTEND_F32   ? reinterpret_cast<const void *>(&rope_heads<float>)
-           : dtype == ATTEND_F16 ? reinterpret_cast<const void *>(&rope_heads<__half>)
-                                 : reinterpret_cast<const void *>(&rope_heads<__nv_bfloat16>);
-}
-
-attend_view view_of(const attend_tensor &t) { return {t.data, t.stride[0], t.stride[1], t.stride[2]}; }
-
 rope_operand operand_of(const attend_rope_tensor &t)
 {
-    return {view_of(t.from), view_of(t.to), static_cast<int>(t.from.shape[2]),
-            t.weight.data,   t.bias.data,   t.weight.stride[0],
+    return {attend_view_of(&t.from), attend_view_of(&t.to), static_cast<int>(t.from.shape[2]),
+            t.weight.data,           t.bias.data,           t.weight.stride[0],
             t.bias.stride[0]};
 }
 
@@ -167,6 +151,6 @@ cudaError_t attend_rope_heads(const attend_rope *rope, const attend_row_position
     if (blocks > INT_MAX) return cudaErrorInvalidConfiguration;
     if (blocks == 0) return cudaSuccess;
     void *parameters[] = {&a};
-    return cudaLaunchKernel(kernel_of(tensors[0].from.dtype), static_cast<unsigned>(blocks), lanes * warps,
-                            parameters, 0, stream);
+    return cudaLaunchKernel(ATTEND_KERNEL_OF(tensors[0].from.dtype, rope_heads),
+                            static_cast<unsigned>(blocks), lanes * warps, parameters, 0, stream);
 }

@@ -1,29 +1,19 @@
 /* Tensor views checked: what every argument must satisfy, in one place, with one wording. */
 #include "core/tensor.h"
 #include "core/status.h"
+#include "shared/dtype.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
 size_t attend_dtype_bytes(attend_dtype dtype)
 {
-    return dtype == ATTEND_U8                            ? 1
-           : dtype == ATTEND_F16 || dtype == ATTEND_BF16 ? 2
-           : dtype == ATTEND_I64                         ? 8
-                                                         : 4;
+    return (unsigned)dtype < ATTEND_DTYPES ? (size_t)attend_dtypes[dtype].bytes : 4;
 }
 
 const char *attend_dtype_name(attend_dtype dtype)
 {
-    switch (dtype) {
-    case ATTEND_F32: return "f32";
-    case ATTEND_F16: return "f16";
-    case ATTEND_BF16: return "bf16";
-    case ATTEND_U8: return "u8";
-    case ATTEND_I32: return "i32";
-    case ATTEND_I64: return "i64";
-    }
-    return "unknown dtype";
+    return (unsigned)dtype < ATTEND_DTYPES ? attend_dtypes[dtype].name : "unknown dtype";
 }
 
 int64_t attend_tensor_elements(const attend_tensor *tensor)

@@ -133,7 +133,7 @@ ALWAYS_INLINE void few_transpose(float *kt, const char *rows, int64_t stride, in
 ALWAYS_INLINE void few_score(few *f, int64_t key, int64_t count, float *s, stream *ahead, attend_dtype dtype)
 {
     const attend_cpu_rows *k = &f->task->k;
-    int64_t d = f->task->problem->head_dim, element = dtype == ATTEND_F32 ? 4 : 2;
+    int64_t d = f->task->problem->head_dim, element = attend_dtypes[dtype].bytes;
     for (int64_t c0 = 0; c0 < d; c0 += FEW_DIMS) {
         int64_t dims = least(d - c0, FEW_DIMS), lines = (dims * element + 63) / 64 * LANES;
         for (int64_t j = 0; j < count; j += LANES) {
@@ -240,7 +240,7 @@ ALWAYS_INLINE void few_multiply(few *f, int rows, int vectors, int64_t r, int64_
     int64_t stride = f->task->v.stride, at = (key + from) * stride + c;
     vf sum[4][4];
     float *o = f->o_block + r * f->width + c;
-    stream_prefetch(ahead, (to - from) * columns * (dtype == ATTEND_F32 ? 4 : 2) / 64);
+    stream_prefetch(ahead, (to - from) * columns * attend_dtypes[dtype].bytes / 64);
     UNROLL_FOR (4, int i = 0; i < rows; i++)
         UNROLL_FOR (4, int n = 0; n < vectors; n++) sum[i][n] = load(o + i * f->width + n * LANES);
     for (int64_t pairs = (to - from) / 2; pairs > 0; pairs--) {
@@ -335,7 +335,7 @@ ALWAYS_INLINE void few_block(few *f, int64_t count, int64_t key, bool more, atte
 {
     const attend_cpu_task *first = f->task, *last = f[count - 1].task;
     const attend_problem *p = first->problem;
-    int64_t keys = least(FEW_KEYS, first->sequence.seqlen_k - key), element = dtype == ATTEND_F32 ? 4 : 2,
+    int64_t keys = least(FEW_KEYS, first->sequence.seqlen_k - key), element = attend_dtypes[dtype].bytes,
             at = key - first->part->first; /* of the block in K and V */
     const int64_t part = few_vectors(dtype) * LANES;
     few_aggregator *const *aggregators = dtype == ATTEND_F32   ? few_f32

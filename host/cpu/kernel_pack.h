@@ -58,7 +58,7 @@ ALWAYS_INLINE void store_vectors(float *panels, int64_t size, int64_t first, int
 ALWAYS_INLINE void pack_keys(const attend_cpu_task *task, int64_t first, attend_dtype dtype)
 {
     int64_t d = task->problem->head_dim, count = least(task->sequence.seqlen_k - first, task->blocking.keys);
-    int64_t element = dtype == ATTEND_F32 ? 4 : 2;
+    int64_t element = attend_dtypes[dtype].bytes;
     float *panels = task->keys.k + first * d;
     for (int64_t j = 0; j < attend_cpu_round_up(count, WHOLE); j += LANES)
         for (int64_t c = 0; c < d; c += LANES) {

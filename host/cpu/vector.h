@@ -3,6 +3,7 @@
 #ifndef ATTEND_CPU_VECTOR_H
 #define ATTEND_CPU_VECTOR_H
 
+#include "shared/dtype.h"
 #include "shared/float16.h"
 
 #include <attend/attend.h>
@@ -179,7 +180,7 @@ ALWAYS_INLINE float load_one(const void *p, int64_t index, attend_dtype dtype)
 {
     if (dtype == ATTEND_F32) return ((const float *)p)[index];
     uint16_t half = ((const uint16_t *)p)[index];
-    return dtype == ATTEND_BF16 ? attend_from_bf16(half) : attend_from_f16(half);
+    return attend_from_bits16(dtype, half);
 }
 
 ALWAYS_INLINE vf load_vector(const void *p, int64_t index, attend_dtype dtype)

@@ -1,6 +1,7 @@
 /* Arrays of one float type made those of another. */
 #include "file/array.h"
 #include "file/fail.h"
+#include "shared/dtype.h"
 #include "shared/float16.h"
 
 #include <inttypes.h>
@@ -22,7 +23,7 @@ float attend_array_load(const void *data, attend_dtype dtype, int64_t i)
 {
     if (dtype == ATTEND_F32) return ((const float *)data)[i];
     uint16_t bits = ((const uint16_t *)data)[i];
-    return dtype == ATTEND_F16 ? attend_from_f16(bits) : attend_from_bf16(bits);
+    return attend_from_bits16(dtype, bits);
 }
 
 void attend_array_store(void *data, attend_dtype dtype, int64_t i, float value)
@@ -30,7 +31,7 @@ void attend_array_store(void *data, attend_dtype dtype, int64_t i, float value)
     if (dtype == ATTEND_F32)
         ((float *)data)[i] = value;
     else
-        ((uint16_t *)data)[i] = dtype == ATTEND_F16 ? attend_to_f16(value) : attend_to_bf16(value);
+        ((uint16_t *)data)[i] = attend_to_bits16(dtype, value);
 }
 
 attend_status attend_array_convert(const char *path, attend_array *array, attend_dtype dtype)
@@ -43,7 +44,7 @@ attend_status attend_array_convert(const char *path, attend_array *array, attend
     if (dtype == ATTEND_U8 && array->type == ATTEND_ARRAY_U8) return ATTEND_OK;
     ATTEND_TRY(attend_array_dtype(path, array, &from));
     if (from == dtype) return ATTEND_OK;
-    ATTEND_TRY(attend_memory_allocate(path, elements * (int64_t)(dtype == ATTEND_F32 ? 4 : 2), &data));
+    ATTEND_TRY(attend_memory_allocate(path, elements * attend_dtypes[dtype].bytes, &data));
     for (int64_t i = 0; i < elements; i++) {
         float value = attend_array_load(array->data, from, i);
         attend_array_store(data, dtype, i, value);
@@ -51,7 +52,7 @@ attend_status attend_array_convert(const char *path, attend_array *array, attend
         free(data);
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                 "%s: element %" PRId64 " is %g, which %s cannot hold", path, i, (double)value,
-                                dtype == ATTEND_F16 ? "f16" : "bf16");
+                                attend_dtypes[dtype].name);
     }
     free(array->data);
     array->data = data, array->type = types[dtype];

@@ -3,6 +3,7 @@
 #include "file/npy.h"
 #include "file/fail.h"
 #include "file/input.h"
+#include "shared/dtype.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -238,9 +239,8 @@ attend_status attend_npy_write(attend_output *output, attend_dtype dtype, int ra
 {
     char header[512] = {0};
     int64_t elements = 1;
-    int length =
-        snprintf(header + 10, sizeof header - 10, "{'descr': '%s', 'fortran_order': False, 'shape': (",
-                 dtype == ATTEND_F16 ? "<f2" : "<f4");
+    int length = snprintf(header + 10, sizeof header - 10,
+                          "{'descr': '%s', 'fortran_order': False, 'shape': (", attend_dtypes[dtype].npy);
     for (int axis = 0; axis < rank; axis++) {
         length +=
             snprintf(header + 10 + length, sizeof header - 10 - (size_t)length, "%" PRId64 "%s", shape[axis],

@@ -2,6 +2,7 @@
 #include "file/safetensors.h"
 #include "file/safetensors_header.h"
 #include "file/fail.h"
+#include "shared/dtype.h"
 
 #include <cjson/cJSON.h>
 #include <inttypes.h>
@@ -127,11 +128,10 @@ attend_status attend_safetensors_read(const attend_safetensors *file, const atte
 attend_status attend_safetensors_write(attend_output *output, const char *name, attend_dtype dtype, int rank,
                                        const int64_t *shape, const void *data)
 {
-    static const char *const dtypes[] = {[ATTEND_F32] = "F32", [ATTEND_F16] = "F16", [ATTEND_BF16] = "BF16"};
     char header[512];
     int64_t bytes = (int64_t)attend_dtype_bytes(dtype);
-    int length =
-        snprintf(header, sizeof header, "{\"%s\":{\"dtype\":\"%s\",\"shape\":[", name, dtypes[dtype]);
+    int length = snprintf(header, sizeof header, "{\"%s\":{\"dtype\":\"%s\",\"shape\":[", name,
+                          attend_dtypes[dtype].safetensors);
     for (int axis = 0; axis < rank; axis++) {
         bytes *= shape[axis];
         length += snprintf(header + length, sizeof header - (size_t)length, "%s%" PRId64, axis ? "," : "",

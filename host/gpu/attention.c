@@ -3,11 +3,6 @@
 #include "gpu/gpu.h"
 #include "gpu/range.h"
 
-static attend_view view_of(const attend_tensor *t)
-{
-    return (attend_view){t->data, t->stride[0], t->stride[1], t->stride[2]};
-}
-
 static bool is_aligned(const attend_tensor *t)
 {
     int64_t vector = 16 / (int64_t)attend_dtype_bytes(t->dtype);
@@ -50,7 +45,7 @@ static attend_status launch(void *job, int64_t first, int64_t count)
 /* A view whose index 0 is key 0, of a tensor that holds the keys from `first` on. */
 static attend_view keys_view(const attend_tensor *t, int64_t first)
 {
-    attend_view view = view_of(t);
+    attend_view view = attend_view_of(t);
     if (view.data)
         view.data =
             (void *)((uintptr_t)view.data - (uintptr_t)(first * view.seqlen) * attend_dtype_bytes(t->dtype));
@@ -70,10 +65,10 @@ attend_status attend_gpu_attention(const attend_plan *plan, const attend_attenti
                    row,
                    {
                        .problem = plan->problem,
-                       .q = view_of(&args->q),
+                       .q = attend_view_of(&args->q),
                        .k = keys_view(&args->k, part->first),
                        .v = keys_view(&args->v, part->first),
-                       .out = view_of(&args->out),
+                       .out = attend_view_of(&args->out),
                        .lse = {args->lse.data, args->lse.stride[0], args->lse.stride[2], args->lse.stride[1]},
                        .lists = attend_lists_of(args),
                        .l2_bytes = gpu->l2_bytes,

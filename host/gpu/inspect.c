@@ -67,11 +67,6 @@ static attend_status allocate(const attend_gpu_context *gpu, const attend_proble
                               : ATTEND_OK;
 }
 
-static attend_view view_of(const attend_tensor *t)
-{
-    return (attend_view){t->data, t->stride[0], t->stride[1], t->stride[2]};
-}
-
 static attend_status launch(void *job, int64_t first, int64_t count)
 {
     inspect_call *l = job;
@@ -98,7 +93,7 @@ static attend_status inspect_on_device(const attend_plan *plan, const attend_att
         ATTEND_TRY(attend_gpu_take_output(gpu, names[i], output(&given, i), &l->staging[i],
                                           output(&k->request.want, i)));
     k->problem = plan->problem;
-    k->q = view_of(&use.q), k->k = view_of(&use.k);
+    k->q = attend_view_of(&use.q), k->k = attend_view_of(&use.k);
     k->lse = (attend_view){use.lse.data, use.lse.stride[0], use.lse.stride[2], use.lse.stride[1]};
     k->lists = attend_lists_of(&use), k->terms = attend_terms_of(&use);
     k->terms.relative_buckets = own->features.relative_buckets;

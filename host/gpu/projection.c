@@ -3,12 +3,8 @@
    cuBLAS assumes that those are aligned to 16 bytes, which weights in a file and slices need not be. From an
    address and a stride it sees the alignment and takes a kernel that fits. */
 #include "gpu/gpu.h"
+#include "gpu/dtype.h"
 #include "gpu/range.h"
-
-static cudaDataType_t type_of(attend_dtype dtype)
-{
-    return dtype == ATTEND_F32 ? CUDA_R_32F : dtype == ATTEND_F16 ? CUDA_R_16F : CUDA_R_16BF;
-}
 
 /* The stride between rows, or between batch entries if each has one row. An axis of one element may have any
    stride, but cuBLAS wants at least the width of a row. */
@@ -37,7 +33,7 @@ static attend_status multiply(const attend_plan *plan, const attend_gpu_projecti
 {
     const attend_gpu_context *gpu = ((const attend_gpu_plan *)plan->state)->gpu;
     const float alpha = 1, beta = p->bias ? 1 : 0;
-    const cudaDataType_t type = type_of(x->dtype);
+    const cudaDataType_t type = attend_gpu_blas_type(x->dtype);
     const size_t element = attend_dtype_bytes(x->dtype);
     const bool side_by_side = p->heads == 1 || y->stride[2] == p->dim;
     const int64_t columns = side_by_side ? p->heads * p->dim : p->dim, batch = x->shape[0],

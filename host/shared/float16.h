@@ -3,6 +3,7 @@
 #ifndef ATTEND_SHARED_FLOAT16_H
 #define ATTEND_SHARED_FLOAT16_H
 
+#include <attend/tensor.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -47,6 +48,16 @@ static inline uint16_t attend_to_f16(float x)
     if (rest < 0x38800000)
         return (uint16_t)(sign | (attend_float_bits(attend_bits_float(rest) + 0.5f) - 0x3f000000));
     return (uint16_t)(sign | (rest + 0xfff + (rest >> 13 & 1) - 0x38000000) >> 13);
+}
+
+/* The bits of either 16-bit dtype. */
+static inline float attend_from_bits16(attend_dtype dtype, uint16_t bits)
+{
+    return dtype == ATTEND_BF16 ? attend_from_bf16(bits) : attend_from_f16(bits);
+}
+static inline uint16_t attend_to_bits16(attend_dtype dtype, float x)
+{
+    return dtype == ATTEND_BF16 ? attend_to_bf16(x) : attend_to_f16(x);
 }
 
 /* Rounds fp64 to fp32 such that rounding the result to fp16 or bf16 gives the correctly rounded value:

@@ -82,7 +82,7 @@ ATTEND_SHARED float attend_float_at(const attend_plane *plane, int64_t offset)
                                       : __bfloat162float(__ushort_as_bfloat16(bits));
 #else
     const uint16_t bits = ((const uint16_t *)plane->data)[offset];
-    return plane->dtype == ATTEND_F16 ? attend_from_f16(bits) : attend_from_bf16(bits);
+    return attend_from_bits16(plane->dtype, bits);
 #endif
 }
 

@@ -1,4 +1,5 @@
 /* Memory and time on a CUDA device for bench. */
+#include "tool/library.h"
 #include "tool/device.h"
 #include "file/fail.h"
 

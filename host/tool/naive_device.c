@@ -8,6 +8,7 @@
 #include "tool/naive.h"
 #include "tool/naive_softmax.h"
 #include "gpu/blas.h"
+#include "gpu/dtype.h"
 
 #include <stdlib.h>
 
@@ -93,9 +94,7 @@ static attend_status multiply_heads(const naive_device *n, int64_t b, const prod
 {
     const attend_problem *p = &n->p;
     const float one = 1, zero = 0, scale = p->softmax_scale;
-    const cudaDataType_t type = p->dtype == ATTEND_F32   ? CUDA_R_32F
-                                : p->dtype == ATTEND_F16 ? CUDA_R_16F
-                                                         : CUDA_R_16BF;
+    const cudaDataType_t type = attend_gpu_blas_type(p->dtype);
     const int64_t d = p->head_dim, dv = p->head_dim_v, plane = p->seqlen_q * p->seqlen_k;
     char *scores = element(n->rows.scores, (b * p->num_heads + of->head) * plane, p->dtype);
     char *q = element(n->args.q.data, (b * p->seqlen_q * p->num_heads + of->head) * d, p->dtype);

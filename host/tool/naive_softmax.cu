@@ -1,10 +1,9 @@
 // Softmax of rows of scores in memory, a block a row: maximum and sum in one reading, weights in a second.
 // What a benchmark compares with should not be slow on purpose; it should be simple.
+#include "dtype.cuh"
 #include "tool/naive_softmax.h"
 
 #include <climits>
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
 
 namespace
 {
@@ -50,10 +49,7 @@ template <typename T> __global__ void naive_softmax_rows(const __grid_constant__
 
 cudaError_t naive_softmax(const naive_rows *rows, cudaStream_t stream)
 {
-    const void *kernel =
-        rows->dtype == ATTEND_F32   ? reinterpret_cast<const void *>(&naive_softmax_rows<float>)
-        : rows->dtype == ATTEND_F16 ? reinterpret_cast<const void *>(&naive_softmax_rows<__half>)
-                                    : reinterpret_cast<const void *>(&naive_softmax_rows<__nv_bfloat16>);
+    const void *kernel = ATTEND_KERNEL_OF(rows->dtype, naive_softmax_rows);
     void *parameters[] = {const_cast<naive_rows *>(rows)};
     if (rows->rows == 0 || rows->keys == 0) return cudaSuccess;
     if (rows->rows > INT_MAX) return cudaErrorInvalidConfiguration;

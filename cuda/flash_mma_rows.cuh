@@ -1,0 +1,37 @@
+// The kernels and rows of flash_mma in one dtype. A file of cuda/ defines ATTEND_FAMILY, the name that theirs begin with,
+// ATTEND_ELEMENT and ATTEND_DTYPE, and includes this. A kernel's parameters: dim, warps, fragments of 16 rows a warp, keys
+// of a tile, whether Q stays in registers; docs/kernels.md has the figures that chose them.
+#include "mma_rows.cuh"
+
+#define CONCAT_(a, b)       a##b
+#define CONCAT(a, b)        CONCAT_(a, b)
+#define NAMED(suffix)       CONCAT(ATTEND_FAMILY, suffix)
+#define KERNEL(suffix, ...) ATTEND_MMA_KERNEL(NAMED(suffix), ATTEND_ELEMENT, __VA_ARGS__)
+#define ROW(suffix)         ATTEND_MMA_ROW(NAMED(suffix), NAMED(_combine), ATTEND_DTYPE)
+#define ROWS                CONCAT(attend_, NAMED(_rows))
+
+ATTEND_D32(KERNEL(_d32, 32, 4, 2, 64, false))
+ATTEND_D64(KERNEL(_d64, 64, 4, 2, 64, true))
+ATTEND_D96(KERNEL(_d96, 96, 4, 2, 64, false))
+ATTEND_D128(KERNEL(_d128, 128, 4, 2, 64, false))
+ATTEND_D192(KERNEL(_d192, 192, 8, 1, 64, false))
+ATTEND_D256(KERNEL(_d256, 256, 8, 1, 64, false))
+ATTEND_D256(KERNEL(_d256_m64, 256, 4, 1, 64, false))
+
+extern "C" __global__ void NAMED(_combine)(const __grid_constant__ attend_kernel_args args)
+{
+    attend::combine<ATTEND_ELEMENT>(args);
+}
+
+constexpr attend_kernel_row ROWS[] = {
+    // clang-format off
+    ATTEND_D32(ROW(_d32),)
+    ATTEND_D64(ROW(_d64),)
+    ATTEND_D96(ROW(_d96),)
+    ATTEND_D128(ROW(_d128),)
+    ATTEND_D192(ROW(_d192),)
+    ATTEND_D256(ROW(_d256),)
+    ATTEND_D256(ROW(_d256_m64),)
+    // clang-format on
+};
+const int CONCAT(attend_, NAMED(_row_count)) = sizeof ROWS / sizeof *ROWS;
