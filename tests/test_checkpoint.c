@@ -94,6 +94,10 @@ static const struct refusal {
      "holds layers.0.self_attn.k_norm.weight beside", NULL},
     {"{\"model_type\": \"foo\", \"num_attention_heads\": 4}", LLAMA ";layers.0.self_attn.q_norm.weight 8",
      "give --qk-norm rms, layer or none", &known},
+    {TYPE("qwen3", EPSILON "\"rope_theta\": 1e6"), LLAMA NORMS_OF("4"),
+     "q_norm.weight is not a vector of head_dim (8) elements", NULL},
+    {TYPE("qwen3", EPSILON "\"rope_theta\": 1e6"), LLAMA NORMS_OF("8x1"),
+     "q_norm.weight is not a vector of head_dim (8) elements", NULL},
     /* Keys that change attention. */
     {WITH("\"attention_multiplier\": 0.1"), LLAMA, "attention_multiplier = 0.1, which changes attention",
      NULL},

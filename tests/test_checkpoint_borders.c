@@ -137,6 +137,25 @@ static void values_that_there_are_not_are_refused(void **state)
     }
 }
 
+/* Falcon divides the paper's slopes, as bf16 holds them, by the root of head_dim: eight heads have those of
+ * eight, four more every second one of sixteen. */
+static void slopes_are_those_of_the_paper_for_any_number_of_heads(void **state)
+{
+    (void)state;
+    static const float slopes[12] = {0x1p-2f, 0x1p-3f, 0x1p-4f,    0x1p-5f,    0x1p-6f,    0x1p-7f,
+                                     0x1p-8f, 0x1p-9f, 0.3535156f, 0.1767578f, 0.0883789f, 0.0441895f};
+    attend_checkpoint *checkpoint;
+    attend_checkpoint_layer *layer;
+    if (load("{\"model_type\": \"falcon\", \"num_attention_heads\": 12, \"multi_query\": false, "
+             "\"alibi\": true}",
+             "h.0.self_attention.query_key_value.weight 144x48;h.0.self_attention.dense.weight 48x48", NULL,
+             &checkpoint, &layer))
+        fail_msg("%s", attend_checkpoint_error_message());
+    for (int h = 0; h < 12; h++)
+        assert_float_equal(((const float *)layer->alibi_slopes.data)[h], slopes[h], 1e-6);
+    close(checkpoint, layer);
+}
+
 #define ROW(type, rest) "{\"model_type\": \"" type "\", " HEAD rest "}"
 #define OF(name)        ";layers.0.self_attn." name
 #define PHI                                                                          \
@@ -375,6 +394,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_table_that_is_said_is_not_the_files),
         cmocka_unit_test(values_that_there_are_not_are_refused),
+        cmocka_unit_test(slopes_are_those_of_the_paper_for_any_number_of_heads),
         cmocka_unit_test(what_lies_beside_projections_is_consumed_or_refused),
         cmocka_unit_test(names_with_a_table_do_not_say_the_scale),
         cmocka_unit_test(names_with_a_table_need_one),
