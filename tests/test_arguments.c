@@ -280,6 +280,28 @@ static attend_status resolve_weights(const attend_layer_weights *weights)
     return attend_layer_weights_resolve(&r, weights, sizeof *weights, &resolved);
 }
 
+/* What a norm multiplies and adds is taken where there is such a norm. */
+static void parameters_of_norms_go_with_their_norm(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"q_norm", "k_norm", "q_norm_bias", "k_norm_bias"};
+    for (int norm = ATTEND_QK_NORM_NONE; norm <= ATTEND_QK_NORM_LAYER; norm++)
+        for (int i = 0; i < 4; i++) {
+            attend_problem p = small_layer(), r;
+            attend_layer_weights w = small_weights(), resolved;
+            char sentence[80];
+            p.qk_norm = (attend_qk_norm)norm;
+            assert_int_equal(attend_problem_resolve(&p, sizeof p, ATTEND_LAYER, &r), ATTEND_OK);
+            *(attend_tensor *[]){&w.q_norm, &w.k_norm, &w.q_norm_bias, &w.k_norm_bias}[i] = attend_tensor_1d(memory, ATTEND_F32, 8);
+            const attend_status status = attend_layer_weights_resolve(&r, &w, sizeof w, &resolved);
+            snprintf(sentence, sizeof sentence, "%s is given, but the problem's qk_norm has no use for it", names[i]);
+            if (norm >= (i < 2 ? ATTEND_QK_NORM_RMS : ATTEND_QK_NORM_LAYER))
+                assert_int_equal(status, ATTEND_OK);
+            else
+                test_expect_failure(status, ATTEND_INVALID_ARGUMENT, sentence);
+        }
+}
+
 static void weights_in_either_orientation(void **state)
 {
     (void)state;
@@ -325,6 +347,7 @@ int main(void)
         cmocka_unit_test(overlaps_are_told_from_interleaving),
         cmocka_unit_test(bad_lengths_are_named),
         cmocka_unit_test(weights_in_either_orientation),
+        cmocka_unit_test(parameters_of_norms_go_with_their_norm),
         cmocka_unit_test(context_only_where_the_problem_has_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
