@@ -60,10 +60,10 @@ __device__ void add_sinusoids(const position_args &a, T *y, const T *x, int64_t 
 
 template <typename T> __device__ void add_row(const position_args &a, T *y, const T *x, int64_t position)
 {
-    const bool there = position >= 0 && position < a.table_rows;
-    const T *row = static_cast<const T *>(a.table) + (there ? position * a.table_step : 0);
+    const bool in_table = position >= 0 && position < a.table_rows;
+    const T *row = static_cast<const T *>(a.table) + (in_table ? position * a.table_step : 0);
     for (int64_t c = threadIdx.x; c < a.hidden; c += lanes * warps)
-        add(y, x, c, there ? static_cast<float>(row[c]) : NAN);
+        add(y, x, c, in_table ? static_cast<float>(row[c]) : NAN);
 }
 
 template <typename T>

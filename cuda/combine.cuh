@@ -55,7 +55,7 @@ template <typename T> __device__ void combine(const attend_kernel_args &args)
     softmax_row all;
     float o = 0;
     if (args.from.out.data && !padding) {
-        all.take(*at(args.from.max), *at(args.from.sum));
+        all.load(*at(args.from.max), *at(args.from.sum));
         if (has_column) o = at(args.from.out)[column];
     }
     for (int span = begin; span < end; span++) {
@@ -69,7 +69,7 @@ template <typename T> __device__ void combine(const attend_kernel_args &args)
     if (args.into.out.data) {
         __syncthreads(); // all threads have read `from`, which `into` may alias
         if (has_column) at(args.into.out)[column] = all.sum == 0 ? 0 : o;
-        if (column == 0) all.leave(at(args.into.max), at(args.into.sum));
+        if (column == 0) all.store(at(args.into.max), at(args.into.sum));
         return;
     }
     float normaliser, lse;

@@ -248,7 +248,7 @@ __device__ void load_total(const slot_part<threads> &slot, const float_rows &out
         softmax_row state[2];
 #pragma unroll
         for (int half = 0; half < 2; half++)
-            if (i + half <= last) state[half].take(*max[i + half], *sum[i + half]);
+            if (i + half <= last) state[half].load(*max[i + half], *sum[i + half]);
         slot[rows / 2 * columns + i / 2] = {state[0].max, state[0].sum, state[1].max, state[1].sum};
 #pragma unroll 1
         for (int c = 0; c < columns; c++) {
@@ -340,7 +340,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     int &slot = *reinterpret_cast<int *>(&search + 1);
     const auto part = [&] { return slot_part<tile::threads>(args, slot); };
     if (args.from.out.data) {
-        if (threadIdx.x == 0) slot = take_slot(args);
+        if (threadIdx.x == 0) slot = acquire_slot(args);
         __syncthreads();
         load_total<columns>(part(), float_rows(args.from.out, sequence, block_at, row0 + y, 2 * x),
                             float_rows(args.from.max, sequence, block_at, row0 + y),
@@ -355,7 +355,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
             if (slot >= 0) merge_slot(o, state, part());
             span_end = (t / tile::span_tiles + 1) * tile::span_tiles;
             __syncthreads(); // all threads have read slot
-            if (threadIdx.x == 0 && slot < 0) slot = take_slot(args);
+            if (threadIdx.x == 0 && slot < 0) slot = acquire_slot(args);
             __syncthreads();
             store_total(o, state, part());
         }
@@ -442,7 +442,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
                     out[32 * c + 1] = state[i].sum == 0 ? 0 : o[i][c].y;
             }
             if (x == 0)
-                state[i].leave(float_rows(args.into.max, sequence, block_at, row)[0],
+                state[i].store(float_rows(args.into.max, sequence, block_at, row)[0],
                                float_rows(args.into.sum, sequence, block_at, row)[0]);
             continue;
         }
@@ -464,7 +464,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     }
     if (slot < 0) return;
     __syncthreads(); // all threads have read the slot
-    if (threadIdx.x == 0) give_slot(args, slot);
+    if (threadIdx.x == 0) release_slot(args, slot);
 }
 
 template <typename T, int dim> cudaError_t prepare()

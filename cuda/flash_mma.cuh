@@ -32,13 +32,13 @@ __device__ void load_queries(uint32_t to, const attend_kernel_args &args, const 
 #pragma unroll 1
     for (int i = 0; i < share::passes_down; i++) {
         const int row = share::row() + i * share::down;
-        const bool there = row < block.rows.valid;
-        const T *from = there ? q + block.rows.offset(row, args.q) : q;
+        const bool valid = row < block.rows.valid;
+        const T *from = valid ? q + block.rows.offset(row, args.q) : q;
 #pragma unroll
         for (int j = 0; j < share::passes_across; j++) {
             const int vector = share::vector() + j * share::across;
             cp_async(to + share::offset() + share::step(i, j), from + 8 * vector,
-                     there ? vector_bytes(dims, vector) : 0);
+                     valid ? vector_bytes(dims, vector) : 0);
         }
     }
     cp_async_commit();
@@ -316,7 +316,7 @@ __device__ __forceinline__ int masked_tile(mma_warp<tile> &w, key_copies<tile> &
     if (__syncthreads_or(holds_poison<T, typename tile::kv_tile, tile::threads>(v_bytes))) {
         uint32_t visible[tile::m];
         visible_columns<tile>(visible, args, block, key);
-        take_poison<T>(w.o, w.v, visible);
+        add_poison<T>(w.o, w.v, visible);
         __syncthreads();
         remove_poison<T, typename tile::kv_tile, tile::threads>(v_bytes);
         __syncthreads();
@@ -392,7 +392,7 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
         store<tile>(warp.o, warp.state, args, block, q_bytes);
     if (block.slot < 0) return;
     __syncthreads(); // all threads have read the slot
-    if (threadIdx.x == 0) give_slot(args, block.slot);
+    if (threadIdx.x == 0) release_slot(args, block.slot);
 }
 
 } // namespace attend

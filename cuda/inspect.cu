@@ -70,13 +70,13 @@ template <typename T> struct rows_at_work {
         __syncthreads(); // no thread reads the tiles any more
         for (int i = threadIdx.x; i < keys * dims; i += warps * lanes) {
             const int j = i / dims, c = i % dims;
-            const bool there = key + j < sequence.seqlen_k && c < count;
-            shared.k[j][c] = there ? static_cast<float>(k[(key + j) * a.k.seqlen + first + c]) : 0;
+            const bool valid = key + j < sequence.seqlen_k && c < count;
+            shared.k[j][c] = valid ? static_cast<float>(k[(key + j) * a.k.seqlen + first + c]) : 0;
         }
         for (int i = threadIdx.x; i < rows * dims && !q_is_loaded; i += warps * lanes) {
             const int r = i / dims, c = i % dims;
-            const bool there = row0 + r < sequence.seqlen_q && c < count;
-            shared.q[r][c] = there ? static_cast<float>(q[r * a.q.seqlen + first + c]) : 0;
+            const bool valid = row0 + r < sequence.seqlen_q && c < count;
+            shared.q[r][c] = valid ? static_cast<float>(q[r * a.q.seqlen + first + c]) : 0;
         }
         q_is_loaded = a.problem.head_dim <= dims;
         __syncthreads();
@@ -162,7 +162,7 @@ __device__ void add_to_map(const attend_inspect_args &a, const tiles &shared, in
     }
 }
 
-__device__ float *rank(const attend_tensor &t, const attend_sequence &s, int64_t head, int64_t row)
+__device__ float *row_of(const attend_tensor &t, const attend_sequence &s, int64_t head, int64_t row)
 {
     return static_cast<float *>(t.data) + s.batch * t.stride[0] + head * t.stride[1] +
            (s.first_q + row) * t.stride[2];
@@ -203,16 +203,16 @@ __device__ void store_top(const attend_inspect_args &a, const attend_sequence &s
 {
     const attend_tensor &top_keys = a.request.want.top_keys, &top_weights = a.request.want.top_weights;
     for (int n = threadIdx.x % lanes; n < a.request.top; n += lanes) {
-        const bool there = n < count && !poisoned;
+        const bool valid = n < count && !poisoned;
         if (top_keys.data)
             static_cast<int64_t *>(
                 top_keys.data)[s.batch * top_keys.stride[0] + head * top_keys.stride[1] +
                                (s.first_q + row) * top_keys.stride[2] + n * top_keys.stride[3]] =
-                there ? listed[n] : -1;
+                valid ? listed[n] : -1;
         if (top_weights.data)
-            rank(top_weights, s, head, row)[n * top_weights.stride[3]] = there      ? expf(scores[n] - lse)
-                                                                         : poisoned ? NAN
-                                                                                    : 0;
+            row_of(top_weights, s, head, row)[n * top_weights.stride[3]] = valid      ? expf(scores[n] - lse)
+                                                                           : poisoned ? NAN
+                                                                                      : 0;
     }
 }
 
@@ -247,12 +247,12 @@ __global__ void __launch_bounds__(warps *lanes) inspect_rows(const __grid_consta
     const int64_t low = last < row0 ? 0 : attend_visible_begin(&problem, &sequence, row0) / keys * keys;
     const int64_t high = last < row0 ? 0 : attend_visible_end(&problem, &sequence, last);
     for (int r = 0; r < warp_rows; r++) {
-        const bool there = w.row(r) < sequence.seqlen_q;
-        w.begin[r] = there ? static_cast<int>(attend_visible_begin(&problem, &sequence, w.row(r))) : 0;
-        w.end[r] = there ? static_cast<int>(attend_visible_end(&problem, &sequence, w.row(r))) : 0;
+        const bool valid = w.row(r) < sequence.seqlen_q;
+        w.begin[r] = valid ? static_cast<int>(attend_visible_begin(&problem, &sequence, w.row(r))) : 0;
+        w.end[r] = valid ? static_cast<int>(attend_visible_end(&problem, &sequence, w.row(r))) : 0;
     }
     // The first tile from `key` on that is not hidden from all rows.
-    const auto seen_from = [&](int64_t key) {
+    const auto visible_from = [&](int64_t key) {
         while (elementwise && key < high &&
                attend_tile_hidden(&w.head, row0, last + 1 - row0, key, min(high - key, int64_t(keys))))
             key += keys;
@@ -261,7 +261,7 @@ __global__ void __launch_bounds__(warps *lanes) inspect_rows(const __grid_consta
     float s[warp_rows];
 
     sum_of_row sums[warp_rows];
-    for (int64_t key = seen_from(low); key < high && !a.lse.data; key = seen_from(key + keys)) {
+    for (int64_t key = visible_from(low); key < high && !a.lse.data; key = visible_from(key + keys)) {
         w.score(key, elementwise, s);
 #pragma unroll
         for (int r = 0; r < warp_rows; r++) sums[r].add(s[r]);
@@ -269,11 +269,11 @@ __global__ void __launch_bounds__(warps *lanes) inspect_rows(const __grid_consta
 #pragma unroll
     for (int r = 0; r < warp_rows; r++) {
         float lse = sums[r].lse(problem.sinks, sink());
-        const bool there = w.row(r) < sequence.seqlen_q;
-        if (a.lse.data && there)
+        const bool valid = w.row(r) < sequence.seqlen_q;
+        if (a.lse.data && valid)
             lse = static_cast<const float *>(a.lse.data)[sequence.batch * a.lse.batch + head * a.lse.head +
                                                          (sequence.first_q + w.row(r)) * a.lse.seqlen];
-        w.lse[r] = lse == -INFINITY || !there ? 0 : lse == INFINITY ? NAN : lse;
+        w.lse[r] = lse == -INFINITY || !valid ? 0 : lse == INFINITY ? NAN : lse;
     }
 
     float weight[warp_rows] = {}, entropy[warp_rows] = {}, distance[warp_rows] = {}, threshold[warp_rows],
@@ -288,7 +288,7 @@ __global__ void __launch_bounds__(warps *lanes) inspect_rows(const __grid_consta
     const int windows = want.mass.data ? static_cast<int>(want.num_windows) : 0;
     for (int n = 0; n < windows; n++)
         for (int r = 0; r < warp_rows; r++) mass[n][r] = 0;
-    for (int64_t key = seen_from(low); key < high; key = seen_from(key + keys)) {
+    for (int64_t key = visible_from(low); key < high; key = visible_from(key + keys)) {
         const int64_t at = key + w.lane;
         w.score(key, elementwise, s);
 #pragma unroll
@@ -331,9 +331,9 @@ __global__ void __launch_bounds__(warps *lanes) inspect_rows(const __grid_consta
         if (w.row(r) >= all_rows) continue;
         const float own = sink() - w.lse[r];
         if (problem.sinks && total != 0 && own > -200) nats -= expf(own) * own; // alone: weight 1
-        if (w.lane == 0 && want.entropy.data) *rank(want.entropy, sequence, head, w.row(r)) = nats;
+        if (w.lane == 0 && want.entropy.data) *row_of(want.entropy, sequence, head, w.row(r)) = nats;
         for (int n = w.lane; n < windows; n += lanes)
-            rank(want.mass, sequence, head, w.row(r))[n * want.mass.stride[3]] = mass[n][r];
+            row_of(want.mass, sequence, head, w.row(r))[n * want.mass.stride[3]] = mass[n][r];
         store_top(a, sequence, head, w.row(r), shared.top_scores[row], shared.top_keys[row], count[r],
                   w.lse[r], isnan(total));
         copy_repeated(a, sequence, head, w.row(r), all[r]);

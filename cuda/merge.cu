@@ -35,7 +35,7 @@ template <typename T> __global__ void merge_states(const __grid_constant__ atten
     for (int n = 0; n < m.count; n++) {
         softmax_row next;
         float own, others;
-        next.take(*row.in(m.states[n].max), *row.in(m.states[n].sum));
+        next.load(*row.in(m.states[n].max), *row.in(m.states[n].sum));
         total.merge(next, own, others);
     }
     float normaliser, lse;
@@ -46,7 +46,7 @@ template <typename T> __global__ void merge_states(const __grid_constant__ atten
         for (int n = 0; n < m.count; n++) {
             softmax_row next;
             float own, others;
-            next.take(*row.in(m.states[n].max), *row.in(m.states[n].sum));
+            next.load(*row.in(m.states[n].max), *row.in(m.states[n].sum));
             so_far.merge(next, own, others);
             o = softmax_row::merged(o, own, row.in(m.states[n].out)[column], others);
         }
@@ -59,7 +59,7 @@ template <typename T> __global__ void merge_states(const __grid_constant__ atten
     __syncthreads(); // all threads have read the states, which `into` may alias
     if (threadIdx.x != 0) return;
     if (m.into.out.data)
-        total.leave(row.in(m.into.max), row.in(m.into.sum));
+        total.store(row.in(m.into.max), row.in(m.into.sum));
     else if (m.lse.data)
         *row.in(m.lse) = lse;
 }

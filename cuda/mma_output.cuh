@@ -53,7 +53,7 @@ __device__ void store_state(const typename tile::output &o, const softmax_row (&
                 if (lane_column(n, e) < dims)
                     to[lane_column(n, e)] = state[i].sum == 0 ? 0 : o[i / 2][n][i % 2 * 2 + e];
         if (threadIdx.x % 4 == 0)
-            state[i].leave(max + block.rows.offset(row, into.max), sum + block.rows.offset(row, into.sum));
+            state[i].store(max + block.rows.offset(row, into.max), sum + block.rows.offset(row, into.sum));
     }
 }
 

@@ -52,7 +52,7 @@ __device__ void merge_slot(typename tile::output &o, softmax_row (&state)[tile::
 // length get an empty state.
 template <typename tile> __device__ void load_total(const attend_kernel_args &args, mma_block<tile> &block)
 {
-    if (threadIdx.x == 0) block.slot = take_slot(args);
+    if (threadIdx.x == 0) block.slot = acquire_slot(args);
     __syncthreads();
     const slot_part<tile::threads> slot(args, block.slot);
     const attend_state_view &from = args.from;
@@ -69,7 +69,7 @@ template <typename tile> __device__ void load_total(const attend_kernel_args &ar
                        block.rows.offset(row, view);
             };
             rows[half] = row < block.rows.valid ? at(from.out) : nullptr;
-            if (rows[half]) state[half].take(*at(from.max), *at(from.sum));
+            if (rows[half]) state[half].load(*at(from.max), *at(from.sum));
         }
         slot[tile::m * 2 * tile::dim_steps + i] = {state[0].max, state[0].sum, state[1].max, state[1].sum};
 #pragma unroll 1
@@ -100,7 +100,7 @@ __device__ void end_span(typename tile::output &o, softmax_row (&state)[tile::la
     __syncthreads(); // all threads have read span_end and slot
     if (thread == 0) {
         block.span_end = (t / tile::span_tiles + 1) * tile::span_tiles;
-        if (block.slot < 0) block.slot = take_slot(args);
+        if (block.slot < 0) block.slot = acquire_slot(args);
     }
     __syncthreads();
     const slot_part<tile::threads> slot(args, block.slot, thread);

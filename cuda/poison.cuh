@@ -96,8 +96,8 @@ template <typename T> __device__ uint32_t visible_pair(uint32_t visible, int col
 // Adds the poison of visible keys to O of a warp's 16·m rows. visible has a bit for each of a lane's columns,
 // four a step of 16 keys: row 2i + h of a lane is row h of fragment i, in half h of visible[i].
 template <typename T, typename tile, int at, int m>
-__device__ void take_poison(float (&o)[m][tile::dim / 8][4], const fragments<tile, at> &v,
-                            const uint32_t (&visible)[m])
+__device__ void add_poison(float (&o)[m][tile::dim / 8][4], const fragments<tile, at> &v,
+                           const uint32_t (&visible)[m])
 {
 #pragma unroll
     for (int n = 0; n < tile::dim / 16; n++) {

@@ -104,8 +104,8 @@ __global__ void __launch_bounds__(lanes *warps) rope_heads(const __grid_constant
     const int lane = threadIdx.x % lanes, team = warps / a.tokens, token = threadIdx.x / (lanes * team),
               member = threadIdx.x / lanes % team;
     const int64_t number = blockIdx.x * int64_t(a.tokens) + token, b = number / a.rows, row = number % a.rows;
-    const bool there = token < a.tokens && number < a.all_tokens && attend_is_there(&a.row_positions, b, row);
-    if (there && a.rope.dims) {
+    const bool valid = token < a.tokens && number < a.all_tokens && attend_is_there(&a.row_positions, b, row);
+    if (valid && a.rope.dims) {
         const int64_t position = attend_row_position(&a.row_positions, b, row);
         for (int pair = member * lanes + lane; pair < a.rope.dims / 2; pair += team * lanes) {
             float sine, cosine;
@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(lanes *warps) rope_heads(const __grid_constant
         }
     }
     __syncthreads();
-    if (!there) return;
+    if (!valid) return;
     for (int s = 0; s < a.count; s++) {
         const rope_operand &tensor = a.tensors[s];
         const T *from =

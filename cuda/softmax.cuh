@@ -53,8 +53,8 @@ struct softmax_row {
     static __device__ float finished(float o, float normaliser) { return fmaf(o, normaliser, 0.0f); }
 
     // Reads and writes a state in memory, where a row without visible keys has a maximum of -inf.
-    __device__ void take(float max_, float sum_) { max = fmaxf(max_, -FLT_MAX), sum = sum_; }
-    __device__ void leave(float *max_, float *sum_) const { *max_ = sum == 0 ? -INFINITY : max, *sum_ = sum; }
+    __device__ void load(float max_, float sum_) { max = fmaxf(max_, -FLT_MAX), sum = sum_; }
+    __device__ void store(float *max_, float *sum_) const { *max_ = sum == 0 ? -INFINITY : max, *sum_ = sum; }
 
     // For a `sum` over the whole row: the factor of O, and the LSE. The sink adds weight but no value; -inf:
     // none. A row without visible keys gives zeros.

@@ -6,8 +6,8 @@
 //
 // A block that takes several spans keeps the total of those before in a slot of scratch memory, which stays
 // in L2: each thread stores its own registers, next to its neighbours'. All launches on a context share its
-// slots. A block takes a slot at the end of its first span, or at once if the caller gives a state, and
-// returns it at its own end.
+// slots. A block acquires a slot at the end of its first span, or at once if the caller gives a state, and
+// releases it at its own end.
 #pragma once
 
 #include "kernels.h"
@@ -16,9 +16,9 @@
 namespace attend
 {
 
-// Takes a free slot; called by one thread. The multiprocessor's own slots are tried first. Where all are
+// Acquires a free slot; called by one thread. The multiprocessor's own slots are tried first. Where all are
 // taken it spins, which ends: blocks with a slot wait for no other block.
-__device__ inline int take_slot(const attend_kernel_args &args)
+__device__ inline int acquire_slot(const attend_kernel_args &args)
 {
     const uint32_t slots = static_cast<uint32_t>(args.slots.count);
     uint32_t slot = smid() * attend_slots_at_once % slots;
@@ -27,8 +27,8 @@ __device__ inline int take_slot(const attend_kernel_args &args)
     return static_cast<int>(slot);
 }
 
-// Returns the slot; called by one thread, after all others are done with it.
-__device__ inline void give_slot(const attend_kernel_args &args, int slot)
+// Releases the slot; called by one thread, after all others are done with it.
+__device__ inline void release_slot(const attend_kernel_args &args, int slot)
 {
     __threadfence();
     atomicExch(args.slots.taken + slot, 0);

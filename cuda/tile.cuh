@@ -139,9 +139,9 @@ template <typename tile, int threads> struct tile_copy {
         for (int i = 0; i < share::passes_down; i++, from += step)
 #pragma unroll
             for (int j = 0; j < share::passes_across; j++) {
-                const bool there = share::row() + i * share::down < valid;
+                const bool in_range = share::row() + i * share::down < valid;
                 cp_async(to + share::step(i, j), from + j * share::across * 16,
-                         there ? vector_bytes(dims, share::vector() + j * share::across) : 0);
+                         in_range ? vector_bytes(dims, share::vector() + j * share::across) : 0);
             }
         cp_async_commit();
         return from;

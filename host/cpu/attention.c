@@ -1,14 +1,14 @@
-/* Attention on the CPU: packs each KV head once, then runs tasks on threads. The schedule
+/* Attention on the CPU: copies each KV head to tiled panels once, then runs tasks on threads. The schedule
    (attend_cpu_schedule) cuts tasks by rows of a KV head; where these are too few, by rows and spans of keys,
-   merged afterwards; few rows read K and V unpacked. No bit depends on the schedule. */
+   merged afterwards; few rows read K and V in place. No bit depends on the schedule. */
 #include "cpu/cpu.h"
 #include "core/arguments.h"
 
 int64_t attend_cpu_rows_of(const attend_problem *p) { return p->num_heads / p->num_kv_heads * p->seqlen_q; }
 
-/* Packed keys before those of an entry. Entries begin at their first key, rounded down to whole blocks, plus
-   a block for each entry before, so that each can be padded to whole blocks; without packed sequences at
-   multiples of the longest. */
+/* Keys in tiled panels before those of an entry. Entries begin at their first key, rounded down to whole
+   blocks, plus a block for each entry before, so that each can be padded to whole blocks; without packed
+   sequences at multiples of the longest. */
 static int64_t keys_before(const attend_cpu_plan *plan, int64_t entry, int64_t first_k)
 {
     int64_t block = plan->blocking.keys;
@@ -119,7 +119,7 @@ static attend_cpu_task task_of(const running *r, int64_t index, float *scratch)
 }
 
 /* Restricts a task to part `part` of a KV head's rows. */
-static void take_part(const attend_cpu_plan *plan, int64_t part, attend_cpu_task *task)
+static void restrict_to_part(const attend_cpu_plan *plan, int64_t part, attend_cpu_task *task)
 {
     int64_t width = plan->context->kernel->lanes * plan->context->kernel->vectors, panels = panels_of(plan),
             parts = parts_of(plan);
@@ -180,7 +180,7 @@ static void run_unit(void *job, int64_t unit, int thread)
         if (span >= task.end_span) task.rows = 0;
         task.first_span = span, task.end_span = span + 1;
     }
-    take_part(plan, parts_of(plan) - 1 - rest, &task);
+    restrict_to_part(plan, parts_of(plan) - 1 - rest, &task);
     if (task.rows > 0) plan->context->kernel->run(&task);
     attend_progress_count(tracker, 1, thread == 0);
 }

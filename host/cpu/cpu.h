@@ -23,7 +23,7 @@ typedef struct attend_cpu_projection attend_cpu_projection; /* projection.c */
 typedef enum attend_cpu_schedule {
     ATTEND_CPU_WHOLE, /* a task covers all keys of its rows */
     ATTEND_CPU_SPLIT, /* a task covers one span of keys; partials are merged */
-    ATTEND_CPU_DECODE /* the same for few rows (decoding); reads K and V unpacked */
+    ATTEND_CPU_DECODE /* the same for few rows (decoding); reads K and V in place */
 } attend_cpu_schedule;
 
 typedef struct attend_cpu_plan {
@@ -31,7 +31,7 @@ typedef struct attend_cpu_plan {
     const attend_problem *problem;
     attend_cpu_blocking blocking;
     attend_cpu_schedule schedule;
-    float *keys, *values;  /* packed K and V of every KV head; NULL in the decode schedule */
+    float *keys, *values;  /* tiled panels of every KV head; NULL in the decode schedule */
     float *partials;       /* NULL in the whole schedule */
     float *scratch;        /* one part a thread */
     attend_head *per_head; /* [batch][num_heads], filled by each run */
@@ -40,7 +40,7 @@ typedef struct attend_cpu_plan {
     int32_t *relative_buckets;
     float *relative; /* [num_heads][attend_cpu_relative_floats()] */
     attend_ids *ids; /* [batch][attend_cpu_id_blocks()] */
-    bool *finite;    /* whether all values of a packed block are finite; NULL: not needed */
+    bool *finite;    /* whether all values of a block are finite; NULL: not needed */
     attend_terms terms;
     int64_t scratch_floats;
     /* Of a layer: tensors that the projections read and write; NULL: the caller's own tensor is used. */
@@ -65,7 +65,7 @@ void *attend_cpu_allocate(int64_t elements, size_t bytes, size_t *total);
 
 /* Query rows that share a KV head. */
 int64_t attend_cpu_rows_of(const attend_problem *problem);
-/* For one KV head and all batch entries: packed keys, each entry padded to whole blocks; and rows of
+/* For one KV head and all batch entries: keys in tiled panels, each entry padded to whole blocks; and rows of
    partials. */
 int64_t attend_cpu_keys_reserved(const attend_cpu_plan *plan);
 int64_t attend_cpu_rows_reserved(const attend_problem *problem);

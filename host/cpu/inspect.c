@@ -9,7 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { STATES = 4 }; /* states a block, which share packed keys */
+enum { STATES = 4 }; /* states a block, which share tiled keys */
 
 typedef struct inspecting {
     const attend_cpu_plan *plan;
@@ -125,7 +125,7 @@ static void begin(const inspecting *w, const attend_cpu_task *task, int64_t head
         state->least_top[r] = w->request->top > 0 ? -INFINITY : INFINITY;
     }
     choose_weights(w, task, head, state);
-    w->inspector->take_queries(task, state);
+    w->inspector->load_queries(task, state);
 }
 
 /* log2 of the sums, or the caller's LSE in base 2; 0 for a row without visible keys. */
@@ -249,7 +249,7 @@ static void walk(const inspecting *w, const attend_cpu_task *task, memory *m, in
         if (m->states[i].high > high) high = m->states[i].high;
     }
     for (int64_t first = low / ATTEND_CPU_BLOCK * ATTEND_CPU_BLOCK; first < high; first += ATTEND_CPU_BLOCK) {
-        w->inspector->take_keys(task, first, m->keys);
+        w->inspector->load_keys(task, first, m->keys);
         for (int i = 0; i < states; i++)
             if (second)
                 w->inspector->collect(task, w->request, first, m->keys, m->scores, &m->states[i]);

@@ -34,10 +34,10 @@ typedef struct attend_cpu_inspect_state {
 typedef struct attend_cpu_inspector {
     int64_t lanes, vectors;
     /* Fills q. The task has one query head (group 1); its first_row is unused. */
-    void (*take_queries)(const attend_cpu_task *task, attend_cpu_inspect_state *state);
+    void (*load_queries)(const attend_cpu_task *task, attend_cpu_inspect_state *state);
     /* Packs ATTEND_CPU_BLOCK keys from `first` on for the two passes, into [ATTEND_CPU_BLOCK·head_dim]
        floats. */
-    void (*take_keys)(const attend_cpu_task *task, int64_t first, float *keys);
+    void (*load_keys)(const attend_cpu_task *task, int64_t first, float *keys);
     /* The first and the second pass over those keys. scores: scratch of
        [ATTEND_CPU_BLOCK·ATTEND_CPU_INSPECT_ROWS] floats. */
     void (*sum)(const attend_cpu_task *task, int64_t first, const float *keys, float *scores,

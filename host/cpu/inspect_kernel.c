@@ -11,7 +11,7 @@ _Static_assert((int)WIDTH <= (int)ATTEND_CPU_INSPECT_ROWS, "a glance holds a pan
 
 /* Scores are read several times here, so they are in units of log2: without elementwise features, the factor
    goes into the queries. */
-static void take_queries(const attend_cpu_task *task, attend_cpu_inspect_state *state)
+static void load_queries(const attend_cpu_task *task, attend_cpu_inspect_state *state)
 {
     int64_t there = least(state->rows, task->sequence.seqlen_q - state->first_row),
             step = state->vectors * LANES;
@@ -23,7 +23,7 @@ static void take_queries(const attend_cpu_task *task, attend_cpu_inspect_state *
     }
 }
 
-static void take_keys(const attend_cpu_task *task, int64_t first, float *keys)
+static void load_keys(const attend_cpu_task *task, int64_t first, float *keys)
 {
     attend_cpu_task block = *task;
     block.k.data =
@@ -246,5 +246,5 @@ static void collect(const attend_cpu_task *task, const attend_inspect_request *r
     store_weights(&b);
 }
 
-const attend_cpu_inspector OF_ISA(attend_cpu_inspector) = {LANES,     VECTORS, take_queries,
-                                                           take_keys, sum,     collect};
+const attend_cpu_inspector OF_ISA(attend_cpu_inspector) = {LANES,     VECTORS, load_queries,
+                                                           load_keys, sum,     collect};

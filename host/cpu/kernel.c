@@ -30,8 +30,8 @@ typedef struct panel {
        used. */
     int64_t low, high;         /* keys that some row sees */
     int64_t all_low, all_high; /* keys that every row sees; low <= all_low <= all_high <= high */
-    float *q;                  /* times the power of two of row_scale */
-    float *o, *o_span;         /* of the merged spans; of the current span */
+    float *q;                  /* [head_dim][vectors·LANES], times row_scale.power */
+    float *o, *o_span;         /* [width of V][vectors·LANES], of the merged spans and of the current one */
     float m[WIDTH], l[WIDTH], m_span[WIDTH], l_span[WIDTH];
     float unit[WIDTH];                /* factor from scores to exponents of 2 */
     int64_t begin[WIDTH], end[WIDTH]; /* visible interval of each row */
@@ -130,7 +130,7 @@ static void span_begin(const work *w, panel *p)
 }
 
 /* The visible intervals of the lanes of vector v, counted from `key` and clamped to a span. */
-ALWAYS_INLINE void seen_from(const panel *p, int v, int64_t key, vi *begin, vi *end)
+ALWAYS_INLINE void visible_from(const panel *p, int v, int64_t key, vi *begin, vi *end)
 {
     for (int i = 0; i < LANES; i++) {
         (*begin)[i] = (int32_t)least(most(p->begin[v * LANES + i] - key, 0), ATTEND_CPU_SPAN);
@@ -143,7 +143,7 @@ static void hide(const work *w, const panel *p, int64_t key, int64_t from, int64
 {
     for (int v = 0; v < p->vectors && from < to; v++) {
         vi begin, end;
-        seen_from(p, v, key, &begin, &end);
+        visible_from(p, v, key, &begin, &end);
         for (int64_t j = from; j < to; j++) {
             float *s = w->s + (j * p->vectors + v) * LANES;
             vi at = splat_int((int32_t)j);
@@ -224,7 +224,7 @@ static void aggregate_some(const work *w, const panel *p, int64_t key, int64_t f
     steps at = {1, ROWS, step, step};
     for (int v = 0; v < p->vectors && from < to; v++) {
         vi begin, end;
-        seen_from(p, v, key, &begin, &end);
+        visible_from(p, v, key, &begin, &end);
         const float *weights = w->s + from * step + v * LANES;
         for (int64_t c = 0; c < w->v_width; c += ROWS) {
             const float *values = w->task->keys.v + key * w->v_width + c * w->keys + from * ROWS;
@@ -232,7 +232,7 @@ static void aggregate_some(const work *w, const panel *p, int64_t key, int64_t f
             if (anywhere)
                 multiply_weighed(at, values, weights, to - from, o);
             else
-                multiply_seen(at, values, weights, to - from, o, (int32_t)from, begin, end);
+                multiply_visible(at, values, weights, to - from, o, (int32_t)from, begin, end);
         }
     }
 }
@@ -262,7 +262,7 @@ ALWAYS_INLINE void aggregate(const work *w, panel *p, int vectors, output_produc
         store(p->o_span + i, load(p->o_span + i) + load(w->o_block + i));
 }
 
-/* One panel against the block of keys at `key`. */
+/* One panel and the block of keys at `key`. */
 ALWAYS_INLINE void block_of(const work *w, panel *p, int vectors, scores_product *scores,
                             output_product *output, output_product *extend, int64_t key)
 {
@@ -437,7 +437,7 @@ static void run(const attend_cpu_task *task)
     for (int64_t i = 0; i < w.count && !task->partials; i++) panel_finish(&w, &w.panels[i]);
 }
 
-/* Whether the packed values of the block of keys at `first` are finite; padding is not read. */
+/* Whether the tiled values of the block of keys at `first` are finite; padding is not read. */
 static bool values_finite(const attend_cpu_task *task, int64_t first)
 {
     const int64_t width = attend_cpu_round_up(task->problem->head_dim_v, ROWS), keys = task->blocking.keys;

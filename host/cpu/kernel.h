@@ -12,9 +12,9 @@ typedef struct attend_cpu_kernel {
     int64_t (*scratch_floats)(const attend_problem *problem, const attend_cpu_blocking *blocking);
     /* Packs one block of keys and values, [first, first + blocking.keys), of the task's KV head. */
     void (*pack)(const attend_cpu_task *task, int64_t first);
-    /* Many rows: packed keys, rows as lanes. */
+    /* Many rows: tiled panels of keys, rows as lanes. */
     void (*run)(const attend_cpu_task *task);
-    /* The decode schedule: few rows, many keys. Keys and values are read once, unpacked; results are always
+    /* The decode schedule: few rows, many keys. Keys and values are read once, in place; results are always
        partials. The tasks differ in the KV head alone. */
     void (*run_few)(const attend_cpu_task *tasks, int64_t count);
     /* Merges the partials of the task's rows over all spans and writes their output. */
@@ -36,7 +36,7 @@ attend_status attend_cpu_kernel_choose(const attend_cpu_kernel **kernel, bool *i
 /* Row of the list of instruction sets, fastest first; NULL past the last. */
 const attend_cpu_kernel *attend_cpu_kernel_row(size_t index);
 
-/* Columns of packed V */
+/* Columns of V in tiled panels */
 static inline int64_t attend_cpu_v_width(const attend_cpu_kernel *kernel, const attend_problem *p)
 {
     return attend_cpu_round_up(p->head_dim_v, kernel->rows);

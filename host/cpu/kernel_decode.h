@@ -1,5 +1,5 @@
-/* The decode schedule: few rows against many keys. It is bound by reading K and V, which happens once and
-   unpacked. The operands of the micro-kernel swap roles: rows are broadcast, keys (for S) and columns (for O)
+/* The decode schedule: few rows against many keys. It is bound by reading K and V, which happens once and in
+   place. The operands of the micro-kernel swap roles: rows are broadcast, keys (for S) and columns (for O)
    are the lanes. Each score, weight and sum is the same chain of operations as in kernel.c, so the bits are
    the same. */
 #ifndef ATTEND_CPU_KERNEL_DECODE_H

@@ -113,8 +113,8 @@ ALWAYS_INLINE void multiply(int rows, int vectors, steps at, const float *a, con
 
 /* One vector wide, for lanes with the visible interval [begin, end); key is that of depth 0. Masked keys have
    no effect on a lane, even if they are NaN. */
-ALWAYS_INLINE void multiply_seen(steps at, const float *a, const float *b, int64_t depth, float *c,
-                                 int32_t key, vi begin, vi end)
+ALWAYS_INLINE void multiply_visible(steps at, const float *a, const float *b, int64_t depth, float *c,
+                                    int32_t key, vi begin, vi end)
 {
     vf sum[ROWS];
     UNROLL_FOR (8, int r = 0; r < ROWS; r++) sum[r] = load(c + r * at.c_row);

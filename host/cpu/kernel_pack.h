@@ -1,4 +1,4 @@
-/* Packing: from the caller's rows of any dtype to the tiled panels that the micro-kernels read in
+/* Packing: copies the caller's rows of any dtype to tiled panels of floats, which the micro-kernels read in
    sequence. */
 #ifndef ATTEND_CPU_KERNEL_PACK_H
 #define ATTEND_CPU_KERNEL_PACK_H

@@ -16,9 +16,10 @@ ALWAYS_INLINE void visible(const attend_cpu_task *task, int64_t row, int64_t *be
     *end = least(attend_visible_end(task->problem, &task->sequence, query), task->part->end);
 }
 
-/* ---- a row's sums ---- o: the sum of weights times values; m: the integer running max that weights are
-   relative to; l: the sum of weights. Empty is l = 0, not m = -infinity, which m also is where all scores are
-   NaN. */
+/* ---- a row's sums ----
+
+   o: the sum of weights times values; m: the integer running max that weights are relative to; l: the sum of
+   weights. Empty is l = 0, not m = -infinity, which m also is where all scores are NaN. */
 
 /* Merges columns of a partial into those of a total, by the same arithmetic for each element as
    span_merge(). */

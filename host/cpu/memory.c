@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-/* Large allocations use huge pages: each task reads all packed keys, and with small pages each page costs a
-   page table walk. */
+/* Large allocations use huge pages: each task reads all tiled panels of keys, and with small pages each page
+   costs a page table walk. */
 void *attend_cpu_allocate(int64_t elements, size_t bytes, size_t *total)
 {
     const int64_t huge = 2 << 20;

@@ -1,5 +1,6 @@
-/* A task of the CPU kernel: rows of one KV head against spans of its keys, and where they lie. The rows of a
-   KV head are the queries of all its heads, query by query: row i is query i / group of head i % group. */
+/* A task of the CPU kernel: rows of one KV head against spans of its keys, and the tensors that they lie in.
+   The rows of a KV head are the queries of all its heads, query by query: row i is query i / group of head i
+   % group. */
 #ifndef ATTEND_CPU_TASK_H
 #define ATTEND_CPU_TASK_H
 
@@ -13,7 +14,7 @@ enum { ATTEND_CPU_SPAN = 1024, ATTEND_CPU_BLOCK = 128 };
 enum {
     ATTEND_CPU_FEW_ROWS = 8,   /* the most rows a KV head of the decode schedule */
     ATTEND_CPU_FEW_HEADS = 8,  /* the most KV heads that run_few() takes at once */
-    ATTEND_CPU_MAX_PANELS = 16 /* a task */
+    ATTEND_CPU_MAX_PANELS = 16 /* panels a task */
 };
 
 #define ATTEND_LOG2E 0x1.71547652b82fep+0
@@ -24,8 +25,8 @@ typedef struct attend_cpu_blocking {
     int64_t panels; /* panels of rows a task; at most ATTEND_CPU_MAX_PANELS */
 } attend_cpu_blocking;
 
-/* The packed keys and values of one KV head: keys as panels [head_dim][rows of the micro-kernel]; values
-   block by block as panels [keys of a block][rows of the micro-kernel]. */
+/* Keys and values of one KV head in tiled panels: keys as [head_dim][rows of the micro-kernel]; values block
+   by block as [keys of a block][rows of the micro-kernel]. */
 typedef struct attend_cpu_keys {
     float *k, *v;
     bool *finite; /* whether all values of a block are finite; NULL: not needed */
@@ -47,9 +48,9 @@ typedef struct attend_cpu_task {
     const attend_head *heads; /* [group] */
     attend_sequence sequence; /* the batch entry */
     const attend_key_part *part;
-    int64_t first_row, rows; /* a multiple of a panel's rows */
+    int64_t first_row, rows; /* first_row: a multiple of a panel's rows */
     int64_t first_span, end_span;
-    attend_cpu_keys keys; /* run: packed */
+    attend_cpu_keys keys; /* tiled panels, for run() */
     /* of this KV head, from its first query, or the run's first key; k and v have no head_stride */
     attend_cpu_rows q, k, v, out;
     float *lse; /* NULL: not wanted */

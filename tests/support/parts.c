@@ -30,7 +30,7 @@ void test_state_free(test_state *s) { free(s->memory); }
 
 /* A copy of rows [first, end) of t in separate pages between inaccessible ones, at their end or beginning;
    seqlen or heads outermost. */
-static attend_tensor take_rows(const attend_tensor *t, int64_t first, int64_t end, bool other_way, void **map, size_t *mapped)
+static attend_tensor copy_rows(const attend_tensor *t, int64_t first, int64_t end, bool heads_first, void **map, size_t *mapped)
 {
     const int64_t b = t->shape[0], n = end - first, h = t->shape[2], d = t->shape[3], element = (int64_t)attend_dtype_bytes(t->dtype);
     const size_t page = (size_t)sysconf(_SC_PAGESIZE), bytes = (size_t)(b * n * h * d * element), room = (bytes + page) / page * page;
@@ -40,8 +40,8 @@ static attend_tensor take_rows(const attend_tensor *t, int64_t first, int64_t en
     assert_int_equal(mprotect(pages + page, room, PROT_READ | PROT_WRITE), 0);
     memset(pages + page, 0xff, room); /* NaN */
     *map = pages;
-    attend_tensor part = attend_tensor_4d(pages + page + (other_way ? 0 : room - bytes), t->dtype, b, n, h, d);
-    if (other_way) memcpy(part.stride, (int64_t[]){h * n * d, d, n * d, 1}, sizeof part.stride);
+    attend_tensor part = attend_tensor_4d(pages + page + (heads_first ? 0 : room - bytes), t->dtype, b, n, h, d);
+    if (heads_first) memcpy(part.stride, (int64_t[]){h * n * d, d, n * d, 1}, sizeof part.stride);
     for (int64_t i = 0; i < b * n * h; i++) {
         const int64_t at[] = {i / h / n, i / h % n, i % h};
         memcpy((char *)part.data + (at[0] * part.stride[0] + at[1] * part.stride[1] + at[2] * part.stride[2]) * element,
@@ -54,8 +54,8 @@ static attend_tensor take_rows(const attend_tensor *t, int64_t first, int64_t en
 test_part test_part_make(const test_fixture *f, int64_t first, int64_t end, const attend_state *from, const attend_state *into)
 {
     test_part part = {.args = f->args};
-    part.args.k = take_rows(&f->k.tensor, first, end, first % 3 == 1, &part.maps[0], &part.bytes[0]);
-    part.args.v = take_rows(&f->v.tensor, first, end, first % 3 != 1, &part.maps[1], &part.bytes[1]);
+    part.args.k = copy_rows(&f->k.tensor, first, end, first % 3 == 1, &part.maps[0], &part.bytes[0]);
+    part.args.v = copy_rows(&f->v.tensor, first, end, first % 3 != 1, &part.maps[1], &part.bytes[1]);
     part.args.first_key = first, part.args.end_key = first < end && end == f->problem.seqlen_k ? 0 : end;
     part.args.from = from, part.args.into = into;
     if (into) part.args.out = part.args.lse = (attend_tensor){0};

@@ -34,7 +34,7 @@ static void compute_expected(subject *s)
     need(subject_plan(s, context, &plan) == ATTEND_OK && subject_run(s, plan, false) == ATTEND_OK, "the CPU's result");
     memcpy(s->expected, s->host[3], subject_result_bytes(s));
     if (s->kind == SUBJECT_ATTENTION) need(subject_inspect(s, plan, false) == ATTEND_OK, "the CPU's inspection");
-    memcpy(s->expected_seen, s->seen, sizeof s->seen);
+    memcpy(s->expected_inspection, s->inspection, sizeof s->inspection);
     attend_plan_destroy(plan);
     attend_context_destroy(context);
 }
@@ -102,11 +102,11 @@ attend_status subject_inspect(subject *s, attend_plan *plan, bool on_device)
     static const int64_t query = SEQLEN - 1;
     enum { MAP = BATCH * HEADS * SEQLEN, WEIGHTS = MAP + BATCH * HEADS * 4 * 4 };
     void *const *at = on_device ? s->device : s->host;
-    _Static_assert(WEIGHTS + BATCH * HEADS * SEQLEN <= SUBJECT_SEEN, "all fits");
-    memset(s->seen, 0, sizeof s->seen);
-    const attend_inspection want = {.entropy = attend_tensor_3d(s->seen, ATTEND_F32, BATCH, HEADS, SEQLEN),
-                                    .map = attend_tensor_4d(s->seen + MAP, ATTEND_F32, BATCH, HEADS, 4, 4),
-                                    .weights = attend_tensor_4d(s->seen + WEIGHTS, ATTEND_F32, BATCH, HEADS, 1, SEQLEN),
+    _Static_assert(WEIGHTS + BATCH * HEADS * SEQLEN <= SUBJECT_INSPECTION_FLOATS, "all fits");
+    memset(s->inspection, 0, sizeof s->inspection);
+    const attend_inspection want = {.entropy = attend_tensor_3d(s->inspection, ATTEND_F32, BATCH, HEADS, SEQLEN),
+                                    .map = attend_tensor_4d(s->inspection + MAP, ATTEND_F32, BATCH, HEADS, 4, 4),
+                                    .weights = attend_tensor_4d(s->inspection + WEIGHTS, ATTEND_F32, BATCH, HEADS, 1, SEQLEN),
                                     .queries = &query,
                                     .num_queries = 1};
     return attend_attention_inspect(plan, &(attend_attention_args){.q = heads(at[0]), .k = heads(at[1])}, &want);
@@ -114,7 +114,7 @@ attend_status subject_inspect(subject *s, attend_plan *plan, bool on_device)
 
 bool subject_inspection_is_right(const subject *s)
 {
-    for (int i = 0; i < SUBJECT_SEEN; i++)
-        if (!(fabsf(s->seen[i] - s->expected_seen[i]) < 1e-5f)) return false;
+    for (int i = 0; i < SUBJECT_INSPECTION_FLOATS; i++)
+        if (!(fabsf(s->inspection[i] - s->expected_inspection[i]) < 1e-5f)) return false;
     return true;
 }

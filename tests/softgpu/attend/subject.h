@@ -6,7 +6,7 @@
 #include <attend/attend.h>
 #include <stdbool.h>
 
-enum { SUBJECT_TENSORS = 4, SUBJECT_BYTES = 1 << 16, SUBJECT_SEEN = 1024 };
+enum { SUBJECT_TENSORS = 4, SUBJECT_BYTES = 1 << 16, SUBJECT_INSPECTION_FLOATS = 1024 };
 
 typedef enum subject_kind { SUBJECT_ATTENTION, SUBJECT_LAYER, SUBJECT_ROTARY, SUBJECTS } subject_kind;
 
@@ -19,7 +19,7 @@ typedef struct subject {
     void *device[SUBJECT_TENSORS];
     struct CUstream_st *stream; /* of the runs; NULL: the context's */
     float *weight_memory, *expected;
-    float seen[SUBJECT_SEEN], expected_seen[SUBJECT_SEEN]; /* an inspection's outputs, on the host */
+    float inspection[SUBJECT_INSPECTION_FLOATS], expected_inspection[SUBJECT_INSPECTION_FLOATS]; /* an inspection's outputs, on the host */
 } subject;
 
 /* Makes a subject; the expected results are computed on the CPU. */

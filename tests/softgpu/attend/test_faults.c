@@ -138,15 +138,15 @@ static int run_without_device(int devices, const char *sentence)
 static int start(const char *environment, const char *kind, char *text, size_t size, int *findings)
 {
     char command[2048], file[] = "/tmp/attend-faults-XXXXXX", line[64];
-    int tell = mkstemp(file);
-    assert_true(tell >= 0);
+    int status_file = mkstemp(file);
+    assert_true(status_file >= 0);
     snprintf(command, sizeof command, "%s SOFTGPU_STATUS='%s' '%s' %s 2>&1 </dev/null", environment, file, program, kind);
     FILE *pipe = popen(command, "r");
     assert_non_null(pipe);
     size_t length = fread(text, 1, size - 1, pipe);
     text[length] = 0;
     int status = pclose(pipe);
-    FILE *count = fdopen(tell, "r");
+    FILE *count = fdopen(status_file, "r");
     *findings = 0;
     while (count && fgets(line, sizeof line, count)) *findings += atoi(line);
     if (count) fclose(count);
