@@ -5,7 +5,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
-// The address of kernel<T>, T being the element type of `dtype`, one of the first three.
+// The address of kernel<T> for T, the element type of `dtype`, which is one of the first three.
 #define ATTEND_KERNEL_OF(dtype, kernel)                                        \
     ((dtype) == ATTEND_F32   ? reinterpret_cast<const void *>(&kernel<float>)  \
      : (dtype) == ATTEND_F16 ? reinterpret_cast<const void *>(&kernel<__half>) \

@@ -1,6 +1,7 @@
-// The kernels and rows of flash_mma in one dtype. A file of cuda/ defines ATTEND_FAMILY, the name that theirs begin with,
-// ATTEND_ELEMENT and ATTEND_DTYPE, and includes this. A kernel's parameters: dim, warps, fragments of 16 rows a warp, keys
-// of a tile, whether Q stays in registers; docs/kernels.md has the figures that chose them.
+// The kernels and rows of flash_mma in one dtype. The file that includes this defines ATTEND_FAMILY, the
+// prefix of their names, ATTEND_ELEMENT and ATTEND_DTYPE. Parameters of a kernel: dim, warps, 16-row
+// fragments a warp, keys a tile, whether Q stays in registers; docs/kernels.md has the figures that chose
+// them.
 #include "mma_rows.cuh"
 
 #define CONCAT_(a, b)       a##b

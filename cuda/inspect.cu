@@ -56,7 +56,7 @@ template <typename T> struct rows_at_work {
     const attend_sequence sequence;
     const attend_head head;
     tiles &shared;
-    const int64_t row0; // of the block
+    const int64_t row0; // first row of the block
     const int warp, lane;
     const T *q, *k;
     bool q_is_loaded = false;

@@ -23,7 +23,7 @@ typedef struct attend_inspect_args {
     int64_t blocks;               /* a head */
     int64_t first_block;          /* first of the launch */
     int64_t map_first, map_slots; /* the first block with rows of the map; rows of slots a head */
-    /* zeros, [batch][num_heads][map_slots][X]: block b leaves tile row y at b - map_first + y */
+    /* zeros, [batch][num_heads][map_slots][X]: block b stores tile row y at b - map_first + y */
     float *slots;
     double *sums; /* [batch][num_heads][blocks][2]: weight, weight·distance */
 } attend_inspect_args;

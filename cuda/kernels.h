@@ -74,7 +74,7 @@ ATTEND_SHARED bool attend_scores_terms(const attend_problem *p)
     return attend_adds_terms(p) || p->head_scales;
 }
 
-/* How a row cuts a problem into blocks. */
+/* How a row of the kernel table divides a problem into blocks. */
 typedef struct attend_kernel_grid {
     int64_t blocks;
     int64_t splits; /* splits of the keys, a block each, merged afterwards; 1: none */

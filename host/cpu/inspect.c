@@ -19,7 +19,7 @@ typedef struct inspecting {
     const attend_inspect_request *request;
     int64_t block_rows, blocks;   /* rows of a block, blocks of a head */
     int64_t map_first, map_slots; /* the first block with rows of the map; rows of slots a head */
-    /* [batch][num_heads][map_slots][X]: block b leaves tile row y at b - map_first + y */
+    /* [batch][num_heads][map_slots][X]: block b stores tile row y at b - map_first + y */
     float *slots;
     double (*sums)[2]; /* [batch][num_heads][blocks]: weight, weight·distance */
     char *scratch;

@@ -34,7 +34,7 @@ static void load_keys(const attend_cpu_task *task, int64_t first, float *keys)
     case ATTEND_F32: pack_keys(&block, 0, ATTEND_F32); break;
     case ATTEND_F16: pack_keys(&block, 0, ATTEND_F16); break;
     case ATTEND_BF16: pack_keys(&block, 0, ATTEND_BF16); break;
-    default: break; /* no activation is of another dtype */
+    default: break; /* activations have no other dtype */
     }
 }
 

@@ -33,7 +33,7 @@ extern const attend_cpu_kernel attend_cpu_kernel_avx512, attend_cpu_kernel_avx2,
 /* The fastest that this processor runs, or the one that ATTEND_CPU_ISA names; then *is_forced is true. */
 attend_status attend_cpu_kernel_choose(const attend_cpu_kernel **kernel, bool *is_forced);
 
-/* Row of the list of instruction sets, fastest first; NULL past the last. */
+/* Entry `index` of the list of instruction sets, fastest first; NULL past the last. */
 const attend_cpu_kernel *attend_cpu_kernel_row(size_t index);
 
 /* Columns of V in tiled panels */

@@ -415,7 +415,7 @@ static void run_few(const attend_cpu_task *tasks, int64_t count)
             case ATTEND_F32: few_block(f, count, key, key + FEW_KEYS < end, ATTEND_F32); break;
             case ATTEND_F16: few_block(f, count, key, key + FEW_KEYS < end, ATTEND_F16); break;
             case ATTEND_BF16: few_block(f, count, key, key + FEW_KEYS < end, ATTEND_BF16); break;
-            default: break; /* no activation is of another dtype */
+            default: break; /* activations have no other dtype */
             }
         for (int64_t i = 0; i < count; i++) few_store_span(&f[i], span);
     }

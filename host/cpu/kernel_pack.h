@@ -101,7 +101,7 @@ static inline void pack(const attend_cpu_task *task, int64_t first)
     case ATTEND_F32: pack_keys(task, first, ATTEND_F32), pack_values(task, first, ATTEND_F32); break;
     case ATTEND_F16: pack_keys(task, first, ATTEND_F16), pack_values(task, first, ATTEND_F16); break;
     case ATTEND_BF16: pack_keys(task, first, ATTEND_BF16), pack_values(task, first, ATTEND_BF16); break;
-    default: break; /* no activation is of another dtype */
+    default: break; /* activations have no other dtype */
     }
 }
 

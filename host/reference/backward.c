@@ -1,9 +1,11 @@
-/* Gradients by their definition, in fp64: with w = p·(dP - Σ p·dP + dlse) for dS and, before a softcap, dT,
- *
- *     dV_j = Σ_i p_ij dO_i     dQ_i = scale Σ_j dT_ij k_j     dK_j = scale Σ_i dT_ij q_i     dbias_ij = dS_ij
- *
- * and so on: each is a sum of products of p, dS or dT with what the caller stores. So each of these three numbers
- * carries its error along, and one function adds. docs/numerics.md derives the errors. */
+/* Gradients by their definition, in fp64. With dS = p·(dP - Σ p·dP + dlse), and dT = dS times the softcap's
+   derivative:
+
+       dV_j = Σ_i p_ij dO_i     dQ_i = scale Σ_j dT_ij k_j     dK_j = scale Σ_i dT_ij q_i     dbias_ij = dS_ij
+
+   and so on: each gradient is a sum of products of p, dS or dT with the caller's tensors. p, dS and dT carry
+   their error bounds (`uncertain`), and one function, add(), accumulates all sums. docs/numerics.md derives
+   the errors. */
 #include "reference/reference.h"
 #include "core/problem.h"
 
@@ -12,15 +14,16 @@
 
 static const double epsilon = 0x1p-24, half_float = 0x1p-150;
 static const double rounded_square =
-    0x1p-48 / 6; /* what the square of an fp32 rounding of 1 is expected to be */
+    0x1p-48 / 6; /* the expected square of the fp32 rounding error of a number near 1 */
 
-/* A number of a (query, key) pair: exact; how far a correct one may be off; as the baseline has it; and the squares
-   of what that is expected to be off by: `fp32` through fp32's roundings, `narrow` through those to 16 bits. */
+/* A number of a (query, key) pair: its exact value; the error bound of a correct one; its value in the
+   baseline; and the expected squares of the baseline's errors: `fp32` from rounding to fp32, `narrow` from
+   rounding to 16 bits. */
 typedef struct uncertain {
     double exact, error, baseline, fp32, narrow;
 } uncertain;
 
-/* One KV head of one batch entry at work, and one of its queries. */
+/* One KV head of one batch entry, and one of its queries */
 typedef struct backward_job {
     const attend_problem *p;
     const attend_attention_args *args;
@@ -29,20 +32,20 @@ typedef struct backward_job {
     bool judged;
     attend_reference_keys keys;
     int64_t head, query;
-    double *q, *dout, *key; /* of the query; key: of the key at work */
-    double *weighed; /* [head_dim]: scale Σ_j p_ij k_j, by which an error of the row's Σ p·dP reaches dq */
+    double *q, *dout, *key; /* the query's q and dO; the current key */
+    double *weighed; /* [head_dim]: scale Σ_j p_ij k_j, the factor from an error of the row's Σ p·dP to dq */
     double *dp, *dp_square, *size, *dot; /* [seqlen_k]; size: Σ|dO||v| */
     uncertain *weight, *ds, *dt;         /* [seqlen_k] */
-    float *scores;                       /* the baseline's, and the squares of their roundings */
+    float *scores;                       /* the baseline's scores, then the squares of their errors */
     double *scratch;
     attend_reference_weights w;
     double dlse, delta, delta_error, delta_baseline, delta_square,
-        common; /* common: of all weights of the row */
+        common; /* common: square of the relative error that all weights of the row share */
 } backward_job;
 
 static bool wants(const backward_job *x, attend_gradient g) { return x->of[g].exact != NULL; }
 
-/* g[at …] += a·factor[0 … count). The naive sum rounds each time. */
+/* g[at …] += a·factor[0 … count). The spread includes the rounding of the naive sum at each step. */
 static void add(const backward_job *x, attend_gradient gradient, int64_t at, const uncertain *a,
                 const double *factor, int64_t count)
 {
@@ -63,10 +66,11 @@ static double round_as(const backward_job *x, double value) { return attend_roun
 static bool in_f32(const backward_job *x) { return x->p->dtype == ATTEND_F32; }
 static double unit(const backward_job *x) { return attend_unit_roundoff(x->p->dtype); }
 
-/* Of fp32's roundings, which every algorithm makes: rule 2's c where the baseline makes none of them itself. */
+/* The factor of squares of fp32 rounding errors, which every algorithm makes: c² of rule 2 in 16-bit dtypes,
+   whose baseline does not make them; otherwise 1. */
 static double fp32_squares(const backward_job *x) { return in_f32(x) ? 1 : 1.5 * 1.5; }
 
-/* ---- the numbers of a row */
+/* ---- p, dP, dS and dT of a row ---- */
 
 /* p from the LSE, which is stored in fp32. */
 static void weigh(backward_job *x)
@@ -159,7 +163,7 @@ static void differentiate(backward_job *x)
             in_f32(x)
                 ? (float)(x->weight[j].baseline * (float)((float)x->scores[j] - x->delta_baseline + x->dlse))
                 : s->exact;
-        /* weights of 16 bits meet dO alone: what dS is made of is in fp32 */
+        /* 16-bit weights are used for dV alone; dS is computed from fp32 weights */
         s->fp32 = fp32 * d * d + fp32_squares(x) * (weight * weight * x->dp_square[j] +
                                                     3 * rounded_square * s->exact * s->exact);
         const double tau_error = p->softcap > 0 ? slope * eta / p->softcap + 8 * epsilon * fabs(tau) : 0;
@@ -177,9 +181,9 @@ static void differentiate(backward_job *x)
     }
 }
 
-/* ---- where they go */
+/* ---- sums over queries and keys ---- */
 
-static int64_t query_at(const backward_job *x) { return x->keys.first_q + x->query; } /* in the tensors */
+static int64_t query_at(const backward_job *x) { return x->keys.first_q + x->query; } /* row in the tensors */
 static int64_t batch_at(const backward_job *x) { return x->p->packed ? 0 : x->keys.batch; }
 
 static void add_qkv(backward_job *x)
@@ -205,7 +209,7 @@ static void add_qkv(backward_job *x)
             for (int64_t c = 0; c < d && x->judged; c++)
                 x->weighed[c] += scale * x->w.p[j] * slope * x->key[c];
         }
-        /* to other queries' this row's common errors are as good as the keys' own */
+        /* dK and dV sum over rows: there, the errors common to one row count as independent */
         t.fp32 += common * t.exact * t.exact + delta * scale * scale * x->w.p[j] * x->w.p[j];
         w.fp32 += common * w.exact * w.exact;
         if (wants(x, ATTEND_GRADIENT_K)) add(x, ATTEND_GRADIENT_K, key * d, &t, x->q, d);
@@ -254,7 +258,7 @@ static void add_features(backward_job *x)
                 fp32_squares(x) * (x->common * t.exact * t.exact + x->delta_square * x->w.p[j] * x->w.p[j]);
             add(x, ATTEND_GRADIENT_HEAD_SCALES, x->head, &t, &by, 1);
             if (!x->judged) continue;
-            /* may be summed as q·(Σ_j dT k), where |q||k| is what rounds */
+            /* may be computed as q·(Σ_j dT k), where rounding errors scale with |q||k| */
             const attend_reference_gradient *g = &x->of[ATTEND_GRADIENT_HEAD_SCALES];
             const double more = fabs((double)p->softmax_scale) * size - fabs(by);
             g->bound[x->head] += t.error * more;
@@ -302,7 +306,8 @@ static void one_query(backward_job *x)
 
 /* ---- a whole problem */
 
-/* KV heads that add to one element of what features bring are taken by one thread: all that share it. */
+/* KV heads that add to the same element of a feature tensor's gradient are computed by one thread. together:
+   KV heads a task; apart: number of tasks. */
 static void extents(const attend_problem *p, const attend_gradients *given, int64_t *together, int64_t *apart)
 {
     bool heads = false, batch = false;
@@ -329,7 +334,7 @@ static int64_t job_doubles(const attend_problem *p)
            attend_reference_scratch(p, n);
 }
 
-static void place(backward_job *x, double *memory)
+static void lay_out_memory(backward_job *x, double *memory)
 {
     const int64_t n = x->p->seqlen_k, d = x->p->head_dim;
     x->q = memory, x->weighed = x->q + d, x->key = x->weighed + d, x->dout = x->key + d;
@@ -350,7 +355,7 @@ static void one_kv_head(backward_jobs *jobs, int64_t index, int thread, double *
         __atomic_store_n(&jobs->complete, 0, __ATOMIC_RELAXED);
         return;
     }
-    place(&x, memory);
+    lay_out_memory(&x, memory);
     for (int64_t r = 0; r < group * x.keys.seqlen_q && attend_progress_continues(jobs->tracker); r++) {
         x.query = r / group, x.head = kv_head * group + r % group;
         one_query(&x);
@@ -359,8 +364,8 @@ static void one_kv_head(backward_jobs *jobs, int64_t index, int thread, double *
     attend_progress_count(jobs->tracker, 1, thread == 0);
 }
 
-/* Some KV heads one after the other: those that add to the same elements. */
-static void take(void *job, int64_t index, int thread, double *memory)
+/* A task: KV heads that add to the same elements, one after the other. */
+static void compute_heads(void *job, int64_t index, int thread, double *memory)
 {
     backward_jobs *jobs = job;
     for (int64_t n = 0; n < jobs->together; n++) one_kv_head(jobs, n * jobs->apart + index, thread, memory);
@@ -374,7 +379,7 @@ static int64_t elements_of(const attend_problem *p, int gradient)
     return elements;
 }
 
-/* What sums round, and the result. */
+/* Adds the rounding errors of the sums and of the stored result. */
 static void finish(const attend_problem *p, const attend_gradients *given, int gradient,
                    const attend_reference_gradient *g)
 {
@@ -417,7 +422,7 @@ bool attend_reference_backward(const attend_problem *p, const attend_attention_a
     complete =
         complete &&
         attend_reference_spread(threads, jobs.apart, 10 * pairs * (double)(p->head_dim + p->head_dim_v),
-                                job_doubles(p), take, &jobs) &&
+                                job_doubles(p), compute_heads, &jobs) &&
         jobs.complete;
     for (int g = 0; g < ATTEND_GRADIENTS && complete && judged; g++)
         if (of[g].exact) finish(p, gradients, g, &of[g]);

@@ -67,21 +67,21 @@ typedef struct attend_reference_weights {
 } attend_reference_weights;
 void attend_reference_weigh(const attend_reference_keys *keys, int64_t head, int64_t query, const double *q,
                             double *scratch, attend_reference_weights *weights);
-/* The naive fp32 algorithm's scores of the keys that `sees` names, s[seqlen_k], and behind them the squares of
-   what they round. */
+/* s[seqlen_k]: the naive fp32 algorithm's scores of keys with `sees`, followed by the squares of their
+   rounding errors. */
 void attend_reference_naive_scores(const attend_reference_keys *keys, int64_t head, int64_t query,
                                    const double *q, bool *sees, float *s);
-/* Of q·k in a score, and where a query stands among the keys. */
+/* The scale of a head, and the position of a query, counted in keys. */
 double attend_reference_scale(const attend_reference_keys *keys, int64_t head);
 int64_t attend_reference_position(const attend_reference_keys *keys, int64_t query);
 
-/* A gradient by its definition, in memory without gaps; and, unless bound is NULL, what docs/numerics.md says of
-   it, element by element, as in attend_reference_row. All NULL: not wanted. */
+/* A gradient by its definition, in contiguous memory; and, unless bound is NULL, the numbers of
+   docs/numerics.md for each element, as in attend_reference_row. All NULL: not requested. */
 typedef struct attend_reference_gradient {
     double *exact, *bound, *baseline, *spread, *magnitude;
 } attend_reference_gradient;
-/* gradients: resolved, on the host; those that it has are computed, into memory that is made here, judged with
-   the rules' numbers. False where memory lacks; free them either way. */
+/* Computes the gradients that are requested, into memory allocated here; judged: with the numbers of both
+   rules. gradients: resolved, on the host. False without memory; free them in either case. */
 bool attend_reference_backward(const attend_problem *problem, const attend_attention_args *args,
                                const attend_gradients *gradients, bool judged, int threads,
                                attend_progress_tracker *tracker,

@@ -1,6 +1,7 @@
-/* What dtypes are: a row each. Activations and weights have one of the first three. To add one: its row here, its
-   conversions in float16.h, its element type in cuda/dtype.cuh, its cuBLAS type in gpu/dtype.h, and its roundings in
-   reference/numbers.c, which shares nothing with what it judges. Plain C, also compiled by nvcc. */
+/* The table of dtypes, one row each. Activations and weights have one of the first three. A new dtype needs
+   its row here, its conversions in float16.h, its element type in cuda/dtype.cuh, its cuBLAS type in
+   gpu/dtype.h, and its rounding in reference/numbers.c, which shares nothing with what it judges. Plain C,
+   also compiled by nvcc. */
 #ifndef ATTEND_SHARED_DTYPE_H
 #define ATTEND_SHARED_DTYPE_H
 
@@ -8,7 +9,7 @@
 
 typedef struct attend_dtype_row {
     const char *name;
-    const char *npy, *safetensors; /* as files call it; NULL: not written */
+    const char *npy, *safetensors; /* name in files; NULL: not written */
     int bytes;
 } attend_dtype_row;
 

@@ -7,7 +7,7 @@
 
 #define ATTEND_MIX_STEP UINT64_C(0x9e3779b97f4a7c15)
 
-/* As a hash of a counter. */
+/* A hash of a counter */
 static inline uint64_t attend_mix(uint64_t x)
 {
     x += ATTEND_MIX_STEP;
@@ -16,7 +16,7 @@ static inline uint64_t attend_mix(uint64_t x)
     return x ^ x >> 31;
 }
 
-/* As a sequence. */
+/* The next number of a sequence */
 static inline uint64_t attend_draw(uint64_t *state)
 {
     const uint64_t next = attend_mix(*state);

@@ -49,7 +49,7 @@ static void use(subject *s, int device)
         OK(subject_run(s, plan, false));
         OK(attend_synchronize(context));
         assert_true(subject_is_right(s));
-        OK(attend_context_set_stream(context, stream)); /* the second time */
+        OK(attend_context_set_stream(context, stream)); /* for the second run */
     }
     OK(attend_context_set_stream(context, foreign));
     CALL(ATTEND_INVALID_ARGUMENT, subject_run(s, plan, false));
@@ -72,7 +72,7 @@ static void use(subject *s, int device)
     CUDA(cudaStreamDestroy(foreign));
 }
 
-/* Plans that fail once their context's device is the current one. */
+/* Planning fails after the library has made the context's device current. */
 static void fail_to_plan(subject *s, int device)
 {
     attend_context *context;
