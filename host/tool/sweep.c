@@ -9,9 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-const int64_t sweep_dims[SWEEP_DIMS] = {64, 128, 256};
-const int64_t sweep_lengths[SWEEP_LENGTHS] = {512, 1024, 2048, 4096, 8192, 16384};
-
 /* A GPU gets FlashAttention's usual load: 16384 tokens of width 2048 whatever the length. A CPU gets one
  * sequence of width 512. Decoding, which reads each key once, takes four times the keys on a GPU.
  */
@@ -22,8 +19,8 @@ typedef struct sweep {
     report *report;
     cJSON *rows;
     bool gpu;
-    job values; /* whose q, k and v all points view */
-    sweep_speeds speeds;
+    job values;             /* whose q, k and v all points view */
+    sweep_series series[2]; /* attend, naive */
     char device[128];
 } sweep;
 
@@ -61,7 +58,7 @@ static bool wanted_point(const options *o, int64_t dim, int64_t seqlen, bool cau
            (!causal_said || wants_causal == causal);
 }
 
-static void add_row(sweep *s, const attend_problem *p, const point *point, sweep_speed speed)
+static void add_row(sweep *s, const attend_problem *p, const point *point, double tflops, double naive)
 {
     cJSON *row = cJSON_CreateObject();
     const char *causal = p->seqlen_q == 1 ? "decode" : p->causal ? "causal" : "full";
@@ -77,10 +74,10 @@ static void add_row(sweep *s, const attend_problem *p, const point *point, sweep
     cJSON_AddNumberToObject(row, "gbps", point->outcome.bytes / point->attend.median * 1e-9);
     cJSON_AddNumberToObject(row, "difference", point->difference);
     cJSON_AddNumberToObject(row, "seconds", point->attend.median);
-    cJSON_AddNumberToObject(row, "tflops", speed.attend);
+    cJSON_AddNumberToObject(row, "tflops", tflops);
     if (!point->why) {
         cJSON_AddNumberToObject(row, "naive_seconds", point->naive.median);
-        cJSON_AddNumberToObject(row, "naive_tflops", speed.naive);
+        cJSON_AddNumberToObject(row, "naive_tflops", naive);
         cJSON_AddNumberToObject(row, "speedup", point->naive.median / point->attend.median);
     } else {
         cJSON_AddStringToObject(row, "naive", point->why);
@@ -92,7 +89,7 @@ static void add_row(sweep *s, const attend_problem *p, const point *point, sweep
     report_cell(r, "%" PRId64, p->batch);
     report_cell(r, "%" PRId64, p->num_heads);
     report_cell(r, "%s", time_text(point->attend.median));
-    report_cell(r, "%s", speed_text(speed.attend * 1e12));
+    report_cell(r, "%s", speed_text(tflops * 1e12));
     report_cell(r, "%s", point->why ? "–" : time_text(point->naive.median));
     report_cell(r, point->why ? "–" : "%.2f", point->naive.median / point->attend.median);
 }
@@ -112,11 +109,12 @@ static attend_status run_point(sweep *s, int dim, int length, int causal)
     attend_status status = bench_point(s->options, &job, &point, s->report);
     pool_free(&job.pool);
     ATTEND_TRY(status);
-    sweep_speed *speed = &s->speeds.at[dim][causal][length];
-    speed->attend = point.outcome.flop / point.attend.median * 1e-12;
-    if (!point.why) speed->naive = point.outcome.flop / point.naive.median * 1e-12;
+    const double tflops = point.outcome.flop / point.attend.median * 1e-12,
+                 naive = point.why ? 0 : point.outcome.flop / point.naive.median * 1e-12;
+    s->series[0].tflops[dim][causal][length] = tflops;
+    s->series[1].tflops[dim][causal][length] = naive;
     snprintf(s->device, sizeof s->device, "%s", point.outcome.device);
-    add_row(s, p, &point, *speed);
+    add_row(s, p, &point, tflops, naive);
     return ATTEND_OK;
 }
 
@@ -175,7 +173,7 @@ static attend_status run_all(sweep *s, const char *path)
     attend_status status = result_open_picture(path, &picture); /* before the work, which takes minutes */
     if (status == ATTEND_OK) status = run_points(s);
     snprintf(title, sizeof title, "%s, %s", s->device, dtype_of(s->options));
-    if (status == ATTEND_OK) status = sweep_draw(&s->speeds, title, &picture.output);
+    if (status == ATTEND_OK) status = sweep_draw(s->series, 2, title, &picture.output);
     if (status == ATTEND_OK) status = results_commit((result_file *const[]){&picture}, 1);
     result_close(&picture);
     return status;
@@ -185,7 +183,10 @@ attend_status bench_sweep(const options *o, report *r)
 {
     static const char *const heads[] = {"head_dim", "seqlen", "mask",  "batch",        "heads",
                                         "time",     "speed",  "naive", "times as fast"};
-    sweep s = {.options = o, .report = r};
+    sweep s = {.options = o,
+               .report = r,
+               .series = {{.name = "attend", .colour = SWEEP_ATTEND_COLOUR},
+                          {.name = "naive: three steps, scores in memory", .colour = SWEEP_NAIVE_COLOUR}}};
     const char *path = o->output ? o->output : "attend-sweep.png", *dtype = dtype_of(o);
     ATTEND_TRY(find_device(&s));
     s.rows = cJSON_AddArrayToObject(r->object, "sweep");

@@ -7,16 +7,16 @@
 enum { SWEEP_DIMS = 3, SWEEP_LENGTHS = 6 };
 extern const int64_t sweep_dims[SWEEP_DIMS], sweep_lengths[SWEEP_LENGTHS];
 
-/* TFLOP/s; 0 where a point was not run. */
-typedef struct sweep_speed {
-    double attend, naive;
-} sweep_speed;
+/* Bars of one colour. */
+typedef struct sweep_series {
+    const char *name;
+    uint32_t colour;
+    double tflops[SWEEP_DIMS][2][SWEEP_LENGTHS]; /* [head_dim][causal][seqlen]; 0 where a point was not run */
+} sweep_series;
 
-typedef struct sweep_speeds {
-    sweep_speed at[SWEEP_DIMS][2][SWEEP_LENGTHS]; /* [head_dim][causal][seqlen] */
-} sweep_speeds;
+enum { SWEEP_ATTEND_COLOUR = 0x1f5fa8, SWEEP_NAIVE_COLOUR = 0xe08a2c };
 
 /* Draws six panels of bars under a title into a PNG file. */
-attend_status sweep_draw(const sweep_speeds *speeds, const char *title, attend_output *output);
+attend_status sweep_draw(const sweep_series *series, int count, const char *title, attend_output *output);
 
 #endif

@@ -44,7 +44,7 @@ static double tensor_rate(const rates *r, const counted_insn *insn)
 
 static void limit(model_bound *bound, double cycles, const char *by)
 {
-    if (cycles > bound->seconds) *bound = (model_bound){cycles, by};
+    if (cycles > bound->seconds) bound->seconds = cycles, bound->by = by;
 }
 
 model_bound model_time(const counted_kernel *kernel, const counts *totals)
@@ -65,10 +65,12 @@ model_bound model_time(const counted_kernel *kernel, const counts *totals)
     /* No more multiprocessors work than there are blocks. */
     int64_t per_launch = kernel->launches ? (kernel->blocks + kernel->launches - 1) / kernel->launches : 0;
     double sms = per_launch < kernel->device.multiprocessors ? (double)(per_launch > 0 ? per_launch : 1) : kernel->device.multiprocessors;
-    model_bound bound = {0, "nothing"};
+    model_bound bound = {.by = "nothing"};
     for (pipe p = 0; p < PIPES; p++) limit(&bound, cycles[p] / sms, pipe_name(p));
     limit(&bound, issued / 4 / sms, "issue"); /* four schedulers */
     limit(&bound, wavefronts / sms, "shared memory");
+    bound.multiprocessor_seconds = bound.seconds * sms / r->clock_hz;
+    bound.l2_seconds = sectors * 32 / r->l2_bytes / r->clock_hz;
     limit(&bound, sectors * 32 / r->l2_bytes, "L2");
     bound.seconds /= r->clock_hz;
     return bound;

@@ -7,6 +7,7 @@
 typedef struct model_bound {
     double seconds;
     const char *by; /* the pipe, "issue", "shared memory" or "L2" that sets it */
+    double multiprocessor_seconds, l2_seconds; /* of all multiprocessors together; of the L2: what more blocks multiply */
 } model_bound;
 
 model_bound model_time(const counted_kernel *kernel, const counts *totals);

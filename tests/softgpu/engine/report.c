@@ -200,7 +200,9 @@ static void print_kernel_json(FILE *to, const counted_kernel *k)
     print_counts(to, &s.all);
     fprintf(to, ", \"tensor_flops\": %" PRId64 ", \"scalar_flops\": %" PRId64 ", \"pipes\": {", s.tensor_flops, s.flops);
     for (pipe p = 0; p < PIPES; p++) fprintf(to, "%s\"%s\": %" PRId64, p ? ", " : "", pipe_name(p), s.pipes[p]);
-    fprintf(to, "}, \"modelled_lower_bound_seconds\": %.6g, \"modelled_limit\": \"%s\", \"lines\": [", bound.seconds, bound.by);
+    fprintf(to, "}, \"modelled_lower_bound_seconds\": %.6g, \"modelled_limit\": \"%s\", \"modelled_multiprocessor_seconds\": %.6g, "
+                "\"modelled_l2_seconds\": %.6g, \"multiprocessors\": %d, \"lines\": [",
+            bound.seconds, bound.by, bound.multiprocessor_seconds, bound.l2_seconds, k->device.multiprocessors);
     for (int i = 0; i < count; i++) {
         fprintf(to, "%s\n    {\"file\": ", i ? "," : "");
         print_string(to, lines[i].file);
