@@ -10,13 +10,15 @@
 namespace attend
 {
 
-// The order of rows is (batch, KV head, query, head of the group). Memory holds the outputs, `spans` a row,
-// and behind all outputs the states (max, sum), `spans` a row.
+// The order of a box's rows is (batch, KV head, query, head of the group). Memory holds the outputs, `spans` a
+// row, and behind all outputs the states (max, sum), `spans` a row.
 struct partial_rows {
     int64_t dims, spans, partials; // partials: spans of all rows
 
-    __host__ __device__ explicit partial_rows(const attend_problem &p, int64_t spans_)
-        : dims(p.head_dim_v), spans(spans_), partials(p.batch * p.num_heads * p.seqlen_q * spans_)
+    __host__ __device__ partial_rows(const attend_problem &p, const attend_kernel_box &box, int64_t spans_)
+        : dims(p.head_dim_v), spans(spans_),
+          partials(box.batch * box.kv_heads * (p.num_heads / p.num_kv_heads) * (box.end_query - box.first_query) *
+                   spans_)
     {
     }
     __host__ __device__ int64_t output(int64_t row, int64_t span) const
@@ -34,10 +36,13 @@ struct partial_rows {
 template <typename T> __device__ void combine(const attend_kernel_args &args)
 {
     const attend_problem &p = args.problem;
-    const partial_rows rows(p, args.splits);
+    const attend_kernel_box &box = args.box;
+    const partial_rows rows(p, box, args.splits);
     const int64_t group = p.num_heads / p.num_kv_heads, row = blockIdx.x;
-    const int64_t query = row / group % p.seqlen_q, pair = row / group / p.seqlen_q;
-    const int64_t batch = pair / p.num_kv_heads, head = pair % p.num_kv_heads * group + row % group;
+    const int64_t queries = box.end_query - box.first_query, pair = row / group / queries;
+    const int64_t query = box.first_query + row / group % queries, batch = box.first_batch + pair / box.kv_heads,
+                  head = (box.first_kv_head + pair % box.kv_heads) * group + row % group;
+    const int first_span = static_cast<int>(box.first_key / attend_span_keys);
     const float2 *const states = reinterpret_cast<const float2 *>(args.partials + rows.state(row, 0));
     const int64_t column = threadIdx.x;
     const bool has_column = column < rows.dims;
@@ -45,7 +50,7 @@ template <typename T> __device__ void combine(const attend_kernel_args &args)
     const attend_sequence sequence = attend_sequence_of(&p, &args.lists, batch);
     const bool padding = query >= sequence.seqlen_q; // its LSE is -inf
     key_interval seen = padding ? key_interval() : visible_keys(p, sequence, query);
-    seen = {max(seen.begin, static_cast<int>(args.first_key)), min(seen.end, static_cast<int>(args.end_key))};
+    seen = {max(seen.begin, static_cast<int>(box.first_key)), min(seen.end, static_cast<int>(box.end_key))};
     const int begin = seen.begin / attend_span_keys,
               end = seen.begin < seen.end ? (seen.end - 1) / attend_span_keys + 1 : begin;
 
@@ -60,11 +65,11 @@ template <typename T> __device__ void combine(const attend_kernel_args &args)
     }
     for (int span = begin; span < end; span++) {
         softmax_row next;
-        next.max = states[span].x, next.sum = states[span].y;
+        next.max = states[span - first_span].x, next.sum = states[span - first_span].y;
         float own, others;
         all.merge(next, own, others);
         if (has_column)
-            o = softmax_row::merged(o, own, args.partials[rows.output(row, span) + column], others);
+            o = softmax_row::merged(o, own, args.partials[rows.output(row, span - first_span) + column], others);
     }
     if (args.into.out.data) {
         __syncthreads(); // all threads have read `from`, which `into` may alias

@@ -274,8 +274,8 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     const attend_problem &problem = args.problem;
     const block_coordinates block_at = find_block(order, blockIdx.x);
     const attend_sequence sequence = attend_sequence_of(&problem, &args.lists, block_at.batch);
-    const int64_t seqlen_q = sequence.seqlen_q, seqlen_k = sequence.seqlen_k;
-    const int64_t row0 = block_at.tile * tile::q,
+    const int64_t seqlen_k = sequence.seqlen_k;
+    const int64_t row0 = block_at.tile * tile::q + args.box.first_query,
                   head_kv = block_at.head / (problem.num_heads / problem.num_kv_heads);
     const T *q = static_cast<const T *>(args.q.data) + sequence.batch * args.q.batch +
                  block_at.head * args.q.head + (sequence.first_q + row0) * args.q.seqlen;
@@ -293,7 +293,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     // Neither end of a row's visible interval decreases from row to row. So the first row and the last give
     // the tiles that some rows and that all rows see. Tiles start at multiples of their size, so a row's sums
     // do not depend on the other rows of the block.
-    const int64_t last = min(row0 + tile::q, seqlen_q) - 1;
+    const int64_t last = min(row0 + tile::q, min(sequence.seqlen_q, args.box.end_query)) - 1;
     tile_search &search = *reinterpret_cast<tile_search *>(reinterpret_cast<float *>(shared) + tile::floats);
     const tile_range &seen = search.run;
     if (threadIdx.x == 0) *reinterpret_cast<int *>(&search + 1) = -1; // no slot
@@ -330,7 +330,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     };
     if (seen.begin < seen.end) {
         load_tile<T, tile::q, dim, tile::pitch, tile::threads>(
-            q_tile, q, args.q.seqlen, seqlen_q - row0, static_cast<int>(problem.head_dim), args.aligned);
+            q_tile, q, args.q.seqlen, last + 1 - row0, static_cast<int>(problem.head_dim), args.aligned);
         if (head_scale < 0 && !scored) negate_tile<tile::q, dim, tile::pitch, tile::threads>(q_tile);
         load_k(int64_t(seen.begin) * tile::k);
     }
@@ -432,7 +432,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
 #pragma unroll
     for (int i = 0; i < rows; i++) {
         const int64_t row = row0 + y + i;
-        if (row >= attend_rows_of(&problem, &sequence)) continue;
+        if (row >= min(attend_rows_of(&problem, &sequence), args.box.end_query)) continue;
         if (args.into.out.data) {
             float *const out = float_rows(args.into.out, sequence, block_at, row, 2 * x)[0];
 #pragma unroll
@@ -473,22 +473,23 @@ template <typename T, int dim> cudaError_t prepare()
                                 cudaFuncAttributeMaxDynamicSharedMemorySize, fma_tile<dim>::shared_bytes);
 }
 
-template <int dim> int64_t query_tiles(const attend_problem &p)
+template <int dim> int64_t query_tiles(const attend_kernel_box &box)
 {
-    return (p.seqlen_q + fma_tile<dim>::q - 1) / fma_tile<dim>::q;
+    return (box.end_query - box.first_query + fma_tile<dim>::q - 1) / fma_tile<dim>::q;
 }
 
-template <int dim> bool grid(const attend_problem *p, attend_kernel_grid *grid)
+template <int dim> bool grid(const attend_problem *p, const attend_kernel_box *box, attend_kernel_grid *grid)
 {
     *grid = {0, 1, false};
-    return count_blocks(*p, p->num_heads, query_tiles<dim>(*p), &grid->blocks);
+    return count_blocks(*box, p->num_heads / p->num_kv_heads, query_tiles<dim>(*box), &grid->blocks);
 }
 
 template <typename T, int dim> cudaError_t launch(const attend_kernel_args *args, cudaStream_t stream)
 {
     using tile = fma_tile<dim>;
     block_order order;
-    if (!order_blocks(*args, args->problem.num_heads, query_tiles<dim>(args->problem), &order))
+    const attend_problem &p = args->problem;
+    if (!order_blocks(*args, p.num_heads / p.num_kv_heads, query_tiles<dim>(args->box), &order))
         return cudaErrorInvalidConfiguration;
     bool last;
     const uint32_t blocks = blocks_to_launch(*args, order, &last);

@@ -46,6 +46,20 @@ typedef struct attend_slots {
     int64_t count;
 } attend_slots;
 
+/* What of a problem a launch is about. Entries, heads, queries and keys keep the numbers that they have in the
+   problem: a tensor that holds the box alone is given by where its element 0 would lie. */
+typedef struct attend_kernel_box {
+    int64_t first_batch, batch, first_kv_head, kv_heads; /* so many from the first on */
+    int64_t first_query, end_query;
+    int64_t first_key, end_key; /* multiples of attend_span_keys, or seqlen_k */
+} attend_kernel_box;
+
+ATTEND_SHARED attend_kernel_box attend_whole_box(const attend_problem *p)
+{
+    attend_kernel_box box = {0, p->batch, 0, p->num_kv_heads, 0, p->seqlen_q, 0, p->seqlen_k};
+    return box;
+}
+
 /* One launch of attention, passed to the kernel by value. */
 typedef struct attend_kernel_args {
     attend_problem problem; /* resolved */
@@ -57,9 +71,9 @@ typedef struct attend_kernel_args {
     int64_t l2_bytes;
     bool aligned;                 /* every row of q, k and v starts at a multiple of 16 bytes */
     bool out_aligned;             /* the same for out */
-    int64_t first_key, end_key;   /* the run's range of keys: multiples of attend_span_keys, or seqlen_k */
+    attend_kernel_box box;        /* only this takes part */
     attend_state_view from, into; /* state of the keys before; state to write in place of out and lse */
-    /* splits of the keys, a block each; 1: a block takes all spans of its rows */
+    /* splits of the box's keys, a block each; 1: a block takes all spans of its rows */
     int64_t splits;
     float *partials;    /* partial results of the splits: row->partial_bytes of memory */
     attend_slots slots; /* the context's */
@@ -85,9 +99,9 @@ typedef struct attend_kernel_row {
     attend_kernel_info info;
     bool any_alignment; /* also takes tensors whose rows are not aligned to 16 bytes */
     int64_t term_bytes; /* shared memory beyond info's, where attend_scores_terms() */
-    int64_t (*partial_bytes)(const attend_problem *problem); /* NULL: none */
+    int64_t (*partial_bytes)(const attend_problem *problem, const attend_kernel_box *box); /* NULL: none */
     /* false: more blocks than a grid holds */
-    bool (*grid)(const attend_problem *problem, attend_kernel_grid *grid);
+    bool (*grid)(const attend_problem *problem, const attend_kernel_box *box, attend_kernel_grid *grid);
     cudaError_t (*prepare)(void); /* for the current device, before the first launch */
     cudaError_t (*launch)(const attend_kernel_args *args, cudaStream_t stream);
 } attend_kernel_row;

@@ -38,8 +38,8 @@ struct tile_range {
     // To the run's range of keys. A range starts at a multiple of the tile, or behind the last key.
     __device__ void restrict(const attend_kernel_args &args, int tile_keys)
     {
-        restrict(static_cast<int>((args.first_key + tile_keys - 1) / tile_keys),
-                 static_cast<int>((args.end_key + tile_keys - 1) / tile_keys));
+        restrict(static_cast<int>((args.box.first_key + tile_keys - 1) / tile_keys),
+                 static_cast<int>((args.box.end_key + tile_keys - 1) / tile_keys));
     }
 };
 

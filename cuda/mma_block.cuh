@@ -107,13 +107,14 @@ template <typename tile> struct mma_block {
         const int64_t group = p.num_heads / p.num_kv_heads;
         block_at = find_block(order, blockIdx.x);
         sequence = attend_sequence_of(&p, &args.lists, block_at.batch);
-        span = static_cast<int>(block_at.tile % args.splits), slot = -1;
+        span = static_cast<int>(args.box.first_key / attend_span_keys + block_at.tile % args.splits), slot = -1;
         scored = attend_scores_terms(&p);
         searches = attend_hides_tiles(&p);
         hides = searches || p.mask_axes;
-        const int64_t row0 = block_at.tile / args.splits * tile::rows;
+        const int64_t row0 = block_at.tile / args.splits * tile::rows + args.box.first_query * group;
         rows = {row0 / group, static_cast<uint32_t>(row0 % group), static_cast<uint32_t>(group),
-                sequence.seqlen_q * group - row0, attend_rows_of(&p, &sequence) * group - row0};
+                min(sequence.seqlen_q, args.box.end_query) * group - row0,
+                min(attend_rows_of(&p, &sequence), args.box.end_query) * group - row0};
         const int whole = static_cast<int>(sequence.seqlen_k / tile::keys);
         k = {args.k.seqlen * (2 * tile::kv_share::down), p.head_dim == tile::dim ? whole : 0,
              static_cast<int>(p.head_dim)};

@@ -13,21 +13,24 @@ template <typename tile>
 __device__ void store_partial(const typename tile::output &o, const softmax_row (&state)[tile::lane_rows],
                               const attend_kernel_args &args, const mma_block<tile> &block)
 {
-    const partial_rows rows(args.problem, args.splits);
-    const int64_t count = block.rows.all,
-                  first = (block.block_at.batch * args.problem.num_kv_heads + block.block_at.head) * count;
+    const attend_kernel_box &box = args.box;
+    const partial_rows rows(args.problem, box, args.splits);
+    const int64_t count = block.rows.all, span = block.span - box.first_key / attend_span_keys,
+                  first = ((block.block_at.batch - box.first_batch) * box.kv_heads + block.block_at.head -
+                           box.first_kv_head) *
+                          count;
 #pragma unroll
     for (int i = 0; i < tile::lane_rows; i++) {
         const int row = warp_row<tile>() + lane_row(i);
         if (row >= count) continue;
-        float *const to = args.partials + rows.output(first + row, block.span);
+        float *const to = args.partials + rows.output(first + row, span);
 #pragma unroll
         for (int n = 0; n < 2 * tile::dim_steps; n++)
 #pragma unroll
             for (int e = 0; e < 2; e++)
                 if (lane_column(n, e) < rows.dims) to[lane_column(n, e)] = o[i / 2][n][i % 2 * 2 + e];
         if (threadIdx.x % 4 == 0)
-            *reinterpret_cast<float2 *>(args.partials + rows.state(first + row, block.span)) = {state[i].max,
+            *reinterpret_cast<float2 *>(args.partials + rows.state(first + row, span)) = {state[i].max,
                                                                                                 state[i].sum};
     }
 }

@@ -20,35 +20,38 @@ template <typename tile> constexpr int shared_bytes()
 
 // The schedule of splits: each span gets a block of its own where all query rows of a KV head fit in one
 // tile, since there are few blocks then, however long the keys are.
-inline int64_t split_spans(const attend_problem &p)
+inline int64_t split_spans(const attend_problem &p, const attend_kernel_box &box)
 {
     const bool few_rows = !p.packed && p.num_heads / p.num_kv_heads <= attend_split_rows &&
                           p.seqlen_q * (p.num_heads / p.num_kv_heads) <= attend_split_rows;
-    return few_rows ? std::max<int64_t>(1, (p.seqlen_k + attend_span_keys - 1) / attend_span_keys) : 1;
+    const int64_t end = (box.end_key + attend_span_keys - 1) / attend_span_keys;
+    return few_rows ? std::max<int64_t>(1, end - box.first_key / attend_span_keys) : 1;
 }
 
-inline int64_t partial_bytes(const attend_problem *p)
+inline int64_t partial_bytes(const attend_problem *p, const attend_kernel_box *box)
 {
-    const int64_t splits = split_spans(*p);
-    return splits > 1 ? 4 * partial_rows(*p, splits).floats() : 0;
+    const int64_t splits = split_spans(*p, *box);
+    return splits > 1 ? 4 * partial_rows(*p, *box, splits).floats() : 0;
 }
 
 // Counts (query tile, split) pairs of one KV head. False where they, the rows of a group, or combine()'s
 // blocks exceed the limits.
-template <typename tile> bool count_tiles(const attend_problem &p, int64_t *tiles)
+template <typename tile>
+bool count_tiles(const attend_problem &p, const attend_kernel_box &box, int64_t *tiles)
 {
-    const int64_t group = p.num_heads / p.num_kv_heads;
+    const int64_t group = p.num_heads / p.num_kv_heads, queries = box.end_query - box.first_query,
+                  splits = split_spans(p, box);
     int64_t rows, merged;
-    return group <= INT_MAX && !__builtin_mul_overflow(p.seqlen_q, group, &rows) &&
-           !__builtin_mul_overflow((rows + tile::rows - 1) / tile::rows, split_spans(p), tiles) &&
-           (split_spans(p) == 1 || count_blocks(p, p.num_heads, p.seqlen_q, &merged));
+    return group <= INT_MAX && !__builtin_mul_overflow(queries, group, &rows) &&
+           !__builtin_mul_overflow((rows + tile::rows - 1) / tile::rows, splits, tiles) &&
+           (splits == 1 || count_blocks(box, group, queries, &merged));
 }
 
-template <typename tile> bool mma_grid(const attend_problem *p, attend_kernel_grid *grid)
+template <typename tile> bool mma_grid(const attend_problem *p, const attend_kernel_box *box, attend_kernel_grid *grid)
 {
     int64_t tiles;
-    *grid = {0, split_spans(*p), true};
-    return count_tiles<tile>(*p, &tiles) && count_blocks(*p, p->num_kv_heads, tiles, &grid->blocks);
+    *grid = {0, split_spans(*p, *box), true};
+    return count_tiles<tile>(*p, *box, &tiles) && count_blocks(*box, 1, tiles, &grid->blocks);
 }
 
 using mma_kernel = void(attend_kernel_args, block_order);
@@ -71,11 +74,12 @@ cudaError_t launch_mma(const attend_kernel_args *given, cudaStream_t stream)
 {
     attend_kernel_args args = *given;
     const attend_problem &p = args.problem;
+    const attend_kernel_box &box = args.box;
     int64_t tiles;
     block_order order;
-    args.splits = split_spans(p);
-    if (!count_tiles<tile>(p, &tiles)) return cudaErrorInvalidConfiguration;
-    if (!order_blocks(args, p.num_kv_heads, tiles, &order)) return cudaErrorInvalidConfiguration;
+    args.splits = split_spans(p, box);
+    if (!count_tiles<tile>(p, box, &tiles)) return cudaErrorInvalidConfiguration;
+    if (!order_blocks(args, 1, tiles, &order)) return cudaErrorInvalidConfiguration;
     bool last;
     const uint32_t blocks = blocks_to_launch(args, order, &last);
     if (blocks == 0) return cudaSuccess;
@@ -86,7 +90,7 @@ cudaError_t launch_mma(const attend_kernel_args *given, cudaStream_t stream)
     if (error != cudaSuccess || args.splits == 1 || !last) return error;
     const unsigned dims = static_cast<unsigned>(p.head_dim_v);
     return cudaLaunchKernel(reinterpret_cast<const void *>(merge),
-                            static_cast<unsigned>(p.batch * p.num_heads * p.seqlen_q), (dims + 31) / 32 * 32,
+                            static_cast<unsigned>(partial_rows(p, box, 1).partials), (dims + 31) / 32 * 32,
                             parameters, 0, stream);
 }
 

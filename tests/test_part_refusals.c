@@ -67,6 +67,31 @@ static void ranges_are_whole_spans(void **state)
     expect_run(&a, "k has shape [1, 3000, 2, 4], expected [1, 1976, 2, 4]");
 }
 
+static void ranges_of_queries_lie_within(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t first, end;
+        const char *sentence;
+    } cases[] = {
+        {-1, 0, "first_query is -1, expected 0 to seqlen_q (2)"},
+        {3, 0, "first_query is 3, expected 0 to seqlen_q (2)"},
+        {0, 3, "end_query is 3, expected first_query, 0 to seqlen_q (2)"},
+        {2, 1, "end_query is 1, expected first_query, 2 to seqlen_q (2)"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        attend_attention_args a = args_of(0, 0);
+        a.first_query = cases[i].first, a.end_query = cases[i].end;
+        expect_run(&a, cases[i].sentence);
+    }
+    attend_attention_args a = args_of(0, 0);
+    a.first_query = 1;
+    expect_run(&a, "q has shape [1, 2, 2, 4], expected [1, 1, 2, 4]");
+    attend_state s = state_at(2);
+    a.q = rows(q, 1), a.out = a.lse = (attend_tensor){0}, a.into = &s;
+    expect_run(&a, "into.out has shape [1, 2, 2, 4], expected [1, 1, 2, 4]");
+}
+
 static void states_are_whole(void **state)
 {
     (void)state;
@@ -109,12 +134,12 @@ static void others_take_all_keys(void **state)
     float entropy[NUMBERS];
     const int64_t cu_q[] = {0, QUERIES}, cu_k[] = {0, KEYS};
     attend_attention_args a = args_of(1024, 0);
-    expect(attend_compare(&problem, &a, NULL, &comparison), ATTEND_UNSUPPORTED, "first_key, end_key, from and into");
+    expect(attend_compare(&problem, &a, NULL, &comparison), ATTEND_UNSUPPORTED, "first_key, end_key, first_query, end_query, from and into");
     expect(attend_attention_inspect(plan, &a, &(attend_inspection){.entropy = attend_tensor_3d(entropy, ATTEND_F32, 1, HEADS, QUERIES)}), ATTEND_UNSUPPORTED,
-           "first_key, end_key, from and into");
+           "first_key, end_key, first_query, end_query, from and into");
     p.packed = true, p.total_q = QUERIES, p.total_k = KEYS, a.cu_seqlens_q = cu_q, a.cu_seqlens_k = cu_k;
     assert_int_equal(attend_attention_plan(context, &p, &packed), ATTEND_OK);
-    expect(attend_attention_forward(packed, &a), ATTEND_UNSUPPORTED, "first_key, end_key, from and into do not go with packed sequences");
+    expect(attend_attention_forward(packed, &a), ATTEND_UNSUPPORTED, "first_key, end_key, first_query, end_query, from and into do not go with packed sequences");
     attend_plan_destroy(packed);
     expect(attend_merge(context, &p, &(attend_merge_args){.out = rows(written[0], QUERIES)}, NULL), ATTEND_UNSUPPORTED, "packed");
 }
@@ -161,8 +186,8 @@ static int close_plan(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ranges_are_whole_spans), cmocka_unit_test(states_are_whole),   cmocka_unit_test(states_lie_alone),
-        cmocka_unit_test(others_take_all_keys),   cmocka_unit_test(merges_are_checked),
+        cmocka_unit_test(ranges_are_whole_spans), cmocka_unit_test(ranges_of_queries_lie_within), cmocka_unit_test(states_are_whole),
+        cmocka_unit_test(states_lie_alone),       cmocka_unit_test(others_take_all_keys),         cmocka_unit_test(merges_are_checked),
     };
     return cmocka_run_group_tests(tests, open_plan, close_plan);
 }

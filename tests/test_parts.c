@@ -1,5 +1,5 @@
-/* Keys in parts give the bits of one run over all of them: whatever the parts, the schedule, the features and where the state lies;
-   and so do states of single spans that are merged. No part reads a key outside of it. */
+/* Keys in parts and queries in blocks give the bits of one run over all of them: whatever the parts, the schedule, the features and
+   where the state lies; and so do states of single spans that are merged. No part reads a key or a query outside of it. */
 #include "support/feature_cases.h"
 #include "support/parts.h"
 #include "cpu/cpu.h"
@@ -21,6 +21,9 @@ static const struct schedule {
 
 /* Where parts end before the last key: multiples of a span, END for all keys. The last part finishes. */
 enum { END = 9, MOST_CUTS = 5 };
+/* Where blocks of queries end before the last. */
+enum { MOST_BLOCKS = 3 };
+static const int64_t whole[MOST_BLOCKS], blocks[][MOST_BLOCKS] = {{1, 97}, {33}, {2, 2}};
 static const int cuts[][MOST_CUTS] = {{1}, {1, 2}, {2, 2, END}, {1, 1, 2, END, END}};
 enum { CUTS = sizeof cuts / sizeof *cuts, CASES = 3 * 40 };
 
@@ -75,32 +78,44 @@ static void expect_same(const twice *t, const char *how)
 }
 
 /* What a state has of queries that are not there is not read. */
-static void forget_absent(const twice *t, const attend_state *state)
+static void forget_absent(const twice *t, int64_t first_query, const attend_state *state)
 {
     const attend_tensor *sum = &state->sum;
     for (int64_t b = 0; b < sum->shape[0] && t->f.seqlens_q; b++)
         for (int64_t h = 0; h < sum->shape[1]; h++)
-            for (int64_t i = t->f.seqlens_q[b]; i < sum->shape[2]; i++)
+            for (int64_t i = t->f.seqlens_q[b] > first_query ? t->f.seqlens_q[b] - first_query : 0; i < sum->shape[2]; i++)
                 ((float *)sum->data)[b * sum->stride[0] + h * sum->stride[1] + i * sum->stride[2]] = NAN;
 }
 
-static void in_parts(twice *t, const int *ends, bool in_place, const char *how)
+static void block_in_parts(twice *t, const int64_t queries[2], const int *ends, bool in_place)
 {
+    attend_problem block = t->f.problem;
     const int64_t span = attend_plan_key_span(t->plan), all = t->f.problem.seqlen_k;
     test_state states[2];
     int64_t first = 0;
     const attend_state *from = NULL;
-    for (int i = 0; i < 2; i++) states[i] = test_state_make(&t->f.problem, i == 1);
-    forget(t);
+    block.seqlen_q = queries[1] - queries[0];
+    for (int i = 0; i < 2; i++) states[i] = test_state_make(&block, i == 1);
     for (int i = 0; i < MOST_CUTS && ends[i]; i++) {
         const attend_state *into = &states[in_place ? 1 : i % 2].state;
         const int64_t end = ends[i] == END ? all : ends[i] * span;
-        test_part_run(t->plan, t->context, &t->f, first, end, from, into);
-        forget_absent(t, into);
+        test_part_run_block(t->plan, t->context, &t->f, queries, (int64_t[]){first, end}, from, into);
+        forget_absent(t, queries[0], into);
         first = end, from = into;
     }
-    test_part_run(t->plan, t->context, &t->f, first, all, from, NULL);
+    test_part_run_block(t->plan, t->context, &t->f, queries, (int64_t[]){first, all}, from, NULL);
     for (int i = 0; i < 2; i++) test_state_free(&states[i]);
+}
+
+static void in_parts(twice *t, const int64_t *block_ends, const int *ends, bool in_place, const char *how)
+{
+    const int64_t all = t->f.problem.seqlen_q;
+    int64_t queries[2] = {0, 0};
+    forget(t);
+    for (int i = 0; queries[1] < all; i++, queries[0] = queries[1]) {
+        queries[1] = i < MOST_BLOCKS && block_ends[i] ? block_ends[i] : all;
+        block_in_parts(t, queries, ends, in_place);
+    }
     expect_same(t, how);
 }
 
@@ -164,9 +179,9 @@ static void parts_give_the_bits_of_one_run(void **state)
         memcpy(t.out, t.f.out.bytes, t.f.out.size), memcpy(t.lse, t.f.lse.bytes, t.f.lse.size);
         for (int i = n % 2; i < CUTS; i += 2) {
             char how[64];
-            const bool in_place = (n / 2 + i) % 2;
-            snprintf(how, sizeof how, "parts %d%s", i, in_place ? ", in place" : "");
-            in_parts(&t, cuts[i], in_place, how);
+            const bool in_place = (n / 2 + i) % 2, in_blocks = (n / 4 + i / 2) % 2;
+            snprintf(how, sizeof how, "parts %d%s%s", i, in_place ? ", in place" : "", in_blocks ? ", blocks of queries" : "");
+            in_parts(&t, in_blocks ? blocks[schedule_of[n]] : whole, cuts[i], in_place, how);
         }
         merged(&t);
         free(t.out), free(t.lse);
@@ -176,8 +191,32 @@ static void parts_give_the_bits_of_one_run(void **state)
     for (int s = 0; s < 3; s++) attend_context_destroy(contexts[s]);
 }
 
+/* Its states round, so that only its queries are cut. */
+static void the_reference_takes_blocks_of_queries(void **state)
+{
+    (void)state;
+    static const int all_keys[MOST_CUTS];
+    test_case cases[CASES];
+    int schedule_of[CASES];
+    twice t;
+    if (attend_context_create(&(attend_context_options){.device = ATTEND_REFERENCE}, &t.context)) fail_msg("%s", attend_error_message());
+    const int count = make_cases(cases, schedule_of, UINT64_MAX, 1);
+    for (int n = 1; n < count; n += 6) { /* 40 queries */
+        cases[n].problem.seqlen_k = 90;
+        test_fixture_make(&t.f, &cases[n]);
+        if (attend_attention_plan(t.context, &t.f.c.problem, &t.plan) || attend_attention_forward(t.plan, &t.f.args)) fail_msg("%s", attend_error_message());
+        t.out = malloc(t.f.out.size), t.lse = malloc(t.f.lse.size);
+        memcpy(t.out, t.f.out.bytes, t.f.out.size), memcpy(t.lse, t.f.lse.bytes, t.f.lse.size);
+        in_parts(&t, blocks[1], all_keys, false, "blocks of queries");
+        free(t.out), free(t.lse);
+        attend_plan_destroy(t.plan);
+        test_fixture_free(&t.f);
+    }
+    attend_context_destroy(t.context);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(parts_give_the_bits_of_one_run)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(parts_give_the_bits_of_one_run), cmocka_unit_test(the_reference_takes_blocks_of_queries)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

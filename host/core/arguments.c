@@ -209,11 +209,11 @@ static bool same_view(const attend_tensor *a, const attend_tensor *b)
     return same;
 }
 
-int attend_state_expect(const attend_problem *p, const char *name, attend_tensor_role role,
+int attend_state_expect(const attend_problem *p, int64_t rows_q, const char *name, attend_tensor_role role,
                         attend_state *state, const attend_state *shared, attend_state_names *names,
                         attend_expected *expected)
 {
-    const int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p);
+    const int64_t batch = attend_tensor_batch(p);
     const attend_expected all[] = {
         {"out", &state->out, role, false, ATTEND_F32, 4, {batch, rows_q, p->num_heads, p->head_dim_v}},
         {"max", &state->max, role, false, ATTEND_F32, 3, {batch, p->num_heads, rows_q}},
@@ -229,6 +229,15 @@ int attend_state_expect(const attend_problem *p, const char *name, attend_tensor
         expected[count++].name = names->text[i];
     }
     return count;
+}
+
+static attend_status check_query(const char *name, int64_t query, int64_t least, const char *least_is,
+                                 const attend_problem *p)
+{
+    if (query >= least && query <= p->seqlen_q) return ATTEND_OK;
+    return attend_fail(ATTEND_INVALID_ARGUMENT,
+                       "%s is %" PRId64 ", expected %s%" PRId64 " to seqlen_q (%" PRId64 ")", name, query,
+                       least_is, least, p->seqlen_q);
 }
 
 static attend_status check_key(const char *name, int64_t key, int64_t least, const char *least_is,
@@ -250,17 +259,22 @@ attend_status attend_key_part_resolve(const attend_problem *p, int64_t span, con
                                       attend_key_part *part)
 {
     *part = attend_all_keys(p);
-    if (!r->first_key && !r->end_key && !r->from && !r->into) return ATTEND_OK;
+    if (!r->first_key && !r->end_key && !r->first_query && !r->end_query && !r->from && !r->into) return ATTEND_OK;
     if (p->packed)
         return attend_fail(ATTEND_UNSUPPORTED,
-                           "first_key, end_key, from and into do not go with packed sequences");
+                           "first_key, end_key, first_query, end_query, from and into do not go with packed "
+                           "sequences");
     if (span == 0)
         return attend_fail(ATTEND_UNSUPPORTED,
-                           "first_key, end_key, from and into do not go here: all keys take part at once");
+                           "first_key, end_key, first_query, end_query, from and into do not go here: all keys "
+                           "and queries take part at once");
     ATTEND_TRY(check_key("first_key", r->first_key, 0, "", p, span));
     if (r->end_key) ATTEND_TRY(check_key("end_key", r->end_key, r->first_key, "first_key, ", p, span));
-    part->first = r->first_key;
+    ATTEND_TRY(check_query("first_query", r->first_query, 0, "", p));
+    if (r->end_query) ATTEND_TRY(check_query("end_query", r->end_query, r->first_query, "first_query, ", p));
+    part->first = r->first_key, part->first_query = r->first_query;
     if (r->end_key) part->end = r->end_key;
+    if (r->end_query) part->end_query = r->end_query;
     if (r->into && (r->out.data || r->lse.data))
         return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is given beside into, which is written instead of it",
                            r->out.data ? "out" : "lse");
@@ -273,7 +287,7 @@ attend_status attend_attention_args_resolve(const attend_problem *p, int64_t key
 {
     ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_attention_args), "args", r, args, bytes));
     ATTEND_TRY(attend_key_part_resolve(p, key_span, r, part));
-    int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p),
+    int64_t batch = attend_tensor_batch(p), rows_q = p->packed ? p->total_q : part->end_query - part->first_query,
             rows_k = p->packed ? p->total_k : part->end - part->first;
     attend_expected arguments[ATTEND_MAX_EXPECTED] = {
         {"q", &r->q, ATTEND_INPUT, false, p->dtype, 4, {batch, rows_q, p->num_heads, p->head_dim}},
@@ -287,11 +301,11 @@ attend_status attend_attention_args_resolve(const attend_problem *p, int64_t key
     attend_state *from = &part->from, *into = &part->into;
     if (r->into) {
         *into = *r->into;
-        count += attend_state_expect(p, "into", ATTEND_OUTPUT, into, NULL, &into_names, arguments + count);
+        count += attend_state_expect(p, rows_q, "into", ATTEND_OUTPUT, into, NULL, &into_names, arguments + count);
     }
     if (r->from) {
         *from = *r->from;
-        count += attend_state_expect(p, "from", ATTEND_INPUT, from, r->into, &from_names, arguments + count);
+        count += attend_state_expect(p, rows_q, "from", ATTEND_INPUT, from, r->into, &from_names, arguments + count);
     }
     attend_feature_pointers feature = attend_features_of_attention(r);
     ATTEND_TRY(attend_features_resolve(p, &feature));

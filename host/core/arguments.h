@@ -48,7 +48,7 @@ attend_feature_shape attend_feature_expected(const attend_problem *problem, atte
    */
 attend_status attend_features_resolve(const attend_problem *problem, const attend_feature_pointers *args);
 
-/* What a run's args say of its keys, but for the tensors of states. key_span: what ranges are multiples of; 0:
+/* What a run's args say of its keys and queries, but for the tensors of states. key_span: what ranges are multiples of; 0:
    only all keys will do. */
 attend_status attend_key_part_resolve(const attend_problem *problem, int64_t key_span,
                                       const attend_attention_args *args, attend_key_part *part);
@@ -77,13 +77,13 @@ typedef struct attend_expected {
 
 enum { ATTEND_MAX_EXPECTED = 16 };
 
-/* The three tensors of a state called `name`; their names lie in `names`. One that is the same view as that
+/* The three tensors of a state of so many queries called `name`; their names lie in `names`. One that is the same view as that
    of `shared` (NULL: none) stands for an output that was listed already, and is left out. How many are
    listed. */
 typedef struct attend_state_names {
     char text[3][40];
 } attend_state_names;
-int attend_state_expect(const attend_problem *problem, const char *name, attend_tensor_role role,
+int attend_state_expect(const attend_problem *problem, int64_t rows_q, const char *name, attend_tensor_role role,
                         attend_state *state, const attend_state *shared, attend_state_names *names,
                         attend_expected *expected);
 

@@ -32,7 +32,7 @@ static attend_status expect_results(const attend_problem *p, attend_merge_args *
         return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is given beside into, which is written instead of it",
                            r->out.data ? "out" : "lse");
     *into = *r->into, r->into = into;
-    *count = attend_state_expect(p, "into", ATTEND_OUTPUT, into, NULL, names, expected);
+    *count = attend_state_expect(p, attend_rows_q(p), "into", ATTEND_OUTPUT, into, NULL, names, expected);
     return ATTEND_OK;
 }
 
@@ -53,7 +53,7 @@ static attend_status resolve(const attend_problem *p, attend_merge_args *r, atte
         char name[32];
         snprintf(name, sizeof name, "states[%" PRId64 "]", n);
         const int more =
-            attend_state_expect(p, name, ATTEND_INPUT, &state, in_place, &names, expected + results);
+            attend_state_expect(p, attend_rows_q(p), name, ATTEND_INPUT, &state, in_place, &names, expected + results);
         ATTEND_TRY(attend_expected_resolve(expected, results + more, NULL));
         snprintf(name, sizeof name, "states[%" PRId64 "].out", n);
         ATTEND_TRY(attend_tensor_check_rows(name, &state.out));

@@ -1,4 +1,4 @@
-/* Which keys of each sequence take part in a run, what the keys before them left, and where what these leave
+/* Which keys and queries of each sequence take part in a run, what the keys before them left, and where what these leave
    goes. */
 #ifndef ATTEND_CORE_PART_H
 #define ATTEND_CORE_PART_H
@@ -7,14 +7,15 @@
 #include <stdbool.h>
 
 typedef struct attend_key_part {
-    int64_t first, end;      /* keys [first, end); k and v begin at first */
-    attend_state from, into; /* resolved; absent: data of all three is NULL */
+    int64_t first, end;             /* keys [first, end); k and v begin at first */
+    int64_t first_query, end_query; /* queries [first_query, end_query); q, out, lse and states begin at first_query */
+    attend_state from, into;        /* resolved; absent: data of all three is NULL */
 } attend_key_part;
 
-/* All keys of a resolved problem, and nothing carried. */
+/* All keys and queries of a resolved problem, and nothing carried. */
 static inline attend_key_part attend_all_keys(const attend_problem *problem)
 {
-    return (attend_key_part){.end = problem->seqlen_k};
+    return (attend_key_part){.end = problem->seqlen_k, .end_query = problem->seqlen_q};
 }
 
 #endif

@@ -81,6 +81,7 @@ static attend_cpu_task task_of(const running *r, int64_t index, float *scratch)
     const attend_tensor *lse = &args->lse;
     const attend_head *heads = plan->per_head + b * p->num_heads + kv_head * group;
     const attend_sequence s = heads->sequence;
+    const int64_t rows_end = attend_rows_of(p, &s), first_query = r->part->first_query;
     attend_cpu_task task = {
         .problem = p,
         .blocking = plan->blocking,
@@ -88,7 +89,8 @@ static attend_cpu_task task_of(const running *r, int64_t index, float *scratch)
         .heads = heads,
         .sequence = s,
         .part = r->part,
-        .rows = group * attend_rows_of(p, &s),
+        .first_row = group * first_query,
+        .rows = group * ((rows_end < r->part->end_query ? rows_end : r->part->end_query) - first_query),
         .q = rows_of(&args->q, s.batch, s.first_q, kv_head * group, true),
         .k = rows_of(&args->k, s.batch, s.first_k, kv_head, false),
         .v = rows_of(&args->v, s.batch, s.first_k, kv_head, false),
@@ -124,8 +126,9 @@ static void restrict_to_part(const attend_cpu_plan *plan, int64_t part, attend_c
     int64_t width = plan->context->kernel->lanes * plan->context->kernel->vectors, panels = panels_of(plan),
             parts = parts_of(plan);
     int64_t end = panels * (part + 1) / parts * width;
-    task->first_row = panels * part / parts * width;
-    task->rows = (end < task->rows ? end : task->rows) - task->first_row;
+    const int64_t first = panels * part / parts * width;
+    task->rows = (end < task->rows ? end : task->rows) - first;
+    task->first_row += first;
 }
 
 /* KV heads a task of the decode schedule: several where they are adjacent in memory, if enough tasks for all
@@ -191,7 +194,7 @@ static void merge_row(void *job, int64_t index, int thread)
     int64_t rows = attend_cpu_rows_of(r->plan->problem);
     attend_cpu_task task = task_of(r, index / rows, scratch_of(r->plan, thread));
     if (index % rows >= task.rows) return;
-    task.first_row = index % rows, task.rows = 1;
+    task.first_row += index % rows, task.rows = 1;
     r->plan->context->kernel->merge(&task);
 }
 

@@ -116,11 +116,17 @@ ALWAYS_INLINE packed_row packed_row_of(const attend_cpu_task *task, int64_t row)
     return (packed_row){row / task->group, row % task->group};
 }
 
+/* Where a query lies in q, out, lse and states. */
+ALWAYS_INLINE int64_t line_of(const attend_cpu_task *task, int64_t query)
+{
+    return query - task->part->first_query;
+}
+
 /* Element offset of a KV head's row */
 ALWAYS_INLINE int64_t row_offset(const attend_cpu_task *task, const attend_cpu_rows *rows, int64_t row)
 {
     packed_row at = packed_row_of(task, row);
-    return at.query * rows->stride + at.head * rows->head_stride;
+    return line_of(task, at.query) * rows->stride + at.head * rows->head_stride;
 }
 
 /* How a row's dot products become exponents of 2: queries are multiplied by a power of two, which is exact,

@@ -109,7 +109,8 @@ static void begin_row(const attend_cpu_task *task, int64_t row, float *o, float 
     memset(o, 0, (size_t)attend_cpu_round_up(dv, LANES) * sizeof *o);
     *m = -INFINITY, *l = 0;
     if (!from->out.data || packed_row.query >= task->sequence.seqlen_q) return;
-    load_state(state_row_of(from, task->sequence.batch, packed_row.query, task->heads[packed_row.head].head),
+    load_state(state_row_of(from, task->sequence.batch, line_of(task, packed_row.query),
+                            task->heads[packed_row.head].head),
                0, dv, o, m, l);
 }
 
@@ -120,14 +121,14 @@ static void end_row(const attend_cpu_task *task, int64_t row, const float *o, fl
     const packed_row packed_row = packed_row_of(task, row);
     const attend_head *head = &task->heads[packed_row.head];
     if (into->out.data) {
-        store_state(state_row_of(into, task->sequence.batch, packed_row.query, head->head), 0, p->head_dim_v,
-                    o, m, l);
+        store_state(state_row_of(into, task->sequence.batch, line_of(task, packed_row.query), head->head), 0,
+                    p->head_dim_v, o, m, l);
         return;
     }
     const bool sinks = p->sinks && packed_row.query < task->sequence.seqlen_q;
     const float sink = sinks ? attend_head_sink(head->terms, head->head) : 0;
     float *lse = task->lse;
-    if (lse) lse += packed_row.query * task->lse_stride + packed_row.head * task->lse_head_stride;
+    if (lse) lse += line_of(task, packed_row.query) * task->lse_stride + packed_row.head * task->lse_head_stride;
     finish_row(p, task->out.data, row_offset(task, &task->out, row), p->head_dim_v, lse, sinks ? &sink : NULL,
                o, m, l);
 }

@@ -51,7 +51,7 @@ typedef struct attend_cpu_task {
     int64_t first_row, rows; /* first_row: a multiple of a panel's rows */
     int64_t first_span, end_span;
     attend_cpu_keys keys; /* tiled panels, for run() */
-    /* of this KV head, from its first query, or the run's first key; k and v have no head_stride */
+    /* of this KV head, from the run's first query or key; k and v have no head_stride */
     attend_cpu_rows q, k, v, out;
     float *lse; /* NULL: not wanted */
     int64_t lse_stride, lse_head_stride;

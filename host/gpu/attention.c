@@ -3,6 +3,8 @@
 #include "gpu/gpu.h"
 #include "gpu/range.h"
 
+#include <string.h>
+
 static bool is_aligned(const attend_tensor *t)
 {
     int64_t vector = 16 / (int64_t)attend_dtype_bytes(t->dtype);
@@ -42,21 +44,42 @@ static attend_status launch(void *job, int64_t first, int64_t count)
     return attend_gpu_check(l->row->launch(&l->kernel, l->gpu->stream), l->row->info.name);
 }
 
-/* A view whose index 0 is key 0, of a tensor that holds the keys from `first` on. */
-static attend_view keys_view(const attend_tensor *t, int64_t first)
+/* Where element 0 of the problem would lie of what begins at these ones. */
+static attend_view from_box(attend_view view, int64_t batch, int64_t row, int64_t head, attend_dtype dtype)
 {
-    attend_view view = attend_view_of(t);
+    const int64_t elements = batch * view.batch + row * view.seqlen + head * view.head;
     if (view.data)
-        view.data =
-            (void *)((uintptr_t)view.data - (uintptr_t)(first * view.seqlen) * attend_dtype_bytes(t->dtype));
+        view.data = (void *)((uintptr_t)view.data - (uintptr_t)elements * attend_dtype_bytes(dtype));
     return view;
 }
 
-attend_status attend_gpu_attention(const attend_plan *plan, const attend_attention_args *args,
-                                   const attend_key_part *part)
+static attend_view queries_view(const attend_problem *p, const attend_kernel_box *box, attend_view view,
+                                attend_dtype dtype)
+{
+    return from_box(view, box->first_batch, box->first_query, box->first_kv_head * (p->num_heads / p->num_kv_heads),
+                    dtype);
+}
+
+static attend_view keys_view(const attend_kernel_box *box, const attend_tensor *t)
+{
+    return from_box(attend_view_of(t), box->first_batch, box->first_key, box->first_kv_head, t->dtype);
+}
+
+static attend_state_view state_view(const attend_problem *p, const attend_kernel_box *box, const attend_state *state)
+{
+    const attend_state_view view = attend_gpu_state_view(state);
+    return (attend_state_view){queries_view(p, box, view.out, ATTEND_F32), queries_view(p, box, view.max, ATTEND_F32),
+                               queries_view(p, box, view.sum, ATTEND_F32)};
+}
+
+attend_status attend_gpu_launch_box(const attend_plan *plan, const attend_kernel_box *box,
+                                    const attend_attention_args *args, const attend_state *from,
+                                    const attend_state *into, const attend_terms *terms)
 {
     const attend_gpu_plan *gpu_plan = plan->state;
     const attend_gpu_context *gpu = gpu_plan->gpu;
+    const attend_problem *p = &plan->problem;
+    const attend_view lse = {args->lse.data, args->lse.stride[0], args->lse.stride[2], args->lse.stride[1]};
     const attend_kernel_row *row;
     bool aligned;
     ATTEND_TRY(choose_row(gpu_plan, args, &aligned, &row));
@@ -64,38 +87,54 @@ attend_status attend_gpu_attention(const attend_plan *plan, const attend_attenti
     launching l = {gpu,
                    row,
                    {
-                       .problem = plan->problem,
-                       .q = attend_view_of(&args->q),
-                       .k = keys_view(&args->k, part->first),
-                       .v = keys_view(&args->v, part->first),
-                       .out = attend_view_of(&args->out),
-                       .lse = {args->lse.data, args->lse.stride[0], args->lse.stride[2], args->lse.stride[1]},
+                       .problem = *p,
+                       .q = queries_view(p, box, attend_view_of(&args->q), p->dtype),
+                       .k = keys_view(box, &args->k),
+                       .v = keys_view(box, &args->v),
+                       .out = queries_view(p, box, attend_view_of(&args->out), p->dtype),
+                       .lse = queries_view(p, box, lse, ATTEND_F32),
                        .lists = attend_lists_of(args),
+                       .terms = *terms,
                        .l2_bytes = gpu->l2_bytes,
                        .aligned = aligned,
                        .out_aligned = is_aligned(&args->out),
-                       .first_key = part->first,
-                       .end_key = part->end,
-                       .from = attend_gpu_state_view(&part->from),
-                       .into = attend_gpu_state_view(&part->into),
+                       .box = *box,
+                       .from = state_view(p, box, from),
+                       .into = state_view(p, box, into),
                        .splits = 1,
                        .partials = gpu_plan->partials,
                        .slots = gpu->slots,
                    }};
-    ATTEND_TRY(attend_gpu_make_terms(plan, args, &l.kernel.terms));
     attend_range_begin(row->info.name);
-    row->grid(&plan->problem, &grid);
+    row->grid(p, box, &grid);
     attend_status status = attend_gpu_launch_slices(gpu, grid.blocks, launch, &l);
     attend_range_end();
     return status;
 }
 
-/* The staging tensor cut to the number of keys in this part. */
-static attend_tensor staging_of_keys(const attend_tensor *all, const attend_tensor *given)
+attend_status attend_gpu_attention(const attend_plan *plan, const attend_attention_args *args,
+                                   const attend_key_part *part)
+{
+    attend_kernel_box box = attend_whole_box(&plan->problem);
+    attend_terms terms;
+    box.first_query = part->first_query, box.end_query = part->end_query;
+    box.first_key = part->first, box.end_key = part->end;
+    ATTEND_TRY(attend_gpu_make_terms(plan, args, &terms));
+    return attend_gpu_launch_box(plan, &box, args, &part->from, &part->into, &terms);
+}
+
+/* Room for as many queries or keys as a part has. */
+static attend_tensor staging_like(const attend_tensor *all, const attend_tensor *given)
 {
     attend_tensor staging = *all;
-    staging.shape[1] = given->shape[1];
+    memcpy(staging.shape, given->shape, sizeof staging.shape);
     return staging;
+}
+
+static attend_state state_like(const attend_state *all, const attend_state *given)
+{
+    return (attend_state){staging_like(&all->out, &given->out), staging_like(&all->max, &given->max),
+                          staging_like(&all->sum, &given->sum)};
 }
 
 attend_status attend_gpu_attention_forward(attend_plan *plan, const attend_attention_args *args,
@@ -103,20 +142,24 @@ attend_status attend_gpu_attention_forward(attend_plan *plan, const attend_atten
 {
     attend_gpu_plan *own = plan->state;
     const attend_gpu_context *gpu = own->gpu;
-    const attend_tensor k = staging_of_keys(&own->k, &args->k), v = staging_of_keys(&own->v, &args->v);
+    const attend_tensor q = staging_like(&own->q, &args->q), k = staging_like(&own->k, &args->k),
+                        v = staging_like(&own->v, &args->v), out = staging_like(&own->out, &args->out),
+                        lse = staging_like(&own->lse, &args->lse);
+    const bool carries = part->from.out.data != NULL;
+    const attend_state state = state_like(&own->state, carries ? &part->from : &part->into);
     attend_attention_args use = *args;
     attend_key_part use_part = *part;
     ATTEND_TRY(attend_gpu_take_features(plan, &use));
     if (part->into.out.data)
-        ATTEND_TRY(attend_gpu_take_state(gpu, "into", &part->into, &own->state, true, &use_part.into));
+        ATTEND_TRY(attend_gpu_take_state(gpu, "into", &part->into, &state, true, &use_part.into));
     else
-        ATTEND_TRY(attend_gpu_take_output(gpu, "out", &args->out, &own->out, &use.out));
-    ATTEND_TRY(attend_gpu_take_output(gpu, "lse", &args->lse, &own->lse, &use.lse));
-    ATTEND_TRY(attend_gpu_take_input(gpu, "q", &args->q, &own->q, &use.q));
+        ATTEND_TRY(attend_gpu_take_output(gpu, "out", &args->out, &out, &use.out));
+    ATTEND_TRY(attend_gpu_take_output(gpu, "lse", &args->lse, &lse, &use.lse));
+    ATTEND_TRY(attend_gpu_take_input(gpu, "q", &args->q, &q, &use.q));
     ATTEND_TRY(attend_gpu_take_input(gpu, "k", &args->k, &k, &use.k));
     ATTEND_TRY(attend_gpu_take_input(gpu, "v", &args->v, &v, &use.v));
-    if (part->from.out.data)
-        ATTEND_TRY(attend_gpu_take_state(gpu, "from", &part->from, &own->state, false, &use_part.from));
+    if (carries)
+        ATTEND_TRY(attend_gpu_take_state(gpu, "from", &part->from, &state, false, &use_part.from));
     ATTEND_TRY(attend_gpu_attention(plan, &use, &use_part));
     if (part->into.out.data) ATTEND_TRY(attend_gpu_give_state(gpu, &part->into, &use_part.into));
     ATTEND_TRY(attend_gpu_give_output(gpu, &args->out, &use.out));

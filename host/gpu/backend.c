@@ -23,7 +23,8 @@ static attend_status choose_kernels(attend_plan *plan)
 
 static int64_t partial_bytes(const attend_kernel_row *row, const attend_problem *p)
 {
-    return row->partial_bytes ? row->partial_bytes(p) : 0;
+    const attend_kernel_box whole = attend_whole_box(p);
+    return row->partial_bytes ? row->partial_bytes(p, &whole) : 0;
 }
 
 static void reserve_attention_staging(attend_plan *plan, attend_gpu_arena *staging)

@@ -20,8 +20,9 @@ void attend_gpu_explain(const attend_plan *plan, attend_explanation *e)
     const attend_gpu_plan *own = plan->state;
     const attend_kernel_row *row = own->row;
     const int64_t terms = attend_scores_terms(&plan->problem) ? row->term_bytes : 0;
+    const attend_kernel_box whole = attend_whole_box(&plan->problem);
     attend_kernel_grid grid;
-    row->grid(&plan->problem, &grid);
+    row->grid(&plan->problem, &whole, &grid);
     e->kernel = row->info.name, e->kernel_unaligned = own->row_any->info.name;
     e->tile_q = row->info.tile_q, e->tile_k = row->info.tile_k, e->threads = row->info.threads;
     e->grouped = grid.grouped;

@@ -244,6 +244,11 @@ attend_status attend_gpu_run_begin(attend_plan *plan, const attend_run *brought,
                                    attend_gpu_run *run);
 attend_status attend_gpu_run_end(const attend_gpu_run *run, attend_status status);
 
+/* One launch about a box of the problem, on device tensors that begin at its first elements; lists and terms are
+   whole. from, into: data NULL where there is none. */
+attend_status attend_gpu_launch_box(const attend_plan *plan, const attend_kernel_box *box,
+                                    const attend_attention_args *args, const attend_state *from,
+                                    const attend_state *into, const attend_terms *terms);
 /* Attention on tensors and lists that are all on the device. */
 attend_status attend_gpu_attention(const attend_plan *plan, const attend_attention_args *on_device,
                                    const attend_key_part *part);

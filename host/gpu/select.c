@@ -46,6 +46,7 @@ static misfit judge(const attend_gpu_context *gpu, const attend_problem *p, bool
     const attend_kernel_info *info = &row->info;
     const uint64_t lacking = attend_features_of(p) & ~(info->features | ATTEND_FEATURES_LAYER);
     const int64_t shared_bytes = info->shared_bytes + (attend_scores_terms(p) ? row->term_bytes : 0);
+    const attend_kernel_box whole = attend_whole_box(p);
     attend_kernel_grid grid;
     if (info->dtype != p->dtype)
         return snprintf(why, bytes, "takes %s, the problem is %s", attend_dtype_name(info->dtype),
@@ -79,7 +80,7 @@ static misfit judge(const attend_gpu_context *gpu, const attend_problem *p, bool
         return snprintf(why, bytes, "takes seqlen_k up to %d, the problem has %" PRId64,
                         (int)attend_most_keys, p->seqlen_k),
                KEYS;
-    if (!row->grid(p, &grid)) return snprintf(why, bytes, "would need more than 2147483647 blocks"), BLOCKS;
+    if (!row->grid(p, &whole, &grid)) return snprintf(why, bytes, "would need more than 2147483647 blocks"), BLOCKS;
     return FITS;
 }
 

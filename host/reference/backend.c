@@ -69,7 +69,7 @@ static void store_partial(void *job, int64_t b, int64_t h, int64_t i, const atte
     const attend_attention_args *a = j->args;
     const attend_key_part *part = j->part;
     const int64_t dv = j->problem->head_dim_v;
-    const bool there = !a->seqlens_q || i < a->seqlens_q[b];
+    const bool there = !a->seqlens_q || part->first_query + i < a->seqlens_q[b];
     attend_reference_sums sums = {row->baseline, -INFINITY};
     for (int64_t c = 0; c < dv; c++) sums.out[c] = 0;
     if (part->from.out.data && there) attend_reference_take_up(&sums, dv, &part->from, b, i, h, row->bound);

@@ -12,12 +12,12 @@ static int64_t worker_doubles(const attend_problem *p)
     return p->head_dim + attend_reference_scratch(p, p->seqlen_k) + 5 * p->head_dim_v;
 }
 
-static void one_row(const attend_reference_keys *keys, int64_t h, int64_t i, double *memory,
+static void one_row(const attend_reference_keys *keys, int64_t first_query, int64_t h, int64_t i, double *memory,
                     attend_reference_take *take, void *job)
 {
     const attend_problem *p = keys->problem;
     const attend_tensor *q = &keys->args->q;
-    int64_t b = p->packed ? 0 : keys->batch, tensor_row = keys->first_q + i; /* row in the tensors */
+    int64_t b = p->packed ? 0 : keys->batch, tensor_row = keys->first_q + i - first_query; /* row in the tensors */
     double *scratch = memory + p->head_dim, *arrays = scratch + attend_reference_scratch(p, p->seqlen_k);
     int64_t dv = p->head_dim_v;
     attend_reference_row row = {.out = arrays,
@@ -35,7 +35,7 @@ static void one_row(const attend_reference_keys *keys, int64_t h, int64_t i, dou
 /* The rows of one KV head */
 typedef struct rows_job {
     attend_reference_keys keys;
-    int64_t first_head, queries;
+    int64_t first_head, first_query, queries;
     attend_progress_tracker *tracker;
     attend_reference_take *take;
     void *job;
@@ -45,7 +45,7 @@ static void compute_row(void *job, int64_t r, int thread, double *memory)
 {
     const rows_job *j = job;
     if (!attend_progress_continues(j->tracker)) return;
-    one_row(&j->keys, j->first_head + r / j->queries, r % j->queries, memory, j->take, j->job);
+    one_row(&j->keys, j->first_query, j->first_head + r / j->queries, j->first_query + r % j->queries, memory, j->take, j->job);
     attend_progress_count(j->tracker, 1, thread == 0);
 }
 
@@ -56,7 +56,8 @@ static bool one_kv_head(const attend_problem *p, const attend_attention_args *ar
     rows_job j = {.tracker = tracker, .take = take, .job = job};
     if (!attend_reference_keys_load(&j.keys, p, args, part, b, kv_head)) return false;
     const int64_t group = p->num_heads / p->num_kv_heads;
-    j.first_head = kv_head * group, j.queries = p->packed ? j.keys.seqlen_q : p->seqlen_q;
+    j.first_head = kv_head * group, j.first_query = part->first_query;
+    j.queries = p->packed ? j.keys.seqlen_q : part->end_query - part->first_query;
     const double work =
         4.0 * (double)(group * j.queries) * (double)p->seqlen_k * (double)(p->head_dim + p->head_dim_v);
     const bool complete =

@@ -73,6 +73,12 @@ typedef struct attend_attention_args {
      * else counts keys from the sequence's first: lengths and starts, masks, biases, windows, positions,
      * segments_k, blocks. Keys outside the range are not read. Not with packed sequences. */
     int64_t first_key, end_key;
+    /* Only queries [first_query, end_query) of each sequence take part; end_query 0: to the end. Any numbers up to
+     * seqlen_q: a block of a longer sequence, a chunk of a prompt. q, out, lse and states begin at first_query and
+     * hold end_query - first_query rows; everything else counts queries from the sequence's first: lengths, causality,
+     * masks, biases, windows, positions, segments_q, blocks. Blocks of queries have the bits of one run over all of
+     * them. Not with packed sequences. */
+    int64_t first_query, end_query;
     /* What runs over all keys before first_key left (state.h); NULL: nothing is carried. A run with `from` and
      * without `into` finishes: out and lse are those of all keys so far, with sinks. Keys in parts give the
      * bits of one run over all of them, whatever the parts, on one kernel. */

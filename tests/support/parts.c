@@ -62,17 +62,46 @@ test_part test_part_make(const test_fixture *f, int64_t first, int64_t end, cons
     return part;
 }
 
+/* A view of what lies behind the first rows. */
+static attend_tensor rows_of(const attend_tensor *t, int axis, int64_t first, int64_t end)
+{
+    attend_tensor part = *t;
+    if (!t->data) return part;
+    part.data = (char *)t->data + first * t->stride[axis] * (int64_t)attend_dtype_bytes(t->dtype);
+    part.shape[axis] = end - first;
+    return part;
+}
+
+void test_part_take_queries(test_part *part, const test_fixture *f, int64_t first, int64_t end)
+{
+    part->args.q = copy_rows(&f->q.tensor, first, end, first % 3 == 1, &part->maps[2], &part->bytes[2]);
+    if (!part->args.into) {
+        part->args.out = rows_of(&f->out.tensor, 1, first, end);
+        part->args.lse = rows_of(&f->lse.tensor, 2, first, end);
+    }
+    part->args.first_query = first, part->args.end_query = first < end && end == f->problem.seqlen_q ? 0 : end;
+}
+
 void test_part_free(test_part *part)
 {
-    for (int i = 0; i < 2; i++) munmap(part->maps[i], part->bytes[i]);
+    for (int i = 0; i < 3; i++)
+        if (part->maps[i]) munmap(part->maps[i], part->bytes[i]);
+}
+
+void test_part_run_block(attend_plan *plan, attend_context *context, const test_fixture *f, const int64_t queries[2],
+                         const int64_t keys[2], const attend_state *from, const attend_state *into)
+{
+    char text[TEST_CASE_TEXT];
+    test_part part = test_part_make(f, keys[0], keys[1], from, into);
+    test_part_take_queries(&part, f, queries[0], queries[1]);
+    if (attend_attention_forward(plan, &part.args) || attend_synchronize(context))
+        fail_msg("%s, queries %lld to %lld, keys %lld to %lld: %s", test_case_text(&f->c, text), (long long)queries[0], (long long)queries[1],
+                 (long long)keys[0], (long long)keys[1], attend_error_message());
+    test_part_free(&part);
 }
 
 void test_part_run(attend_plan *plan, attend_context *context, const test_fixture *f, int64_t first, int64_t end,
                    const attend_state *from, const attend_state *into)
 {
-    char text[TEST_CASE_TEXT];
-    test_part part = test_part_make(f, first, end, from, into);
-    if (attend_attention_forward(plan, &part.args) || attend_synchronize(context))
-        fail_msg("%s, keys %lld to %lld: %s", test_case_text(&f->c, text), (long long)first, (long long)end, attend_error_message());
-    test_part_free(&part);
+    test_part_run_block(plan, context, f, (int64_t[]){0, f->problem.seqlen_q}, (int64_t[]){first, end}, from, into);
 }

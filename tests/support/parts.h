@@ -17,14 +17,18 @@ void test_state_free(test_state *state);
    with test_part_free(). */
 typedef struct test_part {
     attend_attention_args args;
-    void *maps[2];
-    size_t bytes[2];
+    void *maps[3];
+    size_t bytes[3];
 } test_part;
 test_part test_part_make(const test_fixture *fixture, int64_t first, int64_t end, const attend_state *from, const attend_state *into);
+/* Of the fixture's queries only [first, end): they alone lie in q, and out and lse begin at the first. */
+void test_part_take_queries(test_part *part, const test_fixture *fixture, int64_t first, int64_t end);
 void test_part_free(test_part *part);
 
 /* Makes, runs and frees a part; fails the test with the library's sentence on an error. */
 void test_part_run(attend_plan *plan, attend_context *context, const test_fixture *fixture, int64_t first, int64_t end,
                    const attend_state *from, const attend_state *into);
+void test_part_run_block(attend_plan *plan, attend_context *context, const test_fixture *fixture, const int64_t queries[2],
+                         const int64_t keys[2], const attend_state *from, const attend_state *into);
 
 #endif
