@@ -1,6 +1,6 @@
 /* Row-major S = Q·Kᵀ is, by columns, Sᵀ = K·Qᵀ, and Oᵀ = Vᵀ·Pᵀ: a batched product each for all heads of a
    batch entry, or for those that share a KV head. The heads of one query lie as rows of a matrix do, so that
-   in decoding the heads that share a KV head are one product. */
+   in decoding the heads that share a KV head are one product. A layer has four products more, Y = X·Wᵀ each. */
 #include "tool/naive_device.h"
 #include "file/fail.h"
 
@@ -12,8 +12,15 @@
 
 #include <stdlib.h>
 
+/* y [rows, out] from x [rows, in] and w [out, in]. */
+typedef struct projection {
+    void *x, *w, *y;
+    int64_t rows, in, out;
+} projection;
+
 struct naive_device {
     attend_problem p;
+    projection projections[4]; /* q, k, v, output; w NULL: attention alone */
     attend_attention_args args;
     naive_rows rows;
     attend_blas cublas;
@@ -34,21 +41,46 @@ static attend_status check_blas(const naive_device *n, cublasStatus_t status, co
     return attend_file_fail(ATTEND_DEVICE_ERROR, "%s failed: %s", call, n->cublas.status_name(status));
 }
 
-static attend_status open_device(naive_device *n)
+/* The projections write what attention reads, and the last one reads what it writes. */
+static attend_status make_projections(naive_device *n, const attend_layer_args *layer,
+                                      const attend_layer_weights *weights)
 {
+    const attend_problem *p = &n->p;
+    const attend_tensor *const w = &weights->wq;
+    attend_tensor *const own[] = {&n->args.q, &n->args.k, &n->args.v, &n->args.out};
+    const size_t element = attend_dtype_bytes(p->dtype);
+    for (int i = 0; i < 4; i++) {
+        projection *y = &n->projections[i];
+        *y = (projection){layer->x.data,          NULL,          layer->out.data,
+                          p->batch * p->seqlen_q, w[i].shape[1], w[i].shape[0]};
+        const size_t bytes = (size_t)(y->in * y->out) * element,
+                     heads = (size_t)(y->rows * (i < 3 ? y->out : y->in)) * element;
+        ATTEND_TRY(check(cudaMalloc(&own[i]->data, heads), "cudaMalloc"));
+        ATTEND_TRY(check(cudaMalloc(&y->w, bytes), "cudaMalloc"));
+        ATTEND_TRY(check(cudaMemcpy(y->w, w[i].data, bytes, cudaMemcpyHostToDevice), "cudaMemcpy"));
+        *(i < 3 ? &y->y : &y->x) = own[i]->data;
+    }
+    return check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+}
+
+static attend_status open_device(naive_device *n, const attend_layer_args *layer,
+                                 const attend_layer_weights *weights)
+{
+    if (weights) ATTEND_TRY(make_projections(n, layer, weights));
     ATTEND_TRY(check_blas(n, n->cublas.create(&n->blas), "cublasCreate"));
     return check_blas(n, n->cublas.set_stream(n->blas, n->stream), "cublasSetStream");
 }
 
-attend_status naive_device_make(const attend_problem *p, const attend_attention_args *args, void *stream,
-                                naive_device **naive, const char **why)
+attend_status naive_device_make(const attend_problem *p, const attend_attention_args *attention,
+                                const attend_layer_args *layer, const attend_layer_weights *weights,
+                                void *stream, naive_device **naive, const char **why)
 {
     static char lacking[512];
     int64_t bytes = naive_score_bytes(p, attend_dtype_bytes(p->dtype));
     *naive = NULL, *why = bytes == 0 ? "there are no scores" : "its scores do not fit in the device's memory";
     naive_device *n = bytes > 0 ? calloc(1, sizeof *n) : NULL;
     if (!n) return ATTEND_OK;
-    n->p = *p, n->args = *args, n->stream = stream;
+    n->p = *p, n->args = *attention, n->stream = stream;
     n->rows = (naive_rows){.dtype = p->dtype,
                            .rows = p->batch * p->num_heads * p->seqlen_q,
                            .queries = p->seqlen_q,
@@ -62,7 +94,7 @@ attend_status naive_device_make(const attend_problem *p, const attend_attention_
         free(n);
         return ATTEND_OK;
     }
-    attend_status status = open_device(n);
+    attend_status status = open_device(n, layer, weights);
     if (status != ATTEND_OK) {
         naive_device_free(n);
         return status;
@@ -75,6 +107,8 @@ void naive_device_free(naive_device *n)
 {
     if (!n) return;
     if (n->blas) n->cublas.destroy(n->blas);
+    void *const own[] = {n->args.q.data, n->args.k.data, n->args.v.data, n->args.out.data};
+    for (int i = 0; i < 4 && n->projections[i].rows; i++) cudaFree(own[i]), cudaFree(n->projections[i].w);
     cudaFree(n->rows.scores);
     free(n);
 }
@@ -128,19 +162,34 @@ static attend_status multiply(const naive_device *n, bool values)
     return ATTEND_OK;
 }
 
+static attend_status project(const naive_device *n, const projection *y)
+{
+    const float one = 1, zero = 0;
+    const cudaDataType_t type = attend_gpu_blas_type(n->p.dtype);
+    return check_blas(n,
+                      n->cublas.multiply(n->blas, CUBLAS_OP_T, CUBLAS_OP_N, y->out, y->rows, y->in, &one,
+                                         y->w, type, y->in, 0, y->x, type, y->in, 0, &zero, y->y, type,
+                                         y->out, 0, 1, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+                      "cublasGemmStridedBatchedEx");
+}
+
 attend_status naive_device_enqueue(naive_device *n)
 {
+    const bool is_layer = n->projections[0].w;
+    for (int i = 0; i < 3 && is_layer; i++) ATTEND_TRY(project(n, &n->projections[i]));
     ATTEND_TRY(multiply(n, false));
     ATTEND_TRY(check(naive_softmax(&n->rows, n->stream), "cudaLaunchKernel of naive_softmax"));
-    return multiply(n, true);
+    ATTEND_TRY(multiply(n, true));
+    return is_layer ? project(n, &n->projections[3]) : ATTEND_OK;
 }
 
 #else
 
-attend_status naive_device_make(const attend_problem *p, const attend_attention_args *args, void *stream,
-                                naive_device **naive, const char **why)
+attend_status naive_device_make(const attend_problem *p, const attend_attention_args *attention,
+                                const attend_layer_args *layer, const attend_layer_weights *weights,
+                                void *stream, naive_device **naive, const char **why)
 {
-    (void)p, (void)args, (void)stream;
+    (void)p, (void)attention, (void)layer, (void)weights, (void)stream;
     *naive = NULL, *why = NULL;
     return attend_file_fail(ATTEND_NO_DEVICE, "this build of attend has no CUDA backend");
 }

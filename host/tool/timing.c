@@ -127,8 +127,9 @@ static attend_problem with_scale(const job *job)
 static void note_difference(point *point, const attend_tensor *naive)
 {
     const attend_tensor *out = &point->outcome.out;
-    int64_t elements = out->shape[0] * out->shape[1] * out->shape[2] * out->shape[3];
+    int64_t elements = 1;
     double largest = 0;
+    for (int axis = 0; axis < out->rank; axis++) elements *= out->shape[axis];
 #pragma omp parallel for reduction(max : largest)
     for (int64_t i = 0; i < elements; i++)
         largest = fmax(largest, fabs((double)tensor_element(out, i) - (double)tensor_element(naive, i)));
@@ -139,7 +140,6 @@ static void note_difference(point *point, const attend_tensor *naive)
 static const char *why_not_naive(const job *job)
 {
     uint64_t others = attend_problem_features(&job->problem) & ~(uint64_t)ATTEND_FEATURE_CAUSAL;
-    if (job->is_layer) return "it knows no projections";
     if (others || job->attention.seqlens_q || job->attention.seqlens_k)
         return "it knows causal attention alone";
     return NULL;
@@ -153,13 +153,16 @@ static attend_status time_naive_on_device(const options *o, job *job, const devi
     attend_tensor out;
     point->why = why_not_naive(job);
     if (point->why) return ATTEND_OK;
-    ATTEND_TRY(pool_tensor(&job->pool, "the naive output", p.dtype, 4, point->outcome.out.shape, &out));
+    ATTEND_TRY(pool_tensor(&job->pool, "the naive output", p.dtype, point->outcome.out.rank,
+                           point->outcome.out.shape, &out));
     attend_status status =
-        naive_device_make(&p, &device->attention, run->clock.stream, &run->naive, &point->why);
+        naive_device_make(&p, &device->attention, &device->layer, job->is_layer ? &job->layer.weights : NULL,
+                          run->clock.stream, &run->naive, &point->why);
     if (status != ATTEND_OK || point->why) return status;
     point->score_bytes = (double)naive_score_bytes(&p, attend_dtype_bytes(p.dtype));
     status = time_bundles(o, "naive", run, &point->naive);
-    if (status == ATTEND_OK) status = device_fetch(&device->attention.out, &out);
+    if (status == ATTEND_OK)
+        status = device_fetch(job->is_layer ? &device->layer.out : &device->attention.out, &out);
     if (status == ATTEND_OK) note_difference(point, &out);
     naive_device_free(run->naive);
     return status;
@@ -243,7 +246,7 @@ static attend_status time_naive(const options *o, job *job, point *point)
     const attend_problem p = with_scale(job);
     attend_tensor out;
     int64_t bytes = naive_score_bytes(&p, sizeof(float));
-    point->why = why_not_naive(job);
+    point->why = job->is_layer ? "it knows no projections on a CPU" : why_not_naive(job);
     if (!point->why) point->why = why_no_room(bytes);
     if (point->why) return ATTEND_OK;
     point->score_bytes = (double)bytes;
