@@ -72,10 +72,10 @@ static attend_status resolve_args(const attend_problem *p, const attend_attentio
                                   attend_attention_args *r)
 {
     ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_attention_args), "args", r, args, bytes));
-    if (r->first_key || r->end_key || r->from || r->into)
-        return attend_fail(
-            ATTEND_UNSUPPORTED,
-            "first_key, end_key, from and into do not go backwards: all keys take part at once");
+    if (r->first_key || r->end_key || r->first_query || r->end_query || r->from || r->into)
+        return attend_fail(ATTEND_UNSUPPORTED,
+                           "first_key, end_key, first_query, end_query, from and into do not go "
+                           "backwards: all keys and queries take part at once");
     const attend_feature_pointers feature = attend_features_of_attention(r);
     return attend_features_resolve(p, &feature);
 }

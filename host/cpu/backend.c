@@ -46,6 +46,7 @@ static void plan_destroy(attend_plan *plan)
 {
     attend_cpu_plan *cpu = plan->state;
     attend_cpu_layer_destroy(cpu);
+    attend_cpu_backward_free(cpu);
     free(cpu->keys), free(cpu->values), free(cpu->partials), free(cpu->scratch);
     free(cpu->per_head), free(cpu->elements), free(cpu->relative_buckets), free(cpu->relative),
         free(cpu->ids), free(cpu->finite);
@@ -59,7 +60,7 @@ static int64_t times(int64_t a, int64_t b)
     return attend_multiply(a, b, &product) ? product : INT64_MAX;
 }
 
-static attend_status reserve(attend_cpu_plan *cpu, size_t *bytes)
+static attend_status reserve(attend_cpu_plan *cpu, bool backward, size_t *bytes)
 {
     const attend_problem *p = cpu->problem;
     const attend_cpu_kernel *kernel = cpu->context->kernel;
@@ -100,6 +101,7 @@ static attend_status reserve(attend_cpu_plan *cpu, size_t *bytes)
         int64_t partials = times(rows, times(attend_cpu_spans(p->seqlen_k), attend_cpu_partial_floats(p)));
         complete = (cpu->partials = attend_cpu_allocate(partials, sizeof(float), bytes)) && complete;
     }
+    if (backward) complete = attend_cpu_backward_reserve(cpu, bytes) && complete;
     if (complete) return ATTEND_OK;
     if (*bytes > INT64_MAX)
         return attend_fail(ATTEND_OUT_OF_MEMORY, "the plan needs more bytes than 63 bits can count");
@@ -116,7 +118,7 @@ static attend_status plan_create(attend_plan *plan)
     cpu->context = plan->context->state;
     cpu->problem = p;
     snprintf(plan->kernel, sizeof plan->kernel, "cpu_%s", cpu->context->kernel->name);
-    attend_status status = reserve(cpu, &plan->memory.host_bytes);
+    attend_status status = reserve(cpu, plan->options.backward, &plan->memory.host_bytes);
     if (!status && plan->operation == ATTEND_LAYER) status = attend_cpu_layer_create(plan);
     if (status) plan_destroy(plan);
     return status;
@@ -151,6 +153,7 @@ const attend_backend attend_cpu_backend = {
     .plan_create = plan_create,
     .plan_destroy = plan_destroy,
     .attention_forward = attention_forward,
+    .attention_backward = attend_cpu_backward,
     .key_span = key_span,
     .merge = attend_cpu_merge,
     .layer_forward = layer_forward,

@@ -3,6 +3,7 @@
 #define ATTEND_CPU_CPU_H
 
 #include "core/backend.h"
+#include "cpu/backward.h"
 #include "cpu/elements.h"
 #include "core/feature_set.h"
 #include "cpu/kernel.h"
@@ -26,6 +27,15 @@ typedef enum attend_cpu_schedule {
     ATTEND_CPU_DECODE /* the same for few rows (decoding); reads K and V in place */
 } attend_cpu_schedule;
 
+/* What running backwards needs besides; all NULL in a plan that does not. */
+typedef struct attend_cpu_backward_memory {
+    float *tiles;   /* of all rows, and with them dQ in fp32 */
+    float *scratch; /* one part a thread */
+    int64_t scratch_floats;
+    attend_cpu_passed *passed; /* [batch][num_kv_heads][blocks of keys]; then sums, [group] each */
+    double *sums, *head_sums;
+} attend_cpu_backward_memory;
+
 typedef struct attend_cpu_plan {
     const attend_cpu_context *context;
     const attend_problem *problem;
@@ -41,6 +51,7 @@ typedef struct attend_cpu_plan {
     float *relative; /* [num_heads][attend_cpu_relative_floats()] */
     attend_ids *ids; /* [batch][attend_cpu_id_blocks()] */
     bool *finite;    /* whether all values of a block are finite; NULL: not needed */
+    attend_cpu_backward_memory backward;
     attend_terms terms;
     int64_t scratch_floats;
     /* Of a layer: tensors that the projections read and write; NULL: the caller's own tensor is used. */
@@ -80,6 +91,11 @@ int64_t attend_cpu_units(const attend_cpu_plan *plan, int64_t spans, int64_t hea
 /* The lists must have passed attend_lists_check(). */
 attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention_args *args,
                                    const attend_key_part *part);
+/* False where memory lacks. */
+bool attend_cpu_backward_reserve(attend_cpu_plan *plan, size_t *bytes);
+void attend_cpu_backward_free(attend_cpu_plan *plan);
+attend_status attend_cpu_backward(attend_plan *plan, const attend_attention_args *args,
+                                  const attend_gradients *gradients, const attend_run *run);
 attend_status attend_cpu_merge(attend_context *context, const attend_problem *problem,
                                const attend_merge_args *args, const attend_run *run);
 

@@ -65,6 +65,9 @@ typedef struct attend_cpu_scorer {
     /* Replaces dot products by scores, -infinity where masked. Returns whether any key is masked. */
     bool (*score)(const attend_cpu_elements *elements, const attend_cpu_element_rows *rows,
                   const attend_cpu_scores *tile, attend_cpu_visibility visibility);
+    /* Dot products become the slopes of their soft-capped scores: 1 - tanh². Lanes are keys. */
+    void (*softcap_slopes)(const attend_cpu_elements *elements, const attend_cpu_element_rows *rows,
+                           const attend_cpu_scores *tile);
 } attend_cpu_scorer;
 
 extern const attend_cpu_scorer attend_cpu_scorer_avx512, attend_cpu_scorer_avx2, attend_cpu_scorer_neon,

@@ -313,4 +313,17 @@ static bool score(const attend_cpu_elements *e, const attend_cpu_element_rows *x
     return (tile->row_stride == 1 ? score_rows : score_keys)(e, x, tile, partly) || partly;
 }
 
-const attend_cpu_scorer OF_ISA(attend_cpu_scorer) = {visibility_of_tile, score};
+/* attend_softcap_slope() of host/shared/score.h */
+static void softcap_slopes(const attend_cpu_elements *e, const attend_cpu_element_rows *x,
+                           const attend_cpu_scores *tile)
+{
+    const float cap = e->heads->problem->softcap;
+    for (int64_t r = 0; r < x->rows; r++)
+        for (int64_t k = 0; k < tile->keys; k += LANES) {
+            float *s = tile->scores + r * tile->row_stride + k;
+            const vf bent = soft_cap(load(s) * splat(x->scale[r]), cap, x) / splat(cap);
+            store(s, multiply_into(splat(1), -bent, bent));
+        }
+}
+
+const attend_cpu_scorer OF_ISA(attend_cpu_scorer) = {visibility_of_tile, score, softcap_slopes};

@@ -7,6 +7,7 @@
    and V are the broadcast operand, Q and P the loaded one: so softmax needs no reduction across lanes, and P
    no packing. A row's results depend on no other row. */
 
+#include "cpu/backward.h"
 #include "cpu/elements.h"
 #include "cpu/inspect.h"
 #include "cpu/kernel.h"
@@ -471,4 +472,5 @@ const attend_cpu_kernel OF_ISA(attend_cpu_kernel) = {STRING(ATTEND_ISA),
                                                      merge,
                                                      merge_states,
                                                      &OF_ISA(attend_cpu_inspector),
-                                                     &OF_ISA(attend_cpu_scorer)};
+                                                     &OF_ISA(attend_cpu_scorer),
+                                                     &OF_ISA(attend_cpu_backward)};

@@ -22,8 +22,9 @@ typedef struct attend_cpu_kernel {
     /* Merges the states of one row (core/backend.h). */
     void (*merge_states)(const attend_problem *problem, const attend_merge_args *args, int64_t batch,
                          int64_t query, int64_t head);
-    const struct attend_cpu_inspector *inspector; /* inspect.h */
-    const struct attend_cpu_scorer *scorer;       /* elements.h */
+    const struct attend_cpu_inspector *inspector;      /* inspect.h */
+    const struct attend_cpu_scorer *scorer;            /* elements.h */
+    const struct attend_cpu_backward_kernel *backward; /* backward.h */
 } attend_cpu_kernel;
 
 /* Fastest first; ends with the portable one. */

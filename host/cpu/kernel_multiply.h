@@ -25,6 +25,10 @@ ALWAYS_INLINE void multiply_add(int count, int rows, int vectors, steps at, cons
         if (count == 1) multiply_add_4x3_1(a, b, sum);
         return;
     }
+    if (count == 4 && rows == 4 && vectors == 3 && at.a_depth == 1 && at.b_depth == 3 * LANES) {
+        multiply_add_rows_4x3_4(a, at.a_row, b, sum);
+        return;
+    }
 #endif
     UNROLL_FOR (4, int k = 0; k < count; k++) {
         vf column[8];

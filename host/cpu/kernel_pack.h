@@ -122,6 +122,17 @@ ALWAYS_INLINE int64_t line_of(const attend_cpu_task *task, int64_t query)
     return query - task->part->first_query;
 }
 
+/* The visible interval [*begin, *end) of row `row` of the KV head within the run's keys; the kernel asks for
+   it here only. */
+ALWAYS_INLINE void visible(const attend_cpu_task *task, int64_t row, int64_t *begin, int64_t *end)
+{
+    int64_t query = packed_row_of(task, row).query;
+    *begin = *end = 0;
+    if (query >= task->sequence.seqlen_q) return;
+    *begin = most(attend_visible_begin(task->problem, &task->sequence, query), task->part->first);
+    *end = least(attend_visible_end(task->problem, &task->sequence, query), task->part->end);
+}
+
 /* Element offset of a KV head's row */
 ALWAYS_INLINE int64_t row_offset(const attend_cpu_task *task, const attend_cpu_rows *rows, int64_t row)
 {

@@ -5,17 +5,6 @@
 #include "cpu/kernel_pack.h"
 #include "cpu/kernel_softmax.h"
 
-/* The visible interval [*begin, *end) of row `row` of the KV head within the run's keys; the kernel asks for
-   it here only. */
-ALWAYS_INLINE void visible(const attend_cpu_task *task, int64_t row, int64_t *begin, int64_t *end)
-{
-    int64_t query = packed_row_of(task, row).query;
-    *begin = *end = 0;
-    if (query >= task->sequence.seqlen_q) return;
-    *begin = most(attend_visible_begin(task->problem, &task->sequence, query), task->part->first);
-    *end = least(attend_visible_end(task->problem, &task->sequence, query), task->part->end);
-}
-
 /* ---- a row's sums ----
 
    o: the sum of weights times values; m: the integer running max that weights are relative to; l: the sum of

@@ -104,13 +104,23 @@ ALWAYS_INLINE vf multiply_into(vf sum, vf a, vf b)
    sums between registers, or reads b once a row. Functions for one, two and four consecutive steps. */
 #if ATTEND_LANES == 8 && defined(__FMA__)
 #define TILE_4X3 1
-#define TILE_ROW(k, r, s0, s1, s2)                                                                   \
-    "vbroadcastss 16*" #k "+4*" #r "(%[a]), %%ymm15\n\tvfmadd231ps %%ymm12, %%ymm15, %[" #s0 "]\n\t" \
+#define TILE_ROW(address, s0, s1, s2)                                                   \
+    "vbroadcastss " address ", %%ymm15\n\tvfmadd231ps %%ymm12, %%ymm15, %[" #s0 "]\n\t" \
     "vfmadd231ps %%ymm13, %%ymm15, %[" #s1 "]\n\tvfmadd231ps %%ymm14, %%ymm15, %[" #s2 "]\n\t"
-#define TILE_STEP(k)                                                                            \
+#define TILE_B(k)                                                                               \
     "vmovups 96*" #k "(%[b]), %%ymm12\n\tvmovups 96*" #k "+32(%[b]), %%ymm13\n\tvmovups 96*" #k \
-    "+64(%[b]), %%ymm14\n\t" TILE_ROW(k, 0, s00, s01, s02) TILE_ROW(k, 1, s10, s11, s12)        \
-        TILE_ROW(k, 2, s20, s21, s22) TILE_ROW(k, 3, s30, s31, s32)
+    "+64(%[b]), %%ymm14\n\t"
+#define TILE_STEP(k)                                                                          \
+    TILE_B(k)                                                                                 \
+    TILE_ROW("16*" #k "(%[a])", s00, s01, s02)                                                \
+    TILE_ROW("16*" #k "+4(%[a])", s10, s11, s12) TILE_ROW("16*" #k "+8(%[a])", s20, s21, s22) \
+        TILE_ROW("16*" #k "+12(%[a])", s30, s31, s32)
+/* The same where steps of a row of A are consecutive, and rows `bytes` apart. */
+#define TILE_STEP_OF_ROWS(k)                                                                                \
+    TILE_B(k)                                                                                               \
+    TILE_ROW("4*" #k "(%[a])", s00, s01, s02)                                                               \
+    TILE_ROW("4*" #k "(%[a],%[bytes])", s10, s11, s12) TILE_ROW("4*" #k "(%[a],%[bytes],2)", s20, s21, s22) \
+        TILE_ROW("4*" #k "(%[a3])", s30, s31, s32)
 #define TILE_STEPS(name, steps, text)                                                                     \
     ALWAYS_INLINE void name(const float *a, const float *b, vf sum[8][8])                                 \
     {                                                                                                     \
@@ -126,6 +136,16 @@ ALWAYS_INLINE vf multiply_into(vf sum, vf a, vf b)
 TILE_STEPS(multiply_add_4x3_1, 1, TILE_STEP(0))
 TILE_STEPS(multiply_add_4x3_2, 2, TILE_STEP(0) TILE_STEP(1))
 TILE_STEPS(multiply_add_4x3_4, 4, TILE_STEP(0) TILE_STEP(1) TILE_STEP(2) TILE_STEP(3))
+ALWAYS_INLINE void multiply_add_rows_4x3_4(const float *a, int64_t row, const float *b, vf sum[8][8])
+{
+    __asm__(TILE_STEP_OF_ROWS(0) TILE_STEP_OF_ROWS(1) TILE_STEP_OF_ROWS(2) TILE_STEP_OF_ROWS(3)
+            : [s00] "+v"(sum[0][0]), [s01] "+v"(sum[0][1]), [s02] "+v"(sum[0][2]), [s10] "+v"(sum[1][0]),
+              [s11] "+v"(sum[1][1]), [s12] "+v"(sum[1][2]), [s20] "+v"(sum[2][0]), [s21] "+v"(sum[2][1]),
+              [s22] "+v"(sum[2][2]), [s30] "+v"(sum[3][0]), [s31] "+v"(sum[3][1]), [s32] "+v"(sum[3][2])
+            : [a] "r"(a), [a3] "r"(a + 3 * row), [bytes] "r"(row * (int64_t)sizeof *a), [b] "r"(b),
+              "m"(*(const float(*)[])a), "m"(*(const float(*)[24 * 4]) b)
+            : "ymm12", "ymm13", "ymm14", "ymm15");
+}
 #endif
 
 /* Conversions of LANES stored elements to floats, and back (to nearest, ties to even). */

@@ -130,6 +130,7 @@ static void products(backward_job *x)
         x->delta_square += x->w.p[j] * x->w.p[j] * (*square + rounded_square * *dp * *dp) +
                            rounded_square * x->delta * x->delta;
     }
+    x->delta_square += x->common * x->delta * x->delta;
     x->delta_baseline = in_f32(x) ? sum : x->delta;
     for (int64_t j = 0; j < n && x->judged; j++)
         if (x->w.sees[j])
@@ -192,7 +193,7 @@ static void add_qkv(backward_job *x)
     const int64_t n = x->keys.seqlen_k, d = p->head_dim, dv = p->head_dim_v,
                   kv_head = x->head / (p->num_heads / p->num_kv_heads);
     const double scale = attend_reference_scale(&x->keys, x->head), common = fp32_squares(x) * x->common,
-                 delta = fp32_squares(x) * (x->delta_square + x->common * x->delta * x->delta);
+                 delta = fp32_squares(x) * x->delta_square;
     const int64_t dq = ((batch_at(x) * attend_rows_q(p) + query_at(x)) * p->num_heads + x->head) * d;
     for (int64_t c = 0; c < d; c++) x->weighed[c] = 0;
     for (int64_t j = 0; j < n; j++) {

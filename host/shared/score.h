@@ -190,6 +190,26 @@ ATTEND_SHARED float attend_visible_score(const attend_head *h, int64_t row, int6
     return s;
 }
 
+/* How a gradient of that score goes back, term by term. Of a bias it is the bias's own, of a relative bias the
+   bucket's; of ALiBi's slope it counts so many times; and of scale·q·k this many times, `scaled` being that. */
+ATTEND_SHARED float attend_alibi_factor(const attend_problem *p, int64_t distance)
+{
+    return (float)(p->alibi == ATTEND_ALIBI_CAUSAL || distance < 0 ? distance : -distance);
+}
+
+ATTEND_SHARED int32_t attend_bucket_of(const attend_problem *p, const attend_terms *t, int64_t distance)
+{
+    return t->relative_buckets[attend_clamp(distance, -(int64_t)p->relative_max_distance,
+                                            p->relative_max_distance) +
+                               p->relative_max_distance];
+}
+
+ATTEND_SHARED float attend_softcap_slope(const attend_problem *p, float scaled)
+{
+    const float bent = p->softcap > 0 ? tanhf(scaled / p->softcap) : 0;
+    return 1 - bent * bent;
+}
+
 /* The same for any key of the row's interval: -infinity where it is masked. */
 ATTEND_SHARED float attend_element_score(const attend_head *h, int64_t row, int64_t key, float dot)
 {

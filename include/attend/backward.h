@@ -46,7 +46,7 @@ ATTEND_API attend_status attend_attention_backward_sized(attend_plan *plan, cons
  * absent. `run` may be NULL. Bits depend on nothing but the problem and its tensors: not on threads, nor of dq
  * on other batch entries and heads, nor of dk and dv on those of other KV heads.
  * Errors: INVALID_ARGUMENT (shapes, dtypes, strides, overlaps, lengths; a plan made without `backward`),
- * UNSUPPORTED (ranges of keys and states), CANCELLED, OUT_OF_MEMORY, DEVICE_ERROR. */
+ * UNSUPPORTED (ranges of keys or queries, states), CANCELLED, OUT_OF_MEMORY, DEVICE_ERROR. */
 static inline attend_status attend_attention_backward(attend_plan *plan, const attend_attention_args *args,
                                                       const attend_attention_grads *grads,
                                                       const attend_run *run)

@@ -33,8 +33,7 @@ static void set_strides(attend_tensor *t, test_layout layout, bool input)
     if (layout == LAYOUT_BROADCAST && input) t->stride[0] = 0;
 }
 
-/* All bytes 0xff: a NaN in every dtype. */
-static void allocate(test_memory *m, attend_tensor t, bool input, test_layout layout)
+void test_memory_make(test_memory *m, attend_tensor t, bool input, test_layout layout)
 {
     uintptr_t begin, end;
     size_t element = attend_dtype_bytes(t.dtype), lead = 64;
@@ -52,8 +51,7 @@ static void allocate(test_memory *m, attend_tensor t, bool input, test_layout la
     m->tensor = t;
 }
 
-/* Sets rows before starts and from lengths on (NULL: none) to NaN. */
-static void forget_rows(const attend_tensor *t, const int64_t *starts, const int64_t *lengths)
+void test_forget_rows(const attend_tensor *t, const int64_t *starts, const int64_t *lengths)
 {
     for (int64_t b = 0; b < t->shape[0]; b++)
         for (int64_t i = 0; i < t->shape[1]; i++)
@@ -103,16 +101,16 @@ void test_fixture_make(test_fixture *f, const test_case *c)
     expect_ok(attend_problem_resolve(&f->c.problem, sizeof f->c.problem, ATTEND_ATTENTION, &f->problem), c);
     const attend_problem *p = &f->problem;
     int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
-    allocate(&f->q, attend_tensor_4d(NULL, p->dtype, batch, rows_q, p->num_heads, p->head_dim), true, c->layout);
-    allocate(&f->k, attend_tensor_4d(NULL, p->dtype, batch, rows_k, p->num_kv_heads, p->head_dim), true, c->layout);
-    allocate(&f->v, attend_tensor_4d(NULL, p->dtype, batch, rows_k, p->num_kv_heads, p->head_dim_v), true, c->layout);
-    allocate(&f->out, attend_tensor_4d(NULL, p->dtype, batch, rows_q, p->num_heads, p->head_dim_v), false, c->layout);
-    allocate(&f->lse, attend_tensor_3d(NULL, ATTEND_F32, batch, p->num_heads, rows_q), false, c->layout);
+    test_memory_make(&f->q, attend_tensor_4d(NULL, p->dtype, batch, rows_q, p->num_heads, p->head_dim), true, c->layout);
+    test_memory_make(&f->k, attend_tensor_4d(NULL, p->dtype, batch, rows_k, p->num_kv_heads, p->head_dim), true, c->layout);
+    test_memory_make(&f->v, attend_tensor_4d(NULL, p->dtype, batch, rows_k, p->num_kv_heads, p->head_dim_v), true, c->layout);
+    test_memory_make(&f->out, attend_tensor_4d(NULL, p->dtype, batch, rows_q, p->num_heads, p->head_dim_v), false, c->layout);
+    test_memory_make(&f->lse, attend_tensor_3d(NULL, ATTEND_F32, batch, p->num_heads, rows_q), false, c->layout);
     attend_values_fill(c->values, c->seed, p, &f->q.tensor, &f->k.tensor, &f->v.tensor);
     if (c->layout != LAYOUT_BROADCAST) {
-        forget_rows(&f->q.tensor, NULL, f->seqlens_q);
-        forget_rows(&f->k.tensor, f->starts_k, f->seqlens_k);
-        forget_rows(&f->v.tensor, f->starts_k, f->seqlens_k);
+        test_forget_rows(&f->q.tensor, NULL, f->seqlens_q);
+        test_forget_rows(&f->k.tensor, f->starts_k, f->seqlens_k);
+        test_forget_rows(&f->v.tensor, f->starts_k, f->seqlens_k);
     }
     f->args = (attend_attention_args){.q = f->q.tensor, .k = f->k.tensor, .v = f->v.tensor, .out = f->out.tensor,
                                       .lse = f->lse.tensor, .seqlens_q = f->seqlens_q, .seqlens_k = f->seqlens_k,
@@ -158,24 +156,21 @@ void test_fixture_run(test_fixture *f, attend_context *context)
     attend_plan_destroy(plan);
 }
 
-/* The first byte of the output's memory that belongs to no element and was written, from the output's start;
-   PTRDIFF_MAX: none. */
-static ptrdiff_t written_outside(const test_fixture *f)
+ptrdiff_t test_memory_written_outside(const test_memory *m)
 {
-    const attend_tensor *t = &f->out.tensor;
-    size_t element = attend_dtype_bytes(t->dtype);
-    unsigned char *copy = malloc(f->out.size);
-    memcpy(copy, f->out.bytes, f->out.size);
-    size_t lead = (size_t)((unsigned char *)t->data - f->out.bytes);
-    for (int64_t b = 0; b < t->shape[0]; b++)
-        for (int64_t i = 0; i < t->shape[1]; i++)
-            for (int64_t h = 0; h < t->shape[2]; h++)
-                memset(copy + lead + (size_t)(b * t->stride[0] + i * t->stride[1] + h * t->stride[2]) * element, 0xff,
-                       (size_t)t->shape[3] * element);
+    const attend_tensor *t = &m->tensor;
+    const size_t element = attend_dtype_bytes(t->dtype), lead = (size_t)((unsigned char *)t->data - m->bytes);
+    unsigned char *copy = malloc(m->size);
+    memcpy(copy, m->bytes, m->size);
+    for (int64_t n = 0; n < attend_tensor_elements(t); n++) {
+        int64_t at = 0, rest = n;
+        for (int i = t->rank - 1; i >= 0; i--) at += rest % t->shape[i] * t->stride[i], rest /= t->shape[i];
+        memset(copy + lead + (size_t)at * element, 0xff, element);
+    }
     size_t i = 0;
-    while (i < f->out.size && copy[i] == 0xff) i++;
+    while (i < m->size && copy[i] == 0xff) i++;
     free(copy);
-    return i < f->out.size ? (ptrdiff_t)i - (ptrdiff_t)lead : PTRDIFF_MAX;
+    return i < m->size ? (ptrdiff_t)i - (ptrdiff_t)lead : PTRDIFF_MAX;
 }
 
 bool test_fixture_judge(const test_fixture *f, bool rule_2, attend_comparison *r, char sentence[TEST_SENTENCE])
@@ -185,7 +180,7 @@ bool test_fixture_judge(const test_fixture *f, bool rule_2, attend_comparison *r
         snprintf(sentence, TEST_SENTENCE, "%s: %s", attend_status_name(status), attend_error_message());
         return false;
     }
-    ptrdiff_t outside = written_outside(f);
+    ptrdiff_t outside = test_memory_written_outside(&f->out);
     if (outside != PTRDIFF_MAX) {
         snprintf(sentence, TEST_SENTENCE, "wrote outside of out, at byte %td from its start", outside);
         return false;

@@ -21,6 +21,13 @@ typedef struct test_fixture {
     void *feature[ATTEND_FEATURE_TENSORS]; /* feature tensors' memory */
 } test_fixture;
 
+/* Memory for a tensor in a layout, all of it NaN; an input may broadcast its batch. */
+void test_memory_make(test_memory *memory, attend_tensor tensor, bool input, test_layout layout);
+/* Where it first holds something that belongs to no element, in bytes from the tensor's start; PTRDIFF_MAX: nowhere. */
+ptrdiff_t test_memory_written_outside(const test_memory *memory);
+/* Rows before starts and from lengths on (NULL: none) become NaN. */
+void test_forget_rows(const attend_tensor *tensor, const int64_t *starts, const int64_t *lengths);
+
 void test_fixture_make(test_fixture *fixture, const test_case *c);
 /* Makes the feature tensors of a resolved problem, without lists: memory in `memory`, tensors in `args`. */
 void test_features_make(const attend_problem *problem, uint64_t seed, attend_attention_args *args, void **memory);

@@ -1,0 +1,107 @@
+/* Makes, runs and judges gradients; see gradients.h. */
+#include "support/gradients.h"
+#include "core/problem.h"
+#include "tool/values.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+void test_gradients_make(test_gradients *g, const test_fixture *f, attend_dtype stored)
+{
+    const attend_problem *p = &f->problem;
+    memset(g, 0, sizeof *g);
+    attend_tensor out = f->out.tensor, lse = f->lse.tensor;
+    out.data = lse.data = NULL;
+    test_memory_make(&g->dout, out, true, f->c.layout);
+    attend_values_gauss(f->c.seed + 77, 1, &g->dout.tensor);
+    if (f->c.layout != LAYOUT_BROADCAST) test_forget_rows(&g->dout.tensor, NULL, f->seqlens_q);
+    g->grads.dout = g->dout.tensor;
+    if (f->c.seed % 2) {
+        test_memory_make(&g->dlse, lse, true, f->c.layout);
+        for (int64_t i = 0; i < attend_tensor_elements(&lse); i++) ((float *)g->dlse.tensor.data)[i] = sinf((float)i);
+        g->grads.dlse = g->dlse.tensor;
+    }
+    for (int i = 0; i < ATTEND_GRADIENTS; i++) {
+        const attend_expected e = attend_gradient_expected(p, (attend_gradient)i);
+        attend_tensor t = {.rank = e.rank, .dtype = i <= ATTEND_GRADIENT_V ? stored : ATTEND_F32};
+        if (e.rank == 0) continue;
+        memcpy(t.shape, e.shape, sizeof t.shape);
+        test_memory_make(&g->of[i], attend_tensor_row_major(t), false, i <= ATTEND_GRADIENT_V ? f->c.layout : LAYOUT_BSHD);
+    }
+    g->grads.dq = g->of[ATTEND_GRADIENT_Q].tensor, g->grads.dk = g->of[ATTEND_GRADIENT_K].tensor;
+    g->grads.dv = g->of[ATTEND_GRADIENT_V].tensor;
+    g->features = (attend_feature_grads){g->of[ATTEND_GRADIENT_BIAS].tensor, g->of[ATTEND_GRADIENT_SLOPES].tensor,
+                                         g->of[ATTEND_GRADIENT_RELATIVE_TABLE].tensor, g->of[ATTEND_GRADIENT_HEAD_SCALES].tensor,
+                                         g->of[ATTEND_GRADIENT_SINKS].tensor};
+    g->grads.features = &g->features;
+}
+
+void test_gradients_free(test_gradients *g)
+{
+    free(g->dout.bytes), free(g->dlse.bytes);
+    for (int i = 0; i < ATTEND_GRADIENTS; i++) free(g->of[i].bytes);
+}
+
+void test_gradients_run(test_gradients *g, test_fixture *f, attend_context *context)
+{
+    attend_plan *plan;
+    char text[TEST_CASE_TEXT];
+    if (attend_attention_plan_with(context, &f->c.problem, &(attend_plan_options){.backward = true}, &plan) ||
+        attend_attention_forward(plan, &f->args) || attend_attention_backward(plan, &f->args, &g->grads, NULL) ||
+        attend_synchronize(context))
+        fail_msg("%s: %s", test_case_text(&f->c, text), attend_error_message());
+    attend_plan_destroy(plan);
+}
+
+typedef struct named_comparison {
+    const char *name;
+    const attend_gradient_comparison *c;
+} named_comparison;
+
+static void list(const attend_backward_comparison *c, named_comparison all[ATTEND_GRADIENTS])
+{
+    const named_comparison of[] = {{"dq", &c->dq}, {"dk", &c->dk}, {"dv", &c->dv}, {"bias", &c->bias}, {"slopes", &c->alibi_slopes},
+                                   {"table", &c->relative_table}, {"scales", &c->head_scales}, {"sinks", &c->sinks}};
+    memcpy(all, of, sizeof of);
+}
+
+double test_gradients_worst(const attend_backward_comparison *c, bool rule_2)
+{
+    named_comparison all[ATTEND_GRADIENTS];
+    double worst = 0;
+    list(c, all);
+    for (int i = 0; i < ATTEND_GRADIENTS; i++) worst = fmax(worst, rule_2 ? all[i].c->quality_ratio : all[i].c->bound_ratio);
+    return worst;
+}
+
+bool test_gradients_judge(const test_gradients *g, const test_fixture *f, attend_backward_comparison *r, char sentence[TEST_SENTENCE])
+{
+    named_comparison all[ATTEND_GRADIENTS];
+    const attend_status status = attend_backward_compare(&f->c.problem, &f->args, &g->grads, NULL, r);
+    if (status) {
+        snprintf(sentence, TEST_SENTENCE, "%s: %s", attend_status_name(status), attend_error_message());
+        return false;
+    }
+    list(r, all);
+    for (int i = 0; i < ATTEND_GRADIENTS; i++) {
+        const attend_gradient_comparison *c = all[i].c;
+        const attend_element *e = &c->worst;
+        if (c->elements && test_memory_written_outside(&g->of[i]) != PTRDIFF_MAX) {
+            snprintf(sentence, TEST_SENTENCE, "wrote outside of %s", all[i].name);
+            return false;
+        }
+        if (c->bound_ratio <= 1 && c->quality_ratio <= 1) continue; /* NaN is not */
+        snprintf(sentence, TEST_SENTENCE,
+                 "%s: bound %.3g, quality %.3g; worst at [b %" PRId64 ", h %" PRId64 ", row %" PRId64 ", column %" PRId64
+                 "]: %.9g, expected %.9g, bound %.3g",
+                 all[i].name, c->bound_ratio, c->quality_ratio, e->batch, e->head, e->row, e->column, e->actual, e->expected, e->bound);
+        return false;
+    }
+    return true;
+}

@@ -1,0 +1,222 @@
+/* Gradients are the same bits whatever the number of threads and whoever else is in the batch; what is masked, NaN or not, reaches none;
+   `accumulate` adds; what a plan cannot do it refuses in a sentence. */
+#include "support/gradients.h"
+#include "support/refusal.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+static attend_context *context_of(int threads)
+{
+    attend_context *context;
+    if (attend_context_create(&(attend_context_options){.device = ATTEND_CPU, .threads = threads}, &context))
+        fail_msg("%s", attend_error_message());
+    return context;
+}
+
+static const attend_problem problems[] = {
+    {.batch = 2, .seqlen_q = 100, .seqlen_k = 300, .num_heads = 4, .num_kv_heads = 2, .head_dim = 24, .causal = ATTEND_CAUSAL_BOTTOM_RIGHT},
+    {.batch = 2, .seqlen_q = 150, .seqlen_k = 290, .num_heads = 3, .num_kv_heads = 3, .head_dim = 8, .dtype = ATTEND_BF16, .sinks = true,
+     .head_scales = true, .bias_axes = ATTEND_PER_QUERY | ATTEND_PER_KEY},
+    {.batch = 3, .seqlen_q = 60, .seqlen_k = 400, .num_heads = 4, .num_kv_heads = 1, .head_dim = 9, .alibi = ATTEND_ALIBI_SYMMETRIC,
+     .bias_axes = ATTEND_PER_KEY, .relative_buckets = 8, .relative_max_distance = 30},
+    {.batch = 2, .seqlen_q = 60, .seqlen_k = 400, .num_heads = 4, .num_kv_heads = 2, .head_dim = 9, .bias_axes = ATTEND_PER_QUERY, .packed = true},
+    {.batch = 2, .seqlen_q = 130, .seqlen_k = 260, .num_heads = 2, .num_kv_heads = 2, .head_dim = 9, .bias_axes = ATTEND_PER_BATCH, .softcap = 3},
+};
+enum { PROBLEMS = sizeof problems / sizeof *problems };
+
+static void threads_change_no_bit(void **state)
+{
+    (void)state;
+    static const int threads[] = {1, 2, 7};
+    for (int n = 0; n < PROBLEMS; n++) {
+        const test_case c = {.problem = problems[n], .seed = 21 + 2 * (uint64_t)n};
+        test_gradients of[3];
+        test_fixture f;
+        test_fixture_make(&f, &c);
+        for (int i = 0; i < 3; i++) {
+            attend_context *context = context_of(threads[i]);
+            test_gradients_make(&of[i], &f, ATTEND_F32);
+            test_gradients_run(&of[i], &f, context);
+            attend_context_destroy(context);
+            for (int g = 0; g < ATTEND_GRADIENTS; g++)
+                if (of[0].of[g].bytes && memcmp(of[0].of[g].bytes, of[i].of[g].bytes, of[0].of[g].size))
+                    fail_msg("problem %d: gradient %d differs between 1 and %d threads", n, g, threads[i]);
+        }
+        for (int i = 0; i < 3; i++) test_gradients_free(&of[i]);
+        test_fixture_free(&f);
+    }
+}
+
+/* The last batch entry alone: its tensors, and nobody before it. */
+static void neighbours_change_no_bit(void **state)
+{
+    (void)state;
+    const test_case c = {.problem = problems[0], .seed = 5, .lengths = false};
+    attend_context *context = context_of(2);
+    test_fixture all, one;
+    test_gradients of_all, of_one;
+    test_fixture_make(&all, &c);
+    test_gradients_make(&of_all, &all, ATTEND_F32);
+    test_gradients_run(&of_all, &all, context);
+    one = all, of_one = of_all;
+    one.c.problem.batch = 1;
+    attend_tensor *tensors[] = {&one.args.q, &one.args.k, &one.args.v, &one.args.out, &one.args.lse, &of_one.grads.dout, &of_one.grads.dlse,
+                                &of_one.grads.dq, &of_one.grads.dk, &of_one.grads.dv};
+    for (int i = 0; i < 10; i++) {
+        tensors[i]->data = (char *)tensors[i]->data + (size_t)tensors[i]->stride[0] * attend_dtype_bytes(tensors[i]->dtype);
+        tensors[i]->shape[0] = 1;
+    }
+    size_t bytes[3];
+    void *before[3];
+    for (int i = 0; i < 3; i++) {
+        bytes[i] = (size_t)tensors[7 + i]->stride[0] * sizeof(float);
+        before[i] = memcpy(malloc(bytes[i]), tensors[7 + i]->data, bytes[i]);
+        memset(tensors[7 + i]->data, 0xff, bytes[i]);
+    }
+    test_gradients_run(&of_one, &one, context);
+    for (int i = 0; i < 3; i++) assert_memory_equal(before[i], tensors[7 + i]->data, bytes[i]), free(before[i]);
+    test_gradients_free(&of_all);
+    test_fixture_free(&all);
+    attend_context_destroy(context);
+}
+
+static float *row_of(const attend_tensor *t, int64_t b, int64_t i, int64_t h)
+{
+    return (float *)t->data + b * t->stride[0] + i * t->stride[1] + h * t->stride[2];
+}
+
+static bool finite_row(const attend_tensor *t, int64_t b, int64_t i, int64_t h)
+{
+    for (int64_t c = 0; c < t->shape[3]; c++)
+        if (!isfinite(row_of(t, b, i, h)[c])) return false;
+    return true;
+}
+
+static void nan_row(const attend_tensor *t, int64_t b, int64_t i, int64_t h)
+{
+    for (int64_t c = 0; c < t->shape[3]; c++) row_of(t, b, i, h)[c] = NAN;
+}
+
+/* A NaN in one row of dout, and in a key that the last queries alone see: exactly what is joined with them. */
+static void what_is_not_finite_reaches_what_it_must(void **state)
+{
+    (void)state;
+    enum { N = 200, QUERY = 70, KEY = 150 };
+    for (int elementwise = 0; elementwise < 2; elementwise++) {
+        test_case c = {.problem = {.batch = 1, .seqlen_q = N, .seqlen_k = N, .num_heads = 1, .head_dim = 16, .causal = ATTEND_CAUSAL_TOP_LEFT,
+                                   .alibi = elementwise ? ATTEND_ALIBI_CAUSAL : ATTEND_ALIBI_NONE},
+                       .seed = 4};
+        attend_context *context = context_of(2);
+        test_fixture f;
+        test_gradients g;
+        test_fixture_make(&f, &c);
+        test_gradients_make(&g, &f, ATTEND_F32);
+        nan_row(&g.dout.tensor, 0, QUERY, 0);
+        nan_row(&f.k.tensor, 0, KEY, 0);
+        test_gradients_run(&g, &f, context);
+        for (int64_t i = 0; i < N; i++) {
+            assert_int_equal(finite_row(&g.grads.dq, 0, i, 0), i != QUERY && i < KEY);
+            /* queries that see KEY are NaN to every key that they see: all of them */
+            assert_false(finite_row(&g.grads.dk, 0, i, 0));
+        }
+        for (int64_t n = 0; n < 16; n++) row_of(&f.k.tensor, 0, KEY, 0)[n] = 0.25f;
+        test_gradients_run(&g, &f, context);
+        for (int64_t i = 0; i < N; i++) {
+            assert_int_equal(finite_row(&g.grads.dq, 0, i, 0), i != QUERY);
+            assert_int_equal(finite_row(&g.grads.dk, 0, i, 0), i > QUERY);
+            assert_int_equal(finite_row(&g.grads.dv, 0, i, 0), i > QUERY);
+        }
+        test_gradients_free(&g);
+        test_fixture_free(&f);
+        attend_context_destroy(context);
+    }
+}
+
+static void gradients_add_up(void **state)
+{
+    (void)state;
+    const test_case c = {.problem = problems[1], .seed = 9};
+    attend_context *context = context_of(2);
+    test_fixture f;
+    test_gradients once, twice;
+    test_fixture_make(&f, &c);
+    test_gradients_make(&once, &f, ATTEND_F32), test_gradients_make(&twice, &f, ATTEND_F32);
+    test_gradients_run(&once, &f, context);
+    for (int g = 0; g < ATTEND_GRADIENTS; g++)
+        if (twice.of[g].bytes) memcpy(twice.of[g].bytes, once.of[g].bytes, once.of[g].size);
+    twice.grads.accumulate = true;
+    test_gradients_run(&twice, &f, context);
+    for (int g = 0; g < ATTEND_GRADIENTS; g++)
+        for (int64_t n = 0; g != ATTEND_GRADIENT_BIAS && once.of[g].bytes && n < attend_tensor_elements(&once.of[g].tensor); n++)
+            assert_true(((float *)twice.of[g].tensor.data)[n] == 2 * ((float *)once.of[g].tensor.data)[n]);
+    test_gradients_free(&once), test_gradients_free(&twice);
+    test_fixture_free(&f);
+    attend_context_destroy(context);
+}
+
+static attend_status backward(const test_fixture *f, const attend_attention_args *args, const attend_attention_grads *grads, bool plans)
+{
+    attend_plan *plan;
+    attend_context *context = context_of(1);
+    attend_status status = attend_attention_plan_with(context, &f->c.problem, &(attend_plan_options){.backward = plans}, &plan);
+    if (!status) status = attend_attention_backward(plan, args, grads, NULL);
+    attend_plan_destroy(plan);
+    attend_context_destroy(context);
+    return status;
+}
+
+static void what_cannot_be_is_refused(void **state)
+{
+    (void)state;
+    const test_case c = {.problem = problems[0], .seed = 1};
+    test_fixture f;
+    test_gradients g;
+    attend_plan *plan;
+    attend_context *context = context_of(1);
+    test_fixture_make(&f, &c);
+    test_gradients_make(&g, &f, ATTEND_F32);
+    attend_attention_args args = f.args;
+    attend_attention_grads grads = g.grads;
+    attend_feature_grads features = {.bias = g.dlse.tensor};
+    test_expect_failure(backward(&f, &args, &grads, false), ATTEND_INVALID_ARGUMENT, "made without backward");
+    args.lse.data = NULL;
+    test_expect_failure(backward(&f, &args, &grads, true), ATTEND_INVALID_ARGUMENT, "lse");
+    args = f.args, args.end_key = 100;
+    test_expect_failure(backward(&f, &args, &grads, true), ATTEND_UNSUPPORTED, "end_key");
+    args = f.args, args.first_query = 1;
+    test_expect_failure(backward(&f, &args, &grads, true), ATTEND_UNSUPPORTED, "first_query");
+    args = f.args, grads.dout.data = NULL;
+    test_expect_failure(backward(&f, &args, &grads, true), ATTEND_INVALID_ARGUMENT, "dout");
+    grads = g.grads, grads.dq.dtype = ATTEND_BF16;
+    test_expect_failure(backward(&f, &args, &grads, true), ATTEND_INVALID_ARGUMENT, "dq");
+    grads = g.grads, grads.dk = grads.dv;
+    test_expect_failure(backward(&f, &args, &grads, true), ATTEND_INVALID_ARGUMENT, "overlap");
+    grads = g.grads, grads.features = &features;
+    test_expect_failure(backward(&f, &args, &grads, true), ATTEND_INVALID_ARGUMENT, "grads.bias is asked for, but the problem has none");
+    grads = g.grads, grads.reserved[0] = 1;
+    test_expect_failure(backward(&f, &args, &grads, true), ATTEND_INVALID_ARGUMENT, "reserved");
+    const attend_problem layer = {.batch = 1, .seqlen_q = 4, .num_heads = 1, .head_dim = 4, .hidden_size = 4};
+    float w[16] = {0};
+    const attend_tensor matrix = attend_tensor_2d(w, ATTEND_F32, 4, 4);
+    test_expect_failure(attend_layer_plan_with(context, &layer, &(attend_layer_weights){.wq = matrix, .wk = matrix, .wv = matrix, .wo = matrix},
+                                               &(attend_plan_options){.backward = true}, &plan),
+                        ATTEND_UNSUPPORTED, "layers run forward alone");
+    attend_context_destroy(context);
+    test_gradients_free(&g);
+    test_fixture_free(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(threads_change_no_bit),
+                                       cmocka_unit_test(neighbours_change_no_bit),
+                                       cmocka_unit_test(what_is_not_finite_reaches_what_it_must),
+                                       cmocka_unit_test(gradients_add_up),
+                                       cmocka_unit_test(what_cannot_be_is_refused)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
