@@ -285,8 +285,8 @@ static void a_sweep_writes_a_table_and_a_picture(void **state)
     assert_memory_equal(png + size - 8, "IEND", 4);
     free(png);
     remove(test_path("sweep.png"));
-    test_expect(2, "no point of the sweep is left", "bench --sweep --random head_dim=65");
-    test_expect(2, "--output is the picture of --sweep", "bench --output o.npy");
+    test_expect(2, "the options exclude every point of the sweep", "bench --sweep --random head_dim=65");
+    test_expect(2, "--output needs --sweep", "bench --output o.npy");
 }
 
 static void nothing_but_the_result_is_printed_in_a_pipe(void **state)

@@ -45,7 +45,7 @@ static void what_it_cannot_do_it_says(void **state)
 {
     static const struct {
         const char *options, *why;
-    } cases[] = {{"--random seqlen_q=32,heads=2,head_dim=16 --window 7,0", "it knows causal attention alone"},
+    } cases[] = {{"--random seqlen_q=32,heads=2,head_dim=16 --window 7,0", "of all features it supports only a causal mask"},
                  {"--random seqlen_q=0,heads=2,head_dim=16", "there are no scores"}};
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -66,7 +66,7 @@ static void a_layer_is_timed_too(void **state)
     if (!strcmp(device(), "cuda")) /* products of 24 and of 64, each rounded to fp32 */
         assert_true(test_json_number(json, "difference") > 0 && test_json_number(json, "difference") < 0x1p-16);
     else
-        assert_string_equal(test_json_text(json, "naive"), "it knows no projections on a CPU");
+        assert_string_equal(test_json_text(json, "naive"), "it has no projections on a CPU");
     assert_int_equal(test_json_number(json, "hidden_size"), 24);
     assert_float_equal(test_json_number(json, "tflops") * 1e12 * seconds / flop, 1, 1e-6);
     assert_float_equal(test_json_number(json, "gbps") * 1e9 * seconds / bytes, 1, 1e-6);

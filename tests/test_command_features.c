@@ -110,8 +110,8 @@ static void lists_and_tables_say_what_masks_and_biases_do(void **state)
     test_write_npy("indices.npy", "<i4", "(4,)", (int32_t[]){0, 1, 0, 1}, 16);
     expect_same("--blocks 2,3 --block-offsets offsets.npy --block-indices indices.npy", "--mask blocks.npy");
     expect_same("--relative both,2 --relative-table table.npy", "--bias buckets.npy");
-    test_expect(2, "--blocks and --block-mask are given both or neither", ATTENTION "--output o.npy --blocks 2,3");
-    test_expect(2, "--relative and --relative-table are given both or neither", ATTENTION "--output o.npy --relative both,2");
+    test_expect(2, "give --blocks with --block-mask", ATTENTION "--output o.npy --blocks 2,3");
+    test_expect(2, "give both --relative and --relative-table, or neither", ATTENTION "--output o.npy --relative both,2");
     test_expect(2, "--blocks is \"2\", expected 2 numbers", ATTENTION "--output o.npy --blocks 2");
     test_expect(2, "block_mask has shape [1, 1, 3, 2], expected", ATTENTION "--output o.npy --blocks 1,3 --block-mask shown.npy");
 }
@@ -142,7 +142,7 @@ static void packed_sequences_are_those_of_a_batch(void **state)
     free(packed), free(whole);
     test_expect(2, "--causal needs an alignment", PACKED "--causal --cu-seqlens-q cu.npy --cu-seqlens-k cu.npy");
     test_expect(2, "cu3.npy has 3 sequences, but cu.npy has 2", PACKED "--cu-seqlens-q cu.npy --cu-seqlens-k cu3.npy");
-    test_expect(2, "down.npy: element 2 is less than the one before", PACKED "--cu-seqlens-q down.npy");
+    test_expect(2, "down.npy: element 2 is less than the previous one", PACKED "--cu-seqlens-q down.npy");
     test_expect(2, "packed and left_padded exclude each other", PACKED "--cu-seqlens-q cu.npy --starts-k lengths.npy");
     cJSON *json = test_json(0, "compare --device cpu --random seqlen_q=99,heads=2,head_dim=8 --cu-seqlens-q cu.npy --json");
     assert_true(cJSON_IsTrue(cJSON_GetObjectItem(json, "passed")));
@@ -176,8 +176,8 @@ static void what_does_not_fit_is_refused(void **state)
     const float one[1] = {1};
     test_write_tensor("one.npy", ATTEND_F32, 1, (int64_t[]){1}, one);
     test_write_npy("three.npy", "|u1", "(3, 6)", "123456123456123456", 18);
-    test_expect(2, "one.npy holds one value for all scores", ATTENTION "--output o.npy --bias one.npy");
-    test_expect(2, "bias.npy is a mask of another type than bool or uint8", ATTENTION "--output o.npy --mask bias.npy");
+    test_expect(2, "one.npy has one value for all scores", ATTENTION "--output o.npy --bias one.npy");
+    test_expect(2, "bias.npy is a mask, but its type is not bool or uint8", ATTENTION "--output o.npy --mask bias.npy");
     test_expect(2, "mask has shape [1, 1, 3, 6]", ATTENTION "--output o.npy --mask three.npy");
     test_expect(2, "sinks has shape [1], expected [4]", ATTENTION "--output o.npy --sinks one.npy");
     test_expect(2, "window.npy holds integers or truth values", ATTENTION "--output o.npy --bias window.npy");

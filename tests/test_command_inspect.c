@@ -162,8 +162,8 @@ static void a_packed_sequence_is_seen_as_if_it_were_alone(void **state)
         cJSON_Delete(packed), cJSON_Delete(alone);
     }
     expect_picture("p.png", 32 + 2 * (7 * 24 + 26 + 16), 32 + 7 * 24 + 26 + 34 + 16);
-    test_expect(2, "--entry is 3, the last there is 2", "inspect --q q.npy --k k.npy --cu-seqlens-q cu.npy --entry 3");
-    test_expect(2, "--queries names 7, the last query is 6", "inspect --q q.npy --k k.npy --cu-seqlens-q cu.npy --entry 1 --queries 7");
+    test_expect(2, "--entry is 3, but the last one is 2", "inspect --q q.npy --k k.npy --cu-seqlens-q cu.npy --entry 3");
+    test_expect(2, "--queries has 7, but the last query is 6", "inspect --q q.npy --k k.npy --cu-seqlens-q cu.npy --entry 1 --queries 7");
     test_expect(2, "packed.txt has 16 lines, but there are 7 keys", "inspect --q q1.npy --k k1.npy --tokens packed.txt");
     test_expect(2, "--v is missing", "compare --q q.npy --k k.npy");
 }
@@ -219,16 +219,16 @@ static void bad_requests_get_a_sentence(void **state)
     test_write_file(test_path("two.txt"), "one\ntwo\n", 8);
     const char *const cases[][2] = {
         {"inspect", "give --weights and --input, or --q, --k and --v, or --random"},
-        {SMALL "--queries 8", "--queries names 8, the last query is 7"},
+        {SMALL "--queries 8", "--queries has 8, but the last query is 7"},
         {SMALL "--queries 5-3", "--queries is \"3\", expected a whole number from 5"},
         {SMALL "--queries x", "--queries is \"x\""},
-        {SMALL "--queries 0-64", "--queries names more than 64 queries"},
+        {SMALL "--queries 0-64", "--queries has more than 64 queries"},
         {SMALL "--regions near", "--regions has \"near\", expected self, previous, next, first, A..B or @A..B"},
         {SMALL "--regions 4..2", "--regions is \"2\", expected a whole number from 4"},
         {SMALL "--top 65", "--top is \"65\""},
-        {SMALL "--head 2", "--head is 2, the last there is 1"},
-        {SMALL "--entry 1", "--entry is 1, the last there is 0"},
-        {SMALL "--map 0:9,:", "--map: the last query is 8, the last there is 7"},
+        {SMALL "--head 2", "--head is 2, but the last one is 1"},
+        {SMALL "--entry 1", "--entry is 1, but the last one is 0"},
+        {SMALL "--map 0:9,:", "--map: the last query is 8, but the last one is 7"},
         {SMALL "--map 3", "--map is \"3\", expected queries and keys, FROM:TO,FROM:TO"},
         {SMALL "--map 3:3,:", "--map is \"3\", expected a whole number from 4"},
         {SMALL "--tokens two.txt", "two.txt has 2 lines, but there are 8 keys"},

@@ -58,14 +58,14 @@ static void slips_are_answered_with_what_was_meant(void **state)
          "uniform, negative, exact; did you mean needle?"},
         {"compare --random seqlen_q=4 --dtype fp16", "expected one of f32, f16, bf16; did you mean f16?"},
         {"compare --random seqlen_q=4 --causal bottom-right",
-         "--causal takes its value behind =: --causal=bottom-right"},
+         "--causal takes its value after =: --causal=bottom-right"},
         {"rotary --input q.npy --rotary-scaling yarn",
-         "--rotary-scaling is \"yarn\", expected a factor behind it: yarn,4"},
+         "--rotary-scaling is \"yarn\", expected a factor after it: yarn,4"},
         {"rotary --input q.npy --rotary-base 0", "--rotary-base is \"0\", expected a number above 1"},
         {"bench --random tokens=64",
-         "batch, heads, kv_heads, seqlen_q, seqlen_k, head_dim, head_dim_v, hidden are known"},
+         "the keys are batch, heads, kv_heads, seqlen_q, seqlen_k, head_dim, head_dim_v, hidden"},
         {"bench --seconds -1", "--seconds is \"-1\", expected a number of at least 0"},
-        {"bench --random hidden=8,seqlen_q=4,seqlen_k=5", "a layer of self-attention: it takes seqlen_q alone"},
+        {"bench --random hidden=8,seqlen_q=4,seqlen_k=5", "a layer of self-attention: it takes seqlen_q, no seqlen_k"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) test_expect(2, cases[i][1], "%s", cases[i][0]);

@@ -73,13 +73,13 @@ static void rotary_refuses_what_does_not_fit(void **state)
     test_expect(2, "--input is missing", ROTARY "--output a.npy");
     test_expect(2, "there is nothing to apply", "rotary --input q.npy --output a.npy");
     test_expect(2, "there is nothing to apply", "rotary --rotary auto --input q.npy --output a.npy");
-    test_expect(2, "give either --output, where to write, or --result", ROTARY "--input q.npy");
-    test_expect(2, "give either --output, where to write, or --result", ROTARY "--input q.npy --output a.npy --result b.npy");
+    test_expect(2, "give either --output, the file to write, or --result", ROTARY "--input q.npy");
+    test_expect(2, "give either --output, the file to write, or --result", ROTARY "--input q.npy --output a.npy --result b.npy");
     test_expect(2, "--weights is not an option of attend rotary", ROTARY "--weights w.safetensors");
     test_expect(2, "has 2 axes, expected 4, or 3 without the batch", ROTARY "--input x.npy --output a.npy");
     test_expect(2, "rotary_dim is 6, expected an even number up to head_dim (4)", ROTARY "--input q.npy --output a.npy --rotary-dim 6");
     test_expect(2, "backward is set, but qk_norm is too", ROTARY "--input q.npy --output a.npy --backward --qk-norm rms");
-    test_expect(2, "but the problem is bf16; a result is judged in the dtype it has", ROTARY "--input q.npy --result q.npy --dtype bf16");
+    test_expect(2, "but the problem is bf16; a result is not converted before it is judged", ROTARY "--input q.npy --result q.npy --dtype bf16");
 }
 
 #define LAYER "run --device reference --quiet --weights " TEST_DATA "/models/gpt1/layer.safetensors --input " TEST_DATA "/models/gpt1/x.npy "
@@ -116,9 +116,9 @@ static void a_layer_refuses_what_does_not_fit(void **state)
 {
     (void)state;
     test_expect(2, "--absolute and --position-table exclude each other", LAYER "--output a.npy --absolute sinusoidal --position-table table.npy");
-    test_expect(2, "--absolute-base is given without --absolute", LAYER "--output a.npy --absolute-base 5");
+    test_expect(2, "--absolute-base needs --absolute", LAYER "--output a.npy --absolute-base 5");
     test_expect(2, "--absolute is \"rotary\"", LAYER "--output a.npy --absolute rotary");
-    test_expect(2, "none is asked for", LAYER "--output a.npy --first-position 5");
+    test_expect(2, "are given, but there is none", LAYER "--output a.npy --first-position 5");
     test_expect(2, "table.npy: expected a table [positions, 64], as wide as the layer's input", LAYER "--output a.npy --position-table table.npy");
     test_expect(2, "missing.npy", LAYER "--output a.npy --position-table missing.npy");
     test_expect(2, "goes beyond position_table, which has max_positions (41) rows", LAYER "--output a.npy --first-position 5 --position-table " TABLE);

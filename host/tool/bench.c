@@ -1,5 +1,5 @@
-/* attend bench: one problem on made-up tensors, in the units of the field, beside the naive algorithm in the
-   same run. */
+/* attend bench: time, speed and memory of one problem on random tensors, and of the naive algorithm in the
+   same process. */
 #include "tool/bench.h"
 #include "tool/commands.h"
 #include "tool/measure.h"
@@ -15,9 +15,9 @@ static void report_attend(report *r, const attend_problem *p, const point *point
                   t->runs, time_text(t->least));
     report_number(r, "seconds_least", NULL, t->least, " ");
     report_number(r, "runs", NULL, t->runs, " ");
-    report_number(r, "tflops", "speed", flop * 1e-12, "%s, of %s%s", speed_text(flop),
-                  flop_text(point->outcome.flop), attend_problem_features(p) ? " of what is visible" : "");
-    report_number(r, "gbps", "traffic", bytes * 1e-9, "%s, of %s in and out", traffic_text(bytes),
+    report_number(r, "tflops", "speed", flop * 1e-12, "%s, %s%s", speed_text(flop),
+                  flop_text(point->outcome.flop), attend_problem_features(p) ? " on visible keys" : "");
+    report_number(r, "gbps", "traffic", bytes * 1e-9, "%s, %s read and written", traffic_text(bytes),
                   bytes_text(point->outcome.bytes));
     report_number(r, "plan_host_bytes", "memory", (double)m->host_bytes,
                   "plan %s on the host, %s on the device%s%s", bytes_text((double)m->host_bytes),

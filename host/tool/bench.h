@@ -1,4 +1,4 @@
-/* Timing one problem: attend, and the naive algorithm where it can run. */
+/* Times one problem with attend and, if it can run, with the naive algorithm. */
 #ifndef ATTEND_TOOL_BENCH_H
 #define ATTEND_TOOL_BENCH_H
 
@@ -7,19 +7,19 @@
 typedef struct timing {
     double median, least;
     int runs;
-    int64_t peak_bytes; /* beyond what the process held before; -1: unknown */
+    int64_t peak_bytes; /* growth of the process's memory during the runs; -1: unknown */
 } timing;
 
 typedef struct point {
     outcome outcome;
-    timing attend, naive; /* naive.runs is 0 where it was not run, */
-    const char *why;      /* and this says why not */
-    double difference;    /* the largest between the two outputs */
-    bool on_device;       /* tensors lay in the device's memory, and naive means cuBLAS */
-    double score_bytes;   /* the naive algorithm's scores */
+    timing attend, naive; /* naive.runs is 0 if it was not run, */
+    const char *why;      /* and `why` is the reason */
+    double difference;    /* the largest absolute difference of the two outputs */
+    bool on_device;       /* tensors were in device memory, and naive used cuBLAS */
+    double score_bytes;   /* size of the naive algorithm's score matrices */
 } point;
 
-/* The problem's tensors must be loaded or made; results are allocated in the job's pool. */
+/* The job's tensors must be loaded; results are allocated in its pool. */
 attend_status bench_point(const options *options, job *job, point *point, report *report);
 
 /* attend bench --sweep: a grid of head dims, lengths and masks, as a table and a picture. */

@@ -1,5 +1,5 @@
-/* attend compare: runs a problem, or takes somebody's result of it, and holds it against the fp64 reference
- * by both rules. */
+/* attend compare: runs a problem, or loads another program's result, and compares it with the fp64 reference
+   by both rules of docs/numerics.md. */
 #include "tool/commands.h"
 #include "tool/library.h"
 #include "tool/compare_report.h"
@@ -53,7 +53,7 @@ static attend_status judge_layer(const options *o, const job *job, const outcome
     return ATTEND_OK;
 }
 
-/* The element where two results without gaps differ most. NaN differs from everything but NaN. */
+/* The element where two contiguous results differ most. NaN equals only NaN. */
 static double largest_difference(const attend_tensor *a, const attend_tensor *b, attend_element *where)
 {
     int64_t elements = 1, worst = 0;
@@ -88,7 +88,7 @@ static const char *device_key(attend_device device)
                                         : "auto";
 }
 
-/* Runs on --device, and on --against where that is a device, and judges each. */
+/* Runs on --device, and on --against if that is a device, and judges each result. */
 static attend_status compare_runs(const options *o, job *job, report *r, bool *passed)
 {
     outcome first, second;
@@ -115,7 +115,8 @@ static attend_status compare_runs(const options *o, job *job, report *r, bool *p
     return ATTEND_OK;
 }
 
-/* A layer's result from elsewhere has no stages to judge: rule 2 from end to end is what holds for it. */
+/* Another program's result of a layer comes without its stages (Q, K, V, heads), so only rule 2 from end to
+   end applies. */
 static attend_status judge_layer_result(const options *o, job *job, const attend_tensor *result, report *r,
                                         bool *passed)
 {

@@ -28,7 +28,7 @@ static void table_error(report *r, double error)
         report_cell(r, "%.2e", error);
 }
 
-/* "(0, 3, 17, 5)"; an axis that a tensor does not have is left out. */
+/* "(0, 3, 17, 5)", one index for each axis of the tensor. */
 static void table_place(report *r, const attend_element *e)
 {
     char text[128];

@@ -1,5 +1,5 @@
-/* attend run, attend attention: from files to files. Results get their names together, after all is computed
- * and written. */
+/* attend run, attend attention: from files to files. Output files are renamed to their final names together,
+   after all are written. */
 #include "tool/commands.h"
 #include "tool/job.h"
 #include "tool/measure.h"

@@ -1,4 +1,4 @@
-/* Memory and time on a CUDA device for bench. */
+/* Memory and time on a CUDA device for attend bench. */
 #include "tool/library.h"
 #include "tool/device.h"
 #include "file/fail.h"
@@ -33,7 +33,7 @@ static attend_status copy_all(attend_tensor *const *tensors, int count, device_a
         tensors[i]->data = device->blocks[i];
     }
     return check(cudaDeviceSynchronize(),
-                 /* copies may return early, and attend's stream does not wait for them */
+                 /* cudaMemcpy may return early, and attend's stream does not wait for it */
                  "cudaDeviceSynchronize");
 }
 

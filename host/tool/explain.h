@@ -1,4 +1,4 @@
-/* --explain: what a plan will do and why, for people and in JSON. */
+/* --explain: what a plan will do and why, as text and as JSON. */
 #ifndef ATTEND_TOOL_EXPLAIN_H
 #define ATTEND_TOOL_EXPLAIN_H
 

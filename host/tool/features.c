@@ -1,4 +1,5 @@
-/* Masks, lengths, biases and other features of a problem, as the library wants them announced. */
+/* Loads masks, lengths, biases and other feature tensors, and sets the fields of the problem that ask for
+   them. */
 #include "tool/features.h"
 #include "file/fail.h"
 
@@ -17,7 +18,7 @@ void features_set(const options *o, attend_problem *p)
     if (f->alibi_given) p->alibi = f->alibi;
 }
 
-/* Integers as they are in a file, as int64_t in the pool; any shape of `rank` axes. */
+/* Loads integers of any width as int64_t; any shape of `rank` axes. */
 static attend_status load_integers(const char *path, pool *pool, int rank, int64_t *shape, int64_t **integers)
 {
     attend_array array;
@@ -53,7 +54,7 @@ static attend_status load_lengths(const char *path, pool *pool, int64_t batch, c
     return ATTEND_OK;
 }
 
-/* [batch, rows] of int32, as segment ids and positions are. */
+/* Loads an int32 tensor [batch, rows]: segment ids or positions. */
 static attend_status load_rows(const char *path, pool *pool, attend_tensor *tensor)
 {
     int64_t shape[2], *integers;
@@ -63,14 +64,14 @@ static attend_status load_rows(const char *path, pool *pool, attend_tensor *tens
     for (int64_t i = 0; i < shape[0] * shape[1]; i++) {
         if (integers[i] < INT32_MIN || integers[i] > INT32_MAX)
             return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                    "%s: element %" PRId64 " is %" PRId64 ", which 32 bits do not hold", path,
-                                    i, integers[i]);
+                                    "%s: element %" PRId64 " is %" PRId64 ", which does not fit in 32 bits",
+                                    path, i, integers[i]);
         ((int32_t *)tensor->data)[i] = (int32_t)integers[i];
     }
     return ATTEND_OK;
 }
 
-/* cu_seqlens [sequences + 1]: how many, the longest, and where they end. */
+/* Loads cu_seqlens [sequences + 1]; returns the number of sequences, the longest length and the total. */
 static attend_status load_packing(const char *path, pool *pool, const int64_t **cu, int64_t *batch,
                                   int64_t *longest, int64_t *total)
 {
@@ -83,7 +84,7 @@ static attend_status load_packing(const char *path, pool *pool, const int64_t **
     for (int64_t b = 0; b < *batch; b++) {
         if (integers[b + 1] < integers[b])
             return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                    "%s: element %" PRId64 " is less than the one before", path, b + 1);
+                                    "%s: element %" PRId64 " is less than the previous one", path, b + 1);
         if (integers[b + 1] - integers[b] > *longest) *longest = integers[b + 1] - integers[b];
     }
     *cu = integers;
@@ -117,14 +118,14 @@ static attend_status load_per_head(const char *path, pool *pool, attend_tensor *
     return array_to_tensor(pool, path, &array, ATTEND_F32, tensor);
 }
 
-/* [heads, buckets], or transposed as T5 stores it; a square one is taken as it is. */
+/* Loads [heads, buckets], or the transpose, as T5 stores it. A square table is read as [heads, buckets]. */
 static attend_status load_relative(const options *o, pool *pool, attend_problem *p, attend_tensor *table)
 {
     const feature_options *f = &o->features;
     if (!f->relative_table && !f->relative_max_distance) return ATTEND_OK;
     if (!f->relative_table || !f->relative_max_distance)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "--relative and --relative-table are given both or neither");
+                                "give both --relative and --relative-table, or neither");
     ATTEND_TRY(load_per_head(f->relative_table, pool, table));
     if (table->rank != 2 || (table->shape[0] != p->num_heads && table->shape[1] != p->num_heads) ||
         table->shape[1] > INT32_MAX || table->shape[0] > INT32_MAX)
@@ -143,8 +144,8 @@ static attend_status load_relative(const options *o, pool *pool, attend_problem 
     return ATTEND_OK;
 }
 
-/* Loads [batch, heads, queries, keys] or blocks of them, where leading axes may be missing and any may be 1;
- * *axes are those that vary. */
+/* Loads [batch, heads, queries, keys], or blocks of these. Leading axes may be missing and any axis may be 1;
+   *axes is the set of axes that are not 1. */
 static attend_status load_scores(const char *path, pool *pool, const attend_problem *p, const int64_t *full,
                                  bool mask, attend_tensor *tensor, int *axes)
 {
@@ -156,7 +157,7 @@ static attend_status load_scores(const char *path, pool *pool, const attend_prob
         status = attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                   "%s has %d axes, expected [batch, heads, queries, keys]", path, array.rank);
     if (status == ATTEND_OK && mask && array.type != ATTEND_ARRAY_U8)
-        status = attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is a mask of another type than bool or uint8",
+        status = attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is a mask, but its type is not bool or uint8",
                                   path);
     if (status != ATTEND_OK) {
         attend_array_free(&array);
@@ -171,12 +172,14 @@ static attend_status load_scores(const char *path, pool *pool, const attend_prob
     attend_dtype dtype = mask ? ATTEND_U8 : array.type == ATTEND_ARRAY_F32 ? ATTEND_F32 : p->dtype;
     ATTEND_TRY(array_to_tensor(pool, path, &array, dtype, tensor));
     if (*axes) return ATTEND_OK;
-    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s holds one value for all scores", path);
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                            "%s has one value for all scores, expected at least one axis longer than 1",
+                            path);
 }
 
 static int64_t blocks_of(int64_t n, int64_t block) { return n / block + (n % block != 0); }
 
-/* A list of key blocks: offsets may have extent 1 along batch and heads. */
+/* Loads a list of visible key blocks; its offsets may be 1 along batch and heads. */
 static attend_status load_block_list(const feature_options *f, pool *pool, attend_problem *p,
                                      attend_attention_args *args)
 {
@@ -184,7 +187,7 @@ static attend_status load_block_list(const feature_options *f, pool *pool, atten
     ATTEND_TRY(load_integers(f->block_offsets, pool, 3, shape, &offsets));
     ATTEND_TRY(load_integers(f->block_indices, pool, 1, count, &indices));
     args->block_offsets = attend_tensor_3d(offsets, ATTEND_I64, shape[0], shape[1], shape[2]);
-    p->block_list = count[0] > 0 ? count[0] : 1; /* a list of nothing still is one */
+    p->block_list = count[0] > 0 ? count[0] : 1; /* an empty list is still a list: all keys are hidden */
     ATTEND_TRY(pool_tensor(pool, f->block_indices, ATTEND_I32, 1, &p->block_list, &args->block_indices));
     for (int64_t i = 0; i < count[0]; i++) {
         if (indices[i] < 0 || indices[i] > INT32_MAX)
@@ -207,8 +210,8 @@ static attend_status load_blocks(const options *o, pool *pool, attend_problem *p
     if (!f->block_q || (!f->block_mask && !list) ||
         (list && (f->block_mask || !f->block_offsets || !f->block_indices)))
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "--blocks and --block-mask are given both or neither; or --blocks, "
-                                "--block-offsets and --block-indices");
+                                "give --blocks with --block-mask, or with --block-offsets and "
+                                "--block-indices");
     p->block_q = f->block_q, p->block_k = f->block_k;
     if (list) return load_block_list(f, pool, p, args);
     const int64_t full[] = {p->batch, p->num_heads, blocks_of(p->seqlen_q, p->block_q),

@@ -1,7 +1,7 @@
-/* A font of our own, for labels of pictures: every printable ASCII character. */
+/* A bitmap font for labels in pictures: every printable ASCII character. */
 #include "tool/font.h"
 
-/* Seven rows of five pixels, the leftmost is bit 4. */
+/* Seven rows of five pixels; the leftmost pixel is bit 4. */
 static const unsigned char glyphs['~' - ' ' + 1][FONT_ROWS] = {
     // clang-format off
     [' ' - ' '] = {0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00},     ['!' - ' '] = {0x04, 0x04, 0x04, 0x04, 0x00, 0x00, 0x04},

@@ -12,7 +12,7 @@
 #define COMPILER "gcc " __VERSION__
 #endif
 
-/* A device's line, or the library's sentence on why it cannot be used. */
+/* One line for a device: its name, or the library's message why it cannot be used. */
 static void report_device(report *r, cJSON *devices, const char *label, const attend_context_options *options)
 {
     attend_context *context = NULL;
@@ -24,7 +24,7 @@ static void report_device(report *r, cJSON *devices, const char *label, const at
     cJSON_AddBoolToObject(device, "usable", usable);
     cJSON_AddStringToObject(device, usable ? "name" : "reason", text);
     report_text(r, label, label, text, "%s", text);
-    cJSON_DeleteItemFromObjectCaseSensitive(r->object, label); /* in JSON the list has it */
+    cJSON_DeleteItemFromObjectCaseSensitive(r->object, label); /* JSON has it in the list of devices */
     attend_context_destroy(context);
 }
 
@@ -61,7 +61,7 @@ static void cell_or_dash(report *r, int64_t value)
 
 enum { BUILD_FIGURES = 5, BUILD_TEXT = 64 };
 
-/* What ptxas made of a row, for each architecture of the build: "220/224". */
+/* ptxas's figures of a row, one for each architecture of the build: "220/224". */
 static void report_builds(report *r, size_t index, cJSON *kernel)
 {
     static const char *const keys[BUILD_FIGURES] = {"architecture", "registers", "spill_bytes",
@@ -124,7 +124,7 @@ static void report_kernels(report *r)
     }
 }
 
-/* The families' device code, in kilobytes of a thousand bytes. */
+/* The size of each kernel family's device code; 1 kB is 1000 bytes. */
 static void report_device_code(report *r)
 {
     const char *family;

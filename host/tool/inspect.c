@@ -1,4 +1,4 @@
-/* attend inspect: runs a layer or attention once, looks inside, reports and draws. */
+/* attend inspect: runs a layer or attention once, inspects its weights, reports and draws them. */
 #include "tool/inspect.h"
 #include "tool/library.h"
 #include "tool/commands.h"
@@ -8,7 +8,7 @@
 
 #include <inttypes.h>
 
-/* The rows of the entry asked for, which is there. */
+/* The rows of a batch entry or packed sequence; `entry` is in range. */
 static entry_rows find_entry(const job *job, int64_t entry)
 {
     const attend_problem *p = &job->problem;
@@ -26,11 +26,11 @@ static entry_rows find_entry(const job *job, int64_t entry)
 static attend_status check_place(const char *option, int64_t value, int64_t limit)
 {
     if (value < limit) return ATTEND_OK;
-    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is %" PRId64 ", the last there is %" PRId64, option,
-                            value, limit - 1);
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is %" PRId64 ", but the last one is %" PRId64,
+                            option, value, limit - 1);
 }
 
-/* That what is asked for is there; finds the entry and its queries. */
+/* Checks that the requested entry, head, queries and part of the map exist; finds the entry's rows. */
 static attend_status check(const options *o, inspection *s)
 {
     const inspect_options *i = &o->inspect;
@@ -51,8 +51,8 @@ static attend_status check(const options *o, inspection *s)
     for (int n = 0; n < i->query_count; n++) {
         if (i->queries[n] >= e->queries)
             return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                    "--queries names %" PRId64 ", the last query is %" PRId64, i->queries[n],
-                                    e->queries - 1);
+                                    "--queries has %" PRId64 ", but the last query is %" PRId64,
+                                    i->queries[n], e->queries - 1);
         s->queries[n] = e->first_q + i->queries[n];
     }
     if (i->rows && i->query_count == 0)
@@ -104,7 +104,8 @@ static attend_status inspect_outcome(inspection *s, const wanted *wanted)
 {
     running running;
     attend_inspection want;
-    const bool runs = s->job.is_layer || s->job.attention.v.data; /* without values there is nothing to run */
+    const bool runs =
+        s->job.is_layer || s->job.attention.v.data; /* without V there is no output to compute */
     ATTEND_TRY(allocate(s, &want));
     if (runs) ATTEND_TRY(job_allocate(&s->job, wanted, &s->outcome));
     attend_status status = job_open(&s->job, wanted, &running, &s->outcome);
@@ -116,7 +117,7 @@ static attend_status inspect_outcome(inspection *s, const wanted *wanted)
         double begin = seconds_now();
         int64_t before = memory_now_bytes();
         memory_peak_reset();
-        progress_stage("looking inside");
+        progress_stage("inspection");
         status = from_library(s->job.is_layer ? attend_layer_inspect(running.plan, &layer, &want)
                                               : attend_attention_inspect(running.plan, &attention, &want));
         s->seconds = seconds_now() - begin;

@@ -1,4 +1,4 @@
-/* Lists of queries, regions of keys and parts of the map, as they stand on the command line. */
+/* Parses --queries, --regions and --map. */
 #include "tool/inspect_options.h"
 #include "tool/parse.h"
 #include "file/fail.h"
@@ -13,7 +13,7 @@ inspect_options inspect_options_usual(void)
     return o;
 }
 
-/* Copies the text up to one of `ends` and moves *text behind it; false where it is too long. */
+/* Copies the text up to one of the characters in `ends` and moves *text past it; false if it is too long. */
 static bool next_part(const char **text, const char *ends, char part[REGION_NAME])
 {
     size_t length = strcspn(*text, ends);
@@ -38,7 +38,7 @@ attend_status parse_queries(const char *option, const char *text, inspect_option
         if (*rest) ATTEND_TRY(parse_whole(option, rest, first, INT64_MAX - 1, &last));
         for (; first <= last; first++) {
             if (o->query_count == INSPECT_MAX_QUERIES)
-                return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s names more than %d queries", option,
+                return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has more than %d queries", option,
                                         INSPECT_MAX_QUERIES);
             o->queries[o->query_count++] = first;
         }
@@ -78,7 +78,7 @@ attend_status parse_regions(const char *option, const char *text, inspect_option
 {
     for (o->region_count = 0; *text; o->region_count++) {
         if (o->region_count == ATTEND_MAX_KEY_WINDOWS)
-            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s names more than %d regions", option,
+            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has more than %d regions", option,
                                     ATTEND_MAX_KEY_WINDOWS);
         char *name = o->region_names[o->region_count];
         if (!next_part(&text, ",", name))

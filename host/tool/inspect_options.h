@@ -1,4 +1,4 @@
-/* What attend inspect is asked beside its problem. */
+/* The options of attend inspect. */
 #ifndef ATTEND_TOOL_INSPECT_OPTIONS_H
 #define ATTEND_TOOL_INSPECT_OPTIONS_H
 
@@ -14,12 +14,12 @@ typedef struct inspect_options {
     attend_key_window regions[ATTEND_MAX_KEY_WINDOWS];
     char region_names[ATTEND_MAX_KEY_WINDOWS][REGION_NAME];
     int region_count;
-    int64_t first_query, end_query, first_key, end_key; /* of the map; an end of 0: all */
+    int64_t first_query, end_query, first_key, end_key; /* part of the map; an end of 0: up to the last */
 } inspect_options;
 
 inspect_options inspect_options_usual(void);
 
-/* Each fails with a sentence that names the option. */
+/* The message of each failure names the option. */
 attend_status parse_queries(const char *option, const char *text, inspect_options *options);
 attend_status parse_regions(const char *option, const char *text, inspect_options *options);
 attend_status parse_map(const char *option, const char *text, inspect_options *options);

@@ -1,5 +1,5 @@
-/* The pictures of attend inspect: a panel a head, a tile a box, darker where more weight lies; each panel to
- * its own largest tile. */
+/* The pictures of attend inspect: one panel per head, one box per tile of the map. Darker means more weight,
+   relative to the panel's largest tile. */
 #include "tool/inspect.h"
 #include "tool/picture.h"
 #include "file/fail.h"
@@ -23,13 +23,13 @@ static const uint32_t INK = 0x202020, FRAME = 0xb0b0b0;
 
 typedef struct sheet {
     const inspection *inspection;
-    int box, label;             /* pixels of a tile; of the labels beside and above a map */
-    bool labelled;              /* by tokens */
-    int columns, width, height; /* panels in a row; of a panel */
+    int box, label;             /* pixels of a tile's side; of the labels beside and above a map */
+    bool labelled;              /* with tokens */
+    int columns, width, height; /* columns: panels in a row; width, height: of a panel */
     int64_t tiles_q, tiles_k, first_head, heads;
 } sheet;
 
-/* White to dark blue; roots, so that small weights show. */
+/* White to dark blue by the square root of the share, so that small weights are visible. */
 static uint32_t shade(double share)
 {
     static const double light[3] = {255, 255, 255}, middle[3] = {90, 150, 215}, dark[3] = {8, 24, 88};
@@ -82,7 +82,7 @@ static sheet lay_out(const inspection *s)
     return l;
 }
 
-/* Tokens beside their rows and above their columns; else the first and the last place. */
+/* Tokens beside their rows and above their columns; without tokens the first and the last position. */
 static void draw_labels(picture *p, const sheet *l, int left, int upper)
 {
     const inspection *s = l->inspection;
@@ -138,7 +138,7 @@ attend_status inspect_draw(const inspection *s, attend_output *output)
     if (l.tiles_q > MOST_PIXELS || l.tiles_k > MOST_PIXELS || width > MOST_PIXELS || height > MOST_PIXELS)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                 "the picture would be %" PRId64 " by %" PRId64
-                                " pixels, the limit is %d: fewer --tiles, or one --head",
+                                " pixels, the limit is %d: use fewer --tiles, or one --head",
                                 width, height, MOST_PIXELS);
     ATTEND_TRY(picture_begin(&picture, (int)width, (int)height));
     for (int64_t i = 0; i < l.heads; i++)

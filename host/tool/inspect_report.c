@@ -1,4 +1,4 @@
-/* What attend inspect says: a row a head, a line a chosen query. */
+/* The report of attend inspect: one row per head, one line per query of --queries. */
 #include "tool/inspect.h"
 #include "tool/measure.h"
 
@@ -7,14 +7,14 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Of the entry, in a tensor with `size` numbers a head. */
+/* The entry's numbers of a head, in a tensor with `size` numbers per head. */
 static const float *floats(const attend_tensor *t, const inspection *s, int64_t entry, int64_t head,
                            int64_t size)
 {
     return (const float *)t->data + (entry * s->job.problem.num_heads + head) * size;
 }
 
-/* The entry's first query in a tensor with `width` numbers for each. */
+/* The index of the entry's first query, in a tensor with `width` numbers per query. */
 static int64_t row_place(const inspection *s, int64_t head, int64_t width)
 {
     return ((s->entry.at * s->job.problem.num_heads + head) * s->entry.rows + s->entry.first_q) * width;
@@ -41,7 +41,7 @@ head_view view_head(const inspection *s, int64_t head)
                    .strong_key = -1,
                    .like = -1};
     for (int64_t i = 0; i < queries; i++) {
-        if (!(weights[i * top] > 0)) continue; /* sees nothing, or is not finite */
+        if (!(weights[i * top] > 0)) continue; /* no visible key, or not finite */
         seen++;
         v.keys += exp((double)entropy[i]);
         for (int64_t n = 0; n < regions; n++) v.mass[n] += mass[i * regions + n];
@@ -95,7 +95,7 @@ static void report_head(const inspection *s, int64_t head, cJSON *heads, report 
 static void report_heads(const inspection *s, report *r)
 {
     static char alignment[16];
-    int shown = s->options->region_count < 8 ? s->options->region_count : 8; /* JSON has them all */
+    int shown = s->options->region_count < 8 ? s->options->region_count : 8; /* JSON has all */
     cJSON *heads = cJSON_AddArrayToObject(r->object, "heads_seen");
     memset(alignment, 'r', sizeof alignment);
     strcpy(alignment + 3 + shown, "rl");
@@ -109,7 +109,7 @@ static void report_heads(const inspection *s, report *r)
     for (int64_t head = 0; head < s->job.problem.num_heads; head++) report_head(s, head, heads, r);
 }
 
-/* The mean of the heads' weights of chosen query n. */
+/* The weight of a key for the n-th query of --queries, mean over heads. */
 static double mean_weight(const inspection *s, int n, int64_t key)
 {
     double sum = 0;
@@ -157,10 +157,10 @@ void inspect_report(const inspection *s, report *r)
     report_text(r, "device", "device", s->outcome.device, "%s", s->outcome.device);
     const bool ran = s->outcome.out.data != NULL;
     if (ran)
-        report_number(r, "seconds", "time", s->outcome.seconds, "%s, looking inside %s and %s",
+        report_number(r, "seconds", "time", s->outcome.seconds, "%s; inspection %s and %s",
                       time_text(s->outcome.seconds), time_text(s->seconds),
                       bytes_text((double)s->grew_bytes));
-    report_number(r, "inspect_seconds", ran ? NULL : "looking inside", s->seconds, "%s and %s",
+    report_number(r, "inspect_seconds", ran ? NULL : "inspection", s->seconds, "%s and %s",
                   time_text(s->seconds), bytes_text((double)s->grew_bytes));
     report_number(r, "inspect_grew_bytes", NULL, (double)s->grew_bytes, " ");
     if (s->job.problem.batch > 1)

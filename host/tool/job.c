@@ -1,4 +1,4 @@
-/* Loading a problem from options, and running it. */
+/* Loads a problem from options and runs it. */
 #include "tool/job.h"
 #include "tool/library.h"
 #include "tool/explain.h"
@@ -12,7 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The alignment that the options mean; a bare --causal only where there is nothing to choose. */
+/* The causal alignment of the options. --causal without a value is accepted only if both alignments are the
+   same. */
 static attend_status choose_causal(const options *o, attend_causal usual, const attend_problem *p,
                                    attend_causal *causal)
 {
@@ -21,13 +22,12 @@ static attend_status choose_causal(const options *o, attend_causal usual, const 
     attend_causal bare = o->features.align_bottom_right ? ATTEND_CAUSAL_BOTTOM_RIGHT : ATTEND_CAUSAL_TOP_LEFT;
     *causal = o->causal_choice == CAUSAL_NAMED ? o->causal : o->causal_choice == CAUSAL_BARE ? bare : usual;
     if (o->causal_choice != CAUSAL_BARE || agree || o->features.align_bottom_right) return ATTEND_OK;
-    return attend_file_fail(
-        ATTEND_INVALID_ARGUMENT,
-        "--causal needs an alignment here, since queries and keys differ in number: --causal=top-left or "
-        "--causal=bottom-right");
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--causal needs an alignment here, since the numbers of "
+                                                     "queries and keys differ: --causal=top-left or "
+                                                     "--causal=bottom-right");
 }
 
-/* The rest of a problem whose sizes are known. */
+/* Sets the remaining fields of a problem whose sizes are known. */
 static attend_status settle(const options *o, attend_causal usual, job *job)
 {
     ATTEND_TRY(choose_causal(o, usual, &job->problem, &job->problem.causal));
@@ -94,15 +94,15 @@ static attend_status load_tensors(const options *o, job *job)
     p->seqlen_k = k[1], p->num_kv_heads = k[2], p->head_dim_v = o->v ? v[3] : q[3];
     p->softmax_scale = o->scale;
     ATTEND_TRY(features_pack(o, &job->pool, p, &job->attention));
-    if (p->num_kv_heads == 0 || p->head_dim_v == 0) /* 0 would mean "the usual" to the library */
+    if (p->num_kv_heads == 0 || p->head_dim_v == 0) /* the library reads 0 as the default */
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has no %s",
                                 p->num_kv_heads ? (o->v ? o->v : o->q) : o->k,
                                 p->num_kv_heads ? "columns" : "heads");
     return settle(o, ATTEND_CAUSAL_NONE, job);
 }
 
-/* A problem whose batch and lengths are those of its tensors: packed sequences lie end to end in one batch
-   entry. */
+/* A copy of the problem with the batch and lengths of its tensors: packed tensors have one batch entry with
+   all rows. */
 static attend_problem as_stored(const attend_problem *p)
 {
     attend_problem stored = *p;
@@ -110,7 +110,8 @@ static attend_problem as_stored(const attend_problem *p)
     return stored;
 }
 
-/* A layer of the width that was said, whose projections keep the size of their input. */
+/* A random layer of width --random hidden. Weights are scaled so that projections keep the size of their
+   input's values. */
 static attend_status make_random_layer(const options *o, job *job)
 {
     attend_problem *p = &job->problem;
@@ -126,8 +127,9 @@ static attend_status make_random_layer(const options *o, job *job)
                    {"wv", &w->wv, v, o->shape.hidden},
                    {"wo", &w->wo, o->shape.hidden, out}};
     if (p->seqlen_q != p->seqlen_k || p->packed)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--random hidden is a layer of self-attention: it "
-                                                         "takes seqlen_q alone, and no packed sequences");
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "--random hidden is a layer of self-attention: it "
+                                "takes seqlen_q, no seqlen_k, and no packed sequences");
     job->is_layer = true;
     p->hidden_size = p->output_size = o->shape.hidden;
     const int64_t x[] = {p->batch, p->seqlen_q, p->hidden_size};
@@ -142,7 +144,7 @@ static attend_status make_random_layer(const options *o, job *job)
     return ATTEND_OK;
 }
 
-/* Shapes that are not said: 8 heads of 64, 1024 queries and as many keys. */
+/* Defaults: batch 1, 8 heads of 64, 1024 queries and keys. */
 static attend_status make_random(const options *o, job *job)
 {
     attend_problem *p = &job->problem;
@@ -172,7 +174,7 @@ static attend_status make_random(const options *o, job *job)
     ATTEND_TRY(pool_tensor(&job->pool, "k", p->dtype, 4, k, &job->attention.k));
     ATTEND_TRY(pool_tensor(&job->pool, "v", p->dtype, 4, v, &job->attention.v));
     attend_tensor *const tensors[] = {&job->attention.q, &job->attention.k, &job->attention.v};
-    for (int i = 0; i < 3; i++) { /* values are filled by strides */
+    for (int i = 0; i < 3; i++) { /* values_fill() works on any strides */
         attend_tensor *t = tensors[i];
         t->stride[3] = 1;
         for (int axis = 2; axis >= 0; axis--) t->stride[axis] = t->stride[axis + 1] * t->shape[axis + 1];

@@ -1,5 +1,5 @@
-/* One problem with its inputs, wherever they come from, and running it on a device. What run, attention,
- * compare and bench share. */
+/* One problem with its inputs (a layer's files, tensors, or random) and its run on a device. Shared by run,
+   attention, compare, bench and inspect. */
 #ifndef ATTEND_TOOL_JOB_H
 #define ATTEND_TOOL_JOB_H
 
@@ -11,22 +11,22 @@ typedef struct job {
     pool pool;
     bool is_layer, batched; /* batched: the inputs have a batch axis */
     attend_problem problem;
-    attend_attention_args attention; /* q, k, v and lengths; v absent where it is only inspected */
-    attend_layer_args inputs;        /* of a layer: x */
+    attend_attention_args attention; /* q, k, v and lengths; inspect may leave out v */
+    attend_layer_args inputs;        /* a layer's input x */
     layer layer;
 } job;
 
-/* Loads what the options name. job_free() is right after success and failure. */
+/* Loads what the options name. Call job_free() after success and failure. */
 attend_status job_load(const options *options, job *job);
 void job_free(job *job);
 
-/* One run's results. Absent ones have data NULL. */
+/* The results of one run. Absent tensors have data NULL. */
 typedef struct outcome {
     attend_tensor out, lse;
-    attend_tensor q, k, v, heads; /* of a layer, where stages were asked for */
+    attend_tensor q, k, v, heads; /* a layer's stages, if wanted */
     attend_plan_memory memory;
     double plan_seconds, seconds;
-    double flop, bytes; /* of attention, what is visible counted alone, and a layer's projections */
+    double flop, bytes; /* of attention, visible pairs only, and of a layer's projections */
     char device[128], kernel[128];
 } outcome;
 
@@ -34,13 +34,13 @@ typedef struct wanted {
     attend_device device;
     int threads;
     bool strict, lse, stages;
-    bool timed;      /* runs are, so nothing may wait for a bar */
-    report *explain; /* NULL: not asked for */
+    bool timed;      /* runs are timed, so no progress callback, which would make them wait */
+    report *explain; /* NULL: no --explain */
 } wanted;
 
 /* Allocates results in the job's pool. */
 attend_status job_allocate(job *job, const wanted *wanted, outcome *outcome);
-/* A context and a plan; run as often as you like; both are destroyed by job_close(). */
+/* A context and a plan for any number of runs; job_close() destroys both. */
 typedef struct running {
     attend_context *context;
     attend_plan *plan;
@@ -51,18 +51,18 @@ void job_close(running *running);
 
 /* Allocate, open, run, close. */
 attend_status job_compute(job *job, const wanted *wanted, outcome *outcome);
-/* The same between opening the files of --output and --lse, so that a place that cannot be written shows
- * before the work, and writing them. */
+/* job_compute() between opening and writing the files of --output and --lse. They are opened first, so that a
+   path that cannot be written fails before the computation. */
 attend_status job_compute_files(const options *options, job *job, const wanted *wanted, outcome *outcome);
 
-/* The lengths that the job's runs bring. */
+/* The lists of lengths of the job's runs. */
 attend_lists job_lists(const job *job);
 
-/* The arguments of a run, with its results in them: what comparing takes. */
+/* The arguments of a run with its results, for attend_compare(). */
 attend_attention_args job_attention_args(const job *job, const outcome *outcome);
 attend_layer_args job_layer_args(const job *job, const outcome *outcome);
 
-/* The problem's facts: shape, dtype, mask, and for a layer what was found. */
+/* Reports shape, dtype and mask of the problem, and a layer's decisions. */
 void job_report(const job *job, report *report);
 
 #endif

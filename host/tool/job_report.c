@@ -1,4 +1,4 @@
-/* The facts of a job, for its report. */
+/* Reports the problem of a job. */
 #include "tool/job.h"
 
 #include <inttypes.h>
@@ -19,7 +19,7 @@ static bool as_stored(const job *job)
     return !strcmp(job->layer.read->stored_dtype, names[job->problem.dtype]);
 }
 
-/* What was decided, and by what; causality has a line of its own. */
+/* The layer's decisions with their sources; causality has its own line. */
 static void report_decisions(const attend_checkpoint_layer *layer, report *r)
 {
     cJSON *object = cJSON_AddObjectToObject(r->object, "decisions");
@@ -51,8 +51,8 @@ static void report_layer(const job *job, report *r)
         report_text(r, "rotary", NULL, p->rotary == ATTEND_ROTARY_HALVES ? "halves" : "interleaved", " ");
     report_decisions(layer, r);
     if (p->absolute == ATTEND_ABSOLUTE_LEARNED)
-        report_text(r, "absolute", "positions", "learned", "learned, %" PRId64 " of them, added to the input",
-                    p->max_positions);
+        report_text(r, "absolute", "positions", "learned",
+                    "%" PRId64 " learned positions, added to the input", p->max_positions);
     else if (p->absolute)
         report_text(r, "absolute", "positions",
                     p->absolute == ATTEND_ABSOLUTE_SINUSOIDAL ? "sinusoidal" : "sinusoidal-halves",
@@ -61,7 +61,7 @@ static void report_layer(const job *job, report *r)
                     p->absolute_base != 0 ? p->absolute_base : 10000.0);
 }
 
-/* What is asked for beyond plain and causal attention. */
+/* Features beside the causal mask. */
 static void report_features(const attend_problem *p, report *r)
 {
     uint64_t features = attend_problem_features(p) & ~(uint64_t)ATTEND_FEATURE_CAUSAL;

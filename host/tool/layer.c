@@ -1,4 +1,4 @@
-/* From options to the checkpoint library and back. */
+/* Reads a layer with the checkpoint library as the options say. */
 #include "tool/layer.h"
 #include "file/fail.h"
 
@@ -12,7 +12,7 @@ static attend_status from_checkpoint(attend_status status)
                                : attend_file_fail(status, "%s", attend_checkpoint_error_message());
 }
 
-/* What the command line says of a layer; the rest is the files' to say. */
+/* The options of the command line for the checkpoint library; the checkpoint decides the rest. */
 static attend_checkpoint_options said_of(const options *o)
 {
     const feature_options *f = &o->features;
@@ -63,7 +63,7 @@ static attend_checkpoint_options said_of(const options *o)
     return options;
 }
 
-/* Where tokens stand is the command line's alone; so are parameters of an embedding that is not there. */
+/* Positions come from the command line only. Parameters of a rotary embedding are refused without one. */
 static attend_status set_positions(const options *o, attend_problem *p)
 {
     const rope_options *t = &o->rope;
@@ -72,8 +72,8 @@ static attend_status set_positions(const options *o, attend_problem *p)
     const bool placed = (t->first_position || o->features.positions) && !p->absolute;
     if (p->rotary || !(placed || t->dim || t->base != 0 || t->scaling)) return ATTEND_OK;
     return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                            "%s: parameters or positions of a rotary embedding are given, but none is asked "
-                            "for; --rotary halves or interleaved does",
+                            "%s: parameters or positions of a rotary embedding are given, but there is none; "
+                            "--rotary halves or interleaved adds one",
                             o->weights);
 }
 

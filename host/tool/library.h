@@ -4,7 +4,7 @@
 
 #include <attend/status.h>
 
-/* Passes on a status of the library, with its sentence. */
+/* Returns a status of the library and copies its message to the command's. */
 attend_status from_library(attend_status status);
 
 #endif

@@ -11,8 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Bad input, or an input that this build or device cannot do, is the caller's to change; the rest is the
- * machine's. */
+/* EXIT_USAGE for what the caller must change: bad input, or a problem that this build or device does not
+   support. EXIT_FAILED for the rest. */
 static int exit_code(attend_status status)
 {
     switch (status) {
@@ -25,25 +25,25 @@ static int exit_code(attend_status status)
     }
 }
 
-/* A half-written file goes with the process that wrote it. */
+/* Removes unfinished output files before the process ends. */
 static void on_signal(int signal)
 {
     attend_output_remove_all();
-    raise(signal); /* SA_RESETHAND: now it ends the process */
+    raise(signal); /* SA_RESETHAND: the default action ends the process */
 }
 
 static void catch_signals(void)
 {
-    const int signals[] = {SIGINT,  SIGTERM, SIGHUP,
-                           SIGQUIT, SIGXCPU, SIGPIPE}; /* a reader that has left wants no sentence */
+    const int signals[] = {SIGINT,  SIGTERM, SIGHUP, SIGQUIT,
+                           SIGXCPU, SIGPIPE}; /* SIGPIPE: nobody reads stdout any more, so no message */
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND | SA_NODEFER};
     sigemptyset(&action.sa_mask);
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) sigaction(signals[i], &action, NULL);
-    signal(SIGXFSZ, SIG_IGN); /* a file that grows beyond a limit is an error like any other */
+    signal(SIGXFSZ, SIG_IGN); /* a file-size limit becomes EFBIG from write() */
 }
 
-/* A closed stdin, stdout or stderr would give its number to a file that is opened, and what is printed would
- * go there. Held so that using it fails as before. */
+/* If stdin, stdout or stderr is closed, the next file opened would get its descriptor, and printed text would
+   go into that file. So closed descriptors are occupied, in a way that reading or writing still fails. */
 static void hold_descriptors(void)
 {
     for (int i = STDIN_FILENO; i <= STDERR_FILENO; i++)
@@ -65,7 +65,7 @@ static attend_status run(const options *options, report *report, bool *passed)
     return ATTEND_OK;
 }
 
-/* The sentence on stderr, and with --json also as the object on stdout. */
+/* Prints the message on stderr and, with --json, as an object on stdout. */
 static int report_failure(const options *options, attend_status status)
 {
     const char *name = options->name ? options->name : "";

@@ -52,7 +52,7 @@ const char *flop_text(double flop) { return of_flop(flop, ""); }
 const char *speed_text(double flop_per_second) { return of_flop(flop_per_second, "/s"); }
 const char *traffic_text(double bytes_per_second) { return of_bytes(bytes_per_second, "/s"); }
 
-/* "Name:   123 kB" in a file of /proc; -1 where it is not there. */
+/* The number of a line "Name: 123 kB" in a file of /proc; -1 if it is missing. */
 static int64_t read_kilobytes(const char *path, const char *name)
 {
     char line[256];

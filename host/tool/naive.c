@@ -15,7 +15,7 @@ int64_t naive_score_bytes(const attend_problem *p, size_t element_bytes)
     return overflow ? -1 : bytes;
 }
 
-/* Keys that a query sees. */
+/* The number of visible keys of a query. */
 static int64_t visible(const attend_problem *p, int64_t query)
 {
     int64_t end = p->causal == ATTEND_CAUSAL_TOP_LEFT       ? query + 1

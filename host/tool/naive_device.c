@@ -1,6 +1,7 @@
-/* Row-major S = Q·Kᵀ is, by columns, Sᵀ = K·Qᵀ, and Oᵀ = Vᵀ·Pᵀ: a batched product each for all heads of a
-   batch entry, or for those that share a KV head. The heads of one query lie as rows of a matrix do, so that
-   in decoding the heads that share a KV head are one product. A layer has four products more, Y = X·Wᵀ each. */
+/* Row-major S = Q·Kᵀ is column-major Sᵀ = K·Qᵀ, and O = P·V is Oᵀ = Vᵀ·Pᵀ. Each is a batched product over all
+   heads of a batch entry, or over the heads that share a KV head. In decoding, the heads of the only query
+   are rows of a matrix, so that all heads that share a KV head are one product. A layer has four products
+   more, each Y = X·Wᵀ. */
 #include "tool/naive_device.h"
 #include "file/fail.h"
 
@@ -20,7 +21,7 @@ typedef struct projection {
 
 struct naive_device {
     attend_problem p;
-    projection projections[4]; /* q, k, v, output; w NULL: attention alone */
+    projection projections[4]; /* q, k, v, output; w NULL: attention only */
     attend_attention_args args;
     naive_rows rows;
     attend_blas cublas;
@@ -41,7 +42,7 @@ static attend_status check_blas(const naive_device *n, cublasStatus_t status, co
     return attend_file_fail(ATTEND_DEVICE_ERROR, "%s failed: %s", call, n->cublas.status_name(status));
 }
 
-/* The projections write what attention reads, and the last one reads what it writes. */
+/* Allocates Q, K, V and the heads' output, and sets the projections that write and read them. */
 static attend_status make_projections(naive_device *n, const attend_layer_args *layer,
                                       const attend_layer_weights *weights)
 {
@@ -118,8 +119,8 @@ static char *element(void *data, int64_t index, attend_dtype dtype)
     return (char *)data + index * (int64_t)attend_dtype_bytes(dtype);
 }
 
-/* Products of a batch entry: `count` of them, from `head` and `kv_head` on, whose heads lie `step` apart and
-   K and V `kv_step`; each of `rows` rows of Q and O, `row_heads` heads apart. */
+/* `count` products of a batch entry. They begin with heads `head` and `kv_head`, and are `step` heads and
+   `kv_step` KV heads apart. Each has `rows` rows of Q and O, `row_heads` heads apart. */
 typedef struct products {
     int64_t count, head, step, kv_head, kv_step, rows, row_heads;
 } products;

@@ -1,5 +1,5 @@
-/* The naive algorithm on a CUDA device: cuBLAS, a softmax, cuBLAS, scores of all heads in the tensors' dtype
-   in memory between them. */
+/* The naive algorithm on a CUDA device: cuBLAS, a softmax kernel, cuBLAS. The scores of all heads are in
+   device memory, in the tensors' dtype. */
 #ifndef ATTEND_TOOL_NAIVE_DEVICE_H
 #define ATTEND_TOOL_NAIVE_DEVICE_H
 
@@ -7,10 +7,10 @@
 
 typedef struct naive_device naive_device;
 
-/* Of attention q, k, v and out, of a layer x and out: on the device, without gaps; out is written. A layer's
- * weights lie on the host, without gaps and biases; `weights` is NULL for attention. The problem has its
- * defaults filled. *why says in words what keeps it from running here, and *naive is NULL then. Where the
- * build has no CUDA this fails with ATTEND_NO_DEVICE. stream: a cudaStream_t. */
+/* Attention's q, k, v and out, or a layer's x and out, are contiguous device tensors; out is written. A
+   layer's weights are contiguous host tensors without biases; `weights` is NULL for attention. The problem's
+   defaults must be filled in. stream is a cudaStream_t. If the algorithm cannot run here, *naive is NULL and
+   *why is the reason. Fails with ATTEND_NO_DEVICE in a build without CUDA. */
 attend_status naive_device_make(const attend_problem *problem, const attend_attention_args *attention,
                                 const attend_layer_args *layer, const attend_layer_weights *weights,
                                 void *stream, naive_device **naive, const char **why);

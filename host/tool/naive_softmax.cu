@@ -1,5 +1,5 @@
-// Softmax of rows of scores in memory, a block a row: maximum and sum in one reading, weights in a second.
-// What a benchmark compares with should not be slow on purpose; it should be simple.
+// Softmax of rows of scores in memory, one block per row: a pass for maximum and sum, a pass for the weights.
+// Simple, but not slow on purpose: attend is benchmarked against it.
 #include "dtype.cuh"
 #include "tool/naive_softmax.h"
 

@@ -1,5 +1,4 @@
-/* The softmax of the naive algorithm on a CUDA device: plain C for naive_device.c, the kernel in
-   naive_softmax.cu. */
+/* The softmax of the naive algorithm on a CUDA device: the kernel is in naive_softmax.cu. */
 #ifndef ATTEND_TOOL_NAIVE_SOFTMAX_H
 #define ATTEND_TOOL_NAIVE_SOFTMAX_H
 
@@ -10,8 +9,8 @@
 extern "C" {
 #endif
 
-/* Turns scores [rows, keys] into weights in place. Row r is query r % queries: it sees keys up to its own
-   index + diagonal, or all. */
+/* Scores [rows, keys], replaced by weights. Row r is query r % queries. If causal, its visible keys are those
+   up to its own index + diagonal. */
 typedef struct naive_rows {
     void *scores;
     attend_dtype dtype;

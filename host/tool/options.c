@@ -1,4 +1,4 @@
-/* Reading a command line by the table of options, and help from the same table. */
+/* Reads a command line by the table of options and prints help from the same table. */
 #include "tool/options.h"
 #include "tool/options_files.h"
 #include "tool/options_positions.h"
@@ -20,9 +20,9 @@ static const struct {
      "--random seqlen_q=N,... | as run or attention"},
     {COMMAND_BENCH, "bench", "time, memory and speed, against the naive algorithm",
      "[--random seqlen_q=N,...] | --sweep"},
-    {COMMAND_INSPECT, "inspect", "who looks at whom: heads, distances, top keys, pictures",
+    {COMMAND_INSPECT, "inspect", "which keys each query attends to: heads, distances, top keys, pictures",
      "--weights FILE.safetensors --input X.npy [--tokens FILE] [--output FILE.png] | as compare"},
-    {COMMAND_ROTARY, "rotary", "the rotary embedding of a given Q or K, computed or judged",
+    {COMMAND_ROTARY, "rotary", "applies rotary embedding to a given Q or K, or judges a result of it",
      "--input Q.npy --rotary halves|interleaved --output R.npy | --result R.npy"},
     {COMMAND_INFO, "info", "version, build, devices, kernels", "[--kernels]"},
 };
@@ -61,7 +61,7 @@ static const option_row *find_row(const options *options, const char *argument, 
     return NULL;
 }
 
-/* The option, or the key of --random, that comes nearest to `name`; "" if none is near. */
+/* Writes the option, or the key of --random, whose name is most similar; "" if none is similar. */
 static void find_meant(const options *options, const char *name, char text[64])
 {
     suggestion option = {.written = name}, key = {.written = name + 2};
@@ -74,12 +74,13 @@ static void find_meant(const options *options, const char *name, char text[64])
         snprintf(text, 64, "%s", option.nearest ? option.nearest : "");
 }
 
-/* Names the commands that have the option, or what may have been meant. */
+/* The error for an option that this command does not have: names the commands that have it, or a similar
+   option. */
 static attend_status refuse_option(const options *options, const char *argument, size_t length)
 {
     char name[64], meant[64], takers[128] = "";
     snprintf(name, sizeof name, "-%.*s", (int)length,
-             argument + (argument[1] == '-')); /* -json is --json to this search */
+             argument + (argument[1] == '-')); /* reads -json as --json */
     for (int i = 0; i < option_row_count; i++)
         for (int n = 0; n < COMMANDS && !strcmp(option_rows[i].name, name); n++)
             if (option_rows[i].commands & (int)commands[n].command)
@@ -99,7 +100,7 @@ static attend_status refuse_option(const options *options, const char *argument,
                             argument, options->name, options->name);
 }
 
-/* Reads argv[*i], and argv[*i + 1] where that is its value. */
+/* Reads argv[*i], and argv[*i + 1] if that is its value. */
 static attend_status read_one(int argc, char **argv, int *i, bool *given, options *options)
 {
     const char *argument = strcmp(argv[*i], "-h") ? argv[*i] : "--help", *equals = strchr(argument, '=');
@@ -107,7 +108,7 @@ static attend_status read_one(int argc, char **argv, int *i, bool *given, option
     const option_row *row = find_row(options, argument, length);
     const option_row *before = *i > 1 ? find_row(options, argv[*i - 1], strlen(argv[*i - 1])) : NULL;
     if (!row && argument[0] != '-' && before && before->argument && before->argument[0] == '[')
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s takes its value behind =: %s=%s", before->name,
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s takes its value after =: %s=%s", before->name,
                                 before->name, argument);
     if (!row && (argument[0] != '-' || !strcmp(argument, "--")))
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
@@ -128,8 +129,8 @@ static attend_status read_one(int argc, char **argv, int *i, bool *given, option
     return row->read(row, value, options);
 }
 
-/* The first given option that belongs to `group` and to none of the other two sources of a problem; NULL if
- * there is none. */
+/* The first given option that belongs to `group` and to neither of the other two sources of a problem; NULL:
+   none. */
 static const char *given_of(const bool *given, group group)
 {
     const int sources = OF_LAYER | OF_TENSORS | OF_RANDOM;
@@ -145,7 +146,7 @@ static attend_status need(const options *o, const char *name, const void *value)
                             name, o->name);
 }
 
-/* That exactly one source of a problem is given, and completely. */
+/* Checks that exactly one source of a problem is given, and that it is complete. */
 static attend_status check_sources(const options *o, const bool *given)
 {
     const char *layer = given_of(given, OF_LAYER), *tensors = given_of(given, OF_TENSORS),
@@ -165,12 +166,13 @@ static attend_status check_sources(const options *o, const bool *given)
     if (o->command == COMMAND_ATTENTION || tensors) {
         ATTEND_TRY(need(o, "--q", o->q));
         ATTEND_TRY(need(o, "--k", o->k));
-        /* who looks at whom is in Q and K alone */
+        /* attention weights depend on Q and K only */
         if (o->command != COMMAND_INSPECT) ATTEND_TRY(need(o, "--v", o->v));
     }
     if (o->command == COMMAND_BENCH && o->output && !o->sweep)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "--output is the picture of --sweep; attend bench writes nothing else");
+        return attend_file_fail(
+            ATTEND_INVALID_ARGUMENT,
+            "--output needs --sweep, whose picture it is; attend bench writes no other file");
     if (o->strict && o->device == ATTEND_AUTO)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                 "--strict needs --device cpu, cuda or reference: auto may take either");
@@ -181,12 +183,11 @@ static attend_status check_sources(const options *o, const bool *given)
     const random_shape *s = &o->shape;
     if (o->sweep && ((s->seqlen_k >= 0 && s->seqlen_q != 1) || s->head_dim_v >= 0 || s->hidden >= 0))
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "--sweep takes seqlen_q for queries and keys, unless it is 1, and head_dim "
+                                "--sweep uses seqlen_q for keys too, unless it is 1, and head_dim "
                                 "for V too");
     if (o->command == COMMAND_RUN || o->command == COMMAND_ATTENTION) return need(o, "--output", o->output);
     if (o->result_lse && !o->result)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "--result-lse is given without --result, which it belongs to");
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--result-lse needs --result");
     if (o->result && random)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--result and %s exclude each other", random);
     if (o->result && o->against != ATTEND_REFERENCE)
@@ -194,7 +195,7 @@ static attend_status check_sources(const options *o, const bool *given)
                                 "--result is judged against the reference: leave --against out");
     if (o->result && (o->output || o->lse))
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "--result judges a file: there is nothing to write to %s",
+                                "--result judges a file and computes nothing that could be written to %s",
                                 o->output ? "--output" : "--lse");
     return ATTEND_OK;
 }

@@ -1,5 +1,4 @@
-/* The command line, read once into one struct. Everything that can be wrong with it is found here, before any
- * file is opened. */
+/* The command line, read once into one struct. Every usage error is found here, before any file is opened. */
 #ifndef ATTEND_TOOL_OPTIONS_H
 #define ATTEND_TOOL_OPTIONS_H
 
@@ -25,18 +24,17 @@ typedef enum command {
 
 typedef enum causal_choice {
     CAUSAL_UNSAID,
-    CAUSAL_BARE, /* --causal: fine where both alignments agree */
+    CAUSAL_BARE, /* --causal without a value: needs both alignments to be the same */
     CAUSAL_NAMED /* --causal=…: options.causal */
 } causal_choice;
 
-/* What --random makes; -1: not said. */
+/* The shape of --random; -1: not given. */
 typedef struct random_shape {
     int64_t batch, heads, kv_heads, seqlen_q, seqlen_k, head_dim, head_dim_v;
-    int64_t hidden; /* a layer of this width; else attention alone */
+    int64_t hidden; /* width of a random layer; -1: attention only */
 } random_shape;
 
-/* What attention does beyond Q, K and V: fields of attend_problem, and files of the tensors that they
-   announce. */
+/* Features of attention: fields of attend_problem, and files of feature tensors. */
 typedef struct feature_options {
     bool align_bottom_right, windowed;
     int64_t window_left, window_right, chunk, prefix; /* chunk, prefix 0: none */
@@ -53,7 +51,7 @@ typedef struct feature_options {
 
 typedef enum rotary_choice { ROTARY_AUTO, ROTARY_NO, ROTARY_GIVEN } rotary_choice;
 
-/* Where a token is: fields of attend_problem that begin with rotary, qk_norm or absolute. */
+/* Positions: fields of attend_problem that begin with rotary, qk_norm or absolute. */
 typedef struct rope_options {
     rotary_choice choice;
     attend_rotary rotary;
@@ -67,7 +65,7 @@ typedef struct rope_options {
     bool norm_given;
     attend_qk_norm norm;
     float norm_epsilon;
-    attend_absolute absolute; /* computed; learned ones are features.position_table */
+    attend_absolute absolute; /* sinusoids only; learned positions are features.position_table */
     double absolute_base;
     bool backward;
 } rope_options;
@@ -75,17 +73,17 @@ typedef struct rope_options {
 /* Texts point into argv; NULL: not given. */
 typedef struct options {
     command command;
-    const char *name; /* the command's */
+    const char *name; /* of the command */
 
     const char *weights, *input, *name_prefix; /* a layer */
-    int64_t layer;                             /* -1: not said */
-    const char *layout;      /* of the checkpoint library; NULL: as the names and config.json say */
-    int64_t heads, kv_heads; /* 0: not said */
+    int64_t layer;                             /* -1: not given */
+    const char *layout;      /* of the checkpoint library; NULL: found from tensor names and config.json */
+    int64_t heads, kv_heads; /* 0: not given */
 
     const char *q, *k, *v, *seqlens_k; /* attention on tensors */
-    float scale;                       /* 0: not said */
+    float scale;                       /* 0: not given */
 
-    bool random; /* attention on made-up tensors */
+    bool random; /* attention on random tensors */
     random_shape shape;
     attend_values values;
     uint64_t seed;
@@ -96,10 +94,10 @@ typedef struct options {
     causal_choice causal_choice;
     attend_causal causal;
     const char *output, *lse;
-    const char *result, *result_lse; /* compare, rotary: what somebody else computed */
+    const char *result, *result_lse; /* compare, rotary: another program's result */
     attend_device against;
     bool kernels, sweep, explain, strict;
-    double seconds; /* of timing each algorithm */
+    double seconds; /* how long to time each algorithm */
 
     attend_device device;
     bool dtype_given;
@@ -109,8 +107,8 @@ typedef struct options {
     bool help;
 } options;
 
-/* Fails with ATTEND_INVALID_ARGUMENT. argv[0] is the command's name. `json` is set also when the rest is
- * wrong. */
+/* Fails with ATTEND_INVALID_ARGUMENT. argv[0] is the command's name. `json` is set even if another option is
+   wrong. */
 attend_status options_read(int argc, char **argv, options *options);
 
 /* All commands, or the options of one. */

@@ -1,5 +1,5 @@
-/* Which files of a command line are one: by device and inode where they exist, by folder and name where they
- * do not yet. */
+/* Finds files of a command line that are the same: by device and inode if they exist, else by folder and
+   name. */
 #include "tool/options_files.h"
 #include "tool/options_table.h"
 #include "file/fail.h"
@@ -30,7 +30,7 @@ static const char *name_of(const char *path)
     return slash ? slash + 1 : path;
 }
 
-/* Devices and pipes may be written twice. */
+/* Whether two paths name the same regular file; devices and pipes may be given twice. */
 static bool are_one(const char *a, const char *b)
 {
     struct stat of_a, of_b;
@@ -41,14 +41,14 @@ static bool are_one(const char *a, const char *b)
            same_inode(&of_a, &of_b);
 }
 
-/* One of the files that the index names, which lie beside it. */
+/* Whether `output` is one of the files that an index names, in the index's folder. */
 static bool is_shard(const char *output, const char *index)
 {
     const char *name = name_of(index);
     const cJSON *item;
     cJSON *json;
     bool one = false;
-    if (attend_json_read(index, &json) != ATTEND_OK) return false; /* whoever reads it will say why */
+    if (attend_json_read(index, &json) != ATTEND_OK) return false; /* the loader reports the error */
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(json, "weight_map"))
     {
         char *shard;
@@ -67,8 +67,8 @@ static bool ends_with(const char *text, const char *end)
     return length >= end_length && !strcmp(text + length - end_length, end);
 }
 
-/* The same for an input, which may be a folder or an index of files, or name a tensor in one:
- * FILE.safetensors:NAME. */
+/* Whether `output` is a file of an input, which may be a file, a folder, an index of files, or
+   FILE.safetensors:NAME. */
 static bool is_input(const char *output, const char *input)
 {
     static const char *const in_folders[] = {"model.safetensors", "model.safetensors.index.json"};
@@ -103,7 +103,7 @@ attend_status files_check(const options *options, const bool *given)
         for (int j = 0; j < option_row_count; j++) {
             const option_row *other = &option_rows[j];
             if (given[j] && option_is_input(other) && is_input(path, value_of(options, other)))
-                return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s would write over %s, which %s reads",
+                return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s would overwrite %s, which %s reads",
                                         output->name, path, other->name);
             if (given[j] && j < i && option_is_output(other) && are_one(path, value_of(options, other)))
                 return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s and %s are the same file", other->name,

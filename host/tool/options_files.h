@@ -4,7 +4,8 @@
 
 #include "tool/options.h"
 
-/* That no output is written over an input, nor over another output. given: which rows of the table are. */
+/* Fails if an output would overwrite an input or another output. given: for each row of the table, whether
+   the option is on the command line. */
 attend_status files_check(const options *options, const bool *given);
 
 #endif

@@ -1,4 +1,4 @@
-/* Options that say where tokens are, and how Q and K are normalised. */
+/* Options of positions and of QK-norm. */
 #include "tool/options_positions.h"
 #include "tool/parse.h"
 #include "file/fail.h"
@@ -16,7 +16,7 @@ attend_status positions_read_rotary(const option_row *row, const char *text, opt
     return ATTEND_OK;
 }
 
-/* 0 would mean "the usual" to the library. */
+/* The library reads 0 as the default, so 0 is refused here. */
 static attend_status read_base(const char *option, const char *text, double *base)
 {
     ATTEND_TRY(parse_numbers(option, text, 1, 1, base));
@@ -43,7 +43,7 @@ attend_status positions_read_rotary_scaling(const option_row *row, const char *t
     t->scaling = (attend_rotary_scaling)index, t->scaling_given = true;
     if (index == 0 && !text[length]) return ATTEND_OK;
     if (!text[length])
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected a factor behind it: %s,4",
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected a factor after it: %s,4",
                                 row->name, text, text);
     ATTEND_TRY(parse_numbers(row->name, text + length + (text[length] == ','), 1, 5, numbers));
     if (numbers[1] < 0 || numbers[1] > 1e15 || numbers[1] != (double)(int64_t)numbers[1])
@@ -96,8 +96,7 @@ attend_status positions_check(const options *o)
             ATTEND_INVALID_ARGUMENT,
             "--absolute and --position-table exclude each other: positions are computed or learned");
     if (o->rope.absolute_base != 0 && !o->rope.absolute)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "--absolute-base is given without --absolute, which it belongs to");
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--absolute-base needs --absolute");
     return ATTEND_OK;
 }
 
@@ -112,6 +111,6 @@ attend_status positions_check_rotary(const options *o)
             "there is nothing to apply: give --rotary halves or interleaved, or --qk-norm rms or layer");
     if (!o->output == !o->result)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "give either --output, where to write, or --result, what to judge");
+                                "give either --output, the file to write, or --result, the file to judge");
     return ATTEND_OK;
 }

@@ -1,4 +1,4 @@
-/* Options that say where tokens are: readers of rows of the table, and what has to fit together. */
+/* Options of positions: readers of rows of the table, and checks that options fit together. */
 #ifndef ATTEND_TOOL_OPTIONS_POSITIONS_H
 #define ATTEND_TOOL_OPTIONS_POSITIONS_H
 
@@ -12,9 +12,9 @@ attend_status positions_read_qk_norm(const option_row *row, const char *text, op
 attend_status positions_read_absolute(const option_row *row, const char *text, options *options);
 attend_status positions_read_absolute_base(const option_row *row, const char *text, options *options);
 
-/* Of a layer. */
+/* Checks the options of a layer. */
 attend_status positions_check(const options *options);
-/* Of attend rotary. */
+/* Checks the options of attend rotary. */
 attend_status positions_check_rotary(const options *options);
 
 #endif

@@ -1,28 +1,28 @@
-/* The rows that options.c reads a command line by. */
+/* The table of options, by which options.c reads a command line. */
 #ifndef ATTEND_TOOL_OPTIONS_TABLE_H
 #define ATTEND_TOOL_OPTIONS_TABLE_H
 
 #include "tool/options.h"
 
-/* What belongs together: options of two of the first three groups are never given at once. */
+/* The sources of a problem. Options of two of the first three groups exclude each other. */
 typedef enum group { OF_LAYER = 1, OF_TENSORS = 2, OF_RANDOM = 4, OF_ANY = 8 } group;
 
 typedef struct option_row {
-    const char *name, *argument; /* argument NULL: a flag; "[=…": optional */
+    const char *name, *argument; /* argument NULL: a flag; "[=…": an optional value */
     int commands;
     group group;
     attend_status (*read)(const struct option_row *row, const char *text, options *options);
-    size_t offset; /* of the field that it fills */
+    size_t offset; /* of the field of `options` that it sets */
     const char *help;
 } option_row;
 
-/* Beside a row's commands: attend bench --sweep heeds it too. */
+/* Beside a row's commands: the option also applies to attend bench --sweep. */
 enum { WITH_SWEEP = 1 << 16 };
 enum { MOST_OPTIONS = 128 };
 extern const option_row option_rows[];
 extern const int option_row_count;
 
-/* Whether it names a file that is read, or one that is written. */
+/* Whether the option names a file to read, or a file to write. */
 bool option_is_input(const option_row *row);
 bool option_is_output(const option_row *row);
 

@@ -1,4 +1,4 @@
-/* Numbers, choices and shapes of the command line. */
+/* Parses numbers, choices and shapes of the command line. */
 #include "tool/parse.h"
 #include "file/fail.h"
 
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Moves *text behind k, M or G, the powers of 1024 that lengths are counted in; 1 where there is none. */
+/* Reads a unit, k, M or G (powers of 1024), and moves *text past it; 1 if there is none. */
 static uint64_t read_unit(const char **text)
 {
     static const char units[] = "kMG";
@@ -17,8 +17,8 @@ static uint64_t read_unit(const char **text)
     return unit ? (uint64_t)1 << 10 * (unit - units + 1) : 1;
 }
 
-/* Digits with a point, an exponent of ten and a unit, none of them needed, where they make a whole number:
- * 4096, 4k, 1e9, 1.5M. */
+/* Digits with an optional point, exponent of ten and unit, if the value is a whole number: 4096, 4k, 1e9,
+   1.5M. */
 static bool read_whole(const char *text, uint64_t *value)
 {
     int64_t exponent = 0;
@@ -36,7 +36,7 @@ static bool read_whole(const char *text, uint64_t *value)
         const char *begin = text + 1 + (text[1] == '+');
         char *end;
         if (*begin < '0' || *begin > '9') return false;
-        exponent += strtoll(begin, &end, 10), text = end; /* INT64_MAX where it is larger */
+        exponent += strtoll(begin, &end, 10), text = end; /* INT64_MAX on overflow */
     }
     if (__builtin_mul_overflow(*value, read_unit(&text), value)) return false;
     for (; exponent > 0 && *value; exponent--)
@@ -75,8 +75,8 @@ attend_status parse_scale(const char *option, const char *text, float *value)
     *value = (float)strtod(text, &end);
     if (end == text || *end || strchr(" \t\n", *text) || !isfinite(*value) || *value == 0)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "%s is \"%s\", expected a number other than 0 that a float holds", option,
-                                text);
+                                "%s is \"%s\", expected a number other than 0 in the range of a float",
+                                option, text);
     return ATTEND_OK;
 }
 
@@ -97,9 +97,9 @@ attend_status parse_numbers(const char *option, const char *text, int least, int
     }
     if (least == most)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is \"%s\", expected %d number%s", option, text,
-                                least, least == 1 ? "" : "s with commas between");
+                                least, least == 1 ? "" : "s separated by commas");
     return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                            "%s is \"%s\", expected %d to %d numbers with commas between", option, text,
+                            "%s is \"%s\", expected %d to %d numbers separated by commas", option, text,
                             least, most);
 }
 
@@ -156,8 +156,8 @@ static attend_status parse_pair(const char *option, const char *pair, size_t len
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has an unknown key \"%s\"; did you mean %s?",
                                 option, text, meant.nearest);
     return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                            "%s has an unknown key \"%s\"; batch, heads, kv_heads, seqlen_q, seqlen_k, "
-                            "head_dim, head_dim_v, hidden are known",
+                            "%s has an unknown key \"%s\"; the keys are batch, heads, kv_heads, seqlen_q, "
+                            "seqlen_k, head_dim, head_dim_v, hidden",
                             option, text);
 }
 

@@ -1,4 +1,4 @@
-/* Drawing and PNG. */
+/* Draws boxes and text, and writes PNG. */
 #include "tool/picture.h"
 #include "tool/font.h"
 #include "file/fail.h"
@@ -36,7 +36,7 @@ void picture_box(picture *p, int x, int y, int width, int height, uint32_t colou
         }
 }
 
-/* One point of a text for each pixel of a glyph; UTF-8 of several bytes is one character. */
+/* Draws text; a UTF-8 sequence of several bytes is one character. */
 static void draw_text(picture *p, int x, int y, int scale, bool up, uint32_t colour, const char *text)
 {
     for (int at = 0; *text; text++) {

@@ -4,24 +4,24 @@
 
 #include "file/output.h"
 
-enum { GLYPH_WIDTH = 6, GLYPH_HEIGHT = 8 }; /* at scale 1, with the gaps */
+enum { GLYPH_WIDTH = 6, GLYPH_HEIGHT = 8 }; /* at scale 1, with the space between glyphs */
 
 typedef struct picture {
     int width, height;
-    unsigned char *pixels; /* RGB by rows */
+    unsigned char *pixels; /* RGB, row by row */
 } picture;
 
-/* White. ATTEND_OUT_OF_MEMORY where memory lacks. */
+/* A white picture. */
 attend_status picture_begin(picture *picture, int width, int height);
-/* colour: 0xRRGGBB. What lies outside is cut off. */
+/* colour: 0xRRGGBB. Clipped to the picture. */
 void picture_box(picture *picture, int x, int y, int width, int height, uint32_t colour);
-/* ASCII; other characters of UTF-8 become '?'. x, y: the upper left corner. */
+/* Draws ASCII; other UTF-8 characters become '?'. x, y: the upper left corner. */
 void picture_text(picture *picture, int x, int y, int scale, uint32_t colour, const char *text);
-/* The same from the bottom up. x, y: the lower left corner, where it begins. */
+/* Draws text upwards. x, y: the lower left corner, where the text begins. */
 void picture_text_up(picture *picture, int x, int y, int scale, uint32_t colour, const char *text);
-/* At scale 1, in pixels. */
+/* In pixels, at scale 1. */
 int picture_text_width(const char *text);
-/* Writes a PNG file, which is finished then, but not yet committed. */
+/* Writes a PNG file. The caller still has to commit it. */
 attend_status picture_write(const picture *picture, attend_output *output);
 void picture_end(picture *picture);
 

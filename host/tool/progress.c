@@ -1,4 +1,4 @@
-/* A thread that shows the stage and the seconds while the command works. */
+/* A thread that prints the stage, the seconds and a progress bar while the command works. */
 #include "tool/progress.h"
 #include "tool/text.h"
 
@@ -16,12 +16,12 @@ static struct {
     pthread_cond_t wake;
     bool running, stop;
     char stage[512];
-    double part; /* of the stage that is done; below 0: not known */
+    double part; /* fraction of the stage that is done; below 0: unknown */
 } progress = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
 enum { TICK_MS = 200, QUIET_TICKS = 3 };
 
-/* Called with the lock held: waits a tick, or until there is reason to look. */
+/* Waits a tick, or until progress_stop(). Called with the lock held. */
 static void wait_tick(void)
 {
     struct timespec until;
@@ -43,8 +43,8 @@ static void print_tail(char *text, size_t room, long seconds)
     snprintf(text + length, room - (size_t)length, " [%s] %.0f %%", bar, 100 * progress.part);
 }
 
-/* One line whatever the terminal's width, which would otherwise keep each one that wraps: the stage is cut
- * first. */
+/* Prints at most one line of the terminal, since a line that wraps cannot be overwritten. The stage's text is
+   cut first. */
 static void print_line(long seconds)
 {
     char tail[64], stage[sizeof progress.stage + 3];

@@ -1,5 +1,5 @@
-/* What a long command is doing, on one line of a terminal's stderr; nothing in a pipe, nothing in the first
- * half second. */
+/* Progress of a long command, on one line of stderr. Prints nothing if stderr is not a terminal, and nothing
+   in the first half second. */
 #ifndef ATTEND_TOOL_PROGRESS_H
 #define ATTEND_TOOL_PROGRESS_H
 
@@ -7,11 +7,11 @@
 #include <stdint.h>
 
 void progress_start(bool wanted);
-/* What happens now; the time runs on. */
+/* Sets the stage; the clock is not reset. */
 void progress_stage(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* For attend_context_options: how far the stage is, as a bar; never asks to stop. */
+/* The progress callback of attend_context_options: shows a bar and never cancels. */
 bool progress_show(void *unused, int64_t done, int64_t total);
-/* Clears the line. Fine where nothing was started. */
+/* Clears the line and ends the thread. May be called without a start. */
 void progress_stop(void);
 
 #endif

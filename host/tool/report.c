@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* cJSON leaves out what it has no memory for, and goes on. */
+/* Set when an allocation fails: cJSON omits the item without an error. */
 static bool lacked;
 
 static void *allocate(size_t bytes)

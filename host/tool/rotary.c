@@ -1,4 +1,5 @@
-/* attend rotary: turns the heads of a given Q or K, or judges how another program turned them. */
+/* attend rotary: applies rotary embedding and QK-norm to a given Q or K, or judges another program's
+   result. */
 #include "tool/commands.h"
 #include "tool/library.h"
 #include "tool/compare_report.h"

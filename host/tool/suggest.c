@@ -1,5 +1,5 @@
-/* The distance between two names: letters put in, left out, replaced, or swapped with their neighbour
- * (optimal string alignment). */
+/* The edit distance of two names: insertions, deletions, replacements and swaps of neighbours (optimal string
+   alignment). */
 #include "tool/suggest.h"
 
 #include <stdlib.h>

@@ -1,14 +1,15 @@
-/* What somebody meant who wrote a name that is not known. */
+/* Finds the known name that is most similar to an unknown one. */
 #ifndef ATTEND_TOOL_SUGGEST_H
 #define ATTEND_TOOL_SUGGEST_H
 
-/* Keeps the nearest of the names that it is shown. */
+/* The most similar name so far. */
 typedef struct suggestion {
-    const char *written, *nearest; /* nearest NULL: none is near */
+    const char *written, *nearest; /* nearest NULL: none is similar */
     int distance;
 } suggestion;
 
-/* Looks at one name: a slip of one letter in three may lie between, or the rest of the name be missing. */
+/* Considers one name. It is similar if at most a third of its letters differ, or if `written` is its
+   beginning. */
 void suggest(suggestion *suggestion, const char *name);
 
 #endif

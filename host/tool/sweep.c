@@ -9,9 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A GPU gets FlashAttention's usual load: 16384 tokens of width 2048 whatever the length. A CPU gets one
- * sequence of width 512. Decoding, which reads each key once, takes four times the keys on a GPU.
- */
+/* On a GPU the load of FlashAttention's benchmarks: 16384 tokens of width 2048 at every length, and four
+   times as many keys in decoding, which reads each key once. On a CPU one sequence of width 512. */
 enum { GPU_TOKENS = 16384, GPU_WIDTH = 2048, CPU_WIDTH = 512, DECODE = 4 };
 
 typedef struct sweep {
@@ -19,7 +18,7 @@ typedef struct sweep {
     report *report;
     cJSON *rows;
     bool gpu;
-    job values;             /* whose q, k and v all points view */
+    job values;             /* its q, k and v are shared by all points */
     sweep_series series[2]; /* attend, naive */
     char device[128];
 } sweep;
@@ -48,7 +47,7 @@ static void set_problem(const sweep *s, int64_t dim, int64_t seqlen, bool causal
     p->num_kv_heads = said(o->shape.kv_heads, p->num_heads);
 }
 
-/* Whether the options leave this point in. */
+/* Whether the options include this point. */
 static bool wanted_point(const options *o, int64_t dim, int64_t seqlen, bool causal)
 {
     bool decode = o->shape.seqlen_q == 1, causal_said = o->causal_choice != CAUSAL_UNSAID || decode,
@@ -118,7 +117,7 @@ static attend_status run_point(sweep *s, int dim, int length, int causal)
     return ATTEND_OK;
 }
 
-/* Made-up values for the largest point; the others view their beginning. */
+/* Makes random values for the largest point; the others use their leading elements. */
 static attend_status make_values(sweep *s)
 {
     options one = *s->options;
@@ -129,17 +128,17 @@ static attend_status make_values(sweep *s)
         if (!wanted_point(s->options, dim, seqlen, false) && !wanted_point(s->options, dim, seqlen, true))
             continue;
         set_problem(s, dim, seqlen, false, &p);
-        int64_t rows = p.seqlen_q == 1 ? p.num_kv_heads : p.num_heads; /* queries are fewer than keys */
+        int64_t rows = p.seqlen_q == 1 ? p.num_kv_heads : p.num_heads; /* of K, the largest tensor */
         if (__builtin_mul_overflow(p.batch * seqlen, rows * dim, &elements))
             return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                     "--random asks for more elements than 63 bits can count");
         if (elements > most) most = elements;
     }
     if (most == 0)
-        return attend_file_fail(
-            ATTEND_INVALID_ARGUMENT,
-            "no point of the sweep is left: head_dim is 64, 128 or 256, seqlen_q 512 to 16384, or 1 and "
-            "seqlen_k 512 to 16384");
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "the options exclude every point of the sweep: head_dim is 64, 128 or 256, "
+                                "seqlen_q 512 to 16384, or 1 and "
+                                "seqlen_k 512 to 16384");
     one.shape = (random_shape){1, 1, 1, (most + 63) / 64, (most + 63) / 64, 64, 64, -1};
     one.causal_choice = CAUSAL_UNSAID;
     return job_load(&one, &s->values);
@@ -170,7 +169,8 @@ static attend_status run_all(sweep *s, const char *path)
 {
     char title[256];
     result_file picture;
-    attend_status status = result_open_picture(path, &picture); /* before the work, which takes minutes */
+    attend_status status =
+        result_open_picture(path, &picture); /* fails before the runs, which take minutes */
     if (status == ATTEND_OK) status = run_points(s);
     snprintf(title, sizeof title, "%s, %s", s->device, dtype_of(s->options));
     if (status == ATTEND_OK) status = sweep_draw(s->series, 2, title, &picture.output);

@@ -11,12 +11,12 @@ extern const int64_t sweep_dims[SWEEP_DIMS], sweep_lengths[SWEEP_LENGTHS];
 typedef struct sweep_series {
     const char *name;
     uint32_t colour;
-    double tflops[SWEEP_DIMS][2][SWEEP_LENGTHS]; /* [head_dim][causal][seqlen]; 0 where a point was not run */
+    double tflops[SWEEP_DIMS][2][SWEEP_LENGTHS]; /* [head_dim][causal][seqlen]; 0: not run */
 } sweep_series;
 
 enum { SWEEP_ATTEND_COLOUR = 0x1f5fa8, SWEEP_NAIVE_COLOUR = 0xe08a2c };
 
-/* Draws six panels of bars under a title into a PNG file. */
+/* Writes a PNG file with a title and six panels of bars. */
 attend_status sweep_draw(const sweep_series *series, int count, const char *title, attend_output *output);
 
 #endif

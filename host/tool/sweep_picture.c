@@ -1,4 +1,4 @@
-/* The picture of a sweep: a panel for each head dim and mask, a bar of each series for each length. */
+/* The picture of a sweep: one panel per head dim and mask, one bar per length and series. */
 #include "tool/picture.h"
 #include "tool/sweep.h"
 #include "file/fail.h"
@@ -14,7 +14,7 @@ const int64_t sweep_lengths[SWEEP_LENGTHS] = {512, 1024, 2048, 4096, 8192, 16384
 enum { MARGIN = 20, TITLE = 70, PANEL_WIDTH = 460, PANEL_HEIGHT = 210, AXIS = 60, PLOT_HEIGHT = 140 };
 static const uint32_t INK = 0x202020, FAINT = 0xd8d8d8;
 
-/* A step of 1, 2 or 5 times a power of ten that makes at most four of `top`. */
+/* The smallest step, 1, 2 or 5 times a power of ten, that divides `top` into at most four. */
 static double grid_step(double top)
 {
     double step = pow(10, floor(log10(top / 4)));

@@ -1,4 +1,4 @@
-/* Memory, conversion and files of tensors. */
+/* Allocates, converts, reads and writes tensors. */
 #include "tool/tensors.h"
 #include "file/fail.h"
 #include "file/npy.h"
@@ -49,7 +49,7 @@ static bool ends_with(const char *text, const char *end)
     return length >= end_length && !strcmp(text + length - end_length, end);
 }
 
-/* The tensor called `name`, or the only one where name is NULL. */
+/* Loads the tensor called `name`, or the only one of the file if name is NULL. */
 static attend_status load_from_safetensors(const char *path, const char *name, attend_array *array)
 {
     attend_safetensors file;
@@ -61,10 +61,10 @@ static attend_status load_from_safetensors(const char *path, const char *name, a
     if (entry)
         status = attend_safetensors_read(&file, entry, array);
     else if (name)
-        status = attend_file_fail(ATTEND_BAD_FILE, "%s holds no tensor \"%s\"", path, name);
+        status = attend_file_fail(ATTEND_BAD_FILE, "%s has no tensor \"%s\"", path, name);
     else
-        status = attend_file_fail(ATTEND_BAD_FILE, "%s holds %" PRId64 " tensors; say which, as in %s:NAME",
-                                  path, file.count, path);
+        status = attend_file_fail(ATTEND_BAD_FILE, "%s has %" PRId64 " tensors; name one: %s:NAME", path,
+                                  file.count, path);
     attend_safetensors_close(&file);
     return status;
 }
@@ -140,9 +140,10 @@ attend_status result_load(pool *pool, const char *path, attend_dtype dtype, int 
     ATTEND_TRY(array_load(path, &array));
     attend_status status = attend_array_dtype(path, &array, &stored);
     if (status == ATTEND_OK && stored != dtype)
-        status = attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                  "%s is %s, but the problem is %s; a result is judged in the dtype it has",
-                                  path, attend_dtype_name(stored), attend_dtype_name(dtype));
+        status =
+            attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                             "%s is %s, but the problem is %s; a result is not converted before it is judged",
+                             path, attend_dtype_name(stored), attend_dtype_name(dtype));
     if (status != ATTEND_OK) {
         attend_array_free(&array);
         return status;
@@ -150,7 +151,7 @@ attend_status result_load(pool *pool, const char *path, attend_dtype dtype, int 
     return load_batched(pool, path, &array, dtype, rank, tensor, &given);
 }
 
-/* Or will be one. */
+/* Whether the path is, or will be, a regular file. */
 static bool is_file(const char *path)
 {
     struct stat about;
@@ -164,11 +165,11 @@ attend_status result_open(const char *path, attend_dtype dtype, result_file *fil
     if (dtype == ATTEND_BF16 && !ends_with(path, ".safetensors"))
         return attend_file_fail(
             ATTEND_INVALID_ARGUMENT,
-            "%s would hold bf16, which .npy has no name for; give a .safetensors file, or --dtype f32", path);
+            "%s cannot store bf16, which .npy does not support; give a .safetensors file, or --dtype f32",
+            path);
     if (!ends_with(path, ".npy") && !ends_with(path, ".safetensors") && is_file(path))
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "%s ends neither in .npy nor in .safetensors, which say how to write it",
-                                path);
+                                "%s ends neither in .npy nor in .safetensors, the formats of results", path);
     file->path = path;
     return attend_output_open(path, &file->output);
 }
@@ -178,8 +179,8 @@ attend_status result_open_picture(const char *path, result_file *file)
     memset(file, 0, sizeof *file);
     if (!path) return ATTEND_OK;
     if (!ends_with(path, ".png") && is_file(path))
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "%s does not end in .png, which is what pictures are written as", path);
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s does not end in .png, the format of pictures",
+                                path);
     file->path = path;
     return attend_output_open(path, &file->output);
 }

@@ -1,4 +1,4 @@
-/* Columns and characters of UTF-8. */
+/* Counts and cuts UTF-8 text. */
 #include "tool/text.h"
 
 #include <stdbool.h>

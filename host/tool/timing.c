@@ -1,4 +1,4 @@
-/* Times a problem: median of runs after a warm-up, attend first, then the naive algorithm on the same
+/* Times a problem: the median of runs after a warm-up, with attend, then with the naive algorithm on the same
    tensors. */
 #include "tool/bench.h"
 #include "tool/library.h"
@@ -16,7 +16,7 @@
 
 enum { MAX_RUNS = 101 };
 
-/* Five runs at least, `wanted` seconds of them; of long ones three must do. */
+/* At least 5 runs and `wanted` seconds, or 3 runs and 5 times `wanted`; 1 run if `wanted` is 0. */
 static bool enough(int runs, double seconds, double wanted)
 {
     return runs == MAX_RUNS || (runs >= 5 && seconds >= wanted) || (runs >= 3 && seconds >= 5 * wanted) ||
@@ -29,7 +29,7 @@ static int by_value(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* One run, which says how long it took. */
+/* One run; *seconds is its time. */
 typedef attend_status once(void *state, double *seconds);
 
 static attend_status time_runs(const options *o, const char *name, once *once, void *state, timing *timing)
@@ -78,12 +78,12 @@ static attend_status run_attend(void *state, double *seconds)
     return ATTEND_OK;
 }
 
-/* Of attend, or of the naive algorithm where there is one. */
+/* Runs of attend, or of the naive algorithm if `naive` is set. */
 typedef struct device_run {
     device_clock clock;
     attend_run_state attend;
     naive_device *naive;
-    int repeats; /* without waiting in between, so that a short kernel is not timed with its launch */
+    int repeats; /* enqueued without waiting in between, to hide the launch latency of a short kernel */
 } device_run;
 
 static attend_status run_on_device(void *state, double *seconds)
@@ -98,8 +98,8 @@ static attend_status run_on_device(void *state, double *seconds)
     return ATTEND_OK;
 }
 
-/* Runs of a device are bundled to two milliseconds: of the host's clock, since a software device has one of
-   its own. */
+/* Times as many runs together as take two milliseconds of the host's clock, since a software device has a
+   clock of its own. */
 static attend_status time_bundles(const options *o, const char *name, device_run *run, timing *timing)
 {
     double seconds, begin, first = seconds_now();
@@ -110,7 +110,7 @@ static attend_status time_bundles(const options *o, const char *name, device_run
         seconds = seconds_now() - begin;
         if (i == 1 && seconds < 2e-3) run->repeats = seconds < 2e-5 ? 100 : (int)(2e-3 / seconds) + 1;
     }
-    /* a device that was idle takes its time to reach its clock */
+    /* an idle device needs time to raise its clock */
     for (int i = 0; i < 50 && seconds_now() - first < o->seconds / 4; i++)
         ATTEND_TRY(run_on_device(run, &seconds));
     return time_runs(o, name, run_on_device, run, timing);
@@ -136,16 +136,16 @@ static void note_difference(point *point, const attend_tensor *naive)
     point->difference = largest;
 }
 
-/* What the naive algorithm cannot do anywhere. */
+/* Why the naive algorithm cannot do this problem on any device; NULL: it can. */
 static const char *why_not_naive(const job *job)
 {
     uint64_t others = attend_problem_features(&job->problem) & ~(uint64_t)ATTEND_FEATURE_CAUSAL;
     if (others || job->attention.seqlens_q || job->attention.seqlens_k)
-        return "it knows causal attention alone";
+        return "of all features it supports only a causal mask";
     return NULL;
 }
 
-/* In the place of attend's output, which has been fetched. */
+/* It overwrites attend's output, which has been copied to the host. */
 static attend_status time_naive_on_device(const options *o, job *job, const device_args *device,
                                           device_run *run, point *point)
 {
@@ -222,7 +222,7 @@ static attend_status run_naive(void *state, double *seconds)
     return ATTEND_OK;
 }
 
-/* A copy in fp32, which is what the naive algorithm computes in. */
+/* A copy in fp32, in which the naive algorithm computes. */
 static float *as_floats(pool *pool, const attend_tensor *t)
 {
     attend_tensor copy;
@@ -246,7 +246,7 @@ static attend_status time_naive(const options *o, job *job, point *point)
     const attend_problem p = with_scale(job);
     attend_tensor out;
     int64_t bytes = naive_score_bytes(&p, sizeof(float));
-    point->why = job->is_layer ? "it knows no projections on a CPU" : why_not_naive(job);
+    point->why = job->is_layer ? "it has no projections on a CPU" : why_not_naive(job);
     if (!point->why) point->why = why_no_room(bytes);
     if (point->why) return ATTEND_OK;
     point->score_bytes = (double)bytes;
@@ -259,7 +259,7 @@ static attend_status time_naive(const options *o, job *job, point *point)
     run.scores = malloc((size_t)bytes);
     if (!run.q || !run.k || !run.v || !run.scores) {
         free(run.scores);
-        point->why = "memory lacks";
+        point->why = "not enough memory";
         return ATTEND_OK;
     }
     omp_set_num_threads(run.threads);

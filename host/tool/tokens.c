@@ -1,4 +1,4 @@
-/* Tokens as labels: a text file with one a line. */
+/* Reads tokens, the labels of attend inspect, from a text file with one token per line. */
 #include "tool/inspect.h"
 #include "file/fail.h"
 
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The whole file, with a NUL behind it, into memory of the job's pool. */
+/* Reads the whole file into the pool and appends a NUL. */
 static attend_status read_text(const char *path, pool *pool, char **text)
 {
     size_t size = 0, room = 1 << 16;
@@ -28,7 +28,8 @@ static attend_status read_text(const char *path, pool *pool, char **text)
     memory[size] = 0;
     ATTEND_TRY(pool_keep(pool, memory));
     if (!good || strlen(memory) != size)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is not a text of a token a line", path);
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s is not a text file with one token per line",
+                                path);
     *text = memory;
     return ATTEND_OK;
 }

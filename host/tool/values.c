@@ -24,14 +24,14 @@ bool attend_values_named(const char *name, attend_values *kind)
 
 static double uniform(uint64_t bits) { return ((double)(bits >> 11) + 0.5) * 0x1p-53; }
 
-/* Box and Muller. */
+/* Box-Muller. */
 static double gauss(uint64_t seed, uint64_t index)
 {
     uint64_t a = attend_mix(seed ^ attend_mix(index));
     return sqrt(-2 * log(uniform(a))) * cos(6.283185307179586 * uniform(attend_mix(a)));
 }
 
-/* One tensor's stream of numbers: which element, of which kind. */
+/* The indices of an element, and its number in the tensor. */
 typedef struct place {
     int64_t b, i, h, c;
     uint64_t index;
@@ -46,14 +46,14 @@ typedef struct filling {
 
 static double scale_for(const attend_problem *p, double score)
 {
-    /* 0: the usual, as in attend_problem */
+    /* 0: the default, as in attend_problem */
     double scale = p->softmax_scale != 0 ? fabs(p->softmax_scale) : 1 / sqrt((double)p->head_dim);
     return score / (scale * (double)p->head_dim);
 }
 
 static double sign_of_scale(const attend_problem *p) { return p->softmax_scale < 0 ? -1 : 1; }
 
-/* Unit-size entries whose pattern is the same for all keys of a head: what scores are built along. */
+/* +1 or -1, the same for all keys of a head: a vector along which scores are built. */
 static double direction(const filling *f, int64_t b, int64_t kv_head, int64_t c)
 {
     return attend_mix(f->seed ^ attend_mix((uint64_t)(b * 1000003 + kv_head * 1009 + c))) & 1 ? 1 : -1;
@@ -67,18 +67,18 @@ static double key(const filling *f, const place *at)
     double where = p->seqlen_k > 1 ? (double)at->i / (double)(p->seqlen_k - 1) : 0;
     switch (f->kind) {
     case ATTEND_VALUES_CANCEL:
-        if (at->i & 1) pair -= (uint64_t)(p->num_kv_heads * p->head_dim); /* the key before */
+        if (at->i & 1) pair -= (uint64_t)(p->num_kv_heads * p->head_dim); /* the previous key */
         return gauss(f->seed + 1, pair);
     case ATTEND_VALUES_ASCEND: return line * where + 0.02 * gauss(f->seed + 1, own);
     case ATTEND_VALUES_DESCEND: return line * (1 - where) + 0.02 * gauss(f->seed + 1, own);
     case ATTEND_VALUES_NEGATIVE: return line * (1 + 0.02 * gauss(f->seed + 1, own));
-    /* far apart, all of one length */
+    /* random signs: nearly orthogonal vectors of one length */
     case ATTEND_VALUES_NEEDLE: return attend_mix(f->seed + 1 + own) & 1 ? 1 : -1;
     default: return gauss(f->seed + 1, own);
     }
 }
 
-/* The key that a query's needle is: its own position, one beside it, or anywhere; within the keys. */
+/* The key that gets nearly all the weight of a query: its own position, a neighbour, or a random one. */
 static int64_t needle(const filling *f, const place *at)
 {
     const attend_problem *p = f->problem;
@@ -120,7 +120,7 @@ static double query(const filling *f, const place *at)
 static double value(const filling *f, const place *at)
 {
     const attend_problem *p = f->problem;
-    double head = (double)at->h; /* heads differ by an integer: a wrong KV head shows */
+    double head = (double)at->h; /* heads differ by an integer, so that a wrong KV head changes the result */
     uint64_t pair = at->index;
     switch (f->kind) {
     case ATTEND_VALUES_CONSTANT: return 1 + head;
@@ -161,7 +161,7 @@ static double plain(const filling *f, const place *at) { return f->deviation * g
 
 void attend_values_gauss(uint64_t seed, float deviation, const attend_tensor *tensor)
 {
-    attend_tensor t = *tensor; /* as four axes, the missing ones in front of length 1 */
+    attend_tensor t = *tensor; /* with four axes; missing leading ones have length 1 */
     int lead = ATTEND_MAX_RANK - tensor->rank;
     for (int axis = 0; axis < ATTEND_MAX_RANK; axis++) {
         t.shape[axis] = axis < lead ? 1 : tensor->shape[axis - lead];
