@@ -101,7 +101,7 @@ static const struct refusal {
     /* Keys that change attention. */
     {WITH("\"attention_multiplier\": 0.1"), LLAMA, "attention_multiplier = 0.1, which changes attention",
      NULL},
-    {WITH("\"attention_multiplier\": 0.1"), LLAMA, "--scale says what to do instead", &window},
+    {WITH("\"attention_multiplier\": 0.1"), LLAMA, "--scale overrides it", &window},
     {WITH("\"sliding_window\": 4"), LLAMA, "sliding_window = 4", NULL},
     {WITH("\"clip_qkv\": 8"), LLAMA, "clip_qkv = 8", NULL},
     {WITH("\"is_causal\": false"), LLAMA, "is_causal = false, which layers of model_type \"llama\" are not",
@@ -110,7 +110,7 @@ static const struct refusal {
     {WITH("\"position_embedding_type\": \"relative_key\""), LLAMA,
      "position_embedding_type = \"relative_key\"", NULL},
     {WITH("\"rope_scaling\": {\"rope_type\": \"longrope\"}"), LLAMA,
-     "longrope, which attend does not know; --rotary-scaling says", NULL},
+     "longrope, which attend does not know; --rotary-scaling overrides it", NULL},
     {WITH("\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4, \"mscale\": 1}"), LLAMA,
      "mscale, which attend does not know", NULL},
     /* Values that are none. */
@@ -119,15 +119,15 @@ static const struct refusal {
     {WITH("\"head_dim\": 4"), LLAMA, "has heads of 8, but", NULL},
     {TYPE("phi3", "\"rope_scaling\": 7, \"partial_rotary_factor\": -1"), LLAMA,
      "partial_rotary_factor is not a number of at least 0", NULL},
-    {TYPE("phi3", "\"partial_rotary_factor\": 3"), LLAMA, "turns more than head_dim", NULL},
+    {TYPE("phi3", "\"partial_rotary_factor\": 3"), LLAMA, "the rotary embedding has more elements than head_dim", NULL},
     /* A part of heads by a key that the type's models do not read. */
     {WITH("\"partial_rotary_factor\": 0.5"), LLAMA,
      "partial_rotary_factor = 0.5, which changes attention in a way that attend does not know for model_type "
-     "\"llama\"; --rotary-dim says",
+     "\"llama\"; --rotary-dim overrides it",
      NULL},
     {WITH("\"rotary_pct\": 0.5"), LLAMA, "rotary_pct = 0.5", NULL},
     {WITH("\"rope_parameters\": {\"rope_type\": \"default\", \"partial_rotary_factor\": 0.5}"), LLAMA,
-     "partial_rotary_factor, which attend does not know; --rotary-dim says", NULL},
+     "partial_rotary_factor, which attend does not know; --rotary-dim overrides it", NULL},
     {TYPE("phi3", "\"rotary_dim\": 4"), LLAMA, "rotary_dim = 4", NULL},
     {"{\"model_type\": \"gptj\", \"n_head\": 4, \"rotary_dim\": null}", GPTJ, "a rotary_dim of null", NULL},
     {"{\"model_type\": \"llama\", \"num_attention_heads\": 1e99}", LLAMA,
@@ -160,7 +160,7 @@ static const struct refusal {
      "16x16;"
      "language_model.layers.0.self_attn.v_proj.weight 16x16;language_model.layers.0.self_attn.o_proj.weight "
      "16x16",
-     "describes models within models without an end", NULL},
+     "nests too many submodels", NULL},
     {"{\"model_type\": \"gemma3\", \"text_config\": {\"model_type\": \"gemma3_text\", "
      "\"num_attention_heads\": 4}}",
      "language_model.layers.0.self_attn.q_proj.weight 16x16;language_model.layers.0.self_attn.k_proj.weight "
@@ -180,7 +180,7 @@ static const struct refusal {
     /* Keys without which a type's layers are not what attend would make of them. */
     {TYPE("gemma2", "\"attn_logit_softcapping\": null"), LLAMA, "has no query_pre_attn_scalar, which", NULL},
     {TYPE("gemma2", "\"query_pre_attn_scalar\": 9"), LLAMA,
-     "has no attn_logit_softcapping, which layers of model_type \"gemma2\" need; --softcap says it", NULL},
+     "has no attn_logit_softcapping, which layers of model_type \"gemma2\" need; give --softcap", NULL},
     {TYPE("granite", "\"rope_theta\": 9"), LLAMA, "has no attention_multiplier, which", NULL},
     {TYPE("gpt_oss", "\"attention_bias\": false, \"rope_theta\": 9"), LLAMA ";layers.0.self_attn.sinks 4",
      "has no rope_scaling, which", NULL},
@@ -188,12 +188,12 @@ static const struct refusal {
     {TYPE("cohere", "\"use_qk_norm\": false"), LLAMA, "has no rope_theta, for which versions", NULL},
     {TYPE("falcon_h1", "\"key_multiplier\": 1"), LLAMA, "has no rope_theta, for which versions", NULL},
     {TYPE("exaone4", "\"sliding_window\": 4"), LLAMA NORMS,
-     "has no rms_norm_eps, which layers of model_type \"exaone4\" need; --qk-norm KIND,E says it", NULL},
+     "has no rms_norm_eps, which layers of model_type \"exaone4\" need; give --qk-norm KIND,E", NULL},
     {"{\"model_type\": \"mpt\", \"n_heads\": 4, \"attn_config\": {}}", MPT, "has no attn_config/alibi, which",
      NULL},
     {TYPE("qwen2_moe",
           "\"qkv_bias\": false, \"use_sliding_window\": true, \"layer_types\": [\"sliding_attention\"]"),
-     LLAMA, "has a window, but sliding_window is not there; --window says", NULL},
+     LLAMA, "has a window, but sliding_window is missing; give --window", NULL},
     {"{\"model_type\": \"videomae\", \"num_attention_heads\": 4}", MAE,
      "has no decoder_num_attention_heads, which decoder.decoder_layers.0. needs", NULL},
     {"{\"model_type\": \"bart\", \"encoder_attention_heads\": 4}",
@@ -203,7 +203,7 @@ static const struct refusal {
     /* What transformers 5 makes of a window of no keys. */
     {TYPE("qwen2_moe",
           "\"qkv_bias\": false, \"sliding_window\": 4, \"layer_types\": [\"sliding_attention\"]"),
-     LLAMA, "layer_types has a window in layer 0, but use_sliding_window is not true; --window says", NULL},
+     LLAMA, "layer_types has a window in layer 0, but use_sliding_window is not true; give --window", NULL},
     /* A window that the type's models do not have. */
     {WITH("\"sliding_window\": 4, \"layer_types\": [\"sliding_attention\"]"), LLAMA, "sliding_window = 4",
      NULL},
@@ -215,7 +215,7 @@ static const struct refusal {
     {WITH("\"rope_scaling\": {\"factor\": 4}"), LLAMA, "parameters without a rope_type", NULL},
     {TYPE("phi3", "\"partial_rotary_factor\": 0.0"), LLAMA, "fewer than two elements of a head", NULL},
     {TYPE("phi3", "\"partial_rotary_factor\": 0.2"), LLAMA, "fewer than two elements of a head", NULL},
-    {"{\"model_type\": \"gptj\", \"n_head\": 4}", GPTJ, "turns more than head_dim (4)", NULL},
+    {"{\"model_type\": \"gptj\", \"n_head\": 4}", GPTJ, "the rotary embedding has more elements than head_dim (4)", NULL},
     {NULL, "norm.weight 4", "has no attention layer with names that attend knows", NULL},
 };
 
@@ -489,7 +489,7 @@ static void shards_are_found_by_their_index(void **state)
     attend_checkpoint_close(checkpoint);
     expect_shards(ATTEND_OK, "", 0);
     expect_shards(ATTEND_OK, "", 1);
-    expect_shards(ATTEND_INVALID_ARGUMENT, "has no layer 2; it holds layers 0 to 1", 2);
+    expect_shards(ATTEND_INVALID_ARGUMENT, "has no layer 2; it has layers 0 to 1", 2);
 }
 
 static void a_shard_that_lies_is_named(void **state)
@@ -500,9 +500,9 @@ static void a_shard_that_lies_is_named(void **state)
     expect_shards(ATTEND_OK, "", 0); /* the other layer is whole */
     expect_shards(ATTEND_IO_ERROR, "b.safetensors: No such file", 1);
     test_write_safetensors("b.safetensors", TEST_LLAMA_LAYER("1") ";layers.1.self_attn.gate.weight 4");
-    expect_shards(ATTEND_BAD_FILE, "b.safetensors holds tensor \"layers.1.self_attn.gate.weight\", which", 1);
+    expect_shards(ATTEND_BAD_FILE, "b.safetensors has tensor \"layers.1.self_attn.gate.weight\", which", 1);
     test_write_safetensors("b.safetensors", TEST_LLAMA_LAYER("0"));
-    expect_shards(ATTEND_BAD_FILE, "has in another file", 1);
+    expect_shards(ATTEND_BAD_FILE, "lists in another file", 1);
     test_write_safetensors("b.safetensors", "layers.1.self_attn.q_proj.weight 32x16");
     expect_shards(ATTEND_BAD_FILE, "b.safetensors lacks tensor \"layers.1.self_attn.k_proj.weight\"", 1);
     test_write_safetensors("b.safetensors", TEST_LLAMA_LAYER("1"));
@@ -566,11 +566,11 @@ static void other_formats_are_named(void **state)
     remove(test_path("model.safetensors")), remove(test_path(INDEX));
     assert_int_equal(attend_checkpoint_open(test_folder(), &checkpoint), ATTEND_BAD_FILE);
     assert_non_null(
-        strstr(attend_checkpoint_error_message(), "holds pytorch_model.bin, a pickle, which is not read"));
+        strstr(attend_checkpoint_error_message(), "has pytorch_model.bin, a pickle, which is not read"));
     assert_null(checkpoint);
     remove(test_path("pytorch_model.bin")), remove(test_path("pytorch_model.bin.index.json"));
     assert_int_equal(attend_checkpoint_open(test_folder(), &checkpoint), ATTEND_IO_ERROR);
-    assert_non_null(strstr(attend_checkpoint_error_message(), "holds neither model.safetensors nor"));
+    assert_non_null(strstr(attend_checkpoint_error_message(), "has neither model.safetensors nor"));
 }
 
 int main(void)

@@ -201,27 +201,27 @@ static const struct {
     {ROW("qwen3", ""), LLAMA, NULL, &none},
     /* Tensors that the type's models have only where a key says so. */
     {ROW("phi", ", \"layer_norm_eps\": 1e-5"), PHI OF("q_layernorm.weight 8") OF("k_layernorm.weight 8"),
-     "have norms of Q and K only where", NULL},
+     "have norms of Q and K only if", NULL},
     {ROW("phi", ", \"layer_norm_eps\": 1e-5"), PHI OF("q_layernorm.weight 8") OF("k_layernorm.weight 8"),
      NULL, &none},
     {ROW("persimmon", ", \"layer_norm_eps\": 1e-5, \"rope_theta\": 9, \"qk_layernorm\": null"),
      PERSIMMON OF("q_layernorm.weight 8") OF("k_layernorm.weight 8"),
-     "config.json says that qk_layernorm is true", NULL},
+     "config.json has qk_layernorm = true", NULL},
     {ROW("persimmon", ", \"layer_norm_eps\": 1e-5, \"rope_theta\": 9"),
      PERSIMMON OF("q_layernorm.weight 8") OF("k_layernorm.weight 8"), NULL, NULL},
     {ROW("apertus", SCALED ", \"qk_norm\": true"), LLAMA OF("q_norm.weight 8") OF("k_norm.weight 8"), NULL,
      NULL},
     {ROW("llama", ""), LLAMA OF("v_proj.bias 16"),
-     "holds layers.0.self_attn.v_proj.bias, but layers of model_type \"llama\" have biases only where", NULL},
+     "holds layers.0.self_attn.v_proj.bias, but layers of model_type \"llama\" have biases only if", NULL},
     {ROW("llama", ", \"attention_bias\": false"), LLAMA OF("o_proj.bias 16"),
-     "says that attention_bias is true", NULL},
+     "has attention_bias = true", NULL},
     {ROW("llama", ", \"attention_bias\": true"), LLAMA OF("q_proj.bias 32") OF("o_proj.bias 16"), NULL, NULL},
     {ROW("llama", ", \"attention_bias\": true"), LLAMA,
      "lacks biases in layers.0., which layers of model_type \"llama\" have unless", NULL},
-    {ROW("glm", ""), LLAMA, "says that attention_bias is false", NULL},
+    {ROW("glm", ""), LLAMA, "has attention_bias = false", NULL},
     {ROW("glm", ""), LLAMA OF("q_proj.bias 32"), NULL, NULL},
     {ROW("glm", ", \"attention_bias\": false"), LLAMA OF("v_proj.bias 16"),
-     "says that attention_bias is true", NULL},
+     "has attention_bias = true", NULL},
     {ROW("qwen2", ""), LLAMA OF("v_proj.bias 16"), NULL, NULL},
     {ROW("xlm-roberta-xl", ""), BERT ";layer.0.attention.self_attn_layer_norm.bias 16", NULL, NULL},
     /* A bias of a norm that has none. */
@@ -240,7 +240,7 @@ static const struct {
     {ROW("gpt_oss",
          ", \"attention_bias\": false, \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, "
          "\"original_max_position_embeddings\": 4096}, \"sliding_window\": 4"),
-     LLAMA, "lacks layers.0.self_attn.sinks, which gpt_oss layers have; --sinks brings them", NULL},
+     LLAMA, "lacks layers.0.self_attn.sinks, which gpt_oss layers have; give --sinks", NULL},
     {ROW("gpt_oss",
          ", \"attention_bias\": false, \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, "
          "\"original_max_position_embeddings\": 4096}, \"sliding_window\": 4"),
@@ -279,7 +279,7 @@ static void names_with_a_table_do_not_say_the_scale(void **state)
     attend_checkpoint_options o = {.said = ATTEND_SAID_CAUSAL, .problem = {.causal = ATTEND_CAUSAL_TOP_LEFT}};
     assert_int_equal(load(config, T5("0") T5_TABLE, &o, &checkpoint, &layer), ATTEND_INVALID_ARGUMENT);
     assert_non_null(
-        strstr(attend_checkpoint_error_message(), "names of T5 do not say by what scores are scaled"));
+        strstr(attend_checkpoint_error_message(), "names of T5 do not say how scores are scaled"));
     close(checkpoint, layer);
     o.said |= ATTEND_SAID_SCALE, o.problem.softmax_scale = 1;
     for (int causal = ATTEND_CAUSAL_NONE; causal <= ATTEND_CAUSAL_BOTTOM_RIGHT; causal++) {

@@ -180,7 +180,7 @@ static void what_does_not_fit_is_refused(void **state)
     test_expect(2, "bias.npy is a mask, but its type is not bool or uint8", ATTENTION "--output o.npy --mask bias.npy");
     test_expect(2, "mask has shape [1, 1, 3, 6]", ATTENTION "--output o.npy --mask three.npy");
     test_expect(2, "sinks has shape [1], expected [4]", ATTENTION "--output o.npy --sinks one.npy");
-    test_expect(2, "window.npy holds integers or truth values", ATTENTION "--output o.npy --bias window.npy");
+    test_expect(2, "window.npy has integers or booleans", ATTENTION "--output o.npy --bias window.npy");
 }
 
 int main(void)

@@ -88,7 +88,7 @@ static void bad_usage_is_refused(void **state)
     cJSON_Delete(json);
     test_expect(2, "o.txt ends neither in .npy nor in .safetensors", "attention " QKV " --output o.txt");
     test_expect(2, "l.text ends neither", "attention " QKV " --output o.npy --lse l.text");
-    test_expect(1, "q needs 2048000000000000 bytes, more than there is memory", "compare --random seqlen_q=1000000000000 --quiet");
+    test_expect(1, "q needs 2048000000000000 bytes, more than the available memory", "compare --random seqlen_q=1000000000000 --quiet");
     test_expect(1, "q has more bytes than 63 bits can count", "compare --random seqlen_q=9223372036854775807 --quiet");
 }
 
@@ -112,18 +112,18 @@ static void bad_input_is_refused(void **state)
         {"v has shape [2, 5, 4, 8], expected [2, 7, 2, 8]", "attention --q q.npy --k k.npy --v q.npy --output o.npy"},
         {"headless.npy has no heads", "attention --q q.npy --k headless.npy --v v.npy --output o.npy"},
         {"k16.npy is f16, but q.npy is f32; --dtype converts", "attention --q q.npy --k k16.npy --v v.npy --output o.npy"},
-        {"lengths.npy holds integers or truth values", "attention --q lengths.npy --k k.npy --v v.npy --output o.npy"},
+        {"lengths.npy has integers or booleans", "attention --q lengths.npy --k k.npy --v v.npy --output o.npy"},
         {"seqlens_k[1] is 8, expected 0 to 7", "attention " QKV " --seqlens-k long.npy --output o.npy"},
         {"seqlens_k[0] is -1", "attention " QKV " --seqlens-k negative.npy --output o.npy"},
         {"three.npy: expected 2 integers", "attention " QKV " --seqlens-k three.npy --output o.npy"},
         {"q.npy: expected integers (int32 or int64) along 1 axis", "attention " QKV " --seqlens-k q.npy --output o.npy"},
-        {"element 2 is 70000, which f16 cannot hold",
+        {"element 2 is 70000, which overflows f16",
          "attention --q large.npy --k large.npy --v large.npy --dtype f16 --output o.npy"},
         {"o.npy cannot store bf16", "attention " QKV " --dtype bf16 --output o.npy"},
         {"the reference itself is not finite", "compare --q nan.npy --k nan.npy --v nan.npy --device cpu"},
         {"q16.npy is f16, but the problem is f32", "compare " QKV " --result q16.npy"},
         {"out has shape", "compare " QKV " --result k.npy"},
-        {"promises a header", "run --weights text.safetensors --input x.npy --output z.npy"},
+        {"has a header length of", "run --weights text.safetensors --input x.npy --output z.npy"},
         {"missing: No such file", "run --weights missing --input x.npy --output z.npy"},
         {"q.npy has 4 axes, expected 3, or 2",
          "run --weights " TEST_DATA "/minilm/layer0.safetensors --input q.npy --output z.npy"},

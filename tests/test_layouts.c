@@ -289,7 +289,7 @@ static void layers_are_chosen_by_number_and_prefix(void **state)
     cJSON *json = test_json(0, RUN SAID "--json --weights many.safetensors --heads 4");
     assert_int_equal(test_json_number(json, "layer"), 2);
     cJSON_Delete(json);
-    test_expect(2, "no layer 3; it holds layers 2 to 4", RUN SAID "--weights many.safetensors --heads 4 --layer 3");
+    test_expect(2, "no layer 3; it has layers 2 to 4", RUN SAID "--weights many.safetensors --heads 4 --layer 3");
     test_expect(2, "more than once: \"decoder.layers.4.\" and \"encoder.layers.4.\"",
                 RUN SAID "--weights many.safetensors --heads 4 --layer 4");
     json = test_json(0, RUN SAID "--json --weights many.safetensors --heads 4 --layer 4 --name-prefix enc");

@@ -78,7 +78,7 @@ static void lies_are_refused(void **state)
         int64_t promised; /* header length in the file; -1: the true one */
         size_t data_bytes;
     } cases[] = {
-        {"truncated: its shape needs 24 bytes of data, 23 are there", 1, HEAD("'<f4'", "False", "(2, 3)"), -1, 23},
+        {"truncated: its shape needs 24 bytes of data, it has 23", 1, HEAD("'<f4'", "False", "(2, 3)"), -1, 23},
         {"has 1 bytes more than the 24", 1, HEAD("'<f4'", "False", "(2, 3)"), -1, 25},
         {"Fortran order", 1, HEAD("'<f4'", "True", "(2, 3)"), -1, 24},
         {"dtype '<f8'", 1, HEAD("'<f8'", "False", "(2, 3)"), -1, 48},
@@ -111,8 +111,8 @@ static void lies_are_refused(void **state)
         {"not the dict", 1, "", -1, 24},
         {"not the dict", 1, HEAD("'<f4'", "False", "(2, 3)"), 30, 24},
         {"NUL in its header", 1, HEAD("'<f4'", "False", "(2, 3)"), 63, 24},
-        {"promises a header of 65535 bytes", 1, HEAD("'<f4'", "False", "(2, 3)"), 65535, 24},
-        {"promises a header of 4294967295 bytes", 2, HEAD("'<f4'", "False", "(2, 3)"), 4294967295, 24},
+        {"has a header length of 65535", 1, HEAD("'<f4'", "False", "(2, 3)"), 65535, 24},
+        {"has a header length of 4294967295", 2, HEAD("'<f4'", "False", "(2, 3)"), 4294967295, 24},
         {"version 4.0", 4, HEAD("'<f4'", "False", "(2, 3)"), -1, 24},
         {"version 0.0", 0, HEAD("'<f4'", "False", "(2, 3)"), -1, 24},
     };

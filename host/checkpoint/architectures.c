@@ -1,5 +1,5 @@
-/* The table of architectures. What a row says was held to transformers' own code, versions 4 and 5, by
-   tests/peers/architectures.py. Where a row is the macro of a family, the family is what it says. */
+/* The table of architectures, one row per model_type. tests/peers/architectures.py compares every row with
+   transformers' own code, versions 4 and 5. Macros hold what the rows of a family share. */
 #include "checkpoint/architectures.h"
 
 #include <attend/checkpoint.h>
@@ -47,19 +47,20 @@
 #define CLIPS         IF_SET("clip_qkv", REFUSE, .value = "Q, K and V are clipped, which attend does not do")
 #define RELATIVE_BERT IF_OTHER("position_embedding_type", "absolute", REFUSE)
 
-/* Llama and what differs from it by keys alone: causal, rotary in halves, biases if asked for. */
+/* Llama and models that differ from it only by keys of the config: causal, rotary in halves, biases if
+   attention_bias. */
 #define LLAMA(type, ...)                                                                                  \
     {                                                                                                     \
         .model_type = type, .layouts = "llama", .causal = ATTEND_DECODES, .rotary = ATTEND_ROTARY_HALVES, \
         .biased = IF_ASKED("attention_bias"), ##__VA_ARGS__                                               \
     }
-/* BERT: both ways, unless it is a decoder; its relative positions are not read. */
+/* BERT: bidirectional, unless it is a decoder. Its relative positions are not supported. */
 #define BERT(type, ...)                                                             \
     {                                                                               \
         .model_type = type, .layouts = "bert", .causal = ATTEND_BOTH_WAYS,          \
         .rules = RULES(IF_TRUE("is_decoder", CAUSAL), RELATIVE_BERT), ##__VA_ARGS__ \
     }
-/* Both ways, whatever else the config has. */
+/* Bidirectional; no key of the config changes that. */
 #define BOTH_WAYS(type, names, ...)                                                     \
     {                                                                                   \
         .model_type = type, .layouts = names, .causal = ATTEND_BOTH_WAYS, ##__VA_ARGS__ \
@@ -68,12 +69,12 @@
     {                                                                                 \
         .model_type = type, .layouts = names, .causal = ATTEND_DECODES, ##__VA_ARGS__ \
     }
-/* An encoder and a decoder: causal in the latter. */
+/* An encoder and a decoder; the decoder is causal. */
 #define STACKS(type, names, ...)                                                       \
     {                                                                                  \
         .model_type = type, .layouts = names, .causal = ATTEND_BY_STACK, ##__VA_ARGS__ \
     }
-/* Transformers of patches, both ways. */
+/* Vision transformers, bidirectional. */
 #define VIT(type, ...) BOTH_WAYS(type, "bert vit", .biased = UNLESS_DENIED("qkv_bias"), ##__VA_ARGS__)
 #define T5(type)       STACKS(type, "t5", .scale_one = true, .relative_distance = 128)
 #define REFUSED(type, why)                 \
@@ -100,7 +101,7 @@ static const attend_part parts[] = {
 };
 
 #pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Woverride-init" /* a row may differ from its family */
+#pragma GCC diagnostic ignored "-Woverride-init" /* a row may override a field of its family's macro */
 static const attend_architecture rows[] = {
     /* Decoders with Llama's names. */
     LLAMA("llama", .untyped = true, .heads = 32),
@@ -198,7 +199,7 @@ static const attend_architecture rows[] = {
             "its norms of Q and K follow the rotary embedding, which attend does before it"),
     REFUSED("hunyuan_v1_moe",
             "its norms of Q and K follow the rotary embedding, which attend does before it"),
-    REFUSED("nanochat", "its rotary embedding turns the other way, which attend does not do"),
+    REFUSED("nanochat", "its rotary embedding rotates by negative angles, which attend does not do"),
     REFUSED("bitnet", "a norm stands between its heads and the output projection (attn_sub_norm)"),
     REFUSED("diffllama", "differential attention, the difference of two softmaxes"),
     REFUSED("afmoe", gated),
@@ -215,7 +216,7 @@ static const attend_architecture rows[] = {
     REFUSED("gemma3n_text", "layers that share keys, and a norm of V"),
     REFUSED("recurrent_gemma", "a window counted in blocks"),
 
-    /* GPTs with names of their own. */
+    /* GPTs whose tensor names differ. */
     CAUSAL("gpt2", "gpt2",
            .rules = RULES(IF_FALSE("scale_attn_weights", SCALE_ONE),
                           IF_TRUE("scale_attn_by_inverse_layer_idx", SCALE_LAYER))),
@@ -232,15 +233,15 @@ static const attend_architecture rows[] = {
     CAUSAL("gpt_neo", "gptj", .scale_one = true, .window = ATTEND_WINDOW_NEO, .span = 256),
     CAUSAL("bloom", "falcon", .rules = RULES(IF_SET("model_type", ALIBI))),
     CAUSAL("mpt", "mpt", .needs = NEEDS({"attn_config/alibi", ATTEND_SAID_ALIBI, "--alibi"}),
-           .rules = RULES(
-               IF_TRUE("attn_config/alibi", ALIBI),
-               IF_FALSE("attn_config/alibi", REFUSE,
-                        .value = "transformers adds ALiBi even so; --alibi none or causal says what to do"),
-               IF_SET("attn_config/softmax_scale", SCALE),
-               IF_SET("attn_config/clip_qkv", REFUSE,
-                      .value = "Q, K and V are clipped, which attend does not do"),
-               IF_TRUE("attn_config/qk_ln", REFUSE, .value = "norms over all heads at once"),
-               IF_TRUE("attn_config/prefix_lm", REFUSE, .value = "a prefix is seen by all: --prefix"))),
+           .rules = RULES(IF_TRUE("attn_config/alibi", ALIBI),
+                          IF_FALSE("attn_config/alibi", REFUSE,
+                                   .value = "transformers adds ALiBi even so; give --alibi none or causal"),
+                          IF_SET("attn_config/softmax_scale", SCALE),
+                          IF_SET("attn_config/clip_qkv", REFUSE,
+                                 .value = "Q, K and V are clipped, which attend does not do"),
+                          IF_TRUE("attn_config/qk_ln", REFUSE, .value = "norms over all heads at once"),
+                          IF_TRUE("attn_config/prefix_lm", REFUSE,
+                                  .value = "all queries attend to a prefix: give --prefix"))),
     CAUSAL("falcon", "falcon", .biased = IF_ASKED("bias"), .rotary = ATTEND_ROTARY_HALVES,
            .rules = RULES(IF_TRUE("alibi", SCALED_ALIBI))),
     CAUSAL("opt", "torch", .biased = UNLESS_DENIED("enable_bias")),
@@ -321,7 +322,7 @@ static const attend_architecture rows[] = {
     REFUSED("squeezebert", "its projections are grouped convolutions"),
     REFUSED("ibert", "quantised attention"),
 
-    /* T5 and what shares its layers. */
+    /* T5 and models with its layers. */
     T5("t5"),
     T5("mt5"),
     T5("umt5"),
@@ -329,7 +330,7 @@ static const attend_architecture rows[] = {
     REFUSED("longt5", "attention within blocks, or with global tokens of blocks"),
     REFUSED("udop", "relative positions on the page, which attend does not do"),
 
-    /* Encoders with decoders. */
+    /* Encoder-decoder models. */
     STACKS("bart", "torch"),
     STACKS("mbart", "torch"),
     STACKS("pegasus", "torch"),
@@ -348,7 +349,7 @@ static const attend_architecture rows[] = {
     REFUSED("pegasus_x", "attention within blocks, with global tokens"),
     REFUSED("prophetnet", "n-gram attention"),
 
-    /* Vision, sound, and two of them. */
+    /* Vision, audio, and models of two modalities. */
     VIT("vit"),
     VIT("deit"),
     VIT("dinov2"),

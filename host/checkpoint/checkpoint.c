@@ -1,4 +1,4 @@
-/* Opening checkpoints and finding layers in them. */
+/* Opens checkpoints and finds layers in them. */
 #include "checkpoint/work.h"
 #include "file/json.h"
 
@@ -11,7 +11,7 @@
 
 const char *attend_checkpoint_error_message(void) { return attend_file_message(); }
 
-/* The row of a model that is one; NULL without one, or without a config. */
+/* The row of the config's model_type; NULL: there is none, or it has submodels. */
 static const attend_architecture *row_of(const attend_checkpoint *c)
 {
     const cJSON *type = c->config ? cJSON_GetObjectItemCaseSensitive(c->config, "model_type") : NULL;
@@ -90,8 +90,8 @@ static attend_status nothing_found(const attend_checkpoint *c, const attend_chec
     for (int64_t i = 0; i < c->found.count && q->layout; i++)
         if (strcmp(c->found.layers[i].naming->layout, q->layout) != 0)
             return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                    "%s has no layer in the layout asked for; its names are those of %s",
-                                    path, c->found.layers[i].naming->title);
+                                    "%s has no layer of the given layout; its names are those of %s", path,
+                                    c->found.layers[i].naming->title);
     if (q->name_prefix)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                 "%s has no attention layer under names that begin with \"%s\"", path,
@@ -110,8 +110,8 @@ attend_status attend_checkpoint_find(const attend_checkpoint *c, const attend_ch
     for (int64_t i = 0; i < c->found.count; i++) {
         if (!fits(c, query, &c->found.layers[i])) continue;
         if (first < 0)
-            first = c->found.layers[i]
-                        .number; /* they are sorted by number, and one layout is all hidden or not at all */
+            first =
+                c->found.layers[i].number; /* sorted by number; all layers of a layout are hidden, or none */
         last = c->found.layers[i].number;
         if (last != (number < 0 ? first : number)) continue;
         if (matches++ == 0)
@@ -123,7 +123,7 @@ attend_status attend_checkpoint_find(const attend_checkpoint *c, const attend_ch
     if (number < 0) number = first;
     if (matches == 0)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "%s has no layer %" PRId64 "; it holds layers %" PRId64 " to %" PRId64,
+                                "%s has no layer %" PRId64 "; it has layers %" PRId64 " to %" PRId64,
                                 c->shards.path, number, first, last);
     if (matches > 1)
         return attend_file_fail(

@@ -1,4 +1,5 @@
-/* Keys of a config.json: reading one marks it as known, so that what is left unread can be told. */
+/* Keys of a config.json. Reading a key marks it as known, so that unread keys that change attention can be
+   refused. */
 #include "checkpoint/work.h"
 
 #include <inttypes.h>
@@ -87,11 +88,11 @@ attend_status attend_check_keys_once(const char *path, const cJSON *json)
 {
     if (cJSON_IsObject(json)) ATTEND_TRY(check_object(path, json));
     for (const cJSON *item = json->child; item; item = item->next)
-        ATTEND_TRY(attend_check_keys_once(path, item)); /* no deeper than CJSON_NESTING_LIMIT */
+        ATTEND_TRY(attend_check_keys_once(path, item)); /* cJSON limits the depth to CJSON_NESTING_LIMIT */
     return ATTEND_OK;
 }
 
-/* Whether the key's value leaves attention as it is. */
+/* Whether the key's value does not change attention. */
 static bool harmless(const attend_known_key *known, const cJSON *item)
 {
     if (!item || cJSON_IsFalse(item)) return true;
@@ -108,7 +109,7 @@ static void print_value(const cJSON *item, char *text, size_t size)
     cJSON_free(printed);
 }
 
-/* null is a value of the soft-cap alone: none. */
+/* Whether the object has the key. A soft-cap of null counts: it means none. */
 static bool is_there(const cJSON *object, const attend_need *need)
 {
     const cJSON *item = find(object, need->key);
@@ -121,7 +122,7 @@ static attend_status check_needs(const attend_work *w)
         const bool unused = need->said == ATTEND_SAID_QK_NORM_EPSILON && !w->layer.problem.qk_norm;
         if (unused || attend_said(w, need->said) || is_there(w->config, need)) continue;
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "%s has no %s, which layers of model_type \"%s\" need; %s says it instead",
+                                "%s has no %s, which layers of model_type \"%s\" need; give %s",
                                 w->checkpoint->config_path, need->key, w->layer.model_type, need->option);
     }
     return ATTEND_OK;
@@ -143,7 +144,7 @@ attend_status attend_check_keys(const attend_work *w)
                                 "for model_type \"%s\"%s%s%s",
                                 w->checkpoint->config_path, known->key, value, w->layer.model_type,
                                 known->option ? "; " : "", known->option ? known->option : "",
-                                known->option ? " says what to do instead" : "");
+                                known->option ? " overrides it" : "");
     }
     return ATTEND_OK;
 }

@@ -1,5 +1,5 @@
-/* What a layer computes: its row of the table, the keys of the config that the row reads, and what the caller
-   says. Whatever is left over, a key or a tensor, is refused. */
+/* Decides what a layer computes, from its row of the table, the keys of the config that the row reads, and
+   the caller's options. A key or tensor that none of these accounts for is refused. */
 #include "checkpoint/work.h"
 
 #include <inttypes.h>
@@ -14,8 +14,8 @@ static const char *text_of(const cJSON *object, const char *key)
     return cJSON_IsString(item) ? item->valuestring : "";
 }
 
-/* The config that describes the layer, and its row: of several models in one, the part that the prefix names.
- */
+/* Finds the config that describes the layer, and its row. In a model with submodels the layer's prefix
+   selects the submodel. */
 static attend_status find_row(attend_work *w)
 {
     const char *path = w->checkpoint->config_path;
@@ -39,10 +39,10 @@ static attend_status find_row(attend_work *w)
                                     w->found->prefix);
         w->config = own;
     }
-    return attend_file_fail(ATTEND_BAD_FILE, "%s describes models within models without an end", path);
+    return attend_file_fail(ATTEND_BAD_FILE, "%s nests too many submodels", path);
 }
 
-/* That what a layer computes is known: by its row, or because the caller says so. */
+/* Checks that it is known what the layer computes: by its row, or by the caller's options. */
 static attend_status check_known(attend_work *w)
 {
     const attend_naming *n = w->found->naming;
@@ -55,26 +55,27 @@ static attend_status check_known(attend_work *w)
     if (w->row && w->row->without && strstr(w->found->prefix, w->row->without))
         return attend_file_fail(
             ATTEND_UNSUPPORTED,
-            "%s: %s is no self-attention: models of type \"%s\" have a query of their own there",
+            "%s: %s is not self-attention: there, models of type \"%s\" have queries from another input",
             w->checkpoint->shards.path, w->found->prefix, w->layer.model_type);
     if (w->row && attend_architecture_has_layout(w->row, n->layout)) return ATTEND_OK;
     if (w->row && !said)
         return attend_file_fail(
-            ATTEND_UNSUPPORTED, "%s: %s has names of %s, but models of type \"%s\" in %s have others",
+            ATTEND_UNSUPPORTED,
+            "%s: %s has the tensor names of %s, but models of type \"%s\" in %s have others",
             w->checkpoint->shards.path, w->found->prefix, n->title, w->layer.model_type, path);
     w->row = NULL;
     if (said) return ATTEND_OK;
     const char *rotary = n->no_rotary ? "" : " --rotary halves";
     if (!w->config)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "%s is not there, and names alone (%s's) do not say what the layer computes: "
-                                "give --causal=none or --causal=top-left%s",
-                                path, n->title,
-                                n->no_rotary ? "" : ", and --rotary none, halves or interleaved");
+        return attend_file_fail(
+            ATTEND_INVALID_ARGUMENT,
+            "%s is missing, and tensor names alone (%s's) do not say what the layer computes: "
+            "give --causal=none or --causal=top-left%s",
+            path, n->title, n->no_rotary ? "" : ", and --rotary none, halves or interleaved");
     return attend_file_fail(ATTEND_UNSUPPORTED,
                             "%s is of model_type \"%.60s\", which attend does not know; its names are those "
-                            "of %s. What such a layer computes can be said: "
-                            "for example --layout %s --causal=top-left%s",
+                            "of %s. Give what its layers compute, for "
+                            "example --layout %s --causal=top-left%s",
                             path, w->layer.model_type, n->title, n->layout, rotary);
 }
 
@@ -98,7 +99,7 @@ static attend_status take_bias(attend_work *w, attend_slot slot, const char *wei
     return take(w, slot, w->found->prefix, name);
 }
 
-/* The layer's own table, else the one that layers of its stack share. */
+/* Finds the relative table: the layer's own, else the one that the layers of its stack share. */
 static attend_status take_table(attend_work *w)
 {
     const attend_naming *n = w->found->naming;
@@ -163,7 +164,7 @@ static attend_status rule_number(attend_work *w, const attend_rule *rule, double
                             rule->key);
 }
 
-/* Whether the caller says himself what the key is about. */
+/* Whether an option of the caller replaces the key. */
 static bool is_overruled(const attend_work *w, const char *key)
 {
     const attend_known_key *known;
@@ -213,10 +214,10 @@ static attend_status apply_rule(attend_work *w, const attend_rule *rule)
                             w->checkpoint->config_path, w->layer.model_type, rule->key,
                             rule->value && rule->test != ATTEND_IF_TEXT && rule->test != ATTEND_IF_OTHER
                                 ? rule->value
-                                : "attend does not compute what that asks for");
+                                : "attend does not support that");
 }
 
-/* What a switch says; null is no, as it is to Python. */
+/* The value of a boolean key; null is false, as in Python. */
 static bool is_on(attend_work *w, const attend_switch *which)
 {
     if (!which->key) return true;
@@ -224,19 +225,18 @@ static bool is_on(attend_work *w, const attend_switch *which)
     return cJSON_HasObjectItem(w->config, which->key) ? cJSON_IsTrue(item) : which->usual;
 }
 
-/* A tensor of the file that the model's code would drop. */
+/* The error for a tensor of the file that the model's code would ignore. */
 static attend_status refuse_dropped(const attend_work *w, const char *tensor, const char *what,
                                     const attend_switch *which)
 {
-    return attend_file_fail(
-        ATTEND_UNSUPPORTED,
-        "%s holds %s, but layers of model_type \"%s\" have %s only where %s says that %s is true",
-        w->checkpoint->shards.path, tensor, w->layer.model_type, what, w->checkpoint->config_path,
-        which->key);
+    return attend_file_fail(ATTEND_UNSUPPORTED,
+                            "%s holds %s, but layers of model_type \"%s\" have %s only if %s has %s = true",
+                            w->checkpoint->shards.path, tensor, w->layer.model_type, what,
+                            w->checkpoint->config_path, which->key);
 }
 
-/* A key that is off where it is missing is about biases of all four projections, others are about those of Q,
- * K and V. */
+/* Checks that biases are in the file as the row says. A key whose default is false is about the biases of all
+   four projections, other keys about those of Q, K and V. */
 static attend_status check_biases(attend_work *w)
 {
     static const attend_slot biases[] = {ATTEND_Q_BIAS, ATTEND_K_BIAS, ATTEND_V_BIAS, ATTEND_FUSED_BIAS,
@@ -248,8 +248,8 @@ static attend_status check_biases(attend_work *w)
         if (w->tensors[biases[i]]) return refuse_dropped(w, w->tensors[biases[i]], "biases", which);
     if (!on || w->tensors[ATTEND_Q_BIAS] || w->tensors[ATTEND_FUSED_BIAS]) return ATTEND_OK;
     return attend_file_fail(ATTEND_BAD_FILE,
-                            "%s lacks biases in %s, which layers of model_type \"%s\" have unless %s says "
-                            "that %s is false",
+                            "%s lacks biases in %s, which layers of model_type \"%s\" have unless %s "
+                            "has %s = false",
                             w->checkpoint->shards.path, w->found->prefix, w->layer.model_type,
                             w->checkpoint->config_path, which->key);
 }
@@ -274,7 +274,7 @@ static attend_status decide_causal(attend_work *w)
     if (attend_said(w, ATTEND_SAID_CAUSAL)) {
         p->causal = w->options.problem.causal;
         if (!w->row) w->causality = p->causal ? ATTEND_DECODES : ATTEND_BOTH_WAYS;
-        return attend_note(w, "causal", "%s, as asked for",
+        return attend_note(w, "causal", "%s, from the options",
                            p->causal == ATTEND_CAUSAL_NONE       ? "none"
                            : p->causal == ATTEND_CAUSAL_TOP_LEFT ? "top-left"
                                                                  : "bottom-right");
@@ -288,42 +288,43 @@ static attend_status decide_causal(attend_work *w)
     if (cJSON_IsBool(key) && cJSON_IsTrue(key) != (w->causality == ATTEND_DECODES))
         return attend_file_fail(ATTEND_UNSUPPORTED,
                                 "%s has is_causal = %s, which layers of model_type \"%s\" are not; --causal "
-                                "says what to do instead",
+                                "overrides it",
                                 w->checkpoint->config_path, cJSON_IsTrue(key) ? "true" : "false",
                                 w->layer.model_type);
     p->causal = w->causality == ATTEND_DECODES ? ATTEND_CAUSAL_TOP_LEFT : ATTEND_CAUSAL_NONE;
-    return attend_note(w, "causal", "%s, as %s models are", p->causal ? "top-left" : "none",
+    return attend_note(w, "causal", "%s, the default of %s models", p->causal ? "top-left" : "none",
                        w->layer.model_type);
 }
 
-/* That K has what Q has, `slot` of Q before that of K; half a pair is no norm that attend knows. */
+/* Checks that the file has the tensor for both Q and K, or for neither. `slot` is that of Q, followed by that
+   of K. */
 static attend_status check_pair(const attend_work *w, attend_slot slot)
 {
     const char *q = w->tensors[slot], *k = w->tensors[slot + 1];
     if (!q == !k || (attend_said(w, ATTEND_SAID_QK_NORM) && !w->options.problem.qk_norm)) return ATTEND_OK;
     return attend_file_fail(ATTEND_UNSUPPORTED,
-                            "%s has %s, but no such tensor of %s; --qk-norm none runs the layer without",
+                            "%s has %s, but no such tensor of %s; --qk-norm none leaves the norm out",
                             w->checkpoint->shards.path, q ? q : k, q ? "K" : "Q");
 }
 
-/* That norms of a type's layers and those of the file are the same. */
+/* Checks that the file has norms of Q and K if, and only if, the model's layers do. */
 static attend_status check_norms(const attend_work *w)
 {
     const char *q = w->tensors[ATTEND_Q_NORM];
     if (!w->row && q)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "%s has %s, and names alone do not say of what kind the norm is: give "
+                                "%s has %s, and tensor names alone do not say which kind of norm it is: give "
                                 "--qk-norm rms, layer or none",
                                 w->checkpoint->shards.path, q);
     if (q && !w->norm) return refuse_dropped(w, q, "norms of Q and K", &w->row->normed);
     if (q || w->tensors[ATTEND_K_NORM] || !w->norm) return ATTEND_OK;
     return attend_file_fail(ATTEND_BAD_FILE,
                             "%s lacks norms of Q and K in %s, which layers of model_type \"%s\" have; "
-                            "--qk-norm none runs the layer without",
+                            "--qk-norm none leaves them out",
                             w->checkpoint->shards.path, w->found->prefix, w->layer.model_type);
 }
 
-/* Norms of Q and K: of the row's kind, unless a key turns them off. */
+/* Norms of Q and K: of the row's kind, unless a key of the config says that there are none. */
 static attend_status decide_norm(attend_work *w)
 {
     static const attend_qk_norm kinds[] = {ATTEND_QK_NORM_NONE, ATTEND_QK_NORM_RMS, ATTEND_QK_NORM_RMS,
@@ -338,7 +339,7 @@ static attend_status decide_norm(attend_work *w)
     const bool said = attend_said(w, ATTEND_SAID_QK_NORM);
     const attend_norm_rule usual = w->row ? w->row->norm : ATTEND_NO_NORM;
     const attend_qk_norm kind = said ? w->options.problem.qk_norm : kinds[usual];
-    const int tensors = !said && kind == ATTEND_QK_NORM_RMS ? 2 : 4; /* a model's RMS norm has no bias */
+    const int tensors = !said && kind == ATTEND_QK_NORM_RMS ? 2 : 4; /* RMS norms of models have no bias */
     for (int i = 0; i < 3; i++) {
         char name[64];
         if (w->row && strcmp(pairs[i][0], w->row->q_norm ? w->row->q_norm : "q_norm") != 0) continue;
@@ -368,12 +369,12 @@ static attend_status decide_norm(attend_work *w)
             return attend_file_fail(
                 ATTEND_UNSUPPORTED,
                 "%s: %s is not a vector of head_dim (%" PRId64
-                ") elements, the norm that attend knows; --qk-norm none runs the layer without",
+                ") elements, the only norm that attend supports; --qk-norm none leaves it out",
                 w->checkpoint->shards.path, entry->name, p->head_dim);
     }
     return attend_note(w, "norms of Q and K", "%s, epsilon %g%s", names[p->qk_norm],
                        epsilon != 0 ? epsilon : 1e-6,
-                       said                             ? ", as asked for"
+                       said                             ? ", from the options"
                        : w->norm == ATTEND_NORM_RMS_ONE ? ", times 1 + weight"
                                                         : "");
 }
@@ -391,7 +392,7 @@ static attend_status decide_table(attend_work *w)
         if (!w->found->naming->relative) return ATTEND_OK;
         return attend_file_fail(ATTEND_BAD_FILE,
                                 "%s lacks the table of relative positions that layers of %s share (%s); "
-                                "--relative and --relative-table bring one",
+                                "give --relative and --relative-table",
                                 w->checkpoint->shards.path, w->found->prefix, w->found->naming->relative);
     }
     const attend_safetensors_entry *entry;
@@ -405,18 +406,19 @@ static attend_status decide_table(attend_work *w)
                                 "%s: %s is not a table of at least 4 buckets by %" PRId64 " heads",
                                 w->checkpoint->shards.path, entry->name, p->num_heads);
     if (distance < 1 || distance > 1 << 24)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "%s has a table of relative positions, but nothing says up to what distance: "
-                                "give --relative and --relative-table",
-                                w->checkpoint->shards.path);
+        return attend_file_fail(
+            ATTEND_INVALID_ARGUMENT,
+            "%s has a table of relative positions, but their largest distance is unknown: "
+            "give --relative and --relative-table",
+            w->checkpoint->shards.path);
     p->relative_buckets = (int)entry->shape[0], p->relative_max_distance = (int)distance,
     p->relative_bidirectional = w->causality == ATTEND_BOTH_WAYS;
     return attend_note(w, "relative positions", "%d buckets up to %d, %s, from %s", p->relative_buckets,
-                       p->relative_max_distance, p->relative_bidirectional ? "both ways" : "one-sided",
+                       p->relative_max_distance, p->relative_bidirectional ? "bidirectional" : "one-sided",
                        entry->name);
 }
 
-/* The rest: scale, soft-cap, ALiBi and sinks, as the caller says. */
+/* Scale, soft-cap, ALiBi and sinks, as the caller's options say. */
 static attend_status overrule(attend_work *w)
 {
     attend_problem *p = &w->layer.problem;
@@ -426,14 +428,13 @@ static attend_status overrule(attend_work *w)
     if (!w->row && w->found->naming->relative && !attend_said(w, ATTEND_SAID_SCALE))
         return attend_file_fail(
             ATTEND_INVALID_ARGUMENT,
-            "names of %s do not say by what scores are scaled, which T5 leaves at 1: give "
+            "tensor names of %s do not say how scores are scaled (T5 does not scale them): give "
             "--scale",
             w->found->naming->title);
     if (!w->row || w->row->sinks) ATTEND_TRY(take(w, ATTEND_SINKS, scope, "sinks"));
     p->sinks = w->tensors[ATTEND_SINKS] != NULL;
     if (w->row && w->row->sinks && !p->sinks && !attend_said(w, ATTEND_SAID_SINKS))
-        return attend_file_fail(ATTEND_BAD_FILE,
-                                "%s lacks %ssinks, which %s layers have; --sinks brings them",
+        return attend_file_fail(ATTEND_BAD_FILE, "%s lacks %ssinks, which %s layers have; give --sinks",
                                 w->checkpoint->shards.path, scope, w->layer.model_type);
     if (attend_said(w, ATTEND_SAID_SINKS)) p->sinks = by->sinks;
     if (attend_said(w, ATTEND_SAID_SCALE)) p->softmax_scale = by->softmax_scale;
@@ -441,19 +442,20 @@ static attend_status overrule(attend_work *w)
     if (attend_said(w, ATTEND_SAID_ALIBI)) p->alibi = by->alibi, w->alibi_scaled = false;
     if (p->softmax_scale != 0)
         ATTEND_TRY(attend_note(w, "scale", "%g, %s", (double)p->softmax_scale,
-                               attend_said(w, ATTEND_SAID_SCALE) ? "as asked for"
+                               attend_said(w, ATTEND_SAID_SCALE) ? "from the options"
                                                                  : "from config.json and the model's type"));
     if (p->softcap > 0)
-        ATTEND_TRY(attend_note(w, "soft-cap", "%g, %s", (double)p->softcap,
-                               attend_said(w, ATTEND_SAID_SOFTCAP) ? "as asked for" : "from config.json"));
+        ATTEND_TRY(
+            attend_note(w, "soft-cap", "%g, %s", (double)p->softcap,
+                        attend_said(w, ATTEND_SAID_SOFTCAP) ? "from the options" : "from config.json"));
     if (p->alibi)
         ATTEND_TRY(attend_note(w, "ALiBi", "%s%s", w->alibi_scaled ? "divided by sqrt(head_dim), " : "",
-                               attend_said(w, ATTEND_SAID_ALIBI) ? "as asked for" : "as the config has it"));
-    return p->sinks ? attend_note(w, "sinks", "a logit a head that takes part in softmax") : ATTEND_OK;
+                               attend_said(w, ATTEND_SAID_ALIBI) ? "from the options" : "from config.json"));
+    return p->sinks ? attend_note(w, "sinks", "one logit per head in softmax's sum") : ATTEND_OK;
 }
 
-/* Buffers and neighbours under an attention's names that change nothing in it: cached masks and frequencies;
- * norms that follow it. Names are whole: q_layer_norm.weight is no layer_norm.weight. */
+/* Tensors with the attention's prefix that do not change it: cached masks and frequencies, and norms after
+   it. Whole names are compared, so that q_layer_norm.weight is not taken for layer_norm.weight. */
 static bool is_harmless(const char *rest)
 {
     static const char *const whole[] = {"bias", "masked_bias", "position_ids", "causal_mask",
@@ -461,7 +463,7 @@ static bool is_harmless(const char *rest)
     static const char *const modules[] = {"rotary_emb.",          "rotary_embeddings.", "embed_positions.",
                                           "LayerNorm.",           "layer_norm.",        "ln.",
                                           "self_attn_layer_norm."};
-    static const char *const halves[] = {"self.", "output."}; /* of BERT's attention */
+    static const char *const halves[] = {"self.", "output."}; /* the two parts of BERT's attention */
     for (size_t i = 0; i < sizeof halves / sizeof *halves; i++)
         if (!strncmp(rest, halves[i], strlen(halves[i]))) rest += strlen(halves[i]);
     for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
@@ -512,13 +514,13 @@ static attend_status decide(attend_work *w)
     return check_tensors(w);
 }
 
-/* That what the caller says are values that there are: enums index tables. */
+/* Checks the caller's enums, which index tables. */
 static attend_status check_options(const attend_checkpoint_options *o)
 {
     const attend_problem *p = &o->problem;
     const int64_t all = 2 * ATTEND_SAID_CHUNK - 1; /* the last bit and those below it */
     const struct {
-        int said; /* 0: always */
+        int said; /* 0: checked always */
         const char *name;
         int64_t value, most;
     } fields[] = {{0, "said", o->said, all},
@@ -566,7 +568,7 @@ attend_status attend_checkpoint_decide(attend_checkpoint *checkpoint, int64_t in
 
 void attend_checkpoint_free(attend_checkpoint_layer *layer)
 {
-    attend_work *w = (attend_work *)layer; /* its first member */
+    attend_work *w = (attend_work *)layer; /* `layer` is its first member */
     if (!w) return;
     for (int i = 0; i < w->layer.decision_count; i++) free((char *)w->decisions[i].text);
     for (int i = 0; i < ATTEND_SLOTS; i++) free(w->tensors[i]);

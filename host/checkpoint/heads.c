@@ -1,11 +1,10 @@
-/* How many heads a layer has: config.json or the caller say how many of Q, shapes tell the rest. */
+/* The number of heads of a layer: config.json or the caller give that of Q, tensor shapes the rest. */
 #include "checkpoint/work.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-/* Rows and columns of the projections, [out, in] in the sense of the library; fused: q is the sum, k and v
- * are 0. */
+/* Rows and columns of the projections as [out, in]. If fused, q is the sum and k and v are 0. */
 typedef struct extents {
     int64_t q, k, v, in;
     int64_t out_rows, out_in;
@@ -35,11 +34,11 @@ static attend_status read_extents(attend_work *w, extents *e)
     if (k_in == e->in && v_in == e->in) return ATTEND_OK;
     return attend_file_fail(ATTEND_UNSUPPORTED,
                             "%s: Q, K and V of %s take inputs of %" PRId64 ", %" PRId64 " and %" PRId64
-                            " columns: cross-attention, which is not read",
+                            " columns: cross-attention, which is not supported",
                             w->checkpoint->shards.path, w->found->prefix, e->in, k_in, v_in);
 }
 
-/* Heads of K and V in a fused matrix: as many as of Q, or what is left beside them. */
+/* Splits a fused matrix: K and V have the rows that are left beside those of Q. */
 static attend_status split_fused(attend_work *w, int64_t head_dim, extents *e)
 {
     int64_t rows = e->q, heads = w->layer.problem.num_heads;
@@ -64,8 +63,8 @@ static attend_status divide(const attend_work *w, const char *name, int64_t rows
                             w->checkpoint->shards.path, rows, name, heads);
 }
 
-/* Query heads by the config; of an encoder with a decoder where they have keys of their own, those of the
- * layer's: another number of heads may divide the rows too. */
+/* The number of query heads in the config. If encoder and decoder have different keys, the layer's own key is
+   used: the other number might divide the rows too, and give a wrong result. */
 static attend_status read_heads(attend_work *w, int64_t *heads)
 {
     static const char *const any[] = {"num_attention_heads", "n_head",          "n_heads",
@@ -81,8 +80,7 @@ static attend_status read_heads(attend_work *w, int64_t *heads)
     *heads = in_decoder ? of_decoder : in_encoder ? of_encoder : 0;
     if (*heads || w->options.num_heads) return ATTEND_OK;
     if (own && in_decoder)
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "%s has no %s, which %s needs; --heads says it instead",
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has no %s, which %s needs; give --heads",
                                 w->checkpoint->config_path, own, w->found->prefix);
     ATTEND_TRY(attend_key_count(w, any, heads));
     if (!*heads && !in_decoder && !in_encoder && (of_encoder == of_decoder || !of_encoder || !of_decoder))
@@ -109,7 +107,7 @@ attend_status attend_decide_heads(attend_work *w)
     if (p->num_heads == 0)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                 "%s does not say how many heads it has, and %s %s: give --heads", path,
-                                config, w->config ? "does not either" : "is not there");
+                                config, w->config ? "does not either" : "is missing");
     if (w->tensors[ATTEND_FUSED]) ATTEND_TRY(split_fused(w, head_dim, &e));
     ATTEND_TRY(divide(w, "Q", e.q, p->num_heads, &p->head_dim));
     ATTEND_TRY(divide(w, "K", e.k, p->head_dim, &p->num_kv_heads));

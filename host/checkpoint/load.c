@@ -1,4 +1,4 @@
-/* A decided layer's weights: read, converted, and seen as the library takes them. */
+/* Reads and converts the weights of a layer, as tensors for attend_layer_weights. */
 #include "checkpoint/work.h"
 
 #include <inttypes.h>
@@ -14,7 +14,7 @@ static attend_status keep(attend_work *w, void *block)
     return attend_file_fail(ATTEND_OUT_OF_MEMORY, "too many tensors");
 }
 
-/* Reads one tensor; absent where the layer has none of that kind. Rank 1 or 2, strides written out. */
+/* Reads one tensor of rank 1 or 2 and sets its strides; data is NULL if the layer does not have it. */
 static attend_status load(attend_work *w, attend_slot slot, attend_dtype dtype, attend_tensor *tensor)
 {
     const attend_safetensors *file;
@@ -39,8 +39,7 @@ static attend_status load(attend_work *w, attend_slot slot, attend_dtype dtype, 
     return keep(w, array.data);
 }
 
-/* A matrix as the library multiplies by it: [out, in], by columns where the file has it the other way round.
- */
+/* Reads a matrix as [out, in]; column-major if the file stores [in, out]. */
 static attend_status load_matrix(attend_work *w, attend_slot slot, attend_dtype dtype, attend_tensor *tensor)
 {
     ATTEND_TRY(load(w, slot, dtype, tensor));
@@ -60,7 +59,7 @@ static attend_status load_vector(attend_work *w, attend_slot slot, attend_dtype 
                             w->tensors[slot], count);
 }
 
-/* `count` rows of a matrix or elements of a vector, after the first `skip`; absent stays absent. */
+/* `count` rows of a matrix or elements of a vector, after the first `skip`. An absent tensor stays absent. */
 static attend_tensor part(const attend_tensor *whole, int64_t skip, int64_t count)
 {
     attend_tensor t = *whole;
@@ -70,8 +69,8 @@ static attend_tensor part(const attend_tensor *whole, int64_t skip, int64_t coun
     return t;
 }
 
-/* Rows of Q, K or V out of blocks that have some of each: `per` rows of a block, behind `skip`, in memory of
- * their own. */
+/* Copies the rows of Q, K or V out of a fused matrix whose blocks hold rows of each: `per` rows after the
+   first `skip` of every block. */
 static attend_status gather(attend_work *w, const attend_tensor *fused, int64_t blocks, int64_t skip,
                             int64_t per, attend_tensor *to)
 {
@@ -128,13 +127,13 @@ static attend_status load_projections(attend_work *w, attend_dtype dtype)
     return load_vector(w, ATTEND_OUT_BIAS, dtype, p->output_size, &to->bo);
 }
 
-/* Norms that multiply by 1 + weight get it as one weight. */
+/* Norms of models that multiply by 1 + weight get 1 + weight as their weight. */
 static attend_status load_norm(attend_work *w, attend_slot slot, attend_dtype dtype, attend_tensor *tensor)
 {
     const bool one = w->norm == ATTEND_NORM_RMS_ONE;
     ATTEND_TRY(load_vector(w, slot, one ? ATTEND_F32 : dtype, w->layer.problem.head_dim, tensor));
     if (!one || !tensor->data) return ATTEND_OK;
-    for (int64_t i = 0; i < tensor->shape[0]; i++) /* in place: no dtype is wider */
+    for (int64_t i = 0; i < tensor->shape[0]; i++) /* in place: no dtype is wider than fp32 */
         attend_array_store(tensor->data, dtype, i, 1 + ((float *)tensor->data)[i]);
     tensor->dtype = dtype;
     return ATTEND_OK;
@@ -152,7 +151,7 @@ static attend_status load_norms(attend_work *w, attend_dtype dtype)
     return load_vector(w, ATTEND_K_NORM_BIAS, dtype, w->layer.problem.head_dim, &to->k_norm_bias);
 }
 
-/* The paper's slopes, over sqrt(head_dim), rounded as the models that divide them round them. */
+/* ALiBi's slopes divided by sqrt(head_dim), with the roundings of the models that do so. */
 static attend_status make_slopes(attend_work *w)
 {
     const attend_problem *p = &w->layer.problem;

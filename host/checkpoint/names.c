@@ -1,4 +1,4 @@
-/* Recognises layers by the names of their tensors. A family of names is a row of the table. */
+/* Recognises layers by the names of their tensors. Each layout of names is a row of the table. */
 #include "checkpoint/names.h"
 #include "file/fail.h"
 
@@ -190,7 +190,7 @@ const attend_naming *attend_naming_at(int index)
     return index >= 0 && index < NAMINGS ? &namings[index] : NULL;
 }
 
-/* Whether a tensor's name ends with `suffix` after a prefix of whole words; the prefix is copied out. */
+/* Whether a tensor's name is a prefix, empty or ending with a dot, and `suffix`. Copies the prefix. */
 static bool take_prefix(const char *name, const char *suffix, char *prefix)
 {
     size_t length = strlen(name), suffix_length = strlen(suffix);
@@ -255,8 +255,8 @@ static int by_number(const void *a, const void *b)
 
 static const char *anchor(const attend_naming *n) { return n->fused ? n->fused : n->q; }
 
-/* Of several namings that a tensor fits: one of the model's row, else one that needs not be asked for, else
- * the one that says most. */
+/* The priority among layouts that fit a tensor: first those of the model's row, then those without if_asked,
+   then the longest name. */
 static int rank(const attend_naming *n, const attend_architecture *row)
 {
     const bool of_row = row && row->layouts && attend_architecture_has_layout(row, n->layout);

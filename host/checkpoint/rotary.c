@@ -1,6 +1,5 @@
-/* What a config says of rotary embeddings, in the keys of transformers, old and new. What it says and attend
-   does not know is refused, never left out; what the caller says overrules one thing and leaves the others.
- */
+/* Reads rotary embeddings from a config, with the keys of transformers 4 and 5. What attend does not support
+   is refused, never ignored. Each option of the caller replaces one setting and leaves the others. */
 #include "checkpoint/work.h"
 
 #include <math.h>
@@ -10,14 +9,15 @@ static attend_status refuse(const attend_work *w, const char *what, const char *
 {
     return attend_file_fail(
         ATTEND_UNSUPPORTED,
-        "%s asks for a rotary embedding with %s, which attend does not know; %s says what to do instead",
+        "%s asks for a rotary embedding with %s, which attend does not know; %s overrides it",
         w->checkpoint->config_path, what, option);
 }
 
-/* Whether the layer has the base of layers with a window, and no scaling but its own. */
+/* Whether the layer has the base of layers with a window; the model's scaling does not apply to it. */
 static bool has_sliding_base(const attend_work *w) { return w->row && w->row->sliding_base && w->slides > 0; }
 
-/* The parameters of this layer's kind: an object of their own, one of one a kind of layer, or none. */
+/* The rotary parameters of this layer: rope_parameters, its member for this type of layer, rope_scaling, or
+   NULL. */
 static attend_status parameters_of(attend_work *w, const cJSON **parameters)
 {
     const cJSON *all = attend_key(w, "rope_parameters"), *scaling = attend_key(w, "rope_scaling");
@@ -32,7 +32,8 @@ static attend_status parameters_of(attend_work *w, const cJSON **parameters)
     return ATTEND_OK;
 }
 
-/* Parameters without a kind scale nothing: they may have a base and a part, and no more. */
+/* Checks parameters without a rope_type, which do not scale: they may have only a base and a rotated
+   fraction. */
 static attend_status check_unscaled(const attend_work *w, const cJSON *scaling)
 {
     if (!cJSON_IsObject(scaling)) return refuse(w, "parameters that are not an object", "--rotary-scaling");
@@ -88,8 +89,8 @@ static attend_status read_scaling(attend_work *w, const cJSON *scaling)
     return ATTEND_OK;
 }
 
-/* How much of a head turns. A key that the type's models do not read is left for attend_check_keys(), but for
-   those that have another: there transformers writes it too. */
+/* How many elements of a head are rotated. partial_rotary_factor in a model that does not read it is left to
+   attend_check_keys(), unless the model has another key for it: transformers writes both then. */
 static attend_status read_part(attend_work *w, const cJSON *scaling)
 {
     attend_problem *p = &w->layer.problem;
@@ -107,7 +108,8 @@ static attend_status read_part(attend_work *w, const cJSON *scaling)
     if (dim > 0 && cJSON_HasObjectItem(w->config, "rotary_dim") && !attend_key(w, "rotary_dim"))
         return refuse(w, "a rotary_dim of null", "--rotary-dim");
     if (dim > (double)p->head_dim || part > 1)
-        return attend_file_fail(ATTEND_BAD_FILE, "%s: the rotary embedding turns more than head_dim (%d)",
+        return attend_file_fail(ATTEND_BAD_FILE,
+                                "%s: the rotary embedding has more elements than head_dim (%d)",
                                 w->checkpoint->config_path, (int)p->head_dim);
     const int64_t rotated = dim > 0 ? (int64_t)dim : (int64_t)(part * (double)p->head_dim);
     if (rotated < 2) return refuse(w, "fewer than two elements of a head", "--rotary");
@@ -123,14 +125,14 @@ static attend_status read_base(attend_work *w, const cJSON *scaling)
     double base = w->base != 0 ? w->base : w->row ? w->row->base : 0, of_windows = 10000;
     ATTEND_TRY(attend_key_number(w, w->config, key, 1, &base));
     if (sliding) ATTEND_TRY(attend_key_number(w, w->config, sliding, 1, &of_windows));
-    /* null is the base of all layers, to the models that take it */
+    /* models that accept null then use the base of all layers */
     if (has_sliding_base(w) && !cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(w->config, sliding)))
         base = of_windows;
     ATTEND_TRY(attend_key_number(w, scaling, "rope_theta", 1, &base));
     if (base == ATTEND_BASE_MUST_BE_SAID && p->rotary && !attend_said(w, ATTEND_SAID_ROTARY_BASE))
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                 "%s has no rope_theta, for which versions of transformers have different "
-                                "values; --rotary-base says it instead",
+                                "defaults; give --rotary-base",
                                 w->checkpoint->config_path);
     p->rotary_base = base;
     return ATTEND_OK;
@@ -151,12 +153,12 @@ static attend_status overrule(attend_work *w)
     return ATTEND_OK;
 }
 
-/* The kind of this layer; ROTARY_NONE where others of the model have one. */
+/* The kind of this layer; ATTEND_ROTARY_NONE if only other layers of the model have rotary embedding. */
 static attend_status choose_kind(attend_work *w, attend_rotary *kind, const char **by)
 {
-    *kind = w->rotary, *by = "as the models of this type have it";
+    *kind = w->rotary, *by = "the default of the model's type";
     if (attend_said(w, ATTEND_SAID_ROTARY)) {
-        *kind = w->options.problem.rotary, *by = "as asked for";
+        *kind = w->options.problem.rotary, *by = "from the options";
         attend_key(w, "no_rope_layers"), attend_key(w, "no_rope_layer_interval");
         return ATTEND_OK;
     }
@@ -165,7 +167,7 @@ static attend_status choose_kind(attend_work *w, attend_rotary *kind, const char
     const attend_rotary_layers layers = w->row->rotary_layers;
     if ((layers == ATTEND_ROTARY_SLIDING && (w->slides < 0 || cJSON_IsNull(window))) ||
         (layers == ATTEND_ROTARY_BUT_FULL && w->slides < 0 && !cJSON_IsNull(window)))
-        *kind = ATTEND_ROTARY_NONE, *by = "as layers without a window";
+        *kind = ATTEND_ROTARY_NONE, *by = "because the layer has no window";
     if (layers != ATTEND_ROTARY_LISTED) return ATTEND_OK;
     static const char *const intervals[] = {"no_rope_layer_interval", NULL};
     const cJSON *list = attend_key(w, "no_rope_layers");
@@ -173,14 +175,14 @@ static attend_status choose_kind(attend_work *w, attend_rotary *kind, const char
     ATTEND_TRY(attend_key_count(w, intervals, &interval));
     if (!list) {
         if ((w->found->number + 1) % (interval ? interval : 4) == 0)
-            *kind = ATTEND_ROTARY_NONE, *by = "as each no_rope_layer_interval'th layer";
+            *kind = ATTEND_ROTARY_NONE, *by = "by no_rope_layer_interval";
         return ATTEND_OK;
     }
     const cJSON *item = cJSON_GetArrayItem(list, (int)w->found->number);
     if (!cJSON_IsNumber(item))
         return attend_file_fail(ATTEND_BAD_FILE, "%s: no_rope_layers has no number for layer %d",
                                 w->checkpoint->config_path, (int)w->found->number);
-    if (item->valuedouble == 0) *kind = ATTEND_ROTARY_NONE, *by = "as no_rope_layers has it";
+    if (item->valuedouble == 0) *kind = ATTEND_ROTARY_NONE, *by = "by no_rope_layers";
     return ATTEND_OK;
 }
 
@@ -204,7 +206,7 @@ attend_status attend_decide_rotary(attend_work *w)
         if (!scaling && w->row && w->row->scaled)
             return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                     "%s has no rope_scaling, which layers of model_type \"%s\" need; "
-                                    "--rotary-scaling says it instead",
+                                    "give --rotary-scaling",
                                     w->checkpoint->config_path, w->layer.model_type);
     }
     ATTEND_TRY(overrule(w));

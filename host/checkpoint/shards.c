@@ -1,5 +1,5 @@
-/* Opening checkpoints of one file or many. An index is not believed: its files are plain names in its own
-   folder, and a shard must hold exactly the tensors that the index promises of it. */
+/* Opens checkpoints of one file or many. An index is untrusted: its files must be plain names in its own
+   folder, and a shard must have exactly the tensors that the index lists for it. */
 #include "checkpoint/shards.h"
 #include "file/fail.h"
 #include "file/json.h"
@@ -46,13 +46,14 @@ static const attend_shard_tensor *find(const attend_shards *s, const char *name)
 
 bool attend_shards_have(const attend_shards *s, const char *name) { return find(s, name) != NULL; }
 
-/* A file in the index's own folder; links there are followed, as download caches make them. */
+/* Whether the name is of a file in the index's own folder. Links there are followed, since download caches
+   use them. */
 static bool plain_name(const char *name)
 {
     return *name && *name != '.' && !strchr(name, '/') && !strchr(name, '\\');
 }
 
-/* Which file a tensor lies in, by the index. */
+/* A tensor and its file, from the index. */
 typedef struct tensor_file {
     const char *file;
     int64_t tensor;
@@ -63,13 +64,13 @@ static int by_file(const void *a, const void *b)
     return strcmp(((const tensor_file *)a)->file, ((const tensor_file *)b)->file);
 }
 
-/* Numbers the shards; `files` is sorted by file. Each tensor gets the number of its shard. */
+/* Numbers the shards and sets each tensor's shard. `files` is sorted by file. */
 static attend_status number_shards(attend_shards *s, const tensor_file *files)
 {
     int64_t count = 0;
     for (int64_t i = 0; i < s->count; i++) count += i == 0 || by_file(&files[i - 1], &files[i]) != 0;
     if (count > MAX_SHARDS)
-        return attend_file_fail(ATTEND_BAD_FILE, "%s names %" PRId64 " files, at most %d are read", s->path,
+        return attend_file_fail(ATTEND_BAD_FILE, "%s names %" PRId64 " files, the limit is %d", s->path,
                                 count, MAX_SHARDS);
     s->shards = calloc((size_t)count + 1, sizeof *s->shards);
     if (!s->shards) return no_memory(s->path);
@@ -125,20 +126,20 @@ static attend_status read_index(attend_shards *s)
     return ATTEND_OK;
 }
 
-/* That the shard holds what the index says, and nothing else. */
+/* Checks that the shard has exactly the tensors that the index lists. */
 static attend_status check_shard(const attend_shards *s, int64_t shard)
 {
     const attend_safetensors *file = &s->shards[shard].file;
     for (int64_t i = 0; i < file->count; i++) {
         const attend_shard_tensor *tensor = find(s, file->entries[i].name);
         if (!tensor || tensor->shard != shard)
-            return attend_file_fail(ATTEND_BAD_FILE, "%s holds tensor \"%s\", which %s %s", file->input.path,
+            return attend_file_fail(ATTEND_BAD_FILE, "%s has tensor \"%s\", which %s %s", file->input.path,
                                     file->entries[i].name, s->path,
-                                    tensor ? "has in another file" : "does not name");
+                                    tensor ? "lists in another file" : "does not list");
     }
     for (int64_t i = 0; i < s->count; i++)
         if (s->tensors[i].shard == shard && !attend_safetensors_find(file, s->tensors[i].name))
-            return attend_file_fail(ATTEND_BAD_FILE, "%s lacks tensor \"%s\", which %s has there",
+            return attend_file_fail(ATTEND_BAD_FILE, "%s lacks tensor \"%s\", which %s lists there",
                                     file->input.path, s->tensors[i].name, s->path);
     return ATTEND_OK;
 }
@@ -199,7 +200,7 @@ static bool is_folder(const char *path)
     return stat(path, &about) == 0 && S_ISDIR(about.st_mode);
 }
 
-/* What is read of a folder: its one file, else its index, in the order of transformers. */
+/* The file to read of a folder: model.safetensors, else its index, in the order of transformers. */
 static attend_status choose_in_folder(const char *folder, char **path)
 {
     static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
@@ -216,11 +217,11 @@ static attend_status choose_in_folder(const char *folder, char **path)
         free(pickle);
         if (there)
             return attend_file_fail(ATTEND_BAD_FILE,
-                                    "%s holds %s, a pickle, which is not read; save the model as "
+                                    "%s has %s, a pickle, which is not read; save the model as "
                                     ".safetensors (save_pretrained does)",
                                     folder, pickles[i]);
     }
-    return attend_file_fail_input("%s holds neither model.safetensors nor model.safetensors.index.json",
+    return attend_file_fail_input("%s has neither model.safetensors nor model.safetensors.index.json",
                                   folder);
 }
 

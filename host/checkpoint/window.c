@@ -1,10 +1,10 @@
-/* Which keys of the past a layer sees: the config's window, and whether this layer has it. */
+/* The sliding window of a layer: the config's window, and whether this layer has it. */
 #include "checkpoint/work.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-/* What layer_types says: 1, -1, or 0 where it says nothing. */
+/* *slides by layer_types: 1, -1, or 0 if there is no layer_types. */
 static attend_status read_type(attend_work *w, int *slides, const char **type)
 {
     const cJSON *types = attend_key(w, "layer_types");
@@ -29,10 +29,9 @@ static attend_status count_or(attend_work *w, const char *key, int64_t usual, in
     ATTEND_TRY(attend_key_count(w, keys, count));
     if (!*count) *count = usual;
     if (*count) return ATTEND_OK;
-    return attend_file_fail(
-        ATTEND_INVALID_ARGUMENT,
-        "%s has a window, but not %s, which says in what layers it is; --window says what to do instead",
-        w->checkpoint->config_path, key);
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                            "%s has a window, but not %s, which says which layers have it; give --window",
+                            w->checkpoint->config_path, key);
 }
 
 /* Whether the layer has a window, by the row's rule. */
@@ -86,19 +85,18 @@ static attend_status apply(attend_work *w)
     if (span < 0) return ATTEND_OK;
     if (!span)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "%s: layer %" PRId64
-                                " has a window, but %s is not there; --window says what to do instead",
+                                "%s: layer %" PRId64 " has a window, but %s is missing; give --window",
                                 w->checkpoint->config_path, w->found->number, keys[0]);
     p->windowed = true;
     p->window_left = bert ? span / 2 : span - 1;
     p->window_right = w->causality == ATTEND_BOTH_WAYS ? p->window_left : -1;
-    return attend_note(w, "window", "%" PRId64 " keys before the query%s, as %s has it for layer %" PRId64,
+    return attend_note(w, "window", "%" PRId64 " keys before the query%s, from %s for layer %" PRId64,
                        p->window_left, p->window_right >= 0 ? " and after it" : "",
                        w->checkpoint->config_path, w->found->number);
 }
 
-/* Whether the config has no window, whatever kinds of layers it has. use_sliding_window counts for models
-   that ask it, and where nothing else knows what sliding_window is for. */
+/* Whether no layer has a window. use_sliding_window is read for models with window_asked, and for models
+   whose row has no rule of windows. */
 static bool is_off(attend_work *w)
 {
     const cJSON *window = w->config ? cJSON_GetObjectItemCaseSensitive(w->config, "sliding_window") : NULL;
@@ -117,17 +115,16 @@ attend_status attend_decide_window(attend_work *w)
     ATTEND_TRY(read_type(w, &w->slides, &type));
     const bool off = is_off(w);
     if (type && !w->slides && !said)
-        return attend_file_fail(
-            ATTEND_UNSUPPORTED,
-            "%s: layer %" PRId64
-            " is of type \"%.60s\", which attend does not know; --window says what to do instead",
-            w->checkpoint->config_path, w->found->number, type);
+        return attend_file_fail(ATTEND_UNSUPPORTED,
+                                "%s: layer %" PRId64
+                                " is of type \"%.60s\", which attend does not know; give --window",
+                                w->checkpoint->config_path, w->found->number, type);
     if (!type) ATTEND_TRY(by_rule(w, &w->slides));
     if (type && w->slides > 0 && w->row && w->row->window_asked && !said &&
         !cJSON_IsTrue(attend_key(w, "use_sliding_window")))
         return attend_file_fail(ATTEND_UNSUPPORTED,
                                 "%s: layer_types has a window in layer %" PRId64
-                                ", but use_sliding_window is not true; --window says what to do instead",
+                                ", but use_sliding_window is not true; give --window",
                                 w->checkpoint->config_path, w->found->number);
     if (off) attend_key(w, "sliding_window");
     if (said) {

@@ -1,4 +1,4 @@
-/* Memory and sizes of arrays from files. */
+/* Allocates arrays read from files, and computes their sizes. */
 #include "file/array.h"
 #include "file/fail.h"
 
@@ -8,7 +8,7 @@
 #include <string.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
-               "files hold little-endian numbers, which are used as they are");
+               "file data is little-endian and used without conversion");
 
 size_t attend_array_type_bytes(attend_array_type type)
 {
@@ -28,7 +28,7 @@ int64_t attend_array_elements(const attend_array *array)
 {
     int64_t elements = 1;
     for (int axis = 0; axis < array->rank; axis++)
-        if (array->shape[axis] == 0) return 0; /* whatever the others are: their product may not fit */
+        if (array->shape[axis] == 0) return 0; /* first, since the product of the others may overflow */
     for (int axis = 0; axis < array->rank; axis++) elements *= array->shape[axis];
     return elements;
 }
@@ -52,8 +52,8 @@ attend_status attend_memory_allocate(const char *name, int64_t bytes, void **dat
     if (bytes <= INT64_MAX - 128 && (bytes <= never_short || bytes <= attend_memory_available()))
         *data = aligned_alloc(64, ((size_t)bytes + 64) / 64 * 64);
     if (!*data)
-        return attend_file_fail(ATTEND_OUT_OF_MEMORY, "%s needs %" PRId64 " bytes, more than there is memory",
-                                name, bytes);
+        return attend_file_fail(ATTEND_OUT_OF_MEMORY,
+                                "%s needs %" PRId64 " bytes, more than the available memory", name, bytes);
     return ATTEND_OK;
 }
 

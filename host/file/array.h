@@ -1,4 +1,4 @@
-/* An array as a file holds it: element type, shape, and a row-major copy of its data in memory of its own. */
+/* An array read from a file: element type, shape, and a row-major copy of its data. */
 #ifndef ATTEND_FILE_ARRAY_H
 #define ATTEND_FILE_ARRAY_H
 
@@ -12,8 +12,8 @@ typedef enum attend_array_type {
     ATTEND_ARRAY_BF16,
     ATTEND_ARRAY_I32,
     ATTEND_ARRAY_I64,
-    ATTEND_ARRAY_U8,   /* also of truth values */
-    ATTEND_ARRAY_OTHER /* a type that attend has no use for; only its size is known */
+    ATTEND_ARRAY_U8,   /* and booleans */
+    ATTEND_ARRAY_OTHER /* a type that attend does not use */
 } attend_array_type;
 
 typedef struct attend_array {
@@ -27,23 +27,23 @@ typedef struct attend_array {
 size_t attend_array_type_bytes(attend_array_type type);
 int64_t attend_array_elements(const attend_array *array);
 
-/* What the system can still give; INT64_MAX where it does not say. */
+/* Bytes of memory that the system has available; INT64_MAX: unknown. */
 int64_t attend_memory_available(void);
 
-/* Memory for `bytes` bytes and a few more, aligned to 64; ATTEND_OUT_OF_MEMORY names what it was for. More
-   than there is fails here, and not when it is touched. */
+/* Allocates at least `bytes` bytes, aligned to 64. `name` is used in the message of ATTEND_OUT_OF_MEMORY.
+   More than the available memory fails here, not when it is first written. */
 attend_status attend_memory_allocate(const char *name, int64_t bytes, void **data);
 
-/* The tensor dtype that the array holds; fails for integers. `path` is for the sentence. */
+/* The dtype of the array's elements; fails for integers. `path` is used in the message. */
 attend_status attend_array_dtype(const char *path, const attend_array *array, attend_dtype *dtype);
-/* Makes its elements those of `dtype`: a float type, or u8 if they are. A finite value that overflows is an
-   error. */
+/* Converts the elements to `dtype`: from a float type to a float type, or u8 to u8. A finite value that
+   overflows is an error. */
 attend_status attend_array_convert(const char *path, attend_array *array, attend_dtype dtype);
-/* Element `index` of floats. */
+/* Element `index` of an array of floats. */
 float attend_array_load(const void *data, attend_dtype dtype, int64_t index);
 void attend_array_store(void *data, attend_dtype dtype, int64_t index, float value);
 
-/* Frees data and clears the array; fine on a cleared one. */
+/* Frees the data and clears the array; may be called on a cleared one. */
 void attend_array_free(attend_array *array);
 
 #endif

@@ -1,4 +1,4 @@
-/* Arrays of one float type made those of another. */
+/* Converts arrays between float types. */
 #include "file/array.h"
 #include "file/fail.h"
 #include "shared/dtype.h"
@@ -14,8 +14,7 @@ attend_status attend_array_dtype(const char *path, const attend_array *array, at
     case ATTEND_ARRAY_F32: *dtype = ATTEND_F32; return ATTEND_OK;
     case ATTEND_ARRAY_F16: *dtype = ATTEND_F16; return ATTEND_OK;
     case ATTEND_ARRAY_BF16: *dtype = ATTEND_BF16; return ATTEND_OK;
-    default:
-        return attend_file_fail(ATTEND_BAD_FILE, "%s holds integers or truth values, expected floats", path);
+    default: return attend_file_fail(ATTEND_BAD_FILE, "%s has integers or booleans, expected floats", path);
     }
 }
 
@@ -50,9 +49,8 @@ attend_status attend_array_convert(const char *path, attend_array *array, attend
         attend_array_store(data, dtype, i, value);
         if (!isfinite(value) || isfinite(attend_array_load(data, dtype, i))) continue;
         free(data);
-        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "%s: element %" PRId64 " is %g, which %s cannot hold", path, i, (double)value,
-                                attend_dtypes[dtype].name);
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s: element %" PRId64 " is %g, which overflows %s",
+                                path, i, (double)value, attend_dtypes[dtype].name);
     }
     free(array->data);
     array->data = data, array->type = types[dtype];

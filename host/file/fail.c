@@ -1,10 +1,10 @@
-/* The calling thread's last sentence about a file. */
+/* Keeps the message of the calling thread's last failure. */
 #include "file/fail.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
-static _Thread_local char message[8192]; /* a path or two, and the reason behind them */
+static _Thread_local char message[8192]; /* room for two paths and a reason */
 static _Thread_local bool of_input;
 
 static void keep(const char *format, va_list arguments)

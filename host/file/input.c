@@ -1,4 +1,4 @@
-/* Opening and reading regular files. */
+/* Opens and reads regular files. */
 #include "file/input.h"
 #include "file/fail.h"
 
@@ -14,7 +14,7 @@ attend_status attend_input_open(const char *path, attend_input *input)
 {
     struct stat about;
     memset(input, 0, sizeof *input);
-    /* a pipe without a writer must not block */
+    /* O_NONBLOCK: opening a pipe without a writer would block */
     int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0) return attend_file_fail_input("%s: %s", path, strerror(errno));
     if (fstat(descriptor, &about) || !S_ISREG(about.st_mode)) {
@@ -34,7 +34,7 @@ attend_status attend_input_read(const attend_input *input, int64_t offset, void 
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return attend_file_fail_input("%s: %s", input->path, strerror(errno));
         if (got == 0)
-            return attend_file_fail_input("%s ends at byte %" PRId64 ": it was cut while it was read",
+            return attend_file_fail_input("%s ends at byte %" PRId64 ": it was truncated while it was read",
                                           input->path, offset + done);
         done += got;
     }

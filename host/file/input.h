@@ -1,5 +1,5 @@
-/* A regular file that is read piece by piece at known places. Not mapped: a file that somebody cuts while it
-   is read gives a sentence, not a signal, and what is read is copied to aligned memory on the way. */
+/* A regular file, read piece by piece at given offsets. It is not mapped: if a file is truncated while it is
+   read, that gives an error, not a signal, and data is copied to aligned memory. */
 #ifndef ATTEND_FILE_INPUT_H
 #define ATTEND_FILE_INPUT_H
 
@@ -11,11 +11,11 @@ typedef struct attend_input {
     int64_t size;
 } attend_input;
 
-/* Fails with ATTEND_IO_ERROR, also on folders, pipes and devices; *input is cleared then. */
+/* Fails with ATTEND_IO_ERROR, also for folders, pipes and devices; *input is then cleared. */
 attend_status attend_input_open(const char *path, attend_input *input);
-/* Reads exactly `bytes` bytes at `offset`, which the caller has checked against the size. */
+/* Reads exactly `bytes` bytes at `offset`. The caller has checked both against the size. */
 attend_status attend_input_read(const attend_input *input, int64_t offset, void *to, int64_t bytes);
-/* Fine on a cleared one. */
+/* May be called on a cleared input. */
 void attend_input_close(attend_input *input);
 
 #endif

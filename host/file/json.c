@@ -1,5 +1,5 @@
-/* JSON files that are not believed. cJSON returns NULL for bad text and for want of memory alike; malloc()
- * tells them apart. */
+/* Parses untrusted JSON. cJSON returns NULL both for invalid text and for a failed allocation; a hook on
+   malloc() tells them apart. */
 #include "file/json.h"
 #include "file/fail.h"
 #include "file/input.h"
@@ -30,7 +30,7 @@ static attend_status read_text(const char *path, char **text, size_t *length)
     ATTEND_TRY(attend_input_open(path, &input));
     *length = (size_t)input.size;
     if (input.size > MAX_BYTES)
-        status = attend_file_fail(ATTEND_BAD_FILE, "%s has %" PRId64 " bytes, at most %d are read", path,
+        status = attend_file_fail(ATTEND_BAD_FILE, "%s has %" PRId64 " bytes, the limit is %d", path,
                                   input.size, MAX_BYTES);
     else if (!(*text = malloc(*length + 1)))
         status = attend_file_fail(ATTEND_OUT_OF_MEMORY, "%s: no memory for its text", path);
@@ -41,7 +41,7 @@ static attend_status read_text(const char *path, char **text, size_t *length)
     return status;
 }
 
-/* A NUL would cut names short. */
+/* A NUL, also an escaped one, would truncate names. */
 static bool holds_nul(const char *text, size_t length)
 {
     return memchr(text, 0, length) || strstr(text, "\\u0000");

@@ -1,5 +1,5 @@
-/* Reading and writing .npy. The header is a Python dict; only the literals that numpy itself writes are
- * understood. */
+/* Reads and writes .npy. The header is a Python dict; only literals in the form that numpy writes are
+   accepted. */
 #include "file/npy.h"
 #include "file/fail.h"
 #include "file/input.h"
@@ -14,7 +14,7 @@ enum { MAX_HEADER = 65536, PREFIX_BYTES = 12 };
 static const unsigned char magic[6] = {0x93, 'N', 'U', 'M', 'P', 'Y'};
 
 typedef struct parser {
-    const char *path, *at; /* the text ends with a NUL that is not part of it */
+    const char *path, *at; /* a NUL follows the text */
     attend_array *array;
     bool have_descr, have_order, have_shape;
 } parser;
@@ -39,7 +39,7 @@ static bool take(parser *p, const char *token)
     return true;
 }
 
-/* A quoted string without escapes. */
+/* Parses a quoted string without escapes. */
 static attend_status take_string(parser *p, char *text, size_t size)
 {
     skip_spaces(p);
@@ -62,7 +62,7 @@ static attend_status take_descr(parser *p)
                  {"<i8", ATTEND_ARRAY_I64}, {"|u1", ATTEND_ARRAY_U8},  {"|b1", ATTEND_ARRAY_U8}};
     char descr[32];
     if (take(p, "["))
-        return attend_file_fail(ATTEND_BAD_FILE, "%s holds a structured dtype; float32 and float16 are read",
+        return attend_file_fail(ATTEND_BAD_FILE, "%s has a structured dtype; float32 and float16 are read",
                                 p->path);
     ATTEND_TRY(take_string(p, descr, sizeof descr));
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
@@ -75,7 +75,7 @@ static attend_status take_descr(parser *p)
                                 descr);
     if (!strcmp(descr + (*descr != 0), "V2"))
         return attend_file_fail(ATTEND_BAD_FILE,
-                                "%s holds 2-byte voids ('%s'); numpy has no bfloat16: use .safetensors",
+                                "%s has 2-byte voids ('%s'); numpy has no bfloat16: use .safetensors",
                                 p->path, descr);
     return attend_file_fail(
         ATTEND_BAD_FILE, "%s has dtype '%s'; float32 ('<f4') and float16 ('<f2') are read", p->path, descr);
@@ -113,7 +113,7 @@ static attend_status take_shape(parser *p)
         ATTEND_TRY(take_extent(p));
         bool comma = take(p, ",");
         skip_spaces(p);
-        /* (3) is a number, (3,) a shape */
+        /* in Python (3) is a number and (3,) a tuple */
         if (!comma && (*p->at != ')' || p->array->rank == 1)) return bad_header(p);
     }
     return ATTEND_OK;
@@ -159,7 +159,7 @@ static attend_status parse_header(const char *path, const char *text, attend_arr
                                             : "shape");
 }
 
-/* Checks magic, version and header length; *data is where the data begins. */
+/* Checks magic, version and header length, and parses the header; *data is the offset of the data. */
 static attend_status read_header(const attend_input *input, attend_array *array, int64_t *data)
 {
     unsigned char prefix[PREFIX_BYTES] = {0};
@@ -179,8 +179,8 @@ static attend_status read_header(const attend_input *input, attend_array *array,
     if (major > 1) length |= (int64_t)prefix[10] << 16 | (int64_t)prefix[11] << 24;
     if (length > MAX_HEADER || length > input->size - begin)
         return attend_file_fail(ATTEND_BAD_FILE,
-                                "%s promises a header of %" PRId64 " bytes; %" PRId64
-                                " bytes follow, and at most %d are read",
+                                "%s has a header length of %" PRId64 "; %" PRId64
+                                " bytes follow, and the limit is %d",
                                 input->path, length, input->size - begin, MAX_HEADER);
     ATTEND_TRY(attend_input_read(input, begin, text, length));
     text[length] = 0;
@@ -204,8 +204,7 @@ static attend_status data_bytes(const attend_input *input, const attend_array *a
                                 input->path);
     if (available < *bytes)
         return attend_file_fail(ATTEND_BAD_FILE,
-                                "%s is truncated: its shape needs %" PRId64 " bytes of data, %" PRId64
-                                " are there",
+                                "%s is truncated: its shape needs %" PRId64 " bytes of data, it has %" PRId64,
                                 input->path, *bytes, available);
     if (available > *bytes)
         return attend_file_fail(ATTEND_BAD_FILE,
@@ -250,7 +249,7 @@ attend_status attend_npy_write(attend_output *output, attend_dtype dtype, int ra
         elements *= shape[axis];
     }
     length += snprintf(header + 10 + length, sizeof header - 10 - (size_t)length, "), }");
-    int total = (10 + length + 1 + 63) / 64 * 64; /* data aligned to 64 bytes, as numpy does */
+    int total = (10 + length + 1 + 63) / 64 * 64; /* the data is aligned to 64 bytes, as numpy does it */
     memset(header + 10 + length, ' ', (size_t)(total - 10 - length));
     header[total - 1] = '\n';
     memcpy(header, magic, sizeof magic);

@@ -1,14 +1,14 @@
 /* numpy's .npy format, versions 1 to 3:
    https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html float32, float16, int32 and int64,
-   little-endian, C order; anything else is ATTEND_BAD_FILE with a sentence that says what it is. The file
-   must have exactly the bytes that its header promises. */
+   little-endian, C order; anything else is ATTEND_BAD_FILE, and the message names it. The file must have
+   exactly the size that its header implies. */
 #ifndef ATTEND_FILE_NPY_H
 #define ATTEND_FILE_NPY_H
 
 #include "file/array.h"
 #include "file/output.h"
 
-/* Reads a whole file; the caller frees the array. On failure the array is cleared. */
+/* Reads a file. The caller frees the array; on failure it is cleared. */
 attend_status attend_npy_read(const char *path, attend_array *array);
 
 /* Writes header and data of a row-major tensor of f32 or f16 elements. */

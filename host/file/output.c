@@ -1,4 +1,4 @@
-/* Writing files so that nothing partial is ever left behind. */
+/* Writes files such that no partial file is left after a failure or a signal. */
 #include "file/output.h"
 #include "file/fail.h"
 
@@ -12,8 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Names that a signal handler removes. A slot is filled after its string is complete, and emptied before it
- * goes. */
+/* Names that a signal handler removes. A slot is set when its string is complete, and cleared before the
+   string is freed. */
 enum { SLOTS = 16 };
 static char *volatile live[SLOTS];
 
@@ -39,7 +39,7 @@ static void forget(attend_output *output)
     output->slot = -1;
 }
 
-/* "FOLDER/.attend-XXXXXX" beside path; NULL without memory. */
+/* "FOLDER/.attend-XXXXXX" in the folder of `path`; NULL: out of memory. */
 static char *temporary_name(const char *path)
 {
     static const char name[] = "/.attend-XXXXXX";
@@ -58,13 +58,13 @@ static attend_status open_temporary(attend_output *output, mode_t mode)
         return attend_file_fail(ATTEND_IO_ERROR, "%s: no memory for its name", output->path);
     sigset_t all, before;
     sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before); /* a signal must find the new file among those to remove */
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* blocks signals until the new file is in a slot */
     output->descriptor = mkostemp(output->temporary, O_CLOEXEC);
     int error = errno;
     if (output->descriptor >= 0) remember(output);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (output->descriptor >= 0) {
-        fchmod(output->descriptor, mode); /* where a file system has no modes, its own will do */
+        fchmod(output->descriptor, mode); /* not checked: some file systems have no modes */
         return ATTEND_OK;
     }
     free(output->temporary);

@@ -1,29 +1,28 @@
-/* A file that appears whole or not at all: written beside its place under another name, then renamed. Opening
-   finds out early whether the place can be written. */
+/* A file that appears complete or not at all: it is written to a temporary file in the same folder, then
+   renamed. Opening it early shows whether the path can be written. */
 #ifndef ATTEND_FILE_OUTPUT_H
 #define ATTEND_FILE_OUTPUT_H
 
 #include <attend/attend.h>
 
 typedef struct attend_output {
-    char *path;      /* where it shall be, links followed; NULL: cleared */
-    char *temporary; /* where it is until then; NULL where `path` is a device or a pipe, which is written
-                        directly */
+    char *path;      /* the final path, links resolved; NULL: cleared */
+    char *temporary; /* the temporary file; NULL: `path` is a device or a pipe, which is written directly */
     int descriptor;
-    int slot; /* among those that attend_output_remove_all() knows */
+    int slot; /* its index in attend_output_remove_all()'s list */
 } attend_output;
 
 /* All failures of this file are ATTEND_IO_ERROR. */
 attend_status attend_output_open(const char *path, attend_output *output);
 attend_status attend_output_write(attend_output *output, const void *data, int64_t bytes);
-/* All is written: waits until it is on the disk, so that a full one shows here. */
+/* Call after the last write: waits until the data is on the disk, so that a full disk is noticed here. */
 attend_status attend_output_finish(attend_output *output);
-/* Gives a finished file its name, replacing what was there. */
+/* Renames a finished file to its final path, replacing an existing file. */
 attend_status attend_output_commit(attend_output *output);
-/* Frees it; what is not committed goes. Fine on a cleared one. */
+/* Frees it, and removes the file if it was not committed. May be called on a cleared output. */
 void attend_output_close(attend_output *output);
 
-/* Removes all that is not committed; safe in a signal handler. */
+/* Removes all files that were not committed; safe in a signal handler. */
 void attend_output_remove_all(void);
 
 #endif

@@ -1,4 +1,4 @@
-/* Opening, reading and writing .safetensors; safetensors_header.c checks what a header says. */
+/* Opens, reads and writes .safetensors; safetensors_header.c parses and checks headers. */
 #include "file/safetensors.h"
 #include "file/safetensors_header.h"
 #include "file/fail.h"
@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LENGTH_BYTES = 8, MAX_HEADER = 100000000 }; /* the format's own limit */
+enum { LENGTH_BYTES = 8, MAX_HEADER = 100000000 }; /* the format's limit */
 
-/* What a file is that does not begin as the format does; NULL: nothing that is known. */
+/* The format of a file that is not .safetensors, from its first bytes; NULL: unknown. */
 static const char *other_format(const void *bytes)
 {
     static const struct {
@@ -36,7 +36,7 @@ static const char *other_format(const void *bytes)
     return NULL;
 }
 
-/* Reads the header's text, with a NUL behind it; the caller frees it. */
+/* Reads the header's text and appends a NUL; the caller frees it. */
 static attend_status read_text(const attend_input *input, char **text, int64_t *length)
 {
     uint64_t promised = 0;
@@ -50,8 +50,8 @@ static attend_status read_text(const attend_input *input, char **text, int64_t *
         return attend_file_fail(ATTEND_BAD_FILE, "%s %s", input->path, other_format(&promised));
     if (!fits)
         return attend_file_fail(ATTEND_BAD_FILE,
-                                "%s promises a header of %" PRIu64 " bytes; %" PRId64
-                                " bytes follow, and at most %d are read",
+                                "%s has a header length of %" PRIu64 "; %" PRId64
+                                " bytes follow, and the limit is %d",
                                 input->path, promised, input->size - LENGTH_BYTES, MAX_HEADER);
     *length = (int64_t)promised;
     *text = malloc((size_t)promised + 1);
@@ -139,7 +139,7 @@ attend_status attend_safetensors_write(attend_output *output, const char *name, 
     }
     length += snprintf(header + length, sizeof header - (size_t)length,
                        "],\"data_offsets\":[0,%" PRId64 "]}}", bytes);
-    while (length % 8) header[length++] = ' '; /* data aligned to 8 bytes, as the format asks of writers */
+    while (length % 8) header[length++] = ' '; /* the format requires writers to align the data to 8 bytes */
     uint64_t promised = (uint64_t)length;
     ATTEND_TRY(attend_output_write(output, &promised, LENGTH_BYTES));
     ATTEND_TRY(attend_output_write(output, header, length));

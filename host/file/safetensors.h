@@ -1,8 +1,7 @@
-/* The .safetensors format: 8 bytes of header length, a JSON header, then tensors one behind the other.
-   https://huggingface.co/docs/safetensors/index#format
-   Opening checks the whole header: every tensor has the bytes of its shape, no two overlap, none leaves a
-   hole, and together they fill the file to its end. Tensors are read one by one when asked for. Failures of
-   content are ATTEND_BAD_FILE. */
+/* The .safetensors format: 8 bytes of header length, a JSON header, then the data of all tensors.
+   https://huggingface.co/docs/safetensors/index#format Opening checks the whole header: every tensor has the
+   size of its shape, tensors do not overlap, and there are no gaps between them or at the end of the file.
+   Tensors are read one by one. Invalid content is ATTEND_BAD_FILE. */
 #ifndef ATTEND_FILE_SAFETENSORS_H
 #define ATTEND_FILE_SAFETENSORS_H
 
@@ -12,12 +11,11 @@
 
 typedef struct attend_safetensors_entry {
     const char *name;
-    const char *dtype; /* as the file spells it */
+    const char *dtype; /* as written in the file */
     attend_array_type type;
-    int rank; /* may exceed ATTEND_ARRAY_MAX_RANK: then shape has only the first axes, and it cannot be read
-               */
+    int rank; /* above ATTEND_ARRAY_MAX_RANK: shape has only the first axes, and the tensor cannot be read */
     int64_t shape[ATTEND_ARRAY_MAX_RANK];
-    int64_t begin, end; /* bytes, from where the data begins */
+    int64_t begin, end; /* bytes from the beginning of the data */
 } attend_safetensors_entry;
 
 typedef struct attend_safetensors {
@@ -25,15 +23,15 @@ typedef struct attend_safetensors {
     struct cJSON *header;              /* owns the names */
     attend_safetensors_entry *entries; /* sorted by name */
     int64_t count;
-    int64_t data; /* where the data begins in the file */
+    int64_t data; /* offset of the data in the file */
 } attend_safetensors;
 
-/* The caller closes it. On failure it is cleared. */
+/* The caller closes *file; on failure it is cleared. */
 attend_status attend_safetensors_open(const char *path, attend_safetensors *file);
-/* Fine on a cleared one. */
+/* May be called on a cleared file. */
 void attend_safetensors_close(attend_safetensors *file);
 
-/* NULL where there is none of that name. */
+/* NULL: no tensor has that name. */
 const attend_safetensors_entry *attend_safetensors_find(const attend_safetensors *file, const char *name);
 
 /* Reads f32, f16, bf16, i32, i64, u8 and bool of at most ATTEND_ARRAY_MAX_RANK axes; the caller frees the
@@ -41,7 +39,7 @@ const attend_safetensors_entry *attend_safetensors_find(const attend_safetensors
 attend_status attend_safetensors_read(const attend_safetensors *file, const attend_safetensors_entry *entry,
                                       attend_array *array);
 
-/* Writes a whole file with one tensor. */
+/* Writes a file with one tensor. */
 attend_status attend_safetensors_write(attend_output *output, const char *name, attend_dtype dtype, int rank,
                                        const int64_t *shape, const void *data);
 

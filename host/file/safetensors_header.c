@@ -1,5 +1,5 @@
-/* Believes nothing that a .safetensors header says: each tensor must have the bytes of its shape, and all
-   together must fill the file exactly. */
+/* Checks an untrusted .safetensors header: each tensor must have the size of its shape, and all together must
+   fill the file exactly. */
 #include "file/safetensors_header.h"
 #include "file/fail.h"
 #include "file/json.h"
@@ -26,7 +26,7 @@ static const struct {
     {"F6_E3M2", ATTEND_ARRAY_OTHER, 6}, {"F4", ATTEND_ARRAY_OTHER, 4},
 };
 
-/* A count that a double holds exactly. */
+/* Whether the item is a whole number, not negative, that a double represents exactly. */
 static bool whole_number(const cJSON *item, int64_t *value)
 {
     double number = item->valuedouble;
@@ -40,7 +40,7 @@ static attend_status bad(const attend_safetensors *file, const char *tensor, con
     return attend_file_fail(ATTEND_BAD_FILE, "%s: tensor \"%s\" %s", file->input.path, tensor, what);
 }
 
-/* Fills rank and shape, and the bits that the elements need. */
+/* Sets rank, shape and the number of bits of the data. */
 static attend_status take_shape(const attend_safetensors *file, const cJSON *shape, int element_bits,
                                 attend_safetensors_entry *entry, int64_t *bits)
 {
@@ -50,7 +50,7 @@ static attend_status take_shape(const attend_safetensors *file, const cJSON *sha
     for (const cJSON *item = shape->child; item; item = item->next) {
         int64_t extent;
         if (!whole_number(item, &extent))
-            return bad(file, entry->name, "has a shape with an entry that is no count");
+            return bad(file, entry->name, "has a shape with an entry that is not a whole number");
         if (entry->rank < ATTEND_ARRAY_MAX_RANK) entry->shape[entry->rank] = extent;
         entry->rank++;
         empty |= extent == 0;
@@ -67,7 +67,7 @@ static attend_status take_offsets(const attend_safetensors *file, const cJSON *o
 {
     if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 ||
         !whole_number(offsets->child, &entry->begin) || !whole_number(offsets->child->next, &entry->end))
-        return bad(file, entry->name, "has data_offsets that are not two counts");
+        return bad(file, entry->name, "has data_offsets that are not two whole numbers");
     if (entry->begin > entry->end) return bad(file, entry->name, "ends before it begins");
     return ATTEND_OK;
 }
@@ -86,7 +86,7 @@ static attend_status take_dtype(const attend_safetensors *file, const cJSON *dty
                             file->input.path, entry->name, entry->dtype);
 }
 
-/* Exactly dtype, shape and data_offsets, each once. */
+/* Reads a tensor's entry, which must have exactly dtype, shape and data_offsets. */
 static attend_status take_entry(const attend_safetensors *file, const cJSON *item,
                                 attend_safetensors_entry *entry)
 {
@@ -136,7 +136,8 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const attend_safetensors_entry *)a)->name, ((const attend_safetensors_entry *)b)->name);
 }
 
-/* Tensors must follow one another from the first byte of the data to the file's last. */
+/* Checks that tensors follow each other without gaps, from the first byte of the data to the end of the
+   file. */
 static attend_status check_places(attend_safetensors *file)
 {
     int64_t end = 0, size = file->input.size - file->data;
@@ -144,15 +145,15 @@ static attend_status check_places(attend_safetensors *file)
     for (int64_t i = 0; i < file->count; i++) {
         const attend_safetensors_entry *entry = &file->entries[i];
         if (entry->begin < end) return bad(file, entry->name, "overlaps another one");
-        if (entry->begin > end) return bad(file, entry->name, "leaves a hole before it");
+        if (entry->begin > end) return bad(file, entry->name, "leaves a gap before it");
         end = entry->end;
     }
     if (end > size)
         return attend_file_fail(ATTEND_BAD_FILE,
-                                "%s is truncated: its tensors need %" PRId64 " bytes, %" PRId64 " are there",
+                                "%s is truncated: its tensors need %" PRId64 " bytes, it has %" PRId64,
                                 file->input.path, end, size);
     if (end < size)
-        return attend_file_fail(ATTEND_BAD_FILE, "%s has %" PRId64 " bytes behind its last tensor",
+        return attend_file_fail(ATTEND_BAD_FILE, "%s has %" PRId64 " bytes after its last tensor",
                                 file->input.path, size - end);
     return ATTEND_OK;
 }
@@ -162,7 +163,7 @@ static attend_status check_names(attend_safetensors *file)
     qsort(file->entries, (size_t)file->count, sizeof *file->entries, by_name);
     for (int64_t i = 1; i < file->count; i++)
         if (!strcmp(file->entries[i - 1].name, file->entries[i].name))
-            return bad(file, file->entries[i].name, "is there twice");
+            return bad(file, file->entries[i].name, "is in the header twice");
     return ATTEND_OK;
 }
 
@@ -200,6 +201,6 @@ attend_status attend_safetensors_parse(const char *text, int64_t length, attend_
     }
     ATTEND_TRY(check_names(file));
     ATTEND_TRY(check_places(file));
-    qsort(file->entries, (size_t)file->count, sizeof *file->entries, by_name); /* as they are looked up */
+    qsort(file->entries, (size_t)file->count, sizeof *file->entries, by_name); /* for lookup by name */
     return ATTEND_OK;
 }

@@ -1,11 +1,11 @@
-/* What safetensors.c asks of the header's text; no one else includes this. */
+/* The parser of headers, for safetensors.c only. */
 #ifndef ATTEND_FILE_SAFETENSORS_HEADER_H
 #define ATTEND_FILE_SAFETENSORS_HEADER_H
 
 #include "file/safetensors.h"
 
-/* Parses and checks `length` bytes of text, with a NUL behind them, against the size of file->input; fills
-   header, entries and count. What it has filled when it fails is freed by attend_safetensors_close(). */
+/* Parses `length` bytes of text, which are followed by a NUL, and checks them against the size of
+   file->input. Sets header, entries and count; after a failure attend_safetensors_close() frees them. */
 attend_status attend_safetensors_parse(const char *text, int64_t length, attend_safetensors *file);
 
 #endif

@@ -183,7 +183,7 @@ static attend_status check_sources(const options *o, const bool *given)
     const random_shape *s = &o->shape;
     if (o->sweep && ((s->seqlen_k >= 0 && s->seqlen_q != 1) || s->head_dim_v >= 0 || s->hidden >= 0))
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "--sweep uses seqlen_q for keys too, unless it is 1, and head_dim "
+                                "--sweep takes seqlen_q for queries and keys, unless it is 1, and head_dim "
                                 "for V too");
     if (o->command == COMMAND_RUN || o->command == COMMAND_ATTENTION) return need(o, "--output", o->output);
     if (o->result_lse && !o->result)
