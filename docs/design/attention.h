@@ -21,7 +21,7 @@ typedef struct attend_attention_args {
     attend_tensor out;          /* [batch, seqlen_q, num_heads, head_dim_v]; absent where a state is left */
     attend_tensor lse;          /* optional, f32 [batch, num_heads, seqlen_q] */
     int64_t first_key, end_key; /* as in attend/attention.h */
-    int64_t first_query, end_query; /* as in attend/attention.h */
+    int64_t first_query, end_query;      /* as in attend/attention.h */
     const attend_state *from, *into;     /* as in attend/attention.h */
     const attend_feature_args *features; /* NULL: none; its size is passed by the inline calls */
     const struct attend_cache *cache;    /* cache.h: where keys and values are instead of k and v */
