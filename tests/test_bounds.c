@@ -61,6 +61,7 @@ typedef struct small {
     attend_attention_args args;
     double q[MOST], k[MOST * 4], v[MOST], out[MOST], bias[MOST];
     float lse[MOST], scale, sink, slope, table[2];
+    int64_t cu_seqlens_q[4], cu_seqlens_k[4];
 } small;
 
 static void fill(void *to, attend_dtype dtype, int64_t count, double value)
@@ -90,6 +91,17 @@ static void make(small *s, const bound_case *c)
     if (p->sinks) s->args.sinks = attend_tensor_1d(&s->sink, ATTEND_F32, 1);
     if (p->alibi) s->args.alibi_slopes = attend_tensor_1d(&s->slope, ATTEND_F32, 1);
     if (p->relative_buckets) s->args.relative_table = attend_tensor_2d(s->table, ATTEND_F32, 1, 2);
+}
+
+/* The rows in so many sequences alike, each with all of the keys. */
+static void pack(small *s, int sequences)
+{
+    attend_problem *p = &s->problem;
+    p->packed = true, p->batch = sequences, p->total_q = p->seqlen_q, p->total_k = sequences * p->seqlen_k, p->seqlen_q /= sequences;
+    for (int i = 0; i <= sequences; i++) s->cu_seqlens_q[i] = i * p->seqlen_q, s->cu_seqlens_k[i] = i * p->seqlen_k;
+    s->args.cu_seqlens_q = s->cu_seqlens_q, s->args.cu_seqlens_k = s->cu_seqlens_k;
+    s->args.k = attend_tensor_4d(s->k, p->dtype, 1, p->total_k, 1, p->head_dim);
+    s->args.v = attend_tensor_4d(s->v, p->dtype, 1, p->total_k, 1, 1);
 }
 
 static attend_comparison compare(const small *s)
@@ -134,7 +146,8 @@ static void bounds_are_those_computed_by_hand(void **state)
 }
 
 /* Rule 2 by hand: keys alike but for the bias of the first, three or four of them or two, one column. rms allowed =
-   (1 + 4/√draws)·(c·rms(baseline) + u/10·|o| + ε·Σp|v|); rows of one query are one draw. */
+   (1 + 4/√draws)·(c·rms(baseline) + u/10·|o| + ε·Σp|v|); rows of one query are one draw, in tiles of their own too, but
+   not in packed sequences of their own. */
 typedef struct quality_case {
     const char *name;
     attend_dtype dtype;
@@ -143,6 +156,7 @@ typedef struct quality_case {
     double out, allowed; /* of out */
     bool one_query;
     float score, bias; /* of all keys; of the first one beside */
+    int sequences;     /* that the rows are packed in, each with so many keys; 0: none */
 } quality_case;
 
 static const quality_case qualities[] = {
@@ -151,6 +165,9 @@ static const quality_case qualities[] = {
     {"exact, four rows", ATTEND_F32, 4, 4, 1, 1, .out = 1, .allowed = 3.3 * EPSILON},
     {"exact, four rows of one query", ATTEND_F32, 4, 4, 1, 1, .out = 1, .allowed = 5.5 * EPSILON, .one_query = true},
     {"exact, 64 rows", ATTEND_F32, 64, 4, 1, 1, .out = 1, .allowed = 1.65 * EPSILON},
+    {"exact, two tiles", ATTEND_F32, 128, 4, 1, 1, .out = 1, .allowed = 1.4889087297 * EPSILON},
+    {"exact, two tiles of one query", ATTEND_F32, 128, 4, 1, 1, .out = 1, .allowed = 5.5 * EPSILON, .one_query = true},
+    {"exact, one query of two sequences", ATTEND_F32, 4, 4, 1, 1, .out = 1, .allowed = 4.2112698372 * EPSILON, .one_query = true, .sequences = 2},
     /* 5·(819.2 + 1)ε and half the least subnormal, 5·(6553.6 + 1)ε */
     {"exact, f16", ATTEND_F16, 1, 4, 1, 1, .out = 1, .allowed = 4101.5 * EPSILON},
     {"exact, bf16", ATTEND_BF16, 1, 4, 1, 1, .out = 1, .allowed = 32773 * EPSILON},
@@ -174,7 +191,8 @@ static void quality_is_judged_by_what_is_allowed(void **state)
         for (int twice = 0; twice < 2; twice++) {
             small s;
             make(&s, &plain);
-            fill(s.v, c->dtype, c->keys, c->others), fill(s.v, c->dtype, 1, c->first), fill(s.bias, ATTEND_F32, 1, c->bias);
+            if (c->sequences) pack(&s, c->sequences);
+            fill(s.v, c->dtype, c->keys * (c->sequences ? c->sequences : 1), c->others), fill(s.v, c->dtype, 1, c->first), fill(s.bias, ATTEND_F32, 1, c->bias);
             for (int64_t i = 0; i < c->rows && !c->one_query; i++) attend_store(&s.args.q, i, (double)(i + 1));
             s.args.lse = (attend_tensor){0};
             fill(s.out, c->dtype, c->rows, c->out + (twice ? 2 : 0.5) * c->allowed);
