@@ -6,6 +6,8 @@
 #include "shared/splitmix.h"
 #include "tool/values.h"
 
+#include <float.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -261,6 +263,43 @@ static void a_link_stays_a_link(void **state)
     assert_true(about.st_size > 64);
 }
 
+/* What no dtype of 16 bits holds is refused; what is not finite stays what it is. */
+static void floats_become_those_of_another_type(void **state)
+{
+    (void)state;
+    static const struct {
+        float value;
+        attend_dtype to;
+        float is; /* not finite beside a finite value: refused */
+    } cases[] = {
+        {65504, ATTEND_F16, 65504},       {-65520, ATTEND_F16, -INFINITY}, {INFINITY, ATTEND_F16, INFINITY},
+        {-INFINITY, ATTEND_F16, -INFINITY}, {NAN, ATTEND_F16, NAN},         {0.1f, ATTEND_F16, 0.0999755859375f},
+        {FLT_MAX, ATTEND_BF16, INFINITY}, {INFINITY, ATTEND_BF16, INFINITY}, {-INFINITY, ATTEND_BF16, -INFINITY},
+        {NAN, ATTEND_BF16, NAN},          {0.1f, ATTEND_BF16, 0.10009765625f}, {NAN, ATTEND_F32, NAN},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        attend_array array = {.type = ATTEND_ARRAY_F32, .rank = 1, .shape = {2}};
+        char sentence[64];
+        assert_int_equal(attend_memory_allocate("x", 2 * sizeof(float), &array.data), ATTEND_OK);
+        ((float *)array.data)[0] = 1, ((float *)array.data)[1] = cases[i].value;
+        const attend_status status = attend_array_convert("x", &array, cases[i].to);
+        if (isfinite(cases[i].value) && !isfinite(cases[i].is)) {
+            snprintf(sentence, sizeof sentence, "x: element 1 is %g, which %s cannot hold", (double)cases[i].value,
+                     attend_dtype_name(cases[i].to));
+            assert_int_equal(status, ATTEND_INVALID_ARGUMENT);
+            assert_string_equal(attend_file_message(), sentence);
+            assert_int_equal(array.type, ATTEND_ARRAY_F32); /* as it was */
+        } else {
+            assert_int_equal(status, ATTEND_OK);
+            const float is = attend_array_load(array.data, cases[i].to, 1);
+            if (isnan(cases[i].is) ? !isnan(is) : is != cases[i].is)
+                fail_msg("%g becomes %g, expected %g", (double)cases[i].value, (double)is, (double)cases[i].is);
+            assert_true(attend_array_load(array.data, cases[i].to, 0) == 1);
+        }
+        attend_array_free(&array);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -272,6 +311,7 @@ int main(void)
         cmocka_unit_test(nothing_partial_is_left),
         cmocka_unit_test(a_device_is_written_not_replaced),
         cmocka_unit_test(a_link_stays_a_link),
+        cmocka_unit_test(floats_become_those_of_another_type),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

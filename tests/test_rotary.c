@@ -268,6 +268,23 @@ static void bits_depend_on_the_token_alone(void **state)
     attend_context_destroy(context);
 }
 
+/* In place is where both lie alike; the stride of an axis of one element says nothing. */
+static void one_element_may_have_any_stride_in_place(void **state)
+{
+    (void)state;
+    attend_context *context = test_context();
+    static float apart[8], place[8];
+    const attend_problem p = {.batch = 1, .seqlen_q = 1, .num_heads = 1, .head_dim = 8, .rotary = ATTEND_ROTARY_HALVES, .first_position = 3};
+    for (int c = 0; c < 8; c++) place[c] = (float)c;
+    attend_rotary_args args = {.q = attend_tensor_4d(place, ATTEND_F32, 1, 1, 1, 8), .q_out = attend_tensor_4d(apart, ATTEND_F32, 1, 1, 1, 8)};
+    assert_int_equal(attend_rotary_apply(context, &p, &args), ATTEND_OK);
+    args.q_out.data = place;
+    memcpy(args.q_out.stride, ((int64_t[]){999, 48, 16, 1}), sizeof args.q_out.stride);
+    if (attend_rotary_apply(context, &p, &args) || attend_synchronize(context)) fail_msg("%s", attend_error_message());
+    assert_memory_equal(place, apart, sizeof place);
+    attend_context_destroy(context);
+}
+
 static void expect_refused(attend_context *context, const attend_problem *p, const attend_rotary_args *args, const char *sentence)
 {
     assert_int_equal(attend_rotary_apply(context, p, args), ATTEND_INVALID_ARGUMENT);
@@ -394,7 +411,7 @@ int main(void)
         cmocka_unit_test(every_case_is_within_the_rules), cmocka_unit_test(turning_is_its_definition),
         cmocka_unit_test(in_place_gives_the_same_and_touches_nothing_else), cmocka_unit_test(needles_stand_out_at_any_position),
         cmocka_unit_test(a_layer_does_the_same), cmocka_unit_test(backward_is_the_transpose_and_positions_add_up),
-        cmocka_unit_test(bits_depend_on_the_token_alone), cmocka_unit_test(wrong_arguments_are_named),
+        cmocka_unit_test(bits_depend_on_the_token_alone), cmocka_unit_test(one_element_may_have_any_stride_in_place), cmocka_unit_test(wrong_arguments_are_named),
         cmocka_unit_test(comparing_sees_what_is_wrong), cmocka_unit_test(comparing_tells_how_far_it_is_and_stops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

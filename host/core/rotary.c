@@ -24,8 +24,7 @@ static attend_status resolve_tensor(const attend_problem *p, const char *const n
                                      shape, out));
     ATTEND_TRY(attend_tensor_check_rows(names[1], out));
     bool in_place = in->data == out->data;
-    for (int axis = 0; axis < 4; axis++)
-        in_place &= shape[axis] <= 1 || in->stride[axis] == out->stride[axis];
+    for (int axis = 0; axis < 4; axis++) in_place &= in->stride[axis] == out->stride[axis];
     if (!in_place) named[(*count)++] = (attend_named_tensor){names[0], in, ATTEND_INPUT};
     named[(*count)++] = (attend_named_tensor){in_place ? names[0] : names[1], out, ATTEND_OUTPUT};
     return ATTEND_OK;
