@@ -39,6 +39,13 @@ static void a_real_layer_gives_what_pytorch_gives(void **state)
     json = test_json(0, "compare " LAYER " --json --device cpu --against cpu");
     assert_true(test_json_number(json, "tensors/0/bound_ratio") < 1);
     cJSON_Delete(json);
+    /* where two devices differ most, and what each has there */
+    json = test_json(0, "compare --random heads=2,seqlen_q=9,head_dim=8 --json --device reference --against cpu");
+    assert_string_equal(test_json_text(json, "tensors/4/of"), "between");
+    const double most = test_json_number(json, "tensors/4/max_error");
+    assert_true(most > 0);
+    assert_float_equal(fabs(test_json_number(json, "tensors/4/worst/actual") - test_json_number(json, "tensors/4/worst/expected")) / most, 1, 1e-6);
+    cJSON_Delete(json);
     remove(test_path("z.npy")), remove(test_path("l.npy"));
 }
 
@@ -271,14 +278,28 @@ static void explain_says_what_and_why(void **state)
     test_expect(2, "--explain and --sweep exclude each other", "bench --sweep --explain");
 }
 
+static double of_point(const cJSON *json, int point, const char *field)
+{
+    char name[48];
+    snprintf(name, sizeof name, "sweep/%d/%s", point, field);
+    return test_json_number(json, name);
+}
+
 static void a_sweep_writes_a_table_and_a_picture(void **state)
 {
     (void)state;
     size_t size;
     cJSON *json = test_json(0, "bench --sweep --device cpu --random heads=1,head_dim=64,seqlen_q=512 --output sweep.png --json");
     assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(json, "sweep")), 2); /* full and causal */
-    assert_true(test_json_number(json, "sweep/0/tflops") > 0);
-    assert_true(test_json_number(json, "sweep/1/naive_tflops") > 0);
+    for (int i = 0; i < 2; i++) {
+        const double flop = 1e-12 * 4 * 64 * (i ? 512 * 513 / 2 : 512 * 512); /* causal ones leave as much */
+        const double seconds = of_point(json, i, "seconds"), naive_seconds = of_point(json, i, "naive_seconds");
+        assert_float_equal(seconds * of_point(json, i, "tflops") / flop, 1, 1e-6);
+        assert_float_equal(naive_seconds * of_point(json, i, "naive_tflops") / flop, 1, 1e-6);
+        assert_float_equal(naive_seconds / seconds / of_point(json, i, "speedup"), 1, 1e-6);
+        assert_true(seconds > 0 && of_point(json, i, "seqlen") == 512 && of_point(json, i, "head_dim") == 64);
+        assert_true(of_point(json, i, "heads") == 1 && of_point(json, i, "batch") == 1);
+    }
     cJSON_Delete(json);
     char *png = test_read_file(test_path("sweep.png"), &size);
     assert_memory_equal(png, "\x89PNG\r\n\x1a\n", 8);

@@ -202,6 +202,23 @@ static void a_forced_row_is_named_with_what_it_lacks(void **state)
     attend_context_destroy(context);
 }
 
+/* Q and the output of all heads, K and V of the KV heads, and what features bring along the axes where it varies. */
+static void bytes_are_those_of_the_tensors(void **state)
+{
+    (void)state;
+    attend_context *context = test_context();
+    attend_problem p = {.batch = 2, .seqlen_q = 5, .seqlen_k = 7, .num_heads = 4, .num_kv_heads = 2, .head_dim = 8, .head_dim_v = 6, .dtype = ATTEND_F16};
+    const double alone = (2 * 5 * 4 + 2 * 7 * 2) * (8 + 6) * 2;
+    attend_plan *plan = plan_of(context, &p);
+    assert_true(explain(plan, NULL).bytes == alone);
+    attend_plan_destroy(plan);
+    p.segments = true, p.mask_axes = ATTEND_PER_BATCH | ATTEND_PER_KEY, p.bias_axes = ATTEND_PER_HEAD | ATTEND_PER_QUERY, p.block_q = 2, p.block_k = 3;
+    plan = plan_of(context, &p);
+    assert_true(explain(plan, NULL).bytes == alone + 2 * (5 + 7) * 4 + 2 * 7 + 4 * 5 * 2 + 3 * 3);
+    attend_plan_destroy(plan);
+    attend_context_destroy(context);
+}
+
 static void a_layer_has_its_projections(void **state)
 {
     (void)state;
@@ -233,6 +250,10 @@ static void a_layer_has_its_projections(void **state)
     }
     assert_non_null(e.projection_library);
     assert_true(e.rope_bytes == 2.0 * 30 * (8 + 2) * 16 * 4);
+    for (int i = 0; i < 4; i++) {
+        const double rows = (double)expected[i][0], in = (double)expected[i][1], out = (double)expected[i][2];
+        assert_true(e.projections[i].bytes == 4 * (rows * in + in * out + rows * out));
+    }
     attend_plan_destroy(plan);
     attend_context_destroy(context);
 }
@@ -287,7 +308,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pairs_are_those_that_a_run_sees),          cmocka_unit_test(very_long_problems_are_sampled),
         cmocka_unit_test(tiles_count_what_a_window_makes_of_them),  cmocka_unit_test(every_row_that_is_not_chosen_has_a_reason),
-        cmocka_unit_test(a_forced_row_is_named_with_what_it_lacks), cmocka_unit_test(a_layer_has_its_projections),
+        cmocka_unit_test(a_forced_row_is_named_with_what_it_lacks), cmocka_unit_test(bytes_are_those_of_the_tensors),
+        cmocka_unit_test(a_layer_has_its_projections),
         cmocka_unit_test(the_text_fits_the_room_that_it_is_given),  cmocka_unit_test(misuse_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

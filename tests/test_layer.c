@@ -333,6 +333,31 @@ static void each_stage_sees_its_own_error(void **state)
     attend_context_destroy(context);
 }
 
+/* Nor is anything past an entry's own length, whatever those of other entries are. */
+static void rows_past_a_length_are_not_judged(void **state)
+{
+    (void)state;
+    enum { ENTRY = 2 };
+    attend_context *context = test_context();
+    layer l;
+    make(&l, &cases[2]);
+    run(&l, context);
+    attend_tensor *tensors[] = {&l.args.q, &l.args.k, &l.args.v};
+    for (int stage = 0; stage < 3; stage++)
+        for (int past = 1; past >= 0; past--) {
+            const int64_t length = (stage ? l.args.seqlens_k : l.args.seqlens_q)[ENTRY];
+            const int64_t at = ENTRY * tensors[stage]->stride[0] + (length - 1 + past) * tensors[stage]->stride[1];
+            assert_true(length > 0 && length < tensors[stage]->shape[1] && length < (stage ? l.args.seqlens_k : l.args.seqlens_q)[0]);
+            const double right = element(tensors[stage], at);
+            attend_store(tensors[stage], at, right + 0.5);
+            const attend_layer_comparison r = compare(&l);
+            assert_true(past ? r.passed : r.projection_ratio[stage] > 10 && !r.passed);
+            attend_store(tensors[stage], at, right);
+        }
+    release(&l);
+    attend_context_destroy(context);
+}
+
 static void comparing_needs_every_stage_and_finite_input(void **state)
 {
     (void)state;
@@ -360,6 +385,7 @@ int main(void)
         cmocka_unit_test(another_plan_and_inner_outputs_change_nothing),
         cmocka_unit_test(orientation_changes_nothing),
         cmocka_unit_test(each_stage_sees_its_own_error),
+        cmocka_unit_test(rows_past_a_length_are_not_judged),
         cmocka_unit_test(comparing_needs_every_stage_and_finite_input),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
