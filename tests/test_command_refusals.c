@@ -110,7 +110,7 @@ static void bad_input_is_refused(void **state)
         {"text.npy is not a .npy file", "attention --q text.npy --k k.npy --v v.npy --output o.npy"},
         {"rank2.npy has 2 axes, expected 4, or 3", "attention --q rank2.npy --k k.npy --v v.npy --output o.npy"},
         {"v has shape [2, 5, 4, 8], expected [2, 7, 2, 8]", "attention --q q.npy --k k.npy --v q.npy --output o.npy"},
-        {"layer0.safetensors holds 8 tensors; say which, as in",
+        {"layer0.safetensors has 8 tensors; name one",
          "attention --q " TEST_DATA "/minilm/layer0.safetensors --k k.npy --v v.npy --output o.npy"},
         {"headless.npy has no heads", "attention --q q.npy --k headless.npy --v v.npy --output o.npy"},
         {"k16.npy is f16, but q.npy is f32; --dtype converts", "attention --q q.npy --k k16.npy --v v.npy --output o.npy"},

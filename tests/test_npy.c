@@ -284,7 +284,7 @@ static void floats_become_those_of_another_type(void **state)
         ((float *)array.data)[0] = 1, ((float *)array.data)[1] = cases[i].value;
         const attend_status status = attend_array_convert("x", &array, cases[i].to);
         if (isfinite(cases[i].value) && !isfinite(cases[i].is)) {
-            snprintf(sentence, sizeof sentence, "x: element 1 is %g, which %s cannot hold", (double)cases[i].value,
+            snprintf(sentence, sizeof sentence, "x: element 1 is %g, which overflows %s", (double)cases[i].value,
                      attend_dtype_name(cases[i].to));
             assert_int_equal(status, ATTEND_INVALID_ARGUMENT);
             assert_string_equal(attend_file_message(), sentence);
