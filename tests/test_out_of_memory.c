@@ -59,7 +59,8 @@ int posix_memalign(void **memory, size_t alignment, size_t bytes)
 
 static const attend_context_options options = {.device = ATTEND_CPU, .threads = 2};
 static attend_context *context;
-static attend_plan *attention_plan, *layer_plan;
+static attend_plan *attention_plan, *backward_plan, *layer_plan;
+static attend_tensor gradient;
 static test_run run;
 static test_layer layer;
 
@@ -79,6 +80,15 @@ static attend_status plan_attention(void)
     return status;
 }
 
+static attend_status plan_backward(void)
+{
+    attend_plan *made;
+    const attend_status status =
+        attend_attention_plan_with(context, &run.p, &(attend_plan_options){.backward = true}, &made);
+    attend_plan_destroy(made);
+    return status;
+}
+
 static attend_status plan_layer(void)
 {
     attend_plan *made;
@@ -92,6 +102,14 @@ static attend_status run_attention(void)
     return attend_attention_forward(
         attention_plan,
         &(attend_attention_args){.q = run.q, .k = run.k, .v = run.v, .out = run.out, .lse = run.lse});
+}
+
+static attend_status run_backward(void)
+{
+    return attend_attention_backward(
+        backward_plan,
+        &(attend_attention_args){.q = run.q, .k = run.k, .v = run.v, .out = run.out, .lse = run.lse},
+        &(attend_attention_grads){.dout = run.q, .dk = gradient}, NULL);
 }
 
 static attend_status run_layer(void) { return attend_layer_forward(layer_plan, &layer.args); }
@@ -119,6 +137,8 @@ static const struct subject {
     {"context", make_context, false},
     {"plan of attention", plan_attention, false},
     {"run of attention", run_attention, false},
+    {"plan of gradients", plan_backward, false},
+    {"run of gradients", run_backward, false},
     {"rotary", turn, false},
     {"inspection", look, false},
     {"run of a layer", run_layer, false},
@@ -216,6 +236,8 @@ static void runs_allocate_nothing(void **state)
     atomic_store(&allocations, 0), atomic_store(&own, 0);
     assert_int_equal(run_attention(), ATTEND_OK);
     assert_int_equal(allocations, 0);
+    assert_int_equal(run_backward(), ATTEND_OK);
+    assert_int_equal(allocations, 0);
     assert_int_equal(run_layer(), ATTEND_OK);
     assert_int_equal(own, 0);
     printf("a layer's run: %ld allocations in oneDNN\n", (long)allocations);
@@ -239,11 +261,15 @@ int main(void)
     if (attend_context_create(&options, &context)) return 1;
     run = test_run_make(ATTEND_F32, 16, 1, 40, 300, 2, 2, ATTEND_CAUSAL_NONE);
     test_layer_make(&layer, &p);
+    gradient = run.k, gradient.data = calloc(300 * 2 * 16, sizeof(float));
     if (attend_attention_plan(context, &run.p, &attention_plan) ||
+        attend_attention_plan_with(context, &run.p, &(attend_plan_options){.backward = true},
+                                   &backward_plan) ||
         attend_layer_plan(context, &layer.given, &layer.weights, &layer_plan))
         return 1;
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    attend_plan_destroy(attention_plan), attend_plan_destroy(layer_plan);
+    attend_plan_destroy(attention_plan), attend_plan_destroy(backward_plan), attend_plan_destroy(layer_plan);
+    free(gradient.data);
     attend_context_destroy(context);
     test_run_free(&run), test_layer_free(&layer);
     return failed;

@@ -15,7 +15,7 @@
 #include <string.h>
 
 typedef struct row {
-    const char *name;
+    const char *name; /* backward…: gradients of q, k and v, 10·n²·d·heads FLOP */
     attend_problem problem;
 } row;
 
@@ -39,6 +39,11 @@ static const row rows[] = {
     {"long-n65536-d128", {.batch = 1, .seqlen_q = 65536, .seqlen_k = 65536, .num_heads = 1, .head_dim = 128, CAUSAL}},
     {"bf16-n2048-d128", SQUARE(2048, 128, .dtype = ATTEND_BF16)},
     {"f16-n2048-d128", SQUARE(2048, 128, .dtype = ATTEND_F16)},
+    {"backward-n2048-d64", SQUARE(2048, 64, )},
+    {"backward-n2048-d128", SQUARE(2048, 128, )},
+    {"backward-causal-n2048-d64", SQUARE(2048, 64, CAUSAL)},
+    {"backward-causal-n2048-d128", SQUARE(2048, 128, CAUSAL)},
+    {"backward-bf16-n2048-d128", SQUARE(2048, 128, .dtype = ATTEND_BF16)},
     {"layer-minilm", {.batch = 1, .seqlen_q = 512, .num_heads = 12, .head_dim = 32, .hidden_size = 384}},
     {"decode-bf16",
      {.batch = 1, .seqlen_q = 1, .seqlen_k = 32768, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128, .dtype = ATTEND_BF16}},
@@ -95,12 +100,17 @@ static void expect(attend_status status)
 typedef struct job {
     attend_plan *plan;
     attend_attention_args attention;
+    attend_attention_grads grads;
     attend_layer_args layer;
-    bool is_layer;
+    bool is_layer, backward;
 } job;
 
 static void run(const job *j)
 {
+    if (j->backward) {
+        expect(attend_attention_backward(j->plan, &j->attention, &j->grads, NULL));
+        return;
+    }
     expect(j->is_layer ? attend_layer_forward(j->plan, &j->layer) : attend_attention_forward(j->plan, &j->attention));
 }
 
@@ -136,8 +146,16 @@ static void job_make(attend_context *context, const attend_problem *p, job *j)
         j->attention.k = activations(p->dtype, p->batch, p->seqlen_k, kv, p->head_dim);
         j->attention.v = activations(p->dtype, p->batch, p->seqlen_k, kv, p->head_dim);
         j->attention.out = activations(p->dtype, p->batch, p->seqlen_q, p->num_heads, p->head_dim);
-        expect(attend_attention_plan(context, p, &j->plan));
+        expect(attend_attention_plan_with(context, p, &(attend_plan_options){.backward = j->backward}, &j->plan));
     }
+    if (!j->backward) return;
+    j->attention.lse = attend_tensor_3d(filled(p->batch * p->num_heads * p->seqlen_q, ATTEND_F32), ATTEND_F32, p->batch, p->num_heads,
+                                        p->seqlen_q);
+    expect(attend_attention_forward(j->plan, &j->attention));
+    j->grads = (attend_attention_grads){.dout = activations(p->dtype, p->batch, p->seqlen_q, p->num_heads, p->head_dim),
+                                        .dq = activations(p->dtype, p->batch, p->seqlen_q, p->num_heads, p->head_dim),
+                                        .dk = activations(p->dtype, p->batch, p->seqlen_k, kv, p->head_dim),
+                                        .dv = activations(p->dtype, p->batch, p->seqlen_k, kv, p->head_dim)};
 }
 
 /* The least cycles that each piece of a run of one thread took in any of the runs: pieces end where the progress callback is
@@ -213,7 +231,7 @@ static void measure(attend_context *context, pieces *pieces, const row *r, int t
 {
     static shares s;
     const attend_problem *p = &r->problem;
-    job j = {0};
+    job j = {.backward = !strncmp(r->name, "backward", 8)};
     attend_plan_memory memory;
     job_make(context, p, &j);
     expect(attend_plan_memory_usage(j.plan, &memory));
@@ -221,7 +239,7 @@ static void measure(attend_context *context, pieces *pieces, const row *r, int t
     bool reads = p->seqlen_q == 1;
     size_t kv_bytes = (size_t)(p->batch * p->seqlen_k * (p->num_kv_heads ? p->num_kv_heads : p->num_heads) * p->head_dim) *
                       attend_dtype_bytes(p->dtype);
-    double work = 4.0 * (double)(p->batch * p->num_heads * p->head_dim) * visible_pairs(p), clock = 0;
+    double work = (j.backward ? 10.0 : 4.0) * (double)(p->batch * p->num_heads * p->head_dim) * visible_pairs(p), clock = 0;
     if (p->hidden_size) work += 8.0 * (double)(p->batch * p->seqlen_q * p->hidden_size * p->num_heads * p->head_dim);
     if (reads) work = 2.0 * (double)kv_bytes;
     const double flop_a_cycle = bench_flop_a_cycle(threads);
@@ -252,7 +270,8 @@ static void measure(attend_context *context, pieces *pieces, const row *r, int t
     fflush(stdout);
     attend_plan_destroy(j.plan);
     void *data[] = {j.attention.q.data,   j.attention.k.data, j.attention.v.data,
-                    j.attention.out.data, j.layer.x.data,     j.layer.out.data};
+                    j.attention.out.data, j.layer.x.data,     j.layer.out.data,   j.attention.lse.data,
+                    j.grads.dout.data,    j.grads.dq.data,    j.grads.dk.data,    j.grads.dv.data};
     for (size_t i = 0; i < sizeof data / sizeof *data; i++) free(data[i]); /* a layer's weights stay: the process ends soon */
 }
 
