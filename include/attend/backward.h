@@ -42,7 +42,7 @@ ATTEND_API attend_status attend_attention_backward_sized(attend_plan *plan, cons
                                                          size_t grads_bytes, size_t feature_grads_bytes,
                                                          const attend_run *run, size_t run_bytes);
 
-/* Backwards. args are those of the forward run: its lse is needed, its out is read in f32 alone and may be
+/* Backwards; examples/train.c is a whole program. args are those of the forward run: its lse is needed, its out is read in f32 alone and may be
  * absent. `run` may be NULL. Bits depend on nothing but the problem and its tensors: not on threads, nor of dq
  * on other batch entries and heads, nor of dk and dv on those of other KV heads.
  * Errors: INVALID_ARGUMENT (shapes, dtypes, strides, overlaps, lengths; a plan made without `backward`),
