@@ -64,6 +64,15 @@ void device_args_free(device_args *device)
     memset(device, 0, sizeof *device);
 }
 
+double device_bytes_per_second(int index)
+{
+    int kilohertz, bits;
+    if (cudaDeviceGetAttribute(&kilohertz, cudaDevAttrMemoryClockRate, index) != cudaSuccess ||
+        cudaDeviceGetAttribute(&bits, cudaDevAttrGlobalMemoryBusWidth, index) != cudaSuccess)
+        return 0;
+    return 2e3 * kilohertz * bits / 8; /* twice a clock */
+}
+
 attend_status device_clock_make(const attend_context *context, device_clock *clock)
 {
     cudaEvent_t begin, end;
@@ -129,6 +138,7 @@ attend_status device_fetch(const attend_tensor *from, const attend_tensor *out)
     return (void)from, (void)out, no_cuda();
 }
 void device_args_free(device_args *device) { memset(device, 0, sizeof *device); }
+double device_bytes_per_second(int index) { return (void)index, 0; }
 
 attend_status device_clock_make(const attend_context *context, device_clock *clock)
 {

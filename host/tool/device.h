@@ -18,6 +18,9 @@ attend_status device_layer_make(const attend_layer_args *host, device_args *devi
 attend_status device_fetch(const attend_tensor *from, const attend_tensor *out);
 void device_args_free(device_args *device);
 
+/* What its memory can move at most, by its clock and width; 0: unknown. */
+double device_bytes_per_second(int index);
+
 /* Device time between two events on a context's stream; time of the host does not count. */
 typedef struct device_clock {
     void *stream, *begin, *end;

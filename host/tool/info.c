@@ -1,5 +1,6 @@
 /* attend info: version, build, devices and, with --kernels, the kernel table. */
 #include "tool/commands.h"
+#include "tool/device.h"
 #include "tool/job.h"
 
 #include <inttypes.h>
@@ -23,6 +24,9 @@ static void report_device(report *r, cJSON *devices, const char *label, const at
     cJSON_AddStringToObject(device, "device", label);
     cJSON_AddBoolToObject(device, "usable", usable);
     cJSON_AddStringToObject(device, usable ? "name" : "reason", text);
+    if (usable && options->device == ATTEND_CUDA)
+        cJSON_AddNumberToObject(device, "memory_bytes_per_second",
+                                device_bytes_per_second(options->device_index));
     report_text(r, label, label, text, "%s", text);
     cJSON_DeleteItemFromObjectCaseSensitive(r->object, label); /* JSON has it in the list of devices */
     attend_context_destroy(context);

@@ -9,11 +9,13 @@
 #include "file/fail.h"
 
 #include <cjson/cJSON.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char *folder, *model_path;
+static const char *folder;
+static double sm, memory_rate; /* of the GPU; bytes a second; 0: unknown */
 
 static char *read_file(const char *name)
 {
@@ -96,7 +98,7 @@ static double extrapolate(const cJSON *model, const char *key, double seqlen, bo
     return (squared * seqlen + linear) * seqlen;
 }
 
-static void add_model(const cJSON *models, double sm, cJSON *row)
+static void add_model(const cJSON *models, cJSON *row)
 {
     static const char *const keys[] = {"dtype", "head_dim", "causal", "decode", NULL};
     const cJSON *model;
@@ -110,7 +112,9 @@ static void add_model(const cJSON *models, double sm, cJSON *row)
         const double busy = heads * extrapolate(model, "multiprocessor_seconds", seqlen, decodes) /
                             number(model, "multiprocessors");
         const double l2 = heads * extrapolate(model, "l2_seconds", seqlen, decodes),
-                     modelled = busy > l2 ? busy : l2;
+                     bytes = 1e9 * number(row, "gbps") * number(row, "seconds"),
+                     memory = memory_rate > 0 ? bytes / memory_rate : 0;
+        const double modelled = fmax(memory, fmax(busy, l2));
         cJSON_AddNumberToObject(row, "model_seconds", modelled);
         cJSON_AddNumberToObject(row, "over_model", number(row, "seconds") / modelled);
     }
@@ -145,7 +149,7 @@ static void add_torch(const cJSON *torch, cJSON *row)
 /* ---- all together ---- */
 
 /* The points of one file of `attend bench` reports. */
-static cJSON *read_points(const char *name, const cJSON *models, double sm, const cJSON *torch)
+static cJSON *read_points(const char *name, const cJSON *models, const cJSON *torch)
 {
     cJSON *list = cJSON_CreateArray(), *reports = read_objects(name), *report, *point;
     cJSON_ArrayForEach(report, reports)
@@ -165,7 +169,7 @@ static cJSON *read_points(const char *name, const cJSON *models, double sm, cons
                 cJSON_AddStringToObject(row, "dtype", text_of(report, "dtype"));
             }
             cJSON_AddBoolToObject(row, "decode", number(row, "queries") == 1);
-            if (!cJSON_GetObjectItem(row, "hidden_size")) add_model(models, sm, row);
+            if (!cJSON_GetObjectItem(row, "hidden_size")) add_model(models, row);
             add_torch(torch, row);
             cJSON_AddItemToArray(list, row);
         }
@@ -242,11 +246,12 @@ static void print_markdown(FILE *to, const cJSON *all)
         fprintf(to, "| %s | %s |\n", text_of(item, "key"), text_of(item, "value"));
     print_tests(to, cJSON_GetObjectItem(all, "tests"));
     fprintf(to,
-            "\nTimes are medians, by CUDA events. *model*: the software device's lower bound (a model of "
-            "%s); *over model*: measured by it. "
-            "*naive*: cuBLAS, softmax, cuBLAS.\n*cuDNN*, *flash*, *efficient*: PyTorch's backends; *best / "
-            "attend*: the fastest of them by attend "
-            "beside it, run by run in turn.\n",
+            "\nTimes are medians, by CUDA events. *model*: the software device's lower bound (of %s, with "
+            "this GPU's memory);\n*over model*: measured by it. *naive*: cuBLAS, softmax, cuBLAS. *cuDNN*, "
+            "*flash*, "
+            "*efficient*: PyTorch's backends;\n*best / attend*: the fastest of them by attend beside it, run "
+            "by run "
+            "in turn.\n",
             *text_of(all, "model") ? text_of(all, "model") : "no such GPU");
     print_points(to, "Prefill", cJSON_GetObjectItem(all, "prefill"));
     print_points(to, "Decoding: one query", cJSON_GetObjectItem(all, "decode"));
@@ -318,17 +323,17 @@ int main(int argc, char **argv)
                              *const tests[] = {"name", "status", "seconds", "note", NULL},
                              *const skipped[] = {"what", "why", NULL};
     if (argc != 3) return fprintf(stderr, "usage: gpu_report FOLDER MODEL.json\n"), 2;
-    folder = argv[1], model_path = argv[2];
-    cJSON *all = cJSON_CreateObject(), *models = read_objects(model_path),
-          *torch = read_objects("torch.json"), *item;
+    folder = argv[1];
+    cJSON *all = cJSON_CreateObject(), *models = read_objects(argv[2]), *torch = read_objects("torch.json"),
+          *item;
     const cJSON *rows = cJSON_GetObjectItem(cJSON_GetArrayItem(models, 0), "rows");
     const char *name = "no GPU";
-    double sm = 0;
     cJSON_AddItemToObject(all, "machine", read_table("machine.tsv", machine));
     cJSON_ArrayForEach(item, cJSON_GetObjectItem(all, "machine"))
     {
         if (!strcmp(text_of(item, "key"), "GPU")) name = text_of(item, "value");
         if (!strcmp(text_of(item, "key"), "sm")) sm = strtod(text_of(item, "value"), NULL);
+        if (!strcmp(text_of(item, "key"), "memory B/s")) memory_rate = strtod(text_of(item, "value"), NULL);
     }
     cJSON_ArrayForEach(item, rows) if (number(item, "sm") == sm && !cJSON_GetObjectItem(all, "model"))
         cJSON_AddStringToObject(all, "model", text_of(item, "device"));
@@ -337,7 +342,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < 4; i++) {
         char file[32];
         snprintf(file, sizeof file, "%s.json", files[i]);
-        cJSON_AddItemToObject(all, files[i], read_points(file, rows, sm, torch));
+        cJSON_AddItemToObject(all, files[i], read_points(file, rows, torch));
     }
     cJSON_AddItemToObject(all, "skipped", read_table("skipped.tsv", skipped));
     write_all(all, name);
