@@ -63,6 +63,7 @@ typedef struct placed {
     attend_problem p;
     attend_layer_weights weights;
     attend_layer_args args;
+    attend_feature_args features;
     int64_t lists[5];
     void *blocks[MAX_BLOCKS];
     int count;
@@ -101,12 +102,12 @@ static void say_positions(placed *t)
     static const int32_t far[] = {0, 1, -1, 5, INT32_MAX, INT32_MIN, 1 << 17, -(1 << 24) - 1, 3, 1000003};
     const absolute_case *c = t->c;
     for (int64_t b = 0; b < 5; b++) t->lists[b] = c->where == PADDED ? 6 * b : b * t->p.total_q / 3;
-    if (c->where == PADDED) t->args.starts_k = t->lists;
-    if (c->where == PACKED) t->args.cu_seqlens_q = t->lists;
+    if (c->where == PADDED) t->features.starts_k = t->lists;
+    if (c->where == PACKED) t->features.cu_seqlens_q = t->lists;
     if (c->where != GIVEN) return;
-    t->args.positions = attend_tensor_2d(block(t, c->batch * c->rows, 4), ATTEND_I32, c->batch, c->rows);
+    t->features.positions = attend_tensor_2d(block(t, c->batch * c->rows, 4), ATTEND_I32, c->batch, c->rows);
     for (int64_t i = 0; i < c->batch * c->rows; i++)
-        ((int32_t *)t->args.positions.data)[i] = c->max_positions ? (int32_t)(i * 5 % c->max_positions) : far[i % 10];
+        ((int32_t *)t->features.positions.data)[i] = c->max_positions ? (int32_t)(i * 5 % c->max_positions) : far[i % 10];
 }
 
 static void make(placed *t, const absolute_case *c)
@@ -137,8 +138,10 @@ static void release(placed *t)
 static attend_status run(const placed *t, attend_context *context)
 {
     attend_plan *plan;
+    attend_layer_args args = t->args;
+    args.features = &t->features;
     attend_status status = attend_layer_plan(context, &t->p, &t->weights, &plan);
-    if (!status) status = attend_layer_forward(plan, &t->args);
+    if (!status) status = attend_layer_forward(plan, &args);
     if (!status) status = attend_synchronize(context);
     attend_plan_destroy(plan);
     return status;
@@ -148,7 +151,7 @@ static attend_status run(const placed *t, attend_context *context)
 static int64_t position_of(const placed *t, int64_t b, int64_t i)
 {
     int64_t begin = 0;
-    if (t->c->where == GIVEN) return ((int32_t *)t->args.positions.data)[b * t->c->rows + i];
+    if (t->c->where == GIVEN) return ((int32_t *)t->features.positions.data)[b * t->c->rows + i];
     if (t->c->where == PADDED) begin = t->lists[b];
     for (int s = 0; t->c->where == PACKED && s < 3; s++)
         if (t->lists[s] <= i) begin = t->lists[s];
@@ -246,9 +249,9 @@ static void positions_outside_the_table_are_refused(void **state)
     expect_refused(&t, context, "a sequence of 11 tokens from first_position (0) on goes beyond position_table");
     release(&t), make(&t, &given);
     assert_int_equal(run(&t, context), ATTEND_OK);
-    ((int32_t *)t.args.positions.data)[6 + 2] = 10;
+    ((int32_t *)t.features.positions.data)[6 + 2] = 10;
     expect_refused(&t, context, "positions[1, 2] is 10, but position_table has max_positions (10) rows");
-    ((int32_t *)t.args.positions.data)[6 + 2] = -1;
+    ((int32_t *)t.features.positions.data)[6 + 2] = -1;
     expect_refused(&t, context, "positions[1, 2] is -1, but position_table has max_positions (10) rows");
     release(&t);
     attend_context_destroy(context);
@@ -299,9 +302,9 @@ static void wrong_arguments_are_named(void **state)
     t = good, t.p.absolute = INTERLEAVED, t.p.max_positions = 0;
     expect_refused(&t, context, "position_table is given, but the problem's absolute has no use for it");
     int32_t positions[100] = {0};
-    t = good, t.args.positions = attend_tensor_2d(positions, ATTEND_F32, 2, 50), expect_refused(&t, context, "positions is f32, expected i32");
+    t = good, t.features.positions = attend_tensor_2d(positions, ATTEND_F32, 2, 50), expect_refused(&t, context, "positions is f32, expected i32");
     t = good, t.p.absolute = ATTEND_ABSOLUTE_NONE, t.p.max_positions = 0, t.weights.position_table = (attend_tensor){0};
-    t.args.positions = attend_tensor_2d(positions, ATTEND_I32, 2, 50);
+    t.features.positions = attend_tensor_2d(positions, ATTEND_I32, 2, 50);
     expect_refused(&t, context, "positions is given, but the problem does not announce it (rotary or absolute)");
     release(&good);
     attend_context_destroy(context);

@@ -131,12 +131,20 @@ static attend_attention_args small_args(void)
     };
 }
 
+static attend_status resolve_for(const attend_problem *p, const attend_attention_args *args, attend_attention_args *resolved,
+                                 attend_feature_args *features)
+{
+    attend_key_part part;
+    assert_int_equal(attend_attention_args_read(args, sizeof *args, sizeof *features, resolved, features), ATTEND_OK);
+    return attend_attention_args_resolve(p, 0, resolved, features, &part);
+}
+
 static attend_status resolve_args(const attend_attention_args *args, attend_attention_args *resolved)
 {
     attend_problem p = small_problem(), r;
-    attend_key_part part;
+    attend_feature_args features;
     assert_int_equal(attend_problem_resolve(&p, sizeof p, ATTEND_ATTENTION, &r), ATTEND_OK);
-    return attend_attention_args_resolve(&r, 0, args, sizeof *args, resolved, &part);
+    return resolve_for(&r, args, resolved, &features);
 }
 
 static void expect_bad_args(const attend_attention_args *args, const char *sentence)
@@ -191,35 +199,40 @@ static void side_tensors_are_announced(void **state)
 {
     (void)state;
     attend_problem p = small_problem(), r;
-    attend_attention_args a, resolved;
-    attend_key_part part;
+    attend_feature_args f, brought;
+    attend_attention_args a = small_args(), resolved;
     const int64_t cu[] = {0, 3, 6}, bad_cu[] = {0, 4, 3}, long_cu[] = {0, 2, 6}, starts[] = {0, 1};
-    a = small_args(), a.mask = attend_tensor_4d(memory, ATTEND_U8, 2, 4, 3, 5), expect_bad_args(&a, "mask is given, but the problem does not announce it (mask_axes)");
-    a = small_args(), a.starts_k = starts, expect_bad_args(&a, "starts_k is given, but the problem does not announce it (left_padded)");
-    a = small_args(), a.cu_seqlens_q = cu, expect_bad_args(&a, "cu_seqlens_q is given, but the problem does not announce it (packed)");
+    a.features = &f;
+    f = (attend_feature_args){0}, f.mask = attend_tensor_4d(memory, ATTEND_U8, 2, 4, 3, 5), expect_bad_args(&a, "mask is given, but the problem does not announce it (mask_axes)");
+    f = (attend_feature_args){0}, f.starts_k = starts, expect_bad_args(&a, "starts_k is given, but the problem does not announce it (left_padded)");
+    f = (attend_feature_args){0}, f.cu_seqlens_q = cu, expect_bad_args(&a, "cu_seqlens_q is given, but the problem does not announce it (packed)");
+    f = (attend_feature_args){.positions = attend_tensor_2d(memory, ATTEND_I32, 2, 3)};
+    expect_bad_args(&a, "positions is given, but the problem does not announce it (rotary or absolute)");
     p.bias_axes = ATTEND_PER_HEAD | ATTEND_PER_KEY, p.sinks = true;
     assert_int_equal(attend_problem_resolve(&p, sizeof p, ATTEND_ATTENTION, &r), ATTEND_OK);
-    a = small_args();
-    test_expect_failure(attend_attention_args_resolve(&r, 0, &a, sizeof a, &resolved, &part), ATTEND_INVALID_ARGUMENT, "bias is missing");
-    a.bias = attend_tensor_4d(memory, ATTEND_F32, 1, 4, 1, 5);
-    test_expect_failure(attend_attention_args_resolve(&r, 0, &a, sizeof a, &resolved, &part), ATTEND_INVALID_ARGUMENT, "sinks is missing");
-    a.sinks = attend_tensor_1d(memory, ATTEND_F32, 4);
-    assert_int_equal(attend_attention_args_resolve(&r, 0, &a, sizeof a, &resolved, &part), ATTEND_OK);
-    assert_int_equal(resolved.bias.stride[0], 0);
-    assert_int_equal(resolved.bias.stride[1], 5);
-    assert_int_equal(resolved.bias.stride[2], 0);
-    a.bias = attend_tensor_4d(memory, ATTEND_F32, 2, 4, 3, 5), memcpy(a.bias.stride, (int64_t[]){0, 5, 0, 1}, 32);
-    assert_int_equal(attend_attention_args_resolve(&r, 0, &a, sizeof a, &resolved, &part), ATTEND_OK);
-    memcpy(a.bias.stride, (int64_t[]){0, 5, 20, 1}, 32);
-    test_expect_failure(attend_attention_args_resolve(&r, 0, &a, sizeof a, &resolved, &part), ATTEND_INVALID_ARGUMENT,
+    a.features = NULL;
+    test_expect_failure(resolve_for(&r, &a, &resolved, &brought), ATTEND_INVALID_ARGUMENT, "bias is missing");
+    a.features = &f, f = (attend_feature_args){0};
+    test_expect_failure(resolve_for(&r, &a, &resolved, &brought), ATTEND_INVALID_ARGUMENT, "bias is missing");
+    f.bias = attend_tensor_4d(memory, ATTEND_F32, 1, 4, 1, 5);
+    test_expect_failure(resolve_for(&r, &a, &resolved, &brought), ATTEND_INVALID_ARGUMENT, "sinks is missing");
+    f.sinks = attend_tensor_1d(memory, ATTEND_F32, 4);
+    assert_int_equal(resolve_for(&r, &a, &resolved, &brought), ATTEND_OK);
+    assert_int_equal(brought.bias.stride[0], 0);
+    assert_int_equal(brought.bias.stride[1], 5);
+    assert_int_equal(brought.bias.stride[2], 0);
+    f.bias = attend_tensor_4d(memory, ATTEND_F32, 2, 4, 3, 5), memcpy(f.bias.stride, (int64_t[]){0, 5, 0, 1}, 32);
+    assert_int_equal(resolve_for(&r, &a, &resolved, &brought), ATTEND_OK);
+    memcpy(f.bias.stride, (int64_t[]){0, 5, 20, 1}, 32);
+    test_expect_failure(resolve_for(&r, &a, &resolved, &brought), ATTEND_INVALID_ARGUMENT,
                    "bias varies along queries (stride[2] is 20), which the problem's axes leave out");
-    memcpy(a.bias.stride, (int64_t[]){60, 5, 0, 1}, 32);
-    test_expect_failure(attend_attention_args_resolve(&r, 0, &a, sizeof a, &resolved, &part), ATTEND_INVALID_ARGUMENT,
+    memcpy(f.bias.stride, (int64_t[]){60, 5, 0, 1}, 32);
+    test_expect_failure(resolve_for(&r, &a, &resolved, &brought), ATTEND_INVALID_ARGUMENT,
                    "bias varies along batch entries (stride[0] is 60), which the problem's axes leave out");
-    a.bias = attend_tensor_4d(memory, ATTEND_BF16, 1, 4, 1, 5);
-    test_expect_failure(attend_attention_args_resolve(&r, 0, &a, sizeof a, &resolved, &part), ATTEND_INVALID_ARGUMENT, "bias is bf16, expected f32");
-    a.bias = attend_tensor_4d(memory, ATTEND_F32, 1, 2, 1, 5);
-    test_expect_failure(attend_attention_args_resolve(&r, 0, &a, sizeof a, &resolved, &part), ATTEND_INVALID_ARGUMENT,
+    f.bias = attend_tensor_4d(memory, ATTEND_BF16, 1, 4, 1, 5);
+    test_expect_failure(resolve_for(&r, &a, &resolved, &brought), ATTEND_INVALID_ARGUMENT, "bias is bf16, expected f32");
+    f.bias = attend_tensor_4d(memory, ATTEND_F32, 1, 2, 1, 5);
+    test_expect_failure(resolve_for(&r, &a, &resolved, &brought), ATTEND_INVALID_ARGUMENT,
                    "bias has shape [1, 2, 1, 5], expected [1, 4, 1, 5]");
     assert_int_equal(attend_cu_seqlens_check("cu_seqlens_q", cu, 2, 3, 6), ATTEND_OK);
     test_expect_failure(attend_cu_seqlens_check("cu_seqlens_q", cu + 1, 1, 3, 6), ATTEND_INVALID_ARGUMENT, "cu_seqlens_q[0] is 3, expected 0");
@@ -326,12 +339,14 @@ static void context_only_where_the_problem_has_one(void **state)
     attend_layer_args args = {.x = attend_tensor_3d(memory, ATTEND_F32, 2, 3, 16),
                               .out = attend_tensor_3d(memory + 512, ATTEND_F32, 2, 3, 16),
                               .context = attend_tensor_3d(memory, ATTEND_F32, 2, 3, 16)},
-                      resolved;
+                      read;
+    attend_feature_args features;
     assert_int_equal(attend_problem_resolve(&p, sizeof p, ATTEND_LAYER, &r), ATTEND_OK);
-    test_expect_failure(attend_layer_args_resolve(&r, &args, sizeof args, &resolved), ATTEND_INVALID_ARGUMENT,
+    assert_int_equal(attend_layer_args_read(&r, &args, sizeof args, 0, &read, &features), ATTEND_OK);
+    test_expect_failure(attend_layer_args_resolve(&r, &read, &features), ATTEND_INVALID_ARGUMENT,
                    "context is given, but the problem's context_hidden_size is 0");
-    r.context_hidden_size = 16, args.context = (attend_tensor){0};
-    test_expect_failure(attend_layer_args_resolve(&r, &args, sizeof args, &resolved), ATTEND_INVALID_ARGUMENT,
+    r.context_hidden_size = 16, read.context = (attend_tensor){0};
+    test_expect_failure(attend_layer_args_resolve(&r, &read, &features), ATTEND_INVALID_ARGUMENT,
                    "context is missing");
 }
 

@@ -39,7 +39,7 @@ static attend_problem problem_of(bool list)
                             .block_axes = ATTEND_PER_HEAD, .block_list = list ? LIST : 0};
 }
 
-static void set_list(attend_attention_args *a, sparse *s)
+static void set_list(attend_feature_args *a, sparse *s)
 {
     a->block_mask = (attend_tensor){0};
     a->block_offsets = attend_tensor_3d(s->offsets, ATTEND_I64, 1, HEADS, BLOCKS_Q + 1);
@@ -56,17 +56,16 @@ static void a_list_has_the_bits_of_its_bitmap(void **state)
     test_fixture f;
     attend_plan *plan;
     test_fixture_make(&f, &c);
-    set_list(&f.args, &s);
+    set_list(&f.features, &s);
     test_fixture_run(&f, context);
     test_fixture_check(&f);
     unsigned char *listed = malloc(f.out.size);
     memcpy(listed, f.out.bytes, f.out.size);
     attend_problem p = problem_of(false);
-    attend_attention_args a = f.args;
-    a.block_offsets = a.block_indices = (attend_tensor){0};
-    a.block_mask = attend_tensor_4d(s.bitmap, ATTEND_U8, 1, HEADS, BLOCKS_Q, BLOCKS_K);
+    f.features.block_offsets = f.features.block_indices = (attend_tensor){0};
+    f.features.block_mask = attend_tensor_4d(s.bitmap, ATTEND_U8, 1, HEADS, BLOCKS_Q, BLOCKS_K);
     assert_int_equal(attend_attention_plan(context, &p, &plan), ATTEND_OK);
-    if (attend_attention_forward(plan, &a) || attend_synchronize(context)) fail_msg("%s", attend_error_message());
+    if (attend_attention_forward(plan, &f.args) || attend_synchronize(context)) fail_msg("%s", attend_error_message());
     assert_memory_equal(listed, f.out.bytes, f.out.size);
     free(listed);
     attend_plan_destroy(plan);
@@ -96,7 +95,7 @@ static void bad_lists_are_named(void **state)
     assert_int_equal(attend_attention_plan(context, &c.problem, &plan), ATTEND_OK);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         make_sparse(&s);
-        set_list(&f.args, &s);
+        set_list(&f.features, &s);
         if (cases[i].offset > 0)
             s.offsets[cases[i].at] = cases[i].value;
         else

@@ -58,6 +58,7 @@ enum { BOUNDS = sizeof bounds / sizeof *bounds, MOST = 128 };
 
 typedef struct small {
     attend_problem problem;
+    attend_feature_args features;
     attend_attention_args args;
     double q[MOST], k[MOST * 4], v[MOST], out[MOST], bias[MOST];
     float lse[MOST], scale, sink, slope, table[2];
@@ -85,12 +86,13 @@ static void make(small *s, const bound_case *c)
                                       .k = attend_tensor_4d(s->k, p->dtype, 1, p->seqlen_k, 1, p->head_dim),
                                       .v = attend_tensor_4d(s->v, p->dtype, 1, p->seqlen_k, 1, 1),
                                       .out = attend_tensor_4d(s->out, p->dtype, 1, p->seqlen_q, 1, 1),
-                                      .lse = attend_tensor_3d(s->lse, ATTEND_F32, 1, 1, p->seqlen_q)};
-    if (p->bias_axes) s->args.bias = attend_tensor_4d(s->bias, ATTEND_F32, 1, 1, 1, p->seqlen_k);
-    if (p->head_scales) s->args.head_scales = attend_tensor_1d(&s->scale, ATTEND_F32, 1);
-    if (p->sinks) s->args.sinks = attend_tensor_1d(&s->sink, ATTEND_F32, 1);
-    if (p->alibi) s->args.alibi_slopes = attend_tensor_1d(&s->slope, ATTEND_F32, 1);
-    if (p->relative_buckets) s->args.relative_table = attend_tensor_2d(s->table, ATTEND_F32, 1, 2);
+                                      .lse = attend_tensor_3d(s->lse, ATTEND_F32, 1, 1, p->seqlen_q),
+                                      .features = &s->features};
+    if (p->bias_axes) s->features.bias = attend_tensor_4d(s->bias, ATTEND_F32, 1, 1, 1, p->seqlen_k);
+    if (p->head_scales) s->features.head_scales = attend_tensor_1d(&s->scale, ATTEND_F32, 1);
+    if (p->sinks) s->features.sinks = attend_tensor_1d(&s->sink, ATTEND_F32, 1);
+    if (p->alibi) s->features.alibi_slopes = attend_tensor_1d(&s->slope, ATTEND_F32, 1);
+    if (p->relative_buckets) s->features.relative_table = attend_tensor_2d(s->table, ATTEND_F32, 1, 2);
 }
 
 /* The rows in so many sequences alike, each with all of the keys. */
@@ -99,7 +101,7 @@ static void pack(small *s, int sequences)
     attend_problem *p = &s->problem;
     p->packed = true, p->batch = sequences, p->total_q = p->seqlen_q, p->total_k = sequences * p->seqlen_k, p->seqlen_q /= sequences;
     for (int i = 0; i <= sequences; i++) s->cu_seqlens_q[i] = i * p->seqlen_q, s->cu_seqlens_k[i] = i * p->seqlen_k;
-    s->args.cu_seqlens_q = s->cu_seqlens_q, s->args.cu_seqlens_k = s->cu_seqlens_k;
+    s->features.cu_seqlens_q = s->cu_seqlens_q, s->features.cu_seqlens_k = s->cu_seqlens_k;
     s->args.k = attend_tensor_4d(s->k, p->dtype, 1, p->total_k, 1, p->head_dim);
     s->args.v = attend_tensor_4d(s->v, p->dtype, 1, p->total_k, 1, 1);
 }
@@ -245,10 +247,11 @@ static void correct_results_at_the_edges_pass(void **state)
                             .sinks = !isnan(c->sink)};
         double q[1], out[1];
         float lse, sink = c->sink;
+        attend_feature_args features = {0};
         attend_attention_args args = {.q = attend_tensor_4d(q, c->dtype, 1, 1, 1, 1), .k = attend_tensor_4d(k, c->dtype, 1, c->keys, 1, 1),
                                       .v = attend_tensor_4d(v, c->dtype, 1, c->keys, 1, 1), .out = attend_tensor_4d(out, c->dtype, 1, 1, 1, 1),
-                                      .lse = attend_tensor_3d(&lse, ATTEND_F32, 1, 1, 1)};
-        if (p.sinks) args.sinks = attend_tensor_1d(&sink, ATTEND_F32, 1);
+                                      .lse = attend_tensor_3d(&lse, ATTEND_F32, 1, 1, 1), .features = &features};
+        if (p.sinks) features.sinks = attend_tensor_1d(&sink, ATTEND_F32, 1);
         attend_plan *plan;
         attend_comparison r;
         fill(q, c->dtype, 1, c->q), fill(k, c->dtype, c->keys, 0), fill(v, c->dtype, c->keys, c->value);

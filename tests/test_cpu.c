@@ -303,8 +303,8 @@ static void packed_sequences_do_not_disturb_each_other(void **state)
         job j = job_make((attend_problem){.batch = 1, .seqlen_q = total_q, .seqlen_k = total_k, .num_heads = HEADS, .head_dim = DIM}, ATTEND_VALUES_GAUSS);
         attend_problem p = j.p;
         p.packed = true, p.batch = SEQUENCES, p.total_q = total_q, p.total_k = total_k, p.seqlen_q = packs[i].seqlen_q, p.seqlen_k = packs[i].seqlen_k;
-        attend_attention_args args = {.q = j.q, .k = j.k, .v = j.v, .out = j.out, .lse = j.lse};
-        args.cu_seqlens_q = q, args.cu_seqlens_k = k;
+        const attend_feature_args features = {.cu_seqlens_q = q, .cu_seqlens_k = k};
+        const attend_attention_args args = {.q = j.q, .k = j.k, .v = j.v, .out = j.out, .lse = j.lse, .features = &features};
         attend_cpu_schedule schedule;
         assert_int_equal(run(&p, &args, packs[i].threads, &schedule), 0);
         assert_int_equal(schedule, packs[i].schedule);

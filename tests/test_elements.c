@@ -133,7 +133,7 @@ static void hidden_keys_reach_nothing(void **state)
                                       .k = attend_tensor_4d(k, ATTEND_F32, 1, KEYS, 1, DIM),
                                       .v = attend_tensor_4d(v, ATTEND_F32, 1, KEYS, 1, DIM),
                                       .out = attend_tensor_4d(before, ATTEND_F32, 1, rows, 1, DIM),
-                                      .mask = attend_tensor_4d(mask, ATTEND_U8, 1, 1, rows, KEYS)};
+                                      .features = &(attend_feature_args){.mask = attend_tensor_4d(mask, ATTEND_U8, 1, 1, rows, KEYS)}};
         assert_int_equal(attend_context_create(&(attend_context_options){.device = ATTEND_CPU, .threads = 1}, &context), ATTEND_OK);
         assert_int_equal(attend_attention_plan(context, &p, &plan), ATTEND_OK);
         assert_int_equal(attend_attention_forward(plan, &args), ATTEND_OK);

@@ -55,7 +55,7 @@ static void pairs_are_those_that_a_run_sees(void **state)
         char text[TEST_CASE_TEXT];
         test_fixture_make(&f, &cases[i]);
         attend_plan *plan = plan_of(context, &f.c.problem);
-        const attend_lists lists = attend_lists_of(&f.args);
+        const attend_lists lists = attend_lists_of(&f.features);
         attend_explanation e = explain(plan, &lists);
         const double pairs = count_by_running(&f, context);
         const int64_t dims = f.problem.head_dim + f.problem.head_dim_v;

@@ -54,7 +54,7 @@ static void decode(int c, int64_t kv_heads, bool apart, void *memory[3], void *o
         .k = cached(memory[1], p.dtype, p.batch, kv_heads, apart, 2),
         .v = cached(memory[2], p.dtype, p.batch, kv_heads, apart, 3),
         .out = attend_tensor_4d(out, p.dtype, p.batch, 1, p.num_heads, DIM),
-        .seqlens_k = cases[c].lengths ? lengths : NULL,
+        .features = &(attend_feature_args){.seqlens_k = cases[c].lengths ? lengths : NULL},
     };
     memset(out, 0xff, ELEMENTS * sizeof(float));
     assert_int_equal(attend_context_create(&options, &context), ATTEND_OK);
@@ -120,8 +120,8 @@ static void read_document(attend_dtype dtype, int64_t begin, int64_t end, int64_
         .k = attend_tensor_4d(memory[1], dtype, 1, DOCUMENT_KEYS, kv_heads, DOCUMENT_DIM),
         .v = attend_tensor_4d(memory[2], dtype, 1, DOCUMENT_KEYS, kv_heads, DOCUMENT_DIM),
         .out = attend_tensor_4d(out, dtype, 1, 1, DOCUMENT_HEADS, DOCUMENT_DIM),
-        .segments_q = attend_tensor_2d(of_queries, ATTEND_I32, 1, 1),
-        .segments_k = attend_tensor_2d(of_keys, ATTEND_I32, 1, DOCUMENT_KEYS),
+        .features = &(attend_feature_args){.segments_q = attend_tensor_2d(of_queries, ATTEND_I32, 1, 1),
+                                           .segments_k = attend_tensor_2d(of_keys, ATTEND_I32, 1, DOCUMENT_KEYS)},
     };
     const int64_t strides[] = {DOCUMENT_KEYS * DOCUMENT_DIM, DOCUMENT_DIM, 0, 1};
     memcpy(args.k.stride, strides, sizeof strides), memcpy(args.v.stride, strides, sizeof strides);

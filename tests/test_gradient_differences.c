@@ -87,7 +87,10 @@ static void check_case(const test_case *c)
     test_fixture_make(&f, c);
     const attend_problem *p = &f.problem;
     attend_attention_args a = f.args;
-    attend_tensor *inputs[ATTEND_GRADIENTS] = {&a.q, &a.k, &a.v, &a.bias, &a.alibi_slopes, &a.relative_table, &a.head_scales, &a.sinks};
+    attend_feature_args features = f.features;
+    attend_tensor *inputs[ATTEND_GRADIENTS] = {&a.q, &a.k, &a.v, &features.bias, &features.alibi_slopes, &features.relative_table,
+                                               &features.head_scales, &features.sinks};
+    a.features = &features;
     attend_gradients g = {.dlse = doubles_of(&f.lse.tensor), .dout = doubles_of(&f.out.tensor)};
     attend_reference_gradient of[ATTEND_GRADIENTS];
     attend_progress_tracker nobody = {0};

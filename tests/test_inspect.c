@@ -81,6 +81,7 @@ enum { SEQLEN = 4 };
 typedef struct example {
     attend_context *context;
     attend_plan *plan;
+    attend_feature_args features;
     attend_attention_args args;
     float q[SEQLEN], k[SEQLEN], sink;
 } example;
@@ -92,8 +93,10 @@ static void example_make(example *e, attend_problem features)
     e->context = test_context();
     expect_ok(attend_attention_plan(e->context, &p, &e->plan), "example");
     e->args = (attend_attention_args){.q = attend_tensor_4d(e->q, ATTEND_F32, 1, SEQLEN, 1, 1),
-                                      .k = attend_tensor_4d(e->k, ATTEND_F32, 1, SEQLEN, 1, 1)};
-    if (p.sinks) e->args.sinks = attend_tensor_1d(&e->sink, ATTEND_F32, 1);
+                                      .k = attend_tensor_4d(e->k, ATTEND_F32, 1, SEQLEN, 1, 1),
+                                      .features = &e->features};
+    e->features = (attend_feature_args){0};
+    if (p.sinks) e->features.sinks = attend_tensor_1d(&e->sink, ATTEND_F32, 1);
     for (int i = 0; i < SEQLEN; i++) e->q[i] = 1;
 }
 
@@ -325,7 +328,7 @@ static void bad_requests_get_a_sentence(void **state)
     }
     assert_int_equal(attend_attention_inspect(e.plan, &e.args, NULL), ATTEND_INVALID_ARGUMENT);
     assert_int_equal(attend_attention_inspect(NULL, &e.args, &cases[0].want), ATTEND_INVALID_ARGUMENT);
-    assert_int_equal(attend_attention_inspect_sized(e.plan, &e.args, sizeof e.args, &cases[0].want, sizeof cases[0].want + 8),
+    assert_int_equal(attend_attention_inspect_sized(e.plan, &e.args, sizeof e.args, sizeof e.features, &cases[0].want, sizeof cases[0].want + 8),
                      ATTEND_INVALID_ARGUMENT);
     expect_ok(attend_attention_inspect(e.plan, &e.args, &(attend_inspection){0}), "nothing wanted"); /* is fine */
     example_free(&e);

@@ -74,6 +74,7 @@ typedef struct layer {
     const layer_case *c;
     attend_problem given, p; /* p: resolved */
     attend_layer_weights weights;
+    attend_feature_args features;
     attend_layer_args args;
     int64_t lengths_q[4], lengths_k[4];
     void *feature[ATTEND_FEATURE_TENSORS];
@@ -159,19 +160,16 @@ static void make_weights(layer *l)
 static void make_feature_tensors(layer *l)
 {
     const attend_problem *p = &l->p;
-    attend_attention_args drawn = {0};
-    test_features_make(p, l->seed, &drawn, l->feature);
-    attend_feature_pointers from = attend_features_of_attention(&drawn), to = attend_features_of_layer(&l->args);
-    for (int i = 0; i < ATTEND_FEATURE_TENSORS; i++) *to.tensors[i] = *from.tensors[i];
+    test_features_make(p, l->seed, &l->features, l->feature);
     for (int64_t b = 0; b < p->batch; b++) {
         l->lengths_k[b] = p->packed ? b * p->total_q / p->batch : 3 * b;
         if (p->packed) l->lengths_k[b + 1] = (b + 1) * p->total_q / p->batch;
     }
-    if (p->left_padded) l->args.starts_k = l->lengths_k;
-    if (p->packed) l->args.cu_seqlens_q = l->lengths_k; /* and so, in self-attention, cu_seqlens_k */
+    if (p->left_padded) l->features.starts_k = l->lengths_k;
+    if (p->packed) l->features.cu_seqlens_q = l->lengths_k; /* and so, in self-attention, cu_seqlens_k */
     if (!l->c->positions) return;
-    l->args.positions = attend_tensor_2d(block(l, attend_tensor_batch(p) * attend_rows_q(p)), ATTEND_I32, attend_tensor_batch(p), attend_rows_q(p));
-    for (int64_t i = 0; i < attend_tensor_batch(p) * attend_rows_q(p); i++) ((int32_t *)l->args.positions.data)[i] = (int32_t)(i * 7919 % (p->max_positions ? p->max_positions : 1000003));
+    l->features.positions = attend_tensor_2d(block(l, attend_tensor_batch(p) * attend_rows_q(p)), ATTEND_I32, attend_tensor_batch(p), attend_rows_q(p));
+    for (int64_t i = 0; i < attend_tensor_batch(p) * attend_rows_q(p); i++) ((int32_t *)l->features.positions.data)[i] = (int32_t)(i * 7919 % (p->max_positions ? p->max_positions : 1000003));
 }
 
 static void make(layer *l, const layer_case *c)
@@ -191,6 +189,7 @@ static void make(layer *l, const layer_case *c)
         .k = heads(l, attend_rows_k(p), p->num_kv_heads, p->head_dim),
         .v = heads(l, attend_rows_k(p), p->num_kv_heads, p->head_dim_v),
         .heads = heads(l, attend_rows_q(p), p->num_heads, p->head_dim_v),
+        .features = &l->features,
     };
     if (p->context_hidden_size) l->args.context = activations(l, p->seqlen_k, p->context_hidden_size, true);
     make_feature_tensors(l);
@@ -199,7 +198,7 @@ static void make(layer *l, const layer_case *c)
         l->lengths_q[b] = b == 1 ? 0 : p->seqlen_q - b;
         l->lengths_k[b] = p->seqlen_k - 3 * b;
     }
-    l->args.seqlens_q = l->lengths_q, l->args.seqlens_k = l->lengths_k;
+    l->features.seqlens_q = l->lengths_q, l->features.seqlens_k = l->lengths_k;
 }
 
 static void release(layer *l)
@@ -345,9 +344,9 @@ static void rows_past_a_length_are_not_judged(void **state)
     attend_tensor *tensors[] = {&l.args.q, &l.args.k, &l.args.v};
     for (int stage = 0; stage < 3; stage++)
         for (int past = 1; past >= 0; past--) {
-            const int64_t length = (stage ? l.args.seqlens_k : l.args.seqlens_q)[ENTRY];
+            const int64_t length = (stage ? l.features.seqlens_k : l.features.seqlens_q)[ENTRY];
             const int64_t at = ENTRY * tensors[stage]->stride[0] + (length - 1 + past) * tensors[stage]->stride[1];
-            assert_true(length > 0 && length < tensors[stage]->shape[1] && length < (stage ? l.args.seqlens_k : l.args.seqlens_q)[0]);
+            assert_true(length > 0 && length < tensors[stage]->shape[1] && length < (stage ? l.features.seqlens_k : l.features.seqlens_q)[0]);
             const double right = element(tensors[stage], at);
             attend_store(tensors[stage], at, right + 0.5);
             const attend_layer_comparison r = compare(&l);

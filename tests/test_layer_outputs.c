@@ -150,9 +150,12 @@ static void a_refused_run_writes_nothing(void **state)
         test_layer_make(&l, &r->problem);
         const int64_t batch = attend_tensor_batch(&l.p), rows = attend_rows_q(&l.p),
                       inner = batch * rows * 2 * 8, written = l.count - 2;
-        l.args.seqlens_q = r->seqlens_q, l.args.seqlens_k = r->seqlens_k, l.args.starts_k = r->starts_k,
-        l.args.cu_seqlens_q = r->cu_seqlens_q;
-        if (r->positions) l.args.positions = attend_tensor_2d((void *)beyond, ATTEND_I32, 2, 5);
+        attend_feature_args features = {.seqlens_q = r->seqlens_q,
+                                        .seqlens_k = r->seqlens_k,
+                                        .starts_k = r->starts_k,
+                                        .cu_seqlens_q = r->cu_seqlens_q};
+        l.args.features = &features;
+        if (r->positions) features.positions = attend_tensor_2d((void *)beyond, ATTEND_I32, 2, 5);
         attend_tensor *outputs[] = {&l.args.q, &l.args.k, &l.args.v, &l.args.heads};
         for (int t = 0; t < 4; t++)
             *outputs[t] = test_layer_tensor(&l, ATTEND_F32, 4, (int64_t[]){batch, rows, 2, 8});

@@ -78,13 +78,12 @@ static void expect_ok(attend_status status, const char *name)
 
 /* ---- attention and inspection ----------------------------------------------------------------------------------- */
 
-static spread fields_of_attention(attend_attention_args *a)
+static spread fields_of_attention(attend_attention_args *a, attend_feature_args *features)
 {
     spread s = {0};
-    attend_feature_pointers sides = attend_features_of_attention(a);
     add(&s, &a->q, 1, false), add(&s, &a->k, 1, false), add(&s, &a->v, 1, false);
     add(&s, &a->out, 1, true), add(&s, &a->lse, 0, true);
-    for (int i = 0; i < ATTEND_FEATURE_TENSORS; i++) add(&s, sides.tensors[i], 0, false);
+    for (int i = 0; i < ATTEND_FEATURE_TENSORS; i++) add(&s, attend_feature_tensor_of(features, (attend_feature_tensor)i), 0, false);
     return s;
 }
 
@@ -150,7 +149,9 @@ static void attention_gives_the_same_bits(void **state)
         test_fixture_run(&f, context);
         for (int turn = first_turn(n); turn < TURNS; turn += turn_step()) {
             attend_attention_args args = f.args;
-            spread s = fields_of_attention(&args), dense = fields_of_attention(&f.args);
+            attend_feature_args features = f.features;
+            spread s = fields_of_attention(&args, &features), dense = fields_of_attention(&f.args, &f.features);
+            args.features = &features;
             make_far(&s, turn);
             run_attention(context, &f.c.problem, &args, attentions[n].name);
             expect_same_bits(&s, &dense, attentions[n].name, turn);
@@ -179,8 +180,10 @@ static void inspection_gives_the_same_bits(void **state)
         expect_ok(attend_attention_inspect(plan, &f.args, &t.want), attentions[n].name);
         for (int turn = first_turn(n); turn < TURNS; turn += turn_step()) {
             attend_attention_args args = f.args;
+            attend_feature_args features = f.features;
             attend_inspection want = t.want;
-            spread s = fields_of_attention(&args), seen = fields_of_inspection(&want), dense = fields_of_inspection(&t.want);
+            args.features = &features;
+            spread s = fields_of_attention(&args, &features), seen = fields_of_inspection(&want), dense = fields_of_inspection(&t.want);
             s.fields[4].output = false; /* the LSE is read */
             make_far(&s, turn);
             make_far(&seen, turn);
@@ -208,6 +211,7 @@ enum { LAYERS = sizeof layers / sizeof *layers };
 typedef struct layer {
     attend_problem p; /* resolved */
     attend_layer_weights weights;
+    attend_feature_args features;
     attend_layer_args args;
     void *memory[FIELDS];
     int count;
@@ -238,6 +242,7 @@ static void make_layer(layer *l, const attend_problem *given)
     l->weights.bv = tensor(l, p->dtype, 1, &k), l->weights.bo = tensor(l, p->dtype, 1, &hidden);
     if (p->qk_norm) l->weights.q_norm = tensor(l, p->dtype, 1, &p->head_dim), l->weights.k_norm = tensor(l, p->dtype, 1, &p->head_dim);
     attend_layer_args *a = &l->args;
+    a->features = &l->features;
     a->x = tensor(l, p->dtype, 3, (int64_t[]){p->batch, p->seqlen_q, hidden});
     if (p->context_hidden_size) a->context = tensor(l, p->dtype, 3, (int64_t[]){p->batch, p->seqlen_k, source});
     a->out = tensor(l, p->dtype, 3, (int64_t[]){p->batch, p->seqlen_q, hidden});
@@ -246,16 +251,16 @@ static void make_layer(layer *l, const attend_problem *given)
     a->k = tensor(l, p->dtype, 4, (int64_t[]){p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim});
     a->v = tensor(l, p->dtype, 4, (int64_t[]){p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim});
     a->heads = tensor(l, p->dtype, 4, (int64_t[]){p->batch, p->seqlen_q, p->num_heads, p->head_dim});
-    if (p->rotary) a->positions = tensor(l, ATTEND_I32, 2, (int64_t[]){p->batch, p->seqlen_q});
+    if (p->rotary) l->features.positions = tensor(l, ATTEND_I32, 2, (int64_t[]){p->batch, p->seqlen_q});
 }
 
 /* Heads lie side by side: the CPU writes them so. */
-static spread fields_of_layer(attend_layer_args *a)
+static spread fields_of_layer(attend_layer_args *a, attend_feature_args *features)
 {
     spread s = {0};
     attend_tensor *const outputs[] = {&a->out, &a->lse, &a->q, &a->k, &a->v, &a->heads};
     for (int i = 0; i < 6; i++) add(&s, outputs[i], i < 2 ? 1 - i : 2, true);
-    add(&s, &a->x, 1, false), add(&s, &a->context, 1, false), add(&s, &a->positions, 0, false);
+    add(&s, &a->x, 1, false), add(&s, &a->context, 1, false), add(&s, &features->positions, 0, false);
     return s;
 }
 
@@ -287,9 +292,11 @@ static void layers_give_the_same_bits(void **state)
         run_layer(context, &layers[n], &l.weights, &l.args);
         for (int turn = first_turn(n); turn < TURNS; turn += turn_step()) {
             attend_layer_args args = l.args;
+            attend_feature_args features = l.features;
             attend_layer_weights weights = l.weights;
             attend_layer_comparison c;
-            spread s = fields_of_layer(&args), w = fields_of_weights(&weights), dense = fields_of_layer(&l.args);
+            spread s = fields_of_layer(&args, &features), w = fields_of_weights(&weights), dense = fields_of_layer(&l.args, &l.features);
+            args.features = &features;
             make_far(&s, turn);
             make_far(&w, turn);
             run_layer(context, &layers[n], &weights, &args);

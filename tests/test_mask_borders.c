@@ -37,8 +37,8 @@ static int64_t border_key(const attend_head *h, int64_t row, int64_t n)
 static void place_needles(test_fixture *f, int64_t round)
 {
     const attend_problem *p = &f->problem;
-    const attend_lists lists = attend_lists_of(&f->args);
-    const attend_terms terms = attend_terms_of(&f->args);
+    const attend_lists lists = attend_lists_of(&f->features);
+    const attend_terms terms = attend_terms_of(&f->features);
     const attend_tensor *q = &f->args.q, *k = &f->args.k;
     double size = 25 / (double)p->softmax_scale / (double)p->head_dim;
     for (int64_t b = 0; b < p->batch; b++)

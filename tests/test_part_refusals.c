@@ -137,7 +137,7 @@ static void others_take_all_keys(void **state)
     expect(attend_compare(&problem, &a, NULL, &comparison), ATTEND_UNSUPPORTED, "first_key, end_key, first_query, end_query, from and into");
     expect(attend_attention_inspect(plan, &a, &(attend_inspection){.entropy = attend_tensor_3d(entropy, ATTEND_F32, 1, HEADS, QUERIES)}), ATTEND_UNSUPPORTED,
            "first_key, end_key, first_query, end_query, from and into");
-    p.packed = true, p.total_q = QUERIES, p.total_k = KEYS, a.cu_seqlens_q = cu_q, a.cu_seqlens_k = cu_k;
+    p.packed = true, p.total_q = QUERIES, p.total_k = KEYS, a.features = &(attend_feature_args){.cu_seqlens_q = cu_q, .cu_seqlens_k = cu_k};
     assert_int_equal(attend_attention_plan(context, &p, &packed), ATTEND_OK);
     expect(attend_attention_forward(packed, &a), ATTEND_UNSUPPORTED, "first_key, end_key, first_query, end_query, from and into do not go with packed sequences");
     attend_plan_destroy(packed);

@@ -136,7 +136,7 @@ static void merged(twice *t)
     test_part_run(t->plan, t->context, &t->f, all, all, NULL, &nothing.state);
     attend_state spread[MANY];
     for (int i = 0; i < MANY; i++) spread[i] = i % 5 == 1 ? states[i / 5] : nothing.state;
-    attend_merge_args args = {.states = spread, .count = MANY, .out = t->f.args.out, .lse = t->f.args.lse, .sinks = t->f.args.sinks};
+    attend_merge_args args = {.states = spread, .count = MANY, .out = t->f.args.out, .lse = t->f.args.lse, .sinks = t->f.features.sinks};
     forget(t);
     if (attend_merge(t->context, &t->f.c.problem, &args, NULL) || attend_synchronize(t->context)) fail_msg("%s", attend_error_message());
     expect_same(t, "spans merged");

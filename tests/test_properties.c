@@ -55,9 +55,12 @@ static bounds bounds_of(const test_run *r)
     attend_problem p;
     attend_progress_tracker nobody = {0};
     attend_key_part part;
-    attend_attention_args args, given = {.q = r->q, .k = r->k, .v = r->v, .out = r->out, .lse = r->lse};
+    const attend_attention_args given = {.q = r->q, .k = r->k, .v = r->v, .out = r->out, .lse = r->lse};
+    attend_attention_args args;
+    attend_feature_args features;
     b.out = malloc((size_t)(rows * b.dim) * sizeof(double)), b.lse = malloc((size_t)rows * sizeof(double));
-    if (attend_problem_resolve(&r->p, sizeof r->p, ATTEND_ATTENTION, &p) || attend_attention_args_resolve(&p, 0, &given, sizeof given, &args, &part) ||
+    if (attend_problem_resolve(&r->p, sizeof r->p, ATTEND_ATTENTION, &p) || attend_attention_args_read(&given, sizeof given, 0, &args, &features) ||
+        attend_attention_args_resolve(&p, 0, &args, &features, &part) ||
         !attend_reference_attention(&p, &args, &part, 1, &nobody, take, &b))
         fail_msg("no reference: %s", attend_error_message());
     return b;

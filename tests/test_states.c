@@ -53,7 +53,7 @@ static void merged(test_fixture *f, device *a, device *b, device *c, int64_t cut
     const attend_state states[] = {s[0].state, s[1].state};
     test_part_run(a->plan, a->context, f, 0, cut, NULL, &states[0]);
     test_part_run(b->plan, b->context, f, cut, f->problem.seqlen_k, NULL, &states[1]);
-    const attend_merge_args args = {.states = states, .count = 2, .out = f->args.out, .lse = f->args.lse, .sinks = f->args.sinks};
+    const attend_merge_args args = {.states = states, .count = 2, .out = f->args.out, .lse = f->args.lse, .sinks = f->features.sinks};
     if (attend_merge(c->context, &f->c.problem, &args, NULL) || attend_synchronize(c->context)) fail_msg("%s", attend_error_message());
     for (int i = 0; i < 2; i++) test_state_free(&s[i]);
     test_fixture_check(f);

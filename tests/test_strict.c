@@ -51,9 +51,10 @@ static void lengths_of_packed_sequences_are_refused(void **state)
     attend_tensor t = attend_tensor_4d(values, ATTEND_F32, 1, 4, 1, 8);
     attend_problem p = {.batch = 1, .seqlen_q = 4, .seqlen_k = 4, .num_heads = 1, .head_dim = 8, .packed = true, .total_q = 4, .total_k = 4};
     assert_int_equal(attend_attention_plan(context, &p, &plan), ATTEND_OK);
-    attend_attention_args args = {.q = t, .k = t, .v = t, .out = t, .cu_seqlens_q = (int64_t[]){0, 4}, .cu_seqlens_k = (int64_t[]){0, 4}};
+    attend_feature_args features = {.cu_seqlens_q = (int64_t[]){0, 4}, .cu_seqlens_k = (int64_t[]){0, 4}};
+    attend_attention_args args = {.q = t, .k = t, .v = t, .out = t, .features = &features};
     args.out.data = malloc(sizeof values);
-    args.seqlens_k = (int64_t[]){3};
+    features.seqlens_k = (int64_t[]){3};
     assert_int_equal(attend_attention_forward(plan, &args), ATTEND_INVALID_ARGUMENT);
     assert_string_equal(attend_error_message(), "seqlens_k and packed exclude each other: cu_seqlens_k gives the lengths of packed sequences");
     free(args.out.data);

@@ -87,7 +87,7 @@ static test_run run_for(attend_problem features)
 }
 
 /* What else the case's features ask for: segments of the other side, offsets or indices of a list. */
-static void add_partner(attend_feature_tensor feature, attend_attention_args *args, unsigned char *memory)
+static void add_partner(attend_feature_tensor feature, attend_feature_args *args, unsigned char *memory)
 {
     int64_t *offsets = (int64_t *)memory;
     memset(memory, 0, MOST * 8);
@@ -115,11 +115,11 @@ static void one_element_serves_all(void **state)
         const size_t bytes = attend_dtype_bytes(features[n].dtype),
                      out_bytes = BATCH * QUERIES * HEADS * DIM * sizeof(float);
         void *full = malloc(out_bytes);
-        attend_attention_args args = {.q = r.q, .k = r.k, .v = r.v, .out = r.out, .lse = r.lse};
-        attend_feature_pointers places = attend_features_of_attention(&args);
-        attend_tensor *tensor = places.tensors[features[n].feature];
+        attend_feature_args given = {0};
+        const attend_attention_args args = {.q = r.q, .k = r.k, .v = r.v, .out = r.out, .lse = r.lse, .features = &given};
+        attend_tensor *tensor = attend_feature_tensor_of(&given, features[n].feature);
         attend_plan *plan;
-        add_partner(features[n].feature, &args, partner);
+        add_partner(features[n].feature, &given, partner);
         *tensor = (attend_tensor){.data = memory, .dtype = features[n].dtype, .rank = features[n].rank};
         memcpy(tensor->shape, features[n].shape, sizeof tensor->shape);
         *tensor = attend_tensor_row_major(*tensor);
@@ -208,20 +208,22 @@ static void empty_tensors_lie_nowhere(void **state)
         attend_plan *plan;
         p.batch = b, p.seqlen_q = m, p.seqlen_k = k, p.num_heads = HEADS, p.num_kv_heads = 2,
         p.head_dim = DIM;
+        attend_feature_args given = {0};
         attend_attention_args args = {.q = attend_tensor_4d(inputs, ATTEND_F32, b, m, HEADS, DIM),
                                       .k = attend_tensor_4d(inputs, ATTEND_F32, b, k, 2, DIM),
                                       .v = attend_tensor_4d(inputs, ATTEND_F32, b, k, 2, DIM),
                                       .out = attend_tensor_4d(memory, ATTEND_F32, b, m, HEADS, DIM),
-                                      .lse = attend_tensor_3d(NULL, ATTEND_F32, b, HEADS, m)};
+                                      .lse = attend_tensor_3d(NULL, ATTEND_F32, b, HEADS, m),
+                                      .features = &given};
         if (p.bias_axes) {
-            args.bias = attend_tensor_4d(NULL, ATTEND_F32, b, HEADS, m, k),
-            args.mask = attend_tensor_4d(NULL, ATTEND_U8, b, HEADS, m, k);
-            args.segments_q = attend_tensor_2d(memory + 400, ATTEND_I32, b, m),
-            args.segments_k = attend_tensor_2d(NULL, ATTEND_I32, b, k);
-            args.sinks = attend_tensor_1d(memory + 450, ATTEND_F32, HEADS);
+            given.bias = attend_tensor_4d(NULL, ATTEND_F32, b, HEADS, m, k),
+            given.mask = attend_tensor_4d(NULL, ATTEND_U8, b, HEADS, m, k);
+            given.segments_q = attend_tensor_2d(memory + 400, ATTEND_I32, b, m),
+            given.segments_k = attend_tensor_2d(NULL, ATTEND_I32, b, k);
+            given.sinks = attend_tensor_1d(memory + 450, ATTEND_F32, HEADS);
         }
         attend_tensor *const tensors[] = {&args.q,    &args.k,    &args.v,         &args.out,
-                                          &args.bias, &args.mask, &args.segments_k};
+                                          &given.bias, &given.mask, &given.segments_k};
         for (int i = 0; i < 7; i++)
             if (b * (i == 0 || i == 3 ? m : k) == 0) {
                 tensors[i]->data = NULL;
@@ -254,7 +256,7 @@ static void empty_masks_may_be_broadcast(void **state)
         .k = attend_tensor_4d(keys, ATTEND_F32, 1, KEYS, HEADS, DIM),
         .v = attend_tensor_4d(keys, ATTEND_F32, 1, KEYS, HEADS, DIM),
         .out = attend_tensor_4d(nothing, ATTEND_F32, 1, 0, HEADS, DIM),
-        .mask = {mask, ATTEND_U8, 4, {1, HEADS, 0, KEYS}, {0, 0, 1, 0}},
+        .features = &(attend_feature_args){.mask = {mask, ATTEND_U8, 4, {1, HEADS, 0, KEYS}, {0, 0, 1, 0}}},
     };
     attend_context *context = test_context();
     attend_plan *plan;

@@ -40,6 +40,11 @@ static struct world {
 static float memory[16][256];
 
 #define PASS(type) w.structs[ATTEND_STRUCT_##type].at, w.structs[ATTEND_STRUCT_##type].bytes
+/* Args, which point to what features bring, and the bytes of both. */
+#define PASS_WITH_FEATURES(type)                                                                          \
+    (((type *)w.structs[ATTEND_STRUCT_##type].at)->features = w.structs[ATTEND_STRUCT_attend_feature_args].at, \
+     w.structs[ATTEND_STRUCT_##type].at),                                                                 \
+        w.structs[ATTEND_STRUCT_##type].bytes, w.structs[ATTEND_STRUCT_attend_feature_args].bytes
 
 static attend_status create_context(void)
 {
@@ -69,11 +74,11 @@ static attend_status plan_layer(void)
 
 static attend_status run_attention(void)
 {
-    return attend_attention_run_sized(w.attention, PASS(attend_attention_args), PASS(attend_run));
+    return attend_attention_run_sized(w.attention, PASS_WITH_FEATURES(attend_attention_args), PASS(attend_run));
 }
 static attend_status run_layer(void)
 {
-    return attend_layer_run_sized(w.layer, PASS(attend_layer_args), PASS(attend_run));
+    return attend_layer_run_sized(w.layer, PASS_WITH_FEATURES(attend_layer_args), PASS(attend_run));
 }
 static attend_status merge(void)
 {
@@ -86,24 +91,24 @@ static attend_status rotate(void)
 
 static attend_status inspect_attention(void)
 {
-    return attend_attention_inspect_sized(w.attention, PASS(attend_attention_args), PASS(attend_inspection));
+    return attend_attention_inspect_sized(w.attention, PASS_WITH_FEATURES(attend_attention_args), PASS(attend_inspection));
 }
 
 static attend_status inspect_layer(void)
 {
-    return attend_layer_inspect_sized(w.layer, PASS(attend_layer_args), PASS(attend_inspection));
+    return attend_layer_inspect_sized(w.layer, PASS_WITH_FEATURES(attend_layer_args), PASS(attend_inspection));
 }
 
 static attend_status compare_attention(void)
 {
-    return attend_compare_sized(PASS(attend_problem), PASS(attend_attention_args),
+    return attend_compare_sized(PASS(attend_problem), PASS_WITH_FEATURES(attend_attention_args),
                                 PASS(attend_compare_options), PASS(attend_comparison));
 }
 
 static attend_status compare_layer(void)
 {
     return attend_layer_compare_sized(PASS(attend_problem), PASS(attend_layer_weights),
-                                      PASS(attend_layer_args), PASS(attend_compare_options),
+                                      PASS_WITH_FEATURES(attend_layer_args), PASS(attend_compare_options),
                                       PASS(attend_layer_comparison));
 }
 
@@ -115,7 +120,7 @@ static attend_status compare_rotary(void)
 
 static attend_status compare_backward(void)
 {
-    return attend_backward_compare_sized(PASS(attend_problem), PASS(attend_attention_args),
+    return attend_backward_compare_sized(PASS(attend_problem), PASS_WITH_FEATURES(attend_attention_args),
                                          PASS(attend_attention_grads), sizeof(attend_feature_grads),
                                          PASS(attend_compare_options), PASS(attend_backward_comparison));
 }
@@ -152,26 +157,27 @@ static const struct call {
     const char *name;
     attend_status (*make)(void);
     kind kind;            /* of the problem */
-    int reads[4], writes; /* structs; -1: no more, none */
+    int reads[6], writes; /* structs; -1: no more, none */
 } calls[] = {
 #define S(type) ATTEND_STRUCT_##type
     {"context_create", create_context, ATTENTION, {S(attend_context_options), -1}, -1},
     {"attention_plan", plan_attention, ATTENTION, {S(attend_problem), S(attend_plan_options), -1}, -1},
-    {"attention_run", run_attention, ATTENTION, {S(attend_attention_args), S(attend_run), -1}, -1},
+    {"attention_run", run_attention, ATTENTION, {S(attend_attention_args), S(attend_feature_args), S(attend_run), -1}, -1},
     {"attention_inspect",
      inspect_attention,
      ATTENTION,
-     {S(attend_attention_args), S(attend_inspection), -1},
+     {S(attend_attention_args), S(attend_feature_args), S(attend_inspection), -1},
      -1},
     {"compare",
      compare_attention,
      ATTENTION,
-     {S(attend_problem), S(attend_attention_args), S(attend_compare_options), -1},
+     {S(attend_problem), S(attend_attention_args), S(attend_feature_args), S(attend_compare_options), -1},
      S(attend_comparison)},
     {"backward_compare",
      compare_backward,
      ATTENTION,
-     {S(attend_problem), S(attend_attention_args), S(attend_attention_grads), S(attend_compare_options)},
+     {S(attend_problem), S(attend_attention_args), S(attend_feature_args), S(attend_attention_grads),
+      S(attend_compare_options), -1},
      S(attend_backward_comparison)},
     {"layer_plan",
      plan_layer,
@@ -179,12 +185,12 @@ static const struct call {
      {S(attend_problem), S(attend_layer_weights), S(attend_plan_options), -1},
      -1},
     {"merge", merge, ATTENTION, {S(attend_problem), S(attend_merge_args), S(attend_run), -1}, -1},
-    {"layer_run", run_layer, LAYER, {S(attend_layer_args), S(attend_run), -1}, -1},
-    {"layer_inspect", inspect_layer, LAYER, {S(attend_layer_args), S(attend_inspection), -1}, -1},
+    {"layer_run", run_layer, LAYER, {S(attend_layer_args), S(attend_feature_args), S(attend_run), -1}, -1},
+    {"layer_inspect", inspect_layer, LAYER, {S(attend_layer_args), S(attend_feature_args), S(attend_inspection), -1}, -1},
     {"layer_compare",
      compare_layer,
      LAYER,
-     {S(attend_problem), S(attend_layer_weights), S(attend_layer_args), S(attend_compare_options)},
+     {S(attend_problem), S(attend_layer_weights), S(attend_layer_args), S(attend_feature_args), S(attend_compare_options), -1},
      S(attend_layer_comparison)},
     {"rotary_apply", rotate, ROTATION, {S(attend_problem), S(attend_rotary_args), -1}, -1},
     {"rotary_compare",
@@ -207,10 +213,10 @@ static const struct call {
 static const struct call *end_of_calls;
 
 /* The structs of a call, its result last; how many. */
-static int structs_of(const struct call *c, int structs[5])
+static int structs_of(const struct call *c, int structs[6])
 {
     int count = 0;
-    while (count < 4 && c->reads[count] >= 0) structs[count] = c->reads[count], count++;
+    while (c->reads[count] >= 0) structs[count] = c->reads[count], count++;
     if (c->writes >= 0) structs[count++] = c->writes;
     return count;
 }
@@ -235,6 +241,7 @@ static attend_context_options options;
 static attend_compare_options compare_options;
 static attend_plan_options plan_options;
 static attend_run run_alone;
+static attend_feature_args features;
 static attend_attention_args args;
 static attend_attention_grads grads;
 static attend_merge_args merge_args;
@@ -275,7 +282,7 @@ static int make_world(void **state)
     OWN(attend_context_options, options), OWN(attend_compare_options, compare_options),
         OWN(attend_attention_args, args), OWN(attend_attention_grads, grads),
         OWN(attend_merge_args, merge_args);
-    OWN(attend_layer_args, layer_args), OWN(attend_layer_weights, weights),
+    OWN(attend_feature_args, features), OWN(attend_layer_args, layer_args), OWN(attend_layer_weights, weights),
         OWN(attend_rotary_args, rotary_args);
     OWN(attend_inspection, inspection), OWN(attend_lists, lists), OWN(attend_plan_options, plan_options),
         OWN(attend_run, run_alone);
@@ -306,7 +313,7 @@ static void give(const struct call *c, int s, size_t bytes)
 /* All that a call takes: `more` bytes beyond what this release has, or the first release's. */
 static void give_all(const struct call *c, bool first, size_t more)
 {
-    int structs[5], count = structs_of(c, structs);
+    int structs[6], count = structs_of(c, structs);
     for (int i = 0; i < count; i++)
         give(c, structs[i],
              (first ? attend_structs[structs[i]].first : attend_structs[structs[i]].bytes) + more);
@@ -396,7 +403,7 @@ static void newer_callers_are_refused_where_they_use_what_is_new(void **state)
 {
     (void)state;
     for (const struct call *c = calls; c < end_of_calls; c++)
-        for (int i = 0; i < 4 && c->reads[i] >= 0; i++) {
+        for (int i = 0; c->reads[i] >= 0; i++) {
             const given *changed = &w.structs[c->reads[i]];
             give_all(c, false, 24);
             ((unsigned char *)changed->at)[changed->bytes - 1] = 1;
@@ -410,7 +417,7 @@ static void reserved_fields_are_zero(void **state)
 {
     (void)state;
     for (const struct call *c = calls; c < end_of_calls; c++)
-        for (int i = 0; i < 4 && c->reads[i] >= 0; i++) {
+        for (int i = 0; c->reads[i] >= 0; i++) {
             const attend_struct *type = &attend_structs[c->reads[i]];
             for (size_t byte = 0; byte < type->reserved_bytes; byte++) {
                 give_all(c, false, 0);
@@ -432,7 +439,7 @@ static void sizes_of_no_release_are_refused(void **state)
 {
     (void)state;
     for (const struct call *c = calls; c < end_of_calls; c++) {
-        int structs[5], count = structs_of(c, structs);
+        int structs[6], count = structs_of(c, structs);
         for (int i = 0; i < count; i++) {
             const size_t first = attend_structs[structs[i]].first,
                          sizes[] = {0, first - 8, first + 4, 65544, SIZE_MAX};

@@ -143,8 +143,8 @@ static void slopes_are_theirs(void **state)
     }
 }
 
-/* What each case of attention asks for; extra: the field of args that the file's extra numbers fill. */
-static void set_features(const char *name, attend_problem *p, attend_attention_args *a, float *extra, uint8_t *seen)
+/* What each case of attention asks for; extra: the field of features that the file's extra numbers fill. */
+static void set_features(const char *name, attend_problem *p, attend_feature_args *a, float *extra, uint8_t *seen)
 {
     int64_t n = p->seqlen_q, heads = p->num_heads;
     bool decoder = strcmp(name, "t5_encoder") && strncmp(name, "sdpa", 4);
@@ -186,9 +186,11 @@ static void attention_is_theirs(void **state)
         assert_int_equal(numbers(of(c, "q"), q), heads * n * d);
         numbers(of(c, "k"), k), numbers(of(c, "v"), v), numbers(of(c, "out"), out);
         numbers(cJSON_GetObjectItemCaseSensitive(c, "extra"), extra);
+        attend_feature_args features = {0};
         attend_attention_args args = {.q = attend_tensor_4d(q, ATTEND_F32, 1, n, heads, d), .k = attend_tensor_4d(k, ATTEND_F32, 1, n, kv, d),
-                                      .v = attend_tensor_4d(v, ATTEND_F32, 1, n, kv, d), .out = attend_tensor_4d(out, ATTEND_F32, 1, n, heads, d)};
-        set_features(name, &p, &args, extra, seen);
+                                      .v = attend_tensor_4d(v, ATTEND_F32, 1, n, kv, d), .out = attend_tensor_4d(out, ATTEND_F32, 1, n, heads, d),
+                                      .features = &features};
+        set_features(name, &p, &features, extra, seen);
         attend_comparison r;
         if (attend_compare(&p, &args, &(attend_compare_options){.threads = 1}, &r)) fail_msg("%s: %s", name, attend_error_message());
         print_message("%-10s rule 1 %.3f, rule 2 %.3f\n", name, r.bound_ratio, r.quality_ratio);

@@ -1,10 +1,10 @@
-/* Design: what the args of attention are to become. States, merging and ranges of keys are in attend/state.h and
- * attend/attention.h. */
+/* Design: what the args of attention are to become. States, merging, ranges of keys and features are in
+ * attend/state.h, attend/attention.h and attend/features.h. */
 #ifndef ATTEND_DESIGN_ATTENTION_H
 #define ATTEND_DESIGN_ATTENTION_H
 
-#include "features.h"
 #include <attend/context.h>
+#include <attend/features.h>
 #include <attend/plan.h>
 #include <attend/problem.h>
 #include <attend/run.h>
@@ -15,16 +15,16 @@ extern "C" {
 #endif
 
 typedef struct attend_attention_args {
-    attend_tensor q;            /* [batch, seqlen_q, num_heads, head_dim] */
-    attend_tensor k;            /* [batch, keys of the range, num_kv_heads, head_dim]; absent with a cache */
-    attend_tensor v;            /* [batch, keys of the range, num_kv_heads, head_dim_v] */
-    attend_tensor out;          /* [batch, seqlen_q, num_heads, head_dim_v]; absent where a state is left */
-    attend_tensor lse;          /* optional, f32 [batch, num_heads, seqlen_q] */
-    int64_t first_key, end_key; /* as in attend/attention.h */
-    int64_t first_query, end_query;      /* as in attend/attention.h */
-    const attend_state *from, *into;     /* as in attend/attention.h */
-    const attend_feature_args *features; /* NULL: none; its size is passed by the inline calls */
-    const struct attend_cache *cache;    /* cache.h: where keys and values are instead of k and v */
+    attend_tensor q;   /* [batch, seqlen_q, num_heads, head_dim] */
+    attend_tensor k;   /* [batch, keys of the range, num_kv_heads, head_dim]; absent with a cache */
+    attend_tensor v;   /* [batch, keys of the range, num_kv_heads, head_dim_v] */
+    attend_tensor out; /* [batch, seqlen_q, num_heads, head_dim_v]; absent where a state is left */
+    attend_tensor lse; /* optional, f32 [batch, num_heads, seqlen_q] */
+    const attend_feature_args *features; /* as in attend/attention.h, and the next three lines */
+    int64_t first_key, end_key;
+    const attend_state *from, *into;
+    int64_t first_query, end_query;
+    const struct attend_cache *cache; /* cache.h: where keys and values are instead of k and v */
     /* Optional, f32 [num_heads]: the largest score_ij of each head, as problem.h defines it, over the visible
      * pairs of this run; -infinity where there are none. Overwritten. For QK-clip. */
     attend_tensor max_logit;

@@ -5,48 +5,36 @@
 #include "core/struct.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 
-static const char *const names[ATTEND_FEATURE_TENSORS] = {
-    "segments_q",     "segments_k",  "mask",  "block_mask",    "bias",         "alibi_slopes",
-    "relative_table", "head_scales", "sinks", "block_offsets", "block_indices"};
-static const char *const announced_by[ATTEND_FEATURE_TENSORS] = {
-    "segments",         "segments",    "mask_axes", "block_q",    "bias_axes", "alibi",
-    "relative_buckets", "head_scales", "sinks",     "block_list", "block_list"};
+#define AT(field) #field, offsetof(attend_feature_args, field)
+static const struct {
+    const char *name;
+    size_t at;
+    attend_dtype dtype;
+    const char *announced_by;
+} tensors[ATTEND_FEATURE_TENSORS] = {
+    [ATTEND_FEATURE_TENSOR_SEGMENTS_Q] = {AT(segments_q), ATTEND_I32, "segments"},
+    [ATTEND_FEATURE_TENSOR_SEGMENTS_K] = {AT(segments_k), ATTEND_I32, "segments"},
+    [ATTEND_FEATURE_TENSOR_MASK] = {AT(mask), ATTEND_U8, "mask_axes"},
+    [ATTEND_FEATURE_TENSOR_BLOCK_MASK] = {AT(block_mask), ATTEND_U8, "block_q"},
+    [ATTEND_FEATURE_TENSOR_BIAS] = {AT(bias), ATTEND_F32, "bias_axes"},
+    [ATTEND_FEATURE_TENSOR_SLOPES] = {AT(alibi_slopes), ATTEND_F32, "alibi"},
+    [ATTEND_FEATURE_TENSOR_RELATIVE_TABLE] = {AT(relative_table), ATTEND_F32, "relative_buckets"},
+    [ATTEND_FEATURE_TENSOR_HEAD_SCALES] = {AT(head_scales), ATTEND_F32, "head_scales"},
+    [ATTEND_FEATURE_TENSOR_SINKS] = {AT(sinks), ATTEND_F32, "sinks"},
+    [ATTEND_FEATURE_TENSOR_BLOCK_OFFSETS] = {AT(block_offsets), ATTEND_I64, "block_list"},
+    [ATTEND_FEATURE_TENSOR_BLOCK_INDICES] = {AT(block_indices), ATTEND_I32, "block_list"},
+    [ATTEND_FEATURE_TENSOR_POSITIONS] = {AT(positions), ATTEND_I32, "rotary or absolute"},
+};
 
-const char *attend_feature_tensor_name(attend_feature_tensor feature) { return names[feature]; }
+const char *attend_feature_tensor_name(attend_feature_tensor feature) { return tensors[feature].name; }
+attend_dtype attend_feature_dtype(attend_feature_tensor feature) { return tensors[feature].dtype; }
 
-attend_feature_pointers attend_features_of_attention(attend_attention_args *a)
+attend_tensor *attend_feature_tensor_of(attend_feature_args *features, attend_feature_tensor feature)
 {
-    return (attend_feature_pointers){&a->seqlens_q,
-                                     &a->seqlens_k,
-                                     &a->starts_k,
-                                     &a->cu_seqlens_q,
-                                     &a->cu_seqlens_k,
-                                     {&a->segments_q, &a->segments_k, &a->mask, &a->block_mask, &a->bias,
-                                      &a->alibi_slopes, &a->relative_table, &a->head_scales, &a->sinks,
-                                      &a->block_offsets, &a->block_indices}};
-}
-
-attend_feature_pointers attend_features_of_layer(attend_layer_args *a)
-{
-    return (attend_feature_pointers){&a->seqlens_q,
-                                     &a->seqlens_k,
-                                     &a->starts_k,
-                                     &a->cu_seqlens_q,
-                                     &a->cu_seqlens_k,
-                                     {&a->segments_q, &a->segments_k, &a->mask, &a->block_mask, &a->bias,
-                                      &a->alibi_slopes, &a->relative_table, &a->head_scales, &a->sinks,
-                                      &a->block_offsets, &a->block_indices}};
-}
-
-void attend_features_copy(attend_attention_args *to, const attend_layer_args *from)
-{
-    attend_layer_args copy = *from;
-    attend_feature_pointers a = attend_features_of_attention(to), l = attend_features_of_layer(&copy);
-    *a.seqlens_q = *l.seqlens_q, *a.seqlens_k = *l.seqlens_k, *a.starts_k = *l.starts_k;
-    *a.cu_seqlens_q = *l.cu_seqlens_q, *a.cu_seqlens_k = *l.cu_seqlens_k;
-    for (int i = 0; i < ATTEND_FEATURE_TENSORS; i++) *a.tensors[i] = *l.tensors[i];
+    return (attend_tensor *)((char *)features + tensors[feature].at);
 }
 
 static attend_feature_shape by_axes(int axes, int64_t batch, int64_t heads, int64_t queries, int64_t keys)
@@ -57,6 +45,12 @@ static attend_feature_shape by_axes(int axes, int64_t batch, int64_t heads, int6
                                              (axes & ATTEND_PER_QUERY) != 0, (axes & ATTEND_PER_KEY) != 0}};
 }
 
+static attend_feature_shape by_token(const attend_problem *p, bool announced, int64_t rows)
+{
+    return (attend_feature_shape){
+        .rank = announced ? 2 : 0, .shape = {attend_tensor_batch(p), rows}, .varies = {true, true}};
+}
+
 static attend_feature_shape by_head(const attend_problem *p, bool announced)
 {
     return (attend_feature_shape){.rank = announced, .shape = {p->num_heads}, .varies = {true}};
@@ -64,14 +58,11 @@ static attend_feature_shape by_head(const attend_problem *p, bool announced)
 
 attend_feature_shape attend_feature_expected(const attend_problem *p, attend_feature_tensor feature)
 {
-    int64_t q = attend_rows_q(p), k = attend_rows_k(p), batch = attend_tensor_batch(p), block_q = p->block_q,
-            block_k = p->block_k;
+    const int64_t block_q = p->block_q, block_k = p->block_k;
     attend_feature_shape s = {0};
     switch (feature) {
-    case ATTEND_FEATURE_TENSOR_SEGMENTS_Q:
-        return (attend_feature_shape){p->segments ? 2 : 0, {batch, q}, {true, true}, false};
-    case ATTEND_FEATURE_TENSOR_SEGMENTS_K:
-        return (attend_feature_shape){p->segments ? 2 : 0, {batch, k}, {true, true}, false};
+    case ATTEND_FEATURE_TENSOR_SEGMENTS_Q: return by_token(p, p->segments, attend_rows_q(p));
+    case ATTEND_FEATURE_TENSOR_SEGMENTS_K: return by_token(p, p->segments, attend_rows_k(p));
     case ATTEND_FEATURE_TENSOR_MASK:
         return by_axes(p->mask_axes, p->batch, p->num_heads, p->seqlen_q, p->seqlen_k);
     case ATTEND_FEATURE_TENSOR_BLOCK_MASK:
@@ -86,8 +77,9 @@ attend_feature_shape attend_feature_expected(const attend_problem *p, attend_fea
         s.optional = true;
         return s;
     case ATTEND_FEATURE_TENSOR_RELATIVE_TABLE:
-        return (attend_feature_shape){
-            p->relative_buckets ? 2 : 0, {p->num_heads, p->relative_buckets}, {true, true}, false};
+        return (attend_feature_shape){.rank = p->relative_buckets ? 2 : 0,
+                                      .shape = {p->num_heads, p->relative_buckets},
+                                      .varies = {true, true}};
     case ATTEND_FEATURE_TENSOR_HEAD_SCALES: return by_head(p, p->head_scales);
     case ATTEND_FEATURE_TENSOR_SINKS: return by_head(p, p->sinks);
     case ATTEND_FEATURE_TENSOR_BLOCK_OFFSETS:
@@ -97,86 +89,84 @@ attend_feature_shape attend_feature_expected(const attend_problem *p, attend_fea
         s.rank = 3;
         return s;
     case ATTEND_FEATURE_TENSOR_BLOCK_INDICES:
-        return (attend_feature_shape){p->block_list > 0, {p->block_list}, {true}, false};
+        return (attend_feature_shape){.rank = p->block_list > 0, .shape = {p->block_list}, .varies = {true}};
+    case ATTEND_FEATURE_TENSOR_POSITIONS:
+        s = by_token(p, p->rotary || p->absolute, attend_rows_q(p));
+        s.optional = true;
+        return s;
     }
     return s;
 }
 
-static attend_dtype dtype_of(const attend_problem *p, attend_feature_tensor feature,
-                             const attend_tensor *given)
-{
-    if (feature <= ATTEND_FEATURE_TENSOR_SEGMENTS_K || feature == ATTEND_FEATURE_TENSOR_BLOCK_INDICES)
-        return ATTEND_I32;
-    if (feature == ATTEND_FEATURE_TENSOR_BLOCK_OFFSETS) return ATTEND_I64;
-    if (feature <= ATTEND_FEATURE_TENSOR_BLOCK_MASK) return ATTEND_U8;
-    return feature == ATTEND_FEATURE_TENSOR_BIAS && given->dtype == p->dtype ? p->dtype : ATTEND_F32;
-}
-
 static attend_status resolve_one(const attend_problem *p, attend_feature_tensor feature,
-                                 attend_tensor *tensor)
+                                 attend_feature_args *features)
 {
+    attend_tensor *tensor = attend_feature_tensor_of(features, feature);
     static const char *const axes[] = {"batch entries", "heads", "queries", "keys"};
     attend_feature_shape e = attend_feature_expected(p, feature);
-    attend_tensor given = *tensor;
+    const char *const name = tensors[feature].name;
+    const attend_tensor given = *tensor;
+    const bool as_problem = feature == ATTEND_FEATURE_TENSOR_BIAS && given.dtype == p->dtype;
     int64_t shape[ATTEND_MAX_RANK];
     if (e.rank == 0 && !given.data) return ATTEND_OK;
     if (e.rank == 0)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is given, but the problem does not announce it (%s)",
-                           names[feature], announced_by[feature]);
+                           name, tensors[feature].announced_by);
     if (e.optional && !given.data) return ATTEND_OK;
     for (int i = 0; i < e.rank; i++)
         shape[i] = !e.varies[i] && given.rank == e.rank && given.shape[i] == 1 ? 1 : e.shape[i];
-    ATTEND_TRY(attend_tensor_resolve(names[feature], &given, ATTEND_INPUT, dtype_of(p, feature, &given),
-                                     e.rank, shape, tensor));
+    ATTEND_TRY(attend_tensor_resolve(name, &given, ATTEND_INPUT,
+                                     as_problem ? p->dtype : tensors[feature].dtype, e.rank, shape, tensor));
     for (int i = 0; i < e.rank; i++) {
         if (e.varies[i]) continue;
         if (shape[i] > 1 && given.stride[i] != 0)
             return attend_fail(ATTEND_INVALID_ARGUMENT,
                                "%s varies along %s (stride[%d] is %" PRId64
                                "), which the problem's axes leave out",
-                               names[feature], axes[i], i, given.stride[i]);
+                               name, axes[i], i, given.stride[i]);
         tensor->shape[i] = e.shape[i], tensor->stride[i] = 0;
     }
     return ATTEND_OK;
 }
 
-static attend_status check_lists(const attend_problem *p, const attend_feature_pointers *a)
+attend_feature_list attend_feature_list_of(const attend_problem *p, attend_feature_args *a, int index)
 {
-    const struct {
-        const char *name, *belongs_to;
-        bool given, allowed, wanted;
-    } lists[] = {{"seqlens_q", NULL, *a->seqlens_q, !p->packed, false},
-                 {"seqlens_k", NULL, *a->seqlens_k, !p->packed, false},
-                 {"starts_k", "left_padded", *a->starts_k, p->left_padded, p->left_padded},
-                 {"cu_seqlens_q", "packed", *a->cu_seqlens_q, p->packed, p->packed},
-                 {"cu_seqlens_k", "packed", *a->cu_seqlens_k, p->packed, p->packed}};
-    for (int i = 0; i < 5; i++) {
-        if (lists[i].given && !lists[i].allowed && !lists[i].belongs_to)
-            return attend_fail(
-                ATTEND_INVALID_ARGUMENT,
-                "%s and packed exclude each other: cu_%s gives the lengths of packed sequences",
-                lists[i].name, lists[i].name);
-        if (lists[i].given && !lists[i].allowed)
-            return attend_fail(ATTEND_INVALID_ARGUMENT,
-                               "%s is given, but the problem does not announce it (%s)", lists[i].name,
-                               lists[i].belongs_to);
-        if (!lists[i].given && lists[i].wanted && p->batch > 0)
-            return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is missing: the problem is %s", lists[i].name,
-                               lists[i].belongs_to);
-    }
+    const attend_feature_list lists[ATTEND_FEATURE_LISTS] = {
+        {"seqlens_q", &a->seqlens_q, p->seqlen_q, -1, NULL, !p->packed},
+        {"seqlens_k", &a->seqlens_k, p->seqlen_k, -1, NULL, !p->packed},
+        {"starts_k", &a->starts_k, p->seqlen_k, -1, "left_padded", p->left_padded},
+        {"cu_seqlens_q", &a->cu_seqlens_q, p->seqlen_q, p->total_q, "packed", p->packed},
+        {"cu_seqlens_k", &a->cu_seqlens_k, p->seqlen_k, p->total_k, "packed", p->packed}};
+    return lists[index];
+}
+
+static attend_status check_list(const attend_feature_list *l, int64_t batch)
+{
+    if (*l->list && !l->allowed && !l->announced_by)
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "%s and packed exclude each other: cu_%s gives the lengths of packed sequences",
+                           l->name, l->name);
+    if (*l->list && !l->allowed)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is given, but the problem does not announce it (%s)",
+                           l->name, l->announced_by);
+    if (!*l->list && l->allowed && l->announced_by && batch > 0)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is missing: the problem is %s", l->name,
+                           l->announced_by);
     return ATTEND_OK;
 }
 
-attend_status attend_features_resolve(const attend_problem *p, const attend_feature_pointers *a)
+attend_status attend_features_resolve(const attend_problem *p, attend_feature_args *a)
 {
-    ATTEND_TRY(check_lists(p, a));
-    for (int i = 0; i < ATTEND_FEATURE_TENSORS; i++)
-        ATTEND_TRY(resolve_one(p, (attend_feature_tensor)i, a->tensors[i]));
+    for (int i = 0; i < ATTEND_FEATURE_LISTS; i++) {
+        const attend_feature_list list = attend_feature_list_of(p, a, i);
+        ATTEND_TRY(check_list(&list, p->batch));
+    }
+    for (int i = 0; i < ATTEND_FEATURE_TENSORS; i++) ATTEND_TRY(resolve_one(p, (attend_feature_tensor)i, a));
     return ATTEND_OK;
 }
 
 attend_status attend_expected_resolve(const attend_expected *arguments, int count,
-                                      const attend_feature_pointers *feature)
+                                      attend_feature_args *features)
 {
     attend_named_tensor named[ATTEND_MAX_EXPECTED + ATTEND_FEATURE_TENSORS];
     int all = count;
@@ -187,9 +177,9 @@ attend_status attend_expected_resolve(const attend_expected *arguments, int coun
         if (e->optional && !given.data) continue;
         ATTEND_TRY(attend_tensor_resolve(e->name, &given, e->role, e->dtype, e->rank, e->shape, e->tensor));
     }
-    for (int i = 0; feature && i < ATTEND_FEATURE_TENSORS; i++)
-        named[all++] = (attend_named_tensor){attend_feature_tensor_name((attend_feature_tensor)i),
-                                             feature->tensors[i], ATTEND_INPUT};
+    for (int i = 0; features && i < ATTEND_FEATURE_TENSORS; i++)
+        named[all++] = (attend_named_tensor){
+            tensors[i].name, attend_feature_tensor_of(features, (attend_feature_tensor)i), ATTEND_INPUT};
     return attend_tensors_disjoint(named, all);
 }
 
@@ -281,11 +271,39 @@ attend_status attend_key_part_resolve(const attend_problem *p, int64_t span, con
     return ATTEND_OK;
 }
 
-attend_status attend_attention_args_resolve(const attend_problem *p, int64_t key_span,
-                                            const attend_attention_args *args, size_t bytes,
-                                            attend_attention_args *r, attend_key_part *part)
+static attend_status read_features(const attend_feature_args *given, size_t bytes, attend_feature_args *read)
 {
-    ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_attention_args), "args", r, args, bytes));
+    *read = (attend_feature_args){0};
+    return given ? attend_struct_read(ATTEND_STRUCT(attend_feature_args), "features", read, given, bytes)
+                 : ATTEND_OK;
+}
+
+attend_status attend_attention_args_read(const attend_attention_args *args, size_t bytes,
+                                         size_t features_bytes, attend_attention_args *read,
+                                         attend_feature_args *features)
+{
+    ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_attention_args), "args", read, args, bytes));
+    ATTEND_TRY(read_features(read->features, features_bytes, features));
+    read->features = features;
+    return ATTEND_OK;
+}
+
+attend_status attend_layer_args_read(const attend_problem *p, const attend_layer_args *args, size_t bytes,
+                                     size_t features_bytes, attend_layer_args *read,
+                                     attend_feature_args *features)
+{
+    ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_layer_args), "args", read, args, bytes));
+    ATTEND_TRY(read_features(read->features, features_bytes, features));
+    if (!attend_problem_is_cross(p) && !features->cu_seqlens_k)
+        features->cu_seqlens_k = features->cu_seqlens_q;
+    read->features = features;
+    return ATTEND_OK;
+}
+
+attend_status attend_attention_args_resolve(const attend_problem *p, int64_t key_span,
+                                            attend_attention_args *r, attend_feature_args *features,
+                                            attend_key_part *part)
+{
     ATTEND_TRY(attend_key_part_resolve(p, key_span, r, part));
     int64_t batch = attend_tensor_batch(p), rows_q = p->packed ? p->total_q : part->end_query - part->first_query,
             rows_k = p->packed ? p->total_k : part->end - part->first;
@@ -307,9 +325,8 @@ attend_status attend_attention_args_resolve(const attend_problem *p, int64_t key
         *from = *r->from;
         count += attend_state_expect(p, rows_q, "from", ATTEND_INPUT, from, r->into, &from_names, arguments + count);
     }
-    attend_feature_pointers feature = attend_features_of_attention(r);
-    ATTEND_TRY(attend_features_resolve(p, &feature));
-    ATTEND_TRY(attend_expected_resolve(arguments, count, &feature));
+    ATTEND_TRY(attend_features_resolve(p, features));
+    ATTEND_TRY(attend_expected_resolve(arguments, count, features));
     ATTEND_TRY(attend_expected_check_rows(arguments, 4));
     if (r->into) ATTEND_TRY(attend_tensor_check_rows("into.out", &into->out));
     if (r->from) ATTEND_TRY(attend_tensor_check_rows("from.out", &from->out));
@@ -322,18 +339,13 @@ attend_status attend_attention_args_resolve(const attend_problem *p, int64_t key
     return ATTEND_OK;
 }
 
-attend_status attend_layer_args_resolve(const attend_problem *p, const attend_layer_args *args, size_t bytes,
-                                        attend_layer_args *r)
+attend_status attend_layer_args_resolve(const attend_problem *p, attend_layer_args *r,
+                                        attend_feature_args *features)
 {
-    ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_layer_args), "args", r, args, bytes));
     bool cross = attend_problem_is_cross(p);
     if (!cross && r->context.data)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
                            "context is given, but the problem's context_hidden_size is 0");
-    if (!p->rotary && !p->absolute && r->positions.data)
-        return attend_fail(ATTEND_INVALID_ARGUMENT,
-                           "positions is given, but the problem does not announce it (rotary or absolute)");
-    if (!cross && !r->cu_seqlens_k) r->cu_seqlens_k = r->cu_seqlens_q;
     int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
     const attend_expected arguments[] = {
         {"x", &r->x, ATTEND_INPUT, false, p->dtype, 3, {batch, rows_q, p->hidden_size}},
@@ -344,11 +356,9 @@ attend_status attend_layer_args_resolve(const attend_problem *p, const attend_la
         {"v", &r->v, ATTEND_OUTPUT, true, p->dtype, 4, {batch, rows_k, p->num_kv_heads, p->head_dim_v}},
         {"heads", &r->heads, ATTEND_OUTPUT, true, p->dtype, 4, {batch, rows_q, p->num_heads, p->head_dim_v}},
         {"lse", &r->lse, ATTEND_OUTPUT, true, ATTEND_F32, 3, {batch, p->num_heads, rows_q}},
-        {"positions", &r->positions, ATTEND_INPUT, true, ATTEND_I32, 2, {batch, rows_q}},
     };
-    attend_feature_pointers feature = attend_features_of_layer(r);
-    ATTEND_TRY(attend_features_resolve(p, &feature));
-    ATTEND_TRY(attend_expected_resolve(arguments, 9, &feature));
+    ATTEND_TRY(attend_features_resolve(p, features));
+    ATTEND_TRY(attend_expected_resolve(arguments, 8, features));
     return attend_expected_check_rows(arguments, 7);
 }
 
@@ -478,19 +488,23 @@ attend_status attend_block_list_check(const attend_problem *p, const attend_tens
     return ATTEND_OK;
 }
 
-attend_status attend_lists_check(const attend_problem *p, const attend_attention_args *args)
+attend_status attend_feature_list_check(const attend_feature_list *l, int64_t batch)
 {
-    ATTEND_TRY(attend_lengths_check("seqlens_q", args->seqlens_q, p->batch, p->seqlen_q));
-    ATTEND_TRY(attend_lengths_check("seqlens_k", args->seqlens_k, p->batch, p->seqlen_k));
-    ATTEND_TRY(attend_lengths_check("starts_k", args->starts_k, p->batch, p->seqlen_k));
-    ATTEND_TRY(
-        attend_cu_seqlens_check("cu_seqlens_q", args->cu_seqlens_q, p->batch, p->seqlen_q, p->total_q));
-    ATTEND_TRY(
-        attend_cu_seqlens_check("cu_seqlens_k", args->cu_seqlens_k, p->batch, p->seqlen_k, p->total_k));
-    return attend_block_list_check(p, &args->block_offsets, &args->block_indices);
+    return l->total < 0 ? attend_lengths_check(l->name, *l->list, batch, l->longest)
+                        : attend_cu_seqlens_check(l->name, *l->list, batch, l->longest, l->total);
 }
 
-attend_lists attend_lists_of(const attend_attention_args *a)
+attend_status attend_lists_check(const attend_problem *p, const attend_feature_args *features)
+{
+    attend_feature_args a = *features;
+    for (int i = 0; i < ATTEND_FEATURE_LISTS; i++) {
+        const attend_feature_list list = attend_feature_list_of(p, &a, i);
+        ATTEND_TRY(attend_feature_list_check(&list, p->batch));
+    }
+    return attend_block_list_check(p, &a.block_offsets, &a.block_indices);
+}
+
+attend_lists attend_lists_of(const attend_feature_args *a)
 {
     return (attend_lists){a->seqlens_q, a->seqlens_k, a->starts_k, a->cu_seqlens_q, a->cu_seqlens_k};
 }
@@ -515,7 +529,7 @@ static attend_plane by_head_of(const attend_tensor *t)
     return (attend_plane){.data = t->data, .head = t->stride[0], .key = t->stride[1], .dtype = t->dtype};
 }
 
-attend_terms attend_terms_of(const attend_attention_args *a)
+attend_terms attend_terms_of(const attend_feature_args *a)
 {
     return (attend_terms){
         .mask = plane_of(&a->mask),

@@ -1,6 +1,5 @@
 /* What callers bring to a resolved problem: tensors, lists and weights, checked, and what features bring
-   turned into what the shared functions of visibility.h and score.h read. Attention and layers name the same
-   fields; attend_feature_pointers says where they stand in either. */
+   turned into what the shared functions of visibility.h and score.h read. */
 #ifndef ATTEND_CORE_ARGUMENTS_H
 #define ATTEND_CORE_ARGUMENTS_H
 
@@ -8,13 +7,7 @@
 #include "core/part.h"
 #include "core/tensor.h"
 
-enum { ATTEND_FEATURE_TENSORS = 11 };
-
-typedef struct attend_feature_pointers {
-    const int64_t **seqlens_q, **seqlens_k, **starts_k, **cu_seqlens_q, **cu_seqlens_k;
-    attend_tensor *tensors[ATTEND_FEATURE_TENSORS]; /* in the order of attend_feature_tensor_name() */
-} attend_feature_pointers;
-
+/* Every tensor of attend_feature_args; arguments.c has a row for each. */
 typedef enum attend_feature_tensor {
     ATTEND_FEATURE_TENSOR_SEGMENTS_Q,
     ATTEND_FEATURE_TENSOR_SEGMENTS_K,
@@ -26,15 +19,17 @@ typedef enum attend_feature_tensor {
     ATTEND_FEATURE_TENSOR_HEAD_SCALES,
     ATTEND_FEATURE_TENSOR_SINKS,
     ATTEND_FEATURE_TENSOR_BLOCK_OFFSETS,
-    ATTEND_FEATURE_TENSOR_BLOCK_INDICES
+    ATTEND_FEATURE_TENSOR_BLOCK_INDICES,
+    ATTEND_FEATURE_TENSOR_POSITIONS
 } attend_feature_tensor;
+enum { ATTEND_FEATURE_TENSORS = ATTEND_FEATURE_TENSOR_POSITIONS + 1 };
 
 const char *attend_feature_tensor_name(attend_feature_tensor feature);
-attend_feature_pointers attend_features_of_attention(attend_attention_args *args);
-attend_feature_pointers attend_features_of_layer(attend_layer_args *args);
+attend_dtype attend_feature_dtype(attend_feature_tensor feature); /* a bias may also have the problem's */
+attend_tensor *attend_feature_tensor_of(attend_feature_args *features, attend_feature_tensor feature);
 
-/* The extents of one side tensor as the problem announces it, 1 along axes without variation; rank 0: it must
-   be absent. `optional`: it may be absent. */
+/* The extents of one feature tensor as the problem announces it; rank 0: it must be absent. `optional`: it may
+   be absent. */
 typedef struct attend_feature_shape {
     int rank;
     int64_t shape[ATTEND_MAX_RANK]; /* in full */
@@ -43,24 +38,45 @@ typedef struct attend_feature_shape {
 } attend_feature_shape;
 attend_feature_shape attend_feature_expected(const attend_problem *problem, attend_feature_tensor feature);
 
+/* The lists of attend_feature_args: where each stands, and what it may hold. */
+enum { ATTEND_FEATURE_LISTS = 5 };
+typedef struct attend_feature_list {
+    const char *name;
+    const int64_t **list;
+    int64_t longest, total;   /* total -1: lengths, one a batch entry; else cu_seqlens */
+    const char *announced_by; /* a problem that does so needs it; NULL: it is optional */
+    bool allowed;
+} attend_feature_list;
+attend_feature_list attend_feature_list_of(const attend_problem *problem, attend_feature_args *features,
+                                           int index);
+
 /* Checks what features bring against a resolved problem: tensors announced are there, others are not;
    broadcast axes get their full extent and stride 0. Lists are not read: only a backend knows where they lie.
    */
-attend_status attend_features_resolve(const attend_problem *problem, const attend_feature_pointers *args);
+attend_status attend_features_resolve(const attend_problem *problem, attend_feature_args *features);
 
 /* What a run's args say of its keys and queries, but for the tensors of states. key_span: what ranges are multiples of; 0:
    only all keys will do. */
 attend_status attend_key_part_resolve(const attend_problem *problem, int64_t key_span,
                                       const attend_attention_args *args, attend_key_part *part);
 
-/* Check a caller's tensors against a resolved problem; the copies returned have explicit strides and, for the
-   absent ones, data NULL. Lengths are not looked at: only a backend knows where they lie. The part has
-   states too; the args' own are then NULL. */
+/* Copy a caller's args, and what features bring to `features`, which read->features then points to: it is
+   never NULL behind this call. */
+attend_status attend_attention_args_read(const attend_attention_args *args, size_t bytes,
+                                         size_t features_bytes, attend_attention_args *read,
+                                         attend_feature_args *features);
+attend_status attend_layer_args_read(const attend_problem *problem, const attend_layer_args *args,
+                                     size_t bytes, size_t features_bytes, attend_layer_args *read,
+                                     attend_feature_args *features);
+
+/* Check such copies against a resolved problem; tensors then have explicit strides and, where absent, data
+   NULL. Lengths are not looked at: only a backend knows where they lie. The part has states too; the args'
+   own are then NULL. */
 attend_status attend_attention_args_resolve(const attend_problem *problem, int64_t key_span,
-                                            const attend_attention_args *args, size_t bytes,
-                                            attend_attention_args *resolved, attend_key_part *part);
-attend_status attend_layer_args_resolve(const attend_problem *problem, const attend_layer_args *args,
-                                        size_t bytes, attend_layer_args *resolved);
+                                            attend_attention_args *args, attend_feature_args *features,
+                                            attend_key_part *part);
+attend_status attend_layer_args_resolve(const attend_problem *problem, attend_layer_args *args,
+                                        attend_feature_args *features);
 attend_status attend_layer_weights_resolve(const attend_problem *problem, const attend_layer_weights *weights,
                                            size_t bytes, attend_layer_weights *resolved);
 
@@ -87,28 +103,27 @@ int attend_state_expect(const attend_problem *problem, int64_t rows_q, const cha
                         attend_state *state, const attend_state *shared, attend_state_names *names,
                         attend_expected *expected);
 
-/* Resolves them all; no output may overlap another argument or, already resolved, one of `side` (NULL: none).
-   */
+/* Resolves them all; no output may overlap another argument or, already resolved, a tensor of `features`
+   (NULL: none). */
 attend_status attend_expected_resolve(const attend_expected *arguments, int count,
-                                      const attend_feature_pointers *feature);
+                                      attend_feature_args *features);
 /* Fails unless the rows of all that are given are contiguous. */
 attend_status attend_expected_check_rows(const attend_expected *arguments, int count);
-
-/* What a layer's attention takes from the layer's arguments: lists and side tensors; the rest is left alone.
-   */
-void attend_features_copy(attend_attention_args *to, const attend_layer_args *from);
 
 /* Lists on the host: lengths in range, cu_seqlens from 0, never decreasing, within the total and the longest.
    */
 attend_status attend_lengths_check(const char *name, const int64_t *lengths, int64_t batch, int64_t seqlen);
 attend_status attend_cu_seqlens_check(const char *name, const int64_t *cu_seqlens, int64_t batch,
                                       int64_t seqlen, int64_t total);
+attend_status attend_feature_list_check(const attend_feature_list *list, int64_t batch);
 attend_status attend_block_list_check(const attend_problem *problem, const attend_tensor *offsets,
                                       const attend_tensor *indices);
-attend_status attend_lists_check(const attend_problem *problem, const attend_attention_args *args);
+/* All of those that features bring, the block list included. */
+attend_status attend_lists_check(const attend_problem *problem, const attend_feature_args *features);
 
-/* Resolved arguments as the shared functions read them. relative_buckets stays NULL: the plan has it. */
-attend_lists attend_lists_of(const attend_attention_args *args);
-attend_terms attend_terms_of(const attend_attention_args *args);
+/* What features bring, resolved, as the shared functions read it. relative_buckets stays NULL: the plan has
+   it. */
+attend_lists attend_lists_of(const attend_feature_args *features);
+attend_terms attend_terms_of(const attend_feature_args *features);
 
 #endif

@@ -68,26 +68,24 @@ static attend_dtype dtype_of(const attend_problem *p, attend_gradient gradient, 
     return gradient <= ATTEND_GRADIENT_V && given->dtype != ATTEND_F32 ? p->dtype : ATTEND_F32;
 }
 
-static attend_status resolve_args(const attend_problem *p, const attend_attention_args *args, size_t bytes,
-                                  attend_attention_args *r)
+static attend_status resolve_args(const attend_problem *p, attend_attention_args *r,
+                                  attend_feature_args *features)
 {
-    ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_attention_args), "args", r, args, bytes));
     if (r->first_key || r->end_key || r->first_query || r->end_query || r->from || r->into)
         return attend_fail(ATTEND_UNSUPPORTED,
                            "first_key, end_key, first_query, end_query, from and into do not go "
                            "backwards: all keys and queries take part at once");
-    const attend_feature_pointers feature = attend_features_of_attention(r);
-    return attend_features_resolve(p, &feature);
+    return attend_features_resolve(p, features);
 }
 
-attend_status attend_backward_resolve(const attend_problem *p, const attend_attention_args *args,
-                                      size_t args_bytes, const attend_attention_grads *grads,
+attend_status attend_backward_resolve(const attend_problem *p, const attend_attention_grads *grads,
                                       size_t grads_bytes, size_t feature_grads_bytes, bool lse_needed,
-                                      attend_attention_args *r, attend_gradients *g)
+                                      attend_attention_args *r, attend_feature_args *features,
+                                      attend_gradients *g)
 {
     const int64_t batch = attend_tensor_batch(p), q = attend_rows_q(p), k = attend_rows_k(p),
                   heads = p->num_heads, dv = p->head_dim_v;
-    ATTEND_TRY(resolve_args(p, args, args_bytes, r));
+    ATTEND_TRY(resolve_args(p, r, features));
     ATTEND_TRY(read_grads(grads, grads_bytes, feature_grads_bytes, g));
     attend_expected all[8 + ATTEND_GRADIENTS] = {
         {"q", &r->q, ATTEND_INPUT, false, p->dtype, 4, {batch, q, heads, p->head_dim}},
@@ -107,8 +105,7 @@ attend_status attend_backward_resolve(const attend_problem *p, const attend_atte
             return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is asked for, but the problem has none", e->name);
         e->dtype = dtype_of(p, (attend_gradient)i, e->tensor);
     }
-    const attend_feature_pointers feature = attend_features_of_attention(r);
-    ATTEND_TRY(attend_expected_resolve(all, 8 + ATTEND_GRADIENTS, &feature));
+    ATTEND_TRY(attend_expected_resolve(all, 8 + ATTEND_GRADIENTS, features));
     ATTEND_TRY(attend_expected_check_rows(all, 4));
     ATTEND_TRY(attend_tensor_check_rows("dout", &g->dout));
     if (g->out_f32.data) ATTEND_TRY(attend_tensor_check_rows("out_f32", &g->out_f32));
@@ -116,21 +113,24 @@ attend_status attend_backward_resolve(const attend_problem *p, const attend_atte
 }
 
 attend_status attend_attention_backward_sized(attend_plan *plan, const attend_attention_args *args,
-                                              size_t args_bytes, const attend_attention_grads *grads,
-                                              size_t grads_bytes, size_t feature_grads_bytes,
-                                              const attend_run *run, size_t run_bytes)
+                                              size_t args_bytes, size_t features_bytes,
+                                              const attend_attention_grads *grads, size_t grads_bytes,
+                                              size_t feature_grads_bytes, const attend_run *run,
+                                              size_t run_bytes)
 {
     attend_attention_args resolved;
+    attend_feature_args features;
     attend_gradients gradients;
     attend_run r;
     ATTEND_TRY(attend_plan_check(plan, ATTEND_ATTENTION));
     if (!plan->options.backward)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
                            "the plan was made without backward: it runs forward alone");
-    ATTEND_TRY(attend_backward_resolve(&plan->problem, args, args_bytes, grads, grads_bytes,
-                                       feature_grads_bytes, true, &resolved, &gradients));
+    ATTEND_TRY(attend_attention_args_read(args, args_bytes, features_bytes, &resolved, &features));
+    ATTEND_TRY(attend_backward_resolve(&plan->problem, grads, grads_bytes, feature_grads_bytes, true,
+                                       &resolved, &features, &gradients));
     ATTEND_TRY(attend_plan_run_read(plan, run, run_bytes, &r));
-    ATTEND_TRY(attend_lists_check(&plan->problem, &resolved));
+    ATTEND_TRY(attend_lists_check(&plan->problem, &features));
     ATTEND_TRY(attend_plan_begin(plan));
     ATTEND_TRY(plan->context->backend->attention_backward(plan, &resolved, &gradients, &r));
     return attend_plan_end(plan);

@@ -27,11 +27,11 @@ typedef struct attend_gradients {
 /* Name, rank and shape of one gradient; rank 0: the problem has none. The dtype is that of the problem or f32. */
 attend_expected attend_gradient_expected(const attend_problem *problem, attend_gradient gradient);
 
-/* Checks a caller's args and grads. args are resolved without their part: all keys take part. lse_needed: false
-   where it is not read. */
-attend_status attend_backward_resolve(const attend_problem *problem, const attend_attention_args *args,
-                                      size_t args_bytes, const attend_attention_grads *grads,
+/* Checks args that were read and a caller's grads. args are resolved without their part: all keys take part.
+   lse_needed: false where it is not read. */
+attend_status attend_backward_resolve(const attend_problem *problem, const attend_attention_grads *grads,
                                       size_t grads_bytes, size_t feature_grads_bytes, bool lse_needed,
-                                      attend_attention_args *resolved, attend_gradients *gradients);
+                                      attend_attention_args *args, attend_feature_args *features,
+                                      attend_gradients *gradients);
 
 #endif

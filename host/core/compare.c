@@ -111,7 +111,8 @@ static void take_row(void *job, int64_t b, int64_t h, int64_t i, const attend_re
     attend_element worst = {0};
     bool finite = true;
     const int64_t head = b * c->problem->num_heads + h;
-    const uint64_t query = attend_row_hash(&c->args->q, b, i, h, c->args->cu_seqlens_q, c->problem->batch);
+    const uint64_t query =
+        attend_row_hash(&c->args->q, b, i, h, c->args->features->cu_seqlens_q, c->problem->batch);
     for (int64_t column = 0; column < c->problem->head_dim_v; column++) {
         double expected = row->out[column];
         double actual =
@@ -188,7 +189,7 @@ attend_status attend_compare_resolved(const attend_problem *problem, const atten
     const attend_key_part all = attend_all_keys(problem);
     comparing c = {.problem = problem, .args = args, .result = result, .reference_finite = true};
     memset(result, 0, sizeof *result);
-    ATTEND_TRY(attend_lists_check(problem, args));
+    ATTEND_TRY(attend_lists_check(problem, args->features));
     const int64_t heads = attend_tensor_batch(problem) * problem->num_heads;
     c.rows_a_head = attend_rows_q(problem);
     c.tiles_a_head = (c.rows_a_head + ATTEND_TILE_ROWS - 1) / ATTEND_TILE_ROWS;
@@ -228,11 +229,13 @@ attend_status attend_judge_make(const attend_compare_options *options, size_t op
 
 attend_status attend_compare_sized(const attend_problem *problem, size_t problem_bytes,
                                    const attend_attention_args *args, size_t args_bytes,
-                                   const attend_compare_options *options, size_t options_bytes,
-                                   attend_comparison *comparison, size_t comparison_bytes)
+                                   size_t features_bytes, const attend_compare_options *options,
+                                   size_t options_bytes, attend_comparison *comparison,
+                                   size_t comparison_bytes)
 {
     attend_problem p;
     attend_attention_args resolved;
+    attend_feature_args features;
     attend_key_part all;
     attend_judge judge;
     attend_comparison result;
@@ -240,7 +243,8 @@ attend_status attend_compare_sized(const attend_problem *problem, size_t problem
         attend_struct_check(ATTEND_STRUCT(attend_comparison), "comparison", comparison, comparison_bytes));
     ATTEND_TRY(attend_judge_make(options, options_bytes, &judge));
     ATTEND_TRY(attend_problem_resolve(problem, problem_bytes, ATTEND_ATTENTION, &p));
-    ATTEND_TRY(attend_attention_args_resolve(&p, 0, args, args_bytes, &resolved, &all));
+    ATTEND_TRY(attend_attention_args_read(args, args_bytes, features_bytes, &resolved, &features));
+    ATTEND_TRY(attend_attention_args_resolve(&p, 0, &resolved, &features, &all));
     ATTEND_TRY(attend_progress_begin(&judge.tracker, &(attend_work){.attention = 1}));
     ATTEND_TRY(attend_compare_resolved(&p, &resolved, &judge, &result));
     attend_progress_end(&judge.tracker);

@@ -42,9 +42,9 @@ static uint64_t shares(const gradients_judge *j, attend_gradient gradient, int64
 {
     const attend_attention_args *a = j->args;
     if (gradient == ATTEND_GRADIENT_Q)
-        return attend_row_hash(&a->q, b, i, h, a->cu_seqlens_q, j->problem->batch);
+        return attend_row_hash(&a->q, b, i, h, a->features->cu_seqlens_q, j->problem->batch);
     if (gradient <= ATTEND_GRADIENT_V)
-        return attend_row_hash(&a->k, b, i, h, a->cu_seqlens_k, j->problem->batch);
+        return attend_row_hash(&a->k, b, i, h, a->features->cu_seqlens_k, j->problem->batch);
     return (uint64_t)i;
 }
 
@@ -114,7 +114,7 @@ static attend_status compare(gradients_judge *j, attend_judge *judge, attend_bac
     const attend_problem *p = j->problem;
     const int64_t q = attend_rows_q(p), k = attend_rows_k(p), rows = q > k ? q : k;
     memset(result, 0, sizeof *result);
-    ATTEND_TRY(attend_lists_check(p, j->args));
+    ATTEND_TRY(attend_lists_check(p, j->args->features));
     j->rooms = calloc((size_t)(rows + p->num_heads) + 1, sizeof *j->rooms);
     bool complete =
         attend_reference_backward(p, j->args, j->given, true, judge->threads, &judge->tracker, of) &&
@@ -139,13 +139,14 @@ static attend_status compare(gradients_judge *j, attend_judge *judge, attend_bac
 
 attend_status attend_backward_compare_sized(const attend_problem *problem, size_t problem_bytes,
                                             const attend_attention_args *args, size_t args_bytes,
-                                            const attend_attention_grads *grads, size_t grads_bytes,
-                                            size_t feature_grads_bytes, const attend_compare_options *options,
-                                            size_t options_bytes, attend_backward_comparison *comparison,
-                                            size_t comparison_bytes)
+                                            size_t features_bytes, const attend_attention_grads *grads,
+                                            size_t grads_bytes, size_t feature_grads_bytes,
+                                            const attend_compare_options *options, size_t options_bytes,
+                                            attend_backward_comparison *comparison, size_t comparison_bytes)
 {
     attend_problem p;
     attend_attention_args resolved;
+    attend_feature_args features;
     attend_gradients gradients;
     attend_judge judge;
     attend_backward_comparison result;
@@ -153,8 +154,9 @@ attend_status attend_backward_compare_sized(const attend_problem *problem, size_
                                    comparison_bytes));
     ATTEND_TRY(attend_judge_make(options, options_bytes, &judge));
     ATTEND_TRY(attend_problem_resolve(problem, problem_bytes, ATTEND_ATTENTION, &p));
-    ATTEND_TRY(attend_backward_resolve(&p, args, args_bytes, grads, grads_bytes, feature_grads_bytes, false,
-                                       &resolved, &gradients));
+    ATTEND_TRY(attend_attention_args_read(args, args_bytes, features_bytes, &resolved, &features));
+    ATTEND_TRY(attend_backward_resolve(&p, grads, grads_bytes, feature_grads_bytes, false, &resolved,
+                                       &features, &gradients));
     if (gradients.accumulate)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
                            "accumulate is set: what was there before gradients were added is not known");

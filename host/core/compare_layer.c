@@ -21,7 +21,7 @@ typedef struct projection {
     attend_dtype dtype;
     /* Of Q and K: what turns them afterwards; problem NULL: nothing. */
     const attend_problem *problem;
-    const attend_layer_args *args;
+    const attend_feature_args *features;
     const attend_tensor *norm, *norm_bias;
     const attend_tensor *x_bound; /* what x may be off by; NULL: nothing */
 } projection;
@@ -82,7 +82,7 @@ static attend_status compare_projection(const projection *p, int index, attend_j
         attend_reference_project(p->x, p->weight, p->bias, p->dtype, judge->threads, tracker, &to);
     if (complete && p->x_bound) complete = add_bound_of_x(p, judge->threads, elements, bound);
     if (complete && p->problem)
-        attend_reference_rope_all(p->problem, p->args, p->norm, p->norm_bias, p->y.shape[2], false, exact,
+        attend_reference_rope_all(p->problem, p->features, p->norm, p->norm_bias, p->y.shape[2], false, exact,
                                   bound);
     if (complete) judge_bound(p, exact, bound, ratio, worst);
     free(exact), free(bound);
@@ -120,6 +120,7 @@ static attend_status compare_stages(const attend_problem *p, const attend_layer_
                                     const attend_layer_args *args, attend_judge *judge,
                                     attend_layer_comparison *result)
 {
+    const attend_feature_args *f = args->features;
     attend_tensor x = args->x, x_bound = {0};
     attend_status status = ATTEND_OK;
     if (p->absolute && !attend_reference_add_positions(p, w, args, false, &x, &x_bound))
@@ -127,10 +128,9 @@ static attend_status compare_stages(const attend_problem *p, const attend_layer_
     const attend_tensor *source = attend_problem_is_cross(p) ? &args->context : &x,
                         *off = p->absolute ? &x_bound : NULL;
     const projection projections[] = {
-        {&x, &w->wq, &w->bq, args->q, args->seqlens_q, p->dtype, p, args, &w->q_norm, &w->q_norm_bias, off},
-        {source, &w->wk, &w->bk, args->k, args->seqlens_k, p->dtype, p, args, &w->k_norm, &w->k_norm_bias,
-         off},
-        {source, &w->wv, &w->bv, args->v, args->seqlens_k, p->dtype, NULL, NULL, NULL, NULL, off},
+        {&x, &w->wq, &w->bq, args->q, f->seqlens_q, p->dtype, p, f, &w->q_norm, &w->q_norm_bias, off},
+        {source, &w->wk, &w->bk, args->k, f->seqlens_k, p->dtype, p, f, &w->k_norm, &w->k_norm_bias, off},
+        {source, &w->wv, &w->bv, args->v, f->seqlens_k, p->dtype, NULL, NULL, NULL, NULL, off},
     };
     attend_element ignored;
     for (int i = 0; i < 3 && !status; i++)
@@ -138,9 +138,12 @@ static attend_status compare_stages(const attend_problem *p, const attend_layer_
     if (p->absolute) free(x.data), free(x_bound.data);
     ATTEND_TRY(status);
     ATTEND_TRY(compare_output(p, w, args, judge, result));
-    attend_attention_args attention = {
-        .q = args->q, .k = args->k, .v = args->v, .out = args->heads, .lse = args->lse};
-    attend_features_copy(&attention, args);
+    const attend_attention_args attention = {.q = args->q,
+                                             .k = args->k,
+                                             .v = args->v,
+                                             .out = args->heads,
+                                             .lse = args->lse,
+                                             .features = args->features};
     return attend_compare_resolved(p, &attention, judge, &result->attention);
 }
 
@@ -219,12 +222,14 @@ static attend_status check_stages_given(const attend_layer_args *args)
 attend_status attend_layer_compare_sized(const attend_problem *problem, size_t problem_bytes,
                                          const attend_layer_weights *weights, size_t weights_bytes,
                                          const attend_layer_args *args, size_t args_bytes,
-                                         const attend_compare_options *options, size_t options_bytes,
-                                         attend_layer_comparison *comparison, size_t comparison_bytes)
+                                         size_t features_bytes, const attend_compare_options *options,
+                                         size_t options_bytes, attend_layer_comparison *comparison,
+                                         size_t comparison_bytes)
 {
     attend_problem p;
     attend_layer_weights w;
     attend_layer_args a;
+    attend_feature_args features;
     attend_judge judge;
     attend_layer_comparison result = {0};
     ATTEND_TRY(attend_struct_check(ATTEND_STRUCT(attend_layer_comparison), "comparison", comparison,
@@ -232,12 +237,11 @@ attend_status attend_layer_compare_sized(const attend_problem *problem, size_t p
     ATTEND_TRY(attend_judge_make(options, options_bytes, &judge));
     ATTEND_TRY(attend_problem_resolve(problem, problem_bytes, ATTEND_LAYER, &p));
     ATTEND_TRY(attend_layer_weights_resolve(&p, weights, weights_bytes, &w));
-    ATTEND_TRY(attend_layer_args_resolve(&p, args, args_bytes, &a));
+    ATTEND_TRY(attend_layer_args_read(&p, args, args_bytes, features_bytes, &a, &features));
+    ATTEND_TRY(attend_layer_args_resolve(&p, &a, &features));
     ATTEND_TRY(check_stages_given(&a));
-    attend_attention_args lists = {0};
-    attend_features_copy(&lists, &a);
-    ATTEND_TRY(attend_lists_check(&p, &lists));
-    const attend_row_positions row_positions = attend_layer_row_positions(&p, &a);
+    ATTEND_TRY(attend_lists_check(&p, &features));
+    const attend_row_positions row_positions = attend_row_positions_of(&p, &features);
     ATTEND_TRY(attend_absolute_check(&p, &row_positions));
     attend_work work = attend_count_work(&p, true);
     work.rounds = 3; /* exact, rounded, and stage by stage */

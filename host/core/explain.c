@@ -12,16 +12,16 @@
 
 static const char *const projection_names[] = {"Q", "K", "V", "output"};
 
-static double side_bytes(const attend_problem *p)
+static double feature_bytes(const attend_problem *p)
 {
     double bytes = 0;
     for (int feature = ATTEND_FEATURE_TENSOR_SEGMENTS_Q; feature <= ATTEND_FEATURE_TENSOR_BIAS; feature++) {
         const attend_feature_shape shape = attend_feature_expected(p, (attend_feature_tensor)feature);
         double elements = shape.rank > 0;
         for (int i = 0; i < shape.rank; i++) elements *= shape.varies[i] ? (double)shape.shape[i] : 1;
-        bytes += elements * (feature <= ATTEND_FEATURE_TENSOR_SEGMENTS_K ? 4
-                             : feature == ATTEND_FEATURE_TENSOR_BIAS ? (double)attend_dtype_bytes(p->dtype)
-                                                                     : 1);
+        const bool bias = feature == ATTEND_FEATURE_TENSOR_BIAS;
+        bytes += elements * (double)attend_dtype_bytes(
+                                bias ? p->dtype : attend_feature_dtype((attend_feature_tensor)feature));
     }
     return bytes;
 }
@@ -35,8 +35,8 @@ static void count(const attend_problem *p, const attend_lists *lists, attend_exp
                  element = (double)attend_dtype_bytes(p->dtype);
     e->pairs = counted.pairs, e->pairs_computed = counted.pairs_computed;
     e->flops = 2 * counted.pairs * dims;
-    e->bytes =
-        (rows_q * (double)p->num_heads + rows_k * (double)p->num_kv_heads) * dims * element + side_bytes(p);
+    e->bytes = (rows_q * (double)p->num_heads + rows_k * (double)p->num_kv_heads) * dims * element +
+               feature_bytes(p);
     if (p->absolute) /* x read and written, learned rows read */
         e->position_bytes =
             (p->absolute == ATTEND_ABSOLUTE_LEARNED ? 3 : 2) * rows_q * (double)p->hidden_size * element;
@@ -62,11 +62,11 @@ static void count_projections(const attend_problem *p, attend_explanation *e)
 static attend_status explain(const attend_plan *plan, const attend_lists *lists, attend_explanation *e)
 {
     const attend_problem *p = &plan->problem;
-    const attend_attention_args listed = {.seqlens_q = lists->seqlens_q,
-                                          .seqlens_k = lists->seqlens_k,
-                                          .starts_k = lists->starts_k,
-                                          .cu_seqlens_q = lists->cu_seqlens_q,
-                                          .cu_seqlens_k = lists->cu_seqlens_k};
+    const attend_feature_args listed = {.seqlens_q = lists->seqlens_q,
+                                        .seqlens_k = lists->seqlens_k,
+                                        .starts_k = lists->starts_k,
+                                        .cu_seqlens_q = lists->cu_seqlens_q,
+                                        .cu_seqlens_k = lists->cu_seqlens_k};
     ATTEND_TRY(attend_lists_check(p, &listed));
     *e = (attend_explanation){.device = plan->context->backend->device, .kernel = plan->kernel, .splits = 1};
     e->host_bytes = plan->memory.host_bytes;

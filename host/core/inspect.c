@@ -106,8 +106,8 @@ static attend_status resolve_map(const attend_problem *p, attend_inspect_request
     return ATTEND_OK;
 }
 
-static attend_status inspect(attend_plan *plan, attend_attention_args *args, const void *inspection,
-                             size_t bytes)
+static attend_status inspect(attend_plan *plan, attend_attention_args *args, attend_feature_args *features,
+                             const void *inspection, size_t bytes)
 {
     const attend_problem *p = &plan->problem;
     attend_inspect_request request = {0};
@@ -150,9 +150,8 @@ static attend_status inspect(attend_plan *plan, attend_attention_args *args, con
          {p->batch, heads, w->map.shape[2], w->map.shape[3]}},
     };
     args->v = args->out = (attend_tensor){0};
-    attend_feature_pointers feature = attend_features_of_attention(args);
-    ATTEND_TRY(attend_features_resolve(p, &feature));
-    ATTEND_TRY(attend_expected_resolve(arguments, 10, &feature));
+    ATTEND_TRY(attend_features_resolve(p, features));
+    ATTEND_TRY(attend_expected_resolve(arguments, 10, features));
     ATTEND_TRY(attend_expected_check_rows(arguments, 3));
     ATTEND_TRY(attend_progress_begin(&plan->context->tracker, &(attend_work){.attention = 1}));
     ATTEND_TRY(plan->context->backend->inspect(plan, args, &request));
@@ -160,25 +159,26 @@ static attend_status inspect(attend_plan *plan, attend_attention_args *args, con
 }
 
 attend_status attend_attention_inspect_sized(attend_plan *plan, const attend_attention_args *args,
-                                             size_t args_bytes, const attend_inspection *inspection,
-                                             size_t inspection_bytes)
+                                             size_t args_bytes, size_t features_bytes,
+                                             const attend_inspection *inspection, size_t inspection_bytes)
 {
     attend_attention_args own;
+    attend_feature_args features;
     attend_key_part all;
     ATTEND_TRY(attend_plan_check(plan, ATTEND_ATTENTION));
-    ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_attention_args), "args", &own, args, args_bytes));
+    ATTEND_TRY(attend_attention_args_read(args, args_bytes, features_bytes, &own, &features));
     ATTEND_TRY(attend_key_part_resolve(&plan->problem, 0, &own, &all));
-    return inspect(plan, &own, inspection, inspection_bytes);
+    return inspect(plan, &own, &features, inspection, inspection_bytes);
 }
 
 attend_status attend_layer_inspect_sized(attend_plan *plan, const attend_layer_args *args, size_t args_bytes,
-                                         const attend_inspection *inspection, size_t inspection_bytes)
+                                         size_t features_bytes, const attend_inspection *inspection,
+                                         size_t inspection_bytes)
 {
     attend_layer_args own;
+    attend_feature_args features;
     ATTEND_TRY(attend_plan_check(plan, ATTEND_LAYER));
-    ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_layer_args), "args", &own, args, args_bytes));
-    if (!attend_problem_is_cross(&plan->problem) && !own.cu_seqlens_k) own.cu_seqlens_k = own.cu_seqlens_q;
-    attend_attention_args attention = {.q = own.q, .k = own.k, .lse = own.lse};
-    attend_features_copy(&attention, &own);
-    return inspect(plan, &attention, inspection, inspection_bytes);
+    ATTEND_TRY(attend_layer_args_read(&plan->problem, args, args_bytes, features_bytes, &own, &features));
+    attend_attention_args attention = {.q = own.q, .k = own.k, .lse = own.lse, .features = &features};
+    return inspect(plan, &attention, &features, inspection, inspection_bytes);
 }

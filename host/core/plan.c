@@ -122,14 +122,17 @@ attend_status attend_plan_run_read(const attend_plan *plan, const attend_run *ru
 }
 
 attend_status attend_attention_run_sized(attend_plan *plan, const attend_attention_args *args,
-                                         size_t args_bytes, const attend_run *run, size_t run_bytes)
+                                         size_t args_bytes, size_t features_bytes, const attend_run *run,
+                                         size_t run_bytes)
 {
     attend_attention_args resolved;
+    attend_feature_args features;
     attend_key_part part;
     attend_run r;
     ATTEND_TRY(attend_plan_check(plan, ATTEND_ATTENTION));
-    ATTEND_TRY(attend_attention_args_resolve(&plan->problem, attend_plan_key_span(plan), args, args_bytes,
-                                             &resolved, &part));
+    ATTEND_TRY(attend_attention_args_read(args, args_bytes, features_bytes, &resolved, &features));
+    ATTEND_TRY(attend_attention_args_resolve(&plan->problem, attend_plan_key_span(plan), &resolved, &features,
+                                             &part));
     ATTEND_TRY(attend_plan_run_read(plan, run, run_bytes, &r));
     ATTEND_TRY(attend_plan_begin(plan));
     ATTEND_TRY(plan->context->backend->attention_forward(plan, &resolved, &part, &r));
@@ -137,12 +140,15 @@ attend_status attend_attention_run_sized(attend_plan *plan, const attend_attenti
 }
 
 attend_status attend_layer_run_sized(attend_plan *plan, const attend_layer_args *args, size_t args_bytes,
-                                     const attend_run *run, size_t run_bytes)
+                                     size_t features_bytes, const attend_run *run, size_t run_bytes)
 {
     attend_layer_args resolved;
+    attend_feature_args features;
     attend_run r;
     ATTEND_TRY(attend_plan_check(plan, ATTEND_LAYER));
-    ATTEND_TRY(attend_layer_args_resolve(&plan->problem, args, args_bytes, &resolved));
+    ATTEND_TRY(
+        attend_layer_args_read(&plan->problem, args, args_bytes, features_bytes, &resolved, &features));
+    ATTEND_TRY(attend_layer_args_resolve(&plan->problem, &resolved, &features));
     ATTEND_TRY(attend_plan_run_read(plan, run, run_bytes, &r));
     ATTEND_TRY(attend_plan_begin(plan));
     ATTEND_TRY(plan->context->backend->layer_forward(plan, &resolved, &r));

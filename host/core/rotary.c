@@ -139,8 +139,9 @@ attend_rope attend_rotary_rope(const attend_problem *p, const attend_rotary_args
 
 attend_row_positions attend_rotary_row_positions(const attend_problem *p, const attend_rotary_args *args)
 {
-    const attend_lists lists = {.starts_k = args->starts_k, .cu_seqlens_q = args->cu_seqlens_q};
-    attend_row_positions row_positions = attend_row_positions_of(p, &lists, &args->positions);
+    const attend_feature_args features = {
+        .starts_k = args->starts_k, .cu_seqlens_q = args->cu_seqlens_q, .positions = args->positions};
+    attend_row_positions row_positions = attend_row_positions_of(p, &features);
     row_positions.firsts = args->first_positions, row_positions.lengths = args->seqlens_q;
     return row_positions;
 }

@@ -14,10 +14,11 @@
     RESERVING(attend_compare_options, 24)        \
     RESERVING(attend_plan_options, 8)            \
     RESERVING(attend_rotary_args, 760)           \
-    SIZED(attend_attention_args, 1320)           \
+    SIZED(attend_feature_args, 1000)             \
+    SIZED(attend_attention_args, 408)            \
     RESERVING(attend_attention_grads, 496)       \
     SIZED(attend_feature_grads, 400)             \
-    SIZED(attend_layer_args, 1640)               \
+    SIZED(attend_layer_args, 648)                \
     SIZED(attend_layer_weights, 1040)            \
     SIZED(attend_inspection, 624)                \
     SIZED(attend_merge_args, 264)                \

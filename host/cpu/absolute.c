@@ -67,7 +67,7 @@ attend_tensor attend_cpu_add_positions(const attend_plan *plan, const attend_lay
 {
     const attend_problem *p = &plan->problem;
     position_rows to = {plan->state, &args->x, &plan->weights.position_table,
-                        attend_layer_row_positions(p, args)};
+                        attend_row_positions_of(p, args->features)};
     const int64_t hidden = p->hidden_size, rows = args->x.shape[1], tokens = args->x.shape[0] * rows;
     attend_tensor x_with_positions = args->x;
     x_with_positions.data = to.cpu->x_with_positions;

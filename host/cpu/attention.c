@@ -228,10 +228,10 @@ static void fill_ids(void *job, int64_t index, int thread)
 void attend_cpu_prepare_heads(attend_cpu_plan *plan, const attend_attention_args *args)
 {
     const attend_problem *p = plan->problem;
-    const attend_lists lists = attend_lists_of(args);
+    const attend_lists lists = attend_lists_of(args->features);
     const int64_t group = p->num_heads / p->num_kv_heads, floats = attend_cpu_relative_floats(p),
                   blocks = attend_cpu_id_blocks(p);
-    plan->terms = attend_terms_of(args);
+    plan->terms = attend_terms_of(args->features);
     plan->terms.relative_buckets = plan->relative_buckets;
     for (int64_t b = 0; b < p->batch; b++) {
         attend_sequence s = attend_sequence_of(p, &lists, b);

@@ -129,7 +129,7 @@ static attend_status attention_forward(attend_plan *plan, const attend_attention
                                        const attend_key_part *part, const attend_run *run)
 {
     (void)run;
-    ATTEND_TRY(attend_lists_check(&plan->problem, args));
+    ATTEND_TRY(attend_lists_check(&plan->problem, args->features));
     return attend_cpu_attention(plan->state, args, part);
 }
 

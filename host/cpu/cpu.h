@@ -128,8 +128,7 @@ void attend_cpu_rope(attend_pool *pool, const attend_rope *rope, const attend_ro
 attend_status attend_cpu_positions_create(attend_plan *plan);
 void attend_cpu_positions_destroy(attend_cpu_plan *cpu);
 attend_tensor attend_cpu_add_positions(const attend_plan *plan, const attend_layer_args *args);
-void attend_cpu_layer_rope(const attend_plan *plan, const attend_layer_args *args,
-                           const attend_attention_args *attention);
+void attend_cpu_layer_rope(const attend_plan *plan, const attend_attention_args *attention);
 attend_status attend_cpu_rotary(attend_context *context, const attend_problem *problem,
                                 const attend_rotary_args *args);
 

@@ -391,7 +391,7 @@ attend_status attend_cpu_inspect(attend_plan *plan, const attend_attention_args 
                     .inspector = cpu->context->kernel->inspector,
                     .args = args,
                     .request = request};
-    ATTEND_TRY(attend_lists_check(&plan->problem, args));
+    ATTEND_TRY(attend_lists_check(&plan->problem, args->features));
     attend_cpu_prepare_heads(cpu, args);
     bool complete = reserve(&w);
     if (complete) run(&w);

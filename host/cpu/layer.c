@@ -84,16 +84,16 @@ attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_arg
 {
     attend_cpu_plan *cpu = plan->state;
     const attend_problem *p = &plan->problem;
-    attend_attention_args attention = {
+    const attend_attention_args attention = {
         .q = choose(&args->q, cpu->q, p, attend_rows_q(p), p->num_heads, p->head_dim),
         .k = choose(&args->k, cpu->k, p, attend_rows_k(p), p->num_kv_heads, p->head_dim),
         .v = choose(&args->v, cpu->v, p, attend_rows_k(p), p->num_kv_heads, p->head_dim_v),
         .out = choose(&args->heads, cpu->heads, p, attend_rows_q(p), p->num_heads, p->head_dim_v),
         .lse = args->lse,
+        .features = args->features,
     };
-    const attend_row_positions row_positions = attend_layer_row_positions(p, args);
-    attend_features_copy(&attention, args);
-    ATTEND_TRY(attend_lists_check(p, &attention));
+    const attend_row_positions row_positions = attend_row_positions_of(p, args->features);
+    ATTEND_TRY(attend_lists_check(p, args->features));
     ATTEND_TRY(attend_absolute_check(p, &row_positions));
     /* Nothing has been written yet. From here on a run fails only if it is cancelled or oneDNN lacks
        memory. */
@@ -104,7 +104,7 @@ attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_arg
     ATTEND_TRY(project(cpu, 0, &x, &attention.q));
     ATTEND_TRY(project(cpu, 1, &source, &attention.k));
     ATTEND_TRY(project(cpu, 2, &source, &attention.v));
-    if (attend_has_rope_or_norm(p)) attend_cpu_layer_rope(plan, args, &attention);
+    if (attend_has_rope_or_norm(p)) attend_cpu_layer_rope(plan, &attention);
     const attend_key_part all = attend_all_keys(p);
     ATTEND_TRY(attend_cpu_attention(cpu, &attention, &all));
     return project(cpu, 3, &attention.out, &out);

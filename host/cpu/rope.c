@@ -124,13 +124,12 @@ void attend_cpu_rope(attend_pool *pool, const attend_rope *t, const attend_row_p
     attend_pool_run(pool, tokens, (double)tokens * (double)(2 * t->dims + heads * d), rope_tensors, &j);
 }
 
-void attend_cpu_layer_rope(const attend_plan *plan, const attend_layer_args *args,
-                           const attend_attention_args *attention)
+void attend_cpu_layer_rope(const attend_plan *plan, const attend_attention_args *attention)
 {
     const attend_cpu_plan *cpu = plan->state;
     const attend_layer_weights *w = &plan->weights;
     const attend_rope rope = attend_rope_of(&plan->problem);
-    const attend_row_positions row_positions = attend_layer_row_positions(&plan->problem, args);
+    const attend_row_positions row_positions = attend_row_positions_of(&plan->problem, attention->features);
     const attend_rope_tensor tensors[] = {{attention->q, attention->q, w->q_norm, w->q_norm_bias},
                                           {attention->k, attention->k, w->k_norm, w->k_norm_bias}};
     attend_cpu_rope(cpu->context->pool, &rope, &row_positions, tensors, 2, cpu->rope_scratch);

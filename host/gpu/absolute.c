@@ -47,30 +47,25 @@ attend_status attend_gpu_create_positions(attend_plan *plan)
 
 /* Checks positions that the host can read: a list on the host, and counted positions unless seqstarts_k is on
    the device. */
-static attend_status check(const attend_plan *plan, const attend_layer_args *args)
+static attend_status check(const attend_plan *plan, const attend_feature_args *given)
 {
     const attend_gpu_context *gpu = ((const attend_gpu_plan *)plan->state)->gpu;
     bool positions_here, starts_here;
-    ATTEND_TRY(attend_gpu_is_on_host(gpu, "positions", args->positions.data, &positions_here));
-    ATTEND_TRY(attend_gpu_is_on_host(gpu, "starts_k", args->starts_k, &starts_here));
-    if (args->positions.data ? !positions_here : args->starts_k && !starts_here) return ATTEND_OK;
-    const attend_row_positions row_positions = attend_layer_row_positions(&plan->problem, args);
+    ATTEND_TRY(attend_gpu_is_on_host(gpu, "positions", given->positions.data, &positions_here));
+    ATTEND_TRY(attend_gpu_is_on_host(gpu, "starts_k", given->starts_k, &starts_here));
+    if (given->positions.data ? !positions_here : given->starts_k && !starts_here) return ATTEND_OK;
+    const attend_row_positions row_positions = attend_row_positions_of(&plan->problem, given);
     return attend_absolute_check(&plan->problem, &row_positions);
 }
 
-attend_status attend_gpu_add_positions(const attend_plan *plan, const attend_layer_args *args,
-                                       const attend_attention_args *attention, attend_tensor *x)
+attend_status attend_gpu_add_positions(const attend_plan *plan, const attend_feature_args *given,
+                                       const attend_feature_args *on_device, attend_tensor *x)
 {
     const attend_gpu_plan *own = plan->state;
     const attend_problem *p = &plan->problem;
-    const attend_lists lists = attend_lists_of(attention);
-    attend_tensor positions = args->positions;
     if (!p->absolute) return ATTEND_OK;
-    ATTEND_TRY(check(plan, args));
-    if (positions.data)
-        ATTEND_TRY(
-            attend_gpu_take_input(own->gpu, "positions", &args->positions, &own->positions, &positions));
-    const attend_row_positions row_positions = attend_row_positions_of(p, &lists, &positions);
+    ATTEND_TRY(check(plan, given));
+    const attend_row_positions row_positions = attend_row_positions_of(p, on_device);
     attend_range_begin("attend: add positions");
     attend_status status =
         attend_gpu_check(attend_add_positions(p, &row_positions, own->sinusoids, &own->table, x,

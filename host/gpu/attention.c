@@ -56,8 +56,8 @@ static attend_view from_box(attend_view view, int64_t batch, int64_t row, int64_
 static attend_view queries_view(const attend_problem *p, const attend_kernel_box *box, attend_view view,
                                 attend_dtype dtype)
 {
-    return from_box(view, box->first_batch, box->first_query, box->first_kv_head * (p->num_heads / p->num_kv_heads),
-                    dtype);
+    return from_box(view, box->first_batch, box->first_query,
+                    box->first_kv_head * (p->num_heads / p->num_kv_heads), dtype);
 }
 
 static attend_view keys_view(const attend_kernel_box *box, const attend_tensor *t)
@@ -65,10 +65,12 @@ static attend_view keys_view(const attend_kernel_box *box, const attend_tensor *
     return from_box(attend_view_of(t), box->first_batch, box->first_key, box->first_kv_head, t->dtype);
 }
 
-static attend_state_view state_view(const attend_problem *p, const attend_kernel_box *box, const attend_state *state)
+static attend_state_view state_view(const attend_problem *p, const attend_kernel_box *box,
+                                    const attend_state *state)
 {
     const attend_state_view view = attend_gpu_state_view(state);
-    return (attend_state_view){queries_view(p, box, view.out, ATTEND_F32), queries_view(p, box, view.max, ATTEND_F32),
+    return (attend_state_view){queries_view(p, box, view.out, ATTEND_F32),
+                               queries_view(p, box, view.max, ATTEND_F32),
                                queries_view(p, box, view.sum, ATTEND_F32)};
 }
 
@@ -93,7 +95,7 @@ attend_status attend_gpu_launch_box(const attend_plan *plan, const attend_kernel
                        .v = keys_view(box, &args->v),
                        .out = queries_view(p, box, attend_view_of(&args->out), p->dtype),
                        .lse = queries_view(p, box, lse, ATTEND_F32),
-                       .lists = attend_lists_of(args),
+                       .lists = attend_lists_of(args->features),
                        .terms = *terms,
                        .l2_bytes = gpu->l2_bytes,
                        .aligned = aligned,
@@ -119,7 +121,7 @@ attend_status attend_gpu_attention(const attend_plan *plan, const attend_attenti
     attend_terms terms;
     box.first_query = part->first_query, box.end_query = part->end_query;
     box.first_key = part->first, box.end_key = part->end;
-    ATTEND_TRY(attend_gpu_make_terms(plan, args, &terms));
+    ATTEND_TRY(attend_gpu_make_terms(plan, args->features, &terms));
     return attend_gpu_launch_box(plan, &box, args, &part->from, &part->into, &terms);
 }
 
@@ -148,8 +150,10 @@ attend_status attend_gpu_attention_forward(attend_plan *plan, const attend_atten
     const bool carries = part->from.out.data != NULL;
     const attend_state state = state_like(&own->state, carries ? &part->from : &part->into);
     attend_attention_args use = *args;
+    attend_feature_args features = *args->features;
     attend_key_part use_part = *part;
-    ATTEND_TRY(attend_gpu_take_features(plan, &use));
+    use.features = &features;
+    ATTEND_TRY(attend_gpu_take_features(plan, &features));
     if (part->into.out.data)
         ATTEND_TRY(attend_gpu_take_state(gpu, "into", &part->into, &state, true, &use_part.into));
     else
@@ -158,8 +162,7 @@ attend_status attend_gpu_attention_forward(attend_plan *plan, const attend_atten
     ATTEND_TRY(attend_gpu_take_input(gpu, "q", &args->q, &q, &use.q));
     ATTEND_TRY(attend_gpu_take_input(gpu, "k", &args->k, &k, &use.k));
     ATTEND_TRY(attend_gpu_take_input(gpu, "v", &args->v, &v, &use.v));
-    if (carries)
-        ATTEND_TRY(attend_gpu_take_state(gpu, "from", &part->from, &state, false, &use_part.from));
+    if (carries) ATTEND_TRY(attend_gpu_take_state(gpu, "from", &part->from, &state, false, &use_part.from));
     ATTEND_TRY(attend_gpu_attention(plan, &use, &use_part));
     if (part->into.out.data) ATTEND_TRY(attend_gpu_give_state(gpu, &part->into, &use_part.into));
     ATTEND_TRY(attend_gpu_give_output(gpu, &args->out, &use.out));

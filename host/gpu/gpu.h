@@ -140,7 +140,7 @@ attend_status attend_gpu_give_output(const attend_gpu_context *gpu, const attend
 /* Device copies of lists and feature tensors that a run may give on the host, and tables made with the
    plan. */
 typedef struct attend_gpu_features {
-    int64_t *seqlens_q, *seqlens_k, *starts_k, *cu_seqlens_q, *cu_seqlens_k;
+    int64_t *lists[ATTEND_FEATURE_LISTS];
     attend_tensor tensors[ATTEND_FEATURE_TENSORS];
     int32_t *relative_buckets;
     attend_ids *key_ids;
@@ -149,9 +149,9 @@ typedef struct attend_gpu_features {
 void attend_gpu_reserve_features(attend_plan *plan, attend_gpu_arenas *arenas);
 attend_status attend_gpu_create_features(attend_plan *plan);
 /* Lists and feature tensors as the kernels read them: the caller's own on the device, else copies. */
-attend_status attend_gpu_take_features(const attend_plan *plan, attend_attention_args *use);
+attend_status attend_gpu_take_features(const attend_plan *plan, attend_feature_args *use);
 /* Fills `terms`, the kernels' view of features, and enqueues the kernels that compute tables of this run. */
-attend_status attend_gpu_make_terms(const attend_plan *plan, const attend_attention_args *on_device,
+attend_status attend_gpu_make_terms(const attend_plan *plan, const attend_feature_args *on_device,
                                     attend_terms *terms);
 
 /* ---- kernels ---- */
@@ -222,7 +222,7 @@ typedef struct attend_gpu_plan {
     attend_state state; /* staging of a run's initial and final state */
     attend_gpu_features features;
     attend_rope rope; /* layer: rotary embedding and QK-norm */
-    attend_tensor norms[4], positions;
+    attend_tensor norms[4];
     attend_tensor x_with_positions,
         table;         /* layer with absolute positions: x plus them, and the learned table */
     double *sinusoids; /* frequencies of sinusoidal positions */
@@ -280,17 +280,17 @@ attend_status attend_gpu_layer_forward(attend_plan *plan, const attend_layer_arg
 /* Rotary embedding and QK-norm of a layer; attend_gpu_rope() does nothing if the problem has neither. */
 attend_status attend_gpu_reserve_rope(attend_plan *plan, attend_gpu_arenas *arenas);
 attend_status attend_gpu_create_rope(attend_plan *plan);
-attend_status attend_gpu_rope(const attend_plan *plan, const attend_attention_args *attention,
-                              const attend_tensor *positions);
+attend_status attend_gpu_rope(const attend_plan *plan, const attend_attention_args *on_device);
 /* The same on Q and K of the caller's: attend_rotary_apply(). */
 attend_status attend_gpu_rotary(attend_context *context, const attend_problem *problem,
                                 const attend_rotary_args *args);
 
-/* Absolute positions of a layer: *x becomes x_with_positions. Without such positions *x stays. */
+/* Absolute positions of a layer: *x becomes x_with_positions. Without such positions *x stays.
+   `given` are the caller's features, of which those on the host are checked. */
 attend_status attend_gpu_reserve_positions(attend_plan *plan, attend_gpu_arenas *arenas);
 attend_status attend_gpu_create_positions(attend_plan *plan);
-attend_status attend_gpu_add_positions(const attend_plan *plan, const attend_layer_args *args,
-                                       const attend_attention_args *attention, attend_tensor *x);
+attend_status attend_gpu_add_positions(const attend_plan *plan, const attend_feature_args *given,
+                                       const attend_feature_args *on_device, attend_tensor *x);
 
 /* The projections of a layer; all tensors are on the device. */
 attend_status attend_gpu_project_heads(const attend_plan *plan, const attend_tensor *x,

@@ -82,10 +82,11 @@ static attend_status inspect_on_device(const attend_plan *plan, const attend_att
     const attend_gpu_context *gpu = own->gpu;
     attend_inspection given = request->want;
     attend_attention_args use = *args;
+    attend_feature_args features = *args->features;
     attend_inspect_args *k = &l->kernel;
     k->request = *request;
     ATTEND_TRY(allocate(gpu, &plan->problem, &given, l));
-    ATTEND_TRY(attend_gpu_take_features(plan, &use));
+    ATTEND_TRY(attend_gpu_take_features(plan, &features));
     ATTEND_TRY(attend_gpu_take_input(gpu, "q", &args->q, &own->q, &use.q));
     ATTEND_TRY(attend_gpu_take_input(gpu, "k", &args->k, &own->k, &use.k));
     ATTEND_TRY(attend_gpu_take_input(gpu, "lse", &args->lse, &own->lse, &use.lse));
@@ -95,7 +96,7 @@ static attend_status inspect_on_device(const attend_plan *plan, const attend_att
     k->problem = plan->problem;
     k->q = attend_view_of(&use.q), k->k = attend_view_of(&use.k);
     k->lse = (attend_view){use.lse.data, use.lse.stride[0], use.lse.stride[2], use.lse.stride[1]};
-    k->lists = attend_lists_of(&use), k->terms = attend_terms_of(&use);
+    k->lists = attend_lists_of(&features), k->terms = attend_terms_of(&features);
     k->terms.relative_buckets = own->features.relative_buckets;
     k->request.want.queries = l->queries;
     l->stream = gpu->stream;

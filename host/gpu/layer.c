@@ -282,19 +282,20 @@ attend_status attend_gpu_layer_forward(attend_plan *plan, const attend_layer_arg
     const attend_gpu_context *gpu = own->gpu;
     const attend_problem *p = &plan->problem;
     attend_tensor x, context, out;
-    attend_attention_args attention = {.q = own->q, .k = own->k, .v = own->v, .out = own->out};
-    attend_features_copy(&attention, args);
-    ATTEND_TRY(attend_gpu_take_features(plan, &attention));
+    attend_feature_args features = *args->features;
+    attend_attention_args attention = {
+        .q = own->q, .k = own->k, .v = own->v, .out = own->out, .features = &features};
+    ATTEND_TRY(attend_gpu_take_features(plan, &features));
     ATTEND_TRY(attend_gpu_take_output(gpu, "out", &args->out, &layer->out, &out));
     ATTEND_TRY(attend_gpu_take_output(gpu, "lse", &args->lse, &own->lse, &attention.lse));
     ATTEND_TRY(p->absolute ? attend_gpu_take_input(gpu, "x", &args->x, &layer->x, &x)
                            : take_rows(gpu, "x", &args->x, &layer->x, &x));
-    ATTEND_TRY(attend_gpu_add_positions(plan, args, &attention, &x));
+    ATTEND_TRY(attend_gpu_add_positions(plan, args->features, &features, &x));
     context = x;
     if (attend_problem_is_cross(p))
         ATTEND_TRY(take_rows(gpu, "context", &args->context, &layer->context, &context));
     ATTEND_TRY(attend_gpu_project_heads(plan, &x, &context));
-    ATTEND_TRY(attend_gpu_rope(plan, &attention, &args->positions));
+    ATTEND_TRY(attend_gpu_rope(plan, &attention));
     const attend_key_part all = attend_all_keys(&plan->problem);
     ATTEND_TRY(attend_gpu_attention(plan, &attention, &all));
     ATTEND_TRY(attend_gpu_project_output(plan, &own->out, &out));

@@ -1,5 +1,5 @@
 /* A layer's rotary embedding and QK-norm on the device: the norms' parameters are uploaded with the plan,
-   positions with each run, and one small kernel rotates and normalizes Q and K. */
+   and one small kernel rotates and normalizes Q and K. */
 #include "gpu/gpu.h"
 #include "gpu/range.h"
 
@@ -19,9 +19,6 @@ attend_status attend_gpu_reserve_rope(attend_plan *plan, attend_gpu_arenas *aren
         t->stride[0] = 1;
         attend_gpu_reserve(&arenas->constants, &t->data, p->head_dim, attend_dtype_bytes(p->dtype));
     }
-    if (p->rotary || p->absolute)
-        attend_gpu_reserve_tensor(&arenas->staging, &own->positions, ATTEND_I32, 2,
-                                  (int64_t[]){attend_tensor_batch(p), attend_rows_q(p)});
     return ATTEND_OK;
 }
 
@@ -35,19 +32,14 @@ attend_status attend_gpu_create_rope(attend_plan *plan)
     return ATTEND_OK;
 }
 
-attend_status attend_gpu_rope(const attend_plan *plan, const attend_attention_args *attention,
-                              const attend_tensor *positions)
+attend_status attend_gpu_rope(const attend_plan *plan, const attend_attention_args *args)
 {
     const attend_gpu_plan *own = plan->state;
-    const attend_lists lists = attend_lists_of(attention);
     const attend_tensor *norms = own->norms;
-    attend_tensor use = *positions;
     if (!attend_has_rope_or_norm(&plan->problem)) return ATTEND_OK;
-    if (positions->data)
-        ATTEND_TRY(attend_gpu_take_input(own->gpu, "positions", positions, &own->positions, &use));
-    const attend_row_positions row_positions = attend_row_positions_of(&plan->problem, &lists, &use);
-    const attend_rope_tensor tensors[] = {{attention->q, attention->q, norms[0], norms[2]},
-                                          {attention->k, attention->k, norms[1], norms[3]}};
+    const attend_row_positions row_positions = attend_row_positions_of(&plan->problem, args->features);
+    const attend_rope_tensor tensors[] = {{args->q, args->q, norms[0], norms[2]},
+                                          {args->k, args->k, norms[1], norms[3]}};
     attend_range_begin("attend: turn Q and K");
     attend_status status =
         attend_gpu_check(attend_rope_heads(&own->rope, &row_positions, tensors, 2, own->gpu->stream),

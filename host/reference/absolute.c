@@ -37,7 +37,7 @@ bool attend_reference_add_positions(const attend_problem *p, const attend_layer_
                                     attend_tensor *x_with_positions, attend_tensor *bound)
 {
     const attend_tensor *x = &args->x;
-    const attend_row_positions row_positions = attend_layer_row_positions(p, args);
+    const attend_row_positions row_positions = attend_row_positions_of(p, args->features);
     const int64_t rows = attend_rows_q(p), hidden = p->hidden_size;
     const double u = attend_unit_roundoff(p->dtype);
     double *angles = malloc((size_t)(hidden / 2 + 1) * sizeof *angles);

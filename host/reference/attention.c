@@ -31,7 +31,7 @@ int64_t attend_reference_position(const attend_reference_keys *x, int64_t i)
 /* Whether the list of a block of queries holds a block of keys. */
 static bool listed(const attend_reference_keys *x, int64_t h, int64_t block_q, int64_t block_k)
 {
-    const attend_tensor *offsets = &x->args->block_offsets, *indices = &x->args->block_indices;
+    const attend_tensor *offsets = &x->features->block_offsets, *indices = &x->features->block_indices;
     const int64_t end = (int64_t)plane(x, offsets, h, block_q + 1, 0);
     for (int64_t n = (int64_t)plane(x, offsets, h, block_q, 0); n < end; n++)
         if ((int64_t)attend_load(indices, n * indices->stride[0]) == block_k) return true;
@@ -43,7 +43,7 @@ static bool listed(const attend_reference_keys *x, int64_t h, int64_t block_q, i
 static bool visible(const attend_reference_keys *x, int64_t h, int64_t i, int64_t j)
 {
     const attend_problem *p = x->problem;
-    const attend_attention_args *a = x->args;
+    const attend_feature_args *a = x->features;
     int64_t at = attend_reference_position(x, i);
     bool near = true;
     if (i >= x->seqlen_q || j < x->start || j >= x->seqlen_k) return false;
@@ -68,7 +68,7 @@ static bool visible(const attend_reference_keys *x, int64_t h, int64_t i, int64_
 static double slope(const attend_reference_keys *x, int64_t h)
 {
     int64_t n = 1, heads = x->problem->num_heads;
-    if (x->args->alibi_slopes.data) return by_head(&x->args->alibi_slopes, h);
+    if (x->features->alibi_slopes.data) return by_head(&x->features->alibi_slopes, h);
     while (2 * n <= heads) n *= 2;
     return h < n ? exp2(-8.0 * (double)(h + 1) / (double)n)
                  : exp2(-4.0 * (double)(2 * (h - n) + 1) / (double)n);
@@ -82,7 +82,7 @@ typedef struct added {
 static added added_terms(const attend_reference_keys *x, int64_t h, int64_t i, int64_t j)
 {
     const attend_problem *p = x->problem;
-    const attend_tensor *table = &x->args->relative_table;
+    const attend_tensor *table = &x->features->relative_table;
     int64_t distance = j - attend_reference_position(x, i);
     added t = {0, 0, 0};
     if (p->alibi)
@@ -91,13 +91,13 @@ static added added_terms(const attend_reference_keys *x, int64_t h, int64_t i, i
     if (p->relative_buckets)
         t.relative = attend_load(table, h * table->stride[0] +
                                             attend_reference_bucket(p, distance) * table->stride[1]);
-    if (p->bias_axes) t.bias = plane(x, &x->args->bias, h, i, j);
+    if (p->bias_axes) t.bias = plane(x, &x->features->bias, h, i, j);
     return t;
 }
 
 double attend_reference_scale(const attend_reference_keys *x, int64_t h)
 {
-    return x->problem->head_scales ? (double)x->problem->softmax_scale * by_head(&x->args->head_scales, h)
+    return x->problem->head_scales ? (double)x->problem->softmax_scale * by_head(&x->features->head_scales, h)
                                    : x->problem->softmax_scale;
 }
 
@@ -105,7 +105,7 @@ double attend_reference_scale(const attend_reference_keys *x, int64_t h)
 static void locate(attend_reference_keys *keys)
 {
     const attend_problem *p = keys->problem;
-    const attend_attention_args *a = keys->args;
+    const attend_feature_args *a = keys->features;
     int64_t b = keys->batch;
     keys->seqlen_q = a->seqlens_q ? a->seqlens_q[b] : p->seqlen_q;
     keys->seqlen_k = a->seqlens_k ? a->seqlens_k[b] : p->seqlen_k;
@@ -120,8 +120,12 @@ bool attend_reference_keys_load(attend_reference_keys *keys, const attend_proble
                                 int64_t kv_head)
 {
     const attend_tensor *k = &args->k, *v = &args->v;
-    *keys = (attend_reference_keys){
-        .problem = p, .args = args, .batch = batch, .first = part->first, .end = part->end};
+    *keys = (attend_reference_keys){.problem = p,
+                                    .args = args,
+                                    .features = args->features,
+                                    .batch = batch,
+                                    .first = part->first,
+                                    .end = part->end};
     locate(keys);
     int64_t d = p->head_dim, dv = p->head_dim_v, n = keys->seqlen_k, tensor_batch = p->packed ? 0 : batch;
     size_t k_elements = (size_t)(n * d) + 1, v_elements = (size_t)(n * dv) + 1;
@@ -215,7 +219,7 @@ static void score(const attend_reference_keys *keys, const double *q, row_work *
         w->p[j] = w->sees[j] ? exp(w->p[j] - w->max) : 0;
         w->sum += w->p[j];
     }
-    double sink = p->sinks ? by_head(&keys->args->sinks, w->head) : -INFINITY;
+    double sink = p->sinks ? by_head(&keys->features->sinks, w->head) : -INFINITY;
     double top = fmax(w->max, sink), all = w->sum * exp(w->max - top) + exp(sink - top);
     w->lse = top + log(all), w->sink = exp(sink - top) / all;
     w->sum += exp(sink - w->max); /* infinite where the sink leaves the keys less than e^-709 */
@@ -412,7 +416,7 @@ static void baseline_naive(const attend_reference_keys *keys, const double *q, c
         }
     }
     end_alike(&same, dv, row->spread);
-    if (p->sinks) sum += expf((float)by_head(&keys->args->sinks, w->head) - max);
+    if (p->sinks) sum += expf((float)by_head(&keys->features->sinks, w->head) - max);
     for (int64_t c = 0; c < dv; c++) {
         double exact = (double)o[c] / sum;
         float rounded = o[c] / sum;
@@ -436,7 +440,7 @@ void attend_reference_attend(const attend_reference_keys *keys, int64_t head, in
     score(keys, q, &w);
     if (w.count == 0) { /* no visible key: zeros, and the LSE of the sink alone */
         if (p->sinks)
-            row->lse = by_head(&keys->args->sinks, head), row->lse_bound = 4 * epsilon * fabs(row->lse);
+            row->lse = by_head(&keys->features->sinks, head), row->lse_bound = 4 * epsilon * fabs(row->lse);
         return;
     }
     for (int64_t j = 0; j < n; j++)

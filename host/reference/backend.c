@@ -67,9 +67,10 @@ static void store_partial(void *job, int64_t b, int64_t h, int64_t i, const atte
 {
     const attention_job *j = job;
     const attend_attention_args *a = j->args;
+    const attend_feature_args *f = a->features;
     const attend_key_part *part = j->part;
     const int64_t dv = j->problem->head_dim_v;
-    const bool there = !a->seqlens_q || part->first_query + i < a->seqlens_q[b];
+    const bool there = !f->seqlens_q || part->first_query + i < f->seqlens_q[b];
     attend_reference_sums sums = {row->baseline, -INFINITY};
     for (int64_t c = 0; c < dv; c++) sums.out[c] = 0;
     if (part->from.out.data && there) attend_reference_take_up(&sums, dv, &part->from, b, i, h, row->bound);
@@ -79,7 +80,7 @@ static void store_partial(void *job, int64_t b, int64_t h, int64_t i, const atte
         return;
     }
     if (j->problem->sinks && there)
-        attend_reference_sink(&sums, dv, attend_load(&a->sinks, h * a->sinks.stride[0]));
+        attend_reference_sink(&sums, dv, attend_load(&f->sinks, h * f->sinks.stride[0]));
     store_row(&a->out, &a->lse, dv, b, h, i, &sums);
 }
 
@@ -92,7 +93,7 @@ static attend_status attention_forward(attend_plan *plan, const attend_attention
     attend_problem without_sinks = *p;
     attention_job job = {args, p, part};
     attend_progress_tracker *tracker = &plan->context->tracker;
-    ATTEND_TRY(attend_lists_check(p, args));
+    ATTEND_TRY(attend_lists_check(p, args->features));
     without_sinks.sinks = false;
     if (!attend_reference_attention(carries ? &without_sinks : p, args, part, threads_of(plan), tracker,
                                     carries ? store_partial : store_result, &job))
@@ -177,10 +178,8 @@ static attend_status layer_forward(attend_plan *plan, const attend_layer_args *a
     const attend_problem *p = &plan->problem;
     attend_reference_layer layer;
     attend_progress_tracker *tracker = &plan->context->tracker;
-    attend_attention_args lists = {0};
-    attend_features_copy(&lists, args);
-    ATTEND_TRY(attend_lists_check(p, &lists));
-    const attend_row_positions row_positions = attend_layer_row_positions(p, args);
+    ATTEND_TRY(attend_lists_check(p, args->features));
+    const attend_row_positions row_positions = attend_row_positions_of(p, args->features);
     ATTEND_TRY(attend_absolute_check(p, &row_positions));
     bool complete = attend_reference_run_layer(p, &plan->weights, args, ATTEND_REFERENCE_STORED,
                                                threads_of(plan), tracker, &layer);
@@ -202,7 +201,7 @@ static attend_status layer_forward(attend_plan *plan, const attend_layer_args *a
 static attend_status inspect(attend_plan *plan, const attend_attention_args *args,
                              const attend_inspect_request *request)
 {
-    ATTEND_TRY(attend_lists_check(&plan->problem, args));
+    ATTEND_TRY(attend_lists_check(&plan->problem, args->features));
     if (!attend_reference_inspect(&plan->problem, args, request, NULL, threads_of(plan),
                                   &plan->context->tracker))
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's copy of K");

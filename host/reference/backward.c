@@ -88,7 +88,9 @@ static void weigh(backward_job *x)
     for (int64_t j = 0; j < n; j++)
         if (x->w.sees[j]) sum += expf(x->scores[j] - max);
     if (x->p->sinks)
-        sum += expf((float)attend_load(&x->args->sinks, x->head * x->args->sinks.stride[0]) - max);
+        sum +=
+            expf((float)attend_load(&x->args->features->sinks, x->head * x->args->features->sinks.stride[0]) -
+                 max);
     const float lse = max + logf(sum);
     x->common = rounded_square * (1 + (double)lse * lse);
     for (int64_t j = 0; j < n; j++)

@@ -173,7 +173,8 @@ static bool one_head(work *w, int64_t b, int64_t head, bool reports)
     const attend_problem *p = w->problem;
     const attend_attention_args *a = w->args;
     const attend_key_part all = attend_all_keys(p);
-    const attend_lists lists = {a->seqlens_q, a->seqlens_k, a->starts_k, a->cu_seqlens_q, a->cu_seqlens_k};
+    const attend_feature_args *f = a->features;
+    const attend_lists lists = {f->seqlens_q, f->seqlens_k, f->starts_k, f->cu_seqlens_q, f->cu_seqlens_k};
     int64_t tiles =
         w->request->want.map.data ? w->request->want.map.shape[2] * w->request->want.map.shape[3] : 0;
     if (!attend_reference_keys_load(&w->keys, p, a, &all, b, head / (p->num_heads / p->num_kv_heads)))

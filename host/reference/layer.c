@@ -96,8 +96,7 @@ bool attend_reference_run_layer(const attend_problem *p, const attend_layer_weig
         return false;
     const attend_tensor *x = p->absolute ? &r->x_with_positions : &args->x,
                         *source = p->context_hidden_size ? &args->context : x;
-    attend_attention_args attention = {.q = r->q, .k = r->k, .v = r->v};
-    attend_features_copy(&attention, args);
+    const attend_attention_args attention = {.q = r->q, .k = r->k, .v = r->v, .features = args->features};
     attend_tensor joined = join(&r->heads);
     attention_job job = {r, rounding, p->dtype, p->head_dim_v};
     const attend_key_part all = attend_all_keys(p);
@@ -106,9 +105,10 @@ bool attend_reference_run_layer(const attend_problem *p, const attend_layer_weig
                     project(&run, 1, source, &w->wk, &w->bk, &r->k, NULL) &&
                     project(&run, 2, source, &w->wv, &w->bv, &r->v, NULL);
     if (!complete || !attend_progress_continues(tracker)) return complete;
-    attend_reference_rope_all(p, args, &w->q_norm, &w->q_norm_bias, p->num_heads, baseline, r->q.data, NULL);
-    attend_reference_rope_all(p, args, &w->k_norm, &w->k_norm_bias, p->num_kv_heads, baseline, r->k.data,
-                              NULL);
+    attend_reference_rope_all(p, args->features, &w->q_norm, &w->q_norm_bias, p->num_heads, baseline,
+                              r->q.data, NULL);
+    attend_reference_rope_all(p, args->features, &w->k_norm, &w->k_norm_bias, p->num_kv_heads, baseline,
+                              r->k.data, NULL);
     attend_tensor *const stored[] = {&r->q, &r->k, &r->v};
     for (int i = 0; i < 3 && rounding == ATTEND_REFERENCE_STORED; i++)
         round_all(stored[i]->data, elements(stored[i]), p->dtype);

@@ -22,6 +22,7 @@ void attend_store(const attend_tensor *tensor, int64_t element_offset, double va
 typedef struct attend_reference_keys {
     const attend_problem *problem;
     const attend_attention_args *args; /* resolved, on the host */
+    const attend_feature_args *features;
     int64_t batch;
     int64_t seqlen_q, seqlen_k; /* lengths of this batch entry */
     int64_t first_q, first_k;   /* its first rows in packed tensors, otherwise 0 */
@@ -163,7 +164,7 @@ void attend_reference_rope(const attend_reference_rotation *rotation, int64_t he
                            const attend_tensor *weight, const attend_tensor *bias, int64_t position,
                            double *y, double *bound);
 /* The same for all tokens of [batch][rows][heads][head_dim], with the layer's positions. */
-void attend_reference_rope_all(const attend_problem *problem, const attend_layer_args *args,
+void attend_reference_rope_all(const attend_problem *problem, const attend_feature_args *features,
                                const attend_tensor *weight, const attend_tensor *bias, int64_t heads,
                                bool rounded, double *y, double *bound);
 

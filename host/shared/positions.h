@@ -3,7 +3,7 @@
 #ifndef ATTEND_SHARED_POSITIONS_H
 #define ATTEND_SHARED_POSITIONS_H
 
-#include <attend/layer.h>
+#include <attend/features.h>
 #include "shared/visibility.h"
 
 #include <math.h>
@@ -22,11 +22,9 @@ typedef struct attend_row_positions {
 /* The largest magnitude of a first position. */
 #define ATTEND_LAST_POSITION INT32_MAX
 
-/* The positions of a problem's q rows. lists may hold starts_k and cu_seqlens_q; positions may be absent. */
-attend_row_positions attend_row_positions_of(const attend_problem *problem, const attend_lists *lists,
-                                             const attend_tensor *positions);
-/* The same from a layer's arguments, with their pointers. */
-attend_row_positions attend_layer_row_positions(const attend_problem *problem, const attend_layer_args *args);
+/* The positions of a problem's q rows; reads starts_k, cu_seqlens_q and positions of features. */
+attend_row_positions attend_row_positions_of(const attend_problem *problem,
+                                             const attend_feature_args *features);
 
 /* The packed sequence that holds a row: the last that begins at or before it. */
 ATTEND_SHARED int64_t attend_packed_sequence(const attend_row_positions *p, int64_t row)

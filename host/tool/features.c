@@ -91,7 +91,7 @@ static attend_status load_packing(const char *path, pool *pool, const int64_t **
     return ATTEND_OK;
 }
 
-attend_status features_pack(const options *o, pool *pool, attend_problem *p, attend_attention_args *args)
+attend_status features_pack(const options *o, pool *pool, attend_problem *p, attend_feature_args *args)
 {
     const feature_options *f = &o->features;
     int64_t batch_k = 0;
@@ -181,7 +181,7 @@ static int64_t blocks_of(int64_t n, int64_t block) { return n / block + (n % blo
 
 /* Loads a list of visible key blocks; its offsets may be 1 along batch and heads. */
 static attend_status load_block_list(const feature_options *f, pool *pool, attend_problem *p,
-                                     attend_attention_args *args)
+                                     attend_feature_args *args)
 {
     int64_t shape[3], count[1], *offsets, *indices;
     ATTEND_TRY(load_integers(f->block_offsets, pool, 3, shape, &offsets));
@@ -201,7 +201,7 @@ static attend_status load_block_list(const feature_options *f, pool *pool, atten
     return ATTEND_OK;
 }
 
-static attend_status load_blocks(const options *o, pool *pool, attend_problem *p, attend_attention_args *args)
+static attend_status load_blocks(const options *o, pool *pool, attend_problem *p, attend_feature_args *args)
 {
     const feature_options *f = &o->features;
     const bool list = f->block_offsets || f->block_indices;
@@ -221,12 +221,7 @@ static attend_status load_blocks(const options *o, pool *pool, attend_problem *p
     return ATTEND_OK;
 }
 
-attend_status features_positions(const options *o, pool *pool, attend_tensor *positions)
-{
-    return load_rows(o->features.positions, pool, positions);
-}
-
-attend_status features_load(const options *o, pool *pool, attend_problem *p, attend_attention_args *args)
+attend_status features_load(const options *o, pool *pool, attend_problem *p, attend_feature_args *args)
 {
     const feature_options *f = &o->features;
     ATTEND_TRY(load_lengths(o->seqlens_k, pool, p->batch, &args->seqlens_k));
@@ -240,6 +235,7 @@ attend_status features_load(const options *o, pool *pool, attend_problem *p, att
     ATTEND_TRY(load_rows(f->segments_q, pool, &args->segments_q));
     ATTEND_TRY(load_rows(f->segments_k, pool, &args->segments_k));
     if (!f->segments_k) args->segments_k = args->segments_q;
+    ATTEND_TRY(load_rows(f->positions, pool, &args->positions));
     p->segments = f->segments_q || f->segments_k;
     ATTEND_TRY(load_per_head(f->alibi_slopes, pool, &args->alibi_slopes));
     ATTEND_TRY(load_per_head(f->head_scales, pool, &args->head_scales));
@@ -248,15 +244,4 @@ attend_status features_load(const options *o, pool *pool, attend_problem *p, att
     p->head_scales = f->head_scales != NULL;
     p->sinks = args->sinks.data != NULL;
     return ATTEND_OK;
-}
-
-void features_copy(const attend_attention_args *from, attend_layer_args *to)
-{
-    to->seqlens_q = from->seqlens_q, to->seqlens_k = from->seqlens_k, to->starts_k = from->starts_k;
-    to->mask = from->mask, to->bias = from->bias, to->alibi_slopes = from->alibi_slopes;
-    to->head_scales = from->head_scales, to->sinks = from->sinks;
-    to->cu_seqlens_q = from->cu_seqlens_q, to->cu_seqlens_k = from->cu_seqlens_k;
-    to->segments_q = from->segments_q, to->segments_k = from->segments_k;
-    to->block_offsets = from->block_offsets, to->block_indices = from->block_indices;
-    to->block_mask = from->block_mask, to->relative_table = from->relative_table;
 }

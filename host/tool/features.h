@@ -10,17 +10,11 @@ void features_set(const options *options, attend_problem *problem);
 
 /* With packed sequences, sets batch, lengths and totals from cu_seqlens instead of the inputs' shapes. */
 attend_status features_pack(const options *options, pool *pool, attend_problem *problem,
-                            attend_attention_args *args);
-
-/* Loads --positions, if given. */
-attend_status features_positions(const options *options, pool *pool, attend_tensor *positions);
+                            attend_feature_args *args);
 
 /* Loads lengths, masks, biases and other feature tensors, and sets the problem's fields that ask for them.
    The problem's sizes must be known. */
 attend_status features_load(const options *options, pool *pool, attend_problem *problem,
-                            attend_attention_args *args);
-
-/* Copies the feature tensors of attention's args to a layer's. */
-void features_copy(const attend_attention_args *from, attend_layer_args *to);
+                            attend_feature_args *args);
 
 #endif

@@ -12,7 +12,7 @@
 static entry_rows find_entry(const job *job, int64_t entry)
 {
     const attend_problem *p = &job->problem;
-    const int64_t *cu_q = job->attention.cu_seqlens_q, *cu_k = job->attention.cu_seqlens_k;
+    const int64_t *cu_q = job->features.cu_seqlens_q, *cu_k = job->features.cu_seqlens_k;
     if (!p->packed) return (entry_rows){p->batch, p->seqlen_q, entry, 0, 0, p->seqlen_q, p->seqlen_k};
     return (entry_rows){1,
                         p->total_q,

@@ -32,7 +32,7 @@ static attend_status settle(const options *o, attend_causal usual, job *job)
 {
     ATTEND_TRY(choose_causal(o, usual, &job->problem, &job->problem.causal));
     features_set(o, &job->problem);
-    return features_load(o, &job->pool, &job->problem, &job->attention);
+    return features_load(o, &job->pool, &job->problem, &job->features);
 }
 
 static attend_status load_layer(const options *o, job *job)
@@ -53,16 +53,15 @@ static attend_status load_layer(const options *o, job *job)
     ATTEND_TRY(load_batched(&job->pool, o->input, &array, p->dtype, 3, &job->inputs.x, &job->batched));
     const attend_tensor *x = &job->inputs.x;
     p->batch = x->shape[0], p->seqlen_q = p->seqlen_k = x->shape[1];
-    ATTEND_TRY(features_pack(o, &job->pool, p, &job->attention));
-    ATTEND_TRY(features_positions(o, &job->pool, &job->inputs.positions));
+    ATTEND_TRY(features_pack(o, &job->pool, p, &job->features));
     if (x->shape[2] != p->hidden_size)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                 "%s has %" PRId64 " columns, but the layer takes %" PRId64, o->input,
                                 x->shape[2], p->hidden_size);
     ATTEND_TRY(layer_load_table(o->features.position_table, &job->pool, p, &job->layer));
-    job->attention.sinks = job->layer.read->sinks,
-    job->attention.alibi_slopes = job->layer.read->alibi_slopes;
-    job->attention.relative_table = job->layer.read->relative_table;
+    job->features.sinks = job->layer.read->sinks;
+    job->features.alibi_slopes = job->layer.read->alibi_slopes;
+    job->features.relative_table = job->layer.read->relative_table;
     return settle(o, p->causal, job);
 }
 
@@ -93,7 +92,7 @@ static attend_status load_tensors(const options *o, job *job)
     p->batch = q[0], p->seqlen_q = q[1], p->num_heads = q[2], p->head_dim = q[3];
     p->seqlen_k = k[1], p->num_kv_heads = k[2], p->head_dim_v = o->v ? v[3] : q[3];
     p->softmax_scale = o->scale;
-    ATTEND_TRY(features_pack(o, &job->pool, p, &job->attention));
+    ATTEND_TRY(features_pack(o, &job->pool, p, &job->features));
     if (p->num_kv_heads == 0 || p->head_dim_v == 0) /* the library reads 0 as the default */
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s has no %s",
                                 p->num_kv_heads ? (o->v ? o->v : o->q) : o->k,
@@ -159,7 +158,7 @@ static attend_status make_random(const options *o, job *job)
     p->head_dim_v = s->head_dim_v >= 0 ? s->head_dim_v : p->head_dim;
     p->softmax_scale = o->scale;
     job->batched = true;
-    ATTEND_TRY(features_pack(o, &job->pool, p, &job->attention));
+    ATTEND_TRY(features_pack(o, &job->pool, p, &job->features));
     if (p->num_heads % p->num_kv_heads)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                 "--random: heads (%" PRId64 ") is not a multiple of kv_heads (%" PRId64 ")",
@@ -286,7 +285,7 @@ attend_status job_compute(job *job, const wanted *wanted, outcome *outcome)
 
 attend_lists job_lists(const job *job)
 {
-    const attend_attention_args *a = &job->attention;
+    const attend_feature_args *a = &job->features;
     return (attend_lists){a->seqlens_q, a->seqlens_k, a->starts_k, a->cu_seqlens_q, a->cu_seqlens_k};
 }
 
@@ -294,6 +293,7 @@ attend_attention_args job_attention_args(const job *job, const outcome *outcome)
 {
     attend_attention_args args = job->attention;
     args.out = outcome->out, args.lse = outcome->lse;
+    args.features = &job->features;
     return args;
 }
 
@@ -301,7 +301,7 @@ attend_layer_args job_layer_args(const job *job, const outcome *outcome)
 {
     attend_layer_args args = job->inputs;
     args.out = outcome->out, args.lse = outcome->lse;
-    features_copy(&job->attention, &args);
+    args.features = &job->features;
     args.q = outcome->q, args.k = outcome->k, args.v = outcome->v, args.heads = outcome->heads;
     return args;
 }

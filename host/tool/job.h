@@ -11,7 +11,8 @@ typedef struct job {
     pool pool;
     bool is_layer, batched; /* batched: the inputs have a batch axis */
     attend_problem problem;
-    attend_attention_args attention; /* q, k, v and lengths; inspect may leave out v */
+    attend_feature_args features;    /* of both operations */
+    attend_attention_args attention; /* q, k and v; inspect may leave out v */
     attend_layer_args inputs;        /* a layer's input x */
     layer layer;
 } job;

@@ -88,7 +88,7 @@ void job_report(const job *job, report *r)
                 " of %" PRId64 "%s",
                 attend_dtype_name(p->dtype), p->batch, p->seqlen_q, p->seqlen_k, p->num_heads,
                 p->num_kv_heads, p->head_dim,
-                job->attention.seqlens_q || job->attention.seqlens_k ? ", lengths given" : "");
+                job->features.seqlens_q || job->features.seqlens_k ? ", lengths given" : "");
     const char *decided = layer_decision(&job->layer, "causal");
     report_text(r, "causal", "causal", causal_name(p->causal), "%s",
                 decided ? decided : causal_name(p->causal));

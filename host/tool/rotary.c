@@ -23,7 +23,7 @@ typedef struct rotation {
 static attend_status load(const options *o, rotation *r)
 {
     attend_array array;
-    attend_attention_args lists = {0};
+    attend_feature_args given = {0};
     attend_problem *p = &r->problem;
     ATTEND_TRY(array_load(o->input, &array));
     attend_status status = attend_array_dtype(o->input, &array, &p->dtype);
@@ -36,17 +36,16 @@ static attend_status load(const options *o, rotation *r)
     const int64_t *shape = r->args.q.shape;
     p->batch = shape[0], p->seqlen_q = p->seqlen_k = shape[1], p->num_heads = shape[2],
     p->head_dim = shape[3];
-    ATTEND_TRY(features_pack(o, &r->pool, p, &lists));
-    ATTEND_TRY(features_load(o, &r->pool, p, &lists));
-    ATTEND_TRY(features_positions(o, &r->pool, &r->args.positions));
+    ATTEND_TRY(features_pack(o, &r->pool, p, &given));
+    ATTEND_TRY(features_load(o, &r->pool, p, &given));
     const rope_options *t = &o->rope;
     p->rotary = t->rotary, p->rotary_dim = t->dim, p->rotary_base = t->base, p->rotary_scaling = t->scaling,
     p->rotary_factor = t->factor;
     p->rotary_original_seqlen = t->original_seqlen, p->rotary_low = t->low, p->rotary_high = t->high;
     p->rotary_attention_factor = t->attention_factor, p->rotary_untruncated = t->untruncated;
     p->qk_norm = t->norm, p->qk_norm_epsilon = t->norm_epsilon, p->first_position = t->first_position;
-    r->args.seqlens_q = lists.seqlens_q, r->args.starts_k = lists.starts_k,
-    r->args.cu_seqlens_q = lists.cu_seqlens_q;
+    r->args.seqlens_q = given.seqlens_q, r->args.starts_k = given.starts_k,
+    r->args.cu_seqlens_q = given.cu_seqlens_q, r->args.positions = given.positions;
     r->args.backward = t->backward;
     return ATTEND_OK;
 }

@@ -140,7 +140,7 @@ static void note_difference(point *point, const attend_tensor *naive)
 static const char *why_not_naive(const job *job)
 {
     uint64_t others = attend_problem_features(&job->problem) & ~(uint64_t)ATTEND_FEATURE_CAUSAL;
-    if (others || job->attention.seqlens_q || job->attention.seqlens_k)
+    if (others || job->features.seqlens_q || job->features.seqlens_k)
         return "of all features it supports only a causal mask";
     return NULL;
 }

@@ -51,6 +51,7 @@
  *     plan.h        a problem made ready to run
  *     run.h         a stream and a workspace for one run
  *     state.h       what attention over some of the keys leaves; merging
+ *     features.h    lists and tensors that features bring: lengths, masks, biases …
  *     attention.h   out = attention(q, k, v)
  *     layer.h       the same between its projections
  *     rotary.h      rotary embedding of Q and K that a caller brings
@@ -70,6 +71,7 @@
 #include <attend/plan.h>
 #include <attend/run.h>
 #include <attend/state.h>
+#include <attend/features.h>
 #include <attend/attention.h>
 #include <attend/layer.h>
 #include <attend/rotary.h>

@@ -3,6 +3,7 @@
 #define ATTEND_ATTENTION_H
 
 #include <attend/context.h>
+#include <attend/features.h>
 #include <attend/plan.h>
 #include <attend/problem.h>
 #include <attend/run.h>
@@ -38,35 +39,7 @@ typedef struct attend_attention_args {
     attend_tensor v;   /* [batch, seqlen_k, num_kv_heads, head_dim_v]; likewise */
     attend_tensor out; /* [batch, seqlen_q, num_heads, head_dim_v]; absent where a state is left */
     attend_tensor lse; /* optional, f32 [batch, num_heads, seqlen_q]: natural logarithm of Σ_j exp(score) */
-    /* Optional lengths [batch], each in [0, seqlen]. Rows of out past a query length become 0, their LSE
-     * -infinity; q, k and v past the lengths are not read. Host arrays are checked and read before the call
-     * returns; device arrays are read by the kernel, which clamps them to the range. */
-    const int64_t *seqlens_q;
-    const int64_t *seqlens_k;
-    /* With left_padded, [batch]: the first key that is not padding; keys [starts_k, seqlens_k) are there. */
-    const int64_t *starts_k;
-    /* Of a packed problem, [batch + 1]: sequence b has the rows [cu_seqlens[b], cu_seqlens[b + 1]); from 0 to
-     * the total. As lengths, they are checked on the host and clamped on the device. */
-    const int64_t *cu_seqlens_q, *cu_seqlens_k;
-    /* What the problem announces, and nothing else. An axis along which mask, bias or block_mask does not
-     * vary has extent 1, or its full extent with stride 0. In a packed problem queries and keys count from
-     * their sequence's first. */
-    /* i32 [batch, seqlen_q] and [batch, seqlen_k]; packed: [1, total] */
-    attend_tensor segments_q, segments_k;
-    attend_tensor mask; /* u8 [batch, num_heads, seqlen_q, seqlen_k]; not 0: seen */
-    /* u8 [batch, num_heads, ceil(seqlen_q/block_q), ceil(seqlen_k/block_k)] */
-    attend_tensor block_mask;
-    /* f32 or the problem's dtype, shaped as mask; -infinity hides a key as a mask does */
-    attend_tensor bias;
-    attend_tensor alibi_slopes; /* optional with alibi: f32 [num_heads] */
-    /* f32 [num_heads, relative_buckets]; T5 stores it transposed: strides {1, num_heads} */
-    attend_tensor relative_table;
-    attend_tensor head_scales; /* f32 [num_heads] */
-    attend_tensor sinks;       /* f32 [num_heads] */
-    /* With block_list: block i of queries sees the blocks of keys indices[offsets[i]] … indices[offsets[i +
-     * 1] - 1], ascending. Offsets are i64 [batch, num_heads, blocks of queries + 1], indices i32
-     * [block_list]; on the host they are checked, on the device clamped. */
-    attend_tensor block_offsets, block_indices;
+    const attend_feature_args *features; /* NULL: none */
     /* Only keys [first_key, end_key) of each sequence take part; end_key 0: to the end. Both are multiples of
      * attend_plan_key_span(), or seqlen_k. A sequence that ends within the range ends the range, one that ends
      * before it has no key there. k and v begin at first_key and hold end_key - first_key rows; everything
@@ -88,8 +61,8 @@ typedef struct attend_attention_args {
 } attend_attention_args;
 
 ATTEND_API attend_status attend_attention_run_sized(attend_plan *plan, const attend_attention_args *args,
-                                                    size_t args_bytes, const attend_run *run,
-                                                    size_t run_bytes);
+                                                    size_t args_bytes, size_t features_bytes,
+                                                    const attend_run *run, size_t run_bytes);
 
 /* Enqueues the plan on its context. On a CPU it returns when the result is there. On CUDA it returns at once
  * if all tensors lie on the device and the context has no progress callback; host tensors are copied in and
@@ -105,7 +78,7 @@ ATTEND_API attend_status attend_attention_run_sized(attend_plan *plan, const att
  * and destroys graphs before the plan. */
 static inline attend_status attend_attention_forward(attend_plan *plan, const attend_attention_args *args)
 {
-    return attend_attention_run_sized(plan, args, sizeof *args, NULL, 0);
+    return attend_attention_run_sized(plan, args, sizeof *args, sizeof *args->features, NULL, 0);
 }
 
 /* The same on a stream and in a workspace of this run's own; `run` may be NULL. Errors: also INVALID_ARGUMENT
@@ -114,7 +87,7 @@ static inline attend_status attend_attention_forward(attend_plan *plan, const at
 static inline attend_status attend_attention_run(attend_plan *plan, const attend_attention_args *args,
                                                  const attend_run *run)
 {
-    return attend_attention_run_sized(plan, args, sizeof *args, run, sizeof *run);
+    return attend_attention_run_sized(plan, args, sizeof *args, sizeof *args->features, run, sizeof *run);
 }
 
 #ifdef __cplusplus

@@ -37,7 +37,7 @@ typedef struct attend_attention_grads {
 } attend_attention_grads;
 
 ATTEND_API attend_status attend_attention_backward_sized(attend_plan *plan, const attend_attention_args *args,
-                                                         size_t args_bytes,
+                                                         size_t args_bytes, size_t features_bytes,
                                                          const attend_attention_grads *grads,
                                                          size_t grads_bytes, size_t feature_grads_bytes,
                                                          const attend_run *run, size_t run_bytes);
@@ -51,8 +51,8 @@ static inline attend_status attend_attention_backward(attend_plan *plan, const a
                                                       const attend_attention_grads *grads,
                                                       const attend_run *run)
 {
-    return attend_attention_backward_sized(plan, args, sizeof *args, grads, sizeof *grads,
-                                           sizeof(attend_feature_grads), run, sizeof *run);
+    return attend_attention_backward_sized(plan, args, sizeof *args, sizeof *args->features, grads,
+                                           sizeof *grads, sizeof *grads->features, run, sizeof *run);
 }
 
 /* One gradient held against the reference, by the two rules of docs/numerics.md. A frozen struct. */
@@ -72,9 +72,9 @@ typedef struct attend_backward_comparison {
 
 ATTEND_API attend_status attend_backward_compare_sized(
     const attend_problem *problem, size_t problem_bytes, const attend_attention_args *args, size_t args_bytes,
-    const attend_attention_grads *grads, size_t grads_bytes, size_t feature_grads_bytes,
-    const attend_compare_options *options, size_t options_bytes, attend_backward_comparison *comparison,
-    size_t comparison_bytes);
+    size_t features_bytes, const attend_attention_grads *grads, size_t grads_bytes,
+    size_t feature_grads_bytes, const attend_compare_options *options, size_t options_bytes,
+    attend_backward_comparison *comparison, size_t comparison_bytes);
 
 /* Holds every gradient that is given, wherever it was computed, against the fp64 reference of the same stored
  * q, k, v, features, dout and dlse; out and lse are not read. All tensors on the host; O(seqlen_q·seqlen_k)
@@ -86,9 +86,9 @@ static inline attend_status attend_backward_compare(const attend_problem *proble
                                                     const attend_compare_options *options,
                                                     attend_backward_comparison *comparison)
 {
-    return attend_backward_compare_sized(problem, sizeof *problem, args, sizeof *args, grads, sizeof *grads,
-                                         sizeof(attend_feature_grads), options, sizeof *options, comparison,
-                                         sizeof *comparison);
+    return attend_backward_compare_sized(problem, sizeof *problem, args, sizeof *args, sizeof *args->features,
+                                         grads, sizeof *grads, sizeof *grads->features, options,
+                                         sizeof *options, comparison, sizeof *comparison);
 }
 
 #ifdef __cplusplus

@@ -43,8 +43,9 @@ typedef struct attend_comparison {
 
 ATTEND_API attend_status attend_compare_sized(const attend_problem *problem, size_t problem_bytes,
                                               const attend_attention_args *args, size_t args_bytes,
-                                              const attend_compare_options *options, size_t options_bytes,
-                                              attend_comparison *comparison, size_t comparison_bytes);
+                                              size_t features_bytes, const attend_compare_options *options,
+                                              size_t options_bytes, attend_comparison *comparison,
+                                              size_t comparison_bytes);
 
 /* Holds args->out (and lse if given), wherever they were computed, against the fp64 reference of the same
  * stored inputs. All tensors on the host; O(seqlen_q·seqlen_k) time on the CPU, O(seqlen) memory; options may
@@ -55,8 +56,8 @@ static inline attend_status attend_compare(const attend_problem *problem, const 
                                            const attend_compare_options *options,
                                            attend_comparison *comparison)
 {
-    return attend_compare_sized(problem, sizeof *problem, args, sizeof *args, options, sizeof *options,
-                                comparison, sizeof *comparison);
+    return attend_compare_sized(problem, sizeof *problem, args, sizeof *args, sizeof *args->features, options,
+                                sizeof *options, comparison, sizeof *comparison);
 }
 
 /* A layer stage by stage, each given what the stage before it really produced, and rule 2 from end to end. */
@@ -74,6 +75,7 @@ typedef struct attend_layer_comparison {
 ATTEND_API attend_status attend_layer_compare_sized(const attend_problem *problem, size_t problem_bytes,
                                                     const attend_layer_weights *weights, size_t weights_bytes,
                                                     const attend_layer_args *args, size_t args_bytes,
+                                                    size_t features_bytes,
                                                     const attend_compare_options *options,
                                                     size_t options_bytes, attend_layer_comparison *comparison,
                                                     size_t comparison_bytes);
@@ -87,7 +89,8 @@ static inline attend_status attend_layer_compare(const attend_problem *problem,
                                                  attend_layer_comparison *comparison)
 {
     return attend_layer_compare_sized(problem, sizeof *problem, weights, sizeof *weights, args, sizeof *args,
-                                      options, sizeof *options, comparison, sizeof *comparison);
+                                      sizeof *args->features, options, sizeof *options, comparison,
+                                      sizeof *comparison);
 }
 
 #ifdef __cplusplus

@@ -68,7 +68,7 @@ typedef struct attend_inspection {
 } attend_inspection;
 
 ATTEND_API attend_status attend_attention_inspect_sized(attend_plan *plan, const attend_attention_args *args,
-                                                        size_t args_bytes,
+                                                        size_t args_bytes, size_t features_bytes,
                                                         const attend_inspection *inspection,
                                                         size_t inspection_bytes);
 
@@ -81,11 +81,13 @@ ATTEND_API attend_status attend_attention_inspect_sized(attend_plan *plan, const
 static inline attend_status attend_attention_inspect(attend_plan *plan, const attend_attention_args *args,
                                                      const attend_inspection *inspection)
 {
-    return attend_attention_inspect_sized(plan, args, sizeof *args, inspection, sizeof *inspection);
+    return attend_attention_inspect_sized(plan, args, sizeof *args, sizeof *args->features, inspection,
+                                          sizeof *inspection);
 }
 
 ATTEND_API attend_status attend_layer_inspect_sized(attend_plan *plan, const attend_layer_args *args,
-                                                    size_t args_bytes, const attend_inspection *inspection,
+                                                    size_t args_bytes, size_t features_bytes,
+                                                    const attend_inspection *inspection,
                                                     size_t inspection_bytes);
 
 /* The same for a layer that ran: args->q and args->k, and args->lse if given, hold what that run wrote there.
@@ -93,7 +95,8 @@ ATTEND_API attend_status attend_layer_inspect_sized(attend_plan *plan, const att
 static inline attend_status attend_layer_inspect(attend_plan *plan, const attend_layer_args *args,
                                                  const attend_inspection *inspection)
 {
-    return attend_layer_inspect_sized(plan, args, sizeof *args, inspection, sizeof *inspection);
+    return attend_layer_inspect_sized(plan, args, sizeof *args, sizeof *args->features, inspection,
+                                      sizeof *inspection);
 }
 
 #ifdef __cplusplus

@@ -3,6 +3,7 @@
 #define ATTEND_LAYER_H
 
 #include <attend/context.h>
+#include <attend/features.h>
 #include <attend/plan.h>
 #include <attend/problem.h>
 #include <attend/run.h>
@@ -50,36 +51,27 @@ static inline attend_status attend_layer_plan_with(attend_context *context, cons
                                    sizeof *options, plan);
 }
 
+/* If packed, x, context and out are [1, total, …]. */
 typedef struct attend_layer_args {
     attend_tensor x;       /* [batch, seqlen_q, hidden_size]; the last stride is 1 */
     attend_tensor context; /* cross-attention: [batch, seqlen_k, context_hidden_size] */
     attend_tensor out;     /* [batch, seqlen_q, output_size] */
     attend_tensor lse;     /* optional, as in attention */
-    /* As in attention, but a row past its query length is what the output projection makes of zeros: bo, or
-       0. */
-    const int64_t *seqlens_q;
-    const int64_t *seqlens_k;
     /* Optional outputs for those who look inside, or fill a cache: the projected Q, K and V, and the heads'
      * output before Wo, shaped as q, k, v and out of attend_attention_args, of any strides but a last one of
      * 1: a [batch, heads, seqlen, dim] cache is written where it is. */
     attend_tensor q, k, v, heads;
-    /* As in attend_attention_args; if packed, x, context and out are [1, total, …]. */
-    const int64_t *starts_k;
-    const int64_t *cu_seqlens_q, *cu_seqlens_k;
-    attend_tensor segments_q, segments_k, mask, block_mask, bias, alibi_slopes, relative_table, head_scales,
-        sinks;
-    /* optional with rotary or absolute: i32 [batch, seqlen_q]; packed: [1, total_q] */
-    attend_tensor positions;
-    attend_tensor block_offsets, block_indices; /* as in attend_attention_args */
+    const attend_feature_args *features; /* NULL: none */
 } attend_layer_args;
 
 ATTEND_API attend_status attend_layer_run_sized(attend_plan *plan, const attend_layer_args *args,
-                                                size_t args_bytes, const attend_run *run, size_t run_bytes);
+                                                size_t args_bytes, size_t features_bytes,
+                                                const attend_run *run, size_t run_bytes);
 
 /* Runs a layer plan; everything said of attend_attention_forward() holds. */
 static inline attend_status attend_layer_forward(attend_plan *plan, const attend_layer_args *args)
 {
-    return attend_layer_run_sized(plan, args, sizeof *args, NULL, 0);
+    return attend_layer_run_sized(plan, args, sizeof *args, sizeof *args->features, NULL, 0);
 }
 
 /* The same on a stream and in a workspace of this run's own; everything said of attend_attention_run() holds.
@@ -87,7 +79,7 @@ static inline attend_status attend_layer_forward(attend_plan *plan, const attend
 static inline attend_status attend_layer_run(attend_plan *plan, const attend_layer_args *args,
                                              const attend_run *run)
 {
-    return attend_layer_run_sized(plan, args, sizeof *args, run, sizeof *run);
+    return attend_layer_run_sized(plan, args, sizeof *args, sizeof *args->features, run, sizeof *run);
 }
 
 #ifdef __cplusplus

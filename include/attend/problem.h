@@ -167,7 +167,7 @@ typedef struct attend_problem {
     int64_t max_positions; /* rows of position_table: positions 0 to max_positions - 1 */
 } attend_problem;
 
-/* The lengths that runs bring, for counting; arrays on the host, as in attend_attention_args, NULL: not
+/* The lengths that runs bring, for counting; arrays on the host, as in attend_feature_args, NULL: not
    given. */
 typedef struct attend_lists {
     const int64_t *seqlens_q, *seqlens_k, *starts_k, *cu_seqlens_q, *cu_seqlens_k;

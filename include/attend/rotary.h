@@ -37,7 +37,7 @@ typedef struct attend_rotary_args {
     attend_tensor positions; /* i32 [batch, seqlen_q]; packed: [1, total_q] */
     /* [batch], each within ±(2^31 - 1): how much of a sequence is cached. On the device it is clamped */
     const int64_t *first_positions;
-    /* As in attend_attention_args: cu_seqlens_q if packed, starts_k if left_padded, and optional lengths.
+    /* As in attend_feature_args: cu_seqlens_q if packed, starts_k if left_padded, and optional lengths.
      * Rows past their length are neither read nor written. */
     const int64_t *seqlens_q, *starts_k, *cu_seqlens_q;
     /* The transposed operation: gradients of turned Q and K become those of Q and K. Without QK-norm only. */

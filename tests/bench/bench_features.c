@@ -56,14 +56,14 @@ static void expect(attend_status status)
 
 /* ---- what rows bring ----------------------------------------------------------------------------------------------- */
 
-typedef void bring(attend_problem *p, attend_attention_args *a);
+typedef void bring(attend_problem *p, attend_feature_args *a);
 
-static void one_bias(attend_problem *p, attend_attention_args *a) { a->bias = values(ATTEND_F32, 1, 1, p->seqlen_q, p->seqlen_k); }
-static void head_bias(attend_problem *p, attend_attention_args *a) { a->bias = values(ATTEND_F32, 1, HEADS, p->seqlen_q, p->seqlen_k); }
-static void key_bias(attend_problem *p, attend_attention_args *a) { a->bias = values(ATTEND_F32, 1, 1, 1, p->seqlen_k); }
+static void one_bias(attend_problem *p, attend_feature_args *a) { a->bias = values(ATTEND_F32, 1, 1, p->seqlen_q, p->seqlen_k); }
+static void head_bias(attend_problem *p, attend_feature_args *a) { a->bias = values(ATTEND_F32, 1, HEADS, p->seqlen_q, p->seqlen_k); }
+static void key_bias(attend_problem *p, attend_feature_args *a) { a->bias = values(ATTEND_F32, 1, 1, 1, p->seqlen_k); }
 
 /* What some frameworks make of a causal mask: 0, and -infinity above the diagonal. */
-static void causal_bias(attend_problem *p, attend_attention_args *a)
+static void causal_bias(attend_problem *p, attend_feature_args *a)
 {
     one_bias(p, a);
     for (int64_t i = 0; i < p->seqlen_q; i++)
@@ -80,13 +80,13 @@ static attend_tensor mask(int64_t queries, int64_t keys, int64_t period)
     return t;
 }
 
-static void full_mask(attend_problem *p, attend_attention_args *a) { a->mask = mask(p->seqlen_q, p->seqlen_k, 1); }
-static void random_mask(attend_problem *p, attend_attention_args *a) { a->mask = mask(p->seqlen_q, p->seqlen_k, 4); }
-static void causal_mask(attend_problem *p, attend_attention_args *a) { a->mask = mask(p->seqlen_q, p->seqlen_k, 0); }
-static void key_mask(attend_problem *p, attend_attention_args *a) { a->mask = mask(1, p->seqlen_k, 4); }
+static void full_mask(attend_problem *p, attend_feature_args *a) { a->mask = mask(p->seqlen_q, p->seqlen_k, 1); }
+static void random_mask(attend_problem *p, attend_feature_args *a) { a->mask = mask(p->seqlen_q, p->seqlen_k, 4); }
+static void causal_mask(attend_problem *p, attend_feature_args *a) { a->mask = mask(p->seqlen_q, p->seqlen_k, 0); }
+static void key_mask(attend_problem *p, attend_feature_args *a) { a->mask = mask(1, p->seqlen_k, 4); }
 
 /* Documents one after the other, of so many tokens; -length: all of them around 200. */
-static void documents(attend_problem *p, attend_attention_args *a, int64_t length)
+static void documents(attend_problem *p, attend_feature_args *a, int64_t length)
 {
     a->segments_q = attend_tensor_2d(reserve(p->seqlen_q, 4), ATTEND_I32, 1, p->seqlen_q);
     a->segments_k = attend_tensor_2d(reserve(p->seqlen_k, 4), ATTEND_I32, 1, p->seqlen_k);
@@ -99,10 +99,10 @@ static void documents(attend_problem *p, attend_attention_args *a, int64_t lengt
     }
 }
 
-static void documents_256(attend_problem *p, attend_attention_args *a) { documents(p, a, 256); }
-static void documents_ragged(attend_problem *p, attend_attention_args *a) { documents(p, a, 201); }
+static void documents_256(attend_problem *p, attend_feature_args *a) { documents(p, a, 256); }
+static void documents_ragged(attend_problem *p, attend_feature_args *a) { documents(p, a, 201); }
 
-static void some_blocks(attend_problem *p, attend_attention_args *a)
+static void some_blocks(attend_problem *p, attend_feature_args *a)
 {
     const int64_t rows = (p->seqlen_q + p->block_q - 1) / p->block_q, keys = (p->seqlen_k + p->block_k - 1) / p->block_k;
     a->block_mask = tensor(ATTEND_U8, 1, 1, rows, keys);
@@ -110,28 +110,28 @@ static void some_blocks(attend_problem *p, attend_attention_args *a)
         for (int64_t j = 0; j < keys; j++) ((uint8_t *)a->block_mask.data)[i * keys + j] = i == j || (i > 0 && j == (i * 7 + 3) % keys);
 }
 
-static void all_blocks(attend_problem *p, attend_attention_args *a)
+static void all_blocks(attend_problem *p, attend_feature_args *a)
 {
     some_blocks(p, a);
     memset(a->block_mask.data, 1, (size_t)(a->block_mask.shape[2] * a->block_mask.shape[3]));
 }
 
-static void table(attend_problem *p, attend_attention_args *a)
+static void table(attend_problem *p, attend_feature_args *a)
 {
     a->relative_table = attend_tensor_2d(values(ATTEND_F32, 1, 1, p->num_heads, p->relative_buckets).data, ATTEND_F32, p->num_heads, p->relative_buckets);
 }
 
 static void by_head(attend_tensor *t, int64_t heads) { *t = attend_tensor_1d(values(ATTEND_F32, 1, 1, 1, heads).data, ATTEND_F32, heads); }
-static void scales(attend_problem *p, attend_attention_args *a) { by_head(&a->head_scales, p->num_heads); }
-static void sinks(attend_problem *p, attend_attention_args *a) { by_head(&a->sinks, p->num_heads); }
+static void scales(attend_problem *p, attend_feature_args *a) { by_head(&a->head_scales, p->num_heads); }
+static void sinks(attend_problem *p, attend_feature_args *a) { by_head(&a->sinks, p->num_heads); }
 
-static void padding(attend_problem *p, attend_attention_args *a)
+static void padding(attend_problem *p, attend_feature_args *a)
 {
     a->starts_k = reserve(1, sizeof(int64_t));
     *(int64_t *)a->starts_k = p->seqlen_k / 8;
 }
 
-static void packed(attend_problem *p, attend_attention_args *a)
+static void packed(attend_problem *p, attend_feature_args *a)
 {
     int64_t *cu = reserve(9, sizeof *cu);
     for (int64_t i = 0; i <= 8; i++) cu[i] = i * 256;
@@ -140,7 +140,7 @@ static void packed(attend_problem *p, attend_attention_args *a)
 }
 
 /* Nothing: the row runs on a context with a progress callback. */
-static void watched(attend_problem *p, attend_attention_args *a) { (void)p, (void)a; }
+static void watched(attend_problem *p, attend_feature_args *a) { (void)p, (void)a; }
 
 typedef struct row {
     const char *name;
@@ -196,6 +196,7 @@ static const row decoding[] = {
 typedef struct job {
     attend_plan *plan;
     attend_attention_args args;
+    attend_feature_args features;
 } job;
 
 static bool look(void *user, int64_t done, int64_t total) { return (void)user, done <= total; }
@@ -208,16 +209,18 @@ static job make(attend_context *const contexts[2], const attend_problem *plain, 
     const unsigned char *from = (const unsigned char *)&row->fields;
     for (size_t i = 0; i < sizeof p; i++)
         if (from[i]) ((unsigned char *)&p)[i] = from[i];
-    if (row->bring) row->bring(&p, &j.args);
-    if (p.segments && !row->bring) documents(&p, &j.args, 4096);
+    if (row->bring) row->bring(&p, &j.features);
+    if (p.segments && !row->bring) documents(&p, &j.features, 4096);
     expect(attend_attention_plan(contexts[row->bring == watched], &p, &j.plan));
     return j;
 }
 
 static double timed(const job *j)
 {
+    attend_attention_args args = j->args;
+    args.features = &j->features;
     const double start = omp_get_wtime();
-    expect(attend_attention_forward(j->plan, &j->args));
+    expect(attend_attention_forward(j->plan, &args));
     return omp_get_wtime() - start;
 }
 

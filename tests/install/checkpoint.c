@@ -10,7 +10,8 @@ int main(int argc, char **argv)
     attend_checkpoint_layer *layer = NULL;
     attend_context *context = NULL;
     attend_plan *plan = NULL;
-    attend_layer_args args = {.sinks = {.data = NULL}};
+    attend_feature_args features = {.seqlens_q = NULL};
+    attend_layer_args args = {.features = &features};
     if (argc != 2)
         return fprintf(stderr, "usage: %s FILE.safetensors | model.safetensors.index.json | FOLDER\n",
                        argv[0]),
@@ -28,8 +29,8 @@ int main(int argc, char **argv)
         attend_tensor_3d(calloc((size_t)(5 * problem.hidden_size), 4), ATTEND_F32, 1, 5, problem.hidden_size);
     args.out =
         attend_tensor_3d(calloc((size_t)(5 * problem.output_size), 4), ATTEND_F32, 1, 5, problem.output_size);
-    args.sinks = layer->sinks, args.relative_table = layer->relative_table,
-    args.alibi_slopes = layer->alibi_slopes;
+    features.sinks = layer->sinks, features.relative_table = layer->relative_table,
+    features.alibi_slopes = layer->alibi_slopes;
     status = attend_context_create(NULL, &context);
     if (!status) status = attend_layer_plan(context, &problem, &layer->weights, &plan);
     if (!status) status = attend_layer_forward(plan, &args);

@@ -59,9 +59,9 @@ int clock_gettime(clockid_t clock, struct timespec *time)
 }
 
 attend_status attend_attention_run_sized(attend_plan *plan, const attend_attention_args *args, size_t args_bytes,
-                                         const attend_run *run, size_t run_bytes)
+                                         size_t features_bytes, const attend_run *run, size_t run_bytes)
 {
-    (void)plan, (void)args, (void)args_bytes, (void)run, (void)run_bytes;
+    (void)plan, (void)args, (void)args_bytes, (void)features_bytes, (void)run, (void)run_bytes;
     work(&of_attend);
     return ATTEND_OK;
 }

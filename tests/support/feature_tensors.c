@@ -29,6 +29,7 @@ static double element(attend_feature_tensor feature, uint64_t seed, uint64_t ind
     case ATTEND_FEATURE_TENSOR_SINKS: return 4 * even(bits);
     case ATTEND_FEATURE_TENSOR_BLOCK_OFFSETS:
     case ATTEND_FEATURE_TENSOR_BLOCK_INDICES: return 0; /* make_list() */
+    case ATTEND_FEATURE_TENSOR_POSITIONS: return 0; /* the test's */
     }
     return 0;
 }
@@ -40,11 +41,7 @@ static void *make_feature_tensor(const attend_problem *p, attend_feature_tensor 
     attend_feature_shape e = attend_feature_expected(p, feature);
     if (e.rank == 0 || (e.optional && seed % 2)) return NULL;
     int64_t stride = 1;
-    *t = (attend_tensor){.rank = e.rank, .dtype = ATTEND_F32};
-    if (feature <= ATTEND_FEATURE_TENSOR_SEGMENTS_K) t->dtype = ATTEND_I32;
-    if (feature == ATTEND_FEATURE_TENSOR_BLOCK_INDICES) t->dtype = ATTEND_I32;
-    if (feature == ATTEND_FEATURE_TENSOR_BLOCK_OFFSETS) t->dtype = ATTEND_I64;
-    if (feature == ATTEND_FEATURE_TENSOR_MASK || feature == ATTEND_FEATURE_TENSOR_BLOCK_MASK) t->dtype = ATTEND_U8;
+    *t = (attend_tensor){.rank = e.rank, .dtype = attend_feature_dtype(feature)};
     if (feature == ATTEND_FEATURE_TENSOR_BIAS && seed % 3) t->dtype = p->dtype;
     for (int i = e.rank - 1; i >= 0; i--) {
         t->shape[i] = e.varies[i] || !(seed % 2) ? e.shape[i] : 1;
@@ -72,9 +69,11 @@ static void make_list(const attend_problem *p, uint64_t seed, const attend_tenso
     }
 }
 
-void test_features_make(const attend_problem *p, uint64_t seed, attend_attention_args *args, void **memory)
+void test_features_make(const attend_problem *p, uint64_t seed, attend_feature_args *features, void **memory)
 {
-    attend_feature_pointers features = attend_features_of_attention(args);
-    for (int i = 0; i < ATTEND_FEATURE_TENSORS; i++) memory[i] = make_feature_tensor(p, (attend_feature_tensor)i, seed, features.tensors[i]);
-    if (p->block_list > 0 && args->block_offsets.data) make_list(p, seed, &args->block_offsets, &args->block_indices);
+    for (int i = 0; i < ATTEND_FEATURE_TENSORS; i++) {
+        const attend_feature_tensor feature = (attend_feature_tensor)i;
+        memory[i] = feature == ATTEND_FEATURE_TENSOR_POSITIONS ? NULL : make_feature_tensor(p, feature, seed, attend_feature_tensor_of(features, feature));
+    }
+    if (p->block_list > 0 && features->block_offsets.data) make_list(p, seed, &features->block_offsets, &features->block_indices);
 }

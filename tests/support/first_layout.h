@@ -61,14 +61,17 @@
     F(S, const int64_t *, seqlens_q) F(S, const int64_t *, seqlens_k) F(S, const int64_t *, starts_k) \
     F(S, const int64_t *, cu_seqlens_q) F(S, const int64_t *, cu_seqlens_k)
 
+#define FIRST_attend_feature_args(F, R, S) \
+    F(S, const int64_t *, seqlens_q) F(S, const int64_t *, seqlens_k) F(S, const int64_t *, starts_k) \
+    F(S, const int64_t *, cu_seqlens_q) F(S, const int64_t *, cu_seqlens_k) \
+    F(S, attend_tensor, segments_q) F(S, attend_tensor, segments_k) F(S, attend_tensor, mask) \
+    F(S, attend_tensor, block_mask) F(S, attend_tensor, block_offsets) F(S, attend_tensor, block_indices) \
+    F(S, attend_tensor, bias) F(S, attend_tensor, alibi_slopes) F(S, attend_tensor, relative_table) \
+    F(S, attend_tensor, head_scales) F(S, attend_tensor, sinks) F(S, attend_tensor, positions)
+
 #define FIRST_attend_attention_args(F, R, S) \
     F(S, attend_tensor, q) F(S, attend_tensor, k) F(S, attend_tensor, v) F(S, attend_tensor, out) \
-    F(S, attend_tensor, lse) F(S, const int64_t *, seqlens_q) F(S, const int64_t *, seqlens_k) \
-    F(S, const int64_t *, starts_k) F(S, const int64_t *, cu_seqlens_q) \
-    F(S, const int64_t *, cu_seqlens_k) F(S, attend_tensor, segments_q) F(S, attend_tensor, segments_k) \
-    F(S, attend_tensor, mask) F(S, attend_tensor, block_mask) F(S, attend_tensor, bias) \
-    F(S, attend_tensor, alibi_slopes) F(S, attend_tensor, relative_table) F(S, attend_tensor, head_scales) \
-    F(S, attend_tensor, sinks) F(S, attend_tensor, block_offsets) F(S, attend_tensor, block_indices)
+    F(S, attend_tensor, lse) F(S, const attend_feature_args *, features)
 
 #define FIRST_attend_state(F, R, S) \
     F(S, attend_tensor, out) F(S, attend_tensor, max) F(S, attend_tensor, sum)
@@ -85,14 +88,8 @@
 
 #define FIRST_attend_layer_args(F, R, S) \
     F(S, attend_tensor, x) F(S, attend_tensor, context) F(S, attend_tensor, out) F(S, attend_tensor, lse) \
-    F(S, const int64_t *, seqlens_q) F(S, const int64_t *, seqlens_k) F(S, attend_tensor, q) \
-    F(S, attend_tensor, k) F(S, attend_tensor, v) F(S, attend_tensor, heads) \
-    F(S, const int64_t *, starts_k) F(S, const int64_t *, cu_seqlens_q) \
-    F(S, const int64_t *, cu_seqlens_k) F(S, attend_tensor, segments_q) F(S, attend_tensor, segments_k) \
-    F(S, attend_tensor, mask) F(S, attend_tensor, block_mask) F(S, attend_tensor, bias) \
-    F(S, attend_tensor, alibi_slopes) F(S, attend_tensor, relative_table) F(S, attend_tensor, head_scales) \
-    F(S, attend_tensor, sinks) F(S, attend_tensor, positions) F(S, attend_tensor, block_offsets) \
-    F(S, attend_tensor, block_indices)
+    F(S, attend_tensor, q) F(S, attend_tensor, k) F(S, attend_tensor, v) F(S, attend_tensor, heads) \
+    F(S, const attend_feature_args *, features)
 
 #define FIRST_attend_rotary_args(F, R, S) \
     F(S, attend_tensor, q) F(S, attend_tensor, k) F(S, attend_tensor, q_out) F(S, attend_tensor, k_out) \
@@ -180,6 +177,7 @@
     X(attend_plan_options) \
     X(attend_run) \
     X(attend_lists) \
+    X(attend_feature_args) \
     X(attend_attention_args) \
     X(attend_state) \
     X(attend_merge_args) \

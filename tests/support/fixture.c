@@ -113,9 +113,10 @@ void test_fixture_make(test_fixture *f, const test_case *c)
         test_forget_rows(&f->v.tensor, f->starts_k, f->seqlens_k);
     }
     f->args = (attend_attention_args){.q = f->q.tensor, .k = f->k.tensor, .v = f->v.tensor, .out = f->out.tensor,
-                                      .lse = f->lse.tensor, .seqlens_q = f->seqlens_q, .seqlens_k = f->seqlens_k,
-                                      .starts_k = f->starts_k, .cu_seqlens_q = f->cu_seqlens_q, .cu_seqlens_k = f->cu_seqlens_k};
-    test_features_make(p, c->seed, &f->args, f->feature);
+                                      .lse = f->lse.tensor, .features = &f->features};
+    f->features = (attend_feature_args){.seqlens_q = f->seqlens_q, .seqlens_k = f->seqlens_k, .starts_k = f->starts_k,
+                                        .cu_seqlens_q = f->cu_seqlens_q, .cu_seqlens_k = f->cu_seqlens_k};
+    test_features_make(p, c->seed, &f->features, f->feature);
 }
 
 void test_fixture_free(test_fixture *f)

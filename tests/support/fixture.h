@@ -15,7 +15,8 @@ typedef struct test_memory {
 typedef struct test_fixture {
     test_case c;
     attend_problem problem; /* resolved */
-    attend_attention_args args;
+    attend_feature_args features;
+    attend_attention_args args; /* with these features */
     int64_t *seqlens_q, *seqlens_k, *starts_k, *cu_seqlens_q, *cu_seqlens_k;
     test_memory q, k, v, out, lse;
     void *feature[ATTEND_FEATURE_TENSORS]; /* feature tensors' memory */
@@ -29,8 +30,8 @@ ptrdiff_t test_memory_written_outside(const test_memory *memory);
 void test_forget_rows(const attend_tensor *tensor, const int64_t *starts, const int64_t *lengths);
 
 void test_fixture_make(test_fixture *fixture, const test_case *c);
-/* Makes the feature tensors of a resolved problem, without lists: memory in `memory`, tensors in `args`. */
-void test_features_make(const attend_problem *problem, uint64_t seed, attend_attention_args *args, void **memory);
+/* Makes the feature tensors of a resolved problem, without lists and positions; their memory is in `memory`. */
+void test_features_make(const attend_problem *problem, uint64_t seed, attend_feature_args *features, void **memory);
 void test_fixture_free(test_fixture *fixture);
 
 /* The device under test: ATTEND_TEST_DEVICE (cpu, cuda, reference), cpu by default. */

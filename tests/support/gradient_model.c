@@ -107,8 +107,8 @@ static void store(const test_memory *t, float *sums)
 void gradient_model_run(gradient_defect defect, const test_fixture *f, test_gradients *g)
 {
     const attend_problem *p = &f->problem;
-    const attend_lists lists = attend_lists_of(&f->args);
-    const attend_terms terms = attend_terms_of(&f->args);
+    const attend_lists lists = attend_lists_of(&f->features);
+    const attend_terms terms = attend_terms_of(&f->features);
     const int64_t group = p->num_heads / p->num_kv_heads;
     model m = {.defect = defect, .p = p, .a = &f->args, .g = &g->grads, .dq = zeros_of(&g->of[ATTEND_GRADIENT_Q]),
                .dk = zeros_of(&g->of[ATTEND_GRADIENT_K]), .dv = zeros_of(&g->of[ATTEND_GRADIENT_V]), .bias = zeros_of(&g->of[ATTEND_GRADIENT_BIAS])};

@@ -175,6 +175,7 @@ typedef struct block {
 
 typedef struct run {
     attend_problem p; /* resolved */
+    attend_feature_args features;
     attend_layer_args args;
     block blocks[MAX_BLOCKS];
     int count;
@@ -225,6 +226,8 @@ static void make_run(run *r, const layout_case *c, const attend_problem *p, bool
     const int64_t rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
     *r = (run){.p = *p};
     attend_layer_args *a = &r->args;
+    attend_feature_args *f = &r->features;
+    a->features = f;
     lay_rows(r, &a->x, rows_q, p->hidden_size, dense ? none : c->x, true);
     if (p->context_hidden_size)
         lay_rows(r, &a->context, rows_k, p->context_hidden_size, dense ? none : c->context, true);
@@ -237,20 +240,20 @@ static void make_run(run *r, const layout_case *c, const attend_problem *p, bool
     if (!dense) a->lse.stride[1] += 2, a->lse.stride[0] = p->num_heads * a->lse.stride[1] + 1;
     lay(r, &a->lse, false);
     if (c->positions) {
-        a->positions = attend_tensor_2d(NULL, ATTEND_I32, attend_tensor_batch(p), rows_q);
-        if (!dense) a->positions.stride[0] = 1; /* overlapping rows */
-        lay(r, &a->positions, true);
-        for (int64_t i = 0; i < rows_q + p->batch * a->positions.stride[0]; i++)
+        f->positions = attend_tensor_2d(NULL, ATTEND_I32, attend_tensor_batch(p), rows_q);
+        if (!dense) f->positions.stride[0] = 1; /* overlapping rows */
+        lay(r, &f->positions, true);
+        for (int64_t i = 0; i < rows_q + p->batch * f->positions.stride[0]; i++)
             if ((size_t)i < r->blocks[r->count - 1].size / 4)
-                ((int32_t *)a->positions.data)[i] = (int32_t)(i * 37 % 64);
+                ((int32_t *)f->positions.data)[i] = (int32_t)(i * 37 % 64);
     }
     for (int64_t b = 0; b < p->batch; b++) {
         r->lists[0][b] = p->packed ? b * p->total_q / p->batch : b == 1 ? 0 : rows_q - b;
         r->lists[0][b + 1] = p->total_q;
         r->lists[1][b] = rows_k - 2 * b;
     }
-    if (p->packed) a->cu_seqlens_q = r->lists[0];
-    if (c->lengths) a->seqlens_q = r->lists[0], a->seqlens_k = r->lists[1];
+    if (p->packed) f->cu_seqlens_q = r->lists[0];
+    if (c->lengths) f->seqlens_q = r->lists[0], f->seqlens_k = r->lists[1];
 }
 
 static const block *block_of(const run *r, const attend_tensor *t)

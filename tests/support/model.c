@@ -38,7 +38,7 @@ bool model_defect_applies(model_defect defect, const attend_problem *p, const at
     case MODEL_CAUSAL_OTHER_CORNER: return p->causal != ATTEND_CAUSAL_NONE && p->seqlen_q != p->seqlen_k;
     case MODEL_WRONG_KV_HEAD: return p->num_kv_heads > 1 && p->num_heads > p->num_kv_heads;
     case MODEL_SCALE_MISSING: return p->softmax_scale != 1;
-    case MODEL_LENGTH_IGNORED: return args->seqlens_k != NULL;
+    case MODEL_LENGTH_IGNORED: return args->features->seqlens_k != NULL;
     default: return true;
     }
 }
@@ -185,8 +185,8 @@ static void one_query(const keys *x, const attend_attention_args *args, int64_t 
 
 void model_run(model_defect defect, const attend_problem *p, const attend_attention_args *args)
 {
-    const attend_lists lists = attend_lists_of(args);
-    attend_terms terms = attend_terms_of(args);
+    const attend_lists lists = attend_lists_of(args->features);
+    attend_terms terms = attend_terms_of(args->features);
     int32_t *buckets = malloc((size_t)(attend_relative_distances(p) + 1) * sizeof *buckets);
     attend_relative_fill(p, buckets);
     terms.relative_buckets = buckets;

@@ -37,7 +37,7 @@ void test_run_free(test_run *r) { free(r->q.data), free(r->k.data), free(r->v.da
 void test_run_go(test_run *r, attend_context *context, const char *who)
 {
     attend_plan *plan;
-    attend_attention_args args = {.q = r->q, .k = r->k, .v = r->v, .out = r->out, .lse = r->lse, .mask = r->mask};
+    attend_attention_args args = {.q = r->q, .k = r->k, .v = r->v, .out = r->out, .lse = r->lse, .features = &(attend_feature_args){.mask = r->mask}};
     if (attend_attention_plan(context, &r->p, &plan) || attend_attention_forward(plan, &args) || attend_synchronize(context))
         fail_msg("%s: %s", who, attend_error_message());
     attend_plan_destroy(plan);

@@ -124,18 +124,18 @@ static attend_status run(work *w, int r, attend_plan *with, const attend_run *ho
             with,
             &(attend_layer_args){.x = attend_tensor_3d(in, ATTEND_F32, BATCH, p->seqlen_q, HIDDEN),
                                  .out = attend_tensor_3d(w->out[r], ATTEND_F32, BATCH, p->seqlen_q, HIDDEN),
-                                 .seqlens_q = lengths,
-                                 .seqlens_k = lengths},
+                                 .features = &(attend_feature_args){.seqlens_q = lengths, .seqlens_k = lengths}},
             how);
+    attend_feature_args features = {.seqlens_k = lengths};
     attend_attention_args args = {
         .q = attend_tensor_4d(in, p->dtype, BATCH, p->seqlen_q, h, d),
         .k = attend_tensor_4d(in + elements, p->dtype, BATCH, p->seqlen_k, h_kv, d),
         .v = attend_tensor_4d(in + 3 * elements, p->dtype, BATCH, p->seqlen_k, h_kv, d),
         .out = attend_tensor_4d(w->out[r], p->dtype, BATCH, p->seqlen_q, h, d),
-        .seqlens_k = lengths};
+        .features = &features};
     if (p->segments) {
-        args.segments_q = attend_tensor_2d(in + FLOATS / 2, ATTEND_I32, BATCH, p->seqlen_q);
-        args.segments_k = attend_tensor_2d(in + 5 * elements, ATTEND_I32, BATCH, p->seqlen_k);
+        features.segments_q = attend_tensor_2d(in + FLOATS / 2, ATTEND_I32, BATCH, p->seqlen_q);
+        features.segments_k = attend_tensor_2d(in + 5 * elements, ATTEND_I32, BATCH, p->seqlen_k);
     }
     return attend_attention_run(with, &args, how);
 }
@@ -525,7 +525,7 @@ static void inspections_take_no_workspace_of_a_run(void **state)
                               .out = attend_tensor_3d(memory + HEAD_BYTES, ATTEND_F32, 1, ROWS, HIDDEN),
                               .q = attend_tensor_4d(memory + 2 * HEAD_BYTES, ATTEND_F32, 1, ROWS, HEADS, DIM),
                               .k = attend_tensor_4d(memory + 3 * HEAD_BYTES, ATTEND_F32, 1, ROWS, HEADS, DIM),
-                              .seqlens_k = length};
+                              .features = &(attend_feature_args){.seqlens_k = length}};
     for (int callers = 0; callers < 2; callers++) {
         const attend_plan_options own = {.caller_workspace = callers};
         const attend_inspection want = {.entropy = attend_tensor_3d(entropy[callers], ATTEND_F32, 1, HEADS, ROWS)};

@@ -118,18 +118,20 @@ static void run_lists(attend_device device, const attend_problem *p, float *cons
     attend_plan *plan;
     OK(attend_context_create(&(attend_context_options){.device = device, .threads = 1}, &context));
     OK(attend_attention_plan(context, p, &plan));
+    attend_feature_args features = {0};
     attend_attention_args args = {.q = attend_tensor_4d(in[0], ATTEND_F32, batch, rows_q, 1, DIM),
                                   .k = attend_tensor_4d(in[1], ATTEND_F32, batch, rows_k, 1, DIM),
                                   .v = attend_tensor_4d(in[2], ATTEND_F32, batch, rows_k, 1, DIM),
-                                  .out = attend_tensor_4d(out, ATTEND_F32, batch, rows_q, 1, DIM)};
+                                  .out = attend_tensor_4d(out, ATTEND_F32, batch, rows_q, 1, DIM),
+                                  .features = &features};
     for (int i = 0; i < 2; i++) {
         given[i] = malloc((size_t)(p->batch + 1) * sizeof *given[i]);
         assert_non_null(given[i]);
         memcpy(given[i], lists[i], (size_t)(p->batch + 1) * sizeof *given[i]);
         if (p->packed)
-            *(i ? &args.cu_seqlens_k : &args.cu_seqlens_q) = given[i];
+            *(i ? &features.cu_seqlens_k : &features.cu_seqlens_q) = given[i];
         else
-            *(i ? &args.seqlens_k : &args.seqlens_q) = given[i];
+            *(i ? &features.seqlens_k : &features.seqlens_q) = given[i];
     }
     OK(attend_attention_forward(plan, &args));
     for (int i = 0; i < 2 && change; i++) memset(given[i], 0x7f, (size_t)(p->batch + 1) * sizeof *given[i]);

@@ -34,11 +34,13 @@ static void run_layer(const attend_problem *p, const int32_t *positions, const i
     const attend_tensor w = attend_tensor_2d(identity, ATTEND_F32, WIDTH, WIDTH);
     const attend_layer_weights weights = {.wq = w, .wk = w, .wv = w, .wo = w, .position_table = attend_tensor_2d((void *)(uintptr_t)table, ATTEND_F32, TABLE, WIDTH)};
     void *device_x = to_device(x, BYTES), *device_q = to_device(x, BYTES), *device_out = to_device(x, BYTES);
+    attend_feature_args features = {0};
     attend_layer_args args = {.x = attend_tensor_3d(device_x, ATTEND_F32, 1, ROWS, WIDTH),
                               .out = attend_tensor_3d(device_out, ATTEND_F32, 1, ROWS, WIDTH),
-                              .q = attend_tensor_4d(device_q, ATTEND_F32, 1, ROWS, 1, WIDTH)};
-    if (positions) args.positions = attend_tensor_2d(to_device(positions, ROWS * sizeof *positions), ATTEND_I32, 1, ROWS);
-    if (starts) args.starts_k = to_device(starts, sizeof *starts);
+                              .q = attend_tensor_4d(device_q, ATTEND_F32, 1, ROWS, 1, WIDTH),
+                              .features = &features};
+    if (positions) features.positions = attend_tensor_2d(to_device(positions, ROWS * sizeof *positions), ATTEND_I32, 1, ROWS);
+    if (starts) features.starts_k = to_device(starts, sizeof *starts);
     attend_context *context;
     attend_plan *plan;
     OK(attend_context_create(&(attend_context_options){.device = ATTEND_CUDA, .device_tensors_only = true}, &context));
@@ -49,7 +51,7 @@ static void run_layer(const attend_problem *p, const int32_t *positions, const i
     CUDA(cudaMemcpy(out, device_out, BYTES, cudaMemcpyDeviceToHost));
     attend_plan_destroy(plan);
     attend_context_destroy(context);
-    cudaFree(device_x), cudaFree(device_q), cudaFree(device_out), cudaFree(args.positions.data), cudaFree((void *)(uintptr_t)args.starts_k);
+    cudaFree(device_x), cudaFree(device_q), cudaFree(device_out), cudaFree(features.positions.data), cudaFree((void *)(uintptr_t)features.starts_k);
 }
 
 /* Row i of q is x plus row positions[i] of the table, NaN outside the table; in a causal out that row and all
