@@ -160,7 +160,7 @@ static void merges_are_checked(void **state)
     a.states = NULL, MERGE("states is NULL");
     a.out.data = NULL, a.out.rank = 0, MERGE("out is missing");
     a.lse.dtype = ATTEND_F16, MERGE("lse is f16, expected f32");
-    a.sinks = attend_tensor_1d(sinks, ATTEND_F32, HEADS), MERGE("sinks is given, but the problem does not announce it");
+    a.sinks = attend_tensor_1d(sinks, ATTEND_F32, HEADS), MERGE("sinks is given, but the problem does not ask for it");
     s[1].max.shape[2] = 3, MERGE("states[1].max has shape [1, 2, 3], expected [1, 2, 2]");
     s[1].out.stride[3] = 0, MERGE("states[1].out has last stride 0");
     s[0].out.data = written[0], MERGE("out overlaps states[0].out in memory");

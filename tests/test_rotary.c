@@ -318,10 +318,10 @@ static void wrong_arguments_are_named(void **state)
     REFUSED("rows must be contiguous", p.head_dim = 2, (a.q = attend_tensor_4d(x, ATTEND_F32, 2, 4, 1, 2), memcpy(a.q.stride, ((int64_t[]){16, 4, 4, 2}), sizeof a.q.stride)));
     REFUSED("backward is set, but qk_norm is too", p.qk_norm = ATTEND_QK_NORM_RMS, a.backward = true);
     const attend_tensor vector = attend_tensor_1d(y, ATTEND_F32, 8);
-    REFUSED("q_norm is given, but the problem's qk_norm has no use for it", (void)p, a.q_norm = vector);
-    REFUSED("k_norm is given, but the problem's qk_norm has no use for it", (void)p, a.k_norm = vector);
-    REFUSED("q_norm_bias is given, but the problem's qk_norm has no use for it", p.qk_norm = ATTEND_QK_NORM_RMS, a.q_norm_bias = vector);
-    REFUSED("k_norm_bias is given, but the problem's qk_norm has no use for it", p.qk_norm = ATTEND_QK_NORM_RMS, a.k_norm_bias = vector);
+    REFUSED("q_norm is given, but the problem's qk_norm does not use it", (void)p, a.q_norm = vector);
+    REFUSED("k_norm is given, but the problem's qk_norm does not use it", (void)p, a.k_norm = vector);
+    REFUSED("q_norm_bias is given, but the problem's qk_norm does not use it", p.qk_norm = ATTEND_QK_NORM_RMS, a.q_norm_bias = vector);
+    REFUSED("k_norm_bias is given, but the problem's qk_norm does not use it", p.qk_norm = ATTEND_QK_NORM_RMS, a.k_norm_bias = vector);
     REFUSED("positions and first_positions exclude each other", (void)p, (a.positions = attend_tensor_2d(y, ATTEND_I32, 2, 4), a.first_positions = lists));
     REFUSED("first_positions is given, but the problem has a first_position (3)", p.first_position = 3, a.first_positions = lists);
     REFUSED("cu_seqlens_q is missing", (p.packed = true, p.total_q = 8), a.q = attend_tensor_4d(x, ATTEND_F32, 1, 8, 1, 8));

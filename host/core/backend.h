@@ -1,6 +1,5 @@
-/* What a backend is: a table of functions on its own context and plan states. The core has validated and
-   resolved everything before a backend sees it: problems have their defaults filled, tensors have explicit
-   strides. */
+/* A backend: a table of functions on its own context and plan states. The core validates and resolves all
+   arguments first: problems have their defaults filled in, tensors have explicit strides. */
 #ifndef ATTEND_CORE_BACKEND_H
 #define ATTEND_CORE_BACKEND_H
 
@@ -18,7 +17,7 @@ struct attend_context {
     void *state;    /* the backend's */
     char name[128]; /* for people; the backend fills it */
     attend_progress_tracker tracker;
-    int64_t plans; /* that were made on it and are still there */
+    int64_t plans; /* plans of this context that are not destroyed */
 };
 
 struct attend_plan {
@@ -32,10 +31,10 @@ struct attend_plan {
     char kernel[128];
 };
 
-/* Fails unless the plan is there and of this operation. */
+/* Fails if the plan is NULL or of another operation. */
 attend_status attend_plan_check(const attend_plan *plan, attend_operation operation);
 
-/* Reads what a run brings (NULL: nothing), for a context; its workspace is not looked at. */
+/* Reads a caller's attend_run (NULL: none); its workspace is not checked. */
 attend_status attend_run_read(const attend_context *context, const attend_run *run, size_t bytes,
                               attend_run *read);
 
@@ -43,28 +42,28 @@ attend_status attend_run_read(const attend_context *context, const attend_run *r
 attend_status attend_plan_run_read(const attend_plan *plan, const attend_run *run, size_t bytes,
                                    attend_run *read);
 
-/* Around what a backend does for a plan: telling that it begins, and once it succeeded and is done, that it
-   ended. */
+/* Called before and after a backend's run of a plan, for progress: begin reports 0, end reports completion
+   after success. */
 attend_status attend_plan_begin(const attend_plan *plan);
 attend_status attend_plan_end(const attend_plan *plan);
 
 typedef struct attend_backend {
     attend_device device;
-    /* Sets context->state and name. On failure leaves nothing behind. */
+    /* Sets context->state and name. On failure it frees what it allocated. */
     attend_status (*context_create)(const attend_context_options *options, attend_context *context);
     void (*context_destroy)(attend_context *context);
     attend_status (*synchronize)(attend_context *context);
-    /* Reserves all that running needs; sets state, memory and kernel. */
+    /* Allocates all that a run needs; sets state, memory and kernel. */
     attend_status (*plan_create)(attend_plan *plan);
     void (*plan_destroy)(attend_plan *plan);
-    /* A workspace is as large and as aligned as the plan's memory and options say; a stream only where device
+    /* The workspace has been checked against the plan's memory and options; there is a stream only if device
        is ATTEND_CUDA. */
     attend_status (*attention_forward)(attend_plan *plan, const attend_attention_args *args,
                                        const attend_key_part *part, const attend_run *run);
     /* Of plans made with `backward`; lists are on the host, and checked. NULL: none are made. */
     attend_status (*attention_backward)(attend_plan *plan, const attend_attention_args *args,
                                         const attend_gradients *gradients, const attend_run *run);
-    /* What parts of the keys begin and end at multiples of, at least 1. NULL: there are no parts but all keys. */
+    /* Ranges of keys begin and end at multiples of this, at least 1. NULL: a run takes all keys. */
     int64_t (*key_span)(const attend_plan *plan);
     /* Folds states into out and lse, or `into` (NULL: not wanted), which are resolved, as are the sinks of a
        problem that has them. The states are the caller's, checked: strides along axes of extent 1 may be
@@ -72,22 +71,21 @@ typedef struct attend_backend {
     attend_status (*merge)(attend_context *context, const attend_problem *problem,
                            const attend_merge_args *args, const attend_run *run);
     attend_status (*layer_forward)(attend_plan *plan, const attend_layer_args *args, const attend_run *run);
-    /* Of args only q, k, lse (an input here) and what features bring are there; plans of attention and of
-       layers alike. */
+    /* args has only q, k, lse (an input here) and feature tensors. For plans of attention and of layers. */
     attend_status (*inspect)(attend_plan *plan, const attend_attention_args *args,
                              const attend_inspect_request *request);
-    /* Turns what the args bring, on the host or on the context's device. */
+    /* Rotates and normalizes q and k, on the host or on the context's device. */
     attend_status (*rotary)(attend_context *context, const attend_problem *problem,
                             const attend_rotary_args *args);
     /* The backend's rows of the kernel table; false past the last. */
     bool (*kernel)(size_t index, attend_kernel_info *info);
-    /* What the backend decided; the core has filled the rest. NULL: nothing beyond the kernel's name. */
+    /* Fills in what the backend decided; the core fills in the rest. NULL: nothing to add. */
     void (*explain)(const attend_plan *plan, attend_explanation *explanation);
-    /* Row `index` of kernel() as a plan saw it: all but the device. */
+    /* Whether and why row `index` of kernel() was chosen for a plan; the core sets the device. */
     bool (*choice)(const attend_plan *plan, size_t index, attend_kernel_choice *choice);
-    /* What a compiler made of a row; false past the last. NULL: nothing is known. */
+    /* ptxas's figures of a row; false past the last build. NULL: none. */
     bool (*kernel_resources)(size_t index, size_t build, attend_kernel_resources *resources);
-    /* attend_device_code(); of the CUDA backend alone. */
+    /* attend_device_code(); only the CUDA backend has it. */
     bool (*device_code)(size_t index, const char **family, int64_t *bytes);
 } attend_backend;
 

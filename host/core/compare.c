@@ -1,6 +1,5 @@
-/* Holds results against the fp64 reference by the two rules of docs/numerics.md. Rows arrive from the
-   reference one by one and are folded into sums a tile, a head and the tensor; nothing of the size of the
-   scores is kept. */
+/* Compares results with the fp64 reference by the two rules of docs/numerics.md. The reference gives rows one
+   by one, which are added to sums per tile, head and tensor; no buffer has the size of the scores. */
 #include "core/compare.h"
 #include "core/arguments.h"
 #include "core/backend.h"

@@ -1,4 +1,4 @@
-/* What comparing attention and comparing a layer share. */
+/* Shared by the comparisons of attention and of layers. */
 #ifndef ATTEND_CORE_COMPARE_H
 #define ATTEND_CORE_COMPARE_H
 
@@ -21,7 +21,8 @@ enum { ATTEND_TILE_ROWS = 64 };
 /* spread: a square; where the baseline's roundings are not known one by one, that of baseline - expected. */
 void attend_group_element(attend_group *group, double error, double baseline, double spread, double expected,
                           double magnitude);
-/* A row, of elements alone, joins a group; and a group another. dtype: the problem's, stored: the tensor's. */
+/* A row, of elements alone, joins a group; and a group another. dtype: the problem's, stored: the
+   tensor's. */
 void attend_group_add_row(attend_group *to, attend_group *row, attend_dtype dtype, attend_dtype stored);
 void attend_group_add(attend_group *to, const attend_group *from);
 
@@ -35,13 +36,14 @@ typedef struct attend_row_room {
     uint64_t shares;
     double allowed;
 } attend_row_room;
-/* Row i of a head as a hash; sequences: cu_seqlens of packed ones, which share with none of another, or NULL. */
+/* Row i of a head as a hash; sequences: cu_seqlens of packed ones, which share with none of another, or
+   NULL. */
 uint64_t attend_row_hash(const attend_tensor *tensor, int64_t b, int64_t i, int64_t h,
                          const int64_t *sequences, int64_t count);
 /* Rows that share their roundings are one draw: the squares of all. Sorts the rows. */
 double attend_squares_of_draws(attend_row_room *rows, int64_t count);
 
-/* Keeps the largest ratio seen, and its element; the first among equals, a NaN as infinity. */
+/* Keeps the largest ratio and its element; the first among equals; NaN counts as infinity. */
 void attend_note_worst(double ratio, attend_element element, double *worst_ratio, attend_element *worst);
 
 /* A comparison at work. */

@@ -1,6 +1,6 @@
-/* Holds a layer against the fp64 reference: each stage given what the stage before it really produced, by
-   rule 1, and the whole by rule 2, whose baseline rounds Q, K, V, P, heads and result to the storage dtype.
-   */
+/* Compares a layer with the fp64 reference: by rule 1 each stage, given the actual output of the stage before
+   it; by rule 2 the whole layer, with a baseline that rounds Q, K, V, P, heads and result to the storage
+   dtype. */
 #include "core/compare.h"
 #include "core/positions.h"
 #include "shared/absolute.h"
@@ -13,17 +13,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One projection and what a run made of it. */
+/* One projection and its actual result. */
 typedef struct projection {
     const attend_tensor *x, *weight, *bias;
     attend_tensor y;        /* actual, as [batch, seqlen, heads, dim] */
-    const int64_t *lengths; /* rows past them are nobody's */
+    const int64_t *lengths; /* rows past them are not compared */
     attend_dtype dtype;
-    /* Of Q and K: what turns them afterwards; problem NULL: nothing. */
+    /* Q and K: rotary embedding and norm that follow; problem NULL: none. */
     const attend_problem *problem;
     const attend_feature_args *features;
     const attend_tensor *norm, *norm_bias;
-    const attend_tensor *x_bound; /* what x may be off by; NULL: nothing */
+    const attend_tensor *x_bound; /* error bound of x; NULL: x is exact */
 } projection;
 
 static attend_tensor one_head(const attend_tensor *rows)
@@ -91,7 +91,8 @@ static attend_status compare_projection(const projection *p, int index, attend_j
                     : attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's projection");
 }
 
-/* The heads' output as rows [batch, seqlen, heads·dim], however it lies; data is NULL where memory lacks. */
+/* A copy of the heads' output as rows [batch, seqlen, heads·dim], for any strides; data is NULL if memory is
+   exhausted. */
 static attend_tensor join_heads(const attend_tensor *heads)
 {
     int64_t columns = heads->shape[2] * heads->shape[3], tokens = heads->shape[0] * heads->shape[1];

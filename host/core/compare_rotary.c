@@ -1,4 +1,4 @@
-/* Holds turned Q and K against fp64: rule 1 with the bound of the reference's own steps, rule 2 with a
+/* Compares rotated Q and K with fp64: rule 1 with the bound of the reference's own steps, rule 2 with a
    baseline that rounds the exact result once. */
 #include "core/arguments.h"
 #include "core/backend.h"
@@ -126,7 +126,7 @@ attend_status attend_rotary_compare_sized(const attend_problem *problem, size_t 
     ATTEND_TRY(attend_rotary_args_resolve(&p, args, args_bytes, &r));
     if ((r.q.data && r.q_out.data == r.q.data) || (r.k.data && r.k_out.data == r.k.data))
         return attend_fail(ATTEND_INVALID_ARGUMENT,
-                           "%s is missing: what was turned in place has no input left to compare with",
+                           "%s is missing: a result computed in place has no input to compare with",
                            r.q.data && r.q_out.data == r.q.data ? "q_out" : "k_out");
     ATTEND_TRY(attend_rotary_lists_check(&p, &r));
     ATTEND_TRY(attend_progress_begin(&watched.tracker, &(attend_work){.attention = 1}));

@@ -1,4 +1,4 @@
-/* Contexts: which backend runs a caller's work. All else is the backend's. */
+/* Contexts: chooses the backend, which does the rest. */
 #include "core/backend.h"
 #include "core/struct.h"
 

@@ -1,4 +1,4 @@
-/* Counting what host/shared/visibility.h says, row by row and tile by tile; of very many rows a regular
+/* Counts visible pairs by host/shared/visibility.h, row by row and tile by tile; of many rows a regular
    sample. */
 #include "core/count.h"
 #include "shared/score.h"
@@ -7,7 +7,7 @@
 
 enum { MOST_STEPS = 1 << 22 };
 
-/* Hidden keys between the prefix and those near the row. */
+/* The number of hidden keys between the prefix and the row's interval. */
 static int64_t gap_of(const attend_problem *p, const attend_sequence *s, int64_t row, int64_t end)
 {
     if (!attend_has_gap(p)) return 0;
@@ -21,7 +21,8 @@ static double pairs_of(const attend_problem *p, const attend_sequence *s, int64_
     return begin < end ? (double)(end - begin - gap_of(p, s, row, end)) : 0;
 }
 
-/* Keys of the tiles that queries [first, last] see. Tiles within the gap of all of them are left out. */
+/* The number of keys in tiles that queries [first, last] compute. Tiles within the gap of all these queries
+   are skipped. */
 static double keys_of(const attend_problem *p, const attend_sequence *s, int64_t first, int64_t last,
                       int64_t tile)
 {
@@ -35,7 +36,7 @@ static double keys_of(const attend_problem *p, const attend_sequence *s, int64_t
     return (double)tiles * (double)tile;
 }
 
-/* From every so many rows, and tiles, one is looked at: at most `budget` of each. */
+/* Counts at most `budget` rows and tiles, at regular distances, and scales the counts. */
 static void add_sequence(const attend_problem *p, const attend_sequence *s, const attend_tiling *t,
                          int64_t budget, attend_count *count)
 {
@@ -55,10 +56,10 @@ static void add_sequence(const attend_problem *p, const attend_sequence *s, cons
     count->pairs_computed += (t->rows ? computed / (double)t->group : pairs) * (double)p->num_heads;
 }
 
-/* Of each of so many sequences. */
+/* The budget of one sequence. */
 static int64_t budget_of(int64_t sequences) { return (MOST_STEPS - 1) / sequences + 1; }
 
-/* So many sequences of the same lengths. */
+/* Adds `sequences` sequences of the same lengths. */
 static void add_alike(const attend_problem *p, const attend_sequence *s, int64_t sequences,
                       const attend_tiling *t, int64_t budget, attend_count *count)
 {
@@ -69,8 +70,8 @@ static void add_alike(const attend_problem *p, const attend_sequence *s, int64_t
         count->pairs_computed += one.pairs_computed * (double)sequences;
 }
 
-/* Packed sequences whose lengths nobody gave share the totals evenly: the first so many have one row, or one
-   key, more than the others. */
+/* Packed sequences without given lengths: the totals are divided evenly, and the remainder goes to the first
+   sequences. */
 static void add_even_shares(const attend_problem *p, const attend_tiling *t, attend_count *count)
 {
     const int64_t more_q = p->total_q % p->batch, more_k = p->total_k % p->batch;

@@ -1,28 +1,31 @@
-/* How much a problem asks for: pairs of queries and keys that are visible, and those that tiles of a kernel
-   hold. */
+/* Counts the visible pairs of query and key of a problem, and the pairs in the tiles that a kernel
+   computes. */
 #ifndef ATTEND_CORE_COUNT_H
 #define ATTEND_CORE_COUNT_H
 
 #include "core/problem.h"
 #include "core/progress.h"
 
-/* Tiles of a kernel: rows are queries, or with `group` above 1 the queries of so many heads side by side. */
+/* Tiles of a kernel: rows are queries, or, with `group` above 1, the queries of `group` heads side by
+   side. */
 typedef struct attend_tiling {
     int64_t rows, keys, group;
 } attend_tiling;
 
 typedef struct attend_count {
-    double pairs, pairs_computed; /* of all heads and batch entries */
+    double pairs, pairs_computed; /* over all heads and batch entries */
 } attend_count;
 
-/* Rows, width of a row and width of the result of a layer's four projections: Q, K, V, output. */
+/* Rows, input width and output width of a layer's four projections: Q, K, V, output. */
 void attend_count_projections(const attend_problem *problem, int64_t sizes[4][3]);
 
-/* A resolved problem; lists on the host, each may be NULL. tiling.rows 0: pairs_computed are the pairs. */
+/* The problem is resolved; lists are on the host, and each may be NULL. tiling.rows 0: pairs_computed equals
+   pairs. */
 attend_count attend_count_pairs(const attend_problem *problem, const attend_lists *lists,
                                 const attend_tiling *tiling);
 
-/* What a run on whole sequences does, for telling how far it is: lists may lie on the device. */
+/* The work of a run on sequences of full length, for progress: lists are not read, as they may be on the
+   device. */
 attend_work attend_count_work(const attend_problem *problem, bool is_layer);
 
 #endif

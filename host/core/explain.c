@@ -1,4 +1,4 @@
-/* What a plan decided and how much it will do, as numbers and as text; why is the backend's to say. */
+/* Explains a plan: its decisions and its work, as numbers and as text. The backend gives the reasons. */
 #include "core/arguments.h"
 #include "core/backend.h"
 #include "core/count.h"

@@ -1,10 +1,11 @@
-/* Which features a problem asks for, and the one refusal where a backend or kernel lacks some of them. */
+/* Which features a problem asks for, and the error if a backend or kernel lacks some of them. */
 #ifndef ATTEND_CORE_FEATURE_SET_H
 #define ATTEND_CORE_FEATURE_SET_H
 
 #include <attend/problem.h>
 
-/* All that the shared functions of visibility.h and score.h bring: what a kernel that calls them supports. */
+/* The features in the shared functions of visibility.h and score.h: supported by every kernel that calls
+   them. */
 #define ATTEND_FEATURES_INTERVAL                                                                    \
     (ATTEND_FEATURE_CAUSAL | ATTEND_FEATURE_WINDOW | ATTEND_FEATURE_CHUNK | ATTEND_FEATURE_PREFIX | \
      ATTEND_FEATURE_PACKED | ATTEND_FEATURE_LEFT_PADDING)
@@ -13,7 +14,7 @@
      ATTEND_FEATURE_ALIBI | ATTEND_FEATURE_RELATIVE_BIAS | ATTEND_FEATURE_BIAS)
 #define ATTEND_FEATURES_HEAD (ATTEND_FEATURE_HEAD_SCALES | ATTEND_FEATURE_SINKS)
 
-/* What a layer does before attention: no kernel of attention sees it. */
+/* Features that a layer applies before attention; attention kernels are not concerned. */
 #define ATTEND_FEATURES_LAYER (ATTEND_FEATURE_ROTARY | ATTEND_FEATURE_QK_NORM | ATTEND_FEATURE_ABSOLUTE)
 
 uint64_t attend_features_of(const attend_problem *problem);
@@ -21,7 +22,7 @@ uint64_t attend_features_of(const attend_problem *problem);
 /* "softcap, sinks": the names of the bits. */
 void attend_features_text(uint64_t features, char *text, size_t bytes);
 
-/* OK, or UNSUPPORTED with a sentence: "the fp64 reference does not support packed sequences". */
+/* OK, or UNSUPPORTED with a message such as "the fp64 reference does not support: packed sequences". */
 attend_status attend_features_check(const attend_problem *problem, uint64_t supported, const char *who);
 
 #endif

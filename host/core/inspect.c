@@ -1,5 +1,4 @@
-/* Inspection of attention: checks what is asked for against the plan's problem and hands it to the plan's
-   backend. */
+/* Inspection of attention: checks the request against the plan's problem and calls the plan's backend. */
 #include "core/inspect.h"
 #include "core/arguments.h"
 #include "core/backend.h"
@@ -17,8 +16,8 @@ static attend_status check_extent(const char *name, const char *axis, int64_t ex
     return ATTEND_OK;
 }
 
-/* How many keys are to be listed: the last extent of either tensor; that both agree is checked with their
-   shapes. */
+/* The number of keys to list: the last extent of top_keys or top_weights. The check of shapes ensures that
+   both agree. */
 static attend_status resolve_top(attend_inspect_request *request)
 {
     const attend_inspection *w = &request->want;

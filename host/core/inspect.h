@@ -1,5 +1,5 @@
-/* What an inspection asks for, resolved; and the few rules of attend/inspect.h that the reference, the CPU
-   and the CUDA kernel share (plain C, also compiled by nvcc). */
+/* A resolved request of an inspection, and the rules of attend/inspect.h that the reference, the CPU and the
+   CUDA kernel share (plain C, also compiled by nvcc). */
 #ifndef ATTEND_CORE_INSPECT_H
 #define ATTEND_CORE_INSPECT_H
 
@@ -10,8 +10,9 @@
 typedef struct attend_inspect_request {
     /* tensors with explicit strides; the map's extents filled in; lists are the caller's, on the host */
     attend_inspection want;
-    int64_t top;                                       /* keys to list for a query; 0: none */
-    attend_key_window windows[ATTEND_MAX_KEY_WINDOWS]; /* with limits that positions can be added to */
+    int64_t top; /* keys to list for a query; 0: none */
+    attend_key_window
+        windows[ATTEND_MAX_KEY_WINDOWS]; /* limits clipped, so that adding a position does not overflow */
 } attend_inspect_request;
 
 /* The keys of a window for one query of a sequence: [*begin, *end), within the sequence. */
@@ -24,8 +25,7 @@ ATTEND_SHARED void attend_window_keys(const attend_problem *p, const attend_sequ
     *end = attend_clamp(from + window->last + 1, *begin, s->seqlen_k);
 }
 
-/* The tile that place `at` of `count` falls into, and where a tile begins; attend_inspection.map defines
-   both. */
+/* The tile of position `at` of `count`, and where a tile begins; attend_inspection.map defines both. */
 ATTEND_SHARED int64_t attend_map_tile(int64_t at, int64_t count, int64_t tiles)
 {
     return ((at + 1) * tiles - 1) / count;

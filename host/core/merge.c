@@ -1,4 +1,4 @@
-/* Merging states: checks what the caller gave and hands it to the context's backend. */
+/* Merging states: checks the arguments and calls the context's backend. */
 #include "core/arguments.h"
 #include "core/backend.h"
 #include "core/struct.h"
@@ -23,7 +23,7 @@ static attend_status expect_results(const attend_problem *p, attend_merge_args *
     };
     if (r->sinks.data && !p->sinks)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
-                           "sinks is given, but the problem does not announce it (sinks)");
+                           "sinks is given, but the problem does not ask for it (sinks)");
     if (!r->into) {
         for (*count = 0; *count < 3; ++*count) expected[*count] = results[*count];
         return ATTEND_OK;
@@ -52,8 +52,8 @@ static attend_status resolve(const attend_problem *p, attend_merge_args *r, atte
         attend_state state = r->states[n];
         char name[32];
         snprintf(name, sizeof name, "states[%" PRId64 "]", n);
-        const int more =
-            attend_state_expect(p, attend_rows_q(p), name, ATTEND_INPUT, &state, in_place, &names, expected + results);
+        const int more = attend_state_expect(p, attend_rows_q(p), name, ATTEND_INPUT, &state, in_place,
+                                             &names, expected + results);
         ATTEND_TRY(attend_expected_resolve(expected, results + more, NULL));
         snprintf(name, sizeof name, "states[%" PRId64 "].out", n);
         ATTEND_TRY(attend_tensor_check_rows(name, &state.out));

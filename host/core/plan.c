@@ -1,5 +1,4 @@
-/* Plans: validated once, run many times. Each call here checks what the caller gave and hands it to the
-   backend. */
+/* Plans: validated once, run many times. Each call checks its arguments and calls the backend. */
 #include "core/arguments.h"
 #include "core/backend.h"
 #include "core/count.h"
@@ -7,7 +6,7 @@
 
 #include <stdlib.h>
 
-/* Takes what the caller gave; on success *plan owns a plan, on failure it is NULL and nothing is kept. */
+/* Makes a plan; on failure *plan is NULL and all memory is freed. */
 static attend_status create(attend_context *context, attend_operation operation,
                             const attend_problem *problem, size_t problem_bytes,
                             const attend_layer_weights *weights, size_t weights_bytes,

@@ -1,10 +1,8 @@
-/* One loop at a time is open to helpers. They wait for the next one awake for a moment, then asleep: stages
-   of a layer and steps of decoding follow each other within that moment, and a machine that others use loses
-   no more to waiting.
-
-   `team` holds how many helpers are at work on the open loop and how many more may join it. Who calls closes
-   it when no index is left, so that a helper who comes late, because others have its processor, is not waited
-   for. */
+/* Helpers work on one loop at a time. Between loops a helper spins for 50 µs, then sleeps: stages of a layer
+   and steps of decoding follow each other within that time, and longer spinning would take processors from
+   other programs. `team` counts the helpers that work on the current loop and those that may still join. The
+   caller closes the loop when no index is left, so that it does not wait for a helper that was scheduled too
+   late. */
 #include "core/pool.h"
 
 #include <linux/futex.h>
@@ -20,15 +18,15 @@
 
 enum {
     MEMBER = 1,
-    MEMBERS = (1 << 13) - 1, /* ATTEND_MAX_THREADS and less */
-    ASLEEP = 1 << 13,        /* who calls waits asleep for the last member */
-    SEAT = 1 << 14,          /* times how many may still join */
+    MEMBERS = (1 << 13) - 1, /* mask of the count of members */
+    ASLEEP = 1 << 13,        /* the caller sleeps until the last member is done */
+    SEAT = 1 << 14,          /* times the number of helpers that may still join */
 };
 _Static_assert(ATTEND_MAX_THREADS <= MEMBERS && (int64_t)ATTEND_MAX_THREADS * SEAT < INT32_MAX,
                "a team's members and seats fit");
 
-/* In nanoseconds: awake, more than waking takes and less than anybody notices; work for each thread; what a
-   thread takes at a time, where indices are small. */
+/* In nanoseconds: how long to spin, more than waking a thread takes; the least work per thread; the work that
+   a thread takes at a time if indices are small. */
 static const int64_t moment = 50000;
 static const double worth = 10000, portion = 2000;
 
@@ -39,22 +37,22 @@ typedef struct helper {
 } helper;
 
 struct attend_pool {
-    int threads, started; /* started: helpers that run */
-    unsigned forks;       /* of the process when they were started */
-    int64_t patience;     /* nanoseconds awake */
+    int threads, started; /* started: helper threads */
+    unsigned forks;       /* the process's count of forks when they were started */
+    int64_t patience;     /* nanoseconds to spin */
     /* The open loop. */
     attend_pool_body *body;
     void *job;
     int64_t count, step;
     _Alignas(64) _Atomic int64_t next;
     _Alignas(64) _Atomic uint32_t team;
-    _Alignas(64) _Atomic uint32_t round; /* counts loops: helpers wait for it to change */
+    _Alignas(64) _Atomic uint32_t round; /* number of loops; helpers wait for it to change */
     _Atomic uint32_t sleepers;
     _Atomic bool ends;
     helper helpers[];
 };
 
-/* ---- forks: helpers are not there in a child ---- */
+/* ---- forks: a child process has no helpers ---- */
 
 static _Atomic unsigned forks;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -89,7 +87,7 @@ static inline void pause_briefly(void)
 #endif
 }
 
-/* Whether (*word & mask) left `value` while somebody had the patience to look. */
+/* Spins for `patience` nanoseconds; whether (*word & mask) changed as `leaves` says. */
 static bool changes_soon(_Atomic uint32_t *word, uint32_t mask, uint32_t value, bool leaves, int64_t patience)
 {
     const int64_t end = now() + patience;
@@ -144,8 +142,8 @@ static void leave(attend_pool *p)
     if ((before & (MEMBERS | ASLEEP)) == (MEMBER | ASLEEP)) wake(&p->team, 1);
 }
 
-/* Two sleepers, if the open loop has seats for them. Each who comes wakes two more, so that many are woken
- * soon. */
+/* Wakes two sleeping helpers if the loop has room for them. Each helper that joins wakes two more, so that
+   all are woken in a logarithmic number of steps. */
 static void call_others(attend_pool *p)
 {
     const uint32_t team = atomic_load_explicit(&p->team, memory_order_relaxed), seats = team / SEAT,
@@ -181,7 +179,7 @@ static void *help(void *data)
     }
 }
 
-/* Helpers handle no signal of the process, but what they cause themselves and what profilers send. */
+/* Helpers block all signals except those that they cause themselves and those of profilers. */
 static int start_helpers(attend_pool *p)
 {
     static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGPROF};
@@ -199,8 +197,8 @@ static int start_helpers(attend_pool *p)
     return error;
 }
 
-/* In a child the loop may have been open at the fork, and helpers are made anew: as many as the system gives.
- */
+/* In a child process: resets a loop that was open at the fork and starts new helpers, as many as the system
+   allows. */
 static void start_again(attend_pool *p)
 {
     p->forks = atomic_load(&forks);
@@ -218,8 +216,9 @@ attend_status attend_pool_create(int threads, attend_pool **pool)
     memset(p, 0, bytes);
     pthread_once(&once, watch_forks);
     p->threads = threads, p->forks = atomic_load(&forks);
-    p->patience =
-        threads <= attend_processors() ? moment : 0; /* else who waits takes a processor from who works */
+    p->patience = threads <= attend_processors()
+                      ? moment
+                      : 0; /* with more threads than processors, spinning would delay the working threads */
     const int error = start_helpers(p);
     if (!error) return ATTEND_OK;
     const int started = p->started + 1;

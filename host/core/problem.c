@@ -1,4 +1,4 @@
-/* Validation: turns a caller's problem into a resolved one, or a sentence that says why not. */
+/* Validates a caller's problem and fills in its defaults. */
 #include "core/problem.h"
 #include "shared/absolute.h"
 #include "core/struct.h"
@@ -45,7 +45,7 @@ static attend_status check_layer_fields(attend_problem *p, attend_operation oper
     return ATTEND_OK;
 }
 
-/* Limits no window, chunk or prefix needs to exceed: positions plus these never overflow. */
+/* Clips a window, chunk or prefix to the lengths, so that adding a position does not overflow. */
 static void clip(const attend_problem *p, int64_t *value)
 {
     int64_t all = p->seqlen_q > INT64_MAX / 4 || p->seqlen_k > INT64_MAX / 4 ? INT64_MAX / 2
@@ -227,15 +227,15 @@ static attend_status check_turns(attend_problem *p, attend_operation operation)
     if (operation == ATTEND_ATTENTION)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
                            "rotary and qk_norm belong to layers, which project Q and K; leave them 0 here, "
-                           "and turn your own with attend_rotary_apply()");
+                           "and use attend_rotary_apply() for your own");
     if (attend_problem_is_cross(p))
         return attend_fail(ATTEND_INVALID_ARGUMENT,
                            "rotary and qk_norm are for self-attention, but context_hidden_size is given");
     return ATTEND_OK;
 }
 
-/* Whether the product of the sizes fits in 63 bits with room for 4-byte elements; a 0 among them lets no
-   other grow: parts of the product are computed too. */
+/* Whether the product of the sizes, in 4-byte elements, fits in 63 bits. Sizes of 0 count as 1, since parts
+   of the product are computed too. */
 static bool fits(const int64_t *sizes, int count)
 {
     int64_t product = 4;

@@ -1,5 +1,5 @@
-/* A problem with every default filled in and every field checked: what backends, kernels and the reference
-   read. Below this line no code asks "is it zero?". */
+/* A resolved problem: every default filled in and every field checked. Backends, kernels and the reference
+   read only resolved problems, so they need no test for 0. */
 #ifndef ATTEND_CORE_PROBLEM_H
 #define ATTEND_CORE_PROBLEM_H
 

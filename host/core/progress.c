@@ -1,5 +1,5 @@
-/* Telling how far a run is. The fraction never goes back, though threads that count and the one that tells
-   are not in step. */
+/* Progress of a run. Threads count concurrently with the thread that reports, but the reported fraction never
+   decreases. */
 #include "core/progress.h"
 
 static void report(attend_progress_tracker *tracker, double part)

@@ -1,4 +1,4 @@
-/* Rotary embedding of a caller's own Q and K: checks what is given, and hands it to the context's backend. */
+/* Rotary embedding of a caller's own Q and K: checks the arguments and calls the context's backend. */
 #include "core/rotary.h"
 #include "core/arguments.h"
 #include "core/backend.h"
@@ -6,7 +6,7 @@
 
 #include <inttypes.h>
 
-/* One of q and k with its output; added to `named` for the check of overlaps. */
+/* Resolves q or k with its output, and adds both to `named` for the check of overlaps. */
 static attend_status resolve_tensor(const attend_problem *p, const char *const names[2], int64_t heads,
                                     attend_tensor *in, attend_tensor *out, attend_named_tensor *named,
                                     int *count)
@@ -58,7 +58,7 @@ static attend_status resolve_rest(const attend_problem *p, attend_rotary_args *r
         if (!given.data) continue;
         if (p->qk_norm < rest[i].least)
             return attend_fail(ATTEND_INVALID_ARGUMENT,
-                               "%s is given, but the problem's qk_norm has no use for it", rest[i].name);
+                               "%s is given, but the problem's qk_norm does not use it", rest[i].name);
         ATTEND_TRY(attend_tensor_resolve(rest[i].name, &given, ATTEND_INPUT, rest[i].dtype, rest[i].rank,
                                          rest[i].shape, rest[i].tensor));
         if (rest[i].rank == 1) ATTEND_TRY(attend_tensor_check_rows(rest[i].name, rest[i].tensor));
@@ -73,7 +73,7 @@ static attend_status check_lists_given(const attend_problem *p, const attend_rot
         return attend_fail(ATTEND_INVALID_ARGUMENT, "cu_seqlens_q is missing: the problem is packed");
     if (!p->packed && r->cu_seqlens_q)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
-                           "cu_seqlens_q is given, but the problem does not announce it (packed)");
+                           "cu_seqlens_q is given, but the problem does not ask for it (packed)");
     if (p->packed && r->seqlens_q)
         return attend_fail(
             ATTEND_INVALID_ARGUMENT,
@@ -82,13 +82,13 @@ static attend_status check_lists_given(const attend_problem *p, const attend_rot
         return attend_fail(ATTEND_INVALID_ARGUMENT, "starts_k is missing: the problem is left_padded");
     if (!p->left_padded && r->starts_k)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
-                           "starts_k is given, but the problem does not announce it (left_padded)");
+                           "starts_k is given, but the problem does not ask for it (left_padded)");
     if (r->positions.data && r->first_positions)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
-                           "positions and first_positions exclude each other: both say where a token is");
+                           "positions and first_positions exclude each other: both give a token's position");
     if (!p->rotary && (r->positions.data || r->first_positions))
         return attend_fail(ATTEND_INVALID_ARGUMENT,
-                           "%s is given, but the problem does not announce it (rotary)",
+                           "%s is given, but the problem does not ask for it (rotary)",
                            r->positions.data ? "positions" : "first_positions");
     if (p->first_position && r->first_positions)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
@@ -108,10 +108,10 @@ attend_status attend_rotary_args_resolve(const attend_problem *p, const attend_r
     ATTEND_TRY(resolve_tensor(p, q, p->num_heads, &r->q, &r->q_out, named, &count));
     ATTEND_TRY(resolve_tensor(p, k, p->num_kv_heads, &r->k, &r->k_out, named, &count));
     if (count == 0)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "q and k are both missing: there is nothing to turn");
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "q and k are both missing: there is nothing to rotate");
     if (r->backward && p->qk_norm)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
-                           "backward is set, but qk_norm is too: only rotations are turned back");
+                           "backward is set, but qk_norm is too: only rotations have a backward");
     ATTEND_TRY(check_lists_given(p, r));
     ATTEND_TRY(resolve_rest(p, r, named, &count));
     return attend_tensors_disjoint(named, count);

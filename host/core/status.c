@@ -1,4 +1,4 @@
-/* The thread's last error sentence, and names of statuses. */
+/* The thread's last error message, and names of statuses. */
 #include "core/status.h"
 
 #include <stdarg.h>

@@ -1,10 +1,10 @@
-/* How failures travel inside the library: a status upwards, its sentence in the calling thread. */
+/* Failures: functions return a status, and the message is kept for the calling thread. */
 #ifndef ATTEND_CORE_STATUS_H
 #define ATTEND_CORE_STATUS_H
 
 #include <attend/attend.h>
 
-/* Records the sentence and returns the status, for `return attend_fail(...)`. */
+/* Sets the message and returns the status, for `return attend_fail(...)`. */
 attend_status attend_fail(attend_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

@@ -1,5 +1,5 @@
-/* Reading and writing the structs of callers that were compiled with another release's headers. */
-/* In padding a new field would read what older callers left there by chance. */
+/* Reads and writes structs of callers that were compiled with another release's headers. */
+/* A new field in padding would read bytes that older callers left uninitialized. */
 #pragma GCC diagnostic error "-Wpadded"
 #include <attend/attend.h>
 #pragma GCC diagnostic ignored "-Wpadded"
@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { MOST_BYTES = 1 << 16 }; /* a larger size is a mistake, not a release */
+enum { MOST_BYTES = 1 << 16 }; /* a larger size is an error of the caller */
 
 #define GROWS(type, first) \
     _Static_assert(sizeof(type) >= first && sizeof(type) % 8 == 0, #type " grows, by whole 8 bytes");
@@ -27,7 +27,7 @@ size_t attend_sizeof(const char *name)
     return 0;
 }
 
-/* How many of the bytes are zero before the first that is not. */
+/* The number of zero bytes before the first that is not zero. */
 static size_t zeros(const unsigned char *bytes, size_t count)
 {
     size_t i = 0;

@@ -1,5 +1,5 @@
-/* The public structs as callers of any release pass them: sizes, reserved fields, and how they are read and
-   written. The rule is attend.h's; this is the one place that applies it. */
+/* The public structs as callers of any release pass them: sizes, reserved fields, reading and writing.
+   attend.h has the rule; only this file applies it. */
 #ifndef ATTEND_CORE_STRUCT_H
 #define ATTEND_CORE_STRUCT_H
 
@@ -7,7 +7,7 @@
 
 /* Every public struct and the bytes that it had in the first release with the rule. SIZED ones are passed
    with their size, RESERVING ones too, and have a field `reserved` that callers must leave zero; FROZEN ones
-   lie inside others or in callers' arrays. */
+   are members of others or elements of callers' arrays. */
 #define ATTEND_STRUCTS(SIZED, RESERVING, FROZEN) \
     RESERVING(attend_problem, 304)               \
     RESERVING(attend_context_options, 32)        \
@@ -42,8 +42,8 @@
 
 typedef struct attend_struct {
     const char *name;
-    size_t bytes, first;                /* of this release and of the first */
-    size_t reserved_at, reserved_bytes; /* what callers must leave zero */
+    size_t bytes, first;                /* size in this release and in the first */
+    size_t reserved_at, reserved_bytes; /* bytes that callers must leave zero */
 } attend_struct;
 
 #define ATTEND_STRUCT_NUMBER(type, first) ATTEND_STRUCT_##type,
@@ -54,20 +54,20 @@ extern const attend_struct attend_structs[ATTEND_STRUCT_COUNT];
 /* ATTEND_STRUCT(attend_problem) */
 #define ATTEND_STRUCT(type) (&attend_structs[ATTEND_STRUCT_##type])
 
-/* Fails unless an argument called `name` is there and may have `bytes` bytes. */
+/* Fails if the argument called `name` is NULL or cannot have `bytes` bytes. */
 attend_status attend_struct_check(const attend_struct *type, const char *name, const void *given,
                                   size_t bytes);
 
-/* Copies a caller's struct into ours. What an older caller does not know becomes zero; what a newer one knows
- * beyond us must be zero. */
+/* Copies a caller's struct. Fields that an older caller does not have become zero; fields that only a newer
+   caller has must be zero. */
 attend_status attend_struct_read(const attend_struct *type, const char *name, void *to, const void *from,
                                  size_t from_bytes);
 
-/* Writes a result to a caller's struct that was checked: as much as it holds, and zeros behind what we know.
- */
+/* Writes a result to a caller's checked struct: as many bytes as it has, with zeros for fields that are
+   unknown here. */
 void attend_struct_write(const attend_struct *type, void *to, size_t to_bytes, const void *from);
 
-/* Fails where one of these reserved bytes of `name` is not zero. */
+/* Fails if one of these reserved bytes of `name` is not zero. */
 attend_status attend_reserved_check(const char *name, const void *reserved, size_t bytes);
 
 #endif

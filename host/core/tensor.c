@@ -1,4 +1,4 @@
-/* Tensor views checked: what every argument must satisfy, in one place, with one wording. */
+/* Checks tensor views: the requirements of every argument, and their messages. */
 #include "core/tensor.h"
 #include "core/status.h"
 #include "shared/dtype.h"
@@ -69,12 +69,12 @@ static attend_status check_shape(const char *name, const attend_tensor *tensor, 
     return ATTEND_OK;
 }
 
-/* Where an empty tensor lies that was given as NULL: offsets, which nobody follows, are not computed from
-   NULL. As aligned as any kernel asks for. */
+/* The address of an empty tensor given as NULL, so that offsets, which are never dereferenced, are not
+   computed from NULL. Aligned for every kernel. */
 static _Alignas(64) char nowhere[64];
 
-/* Strides by which no element is reached, along an axis of extent 1 or in an empty tensor, become those of
-   rows without gaps: whoever computes with them finds what he would have put there. */
+/* Strides that reach no element, along an axis of extent 1 or in an empty tensor, become those of a
+   contiguous tensor, so that later computations with them are valid. */
 static void settle_strides(attend_tensor *tensor)
 {
     const bool empty = is_empty(tensor);
@@ -85,7 +85,8 @@ static void settle_strides(attend_tensor *tensor)
     }
 }
 
-/* Sorted by stride, each axis of an output must step over everything that the smaller ones span. */
+/* An output must not overlap itself: sorted by stride, each axis must step over everything that the axes
+   before it span. */
 static attend_status check_not_folded(const char *name, const attend_tensor *tensor)
 {
     int order[ATTEND_MAX_RANK], count = 0;
@@ -155,7 +156,7 @@ attend_status attend_tensor_check_rows(const char *name, const attend_tensor *te
                        stride, stride ? "" : "; attend_tensor_row_major() fills in strides");
 }
 
-/* Bytes that the axes stepping less than `period` span; 0 if a larger step is no multiple of the period. */
+/* The bytes spanned by axes with strides below `period`; 0 if a larger stride is not a multiple of it. */
 static uintptr_t span_within(const attend_tensor *tensor, uintptr_t period)
 {
     uintptr_t element = attend_dtype_bytes(tensor->dtype), span = element;
@@ -170,8 +171,8 @@ static uintptr_t span_within(const attend_tensor *tensor, uintptr_t period)
     return span;
 }
 
-/* Whether two tensors interleave without touching, as Q, K and V do in packed QKV: both repeat with one
-   period, and within it they occupy different bytes. */
+/* Whether two tensors interleave without touching, as Q, K and V do in fused QKV: both repeat with one
+   period, and occupy different bytes of it. */
 static bool interleave(const attend_tensor *a, const attend_tensor *b)
 {
     for (int axis = 0; axis < a->rank; axis++) {

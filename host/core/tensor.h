@@ -1,11 +1,11 @@
-/* Tensor views inside the library: sizes that cannot overflow, strides made explicit, shapes and overlaps
-   checked. */
+/* Tensor views inside the library: sizes are checked for overflow, strides are explicit, shapes and overlaps
+   are checked. */
 #ifndef ATTEND_CORE_TENSOR_H
 #define ATTEND_CORE_TENSOR_H
 
 #include <attend/attend.h>
 
-/* a·b, or false where it does not fit; a, b >= 0. */
+/* a·b; false on overflow. a, b >= 0. */
 static inline bool attend_multiply(int64_t a, int64_t b, int64_t *product)
 {
     return !__builtin_mul_overflow(a, b, product);
@@ -14,24 +14,23 @@ static inline bool attend_multiply(int64_t a, int64_t b, int64_t *product)
 /* Number of elements; the shape of a checked tensor never overflows. */
 int64_t attend_tensor_elements(const attend_tensor *tensor);
 
-/* The tensor's first and one-past-last byte; empty tensors give equal ends. False where an address does not
-   fit. */
+/* The tensor's first and one-past-last byte, equal if it is empty. False if an address overflows. */
 bool attend_tensor_extent(const attend_tensor *tensor, uintptr_t *begin, uintptr_t *end);
 
 typedef enum attend_tensor_role { ATTEND_INPUT, ATTEND_OUTPUT } attend_tensor_role;
 
-/* Checks one argument called `name` against what the problem asks for, and returns it with strides that count
-   along every axis, and at an address even if it is empty. Requires dtype, rank, shape, natural alignment, no
-   negative stride, addresses that fit, and of outputs that no two elements share memory. */
+/* Checks the argument called `name` against the expected dtype, rank and shape, and returns it with explicit
+   strides and a valid address, even if it is empty. Also requires natural alignment, no negative stride,
+   addresses that do not overflow, and, of outputs, that no two elements share memory. */
 attend_status attend_tensor_resolve(const char *name, const attend_tensor *tensor, attend_tensor_role role,
                                     attend_dtype dtype, int rank, const int64_t *shape,
                                     attend_tensor *resolved);
 
-/* Fails unless the elements of the last axis are neighbours. */
+/* Fails unless the last axis is contiguous. */
 attend_status attend_tensor_check_rows(const char *name, const attend_tensor *tensor);
 
-/* Fails if an output shares a byte with any other tensor of the list. Absent tensors (data NULL) are skipped.
-   */
+/* Fails if an output shares a byte with any other tensor of the list. Absent tensors (data NULL) are
+   skipped. */
 typedef struct attend_named_tensor {
     const char *name;
     const attend_tensor *tensor;
