@@ -300,12 +300,12 @@ static void wrong_arguments_are_named(void **state)
     t = good, t.weights.position_table.stride[0] = 1, t.weights.position_table.stride[1] = 50;
     expect_refused(&t, context, "position_table has last stride 50");
     t = good, t.p.absolute = INTERLEAVED, t.p.max_positions = 0;
-    expect_refused(&t, context, "position_table is given, but the problem's absolute has no use for it");
+    expect_refused(&t, context, "position_table is given, but the problem's absolute does not use it");
     int32_t positions[100] = {0};
     t = good, t.features.positions = attend_tensor_2d(positions, ATTEND_F32, 2, 50), expect_refused(&t, context, "positions is f32, expected i32");
     t = good, t.p.absolute = ATTEND_ABSOLUTE_NONE, t.p.max_positions = 0, t.weights.position_table = (attend_tensor){0};
     t.features.positions = attend_tensor_2d(positions, ATTEND_I32, 2, 50);
-    expect_refused(&t, context, "positions is given, but the problem does not announce it (rotary or absolute)");
+    expect_refused(&t, context, "positions is given, but the problem does not ask for it (rotary or absolute)");
     release(&good);
     attend_context_destroy(context);
 }

@@ -194,7 +194,7 @@ static void broadcast_inputs_are_fine(void **state)
     assert_int_equal(resolve_args(&args, &r), ATTEND_OK);
 }
 
-/* What a problem announces must come, and nothing else; broadcast axes in either form. */
+/* Tensors that a problem asks for must be given, and no others; broadcast axes in either form. */
 static void side_tensors_are_announced(void **state)
 {
     (void)state;
@@ -203,11 +203,11 @@ static void side_tensors_are_announced(void **state)
     attend_attention_args a = small_args(), resolved;
     const int64_t cu[] = {0, 3, 6}, bad_cu[] = {0, 4, 3}, long_cu[] = {0, 2, 6}, starts[] = {0, 1};
     a.features = &f;
-    f = (attend_feature_args){0}, f.mask = attend_tensor_4d(memory, ATTEND_U8, 2, 4, 3, 5), expect_bad_args(&a, "mask is given, but the problem does not announce it (mask_axes)");
-    f = (attend_feature_args){0}, f.starts_k = starts, expect_bad_args(&a, "starts_k is given, but the problem does not announce it (left_padded)");
-    f = (attend_feature_args){0}, f.cu_seqlens_q = cu, expect_bad_args(&a, "cu_seqlens_q is given, but the problem does not announce it (packed)");
+    f = (attend_feature_args){0}, f.mask = attend_tensor_4d(memory, ATTEND_U8, 2, 4, 3, 5), expect_bad_args(&a, "mask is given, but the problem does not ask for it (mask_axes)");
+    f = (attend_feature_args){0}, f.starts_k = starts, expect_bad_args(&a, "starts_k is given, but the problem does not ask for it (left_padded)");
+    f = (attend_feature_args){0}, f.cu_seqlens_q = cu, expect_bad_args(&a, "cu_seqlens_q is given, but the problem does not ask for it (packed)");
     f = (attend_feature_args){.positions = attend_tensor_2d(memory, ATTEND_I32, 2, 3)};
-    expect_bad_args(&a, "positions is given, but the problem does not announce it (rotary or absolute)");
+    expect_bad_args(&a, "positions is given, but the problem does not ask for it (rotary or absolute)");
     p.bias_axes = ATTEND_PER_HEAD | ATTEND_PER_KEY, p.sinks = true;
     assert_int_equal(attend_problem_resolve(&p, sizeof p, ATTEND_ATTENTION, &r), ATTEND_OK);
     a.features = NULL;
@@ -307,7 +307,7 @@ static void parameters_of_norms_go_with_their_norm(void **state)
             assert_int_equal(attend_problem_resolve(&p, sizeof p, ATTEND_LAYER, &r), ATTEND_OK);
             *(attend_tensor *[]){&w.q_norm, &w.k_norm, &w.q_norm_bias, &w.k_norm_bias}[i] = attend_tensor_1d(memory, ATTEND_F32, 8);
             const attend_status status = attend_layer_weights_resolve(&r, &w, sizeof w, &resolved);
-            snprintf(sentence, sizeof sentence, "%s is given, but the problem's qk_norm has no use for it", names[i]);
+            snprintf(sentence, sizeof sentence, "%s is given, but the problem's qk_norm does not use it", names[i]);
             if (norm >= (i < 2 ? ATTEND_QK_NORM_RMS : ATTEND_QK_NORM_LAYER))
                 assert_int_equal(status, ATTEND_OK);
             else

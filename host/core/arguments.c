@@ -110,7 +110,7 @@ static attend_status resolve_one(const attend_problem *p, attend_feature_tensor 
     int64_t shape[ATTEND_MAX_RANK];
     if (e.rank == 0 && !given.data) return ATTEND_OK;
     if (e.rank == 0)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is given, but the problem does not announce it (%s)",
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is given, but the problem does not ask for it (%s)",
                            name, tensors[feature].announced_by);
     if (e.optional && !given.data) return ATTEND_OK;
     for (int i = 0; i < e.rank; i++)
@@ -147,7 +147,7 @@ static attend_status check_list(const attend_feature_list *l, int64_t batch)
                            "%s and packed exclude each other: cu_%s gives the lengths of packed sequences",
                            l->name, l->name);
     if (*l->list && !l->allowed)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is given, but the problem does not announce it (%s)",
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is given, but the problem does not ask for it (%s)",
                            l->name, l->announced_by);
     if (!*l->list && l->allowed && l->announced_by && batch > 0)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is missing: the problem is %s", l->name,
@@ -249,15 +249,17 @@ attend_status attend_key_part_resolve(const attend_problem *p, int64_t span, con
                                       attend_key_part *part)
 {
     *part = attend_all_keys(p);
-    if (!r->first_key && !r->end_key && !r->first_query && !r->end_query && !r->from && !r->into) return ATTEND_OK;
+    if (!r->first_key && !r->end_key && !r->first_query && !r->end_query && !r->from && !r->into)
+        return ATTEND_OK;
     if (p->packed)
         return attend_fail(ATTEND_UNSUPPORTED,
                            "first_key, end_key, first_query, end_query, from and into do not go with packed "
                            "sequences");
     if (span == 0)
-        return attend_fail(ATTEND_UNSUPPORTED,
-                           "first_key, end_key, first_query, end_query, from and into do not go here: all keys "
-                           "and queries take part at once");
+        return attend_fail(
+            ATTEND_UNSUPPORTED,
+            "first_key, end_key, first_query, end_query, from and into do not go here: all keys "
+            "and queries take part at once");
     ATTEND_TRY(check_key("first_key", r->first_key, 0, "", p, span));
     if (r->end_key) ATTEND_TRY(check_key("end_key", r->end_key, r->first_key, "first_key, ", p, span));
     ATTEND_TRY(check_query("first_query", r->first_query, 0, "", p));
@@ -305,7 +307,8 @@ attend_status attend_attention_args_resolve(const attend_problem *p, int64_t key
                                             attend_key_part *part)
 {
     ATTEND_TRY(attend_key_part_resolve(p, key_span, r, part));
-    int64_t batch = attend_tensor_batch(p), rows_q = p->packed ? p->total_q : part->end_query - part->first_query,
+    int64_t batch = attend_tensor_batch(p),
+            rows_q = p->packed ? p->total_q : part->end_query - part->first_query,
             rows_k = p->packed ? p->total_k : part->end - part->first;
     attend_expected arguments[ATTEND_MAX_EXPECTED] = {
         {"q", &r->q, ATTEND_INPUT, false, p->dtype, 4, {batch, rows_q, p->num_heads, p->head_dim}},
@@ -319,11 +322,13 @@ attend_status attend_attention_args_resolve(const attend_problem *p, int64_t key
     attend_state *from = &part->from, *into = &part->into;
     if (r->into) {
         *into = *r->into;
-        count += attend_state_expect(p, rows_q, "into", ATTEND_OUTPUT, into, NULL, &into_names, arguments + count);
+        count +=
+            attend_state_expect(p, rows_q, "into", ATTEND_OUTPUT, into, NULL, &into_names, arguments + count);
     }
     if (r->from) {
         *from = *r->from;
-        count += attend_state_expect(p, rows_q, "from", ATTEND_INPUT, from, r->into, &from_names, arguments + count);
+        count += attend_state_expect(p, rows_q, "from", ATTEND_INPUT, from, r->into, &from_names,
+                                     arguments + count);
     }
     ATTEND_TRY(attend_features_resolve(p, features));
     ATTEND_TRY(attend_expected_resolve(arguments, count, features));
@@ -406,11 +411,11 @@ attend_status attend_layer_weights_resolve(const attend_problem *p, const attend
     };
     if (!learned && r->position_table.data)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
-                           "position_table is given, but the problem's absolute has no use for it");
+                           "position_table is given, but the problem's absolute does not use it");
     for (int i = 8; i < 12; i++)
         if (arguments[i].tensor->data && p->qk_norm < (i < 10 ? ATTEND_QK_NORM_RMS : ATTEND_QK_NORM_LAYER))
             return attend_fail(ATTEND_INVALID_ARGUMENT,
-                               "%s is given, but the problem's qk_norm has no use for it", arguments[i].name);
+                               "%s is given, but the problem's qk_norm does not use it", arguments[i].name);
     ATTEND_TRY(attend_expected_resolve(arguments, 13, NULL));
     for (int i = 0; i < 4; i++) ATTEND_TRY(check_matrix(arguments[i].name, arguments[i].tensor));
     return attend_expected_check_rows(arguments + 4, 9);

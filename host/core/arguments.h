@@ -28,7 +28,7 @@ const char *attend_feature_tensor_name(attend_feature_tensor feature);
 attend_dtype attend_feature_dtype(attend_feature_tensor feature); /* a bias may also have the problem's */
 attend_tensor *attend_feature_tensor_of(attend_feature_args *features, attend_feature_tensor feature);
 
-/* The extents of one feature tensor as the problem announces it; rank 0: it must be absent. `optional`: it may
+/* The extents of one feature tensor that the problem asks for; rank 0: it must be absent. `optional`: it may
    be absent. */
 typedef struct attend_feature_shape {
     int rank;
@@ -44,19 +44,19 @@ typedef struct attend_feature_list {
     const char *name;
     const int64_t **list;
     int64_t longest, total;   /* total -1: lengths, one a batch entry; else cu_seqlens */
-    const char *announced_by; /* a problem that does so needs it; NULL: it is optional */
+    const char *announced_by; /* the field that asks for it; NULL: it is optional */
     bool allowed;
 } attend_feature_list;
 attend_feature_list attend_feature_list_of(const attend_problem *problem, attend_feature_args *features,
                                            int index);
 
-/* Checks what features bring against a resolved problem: tensors announced are there, others are not;
-   broadcast axes get their full extent and stride 0. Lists are not read: only a backend knows where they lie.
-   */
+/* Checks feature tensors against a resolved problem: tensors that it asks for are given, others are not;
+   broadcast axes get their full extent and stride 0. Lists are not read: only a backend knows where they
+   lie. */
 attend_status attend_features_resolve(const attend_problem *problem, attend_feature_args *features);
 
-/* What a run's args say of its keys and queries, but for the tensors of states. key_span: what ranges are multiples of; 0:
-   only all keys will do. */
+/* Sets a run's ranges of keys and queries from its args, without the tensors of states. key_span: ranges are
+   multiples of it; 0: a run must take all keys. */
 attend_status attend_key_part_resolve(const attend_problem *problem, int64_t key_span,
                                       const attend_attention_args *args, attend_key_part *part);
 
@@ -93,15 +93,15 @@ typedef struct attend_expected {
 
 enum { ATTEND_MAX_EXPECTED = 16 };
 
-/* The three tensors of a state of so many queries called `name`; their names lie in `names`. One that is the same view as that
-   of `shared` (NULL: none) stands for an output that was listed already, and is left out. How many are
-   listed. */
+/* Lists the three tensors of a state of rows_q queries, called `name`; `names` holds their names. A tensor
+   that is the same view as in `shared` (NULL: none) is already listed as an output and is left out. Returns
+   the number listed. */
 typedef struct attend_state_names {
     char text[3][40];
 } attend_state_names;
-int attend_state_expect(const attend_problem *problem, int64_t rows_q, const char *name, attend_tensor_role role,
-                        attend_state *state, const attend_state *shared, attend_state_names *names,
-                        attend_expected *expected);
+int attend_state_expect(const attend_problem *problem, int64_t rows_q, const char *name,
+                        attend_tensor_role role, attend_state *state, const attend_state *shared,
+                        attend_state_names *names, attend_expected *expected);
 
 /* Resolves them all; no output may overlap another argument or, already resolved, a tensor of `features`
    (NULL: none). */
@@ -110,8 +110,8 @@ attend_status attend_expected_resolve(const attend_expected *arguments, int coun
 /* Fails unless the rows of all that are given are contiguous. */
 attend_status attend_expected_check_rows(const attend_expected *arguments, int count);
 
-/* Lists on the host: lengths in range, cu_seqlens from 0, never decreasing, within the total and the longest.
-   */
+/* Lists on the host: lengths in range, cu_seqlens from 0, never decreasing, within the total and the
+   longest. */
 attend_status attend_lengths_check(const char *name, const int64_t *lengths, int64_t batch, int64_t seqlen);
 attend_status attend_cu_seqlens_check(const char *name, const int64_t *cu_seqlens, int64_t batch,
                                       int64_t seqlen, int64_t total);

@@ -10,10 +10,10 @@
 extern "C" {
 #endif
 
-/* What the problem announces, and nothing else; NULL or absent: not given. Where args have a pointer to it,
- * NULL stands for all absent, and the struct itself belongs to the caller again when the call returns. An
- * axis along which mask, bias, block_mask or block_offsets does not vary has extent 1, or its full extent with
- * stride 0. In a packed problem queries and keys count from their sequence's first. */
+/* The tensors and lists that the problem asks for, and no others; NULL or absent: not given. Where args have
+   a pointer to it, NULL stands for all absent, and the struct itself belongs to the caller again when the
+   call returns. An axis along which mask, bias, block_mask or block_offsets does not vary has extent 1, or
+   its full extent with stride 0. In a packed problem queries and keys count from their sequence's first. */
 typedef struct attend_feature_args {
     /* Optional lengths [batch], each in [0, seqlen]. Rows of out past a query length become 0 (of a layer:
      * what its output projection makes of zeros, bo or 0), their LSE -infinity; q, k and v past the lengths
@@ -22,8 +22,9 @@ typedef struct attend_feature_args {
     const int64_t *seqlens_q, *seqlens_k;
     /* With left_padded, [batch]: the first key that is not padding; keys [starts_k, seqlens_k) are there. */
     const int64_t *starts_k;
-    /* If packed, [batch + 1]: sequence b has the rows [cu_seqlens[b], cu_seqlens[b + 1]); from 0 to the total.
-     * Checked and clamped as lengths. Without cu_seqlens_k, keys of self-attention layers lie as queries. */
+    /* If packed, [batch + 1]: sequence b has the rows [cu_seqlens[b], cu_seqlens[b + 1]); from 0 to the
+       total. Checked and clamped as lengths. Without cu_seqlens_k, keys of self-attention layers lie as
+       queries. */
     const int64_t *cu_seqlens_q, *cu_seqlens_k;
     /* i32 [batch, seqlen_q] and [batch, seqlen_k]; packed: [1, total] */
     attend_tensor segments_q, segments_k;
