@@ -7,9 +7,10 @@
 #include <stdbool.h>
 
 typedef struct attend_key_part {
-    int64_t first, end;             /* keys [first, end); k and v begin at first */
-    int64_t first_query, end_query; /* queries [first_query, end_query); q, out, lse and states begin at first_query */
-    attend_state from, into;        /* resolved; absent: data of all three is NULL */
+    int64_t first, end; /* keys [first, end); k and v begin at first */
+    int64_t first_query,
+        end_query; /* queries [first_query, end_query); q, out, lse and states begin at first_query */
+    attend_state from, into; /* resolved; absent: data of all three is NULL */
 } attend_key_part;
 
 /* All keys and queries of a resolved problem, and nothing carried. */

@@ -117,7 +117,8 @@ static void end_row(const attend_cpu_task *task, int64_t row, const float *o, fl
     const bool sinks = p->sinks && packed_row.query < task->sequence.seqlen_q;
     const float sink = sinks ? attend_head_sink(head->terms, head->head) : 0;
     float *lse = task->lse;
-    if (lse) lse += line_of(task, packed_row.query) * task->lse_stride + packed_row.head * task->lse_head_stride;
+    if (lse)
+        lse += line_of(task, packed_row.query) * task->lse_stride + packed_row.head * task->lse_head_stride;
     finish_row(p, task->out.data, row_offset(task, &task->out, row), p->head_dim_v, lse, sinks ? &sink : NULL,
                o, m, l);
 }

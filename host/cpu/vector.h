@@ -110,17 +110,17 @@ ALWAYS_INLINE vf multiply_into(vf sum, vf a, vf b)
 #define TILE_B(k)                                                                               \
     "vmovups 96*" #k "(%[b]), %%ymm12\n\tvmovups 96*" #k "+32(%[b]), %%ymm13\n\tvmovups 96*" #k \
     "+64(%[b]), %%ymm14\n\t"
-#define TILE_STEP(k)                                                                          \
-    TILE_B(k)                                                                                 \
-    TILE_ROW("16*" #k "(%[a])", s00, s01, s02)                                                \
-    TILE_ROW("16*" #k "+4(%[a])", s10, s11, s12) TILE_ROW("16*" #k "+8(%[a])", s20, s21, s22) \
-        TILE_ROW("16*" #k "+12(%[a])", s30, s31, s32)
+#define TILE_STEP(k)                             \
+    TILE_B(k)                                    \
+    TILE_ROW("16*" #k "(%[a])", s00, s01, s02)   \
+    TILE_ROW("16*" #k "+4(%[a])", s10, s11, s12) \
+    TILE_ROW("16*" #k "+8(%[a])", s20, s21, s22) TILE_ROW("16*" #k "+12(%[a])", s30, s31, s32)
 /* The same where steps of a row of A are consecutive, and rows `bytes` apart. */
-#define TILE_STEP_OF_ROWS(k)                                                                                \
-    TILE_B(k)                                                                                               \
-    TILE_ROW("4*" #k "(%[a])", s00, s01, s02)                                                               \
-    TILE_ROW("4*" #k "(%[a],%[bytes])", s10, s11, s12) TILE_ROW("4*" #k "(%[a],%[bytes],2)", s20, s21, s22) \
-        TILE_ROW("4*" #k "(%[a3])", s30, s31, s32)
+#define TILE_STEP_OF_ROWS(k)                           \
+    TILE_B(k)                                          \
+    TILE_ROW("4*" #k "(%[a])", s00, s01, s02)          \
+    TILE_ROW("4*" #k "(%[a],%[bytes])", s10, s11, s12) \
+    TILE_ROW("4*" #k "(%[a],%[bytes],2)", s20, s21, s22) TILE_ROW("4*" #k "(%[a3])", s30, s31, s32)
 #define TILE_STEPS(name, steps, text)                                                                     \
     ALWAYS_INLINE void name(const float *a, const float *b, vf sum[8][8])                                 \
     {                                                                                                     \

@@ -80,7 +80,8 @@ static misfit judge(const attend_gpu_context *gpu, const attend_problem *p, bool
         return snprintf(why, bytes, "takes seqlen_k up to %d, the problem has %" PRId64,
                         (int)attend_most_keys, p->seqlen_k),
                KEYS;
-    if (!row->grid(p, &whole, &grid)) return snprintf(why, bytes, "would need more than 2147483647 blocks"), BLOCKS;
+    if (!row->grid(p, &whole, &grid))
+        return snprintf(why, bytes, "would need more than 2147483647 blocks"), BLOCKS;
     return FITS;
 }
 

@@ -12,12 +12,13 @@ static int64_t worker_doubles(const attend_problem *p)
     return p->head_dim + attend_reference_scratch(p, p->seqlen_k) + 5 * p->head_dim_v;
 }
 
-static void one_row(const attend_reference_keys *keys, int64_t first_query, int64_t h, int64_t i, double *memory,
-                    attend_reference_take *take, void *job)
+static void one_row(const attend_reference_keys *keys, int64_t first_query, int64_t h, int64_t i,
+                    double *memory, attend_reference_take *take, void *job)
 {
     const attend_problem *p = keys->problem;
     const attend_tensor *q = &keys->args->q;
-    int64_t b = p->packed ? 0 : keys->batch, tensor_row = keys->first_q + i - first_query; /* row in the tensors */
+    int64_t b = p->packed ? 0 : keys->batch,
+            tensor_row = keys->first_q + i - first_query; /* row in the tensors */
     double *scratch = memory + p->head_dim, *arrays = scratch + attend_reference_scratch(p, p->seqlen_k);
     int64_t dv = p->head_dim_v;
     attend_reference_row row = {.out = arrays,
@@ -45,7 +46,8 @@ static void compute_row(void *job, int64_t r, int thread, double *memory)
 {
     const rows_job *j = job;
     if (!attend_progress_continues(j->tracker)) return;
-    one_row(&j->keys, j->first_query, j->first_head + r / j->queries, j->first_query + r % j->queries, memory, j->take, j->job);
+    one_row(&j->keys, j->first_query, j->first_head + r / j->queries, j->first_query + r % j->queries, memory,
+            j->take, j->job);
     attend_progress_count(j->tracker, 1, thread == 0);
 }
 
