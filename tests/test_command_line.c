@@ -40,7 +40,7 @@ static void slips_are_answered_with_what_was_meant(void **state)
         {"compar", "\"compar\" is not a command; did you mean compare?"},
         {"bnech", "did you mean bench?"},
         {"batch", "there are run, attention"}, /* two of five letters differ: nothing is near */
-        {"walk", "there are run, attention, compare, bench, inspect, rotary, info"},
+        {"walk", "there are run, attention, compare, bench, inspect, rotary, gradients, info"},
         {"--json info", "--json comes before a command; options follow one of run,"},
         {"run --weight w", "--weight is not an option of attend run; did you mean --weights?"},
         {"run --Output z.npy", "did you mean --output?"},

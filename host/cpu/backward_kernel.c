@@ -308,30 +308,44 @@ static void dq_weighed(const block *b, int64_t r, const float *k, int64_t step, 
 
 /* ---- a tile ---- */
 
-/* Which keys of the block its rows see; false where none. */
+static void row_visible(block *b, int64_t first_row, int64_t r, int64_t rows)
+{
+    int64_t begin = 0, end = 0;
+    if (r < rows) visible(&b->task->head, first_row + r, &begin, &end);
+    b->begin[r] = (int32_t)attend_clamp(begin - b->task->first_key, 0, BLOCK);
+    b->end[r] = (int32_t)attend_clamp(end - b->task->first_key, 0, BLOCK);
+}
+
+/* Which rows see any of the panel, and whether all see all of it. */
+static void panel_visible(const block *b, key_panel *panel, int64_t rows)
+{
+    const int64_t end = panel->first + panel->step;
+    panel->low = TILE, panel->high = 0, panel->whole = true;
+    for (int64_t r = 0; r < rows; r++)
+        if (b->begin[r] < least(b->end[r], end) && b->end[r] > panel->first)
+            panel->low = least(panel->low, r / ROWS * ROWS), panel->high = r / ROWS * ROWS + ROWS;
+    /* features are applied to all rows of a tile */
+    if (b->elements && panel->high > 0) panel->low = 0, panel->high = rounded(rows, ROWS);
+    for (int64_t r = panel->low; r < panel->high; r++)
+        panel->whole = panel->whole && b->begin[r] <= panel->first && b->end[r] >= end;
+}
+
+/* Which keys of the block the tile's rows see; false where none. Neither end of what rows see decreases, so that the
+   first and the last row decide for most tiles. */
 static bool tile_visible(block *b, int64_t first_row, int64_t rows)
 {
-    bool sees = false;
+    const int64_t last = rows - 1;
+    row_visible(b, first_row, 0, rows), row_visible(b, first_row, last, rows);
+    if (b->end[last] == 0 || b->begin[0] == BLOCK) return false;
+    const bool whole = rows == TILE && b->keys == BLOCK && b->begin[last] == 0 && b->end[0] == BLOCK;
     for (int64_t r = 0; r < TILE; r++) {
-        int64_t begin = 0, end = 0;
-        if (r < rows) visible(&b->task->head, first_row + r, &begin, &end);
-        b->begin[r] = (int32_t)attend_clamp(begin - b->task->first_key, 0, BLOCK);
-        b->end[r] = (int32_t)attend_clamp(end - b->task->first_key, 0, BLOCK);
-        sees = sees || b->begin[r] < b->end[r];
+        if (!whole)
+            row_visible(b, first_row, r, rows);
+        else
+            b->begin[r] = 0, b->end[r] = BLOCK;
     }
-    for (int n = 0; n < b->panels; n++) {
-        key_panel *panel = &b->panel[n];
-        const int64_t end = panel->first + panel->step;
-        panel->low = TILE, panel->high = 0, panel->whole = true;
-        for (int64_t r = 0; r < rows; r++)
-            if (b->begin[r] < least(b->end[r], end) && b->end[r] > panel->first)
-                panel->low = least(panel->low, r / ROWS * ROWS), panel->high = r / ROWS * ROWS + ROWS;
-        /* features are applied to all rows of a tile */
-        if (b->elements && panel->high > 0) panel->low = 0, panel->high = rounded(rows, ROWS);
-        for (int64_t r = panel->low; r < panel->high; r++)
-            panel->whole = panel->whole && b->begin[r] <= panel->first && b->end[r] >= end;
-    }
-    return sees;
+    for (int n = 0; n < b->panels; n++) panel_visible(b, &b->panel[n], rows);
+    return true;
 }
 
 /* S and dP become dS and P; keys from `from` to `to` of the panel are looked at, others hidden. */

@@ -13,6 +13,8 @@ attend_status command_inspect(const options *options, report *report);
 /* Applies rotary embedding and QK-norm to a tensor and writes it, or judges another program's result: *passed
    as above. */
 attend_status command_rotary(const options *options, report *report, bool *passed);
+/* Computes gradients of attention and writes them. */
+attend_status command_gradients(const options *options, report *report);
 attend_status command_info(const options *options, report *report);
 
 #endif

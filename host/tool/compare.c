@@ -3,6 +3,7 @@
 #include "tool/commands.h"
 #include "tool/library.h"
 #include "tool/compare_report.h"
+#include "tool/gradients.h"
 #include "tool/job.h"
 #include "tool/progress.h"
 #include "file/fail.h"
@@ -10,6 +11,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stddef.h>
 #include <string.h>
 
 static void add_attention(report *r, const char *side, const char *tensor, const attend_comparison *c,
@@ -88,6 +90,45 @@ static const char *device_key(attend_device device)
                                         : "auto";
 }
 
+/* Runs forward and backward, and judges every gradient that the problem has. */
+static attend_status compare_gradients(const options *o, job *job, report *r, bool *passed)
+{
+    static const size_t of[GRADIENTS] = {offsetof(attend_backward_comparison, dq),
+                                         offsetof(attend_backward_comparison, dk),
+                                         offsetof(attend_backward_comparison, dv),
+                                         offsetof(attend_backward_comparison, bias),
+                                         offsetof(attend_backward_comparison, alibi_slopes),
+                                         offsetof(attend_backward_comparison, relative_table),
+                                         offsetof(attend_backward_comparison, head_scales),
+                                         offsetof(attend_backward_comparison, sinks)};
+    const wanted wanted = {
+        .device = o->device, .threads = o->threads, .strict = o->strict, .lse = true, .backward = true};
+    const attend_compare_options by = {.threads = o->threads, .progress = progress_show};
+    outcome outcome;
+    gradients g;
+    running running;
+    attend_backward_comparison c;
+    ATTEND_TRY(gradients_make(o, job, true, &g));
+    ATTEND_TRY(job_allocate(job, &wanted, &outcome));
+    attend_status status = job_open(job, &wanted, &running, &outcome);
+    if (status == ATTEND_OK) status = job_run(job, &running, &outcome);
+    if (status == ATTEND_OK) status = gradients_run(job, &running, &outcome, &g);
+    job_close(&running);
+    ATTEND_TRY(status);
+    const attend_attention_args args = job_attention_args(job, &outcome);
+    progress_stage("fp64 reference");
+    ATTEND_TRY(from_library(attend_backward_compare(&job->problem, &args, &g.grads, &by, &c)));
+    for (int i = 0; i < GRADIENTS; i++) {
+        const attend_gradient_comparison *l = (const void *)((const char *)&c + of[i]);
+        if (gradients_row(o, &g, i).tensor->data)
+            compare_line(r,
+                         &(compared){"result", gradients_row(o, &g, i).name, l->bound_ratio, l->quality_ratio,
+                                     l->max_error, l->rms_error, l->elements ? &l->worst : NULL});
+    }
+    *passed = *passed && c.passed;
+    return ATTEND_OK;
+}
+
 /* Runs on --device, and on --against if that is a device, and judges each result. */
 static attend_status compare_runs(const options *o, job *job, report *r, bool *passed)
 {
@@ -153,6 +194,7 @@ static attend_status compare(const options *o, job *job, report *r, bool *passed
                     attend_values_name(o->values), o->seed);
     compare_begin(r);
     ATTEND_TRY(o->result ? compare_result(o, job, r, passed) : compare_runs(o, job, r, passed));
+    if (o->backward) ATTEND_TRY(compare_gradients(o, job, r, passed));
     report_text(r, "against", NULL, device_key(o->against), " ");
     compare_end(r, *passed);
     return ATTEND_OK;

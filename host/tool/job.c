@@ -236,7 +236,9 @@ attend_status job_open(const job *job, const wanted *wanted, running *running, o
         ATTEND_TRY(
             from_library(attend_layer_plan(running->context, &problem, &job->layer.weights, &running->plan)));
     else
-        ATTEND_TRY(from_library(attend_attention_plan(running->context, &problem, &running->plan)));
+        ATTEND_TRY(from_library(attend_attention_plan_with(
+            running->context, &problem, &(attend_plan_options){.backward = wanted->backward},
+            &running->plan)));
     outcome->plan_seconds = seconds_now() - begin;
     snprintf(outcome->kernel, sizeof outcome->kernel, "%s", attend_plan_kernel(running->plan));
     const attend_lists lists = job_lists(job);

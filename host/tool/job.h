@@ -35,6 +35,7 @@ typedef struct wanted {
     attend_device device;
     int threads;
     bool strict, lse, stages;
+    bool backward;   /* the plan runs backwards, too */
     bool timed;      /* runs are timed, so no progress callback, which would make them wait */
     report *explain; /* NULL: no --explain */
 } wanted;

@@ -60,6 +60,7 @@ static attend_status run(const options *options, report *report, bool *passed)
     case COMMAND_BENCH: return command_bench(options, report);
     case COMMAND_INSPECT: return command_inspect(options, report);
     case COMMAND_ROTARY: return command_rotary(options, report, passed);
+    case COMMAND_GRADIENTS: return command_gradients(options, report);
     case COMMAND_INFO: return command_info(options, report);
     }
     return ATTEND_OK;

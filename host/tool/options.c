@@ -24,6 +24,8 @@ static const struct {
      "--weights FILE.safetensors --input X.npy [--tokens FILE] [--output FILE.png] | as compare"},
     {COMMAND_ROTARY, "rotary", "applies rotary embedding to a given Q or K, or judges a result of it",
      "--input Q.npy --rotary halves|interleaved --output R.npy | --result R.npy"},
+    {COMMAND_GRADIENTS, "gradients", "gradients of attention on given Q, K and V",
+     "--q Q.npy --k K.npy --v V.npy --dout D.npy [--dq FILE] [--dk FILE] [--dv FILE] ..."},
     {COMMAND_INFO, "info", "version, build, devices, kernels", "[--kernels]"},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
@@ -146,6 +148,17 @@ static attend_status need(const options *o, const char *name, const void *value)
                             name, o->name);
 }
 
+static attend_status check_gradients(const options *o)
+{
+    const gradient_options *g = &o->gradients;
+    ATTEND_TRY(need(o, "--dout", g->dout));
+    if (g->dq || g->dk || g->dv || g->bias || g->alibi_slopes || g->relative_table || g->head_scales ||
+        g->sinks)
+        return ATTEND_OK;
+    return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                            "give a file for one gradient at least: --dq, --dk, --dv, ...");
+}
+
 /* Checks that exactly one source of a problem is given, and that it is complete. */
 static attend_status check_sources(const options *o, const bool *given)
 {
@@ -163,7 +176,7 @@ static attend_status check_sources(const options *o, const bool *given)
         ATTEND_TRY(need(o, "--weights", o->weights));
         ATTEND_TRY(need(o, "--input", o->input));
     }
-    if (o->command == COMMAND_ATTENTION || tensors) {
+    if (o->command & (COMMAND_ATTENTION | COMMAND_GRADIENTS) || tensors) {
         ATTEND_TRY(need(o, "--q", o->q));
         ATTEND_TRY(need(o, "--k", o->k));
         /* attention weights depend on Q and K only */
@@ -186,6 +199,14 @@ static attend_status check_sources(const options *o, const bool *given)
                                 "--sweep takes seqlen_q for queries and keys, unless it is 1, and head_dim "
                                 "for V too");
     if (o->command == COMMAND_RUN || o->command == COMMAND_ATTENTION) return need(o, "--output", o->output);
+    if (o->command == COMMAND_GRADIENTS) return check_gradients(o);
+    if (o->backward && layer && o->command == COMMAND_COMPARE)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "--backward and %s exclude each other: layers have no "
+                                "gradients yet",
+                                layer);
+    if (o->backward && o->result && o->command == COMMAND_COMPARE)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--backward and --result exclude each other");
     if (o->result_lse && !o->result)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--result-lse needs --result");
     if (o->result && random)

@@ -19,7 +19,8 @@ typedef enum command {
     COMMAND_BENCH = 8,
     COMMAND_INFO = 16,
     COMMAND_INSPECT = 32,
-    COMMAND_ROTARY = 64
+    COMMAND_ROTARY = 64,
+    COMMAND_GRADIENTS = 128
 } command;
 
 typedef enum causal_choice {
@@ -49,6 +50,11 @@ typedef struct feature_options {
         *head_scales, *sinks, *positions, *position_table;
 } feature_options;
 
+/* Files of gradients: those that arrive, and those wanted. */
+typedef struct gradient_options {
+    const char *dout, *dlse, *dq, *dk, *dv, *bias, *alibi_slopes, *relative_table, *head_scales, *sinks;
+} gradient_options;
+
 typedef enum rotary_choice { ROTARY_AUTO, ROTARY_NO, ROTARY_GIVEN } rotary_choice;
 
 /* Positions: fields of attend_problem that begin with rotary, qk_norm or absolute. */
@@ -67,7 +73,6 @@ typedef struct rope_options {
     float norm_epsilon;
     attend_absolute absolute; /* sinusoids only; learned positions are features.position_table */
     double absolute_base;
-    bool backward;
 } rope_options;
 
 /* Texts point into argv; NULL: not given. */
@@ -89,6 +94,8 @@ typedef struct options {
     uint64_t seed;
 
     feature_options features;
+    gradient_options gradients;
+    bool backward; /* compare: gradients, too; rotary: by the negative angles */
     inspect_options inspect;
     rope_options rope;
     causal_choice causal_choice;

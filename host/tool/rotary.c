@@ -46,7 +46,7 @@ static attend_status load(const options *o, rotation *r)
     p->qk_norm = t->norm, p->qk_norm_epsilon = t->norm_epsilon, p->first_position = t->first_position;
     r->args.seqlens_q = given.seqlens_q, r->args.starts_k = given.starts_k,
     r->args.cu_seqlens_q = given.cu_seqlens_q, r->args.positions = given.positions;
-    r->args.backward = t->backward;
+    r->args.backward = o->backward;
     return ATTEND_OK;
 }
 
@@ -58,7 +58,7 @@ static void report_problem(const options *o, const rotation *t, report *r)
                 "%s, batch %" PRId64 ", %" PRId64 " tokens, %" PRId64 " heads of %" PRId64,
                 attend_dtype_name(p->dtype), p->batch, p->seqlen_q, p->num_heads, p->head_dim);
     report_text(r, "rotary", "rotary", kinds[p->rotary], "%s%s", kinds[p->rotary],
-                o->rope.backward ? ", backward" : "");
+                o->backward ? ", backward" : "");
 }
 
 static attend_status apply(attend_context *context, const rotation *t, double *seconds)
