@@ -66,6 +66,30 @@ static void expect_picture(const char *name, int width, int height)
 }
 
 /* Margins of 16; a panel is its tiles' boxes, a margin, a title of 34 and the labels; four panels in a row. */
+/* An entry's picture is its own: the bytes of the other's where both have changed places. */
+static void a_picture_is_of_its_entry(void **state)
+{
+    (void)state;
+    enum { ENTRY = 4 * 2 * 8 };
+    static float q[2 * ENTRY], swapped[2 * ENTRY];
+    for (int i = 0; i < 2 * ENTRY; i++) q[i] = sinf((float)(i * i));
+    memcpy(swapped, q + ENTRY, sizeof q / 2), memcpy(swapped + ENTRY, q, sizeof q / 2);
+    test_write_tensor("x.npy", ATTEND_F32, 4, (int64_t[]){2, 4, 2, 8}, q);
+    test_write_tensor("y.npy", ATTEND_F32, 4, (int64_t[]){2, 4, 2, 8}, swapped);
+    char *file[3];
+    size_t size[3];
+    static const char *const shown[] = {"x.npy --k x.npy --entry 1", "y.npy --k y.npy --entry 0", "x.npy --k x.npy --entry 0"};
+    for (int i = 0; i < 3; i++) {
+        test_expect(0, "", "inspect --q %s --device cpu --quiet --output entry.png", shown[i]);
+        file[i] = test_read_file(test_path("entry.png"), &size[i]);
+    }
+    assert_int_equal(size[0], size[1]);
+    assert_memory_equal(file[0], file[1], size[0]);
+    assert_true(size[0] != size[2] || memcmp(file[0], file[2], size[0]));
+    for (int i = 0; i < 3; i++) free(file[i]);
+    remove(test_path("x.npy")), remove(test_path("y.npy")), remove(test_path("entry.png"));
+}
+
 static void pictures_have_a_panel_a_head(void **state)
 {
     (void)state;
@@ -246,6 +270,7 @@ int main(void)
         cmocka_unit_test(the_real_layer_shows_what_it_does),
         cmocka_unit_test(a_person_reads_words),
         cmocka_unit_test(pictures_have_a_panel_a_head),
+        cmocka_unit_test(a_picture_is_of_its_entry),
         cmocka_unit_test(weights_and_maps_are_written_as_numbers),
         cmocka_unit_test(a_packed_sequence_is_seen_as_if_it_were_alone),
         cmocka_unit_test(an_entry_of_a_batch_is_seen_as_if_it_were_alone),

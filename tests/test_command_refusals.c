@@ -39,6 +39,7 @@ static void bad_usage_is_refused(void **state)
         {"--scale is \"0.5 \"", "attention " QKV " --output o.npy --scale '0.5 '"},
         {"--causal is \"left\"", "attention " QKV " --output o.npy --causal=left"},
         {"--causal needs an alignment", "attention " QKV " --output o.npy --causal"},
+        {"--causal needs an alignment", "compare --random batch=2,seqlen_q=8 --causal --seqlens-q lengths.npy"},
         {"--causal needs an alignment",
          "attention --q q.npy --k q.npy --v q.npy --seqlens-k lengths.npy --output o.npy --causal"},
         {"--v is missing; attend attention --help", "attention --q q.npy --k k.npy --output o.npy"},
@@ -105,7 +106,11 @@ static void bad_input_is_refused(void **state)
     test_write_integers("three.npy", (int64_t[]){1, 2, 3}, 3);
     test_write_file(test_path("text.npy"), "this is not an array", 20);
     test_write_file(test_path("text.safetensors"), "this is not a checkpoint", 24);
+    const int64_t far[] = {7, (int64_t)INT32_MAX + 1}, low[] = {7, (int64_t)INT32_MIN - 1};
+    test_write_npy("far.npy", "<i8", "(1, 2)", far, sizeof far), test_write_npy("low.npy", "<i8", "(1, 2)", low, sizeof low);
     static const char *const cases[][2] = {
+        {"far.npy: element 1 is 2147483648, which does not fit in 32 bits", "compare --random seqlen_q=2 --segments-q far.npy"},
+        {"low.npy: element 1 is -2147483649, which does not fit in 32 bits", "compare --random seqlen_q=2 --segments-q low.npy"},
         {"missing.npy: No such file", "attention --q missing.npy --k k.npy --v v.npy --output o.npy"},
         {"text.npy is not a .npy file", "attention --q text.npy --k k.npy --v v.npy --output o.npy"},
         {"rank2.npy has 2 axes, expected 4, or 3", "attention --q rank2.npy --k k.npy --v v.npy --output o.npy"},
