@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-static const attend_values values[] = {ATTEND_VALUES_GAUSS, ATTEND_VALUES_NEEDLE};
+static const attend_values values[] = {ATTEND_VALUES_GAUSS, ATTEND_VALUES_OFFSET};
 enum { VALUES = sizeof values / sizeof *values, CASES = 3 * VALUES };
 
 static test_case case_of(int i)

@@ -8,7 +8,7 @@
 
 enum { TILE = 64 };
 
-static const char *const names[GRADIENT_DEFECTS] = {"correct",          "no delta",      "no scale on dK", "unmasked tail", "dropped tail",
+static const char *const names[GRADIENT_DEFECTS] = {"correct",          "no delta",      "rounded delta",  "no scale on dK", "unmasked tail", "dropped tail",
                                                     "narrow group", "bias not reduced", "dlse ignored",   "wrong KV head"};
 
 const char *gradient_defect_name(gradient_defect defect) { return names[defect]; }
@@ -18,6 +18,7 @@ bool gradient_defect_applies(gradient_defect defect, const attend_problem *p, co
     switch (defect) {
     case GRADIENT_UNMASKED_TAIL: return p->causal != ATTEND_CAUSAL_NONE;
     case GRADIENT_DROPPED_TAIL: return p->seqlen_k % TILE != 0;
+    case GRADIENT_ROUNDED_DELTA: return p->dtype != ATTEND_F32;
     case GRADIENT_NARROW_GROUP: return p->dtype != ATTEND_F32 && p->num_heads > p->num_kv_heads;
     case GRADIENT_BIAS_NOT_REDUCED: return p->bias_axes && !(p->bias_axes & ATTEND_PER_BATCH) && p->batch > 1;
     case GRADIENT_DLSE_IGNORED: return grads->dlse.data;
@@ -69,6 +70,13 @@ static void one_query(const model *m, int64_t i)
         delta += weight[j] * dp[j];
     }
     if (m->defect == GRADIENT_NO_DELTA) delta = 0;
+    for (int64_t c = m->defect == GRADIENT_ROUNDED_DELTA ? 0 : dv; c < dv; c++) {
+        float out = 0;
+        if (c == 0) delta = 0;
+        for (int64_t j = 0; j < n; j++)
+            if (weight[j] != 0) out += weight[j] * (float)at(&m->a->v, m->b, j, m->kv, c);
+        delta += narrow(m, out) * (float)at(&m->g->dout, m->b, i, m->h, c);
+    }
     for (int64_t j = 0; j < n; j++) {
         if (weight[j] == 0) continue;
         const float ds = weight[j] * (dp[j] - delta + of_lse), rounded = narrow(m, ds), w = narrow(m, weight[j]);

@@ -8,6 +8,7 @@
 typedef enum gradient_defect {
     GRADIENT_CORRECT,
     GRADIENT_NO_DELTA,         /* dS = P∘dP */
+    GRADIENT_ROUNDED_DELTA,    /* Σ dO·O from an O that was rounded to 16 bits */
     GRADIENT_NO_SCALE_ON_DK,
     GRADIENT_UNMASKED_TAIL,    /* the last tile of 64 keys is not masked */
     GRADIENT_DROPPED_TAIL,     /* dQ lacks the keys of a tile that is not full */
