@@ -70,7 +70,8 @@ typedef struct backward_run {
     const attend_attention_args *args;
     const attend_gradients *gradients;
     attend_key_part all;
-    bool takes_out, shares_bias; /* Σ dout·out is taken; several heads or entries add to one bias */
+    bool takes_out, shares_bias,
+        begins_bias; /* Σ dout·out is taken; several heads or entries add to one bias */
 } backward_run;
 
 static attend_cpu_rows rows_of(const attend_tensor *t, int64_t b, int64_t first, int64_t head, bool has_group)
@@ -123,6 +124,7 @@ static attend_cpu_backward_task task_of(const backward_run *r, int64_t index)
         .dlse = of_head(&g->dlse, &s, head),
         .dlse_stride = g->dlse.stride[2],
         .dlse_head_stride = g->dlse.stride[1],
+        .begins_bias = r->begins_bias,
         .batch = b,
         .tiles = plan->backward.tiles +
                  (kv_head * tiles_before(p, p->batch, p->total_q) + tiles_before(p, b, s.first_q)) *
@@ -303,13 +305,19 @@ attend_status attend_cpu_backward(attend_plan *plan, const attend_attention_args
     r.takes_out = gradients->out_f32.data || (args->out.data && p->dtype == ATTEND_F32);
     r.shares_bias = of[ATTEND_GRADIENT_BIAS].data && (p->bias_axes & (ATTEND_PER_QUERY | ATTEND_PER_KEY)) &&
                     (~p->bias_axes & (ATTEND_PER_BATCH | ATTEND_PER_HEAD));
+    /* Tiles reach every element where nothing is shared and every sequence has its full length. */
+    r.begins_bias =
+        of[ATTEND_GRADIENT_BIAS].data && !gradients->accumulate && !r.shares_bias &&
+        (p->bias_axes & (ATTEND_PER_QUERY | ATTEND_PER_KEY)) == (ATTEND_PER_QUERY | ATTEND_PER_KEY) &&
+        !p->packed && !args->features->seqlens_q && !args->features->seqlens_k;
     attend_cpu_prepare_heads(cpu, args);
     const int64_t units = heads_of(p) * blocks_of(p), tiles = heads_of(p) * tiles_a_head(p);
     const double rows = (double)(heads_of(p) * group_of(p) * p->seqlen_q),
                  dims = (double)(p->head_dim + p->head_dim_v),
                  products = rows * (double)p->seqlen_k * dims / 16; /* nanoseconds of two of them */
     for (int g = ATTEND_GRADIENT_BIAS; g < ATTEND_GRADIENTS; g++)
-        if (of[g].data && !gradients->accumulate) clear(&of[g]);
+        if (of[g].data && !gradients->accumulate && !(g == ATTEND_GRADIENT_BIAS && r.begins_bias))
+            clear(&of[g]);
     attend_pool_run(pool, tiles, rows * dims, pack_tile, &r);
     attend_progress_stage(tracker, tracker->work.attention, r.takes_out ? units : 2 * units);
     if (!r.takes_out) {

@@ -417,32 +417,50 @@ static float sum_row(const float *ds, int64_t keys)
     return sum;
 }
 
-/* One row's dS of a panel joins the bias's gradient; rows and blocks come in their order. */
-static void add_bias(const block *b, const key_panel *panel, packed_row at, const float *ds, int64_t keys)
+static float *bias_row(const block *b, packed_row at)
+{
+    const attend_tensor *t = gradient_of(b, ATTEND_GRADIENT_BIAS);
+    return (float *)t->data + b->task->batch * bias_stride(t, 0) +
+           b->task->head.heads[at.head].head * bias_stride(t, 1) + at.query * bias_stride(t, 2);
+}
+
+/* Rows of a bias's gradient lie far apart: asked for before the tile's products, they are there behind them. Where
+   nobody else adds to them they begin here. */
+static void begin_bias(const block *b, int64_t first_row, int64_t rows)
+{
+    const attend_tensor *t = gradient_of(b, ATTEND_GRADIENT_BIAS);
+    const int64_t step = t->data ? bias_stride(t, 3) : 0;
+    if (!t->data || (!b->task->begins_bias && (bias_stride(t, 2) == 0 || step != 1))) return;
+    for (int64_t r = 0; r < rows; r++) {
+        float *to = bias_row(b, packed_row_of(&b->task->head, first_row + r)) + b->task->first_key * step;
+        for (int64_t k = 0; b->task->begins_bias && k < b->keys; k++) to[k * step] = 0;
+        for (int64_t k = 0; !b->task->begins_bias && k < b->keys; k += 16) __builtin_prefetch(to + k, 1, 2);
+    }
+}
+
+/* dS of a panel joins the bias's gradient; rows and blocks come in their order. */
+static void add_bias(const block *b, const key_panel *panel, int64_t first_row, int64_t keys)
 {
     const attend_tensor *t = gradient_of(b, ATTEND_GRADIENT_BIAS);
     const bool by_query = b->p->bias_axes & ATTEND_PER_QUERY, by_key = b->p->bias_axes & ATTEND_PER_KEY;
-    const int64_t head = b->task->head.heads[at.head].head, key = b->task->first_key + panel->first,
-                  step = bias_stride(t, 3);
-    if (!by_query && by_key) {
-        double *sums = b->key_bias + at.head * BLOCK + panel->first;
-        for (int64_t k = 0; k < keys; k++) sums[k] += ds[k];
-        return;
+    const int64_t key = b->task->first_key + panel->first, step = bias_stride(t, 3), rows = b->elements->rows;
+    for (int64_t r = 0; r < rows; r++) {
+        const packed_row at = packed_row_of(&b->task->head, first_row + r);
+        const float *ds = b->ds + panel->first * TILE + r * panel->step;
+        if (!by_query && by_key) {
+            double *sums = b->key_bias + at.head * BLOCK + panel->first;
+            for (int64_t k = 0; k < keys; k++) sums[k] += ds[k];
+        } else if (!by_query) {
+            b->task->sums[at.head * attend_cpu_backward_sums(b->p)] += sum_row(ds, keys);
+        } else if (!by_key) {
+            *bias_row(b, at) += sum_row(ds, keys);
+        } else {
+            float *to = bias_row(b, at) + key * step;
+            int64_t k = 0;
+            for (; step == 1 && k + LANES <= keys; k += LANES) store(to + k, load(to + k) + load(ds + k));
+            for (; k < keys; k++) to[k * step] += ds[k];
+        }
     }
-    if (!by_query) {
-        b->task->sums[at.head * attend_cpu_backward_sums(b->p)] += sum_row(ds, keys);
-        return;
-    }
-    float *to = (float *)t->data + b->task->batch * bias_stride(t, 0) + head * bias_stride(t, 1) +
-                at.query * bias_stride(t, 2);
-    if (!by_key) {
-        *to += sum_row(ds, keys);
-        return;
-    }
-    to += key * step;
-    int64_t k = 0;
-    for (; step == 1 && k + LANES <= keys; k += LANES) store(to + k, load(to + k) + load(ds + k));
-    for (; k < keys; k++) to[k * step] += ds[k];
 }
 
 /* Of each score its term's: score.h says how a gradient goes back. */
@@ -451,15 +469,14 @@ static void add_features(const block *b, const key_panel *panel, int64_t first_r
     const attend_cpu_task *head = &b->task->head;
     const attend_problem *p = b->p;
     const bool table = gradient_of(b, ATTEND_GRADIENT_RELATIVE_TABLE)->data,
-               slopes = gradient_of(b, ATTEND_GRADIENT_SLOPES)->data,
-               bias = gradient_of(b, ATTEND_GRADIENT_BIAS)->data;
+               slopes = gradient_of(b, ATTEND_GRADIENT_SLOPES)->data;
     const int64_t keys = least(panel->step, b->keys - panel->first);
-    for (int64_t r = 0; r < b->elements->rows; r++) {
+    if (gradient_of(b, ATTEND_GRADIENT_BIAS)->data) add_bias(b, panel, first_row, keys);
+    for (int64_t r = 0; (slopes || table) && r < b->elements->rows; r++) {
         const packed_row at = packed_row_of(head, first_row + r);
         const float *ds = b->ds + panel->first * TILE + r * panel->step;
         double *sums = b->task->sums + at.head * attend_cpu_backward_sums(p);
         const int64_t distance = b->task->first_key + panel->first - b->elements->position[r];
-        if (bias) add_bias(b, panel, at, ds, keys);
         float slope = 0;
         for (int64_t k = 0; slopes && k < keys; k++) slope += ds[k] * attend_alibi_factor(p, distance + k);
         sums[1] += slope;
@@ -546,6 +563,7 @@ static void run_tile(block *b, int64_t index)
     if (adds) {
         attend_cpu_backward_wait(task->before, index + 1);
         attend_cpu_backward_wait(task->before_shared, index + 1);
+        begin_bias(b, first_row, rows);
     }
     if (!tile_visible(b, first_row, rows)) {
         attend_cpu_backward_wait(task->before, index + 1);
