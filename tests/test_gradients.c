@@ -74,9 +74,19 @@ static void every_pair_of_features_is_within_the_rules(void **state)
     free(cases);
 }
 
+/* A bias has more rows than all packed sequences together. */
+static void a_bias_longer_than_packed_sequences_is_judged(void **state)
+{
+    (void)state;
+    test_case c = {.problem = {.batch = 1, .seqlen_q = 400, .seqlen_k = 40, .num_heads = 1, .head_dim = 8, .packed = true,
+                               .bias_axes = ATTEND_PER_QUERY | ATTEND_PER_KEY}};
+    for (c.seed = 1; c.seed <= 4; c.seed++) check_all(&c, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_pair_of_shapes_is_within_the_rules),
-                                       cmocka_unit_test(every_pair_of_features_is_within_the_rules)};
+                                       cmocka_unit_test(every_pair_of_features_is_within_the_rules),
+                                       cmocka_unit_test(a_bias_longer_than_packed_sequences_is_judged)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

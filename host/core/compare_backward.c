@@ -112,7 +112,9 @@ static attend_status compare(gradients_judge *j, attend_judge *judge, attend_bac
         &result->head_scales, &result->sinks};
     attend_reference_gradient of[ATTEND_GRADIENTS];
     const attend_problem *p = j->problem;
-    const int64_t q = attend_rows_q(p), k = attend_rows_k(p), rows = q > k ? q : k;
+    /* the longest tensor of any: a bias has rows for the longest sequence, which packed ones need not reach */
+    int64_t rows = attend_rows_q(p) > attend_rows_k(p) ? attend_rows_q(p) : attend_rows_k(p);
+    if (p->seqlen_q > rows) rows = p->seqlen_q;
     memset(result, 0, sizeof *result);
     ATTEND_TRY(attend_lists_check(p, j->args->features));
     j->rooms = calloc((size_t)(rows + p->num_heads) + 1, sizeof *j->rooms);
