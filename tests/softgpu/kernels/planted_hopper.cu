@@ -106,6 +106,20 @@ template <int P> __global__ void never_begun(float *out)
     out[threadIdx.x] = 1;
 }
 
+/* One thread arrives for all, once more than the phase expects. */
+template <int P> __global__ void arrives_for_more(float *out)
+{
+    __shared__ unsigned long long full;
+    unsigned barrier = shared_address(&full);
+    if (threadIdx.x == 0) {
+        mbarrier_init(barrier, 128);
+        asm volatile("{\n\t.reg .b64 state;\n\tmbarrier.arrive.shared::cta.b64 state, [%0], %1;\n\t}" ::"r"(barrier), "r"(128 + P) : "memory"); // PLANTED(too_many_arrivals: barrier)
+    }
+    __syncthreads();
+    mbarrier_wait(barrier, 0);
+    out[threadIdx.x] = 1;
+}
+
 /* 64 x 64 x 16, twice the same tile; its bytes are all alike, so any layout will do. */
 template <int P> __global__ void product_then_read(const float *in, float *out)
 {
@@ -186,6 +200,7 @@ static void bulk_load_abandoned(int planted) { run(planted ? nobody_waits<1> : n
 static void source_changed_under_store(int planted) { run_alone(planted ? store_then_write<1> : store_then_write<0>, 1, 128); }
 static void too_few_bytes_announced(int planted) { run(planted ? expects_less<1> : expects_less<0>); }
 static void mbarrier_not_initialised(int planted) { run_alone(planted ? never_begun<1> : never_begun<0>, 1, 128); }
+static void too_many_arrivals(int planted) { run_alone(planted ? arrives_for_more<1> : arrives_for_more<0>, 1, 128); }
 static void product_read_before_wait(int planted) { run(planted ? product_then_read<1> : product_then_read<0>); }
 static void refilled_under_product(int planted) { run(planted ? product_then_load<1> : product_then_load<0>); }
 static void no_cluster_barrier(int planted) { run_alone(planted ? neighbour<1> : neighbour<0>, 2, 32); }
@@ -197,6 +212,7 @@ const planted_case planted_hopper[] = {
     {"source_changed_under_store", source_changed_under_store},
     {"too_few_bytes_announced", too_few_bytes_announced},
     {"mbarrier_not_initialised", mbarrier_not_initialised},
+    {"too_many_arrivals", too_many_arrivals},
     {"product_read_before_wait", product_read_before_wait},
     {"refilled_under_product", refilled_under_product},
     {"no_cluster_barrier", no_cluster_barrier},

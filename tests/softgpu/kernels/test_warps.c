@@ -29,6 +29,8 @@
 
 GROUP(shfl_idx, warp[warp[lane].b & 31].a)
 GROUP(shfl_idx_8, warp[(lane & ~7) | (warp[lane].b & 7)].a)
+GROUP(shfl_up_8, warp[lane % 8 >= 3 ? lane - 3 : lane].a)
+GROUP(shfl_down_8, warp[lane % 8 + 5 < 8 ? lane + 5 : lane].a)
 GROUP(shfl_up, warp[lane >= 3 ? lane - 3 : lane].a)
 GROUP(shfl_up_in, lane >= 3)
 GROUP(shfl_down, warp[lane + 5 < 32 ? lane + 5 : lane].a)
@@ -87,6 +89,9 @@ static void lanes(void **state)
     static const instruction rows[] = {
         ROW("and.b32 $b, $b, 31; shfl.sync.idx.b32 $d, $a, $b, 31, -1", 32, 32, 32, 0, shfl_idx, BITS),
         ROW("and.b32 $b, $b, 7; shfl.sync.idx.b32 $d, $a, $b, 6175, -1", 32, 32, 32, 0, shfl_idx_8, BITS),
+        ROW("and.b32 $b, $b, 31; shfl.sync.idx.b32 $d, $a, $b, 6175, -1", 32, 32, 32, 0, shfl_idx_8, BITS),
+        ROW("shfl.sync.up.b32 $d, $a, 3, 6144, -1", 32, 32, 0, 0, shfl_up_8, BITS),
+        ROW("shfl.sync.down.b32 $d, $a, 5, 6175, -1", 32, 32, 0, 0, shfl_down_8, BITS),
         ROW("shfl.sync.up.b32 $d|$p, $a, 3, 0, -1", 32, 32, 0, 0, shfl_up, BITS),
         ROW("shfl.sync.up.b32 $t|$d, $a, 3, 0, -1", 1, 32, 0, 0, shfl_up_in, BITS),
         ROW("shfl.sync.down.b32 $d, $a, 5, 31, -1", 32, 32, 0, 0, shfl_down, BITS),

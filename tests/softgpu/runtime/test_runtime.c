@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -112,12 +113,20 @@ static void a_pool_gives_no_more_than_its_size(void **state)
                                                 .maxSize = 4 * BYTES};
     cudaMemPool_t pool;
     void *first, *second;
+    uint64_t used, most, none = 0;
     CUDA(cudaMemPoolCreate(&pool, &properties));
     CUDA(cudaMallocFromPoolAsync(&first, 3 * BYTES, pool, cudaStreamLegacy));
     assert_int_equal(cudaMallocFromPoolAsync(&second, 2 * BYTES, pool, cudaStreamLegacy),
                      cudaErrorMemoryAllocation);
     CUDA(cudaMallocFromPoolAsync(&second, BYTES, pool, cudaStreamLegacy));
     CUDA(cudaFreeAsync(first, cudaStreamLegacy));
+    CUDA(cudaDeviceSynchronize());
+    CUDA(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &used));
+    CUDA(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemHigh, &most));
+    assert_true(used == BYTES && most == 4 * BYTES);
+    CUDA(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrUsedMemHigh, &none)); /* begins again with what is used now */
+    CUDA(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemHigh, &most));
+    assert_true(most == BYTES);
     CUDA(cudaFreeAsync(second, cudaStreamLegacy));
     CUDA(cudaDeviceSynchronize());
     CUDA(cudaMemPoolDestroy(pool));
