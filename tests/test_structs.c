@@ -89,6 +89,14 @@ static attend_status rotate(void)
     return attend_rotary_apply_sized(w.context, PASS(attend_problem), PASS(attend_rotary_args));
 }
 
+static attend_status append(void)
+{
+    const attend_tensor rows = attend_tensor_4d(memory[14], ATTEND_F32, BATCH, SEQLEN, HEADS, DIM),
+                        others = attend_tensor_4d(memory[15], ATTEND_F32, BATCH, SEQLEN, HEADS, DIM);
+    const attend_cache cache = {.k = rows, .v = others};
+    return attend_cache_append_sized(w.context, PASS(attend_problem), &cache, PASS_WITH_FEATURES(attend_cache_append_args), PASS(attend_run));
+}
+
 static attend_status inspect_attention(void)
 {
     return attend_attention_inspect_sized(w.attention, PASS_WITH_FEATURES(attend_attention_args), PASS(attend_inspection));
@@ -193,6 +201,7 @@ static const struct call {
      {S(attend_problem), S(attend_layer_weights), S(attend_layer_args), S(attend_feature_args), S(attend_compare_options), -1},
      S(attend_layer_comparison)},
     {"rotary_apply", rotate, ROTATION, {S(attend_problem), S(attend_rotary_args), -1}, -1},
+    {"cache_append", append, ROTATION, {S(attend_problem), S(attend_cache_append_args), S(attend_feature_args), S(attend_run), -1}, -1},
     {"rotary_compare",
      compare_rotary,
      ROTATION,
@@ -245,6 +254,7 @@ static attend_feature_args features;
 static attend_attention_args args;
 static attend_attention_grads grads;
 static attend_merge_args merge_args;
+static attend_cache_append_args append_args;
 static attend_layer_args layer_args;
 static attend_layer_weights weights;
 static attend_rotary_args rotary_args;
@@ -268,6 +278,7 @@ static int make_world(void **state)
     args = (attend_attention_args){.q = heads_at(0), .k = heads_at(1), .v = heads_at(2), .out = heads_at(3)};
     grads = (attend_attention_grads){.dout = heads_at(12), .dq = heads_at(13)};
     merge_args = (attend_merge_args){.out = heads_at(3)};
+    append_args = (attend_cache_append_args){.k = heads_at(1), .v = heads_at(2)};
     layer_args = (attend_layer_args){.x = attend_tensor_3d(memory[0], ATTEND_F32, BATCH, SEQLEN, WIDTH),
                                      .out = attend_tensor_3d(memory[4], ATTEND_F32, BATCH, SEQLEN, WIDTH),
                                      .q = heads_at(5),
@@ -281,7 +292,7 @@ static int make_world(void **state)
 #define OWN(type, value) w.own[ATTEND_STRUCT_##type] = (given){&(value), sizeof(value)}
     OWN(attend_context_options, options), OWN(attend_compare_options, compare_options),
         OWN(attend_attention_args, args), OWN(attend_attention_grads, grads),
-        OWN(attend_merge_args, merge_args);
+        OWN(attend_merge_args, merge_args), OWN(attend_cache_append_args, append_args);
     OWN(attend_feature_args, features), OWN(attend_layer_args, layer_args), OWN(attend_layer_weights, weights),
         OWN(attend_rotary_args, rotary_args);
     OWN(attend_inspection, inspection), OWN(attend_lists, lists), OWN(attend_plan_options, plan_options),

@@ -1,6 +1,7 @@
 /* Validation of what runs and layers bring to a resolved problem; one table says which tensors its features
    bring, and in which shape. */
 #include "core/arguments.h"
+#include "core/cache.h"
 #include "core/problem.h"
 #include "core/struct.h"
 
@@ -273,7 +274,8 @@ attend_status attend_key_part_resolve(const attend_problem *p, int64_t span, con
     return ATTEND_OK;
 }
 
-static attend_status read_features(const attend_feature_args *given, size_t bytes, attend_feature_args *read)
+attend_status attend_feature_args_read(const attend_feature_args *given, size_t bytes,
+                                       attend_feature_args *read)
 {
     *read = (attend_feature_args){0};
     return given ? attend_struct_read(ATTEND_STRUCT(attend_feature_args), "features", read, given, bytes)
@@ -285,7 +287,7 @@ attend_status attend_attention_args_read(const attend_attention_args *args, size
                                          attend_feature_args *features)
 {
     ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_attention_args), "args", read, args, bytes));
-    ATTEND_TRY(read_features(read->features, features_bytes, features));
+    ATTEND_TRY(attend_feature_args_read(read->features, features_bytes, features));
     read->features = features;
     return ATTEND_OK;
 }
@@ -295,7 +297,7 @@ attend_status attend_layer_args_read(const attend_problem *p, const attend_layer
                                      attend_feature_args *features)
 {
     ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_layer_args), "args", read, args, bytes));
-    ATTEND_TRY(read_features(read->features, features_bytes, features));
+    ATTEND_TRY(attend_feature_args_read(read->features, features_bytes, features));
     if (!attend_problem_is_cross(p) && !features->cu_seqlens_k)
         features->cu_seqlens_k = features->cu_seqlens_q;
     read->features = features;
@@ -308,16 +310,19 @@ attend_status attend_attention_args_resolve(const attend_problem *p, int64_t key
 {
     ATTEND_TRY(attend_key_part_resolve(p, key_span, r, part));
     int64_t batch = attend_tensor_batch(p),
-            rows_q = p->packed ? p->total_q : part->end_query - part->first_query,
-            rows_k = p->packed ? p->total_k : part->end - part->first;
+            rows_q = p->packed ? p->total_q : part->end_query - part->first_query;
+    attend_expected keys[3];
+    attend_tensor table;
+    ATTEND_TRY(attend_keys_take(p, r, part, &table, keys));
     attend_expected arguments[ATTEND_MAX_EXPECTED] = {
         {"q", &r->q, ATTEND_INPUT, false, p->dtype, 4, {batch, rows_q, p->num_heads, p->head_dim}},
-        {"k", &r->k, ATTEND_INPUT, false, p->dtype, 4, {batch, rows_k, p->num_kv_heads, p->head_dim}},
-        {"v", &r->v, ATTEND_INPUT, false, p->dtype, 4, {batch, rows_k, p->num_kv_heads, p->head_dim_v}},
+        keys[0],
+        keys[1],
         {"out", &r->out, ATTEND_OUTPUT, r->into, p->dtype, 4, {batch, rows_q, p->num_heads, p->head_dim_v}},
         {"lse", &r->lse, ATTEND_OUTPUT, true, ATTEND_F32, 3, {batch, p->num_heads, rows_q}},
     };
     int count = 5;
+    if (table.rank) arguments[count++] = keys[2];
     attend_state_names from_names, into_names;
     attend_state *from = &part->from, *into = &part->into;
     if (r->into) {
@@ -333,6 +338,7 @@ attend_status attend_attention_args_resolve(const attend_problem *p, int64_t key
     ATTEND_TRY(attend_features_resolve(p, features));
     ATTEND_TRY(attend_expected_resolve(arguments, count, features));
     ATTEND_TRY(attend_expected_check_rows(arguments, 4));
+    attend_keys_locate(r, &table, part);
     if (r->into) ATTEND_TRY(attend_tensor_check_rows("into.out", &into->out));
     if (r->from) ATTEND_TRY(attend_tensor_check_rows("from.out", &from->out));
     if (r->from && r->into) { /* resolved once where both are one */

@@ -60,6 +60,10 @@ attend_status attend_features_resolve(const attend_problem *problem, attend_feat
 attend_status attend_key_part_resolve(const attend_problem *problem, int64_t key_span,
                                       const attend_attention_args *args, attend_key_part *part);
 
+/* Copies a caller's features; NULL: all absent. */
+attend_status attend_feature_args_read(const attend_feature_args *given, size_t bytes,
+                                       attend_feature_args *read);
+
 /* Copy a caller's args, and what features bring to `features`, which read->features then points to: it is
    never NULL behind this call. */
 attend_status attend_attention_args_read(const attend_attention_args *args, size_t bytes,

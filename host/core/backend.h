@@ -3,6 +3,7 @@
 #ifndef ATTEND_CORE_BACKEND_H
 #define ATTEND_CORE_BACKEND_H
 
+#include "core/append.h"
 #include "core/backward.h"
 #include "core/inspect.h"
 #include "core/part.h"
@@ -71,12 +72,16 @@ typedef struct attend_backend {
     attend_status (*merge)(attend_context *context, const attend_problem *problem,
                            const attend_merge_args *args, const attend_run *run);
     attend_status (*layer_forward)(attend_plan *plan, const attend_layer_args *args, const attend_run *run);
-    /* args has only q, k, lse (an input here) and feature tensors. For plans of attention and of layers. */
+    /* args has only q, k, lse (an input here) and feature tensors; part, which is all keys, says where they
+       lie. For plans of attention and of layers. */
     attend_status (*inspect)(attend_plan *plan, const attend_attention_args *args,
-                             const attend_inspect_request *request);
+                             const attend_key_part *part, const attend_inspect_request *request);
     /* Rotates and normalizes q and k, on the host or on the context's device. */
     attend_status (*rotary)(attend_context *context, const attend_problem *problem,
                             const attend_rotary_args *args);
+    /* Appends to a cache on the host or on the context's device. NULL: not supported. */
+    attend_status (*append)(attend_context *context, const attend_problem *problem,
+                            const attend_appending *appending, const attend_run *run);
     /* The backend's rows of the kernel table; false past the last. */
     bool (*kernel)(size_t index, attend_kernel_info *info);
     /* Fills in what the backend decided; the core fills in the rest. NULL: nothing to add. */

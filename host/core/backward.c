@@ -71,6 +71,7 @@ static attend_dtype dtype_of(const attend_problem *p, attend_gradient gradient, 
 static attend_status resolve_args(const attend_problem *p, attend_attention_args *r,
                                   attend_feature_args *features)
 {
+    if (r->cache) return attend_fail(ATTEND_UNSUPPORTED, "cache does not go backwards: k and v do");
     if (r->first_key || r->end_key || r->first_query || r->end_query || r->from || r->into)
         return attend_fail(ATTEND_UNSUPPORTED,
                            "first_key, end_key, first_query, end_query, from and into do not go "

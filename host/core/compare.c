@@ -3,6 +3,7 @@
 #include "core/compare.h"
 #include "core/arguments.h"
 #include "core/backend.h"
+#include "core/cache.h"
 #include "core/struct.h"
 #include "shared/splitmix.h"
 
@@ -183,12 +184,13 @@ static void judge_quality(comparing *c)
 }
 
 attend_status attend_compare_resolved(const attend_problem *problem, const attend_attention_args *args,
-                                      attend_judge *judge, attend_comparison *result)
+                                      const attend_key_part *all, attend_judge *judge,
+                                      attend_comparison *result)
 {
-    const attend_key_part all = attend_all_keys(problem);
     comparing c = {.problem = problem, .args = args, .result = result, .reference_finite = true};
     memset(result, 0, sizeof *result);
     ATTEND_TRY(attend_lists_check(problem, args->features));
+    ATTEND_TRY(attend_key_layout_check(problem, args->features->seqlens_k, all));
     const int64_t heads = attend_tensor_batch(problem) * problem->num_heads;
     c.rows_a_head = attend_rows_q(problem);
     c.tiles_a_head = (c.rows_a_head + ATTEND_TILE_ROWS - 1) / ATTEND_TILE_ROWS;
@@ -196,7 +198,7 @@ attend_status attend_compare_resolved(const attend_problem *problem, const atten
     c.rooms = calloc((size_t)(heads * c.rows_a_head) + 1, sizeof *c.rooms);
     bool complete =
         c.tiles && c.rooms &&
-        attend_reference_attention(problem, args, &all, judge->threads, &judge->tracker, take_row, &c);
+        attend_reference_attention(problem, args, all, judge->threads, &judge->tracker, take_row, &c);
     if (complete) judge_quality(&c);
     free(c.tiles), free(c.rooms);
     ATTEND_TRY(attend_progress_status(&judge->tracker));
@@ -245,7 +247,7 @@ attend_status attend_compare_sized(const attend_problem *problem, size_t problem
     ATTEND_TRY(attend_attention_args_read(args, args_bytes, features_bytes, &resolved, &features));
     ATTEND_TRY(attend_attention_args_resolve(&p, 0, &resolved, &features, &all));
     ATTEND_TRY(attend_progress_begin(&judge.tracker, &(attend_work){.attention = 1}));
-    ATTEND_TRY(attend_compare_resolved(&p, &resolved, &judge, &result));
+    ATTEND_TRY(attend_compare_resolved(&p, &resolved, &all, &judge, &result));
     attend_progress_end(&judge.tracker);
     attend_struct_write(ATTEND_STRUCT(attend_comparison), comparison, comparison_bytes, &result);
     return ATTEND_OK;

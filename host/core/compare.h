@@ -56,6 +56,7 @@ attend_status attend_judge_make(const attend_compare_options *options, size_t op
                                 attend_judge *judge);
 
 attend_status attend_compare_resolved(const attend_problem *problem, const attend_attention_args *args,
-                                      attend_judge *judge, attend_comparison *result);
+                                      const attend_key_part *all, attend_judge *judge,
+                                      attend_comparison *result);
 
 #endif

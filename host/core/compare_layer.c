@@ -145,7 +145,8 @@ static attend_status compare_stages(const attend_problem *p, const attend_layer_
                                              .out = args->heads,
                                              .lse = args->lse,
                                              .features = args->features};
-    return attend_compare_resolved(p, &attention, judge, &result->attention);
+    const attend_key_part all = attend_all_keys(p);
+    return attend_compare_resolved(p, &attention, &all, judge, &result->attention);
 }
 
 /* Rule 2 from end to end, over tiles of rows and the tensor. False where the reference is not finite. */

@@ -1,6 +1,7 @@
 /* Inspection of attention: checks the request against the plan's problem and calls the plan's backend. */
 #include "core/inspect.h"
 #include "core/arguments.h"
+#include "core/cache.h"
 #include "core/backend.h"
 #include "core/struct.h"
 
@@ -105,8 +106,9 @@ static attend_status resolve_map(const attend_problem *p, attend_inspect_request
     return ATTEND_OK;
 }
 
+/* part: all keys; where they are is found here. */
 static attend_status inspect(attend_plan *plan, attend_attention_args *args, attend_feature_args *features,
-                             const void *inspection, size_t bytes)
+                             attend_key_part *part, const void *inspection, size_t bytes)
 {
     const attend_problem *p = &plan->problem;
     attend_inspect_request request = {0};
@@ -116,9 +118,11 @@ static attend_status inspect(attend_plan *plan, attend_attention_args *args, att
     ATTEND_TRY(resolve_windows(&request));
     ATTEND_TRY(resolve_queries(p, &request));
     ATTEND_TRY(resolve_map(p, &request));
-    int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p),
-            heads = p->num_heads;
-    const attend_expected arguments[] = {
+    int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), heads = p->num_heads;
+    attend_expected keys[3];
+    attend_tensor table;
+    ATTEND_TRY(attend_keys_take(p, args, part, &table, keys));
+    attend_expected arguments[11] = {
         {"weights",
          &w->weights,
          ATTEND_OUTPUT,
@@ -127,7 +131,7 @@ static attend_status inspect(attend_plan *plan, attend_attention_args *args, att
          4,
          {batch, heads, w->num_queries, p->seqlen_k}},
         {"q", &args->q, ATTEND_INPUT, false, p->dtype, 4, {batch, rows_q, heads, p->head_dim}},
-        {"k", &args->k, ATTEND_INPUT, false, p->dtype, 4, {batch, rows_k, p->num_kv_heads, p->head_dim}},
+        keys[0],
         {"lse", &args->lse, ATTEND_INPUT, true, ATTEND_F32, 3, {batch, heads, rows_q}},
         {"top_keys", &w->top_keys, ATTEND_OUTPUT, true, ATTEND_I64, 4, {batch, heads, rows_q, request.top}},
         {"top_weights",
@@ -148,12 +152,15 @@ static attend_status inspect(attend_plan *plan, attend_attention_args *args, att
          4,
          {p->batch, heads, w->map.shape[2], w->map.shape[3]}},
     };
+    int count = 10;
+    if (table.rank) arguments[count++] = keys[2];
     args->v = args->out = (attend_tensor){0};
     ATTEND_TRY(attend_features_resolve(p, features));
-    ATTEND_TRY(attend_expected_resolve(arguments, 10, features));
+    ATTEND_TRY(attend_expected_resolve(arguments, count, features));
     ATTEND_TRY(attend_expected_check_rows(arguments, 3));
+    attend_keys_locate(args, &table, part);
     ATTEND_TRY(attend_progress_begin(&plan->context->tracker, &(attend_work){.attention = 1}));
-    ATTEND_TRY(plan->context->backend->inspect(plan, args, &request));
+    ATTEND_TRY(plan->context->backend->inspect(plan, args, part, &request));
     return attend_plan_end(plan);
 }
 
@@ -167,7 +174,7 @@ attend_status attend_attention_inspect_sized(attend_plan *plan, const attend_att
     ATTEND_TRY(attend_plan_check(plan, ATTEND_ATTENTION));
     ATTEND_TRY(attend_attention_args_read(args, args_bytes, features_bytes, &own, &features));
     ATTEND_TRY(attend_key_part_resolve(&plan->problem, 0, &own, &all));
-    return inspect(plan, &own, &features, inspection, inspection_bytes);
+    return inspect(plan, &own, &features, &all, inspection, inspection_bytes);
 }
 
 attend_status attend_layer_inspect_sized(attend_plan *plan, const attend_layer_args *args, size_t args_bytes,
@@ -179,5 +186,6 @@ attend_status attend_layer_inspect_sized(attend_plan *plan, const attend_layer_a
     ATTEND_TRY(attend_plan_check(plan, ATTEND_LAYER));
     ATTEND_TRY(attend_layer_args_read(&plan->problem, args, args_bytes, features_bytes, &own, &features));
     attend_attention_args attention = {.q = own.q, .k = own.k, .lse = own.lse, .features = &features};
-    return inspect(plan, &attention, &features, inspection, inspection_bytes);
+    attend_key_part all = attend_all_keys(&plan->problem);
+    return inspect(plan, &attention, &features, &all, inspection, inspection_bytes);
 }

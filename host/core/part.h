@@ -3,11 +3,14 @@
 #ifndef ATTEND_CORE_PART_H
 #define ATTEND_CORE_PART_H
 
+#include "shared/keys.h"
+
 #include <attend/state.h>
 #include <stdbool.h>
 
 typedef struct attend_key_part {
-    int64_t first, end; /* keys [first, end); k and v begin at first */
+    int64_t first, end;     /* keys [first, end) */
+    attend_key_layout keys; /* where they lie in k and v */
     int64_t first_query,
         end_query; /* queries [first_query, end_query); q, out, lse and states begin at first_query */
     attend_state from, into; /* resolved; absent: data of all three is NULL */

@@ -19,7 +19,7 @@ static attend_status check_range(const char *name, int64_t value, int64_t least)
 static attend_status check_layer_fields(attend_problem *p, attend_operation operation)
 {
     if (operation != ATTEND_LAYER) {
-        if (operation == ATTEND_ROTATION && p->seqlen_k == 0) p->seqlen_k = p->seqlen_q;
+        if (operation != ATTEND_ATTENTION && p->seqlen_k == 0) p->seqlen_k = p->seqlen_q;
         if (p->hidden_size || p->context_hidden_size || p->output_size)
             return attend_fail(
                 ATTEND_INVALID_ARGUMENT,

@@ -7,7 +7,12 @@
 
 #include <attend/attend.h>
 
-typedef enum attend_operation { ATTEND_ATTENTION, ATTEND_LAYER, ATTEND_ROTATION } attend_operation;
+typedef enum attend_operation {
+    ATTEND_ATTENTION,
+    ATTEND_LAYER,
+    ATTEND_ROTATION,
+    ATTEND_APPEND
+} attend_operation;
 
 /* Reads a caller's struct of `bytes` bytes (older callers: shorter), fills the defaults and checks every
    field. */

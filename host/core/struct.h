@@ -18,6 +18,7 @@
     SIZED(attend_attention_args, 408)            \
     RESERVING(attend_attention_grads, 496)       \
     SIZED(attend_feature_grads, 400)             \
+    SIZED(attend_cache_append_args, 328)         \
     SIZED(attend_layer_args, 648)                \
     SIZED(attend_layer_weights, 1040)            \
     SIZED(attend_inspection, 624)                \
@@ -34,6 +35,7 @@
     SIZED(attend_backward_comparison, 776)       \
     FROZEN(attend_gradient_comparison, 96)       \
     FROZEN(attend_comparison, 200)               \
+    FROZEN(attend_cache, 624)                    \
     FROZEN(attend_tensor, 80)                    \
     FROZEN(attend_state, 240)                    \
     FROZEN(attend_element, 56)                   \

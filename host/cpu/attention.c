@@ -49,11 +49,18 @@ attend_cpu_schedule attend_cpu_schedule_of(const attend_cpu_plan *plan)
     return spans > 1 && tasks < 2 * plan->context->threads ? ATTEND_CPU_SPLIT : ATTEND_CPU_WHOLE;
 }
 
-static attend_cpu_rows rows_of(const attend_tensor *t, int64_t b, int64_t first, int64_t head, bool has_group)
+static attend_cpu_rows rows_of(const attend_tensor *t, int64_t b, int64_t first, int64_t head)
 {
     int64_t at = b * t->stride[0] + first * t->stride[1] + head * t->stride[2];
     return (attend_cpu_rows){(char *)t->data + at * (int64_t)attend_dtype_bytes(t->dtype), t->stride[1],
-                             has_group ? t->stride[2] : 0};
+                             t->stride[2]};
+}
+
+attend_cpu_key_rows attend_cpu_key_rows_of(const attend_tensor *t, int64_t kv_head)
+{
+    return (attend_cpu_key_rows){(char *)t->data +
+                                     kv_head * t->stride[2] * (int64_t)attend_dtype_bytes(t->dtype),
+                                 t->stride[0], t->stride[1]};
 }
 
 /* What all tasks of a run share */
@@ -91,10 +98,10 @@ static attend_cpu_task task_of(const running *r, int64_t index, float *scratch)
         .part = r->part,
         .first_row = group * first_query,
         .rows = group * ((rows_end < r->part->end_query ? rows_end : r->part->end_query) - first_query),
-        .q = rows_of(&args->q, s.batch, s.first_q, kv_head * group, true),
-        .k = rows_of(&args->k, s.batch, s.first_k, kv_head, false),
-        .v = rows_of(&args->v, s.batch, s.first_k, kv_head, false),
-        .out = rows_of(&args->out, s.batch, s.first_q, kv_head * group, true),
+        .q = rows_of(&args->q, s.batch, s.first_q, kv_head * group),
+        .k = attend_cpu_key_rows_of(&args->k, kv_head),
+        .v = attend_cpu_key_rows_of(&args->v, kv_head),
+        .out = rows_of(&args->out, s.batch, s.first_q, kv_head * group),
         .lse = lse->data ? (float *)lse->data + s.batch * lse->stride[0] + kv_head * group * lse->stride[1] +
                                s.first_q * lse->stride[2]
                          : NULL,
@@ -203,8 +210,7 @@ static void pack_block(void *job, int64_t index, int thread)
     const running *r = job;
     int64_t keys = r->plan->blocking.keys, blocks = count_in(r->part, keys),
             first = (r->part->first / keys + index % blocks) * keys;
-    attend_cpu_task task = task_of(r, index / blocks, NULL);
-    (void)thread;
+    attend_cpu_task task = task_of(r, index / blocks, scratch_of(r->plan, thread));
     if (first < task.sequence.seqlen_k) r->plan->context->kernel->pack(&task, first);
 }
 

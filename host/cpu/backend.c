@@ -2,6 +2,7 @@
    needs. */
 #include "cpu/cpu.h"
 #include "core/arguments.h"
+#include "core/cache.h"
 #include "core/feature_set.h"
 #include "shared/relative.h"
 
@@ -130,6 +131,7 @@ static attend_status attention_forward(attend_plan *plan, const attend_attention
 {
     (void)run;
     ATTEND_TRY(attend_lists_check(&plan->problem, args->features));
+    ATTEND_TRY(attend_key_layout_check(&plan->problem, args->features->seqlens_k, part));
     return attend_cpu_attention(plan->state, args, part);
 }
 
@@ -162,4 +164,5 @@ const attend_backend attend_cpu_backend = {
     .kernel = attend_cpu_kernel_info,
     .inspect = attend_cpu_inspect,
     .rotary = attend_cpu_rotary,
+    .append = attend_cpu_append,
 };

@@ -37,8 +37,9 @@ typedef _Atomic int64_t attend_cpu_passed;
 typedef struct attend_cpu_backward_task {
     attend_cpu_task head; /* the KV head: all its rows; no packed keys */
     const attend_gradients *gradients;
-    attend_cpu_rows dout, out, dq, dk, dv; /* from the head's first row or key; data NULL: absent. out: f32 */
-    const float *dlse;                     /* strides as the lse's of head, of its own */
+    attend_cpu_rows k, v, dout, out, dq, dk,
+        dv;            /* from the head's first row or key; data NULL: absent. out: f32 */
+    const float *dlse; /* strides as the lse's of head, of its own */
     int64_t dlse_stride, dlse_head_stride;
     bool begins_bias;  /* each element of the bias's gradient is one task's alone, and not there yet */
     int64_t batch;     /* among features */

@@ -214,7 +214,7 @@ static bool pack_key_panels(const block *b, const attend_cpu_rows *from, int64_t
 /* K as panels [BLOCK][columns], keys that are not there 0. */
 static void pack_key_columns(const block *b)
 {
-    const attend_cpu_rows *from = &b->task->head.k;
+    const attend_cpu_rows *from = &b->task->k;
     int64_t left = rounded(b->d, LANES) / LANES;
     for (int64_t c = 0; left > 0;) {
         const int vectors = vectors_at(left);
@@ -649,8 +649,7 @@ static void pass(const attend_cpu_backward_task *task, int64_t tiles)
 static void sum_delta(const attend_cpu_backward_task *task)
 {
     block b = block_of(task);
-    if (b.keys > 0)
-        pack_key_panels(&b, &task->head.k, b.d, b.k), pack_key_panels(&b, &task->head.v, b.dv, b.v);
+    if (b.keys > 0) pack_key_panels(&b, &task->k, b.d, b.k), pack_key_panels(&b, &task->v, b.dv, b.v);
     for (int64_t i = 0; b.keys > 0 && i * TILE < task->head.rows && attend_progress_continues(task->tracker);
          i++)
         sum_delta_tile(&b, i), pass(task, i + 1);
@@ -665,8 +664,8 @@ static void run(const attend_cpu_backward_task *task)
                           (b.p->bias_axes & (ATTEND_PER_QUERY | ATTEND_PER_KEY)) == ATTEND_PER_KEY;
     memset(task->sums, 0, (size_t)(task->head.group * attend_cpu_backward_sums(b.p)) * sizeof *task->sums);
     if (b.keys > 0) {
-        pack_key_panels(&b, &task->head.v, b.dv, b.v);
-        b.finite = pack_key_panels(&b, &task->head.k, b.d, b.k);
+        pack_key_panels(&b, &task->v, b.dv, b.v);
+        b.finite = pack_key_panels(&b, &task->k, b.d, b.k);
         pack_key_columns(&b);
         memset(b.dk, 0, (size_t)(BLOCK * rounded(b.d, ROWS)) * sizeof *b.dk);
         memset(b.dv_sum, 0, (size_t)(BLOCK * rounded(b.dv, ROWS)) * sizeof *b.dv_sum);

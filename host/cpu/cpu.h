@@ -85,6 +85,8 @@ attend_cpu_blocking attend_cpu_blocking_for(const attend_cpu_kernel *kernel, con
                                             int threads);
 /* The schedule of a plan whose context, problem and blocking are set. */
 attend_cpu_schedule attend_cpu_schedule_of(const attend_cpu_plan *plan);
+/* K or V of one KV head. */
+attend_cpu_key_rows attend_cpu_key_rows_of(const attend_tensor *tensor, int64_t kv_head);
 /* The number of tasks of a run over `spans` spans; in the decode schedule a task covers `heads_together` KV
    heads. */
 int64_t attend_cpu_units(const attend_cpu_plan *plan, int64_t spans, int64_t heads_together);
@@ -103,7 +105,7 @@ attend_status attend_cpu_merge(attend_context *context, const attend_problem *pr
 void attend_cpu_prepare_heads(attend_cpu_plan *plan, const attend_attention_args *args);
 
 attend_status attend_cpu_inspect(attend_plan *plan, const attend_attention_args *args,
-                                 const attend_inspect_request *request);
+                                 const attend_key_part *part, const attend_inspect_request *request);
 
 /* y = x·Wᵀ + b for x of `rows` rows, on the threads of a pool. A row's bits depend on the row and the weights
    alone. */
@@ -119,16 +121,19 @@ attend_status attend_cpu_project(const attend_cpu_projection *projection, const 
 size_t attend_cpu_projection_scratch(const attend_cpu_projection *projection);
 void attend_cpu_projection_destroy(attend_cpu_projection *projection);
 
-/* QK-norm and rotary embedding of tensors with the same head_dim and rows. memory: attend_cpu_rope_floats()
+/* QK-norm and rotary embedding of tensors with the same head_dim and rows; with `append` (or NULL) into a cache. memory: attend_cpu_rope_floats()
    floats. */
 int64_t attend_cpu_rope_floats(const attend_pool *pool, int64_t head_dim);
 void attend_cpu_rope(attend_pool *pool, const attend_rope *rope, const attend_row_positions *row_positions,
-                     const attend_rope_tensor *tensors, int count, float *memory);
+                     const attend_rope_tensor *tensors, int count, const attend_append *append,
+                     float *memory);
 /* x plus absolute positions, in memory of the plan; for layers that have them. */
 attend_status attend_cpu_positions_create(attend_plan *plan);
 void attend_cpu_positions_destroy(attend_cpu_plan *cpu);
 attend_tensor attend_cpu_add_positions(const attend_plan *plan, const attend_layer_args *args);
 void attend_cpu_layer_rope(const attend_plan *plan, const attend_attention_args *attention);
+attend_status attend_cpu_append(attend_context *context, const attend_problem *problem,
+                                const attend_appending *appending, const attend_run *run);
 attend_status attend_cpu_rotary(attend_context *context, const attend_problem *problem,
                                 const attend_rotary_args *args);
 

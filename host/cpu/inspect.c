@@ -4,6 +4,7 @@
    the threads. */
 #include "cpu/inspect.h"
 #include "core/arguments.h"
+#include "core/cache.h"
 #include "cpu/cpu.h"
 
 #include <math.h>
@@ -16,6 +17,7 @@ typedef struct inspecting {
     const attend_problem *problem;
     const attend_cpu_inspector *inspector;
     const attend_attention_args *args;
+    const attend_key_part *part; /* all keys */
     const attend_inspect_request *request;
     int64_t block_rows, blocks;   /* rows of a block, blocks of a head */
     int64_t map_first, map_slots; /* the first block with rows of the map; rows of slots a head */
@@ -29,7 +31,7 @@ typedef struct inspecting {
 /* The layout of one thread's memory. */
 typedef struct memory {
     attend_cpu_inspect_state states[STATES];
-    float *keys, *scores;
+    float *keys, *scores, *gathered; /* gathered: rows of K in several pages */
 } memory;
 
 static const double ln2 = 0.6931471805599453;
@@ -40,8 +42,9 @@ static size_t scratch_bytes(const inspecting *w)
 {
     int64_t width = ATTEND_CPU_INSPECT_ROWS, columns = wants_map(w) ? w->request->want.map.shape[3] : 0;
     int64_t floats = ATTEND_CPU_BLOCK * (w->problem->head_dim + 2 * width) +
+                     w->inspector->lanes * w->problem->head_dim +
                      STATES * width * (w->problem->head_dim + columns + 3 * w->request->top);
-    return sizeof(memory) + (size_t)floats * sizeof(float) + 64 * (3 + 4 * STATES);
+    return sizeof(memory) + (size_t)floats * sizeof(float) + 64 * (4 + 4 * STATES);
 }
 
 static void *carve(char **from, int64_t elements, size_t bytes)
@@ -58,6 +61,7 @@ static memory *lay_out(const inspecting *w, int64_t thread)
     memory *m = carve(&at, 1, sizeof *m);
     m->keys = carve(&at, ATTEND_CPU_BLOCK * d, sizeof(float));
     m->scores = carve(&at, ATTEND_CPU_BLOCK * width, sizeof(float));
+    m->gathered = carve(&at, w->inspector->lanes * d, sizeof(float));
     for (int i = 0; i < STATES; i++) {
         attend_cpu_inspect_state *state = &m->states[i];
         state->q = carve(&at, width * d, sizeof(float));
@@ -270,16 +274,16 @@ static void inspect_block(const inspecting *w, int64_t unit, memory *m)
     int64_t row = block * w->block_rows, width = w->inspector->lanes * w->inspector->vectors,
             all = attend_rows_of(p, &s);
     int64_t end = row + w->block_rows < all ? row + w->block_rows : all;
-    const attend_key_part all_keys = attend_all_keys(p);
     attend_cpu_task task = {
         .problem = p,
-        .part = &all_keys,
+        .part = w->part,
         .blocking = {ATTEND_CPU_BLOCK, STATES},
         .group = 1,
         .heads = own,
         .sequence = s,
         .q = rows_of(&w->args->q, s.batch, s.first_q, head),
-        .k = rows_of(&w->args->k, s.batch, s.first_k, head / (p->num_heads / p->num_kv_heads)),
+        .k = attend_cpu_key_rows_of(&w->args->k, head / (p->num_heads / p->num_kv_heads)),
+        .scratch = m->gathered,
     };
     if (attend_is_elementwise(p)) task.elements = &elements;
     int states = 0;
@@ -383,15 +387,17 @@ static void run(inspecting *w)
 }
 
 attend_status attend_cpu_inspect(attend_plan *plan, const attend_attention_args *args,
-                                 const attend_inspect_request *request)
+                                 const attend_key_part *part, const attend_inspect_request *request)
 {
     attend_cpu_plan *cpu = plan->state;
     inspecting w = {.plan = cpu,
                     .problem = &plan->problem,
                     .inspector = cpu->context->kernel->inspector,
                     .args = args,
+                    .part = part,
                     .request = request};
     ATTEND_TRY(attend_lists_check(&plan->problem, args->features));
+    ATTEND_TRY(attend_key_layout_check(&plan->problem, args->features->seqlens_k, part));
     attend_cpu_prepare_heads(cpu, args);
     bool complete = reserve(&w);
     if (complete) run(&w);

@@ -25,15 +25,10 @@ static void load_queries(const attend_cpu_task *task, attend_cpu_inspect_state *
 
 static void load_keys(const attend_cpu_task *task, int64_t first, float *keys)
 {
-    attend_cpu_task block = *task;
-    block.k.data =
-        (char *)task->k.data + first * task->k.stride * (int64_t)attend_dtype_bytes(task->problem->dtype);
-    block.sequence.seqlen_k -= first;
-    block.keys.k = keys;
     switch (task->problem->dtype) {
-    case ATTEND_F32: pack_keys(&block, 0, ATTEND_F32); break;
-    case ATTEND_F16: pack_keys(&block, 0, ATTEND_F16); break;
-    case ATTEND_BF16: pack_keys(&block, 0, ATTEND_BF16); break;
+    case ATTEND_F32: pack_keys(task, first, keys, ATTEND_F32); break;
+    case ATTEND_F16: pack_keys(task, first, keys, ATTEND_F16); break;
+    case ATTEND_BF16: pack_keys(task, first, keys, ATTEND_BF16); break;
     default: break; /* activations have no other dtype */
     }
 }

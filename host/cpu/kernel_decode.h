@@ -30,6 +30,8 @@ typedef struct few {
     int64_t rows, width; /* width: of an output row, padded to vectors */
     float *q;            /* [head_dim][FEW_ROWS], scaled */
     float *kt;           /* [FEW_DIMS][FEW_PART] */
+    void *room;          /* a part's rows of K or V, where they lie in several pages */
+    attend_cpu_rows v;   /* of the current part; row 0 would be the block's first key */
     /* [FEW_ROWS][FEW_KEYS]: scores, then weights; rows past `rows` pad the micro-kernel */
     float *s;
     /* [FEW_ROWS][width], of the span and of the block; for bf16, pairs of vectors hold even, then odd
@@ -46,9 +48,15 @@ typedef struct few {
     bool hiding;                      /* keys of it are masked elementwise, and their values are not finite */
 } few;
 
+/* Floats that hold a part's rows of K or V, of any dtype. */
+static int64_t room_floats(const attend_problem *p)
+{
+    return FEW_PART / 2 * attend_cpu_round_up(most(p->head_dim, p->head_dim_v), LANES);
+}
+
 static int64_t few_floats(const attend_problem *p)
 {
-    return FEW_DIMS * FEW_PART +
+    return FEW_DIMS * FEW_PART + room_floats(p) +
            FEW_HEADS *
                (LANES + FEW_ROWS * (FEW_KEYS + p->head_dim + 2 * attend_cpu_round_up(p->head_dim_v, LANES)));
 }
@@ -60,7 +68,9 @@ static void few_begin(few *f, const attend_cpu_task *task, int64_t index)
     *f = (few){
         .task = task, .rows = task->rows, .width = attend_cpu_round_up(task->problem->head_dim_v, LANES)};
     f->kt = task->scratch;
-    f->s = f->kt + FEW_DIMS * FEW_PART + index * (LANES + FEW_ROWS * (FEW_KEYS + 2 * f->width + d));
+    f->room = f->kt + FEW_DIMS * FEW_PART;
+    f->s = (float *)f->room + room_floats(task->problem) +
+           index * (LANES + FEW_ROWS * (FEW_KEYS + 2 * f->width + d));
     /* the last row of a trimmed tile is scored up to a whole vector */
     f->o = f->s + FEW_ROWS * FEW_KEYS + LANES;
     f->o_block = f->o + FEW_ROWS * f->width;
@@ -87,25 +97,47 @@ static void few_begin(few *f, const attend_cpu_task *task, int64_t index)
 /* Prefetches the next part's rows of all heads, line by line, while the current part is multiplied: hardware
    prefetchers follow neither rows that lie far apart nor the switches between heads. */
 typedef struct stream {
-    const char *row, *at; /* the next line, and the row that it is in */
-    int64_t bytes, stride, rows;
+    const char *row, *at; /* the row of the next line, and the line */
+    int64_t bytes, stride, element, rows;
+    const attend_cpu_task *task;
+    const attend_cpu_key_rows *keys;
+    int64_t key, end; /* the first key behind `rows`, and behind the stream */
 } stream;
 
-/* Keys [key, key + keys) of K or V */
-ALWAYS_INLINE stream stream_of(const attend_cpu_rows *first, const attend_cpu_rows *last, int64_t width,
-                               int64_t key, int64_t keys, int64_t element)
+/* Proceeds to the keys that lie together from s->key on. */
+static void stream_next(stream *s)
 {
-    const char *row = (const char *)first->data + key * first->stride * element;
-    return (stream){row, row, (const char *)last->data - (const char *)first->data + width * element,
-                    first->stride * element, keys};
+    if (s->key >= s->end) return;
+    s->rows = attend_keys_together(&s->task->part->keys, s->key, s->end - s->key);
+    s->at = s->row = s->keys->data + key_offset(s->task, s->keys, s->key) * s->element;
+    s->key += s->rows;
+}
+
+/* Keys [key, key + keys) of K or V */
+ALWAYS_INLINE stream stream_of(const attend_cpu_task *task, const attend_cpu_key_rows *first,
+                               const attend_cpu_key_rows *last, int64_t width, int64_t key, int64_t keys,
+                               int64_t element)
+{
+    stream s = {.bytes = last->data - first->data + width * element,
+                .stride = first->stride * element,
+                .element = element,
+                .task = task,
+                .keys = first,
+                .key = key,
+                .end = key + keys};
+    stream_next(&s);
+    return s;
 }
 
 ALWAYS_INLINE void stream_prefetch(stream *s, int64_t lines)
 {
-    for (; lines > 0 && s->rows > 0; lines--) {
-        __builtin_prefetch(s->at);
-        s->at += 64;
-        if (s->at >= s->row + s->bytes) s->at = s->row += s->stride, s->rows--;
+    while (lines > 0 && s->rows > 0) {
+        const char *at = s->at, *const end = s->row + s->bytes;
+        for (; lines > 0 && at < end; lines--, at += 64) __builtin_prefetch(at);
+        s->at = at;
+        if (at < end) return;
+        s->at = s->row += s->stride;
+        if (--s->rows == 0) stream_next(s);
     }
 }
 
@@ -132,13 +164,13 @@ ALWAYS_INLINE void few_transpose(float *kt, const char *rows, int64_t stride, in
 /* S of up to a part of the block, keys [key, key + count); s: [FEW_ROWS][FEW_KEYS]. */
 ALWAYS_INLINE void few_score(few *f, int64_t key, int64_t count, float *s, stream *ahead, attend_dtype dtype)
 {
-    const attend_cpu_rows *k = &f->task->k;
     int64_t d = f->task->problem->head_dim, element = attend_dtypes[dtype].bytes;
+    const attend_cpu_rows k = even_rows(f->task, &f->task->k, key, count, d, element, f->room);
     for (int64_t c0 = 0; c0 < d; c0 += FEW_DIMS) {
         int64_t dims = least(d - c0, FEW_DIMS), lines = (dims * element + 63) / 64 * LANES;
         for (int64_t j = 0; j < count; j += LANES) {
-            few_transpose(f->kt + j, (const char *)k->data + ((key + j) * k->stride + c0) * element,
-                          k->stride, count - j, dims, dtype);
+            few_transpose(f->kt + j, (const char *)k.data + (j * k.stride + c0) * element, k.stride,
+                          count - j, dims, dtype);
             stream_prefetch(ahead, lines);
         }
         steps at = {1, FEW_ROWS, FEW_PART, FEW_KEYS};
@@ -229,15 +261,14 @@ ALWAYS_INLINE void few_step(vf sum[4][4], int rows, int vectors, const float *we
     }
 }
 
-/* Columns [c, c + columns) of O += P·V for `rows` rows from r on and keys [from, to) of the block at `key`.
+/* Columns [c, c + columns) of O += P·V for `rows` rows from r on and keys [from, to) of the block.
    Two keys an iteration: with one, gcc moves accumulators between registers at its end. */
-ALWAYS_INLINE void few_multiply(few *f, int rows, int vectors, int64_t r, int64_t key, int64_t from,
-                                int64_t to, int64_t c, int64_t columns, stream *ahead, attend_dtype dtype,
-                                bool hiding)
+ALWAYS_INLINE void few_multiply(few *f, int rows, int vectors, int64_t r, int64_t from, int64_t to, int64_t c,
+                                int64_t columns, stream *ahead, attend_dtype dtype, bool hiding)
 {
-    const void *v = f->task->v.data;
+    const void *v = f->v.data;
     const float *weights = f->s + r * FEW_KEYS + from;
-    int64_t stride = f->task->v.stride, at = (key + from) * stride + c;
+    int64_t stride = f->v.stride, at = from * stride + c;
     vf sum[4][4];
     float *o = f->o_block + r * f->width + c;
     stream_prefetch(ahead, (to - from) * columns * attend_dtypes[dtype].bytes / 64);
@@ -253,26 +284,25 @@ ALWAYS_INLINE void few_multiply(few *f, int rows, int vectors, int64_t r, int64_
         UNROLL_FOR (4, int n = 0; n < vectors; n++) store(o + i * f->width + n * LANES, sum[i][n]);
 }
 
-ALWAYS_INLINE void few_aggregate(few *f, int rows, int vectors, int64_t r, int64_t key, int64_t from,
-                                 int64_t to, stream *ahead, attend_dtype dtype, bool hiding)
+ALWAYS_INLINE void few_aggregate(few *f, int rows, int vectors, int64_t r, int64_t from, int64_t to,
+                                 stream *ahead, attend_dtype dtype, bool hiding)
 {
     int64_t dv = f->task->problem->head_dim_v, c = 0;
     if (from >= to) return;
     for (; c + vectors * LANES <= dv; c += vectors * LANES)
-        few_multiply(f, rows, vectors, r, key, from, to, c, vectors * LANES, ahead, dtype, hiding);
+        few_multiply(f, rows, vectors, r, from, to, c, vectors * LANES, ahead, dtype, hiding);
     for (; c + 2 * LANES <= dv; c += 2 * LANES)
-        few_multiply(f, rows, 2, r, key, from, to, c, 2 * LANES, ahead, dtype, hiding);
-    for (; c < dv; c += LANES) few_multiply(f, rows, 1, r, key, from, to, c, dv - c, ahead, dtype, hiding);
+        few_multiply(f, rows, 2, r, from, to, c, 2 * LANES, ahead, dtype, hiding);
+    for (; c < dv; c += LANES) few_multiply(f, rows, 1, r, from, to, c, dv - c, ahead, dtype, hiding);
 }
 
 /* Separate functions, so that the compiler optimises small loops. hiding: there are masked keys with values
    that are not finite between a row's visible keys; such rows are computed one by one. */
-typedef void few_aggregator(few *f, int64_t r, int64_t key, int64_t from, int64_t to, stream *ahead);
-#define FEW_AGGREGATOR(name, rows, vectors, dtype, hiding)                                               \
-    __attribute__((noinline)) static void name(few *f, int64_t r, int64_t key, int64_t from, int64_t to, \
-                                               stream *ahead)                                            \
-    {                                                                                                    \
-        few_aggregate(f, rows, vectors, r, key, from, to, ahead, dtype, hiding);                         \
+typedef void few_aggregator(few *f, int64_t r, int64_t from, int64_t to, stream *ahead);
+#define FEW_AGGREGATOR(name, rows, vectors, dtype, hiding)                                                 \
+    __attribute__((noinline)) static void name(few *f, int64_t r, int64_t from, int64_t to, stream *ahead) \
+    {                                                                                                      \
+        few_aggregate(f, rows, vectors, r, from, to, ahead, dtype, hiding);                                \
     }
 #define FEW_AGGREGATORS(name, dtype)                                                            \
     FEW_AGGREGATOR(few_hiding_##name, 1, 4, dtype, true)                                        \
@@ -286,8 +316,8 @@ FEW_AGGREGATORS(f16, ATTEND_F16)
 FEW_AGGREGATORS(bf16, ATTEND_BF16)
 
 /* Adds keys [first, end) of the block to every row's output. */
-static void few_output(few *f, int64_t key, int64_t first, int64_t end, stream *ahead,
-                       few_aggregator *const *aggregators, bool hiding)
+static void few_output(few *f, int64_t first, int64_t end, stream *ahead, few_aggregator *const *aggregators,
+                       bool hiding)
 {
     few_aggregator *one = aggregators[hiding ? 0 : 1];
     for (int64_t r = 0; r < f->rows;) {
@@ -295,10 +325,9 @@ static void few_output(few *f, int64_t key, int64_t first, int64_t end, stream *
         for (int64_t i = r; i < r + rows; i++) low = most(low, f->from[i]), high = least(high, f->to[i]);
         high = most(low, high);
         for (int64_t i = r; i < r + rows; i++)
-            one(f, i, key, most(first, f->from[i]), least(low, least(end, f->to[i])), ahead);
-        (hiding ? one : aggregators[rows])(f, r, key, low, high, ahead);
-        for (int64_t i = r; i < r + rows; i++)
-            one(f, i, key, most(high, f->from[i]), least(end, f->to[i]), ahead);
+            one(f, i, most(first, f->from[i]), least(low, least(end, f->to[i])), ahead);
+        (hiding ? one : aggregators[rows])(f, r, low, high, ahead);
+        for (int64_t i = r; i < r + rows; i++) one(f, i, most(high, f->from[i]), least(end, f->to[i]), ahead);
         r += rows;
     }
 }
@@ -317,38 +346,37 @@ static void few_visible(few *f, int64_t key, int64_t keys)
 /* Whether the values of all keys in the block that have weight 0 in some row are finite. */
 ALWAYS_INLINE bool few_finite(const few *f, int64_t key, int64_t keys, attend_dtype dtype)
 {
-    const attend_cpu_rows *v = &f->task->v;
+    const attend_cpu_key_rows *v = &f->task->v;
     const int64_t dv = f->task->problem->head_dim_v;
     vf none = splat(0);
     for (int64_t j = 0; j < keys; j++) {
         bool weighs = true;
         for (int64_t r = 0; r < f->rows; r++) weighs = weighs && f->s[r * FEW_KEYS + j] != 0;
         for (int64_t c = 0; c < dv && !weighs; c += LANES)
-            none += load_some(v->data, (key + j) * v->stride + c, dv - c, dtype) * splat(0);
+            none += load_some(v->data, key_offset(f->task, v, key + j) + c, dv - c, dtype) * splat(0);
     }
     return !any(none != none);
 }
 
-/* All heads against the block of keys at `key`; more: another block follows. The functions above that read K
-   and V count keys from the run's first. */
+/* All heads against the block of keys at `key`; more: another block follows. */
 ALWAYS_INLINE void few_block(few *f, int64_t count, int64_t key, bool more, attend_dtype dtype)
 {
     const attend_cpu_task *first = f->task, *last = f[count - 1].task;
     const attend_problem *p = first->problem;
-    int64_t keys = least(FEW_KEYS, first->sequence.seqlen_k - key), element = attend_dtypes[dtype].bytes,
-            at = key - first->part->first; /* of the block in K and V */
-    const int64_t part = few_vectors(dtype) * LANES;
+    int64_t keys = least(FEW_KEYS, first->sequence.seqlen_k - key), element = attend_dtypes[dtype].bytes;
+    const int64_t part = few_vectors(dtype) * LANES,
+                  next = more ? least(part, first->sequence.seqlen_k - key - FEW_KEYS) : 0;
     few_aggregator *const *aggregators = dtype == ATTEND_F32   ? few_f32
                                          : dtype == ATTEND_F16 ? few_f16
                                                                : few_bf16;
     for (int64_t i = 0; i < count; i++) few_visible(&f[i], key, keys);
     for (int64_t j = 0; j < keys; j += part) {
-        stream ahead = j + part < keys
-                           ? stream_of(&first->k, &last->k, p->head_dim, at + j + part,
-                                       least(keys - j - part, part), element)
-                           : stream_of(&first->v, &last->v, p->head_dim_v, at, least(keys, part), element);
+        stream ahead = j + part < keys ? stream_of(first, &first->k, &last->k, p->head_dim, key + j + part,
+                                                   least(keys - j - part, part), element)
+                                       : stream_of(first, &first->v, &last->v, p->head_dim_v, key,
+                                                   least(keys, part), element);
         for (int64_t i = 0; i < count; i++)
-            if (f[i].visibility) few_score(&f[i], at + j, least(keys - j, part), f[i].s + j, &ahead, dtype);
+            if (f[i].visibility) few_score(&f[i], key + j, least(keys - j, part), f[i].s + j, &ahead, dtype);
     }
     for (int64_t i = 0; i < count; i++) {
         if (f[i].visibility == ATTEND_CPU_HIDDEN) continue;
@@ -363,16 +391,20 @@ ALWAYS_INLINE void few_block(few *f, int64_t count, int64_t key, bool more, atte
         }
         few_fold(&f[i]);
         memset(f[i].o_block, 0, (size_t)(f[i].rows * f[i].width) * sizeof *f[i].o_block);
-        f[i].hiding = hides && !few_finite(&f[i], at, keys, dtype);
+        f[i].hiding = hides && !few_finite(&f[i], key, keys, dtype);
     }
     for (int64_t j = 0; j < keys; j += part) {
-        stream ahead = j + part < keys ? stream_of(&first->v, &last->v, p->head_dim_v, at + j + part,
+        stream ahead = j + part < keys ? stream_of(first, &first->v, &last->v, p->head_dim_v, key + j + part,
                                                    least(keys - j - part, part), element)
-                                       : stream_of(&first->k, &last->k, p->head_dim, at + FEW_KEYS,
-                                                   more ? part : 0, element);
+                                       : stream_of(first, &first->k, &last->k, p->head_dim, key + FEW_KEYS,
+                                                   next, element);
         for (int64_t i = 0; i < count; i++) {
             if (f[i].visibility == ATTEND_CPU_HIDDEN) continue;
-            few_output(&f[i], at, j, least(j + part, keys), &ahead, aggregators, f[i].hiding);
+            attend_cpu_rows v = even_rows(f[i].task, &f[i].task->v, key + j, least(part, keys - j),
+                                          p->head_dim_v, element, f[i].room);
+            v.data = (char *)v.data - j * v.stride * element;
+            f[i].v = v;
+            few_output(&f[i], j, least(j + part, keys), &ahead, aggregators, f[i].hiding);
         }
     }
     for (int64_t i = 0; i < count; i++)

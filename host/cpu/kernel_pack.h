@@ -54,24 +54,59 @@ ALWAYS_INLINE void store_vectors(float *panels, int64_t size, int64_t first, int
     }
 }
 
-/* Packs keys [first, first + blocking.keys) as panels [head_dim][ROWS]; zeros beyond seqlen_k. */
-ALWAYS_INLINE void pack_keys(const attend_cpu_task *task, int64_t first, attend_dtype dtype)
+/* The element offset of a key's row in K or V. */
+ALWAYS_INLINE int64_t key_offset(const attend_cpu_task *task, const attend_cpu_key_rows *rows, int64_t key)
+{
+    const attend_key_slot slot = attend_slot_of(&task->part->keys, &task->sequence, key);
+    return slot.entry * rows->entry_stride + slot.row * rows->stride;
+}
+
+/* Copies rows [key, key + count) of K or V, `bytes` each, which lie in several pages. */
+__attribute__((noinline)) static void gather_rows(const attend_cpu_task *task,
+                                                  const attend_cpu_key_rows *rows, int64_t key, int64_t count,
+                                                  int64_t bytes, int64_t element, char *to)
+{
+    while (count > 0) {
+        const int64_t together = attend_keys_together(&task->part->keys, key, count);
+        const char *from = rows->data + key_offset(task, rows, key) * element;
+        for (int64_t i = 0; i < together; i++, to += bytes)
+            memcpy(to, from + i * rows->stride * element, (size_t)bytes);
+        key += together, count -= together;
+    }
+}
+
+/* Rows [key, key + count) of K or V at one stride: in place, or as a copy in `room` where they lie in several
+   pages. width: elements of a row. */
+ALWAYS_INLINE attend_cpu_rows even_rows(const attend_cpu_task *task, const attend_cpu_key_rows *rows,
+                                        int64_t key, int64_t count, int64_t width, int64_t element,
+                                        void *room)
+{
+    if (attend_keys_together(&task->part->keys, key, count) == count)
+        return (attend_cpu_rows){rows->data + key_offset(task, rows, key) * element, rows->stride, 0};
+    gather_rows(task, rows, key, count, width * element, element, room);
+    return (attend_cpu_rows){room, width, 0};
+}
+
+/* Packs keys [first, first + blocking.keys) as panels [head_dim][ROWS]; zeros beyond seqlen_k. The scratch
+   holds rows of several pages. */
+ALWAYS_INLINE void pack_keys(const attend_cpu_task *task, int64_t first, float *panels, attend_dtype dtype)
 {
     int64_t d = task->problem->head_dim, count = least(task->sequence.seqlen_k - first, task->blocking.keys);
     int64_t element = attend_dtypes[dtype].bytes;
-    float *panels = task->keys.k + first * d;
-    for (int64_t j = 0; j < attend_cpu_round_up(count, WHOLE); j += LANES)
+    for (int64_t j = 0; j < attend_cpu_round_up(count, WHOLE); j += LANES) {
+        attend_cpu_rows rows = {0};
+        if (j < count)
+            rows = even_rows(task, &task->k, first + j, least(count - j, LANES), d, element, task->scratch);
         for (int64_t c = 0; c < d; c += LANES) {
             vf tile[LANES];
-            const char *rows =
-                (const char *)task->k.data + (first - task->part->first + j) * task->k.stride * element;
-            load_transposed(tile, rows, task->k.stride, count - j, c, d, dtype);
+            load_transposed(tile, rows.data, rows.stride, count - j, c, d, dtype);
             if (d - c >= LANES) {
                 UNROLL_FOR (16, int i = 0; i < LANES; i++) store_vectors(panels, d, j, c + i, tile[i]);
             } else {
                 for (int i = 0; i < d - c; i++) store_vectors(panels, d, j, c + i, tile[i]);
             }
         }
+    }
 }
 
 /* Packs the values of the same keys as panels [blocking.keys][ROWS] of columns. Four keys at a time fill a
@@ -80,12 +115,13 @@ ALWAYS_INLINE void pack_values(const attend_cpu_task *task, int64_t first, atten
 {
     int64_t dv = task->problem->head_dim_v, width = attend_cpu_round_up(dv, ROWS), keys = task->blocking.keys;
     int64_t count = least(task->sequence.seqlen_k - first, keys);
-    int64_t at = first - task->part->first; /* in V */
     float *panels = task->keys.v + first * width;
-    for (int64_t j = 0; j < count; j += 4)
+    for (int64_t j = 0; j < count; j += 4) {
+        const attend_cpu_rows rows = even_rows(task, &task->v, first + j, least(count - j, 4), dv,
+                                               attend_dtypes[dtype].bytes, task->scratch);
         for (int64_t c = 0; c < width; c += LANES)
             for (int64_t k = j; k < j + 4 && k < count; k++) {
-                vf v = load_some(task->v.data, (at + k) * task->v.stride + c, dv - c, dtype);
+                vf v = load_some(rows.data, (k - j) * rows.stride + c, dv - c, dtype);
                 if (c + LANES <= width) {
                     store_vectors(panels, keys, c, k, v);
                     continue;
@@ -93,14 +129,16 @@ ALWAYS_INLINE void pack_values(const attend_cpu_task *task, int64_t first, atten
                 for (int64_t i = 0; i < width - c; i++)
                     panels[(c + i) / ROWS * keys * ROWS + k * ROWS + (c + i) % ROWS] = ((const float *)&v)[i];
             }
+    }
 }
 
 static inline void pack(const attend_cpu_task *task, int64_t first)
 {
+    float *keys = task->keys.k + first * task->problem->head_dim;
     switch (task->problem->dtype) {
-    case ATTEND_F32: pack_keys(task, first, ATTEND_F32), pack_values(task, first, ATTEND_F32); break;
-    case ATTEND_F16: pack_keys(task, first, ATTEND_F16), pack_values(task, first, ATTEND_F16); break;
-    case ATTEND_BF16: pack_keys(task, first, ATTEND_BF16), pack_values(task, first, ATTEND_BF16); break;
+    case ATTEND_F32: pack_keys(task, first, keys, ATTEND_F32), pack_values(task, first, ATTEND_F32); break;
+    case ATTEND_F16: pack_keys(task, first, keys, ATTEND_F16), pack_values(task, first, ATTEND_F16); break;
+    case ATTEND_BF16: pack_keys(task, first, keys, ATTEND_BF16), pack_values(task, first, ATTEND_BF16); break;
     default: break; /* activations have no other dtype */
     }
 }

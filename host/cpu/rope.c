@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void normalise(const attend_rope *t, int64_t d, const float *weight, const float *bias, float *y)
 {
@@ -45,6 +46,7 @@ typedef struct job {
     const attend_rope *rope;
     const attend_row_positions *row_positions;
     const attend_rope_tensor *tensors;
+    const attend_append *append; /* NULL: the tensors have rows of the same numbers */
     int count;
     const float *weight[2], *bias[2];
     float *heads; /* [threads][d], padded to whole cache lines */
@@ -58,9 +60,9 @@ static void load_parameter(const attend_tensor *t, int64_t d, float absent, floa
     }
 }
 
-/* All heads of one token of tensor s. */
-static void rope_token(const job *j, int s, int64_t b, int64_t i, const float *cosines, const float *sines,
-                       float *y)
+/* All heads of one token of tensor s, from row i of entry b to a row of the tensor's `to`. */
+static void rope_token(const job *j, int s, int64_t b, int64_t i, attend_key_slot row, const float *cosines,
+                       const float *sines, float *y)
 {
     const attend_rope *t = j->rope;
     const attend_tensor *from = &j->tensors[s].from, *to = &j->tensors[s].to;
@@ -74,9 +76,22 @@ static void rope_token(const job *j, int s, int64_t b, int64_t i, const float *c
             rotate_neighbours(pairs, cosines, sines, y);
         else
             rotate_halves(pairs, cosines, sines, y, y + pairs);
-        attend_cpu_store_row(to->data, b * to->stride[0] + i * to->stride[1] + h * to->stride[2], y, d,
+        attend_cpu_store_row(to->data,
+                             row.entry * to->stride[0] + row.row * to->stride[1] + h * to->stride[2], y, d,
                              to->dtype);
     }
+}
+
+static void append_values(const attend_append *a, int64_t b, int64_t i, attend_key_slot row)
+{
+    const attend_tensor *from = &a->v, *to = &a->cache_v;
+    const int64_t bytes = (int64_t)attend_dtype_bytes(from->dtype);
+    for (int64_t h = 0; h < from->shape[2]; h++)
+        memcpy((char *)to->data +
+                   (row.entry * to->stride[0] + row.row * to->stride[1] + h * to->stride[2]) * bytes,
+               (const char *)from->data +
+                   (b * from->stride[0] + i * from->stride[1] + h * from->stride[2]) * bytes,
+               (size_t)(from->shape[3] * bytes));
 }
 
 static int64_t line_of(int64_t head_dim) { return attend_cpu_round_up(head_dim, 16); }
@@ -87,11 +102,14 @@ static void rope_tensors(void *data, int64_t n, int thread)
     const attend_rope *t = j->rope;
     const int64_t rows = j->tensors->from.shape[1], b = n / rows, i = n % rows;
     float cosines[ATTEND_ROPE_PAIRS], sines[ATTEND_ROPE_PAIRS];
-    if (!attend_is_there(j->row_positions, b, i)) return;
+    attend_key_slot row = {b, i};
+    if (j->append) row = attend_append_slot(j->append, j->row_positions, b, i);
+    if (row.entry < 0 || !attend_is_there(j->row_positions, b, i)) return;
     attend_cpu_angles(t->turns, t->dims / 2, attend_row_position(j->row_positions, b, i), t->factor,
                       t->sine_factor, cosines, sines);
     for (int s = 0; s < j->count; s++)
-        rope_token(j, s, b, i, cosines, sines, j->heads + thread * line_of(j->tensors->from.shape[3]));
+        rope_token(j, s, b, i, row, cosines, sines, j->heads + thread * line_of(j->tensors->from.shape[3]));
+    if (j->append) append_values(j->append, b, i, row);
 }
 
 int64_t attend_cpu_rope_floats(const attend_pool *pool, int64_t head_dim)
@@ -104,12 +122,13 @@ int64_t attend_cpu_rope_floats(const attend_pool *pool, int64_t head_dim)
 }
 
 void attend_cpu_rope(attend_pool *pool, const attend_rope *t, const attend_row_positions *row_positions,
-                     const attend_rope_tensor *tensors, int count, float *memory)
+                     const attend_rope_tensor *tensors, int count, const attend_append *append, float *memory)
 {
     const int64_t d = tensors->from.shape[3], tokens = tensors->from.shape[0] * tensors->from.shape[1];
     job j = {.rope = t,
              .row_positions = row_positions,
              .tensors = tensors,
+             .append = append,
              .count = count,
              .heads = memory + 4 * line_of(d)};
     int64_t heads = 0;
@@ -132,7 +151,31 @@ void attend_cpu_layer_rope(const attend_plan *plan, const attend_attention_args 
     const attend_row_positions row_positions = attend_row_positions_of(&plan->problem, attention->features);
     const attend_rope_tensor tensors[] = {{attention->q, attention->q, w->q_norm, w->q_norm_bias},
                                           {attention->k, attention->k, w->k_norm, w->k_norm_bias}};
-    attend_cpu_rope(cpu->context->pool, &rope, &row_positions, tensors, 2, cpu->rope_scratch);
+    attend_cpu_rope(cpu->context->pool, &rope, &row_positions, tensors, 2, NULL, cpu->rope_scratch);
+}
+
+static attend_status run(attend_context *context, const attend_rope *rope,
+                         const attend_row_positions *row_positions, const attend_rope_tensor *tensors,
+                         int count, const attend_append *append)
+{
+    attend_pool *pool = ((const attend_cpu_context *)context->state)->pool;
+    size_t bytes = 0;
+    float *memory =
+        attend_cpu_allocate(attend_cpu_rope_floats(pool, tensors->from.shape[3]), sizeof *memory, &bytes);
+    if (!memory)
+        return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory to rotate a token's heads: %zu bytes", bytes);
+    attend_cpu_rope(pool, rope, row_positions, tensors, count, append, memory);
+    free(memory);
+    return ATTEND_OK;
+}
+
+attend_status attend_cpu_append(attend_context *context, const attend_problem *p, const attend_appending *a,
+                                const attend_run *brought)
+{
+    const attend_rope rope = attend_rope_of(p);
+    (void)brought;
+    ATTEND_TRY(attend_appending_check(p, a));
+    return run(context, &rope, &a->rows, &a->k, 1, &a->append);
 }
 
 attend_status attend_cpu_rotary(attend_context *context, const attend_problem *p,
@@ -143,12 +186,5 @@ attend_status attend_cpu_rotary(attend_context *context, const attend_problem *p
     attend_rope_tensor tensors[2];
     ATTEND_TRY(attend_rotary_lists_check(p, args));
     const int count = attend_rotary_tensors(args, tensors);
-    attend_pool *pool = ((const attend_cpu_context *)context->state)->pool;
-    size_t bytes = 0;
-    float *memory = attend_cpu_allocate(attend_cpu_rope_floats(pool, p->head_dim), sizeof *memory, &bytes);
-    if (!memory)
-        return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory to rotate a token's heads: %zu bytes", bytes);
-    attend_cpu_rope(pool, &rope, &row_positions, tensors, count, memory);
-    free(memory);
-    return ATTEND_OK;
+    return run(context, &rope, &row_positions, tensors, count, NULL);
 }

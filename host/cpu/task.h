@@ -38,6 +38,12 @@ typedef struct attend_cpu_rows {
     int64_t stride, head_stride;
 } attend_cpu_rows;
 
+/* K or V of one KV head, from its row 0 of entry 0 on (attend_key_slot); strides in elements. */
+typedef struct attend_cpu_key_rows {
+    char *data;
+    int64_t entry_stride, stride;
+} attend_cpu_key_rows;
+
 /* Rows of one KV head against spans of its keys. */
 typedef struct attend_cpu_task {
     const attend_problem *problem;
@@ -50,9 +56,9 @@ typedef struct attend_cpu_task {
     const attend_key_part *part;
     int64_t first_row, rows; /* first_row: a multiple of a panel's rows */
     int64_t first_span, end_span;
-    attend_cpu_keys keys; /* tiled panels, for run() */
-    /* of this KV head, from the run's first query or key; k and v have no head_stride */
-    attend_cpu_rows q, k, v, out;
+    attend_cpu_keys keys;   /* tiled panels, for run() */
+    attend_cpu_rows q, out; /* of this KV head, from the run's first query */
+    attend_cpu_key_rows k, v;
     float *lse; /* NULL: not wanted */
     int64_t lse_stride, lse_head_stride;
     /* Undivided output, running max and sum of each (row, span); NULL: run() finishes the rows itself. */

@@ -139,6 +139,14 @@ static attend_state state_like(const attend_state *all, const attend_state *give
                           staging_like(&all->sum, &given->sum)};
 }
 
+attend_status attend_gpu_check_pages(const attend_key_part *part)
+{
+    if (!part->keys.table) return ATTEND_OK;
+    return attend_fail(
+        ATTEND_UNSUPPORTED,
+        "cache.block_table is given, but no CUDA kernel reads pages yet: caches in one piece do");
+}
+
 attend_status attend_gpu_attention_forward(attend_plan *plan, const attend_attention_args *args,
                                            const attend_key_part *part)
 {

@@ -249,6 +249,8 @@ attend_status attend_gpu_run_end(const attend_gpu_run *run, attend_status status
 attend_status attend_gpu_launch_box(const attend_plan *plan, const attend_kernel_box *box,
                                     const attend_attention_args *args, const attend_state *from,
                                     const attend_state *into, const attend_terms *terms);
+/* Fails where keys are in pages: no kernel reads them yet. */
+attend_status attend_gpu_check_pages(const attend_key_part *part);
 /* Attention on tensors and lists that are all on the device. */
 attend_status attend_gpu_attention(const attend_plan *plan, const attend_attention_args *on_device,
                                    const attend_key_part *part);
@@ -269,7 +271,7 @@ attend_status attend_gpu_merge(attend_context *context, const attend_problem *pr
                                const attend_merge_args *args, const attend_run *run);
 
 attend_status attend_gpu_inspect(attend_plan *plan, const attend_attention_args *args,
-                                 const attend_inspect_request *request);
+                                 const attend_key_part *part, const attend_inspect_request *request);
 
 /* reserve adds a layer's buffers to the arenas of a plan; create, after their allocation, uploads weights and
    sets pointers. */

@@ -126,10 +126,11 @@ static attend_status inspect_in_workspace(attend_plan *plan, const attend_attent
 }
 
 attend_status attend_gpu_inspect(attend_plan *plan, const attend_attention_args *args,
-                                 const attend_inspect_request *request)
+                                 const attend_key_part *part, const attend_inspect_request *request)
 {
     const attend_gpu_plan *own = plan->state;
     inspect_call l = {0};
+    ATTEND_TRY(attend_gpu_check_pages(part));
     ATTEND_TRY(attend_gpu_enter(own->gpu));
     attend_range_begin("attend: inspect");
     attend_status status = ATTEND_OK;

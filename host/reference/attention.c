@@ -127,7 +127,9 @@ bool attend_reference_keys_load(attend_reference_keys *keys, const attend_proble
                                     .first = part->first,
                                     .end = part->end};
     locate(keys);
-    int64_t d = p->head_dim, dv = p->head_dim_v, n = keys->seqlen_k, tensor_batch = p->packed ? 0 : batch;
+    const attend_sequence sequence = {
+        .batch = p->packed ? 0 : batch, .first_k = keys->first_k, .seqlen_k = keys->seqlen_k};
+    int64_t d = p->head_dim, dv = p->head_dim_v, n = keys->seqlen_k;
     size_t k_elements = (size_t)(n * d) + 1, v_elements = (size_t)(n * dv) + 1;
     keys->k = calloc(k_elements, sizeof(double));
     keys->v = calloc(v_elements, sizeof(double));
@@ -137,16 +139,16 @@ bool attend_reference_keys_load(attend_reference_keys *keys, const attend_proble
         attend_reference_keys_free(keys);
         return false;
     }
-    int64_t k_head = tensor_batch * k->stride[0] + keys->first_k * k->stride[1] + kv_head * k->stride[2];
-    int64_t v_head = tensor_batch * v->stride[0] + keys->first_k * v->stride[1] + kv_head * v->stride[2];
     for (int64_t j = keys->first; j < n && j < keys->end; j++) {
-        const int64_t row = j - keys->first; /* row of k and v */
+        const attend_key_slot slot = attend_slot_of(&part->keys, &sequence, j);
+        const int64_t k_row = slot.entry * k->stride[0] + slot.row * k->stride[1] + kv_head * k->stride[2],
+                      v_row = slot.entry * v->stride[0] + slot.row * v->stride[1] + kv_head * v->stride[2];
         for (int64_t c = 0; c < d; c++) {
-            keys->k[c * n + j] = attend_load(k, k_head + row * k->stride[1] + c * k->stride[3]);
+            keys->k[c * n + j] = attend_load(k, k_row + c * k->stride[3]);
             keys->k32[c * n + j] = (float)keys->k[c * n + j];
         }
         for (int64_t c = 0; c < dv && v->data; c++) {
-            keys->v[j * dv + c] = attend_load(v, v_head + row * v->stride[1] + c * v->stride[3]);
+            keys->v[j * dv + c] = attend_load(v, v_row + c * v->stride[3]);
             keys->v32[j * dv + c] = (float)keys->v[j * dv + c];
         }
     }

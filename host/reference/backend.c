@@ -4,6 +4,7 @@
 #include "shared/absolute.h"
 #include "core/arguments.h"
 #include "core/backend.h"
+#include "core/cache.h"
 #include "reference/reference.h"
 
 #include <math.h>
@@ -94,6 +95,7 @@ static attend_status attention_forward(attend_plan *plan, const attend_attention
     attention_job job = {args, p, part};
     attend_progress_tracker *tracker = &plan->context->tracker;
     ATTEND_TRY(attend_lists_check(p, args->features));
+    ATTEND_TRY(attend_key_layout_check(p, args->features->seqlens_k, part));
     without_sinks.sinks = false;
     if (!attend_reference_attention(carries ? &without_sinks : p, args, part, threads_of(plan), tracker,
                                     carries ? store_partial : store_result, &job))
@@ -199,10 +201,11 @@ static attend_status layer_forward(attend_plan *plan, const attend_layer_args *a
 }
 
 static attend_status inspect(attend_plan *plan, const attend_attention_args *args,
-                             const attend_inspect_request *request)
+                             const attend_key_part *part, const attend_inspect_request *request)
 {
     ATTEND_TRY(attend_lists_check(&plan->problem, args->features));
-    if (!attend_reference_inspect(&plan->problem, args, request, NULL, threads_of(plan),
+    ATTEND_TRY(attend_key_layout_check(&plan->problem, args->features->seqlens_k, part));
+    if (!attend_reference_inspect(&plan->problem, args, part, request, NULL, threads_of(plan),
                                   &plan->context->tracker))
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's copy of K");
     return attend_progress_status(&plan->context->tracker);
@@ -215,8 +218,20 @@ static attend_status rotary(attend_context *context, const attend_problem *p, co
     attend_rope_tensor tensors[2];
     ATTEND_TRY(attend_rotary_lists_check(p, args));
     for (int i = attend_rotary_tensors(args, tensors) - 1; i >= 0; i--)
-        if (!attend_reference_rope_tensor(&rope, &row_positions, &tensors[i], (int)(intptr_t)context->state))
+        if (!attend_reference_rope_tensor(&rope, &row_positions, &tensors[i], NULL,
+                                          (int)(intptr_t)context->state))
             return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's copy of a head");
+    return ATTEND_OK;
+}
+
+static attend_status append(attend_context *context, const attend_problem *p, const attend_appending *a,
+                            const attend_run *run)
+{
+    const attend_reference_rotation rope = attend_reference_rotation_of(p, false);
+    (void)run;
+    ATTEND_TRY(attend_appending_check(p, a));
+    if (!attend_reference_rope_tensor(&rope, &a->rows, &a->k, &a->append, (int)(intptr_t)context->state))
+        return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's copy of a head");
     return ATTEND_OK;
 }
 
@@ -240,5 +255,6 @@ const attend_backend attend_reference_backend = {
     .layer_forward = layer_forward,
     .inspect = inspect,
     .rotary = rotary,
+    .append = append,
     .kernel = kernel,
 };

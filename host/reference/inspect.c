@@ -13,6 +13,7 @@ static const double epsilon = 0x1p-24;
 typedef struct work {
     const attend_problem *problem;
     const attend_attention_args *args;
+    const attend_key_part *all; /* where the keys are */
     const attend_inspect_request *request;
     const attend_inspection *bounds; /* NULL: not requested */
     attend_progress_tracker *tracker;
@@ -172,12 +173,11 @@ static bool one_head(work *w, int64_t b, int64_t head, bool reports)
 {
     const attend_problem *p = w->problem;
     const attend_attention_args *a = w->args;
-    const attend_key_part all = attend_all_keys(p);
     const attend_feature_args *f = a->features;
     const attend_lists lists = {f->seqlens_q, f->seqlens_k, f->starts_k, f->cu_seqlens_q, f->cu_seqlens_k};
     int64_t tiles =
         w->request->want.map.data ? w->request->want.map.shape[2] * w->request->want.map.shape[3] : 0;
-    if (!attend_reference_keys_load(&w->keys, p, a, &all, b, head / (p->num_heads / p->num_kv_heads)))
+    if (!attend_reference_keys_load(&w->keys, p, a, w->all, b, head / (p->num_heads / p->num_kv_heads)))
         return false;
     w->sequence = attend_sequence_of(p, &lists, b);
     w->head = head;
@@ -211,15 +211,19 @@ static void inspect_head(void *job, int64_t i, int thread, double *memory)
 }
 
 bool attend_reference_inspect(const attend_problem *p, const attend_attention_args *args,
-                              const attend_inspect_request *request, const attend_inspection *bounds,
-                              int threads, attend_progress_tracker *tracker)
+                              const attend_key_part *all, const attend_inspect_request *request,
+                              const attend_inspection *bounds, int threads, attend_progress_tracker *tracker)
 {
     const attend_tensor *map = &request->want.map;
     const int64_t n = p->seqlen_k, heads = p->batch * p->num_heads;
-    heads_job job = {
-        .work = {.problem = p, .args = args, .request = request, .bounds = bounds, .tracker = tracker},
-        .scratch = attend_reference_scratch(p, n),
-        .tiles = map->data ? map->shape[2] * map->shape[3] : 0};
+    heads_job job = {.work = {.problem = p,
+                              .args = args,
+                              .all = all,
+                              .request = request,
+                              .bounds = bounds,
+                              .tracker = tracker},
+                     .scratch = attend_reference_scratch(p, n),
+                     .tiles = map->data ? map->shape[2] * map->shape[3] : 0};
     const double nanoseconds = 4.0 * (double)(heads * p->seqlen_q) * (double)n * (double)p->head_dim;
     attend_progress_stage(tracker, tracker->work.attention,
                           attend_tensor_batch(p) * attend_rows_q(p) * p->num_heads);

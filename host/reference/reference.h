@@ -33,7 +33,7 @@ typedef struct attend_reference_keys {
     float *k32, *v32;           /* the same, for the naive fp32 baseline */
 } attend_reference_keys;
 
-/* False without memory. args: resolved, on the host. part: only its range is used. */
+/* False without memory. args: resolved, on the host. part: only its range of keys, and where they lie. */
 bool attend_reference_keys_load(attend_reference_keys *keys, const attend_problem *problem,
                                 const attend_attention_args *args, const attend_key_part *part, int64_t batch,
                                 int64_t kv_head);
@@ -94,8 +94,8 @@ void attend_reference_backward_free(attend_reference_gradient of[ATTEND_GRADIENT
    which docs/inspect.md derives. args: resolved, on the host. False without memory. */
 struct attend_inspect_request;
 bool attend_reference_inspect(const attend_problem *problem, const attend_attention_args *args,
-                              const struct attend_inspect_request *request, const attend_inspection *bounds,
-                              int threads, attend_progress_tracker *tracker);
+                              const attend_key_part *all, const struct attend_inspect_request *request,
+                              const attend_inspection *bounds, int threads, attend_progress_tracker *tracker);
 
 /* Calls body(job, i, thread, memory) for every i in [0, count) on at most `threads` threads, each with memory
    for `doubles` doubles; thread 0 is the caller. nanoseconds: an estimate for one thread. False without
@@ -175,13 +175,15 @@ bool attend_reference_add_positions(const attend_problem *problem, const attend_
                                     const attend_layer_args *args, bool rounded,
                                     attend_tensor *x_with_positions, attend_tensor *bound);
 
-/* QK-norm and rotary embedding of a tensor on the host; rows past their sequence's length stay untouched.
+/* QK-norm and rotary embedding of a tensor on the host, with `append` (or NULL) into a cache; rows past their sequence's length stay untouched.
    False without memory. */
+struct attend_append;
 struct attend_row_positions;
 struct attend_rope_tensor;
 bool attend_reference_rope_tensor(const attend_reference_rotation *rotation,
                                   const struct attend_row_positions *row_positions,
-                                  const struct attend_rope_tensor *tensor, int threads);
+                                  const struct attend_rope_tensor *tensor, const struct attend_append *append,
+                                  int threads);
 
 /* A layer's stages in contiguous fp64, [batch, seqlen, heads, dim]; out has one head of output_size. */
 typedef struct attend_reference_layer {

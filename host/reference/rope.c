@@ -1,5 +1,6 @@
 /* Rotary embedding and QK-norm of one head by their definitions, in fp64, with the error bound of fp32
    arithmetic. */
+#include "shared/append.h"
 #include "reference/reference.h"
 #include "core/arguments.h"
 #include "core/problem.h"
@@ -97,6 +98,7 @@ typedef struct rope_job {
     const attend_reference_rotation *rope;
     const attend_row_positions *row_positions;
     const attend_rope_tensor *tensor;
+    const struct attend_append *append; /* NULL: the tensors have rows of the same numbers */
 } rope_job;
 
 static void rope_token(void *job, int64_t n, int thread, double *y)
@@ -105,20 +107,30 @@ static void rope_token(void *job, int64_t n, int thread, double *y)
     const attend_tensor *from = &j->tensor->from, *to = &j->tensor->to;
     const int64_t b = n / from->shape[1], i = n % from->shape[1];
     (void)thread;
-    if (!attend_is_there(j->row_positions, b, i)) return;
+    attend_key_slot row = {b, i};
+    if (j->append) row = attend_append_slot(j->append, j->row_positions, b, i);
+    if (row.entry < 0 || !attend_is_there(j->row_positions, b, i)) return;
     const int64_t position = attend_row_position(j->row_positions, b, i);
     for (int64_t h = 0; h < from->shape[2]; h++)
         rope_stored(j->rope, j->tensor, position,
                     b * from->stride[0] + i * from->stride[1] + h * from->stride[2],
-                    b * to->stride[0] + i * to->stride[1] + h * to->stride[2], y);
+                    row.entry * to->stride[0] + row.row * to->stride[1] + h * to->stride[2], y);
+    if (!j->append) return;
+    const attend_tensor *v = &j->append->v, *cache_v = &j->append->cache_v;
+    for (int64_t h = 0; h < v->shape[2]; h++)
+        for (int64_t c = 0; c < v->shape[3]; c++)
+            attend_store(cache_v,
+                         row.entry * cache_v->stride[0] + row.row * cache_v->stride[1] +
+                             h * cache_v->stride[2] + c,
+                         attend_load(v, b * v->stride[0] + i * v->stride[1] + h * v->stride[2] + c));
 }
 
 bool attend_reference_rope_tensor(const attend_reference_rotation *t,
                                   const attend_row_positions *row_positions, const attend_rope_tensor *tensor,
-                                  int threads)
+                                  const attend_append *append, int threads)
 {
     const int64_t *n = tensor->from.shape, tokens = n[0] * n[1];
-    rope_job job = {t, row_positions, tensor};
+    rope_job job = {t, row_positions, tensor, append};
     return attend_reference_spread(threads, tokens, 20.0 * (double)(tokens * n[2]) * (double)n[3], n[3],
                                    rope_token, &job);
 }

@@ -12,7 +12,7 @@
 typedef struct attend_row_positions {
     const int32_t *positions; /* NULL: positions are counted */
     int64_t positions_batch, positions_row;
-    const int64_t *firsts;     /* position of each sequence's first row; NULL: `first` for all */
+    const int64_t *firsts;     /* added to `first` for each sequence; NULL: 0 */
     const int64_t *starts;     /* the first row of each sequence that is not padding; NULL: 0 */
     const int64_t *lengths;    /* valid rows of each sequence; NULL: all */
     const int64_t *cu_seqlens; /* first rows of packed sequences; NULL: an entry each */
@@ -48,8 +48,8 @@ ATTEND_SHARED int64_t attend_row_position(const attend_row_positions *p, int64_t
     const int64_t sequence = p->cu_seqlens ? attend_packed_sequence(p, row) : b;
     const int64_t begin = p->cu_seqlens ? p->cu_seqlens[sequence] : p->starts ? p->starts[b] : 0;
     const int64_t first =
-        p->firsts ? attend_clamp(p->firsts[sequence], -ATTEND_LAST_POSITION, ATTEND_LAST_POSITION) : p->first;
-    return first + (row > begin ? row - begin : 0);
+        p->firsts ? attend_clamp(p->firsts[sequence], -ATTEND_LAST_POSITION, ATTEND_LAST_POSITION) : 0;
+    return p->first + first + (row > begin ? row - begin : 0);
 }
 
 /* The angle position·turns, in turns of 2π, reduced to [-1/2, 1/2]; in double, so that large positions lose

@@ -53,6 +53,7 @@
  *     state.h       what attention over some of the keys leaves; merging
  *     features.h    lists and tensors that features bring: lengths, masks, biases …
  *     attention.h   out = attention(q, k, v)
+ *     cache.h       keys and values that grow, in one piece or in pages
  *     layer.h       the same between its projections
  *     rotary.h      rotary embedding of Q and K that a caller brings
  *     explain.h     what a plan will do, and why
@@ -73,6 +74,7 @@
 #include <attend/state.h>
 #include <attend/features.h>
 #include <attend/attention.h>
+#include <attend/cache.h>
 #include <attend/layer.h>
 #include <attend/rotary.h>
 #include <attend/explain.h>

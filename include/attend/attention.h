@@ -33,6 +33,8 @@ static inline attend_status attend_attention_plan_with(attend_context *context, 
     return attend_attention_plan_sized(context, problem, sizeof *problem, options, sizeof *options, plan);
 }
 
+struct attend_cache;
+
 typedef struct attend_attention_args {
     attend_tensor q;   /* [batch, seqlen_q, num_heads, head_dim]; the last stride of all four is 1 */
     attend_tensor k;   /* [batch, seqlen_k, num_kv_heads, head_dim]; of a range of keys: they alone */
@@ -58,6 +60,9 @@ typedef struct attend_attention_args {
     const attend_state *from;
     /* Written instead of out and lse, which must be absent; may have the tensors of `from`. */
     const attend_state *into;
+    /* Keys and values in a cache (cache.h), which may have pages; k and v are then absent. Lengths are those of
+     * seqlens_k. Of a range of keys it holds the keys before too. Not with packed sequences. */
+    const struct attend_cache *cache;
 } attend_attention_args;
 
 ATTEND_API attend_status attend_attention_run_sized(attend_plan *plan, const attend_attention_args *args,

@@ -76,6 +76,14 @@
 #define FIRST_attend_state(F, R, S) \
     F(S, attend_tensor, out) F(S, attend_tensor, max) F(S, attend_tensor, sum)
 
+#define FIRST_attend_cache(F, R, S) \
+    F(S, attend_tensor, k) F(S, attend_tensor, v) F(S, attend_tensor, block_table) \
+    F(S, const int64_t *, seqlens) R(S, uint64_t, reserved, [47])
+
+#define FIRST_attend_cache_append_args(F, R, S) \
+    F(S, attend_tensor, k) F(S, attend_tensor, v) F(S, const attend_feature_args *, features) \
+    F(S, attend_tensor, k_norm) F(S, attend_tensor, k_norm_bias)
+
 #define FIRST_attend_merge_args(F, R, S) \
     F(S, const attend_state *, states) F(S, int64_t, count) F(S, attend_tensor, out) F(S, attend_tensor, lse) \
     F(S, const attend_state *, into) F(S, attend_tensor, sinks)
@@ -180,6 +188,8 @@
     X(attend_feature_args) \
     X(attend_attention_args) \
     X(attend_state) \
+    X(attend_cache) \
+    X(attend_cache_append_args) \
     X(attend_merge_args) \
     X(attend_layer_weights) \
     X(attend_layer_args) \

@@ -135,13 +135,14 @@ double test_inspection_check(const test_inspection *t, const attend_problem *p, 
     const int64_t limit = INT64_MAX / 4;
     double worst = 0;
     attend_progress_tracker nobody = {0};
+    const attend_key_part all = attend_all_keys(p);
     for (int i = 0; i < TEST_WINDOWS; i++)
         request.windows[i] = (attend_key_window){.first = attend_clamp(t->windows[i].first, -limit, limit),
                                               .last = attend_clamp(t->windows[i].last, -limit, limit),
                                               .absolute = t->windows[i].absolute};
     allocate_all(&request.want, p, ATTEND_REFERENCE_F64, sizeof(double));
     allocate_all(&bounds, p, ATTEND_REFERENCE_F64, sizeof(double));
-    assert_true(attend_reference_inspect(p, args, &request, &bounds, 2, &nobody));
+    assert_true(attend_reference_inspect(p, args, &all, &request, &bounds, 2, &nobody));
     check_lists(t, p, &request.want, &bounds, text);
     for (int n = 0; n < TEST_OUTPUTS; n++) {
         attend_inspection want = t->want;
