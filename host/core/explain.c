@@ -74,6 +74,9 @@ static attend_status explain(const attend_plan *plan, const attend_lists *lists,
     e->device_staging_bytes = plan->memory.device_staging_bytes;
     if (plan->context->backend->explain) plan->context->backend->explain(plan, e);
     count(p, lists, e);
+    if (e->link_bytes_per_second > 0)
+        e->transfer_seconds = (e->bytes_to_device + e->bytes_to_host) / e->link_bytes_per_second;
+    if (e->compute_seconds > 0) e->compute_seconds *= e->flops; /* the backend gave those of one */
     if (plan->operation == ATTEND_LAYER)
         count_projections(p, e);
     else
@@ -207,6 +210,21 @@ static void add_blocks(text *t, const attend_explanation *e)
     add(t, "\n");
 }
 
+static void add_transfers(text *t, const attend_explanation *e)
+{
+    if (e->query_blocks == 0) return;
+    add(t,
+        "transfers   with all on the host: %.4g MB in, %.4g MB out, %" PRId64
+        " block%s of queries, keys brought %" PRId64 " time%s",
+        e->bytes_to_device * 1e-6, e->bytes_to_host * 1e-6, e->query_blocks, e->query_blocks == 1 ? "" : "s",
+        e->key_parts, e->key_parts == 1 ? "" : "s");
+    if (e->transfer_seconds > 0)
+        add(t, "; %.3g s at %.3g GB/s, computing %.3g s by the model: %s bounds", e->transfer_seconds,
+            e->link_bytes_per_second * 1e-9, e->compute_seconds,
+            e->transfer_seconds > e->compute_seconds ? "the link" : "the device");
+    add(t, "\n");
+}
+
 static void add_layer(text *t, const attend_explanation *e)
 {
     double flops = 0;
@@ -242,6 +260,7 @@ size_t attend_plan_explain_text(const attend_plan *plan, const attend_lists *lis
     add(&t, "\n");
     add(&t, "attention   %.4g GFLOP, %.4g MB in and out, %.4g FLOP a byte\n", e.flops * 1e-9, e.bytes * 1e-6,
         e.bytes > 0 ? e.flops / e.bytes : 0);
+    add_transfers(&t, &e);
     add_layer(&t, &e);
     add_choices(&t, plan);
     return t.length;

@@ -6,6 +6,21 @@
 
 #include <stdlib.h>
 
+static attend_status check_host_tensors(const attend_plan_options *options)
+{
+    const int given = options->host_tensors,
+              all = ATTEND_HOST_INPUTS | ATTEND_HOST_OUTPUTS | ATTEND_HOST_STATES;
+    if (given & ~(all | ATTEND_HOST_NONE) || (given & ATTEND_HOST_NONE && given & all))
+        return attend_fail(
+            ATTEND_INVALID_ARGUMENT,
+            "host_tensors is %d, expected some of attend_host_tensors, or ATTEND_HOST_NONE alone", given);
+    if (given & all && options->caller_workspace)
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "host_tensors is %d, but the plan is made with caller_workspace, which takes none",
+                           given);
+    return ATTEND_OK;
+}
+
 /* Makes a plan; on failure *plan is NULL and all memory is freed. */
 static attend_status create(attend_context *context, attend_operation operation,
                             const attend_problem *problem, size_t problem_bytes,
@@ -19,6 +34,8 @@ static attend_status create(attend_context *context, attend_operation operation,
     if (options)
         ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_plan_options), "options", &made.options, options,
                                       options_bytes));
+    if (made.options.least_bytes) *made.options.least_bytes = 0; /* where there is no device memory */
+    ATTEND_TRY(check_host_tensors(&made.options));
     ATTEND_TRY(attend_problem_resolve(problem, problem_bytes, operation, &made.problem));
     if (operation == ATTEND_LAYER)
         ATTEND_TRY(attend_layer_weights_resolve(&made.problem, weights, weights_bytes, &made.weights));

@@ -3,8 +3,6 @@
 #include "gpu/gpu.h"
 #include "gpu/range.h"
 
-#include <string.h>
-
 static bool is_aligned(const attend_tensor *t)
 {
     int64_t vector = 16 / (int64_t)attend_dtype_bytes(t->dtype);
@@ -74,6 +72,14 @@ static attend_state_view state_view(const attend_problem *p, const attend_kernel
                                queries_view(p, box, view.sum, ATTEND_F32)};
 }
 
+attend_kernel_box attend_gpu_box_of(const attend_problem *p, const attend_key_part *part)
+{
+    attend_kernel_box box = attend_whole_box(p);
+    box.first_query = part->first_query, box.end_query = part->end_query;
+    box.first_key = part->first, box.end_key = part->end;
+    return box;
+}
+
 attend_status attend_gpu_launch_box(const attend_plan *plan, const attend_kernel_box *box,
                                     const attend_attention_args *args, const attend_state *from,
                                     const attend_state *into, const attend_terms *terms)
@@ -117,26 +123,46 @@ attend_status attend_gpu_launch_box(const attend_plan *plan, const attend_kernel
 attend_status attend_gpu_attention(const attend_plan *plan, const attend_attention_args *args,
                                    const attend_key_part *part)
 {
-    attend_kernel_box box = attend_whole_box(&plan->problem);
+    const attend_gpu_plan *own = plan->state;
+    const attend_kernel_box box = attend_gpu_box_of(&plan->problem, part);
+    attend_progress_tracker *tracker = own->gpu->tracker;
+    attend_kernel_grid grid;
     attend_terms terms;
-    box.first_query = part->first_query, box.end_query = part->end_query;
-    box.first_key = part->first, box.end_key = part->end;
     ATTEND_TRY(attend_gpu_make_terms(plan, args->features, &terms));
+    own->row->grid(&plan->problem, &box, &grid);
+    attend_progress_stage(tracker, tracker->work.attention, grid.blocks);
     return attend_gpu_launch_box(plan, &box, args, &part->from, &part->into, &terms);
 }
 
-/* Room for as many queries or keys as a part has. */
-static attend_tensor staging_like(const attend_tensor *all, const attend_tensor *given)
+/* The name of a tensor on the host that is copied in parts; NULL: there is none. */
+static attend_status find_on_host(const attend_gpu_plan *own, const attend_attention_args *args,
+                                  const attend_key_part *part, const char **name)
 {
-    attend_tensor staging = *all;
-    memcpy(staging.shape, given->shape, sizeof staging.shape);
-    return staging;
-}
-
-static attend_state state_like(const attend_state *all, const attend_state *given)
-{
-    return (attend_state){staging_like(&all->out, &given->out), staging_like(&all->max, &given->max),
-                          staging_like(&all->sum, &given->sum)};
+    const attend_gpu_blocks *blocks = &own->offload.blocks;
+    const struct {
+        const char *name;
+        const attend_tensor *tensor;
+    } all[] = {{"q", &args->q},
+               {"k", &args->k},
+               {"v", &args->v},
+               {"out", &args->out},
+               {"lse", &args->lse},
+               {"from.out", &part->from.out},
+               {"from.max", &part->from.max},
+               {"from.sum", &part->from.sum},
+               {"into.out", &part->into.out},
+               {"into.max", &part->into.max},
+               {"into.sum", &part->into.sum},
+               {"mask", blocks->streams_mask ? &args->features->mask : NULL},
+               {"bias", blocks->streams_bias ? &args->features->bias : NULL}};
+    *name = NULL;
+    for (size_t i = 0; i < sizeof all / sizeof *all && !*name; i++) {
+        bool on_host = false;
+        if (all[i].tensor && attend_tensor_elements(all[i].tensor) > 0)
+            ATTEND_TRY(attend_gpu_is_on_host(own->gpu, all[i].name, all[i].tensor->data, &on_host));
+        if (on_host) *name = all[i].name;
+    }
+    return ATTEND_OK;
 }
 
 attend_status attend_gpu_check_pages(const attend_key_part *part)
@@ -150,29 +176,14 @@ attend_status attend_gpu_check_pages(const attend_key_part *part)
 attend_status attend_gpu_attention_forward(attend_plan *plan, const attend_attention_args *args,
                                            const attend_key_part *part)
 {
-    attend_gpu_plan *own = plan->state;
-    const attend_gpu_context *gpu = own->gpu;
-    const attend_tensor q = staging_like(&own->q, &args->q), k = staging_like(&own->k, &args->k),
-                        v = staging_like(&own->v, &args->v), out = staging_like(&own->out, &args->out),
-                        lse = staging_like(&own->lse, &args->lse);
-    const bool carries = part->from.out.data != NULL;
-    const attend_state state = state_like(&own->state, carries ? &part->from : &part->into);
+    const attend_gpu_plan *own = plan->state;
     attend_attention_args use = *args;
     attend_feature_args features = *args->features;
-    attend_key_part use_part = *part;
-    use.features = &features;
+    const char *on_host;
+    ATTEND_TRY(find_on_host(own, args, part, &on_host));
+    if (on_host && !own->offload.host_tensors) return attend_gpu_refuse_host(own->gpu, on_host);
+    if (on_host || own->offload.blocks.partials_of_box) return attend_gpu_offload_run(plan, args, part);
     ATTEND_TRY(attend_gpu_take_features(plan, &features));
-    if (part->into.out.data)
-        ATTEND_TRY(attend_gpu_take_state(gpu, "into", &part->into, &state, true, &use_part.into));
-    else
-        ATTEND_TRY(attend_gpu_take_output(gpu, "out", &args->out, &out, &use.out));
-    ATTEND_TRY(attend_gpu_take_output(gpu, "lse", &args->lse, &lse, &use.lse));
-    ATTEND_TRY(attend_gpu_take_input(gpu, "q", &args->q, &q, &use.q));
-    ATTEND_TRY(attend_gpu_take_input(gpu, "k", &args->k, &k, &use.k));
-    ATTEND_TRY(attend_gpu_take_input(gpu, "v", &args->v, &v, &use.v));
-    if (carries) ATTEND_TRY(attend_gpu_take_state(gpu, "from", &part->from, &state, false, &use_part.from));
-    ATTEND_TRY(attend_gpu_attention(plan, &use, &use_part));
-    if (part->into.out.data) ATTEND_TRY(attend_gpu_give_state(gpu, &part->into, &use_part.into));
-    ATTEND_TRY(attend_gpu_give_output(gpu, &args->out, &use.out));
-    return attend_gpu_give_output(gpu, &args->lse, &use.lse);
+    use.features = &features;
+    return attend_gpu_attention(plan, &use, part);
 }

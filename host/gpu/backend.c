@@ -21,26 +21,17 @@ static attend_status choose_kernels(attend_plan *plan)
     return ATTEND_OK;
 }
 
-static int64_t partial_bytes(const attend_kernel_row *row, const attend_problem *p)
-{
-    const attend_kernel_box whole = attend_whole_box(p);
-    return row->partial_bytes ? row->partial_bytes(p, &whole) : 0;
-}
-
-static void reserve_attention_staging(attend_plan *plan, attend_gpu_arena *staging)
+void attend_gpu_reserve_fixed(attend_plan *plan, attend_gpu_arenas *arenas)
 {
     attend_gpu_plan *own = plan->state;
     const attend_problem *p = &plan->problem;
-    int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
-    attend_gpu_reserve_tensor(staging, &own->q, p->dtype, 4,
-                              (int64_t[]){batch, rows_q, p->num_heads, p->head_dim});
-    attend_gpu_reserve_tensor(staging, &own->k, p->dtype, 4,
-                              (int64_t[]){batch, rows_k, p->num_kv_heads, p->head_dim});
-    attend_gpu_reserve_tensor(staging, &own->v, p->dtype, 4,
-                              (int64_t[]){batch, rows_k, p->num_kv_heads, p->head_dim_v});
-    attend_gpu_reserve_tensor(staging, &own->out, p->dtype, 4,
-                              (int64_t[]){batch, rows_q, p->num_heads, p->head_dim_v});
-    if (!p->packed) attend_gpu_reserve_state(staging, p, &own->state);
+    const attend_kernel_row *const rows[2] = {own->row, own->row_any};
+    attend_gpu_reserve_features(plan, arenas);
+    if (!own->offload.blocks.partials_of_box)
+        attend_gpu_reserve(&arenas->run, (void **)&own->partials, attend_gpu_whole_partials(p, rows), 1);
+    if (plan->operation == ATTEND_LAYER)
+        attend_gpu_reserve_tensor(&arenas->staging, &own->lse, ATTEND_F32, 3,
+                                  (int64_t[]){attend_tensor_batch(p), p->num_heads, attend_rows_q(p)});
 }
 
 /* With caller_workspace, cuBLAS's workspace is part of the caller's; otherwise all plans share the
@@ -53,11 +44,14 @@ static attend_status allocate(attend_plan *plan, attend_gpu_arenas *arenas)
     if (callers && plan->operation == ATTEND_LAYER)
         attend_gpu_reserve(&arenas->run, &own->blas_workspace, (int64_t)own->gpu->blas_workspace_bytes, 1);
     own->run_memory = arenas->run;
+    if (!own->offload.host_tensors) arenas->staging.bytes = 0;
+    if (plan->operation == ATTEND_LAYER || !own->offload.host_tensors)
+        ATTEND_TRY(attend_gpu_check_limit(plan, arenas->constants.bytes + arenas->staging.bytes +
+                                                    (callers ? 0 : arenas->run.bytes)));
     if (callers)
         ATTEND_TRY(attend_gpu_arena_check(&arenas->run));
     else
         ATTEND_TRY(attend_gpu_arena_allocate(&arenas->run, &own->workspace));
-    if (callers || own->gpu->device_tensors_only) arenas->staging.bytes = 0;
     ATTEND_TRY(attend_gpu_arena_allocate(&arenas->constants, &own->constants));
     ATTEND_TRY(attend_gpu_arena_allocate(&arenas->staging, &own->staging));
     plan->memory = (attend_plan_memory){sizeof *own, arenas->constants.bytes, arenas->staging.bytes, 0};
@@ -69,22 +63,19 @@ static attend_status allocate(attend_plan *plan, attend_gpu_arenas *arenas)
 static attend_status create(attend_plan *plan)
 {
     attend_gpu_plan *own = plan->state;
-    const attend_problem *p = &plan->problem;
     attend_gpu_arenas arenas = {0};
     ATTEND_TRY(choose_kernels(plan));
-    attend_gpu_reserve_features(plan, &arenas);
-    int64_t partial = partial_bytes(own->row, p), partial_any = partial_bytes(own->row_any, p);
-    attend_gpu_reserve(&arenas.run, (void **)&own->partials, partial > partial_any ? partial : partial_any,
-                       1);
-    attend_gpu_reserve_tensor(&arenas.staging, &own->lse, ATTEND_F32, 3,
-                              (int64_t[]){attend_tensor_batch(p), p->num_heads, attend_rows_q(p)});
-    if (plan->operation == ATTEND_LAYER)
-        ATTEND_TRY(attend_gpu_layer_reserve(plan, &arenas));
-    else
-        reserve_attention_staging(plan, &arenas.staging);
+    ATTEND_TRY(attend_gpu_plan_offload(plan));
+    if (plan->operation == ATTEND_ATTENTION && own->offload.host_tensors) {
+        ATTEND_TRY(attend_gpu_reserve_offload(plan, &arenas));
+    } else {
+        attend_gpu_reserve_fixed(plan, &arenas);
+        if (plan->operation == ATTEND_LAYER) ATTEND_TRY(attend_gpu_layer_reserve(plan, &arenas));
+    }
     ATTEND_TRY(allocate(plan, &arenas));
     ATTEND_TRY(attend_gpu_create_features(plan));
-    return plan->operation == ATTEND_LAYER ? attend_gpu_layer_create(plan) : ATTEND_OK;
+    if (plan->operation == ATTEND_LAYER) return attend_gpu_layer_create(plan);
+    return own->offload.host_tensors ? attend_gpu_create_offload(plan) : ATTEND_OK;
 }
 
 static void free_plan(attend_gpu_plan *own)
@@ -92,6 +83,7 @@ static void free_plan(attend_gpu_plan *own)
     if (own->constants) cudaFree(own->constants);
     if (own->workspace) cudaFree(own->workspace);
     if (own->staging) cudaFree(own->staging);
+    attend_gpu_free_offload(&own->offload);
     free(own);
 }
 
@@ -142,6 +134,9 @@ attend_status attend_gpu_run_begin(attend_plan *plan, const attend_run *brought,
     run->on = NULL, run->gpu = *own->gpu, run->own = *own, run->plan = *plan;
     run->own.gpu = &run->gpu, run->plan.state = &run->own;
     if (brought->stream) run->gpu.stream = brought->stream;
+    if (!own->gpu->device_tensors_only)
+        run->gpu.no_staging =
+            callers ? "plan was made with caller_workspace" : "plan's host_tensors leaves it out";
     if (callers) {
         ATTEND_TRY(attend_gpu_is_on_host(own->gpu, "workspace", brought->workspace, &on_host));
         if (on_host) return attend_fail(ATTEND_INVALID_ARGUMENT, "workspace lies on the host");

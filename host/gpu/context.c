@@ -38,6 +38,10 @@ static attend_status read_properties(attend_gpu_context *gpu, attend_context *co
         attend_gpu_check(cudaGetDeviceProperties(&properties, gpu->device), "cudaGetDeviceProperties"));
     gpu->architecture = 10 * properties.major + properties.minor;
     gpu->l2_bytes = properties.l2CacheSize;
+    int kilohertz = 0;
+    ATTEND_TRY(attend_gpu_check(cudaDeviceGetAttribute(&kilohertz, cudaDevAttrClockRate, gpu->device),
+                                "cudaDeviceGetAttribute"));
+    gpu->cycles_per_second = 1e3 * kilohertz;
     gpu->multiprocessors = properties.multiProcessorCount;
     gpu->shared_bytes = (int64_t)properties.sharedMemPerBlockOptin;
     snprintf(context->name, sizeof context->name, "%.100s (sm_%d)", properties.name, gpu->architecture);
@@ -88,6 +92,7 @@ static attend_status open_device(const attend_context_options *options, attend_g
                                  attend_context *context)
 {
     gpu->device_tensors_only = options->device_tensors_only;
+    gpu->no_staging = "context was made with device_tensors_only";
     gpu->strict = options->strict;
     gpu->tracker = &context->tracker;
     ATTEND_TRY(attend_gpu_check(cudaStreamCreateWithFlags(&gpu->own.handle, cudaStreamNonBlocking),
@@ -106,6 +111,7 @@ static void close_device(attend_gpu_context *gpu)
     if (gpu->blas_workspace) cudaFree(gpu->blas_workspace);
     if (gpu->slots.memory) cudaFree(gpu->slots.memory);
     attend_gpu_forget_streams(gpu);
+    attend_pool_destroy(gpu->pool);
 }
 
 attend_status attend_gpu_context_create(const attend_context_options *options, attend_context *context)

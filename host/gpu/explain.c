@@ -15,6 +15,54 @@ static void explain_projections(const attend_gpu_plan *own, attend_explanation *
             : "cuBLAS, sums in fp32, by kernels for weights whose lines are not at multiples of 16 bytes";
 }
 
+/* Operations of a multiprocessor in a cycle with sums in fp32: CUDA C++ Programming Guide, "Arithmetic Instructions",
+   and the dense peak of each GPU's white paper over its clock; what attention reaches of them, by docs/kernels.md. */
+static double seconds_of_one_flop(const attend_gpu_context *gpu, attend_dtype dtype)
+{
+    static const struct {
+        int architecture;
+        double tensor, scalar;
+    } rates[] = {{80, 2048, 128}, {86, 512, 256},   {87, 1024, 256}, {89, 512, 256},
+                 {90, 2730, 256}, {100, 2730, 256}, {120, 1024, 256}};
+    static const double reached = 0.7;
+    size_t i = 0;
+    while (i + 1 < sizeof rates / sizeof *rates && rates[i + 1].architecture <= gpu->architecture) i++;
+    const double rate = dtype == ATTEND_F32 ? rates[i].scalar : rates[i].tensor;
+    return 1 / (reached * rate * gpu->multiprocessors * gpu->cycles_per_second);
+}
+
+/* One run's copies, if all that may lies on the host. */
+static void explain_transfers(const attend_plan *plan, attend_explanation *e)
+{
+    const attend_gpu_plan *own = plan->state;
+    const attend_gpu_offload *o = &own->offload;
+    const attend_problem *p = &plan->problem;
+    const attend_lists longest = {0};
+    const double element = (double)attend_dtype_bytes(p->dtype),
+                 group = (double)p->num_heads / (double)p->num_kv_heads;
+    attend_gpu_steps steps = {.problem = p,
+                              .blocks = &o->blocks,
+                              .lists = p->packed ? NULL : &longest,
+                              .whole = attend_whole_box(p)};
+    while (attend_gpu_next_step(&steps)) {
+        const attend_gpu_step *at = &steps.at;
+        const attend_kernel_box *box = &at->box;
+        const double pairs = (double)box->kv_heads * (double)(p->packed ? 1 : box->batch),
+                     queries =
+                         pairs * group * (double)(p->packed ? p->total_q : box->end_query - box->first_query),
+                     keys = pairs * (double)(p->packed ? p->total_k : box->end_key - box->first_key);
+        e->query_blocks += at->begins, e->key_parts += at->loads;
+        if (at->begins && o->host_tensors & ATTEND_HOST_INPUTS)
+            e->bytes_to_device += queries * (double)p->head_dim * element;
+        if (at->loads && o->host_tensors & ATTEND_HOST_INPUTS)
+            e->bytes_to_device += keys * (double)(p->head_dim + p->head_dim_v) * element;
+        if (at->ends && o->host_tensors & ATTEND_HOST_OUTPUTS)
+            e->bytes_to_host += queries * (double)p->head_dim_v * element;
+    }
+    e->link_bytes_per_second = own->gpu->link_bytes_per_second;
+    e->compute_seconds = seconds_of_one_flop(own->gpu, p->dtype);
+}
+
 void attend_gpu_explain(const attend_plan *plan, attend_explanation *e)
 {
     const attend_gpu_plan *own = plan->state;
@@ -29,5 +77,8 @@ void attend_gpu_explain(const attend_plan *plan, attend_explanation *e)
     e->shared_bytes = row->info.shared_bytes + terms;
     e->splits = grid.splits, e->blocks = grid.blocks;
     e->blocks_at_once = (int64_t)attend_gpu_blocks_at_once(own->gpu, row, terms) * own->gpu->multiprocessors;
-    if (plan->operation == ATTEND_LAYER) explain_projections(own, e);
+    if (plan->operation == ATTEND_LAYER)
+        explain_projections(own, e);
+    else if (own->offload.host_tensors)
+        explain_transfers(plan, e);
 }

@@ -12,6 +12,13 @@ static void held_shape(const attend_feature_shape *e, int64_t shape[ATTEND_MAX_R
     for (int i = 0; i < e->rank; i++) shape[i] = e->varies[i] ? e->shape[i] : 1;
 }
 
+/* A run brings it part by part: pipeline.c. */
+static bool is_streamed(const attend_gpu_plan *own, attend_feature_tensor feature)
+{
+    return (feature == ATTEND_FEATURE_TENSOR_MASK && own->offload.blocks.streams_mask) ||
+           (feature == ATTEND_FEATURE_TENSOR_BIAS && own->offload.blocks.streams_bias);
+}
+
 void attend_gpu_reserve_features(attend_plan *plan, attend_gpu_arenas *arenas)
 {
     attend_gpu_plan *own = plan->state;
@@ -31,7 +38,8 @@ void attend_gpu_reserve_features(attend_plan *plan, attend_gpu_arenas *arenas)
         attend_feature_shape e = attend_feature_expected(p, (attend_feature_tensor)i);
         int64_t shape[ATTEND_MAX_RANK];
         held_shape(&e, shape);
-        if (e.rank)
+        if (e.rank && own->offload.host_tensors & ATTEND_HOST_INPUTS &&
+            !is_streamed(own, (attend_feature_tensor)i))
             attend_gpu_reserve_tensor(&arenas->staging, &features->tensors[i],
                                       attend_feature_dtype((attend_feature_tensor)i), e.rank, shape);
     }
@@ -76,7 +84,7 @@ static attend_status take_feature(const attend_plan *plan, attend_feature_tensor
     const attend_gpu_plan *own = plan->state;
     attend_feature_shape e = attend_feature_expected(&plan->problem, feature);
     attend_tensor given = *use, copy = own->features.tensors[feature], taken;
-    if (!given.data) return ATTEND_OK;
+    if (!given.data || (own->offload.streaming && is_streamed(own, feature))) return ATTEND_OK;
     held_shape(&e, given.shape);
     copy.dtype = given.dtype; /* the room is enough for its elements */
     ATTEND_TRY(attend_gpu_take_input(own->gpu, attend_feature_tensor_name(feature), &given, &copy, &taken));

@@ -6,6 +6,8 @@
 #include "core/arguments.h"
 #include "core/backend.h"
 #include "gpu/blas.h"
+#include "gpu/offload.h"
+#include "core/pool.h"
 #include "position_kernels.h"
 
 #include <cuda.h>
@@ -35,8 +37,11 @@ typedef struct attend_gpu_context {
     CUresult (*push)(CUcontext), (*pop)(CUcontext *);
     int64_t l2_bytes, shared_bytes; /* shared_bytes: the most shared memory of a block */
     int multiprocessors;
+    double cycles_per_second, link_bytes_per_second; /* the link: 0 until it is measured */
     bool device_tensors_only, strict;
-    attend_slots slots;               /* where kernels park running totals: cuda/spans.cuh */
+    const char *no_staging; /* why tensors of a run may not lie on the host, in words that follow "but the" */
+    attend_pool *pool;      /* for copies of pageable memory; NULL: no plan needs them */
+    attend_slots slots;     /* where kernels park running totals: cuda/spans.cuh */
     attend_progress_tracker *tracker; /* the context's */
     attend_gpu_stream own;            /* head of the list; the callers' streams follow */
     cudaStream_t stream;              /* of runs that name no stream */
@@ -125,6 +130,8 @@ attend_status attend_gpu_copy(const attend_gpu_context *gpu, const attend_tensor
 
 /* *use is the tensor that kernels read or write: the caller's own if it is on the device, else `staging`, to
    which inputs are copied. */
+/* Fails: a tensor lies on the host, but gpu->no_staging. */
+attend_status attend_gpu_refuse_host(const attend_gpu_context *gpu, const char *name);
 attend_status attend_gpu_take_input(const attend_gpu_context *gpu, const char *name,
                                     const attend_tensor *given, const attend_tensor *staging,
                                     attend_tensor *use);
@@ -176,7 +183,7 @@ bool attend_gpu_device_code(size_t index, const char **family, int64_t *bytes);
 /* Waits for the stream, then reports `units` of the stage as done; without a progress callback does
    nothing. */
 attend_status attend_gpu_report_progress(const attend_gpu_context *gpu, int64_t units);
-/* Calls launch(job, first, count) for slices of all `blocks` and reports after each; without a progress
+/* Calls launch(job, first, count) for slices of all `blocks`, units of the stage, and reports after each; without a progress
    callback, calls it once for all. */
 typedef attend_status attend_gpu_launch(void *job, int64_t first, int64_t count);
 attend_status attend_gpu_launch_slices(const attend_gpu_context *gpu, int64_t blocks,
@@ -219,8 +226,8 @@ typedef struct attend_gpu_plan {
     float *partials;      /* states of the splits of rows of queries whose spans are divided */
     /* attention: staging; layer: the projected Q, K, V and the output of all heads */
     attend_tensor q, k, v, out, lse;
-    attend_state state; /* staging of a run's initial and final state */
     attend_gpu_features features;
+    attend_gpu_offload offload;
     attend_rope rope; /* layer: rotary embedding and QK-norm */
     attend_tensor norms[4];
     attend_tensor x_with_positions,
@@ -246,6 +253,7 @@ attend_status attend_gpu_run_end(const attend_gpu_run *run, attend_status status
 
 /* One launch about a box of the problem, on device tensors that begin at its first elements; lists and terms are
    whole. from, into: data NULL where there is none. */
+attend_kernel_box attend_gpu_box_of(const attend_problem *problem, const attend_key_part *part);
 attend_status attend_gpu_launch_box(const attend_plan *plan, const attend_kernel_box *box,
                                     const attend_attention_args *args, const attend_state *from,
                                     const attend_state *into, const attend_terms *terms);
@@ -269,6 +277,30 @@ attend_status attend_gpu_give_state(const attend_gpu_context *gpu, const attend_
 attend_state_view attend_gpu_state_view(const attend_state *state);
 attend_status attend_gpu_merge(attend_context *context, const attend_problem *problem,
                                const attend_merge_args *args, const attend_run *run);
+
+/* ---- tensors on the host: offload.h, buffers.c, staging.c, pipeline.c ---- */
+
+/* Which tensors may lie on the host, and the budget. */
+attend_status attend_gpu_plan_offload(attend_plan *plan);
+/* What a plan needs however its runs are cut; and that with the buffers of attention, within the budget. */
+void attend_gpu_reserve_fixed(attend_plan *plan, attend_gpu_arenas *arenas);
+attend_status attend_gpu_reserve_offload(attend_plan *plan, attend_gpu_arenas *arenas);
+attend_status attend_gpu_create_offload(attend_plan *plan);
+void attend_gpu_free_offload(attend_gpu_offload *offload);
+/* Fails where the plan's limit is less than it needs. */
+attend_status attend_gpu_check_limit(const attend_plan *plan, size_t least);
+/* A run of attention with tensors anywhere. */
+attend_status attend_gpu_offload_run(const attend_plan *plan, const attend_attention_args *args,
+                                     const attend_key_part *part);
+
+attend_status attend_gpu_place_of(const attend_gpu_context *gpu, const char *name,
+                                  const attend_tensor *tensor, attend_gpu_place *place);
+/* Copies a view of the host's, which lies at `place`, to a compact tensor on the device, and back: in order of
+   gpu->stream. The host's pageable memory is read and written when the call returns. */
+attend_status attend_gpu_bring(const attend_gpu_context *gpu, attend_gpu_pinned *pinned,
+                               attend_gpu_place place, const attend_tensor *to, const attend_tensor *from);
+attend_status attend_gpu_give(const attend_gpu_context *gpu, attend_gpu_pinned *pinned,
+                              attend_gpu_place place, const attend_tensor *to, const attend_tensor *from);
 
 attend_status attend_gpu_inspect(attend_plan *plan, const attend_attention_args *args,
                                  const attend_key_part *part, const attend_inspect_request *request);

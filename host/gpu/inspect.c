@@ -8,7 +8,7 @@ enum { OUTPUTS = 7 };
 /* The buffers of one inspection: device copies of host outputs, and partial sums of blocks. */
 typedef struct inspect_call {
     attend_inspect_args kernel;
-    attend_tensor staging[OUTPUTS];
+    attend_tensor staging[OUTPUTS], q, k, lse;
     cudaStream_t stream;
     int64_t *queries;
     void *memory, *workspace;
@@ -26,10 +26,20 @@ static const char *const names[OUTPUTS] = {"top_keys", "top_weights", "entropy",
 
 /* Every block writes partial sums of its own, and every tile of the map has one for each block that touches
    it. */
-static attend_status allocate(const attend_gpu_context *gpu, const attend_problem *p, attend_inspection *want,
-                              inspect_call *l)
+static attend_status reserve_input(const attend_gpu_context *gpu, attend_gpu_arena *arena, const char *name,
+                                   const attend_tensor *given, attend_tensor *staging)
+{
+    bool on_host;
+    ATTEND_TRY(attend_gpu_is_on_host(gpu, name, given->data, &on_host));
+    if (on_host) attend_gpu_reserve_tensor(arena, staging, given->dtype, given->rank, given->shape);
+    return ATTEND_OK;
+}
+
+static attend_status allocate(const attend_gpu_context *gpu, const attend_plan *plan,
+                              const attend_attention_args *args, attend_inspection *want, inspect_call *l)
 {
     attend_gpu_arena arena = {0};
+    const attend_problem *p = &plan->problem;
     attend_inspect_args *k = &l->kernel;
     int64_t heads = p->batch * p->num_heads, slots = 0, sums = 0;
     bool on_host, fits;
@@ -38,6 +48,11 @@ static attend_status allocate(const attend_gpu_context *gpu, const attend_proble
         ATTEND_TRY(attend_gpu_is_on_host(gpu, names[i], t->data, &on_host));
         if (on_host && !gpu->device_tensors_only)
             attend_gpu_reserve_tensor(&arena, &l->staging[i], t->dtype, t->rank, t->shape);
+    }
+    if (((const attend_gpu_plan *)plan->state)->offload.host_tensors & ATTEND_HOST_INPUTS) {
+        ATTEND_TRY(reserve_input(gpu, &arena, "q", &args->q, &l->q));
+        ATTEND_TRY(reserve_input(gpu, &arena, "k", &args->k, &l->k));
+        ATTEND_TRY(reserve_input(gpu, &arena, "lse", &args->lse, &l->lse));
     }
     k->blocks = (p->seqlen_q + attend_inspect_rows - 1) / attend_inspect_rows;
     fits = attend_multiply(heads, 2 * k->blocks, &sums);
@@ -85,11 +100,11 @@ static attend_status inspect_on_device(const attend_plan *plan, const attend_att
     attend_feature_args features = *args->features;
     attend_inspect_args *k = &l->kernel;
     k->request = *request;
-    ATTEND_TRY(allocate(gpu, &plan->problem, &given, l));
+    ATTEND_TRY(allocate(gpu, plan, args, &given, l));
     ATTEND_TRY(attend_gpu_take_features(plan, &features));
-    ATTEND_TRY(attend_gpu_take_input(gpu, "q", &args->q, &own->q, &use.q));
-    ATTEND_TRY(attend_gpu_take_input(gpu, "k", &args->k, &own->k, &use.k));
-    ATTEND_TRY(attend_gpu_take_input(gpu, "lse", &args->lse, &own->lse, &use.lse));
+    ATTEND_TRY(attend_gpu_take_input(gpu, "q", &args->q, &l->q, &use.q));
+    ATTEND_TRY(attend_gpu_take_input(gpu, "k", &args->k, &l->k, &use.k));
+    ATTEND_TRY(attend_gpu_take_input(gpu, "lse", &args->lse, &l->lse, &use.lse));
     for (int i = 0; i < OUTPUTS; i++)
         ATTEND_TRY(attend_gpu_take_output(gpu, names[i], output(&given, i), &l->staging[i],
                                           output(&k->request.want, i)));
@@ -100,6 +115,8 @@ static attend_status inspect_on_device(const attend_plan *plan, const attend_att
     k->terms.relative_buckets = own->features.relative_buckets;
     k->request.want.queries = l->queries;
     l->stream = gpu->stream;
+    attend_progress_stage(gpu->tracker, gpu->tracker->work.attention,
+                          k->problem.batch * k->problem.num_heads * k->blocks);
     ATTEND_TRY(attend_gpu_launch_slices(gpu, k->problem.batch * k->problem.num_heads * k->blocks, launch, l));
     ATTEND_TRY(attend_gpu_check(attend_inspect_finish(k, gpu->stream), "cudaLaunchKernel of inspect_finish"));
     for (int i = 0; i < OUTPUTS; i++)

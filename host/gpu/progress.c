@@ -17,7 +17,6 @@ attend_status attend_gpu_launch_slices(const attend_gpu_context *gpu, int64_t bl
        work. */
     const int64_t least = 8 * (int64_t)gpu->multiprocessors,
                   slice = blocks / 100 > least ? blocks / 100 : least;
-    attend_progress_stage(gpu->tracker, gpu->tracker->work.attention, blocks);
     for (int64_t first = 0; first < blocks; first += slice) {
         const int64_t count = first + slice < blocks ? slice : blocks - first;
         ATTEND_TRY(launch(job, first, count));

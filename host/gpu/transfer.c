@@ -85,11 +85,9 @@ attend_status attend_gpu_copy(const attend_gpu_context *gpu, const attend_tensor
 
 /* ---- arguments ---- */
 
-static attend_status refuse_host(const attend_gpu_context *gpu, const char *name)
+attend_status attend_gpu_refuse_host(const attend_gpu_context *gpu, const char *name)
 {
-    return attend_fail(ATTEND_INVALID_ARGUMENT, "%s lies on the host, but the %s", name,
-                       gpu->device_tensors_only ? "context was made with device_tensors_only"
-                                                : "plan was made with caller_workspace");
+    return attend_fail(ATTEND_INVALID_ARGUMENT, "%s lies on the host, but the %s", name, gpu->no_staging);
 }
 
 attend_status attend_gpu_take_input(const attend_gpu_context *gpu, const char *name,
@@ -100,7 +98,7 @@ attend_status attend_gpu_take_input(const attend_gpu_context *gpu, const char *n
     *use = *given;
     ATTEND_TRY(attend_gpu_is_on_host(gpu, name, given->data, &on_host));
     if (!on_host || attend_tensor_elements(given) == 0) return ATTEND_OK;
-    if (!staging->data) return refuse_host(gpu, name);
+    if (!staging->data) return attend_gpu_refuse_host(gpu, name);
     *use = *staging;
     return attend_gpu_copy(gpu, staging, given, cudaMemcpyHostToDevice);
 }
@@ -113,7 +111,7 @@ attend_status attend_gpu_take_output(const attend_gpu_context *gpu, const char *
     *use = *given;
     ATTEND_TRY(attend_gpu_is_on_host(gpu, name, given->data, &on_host));
     if (!on_host || attend_tensor_elements(given) == 0) return ATTEND_OK;
-    if (!staging->data) return refuse_host(gpu, name);
+    if (!staging->data) return attend_gpu_refuse_host(gpu, name);
     *use = *staging;
     return ATTEND_OK;
 }

@@ -136,6 +136,7 @@ static attend_status compare_runs(const options *o, job *job, report *r, bool *p
     const wanted here = {.device = o->device,
                          .threads = o->threads,
                          .strict = o->strict,
+                         .memory_limit = o->memory_limit,
                          .lse = true,
                          .stages = true,
                          .explain = o->explain ? r : NULL};

@@ -28,6 +28,7 @@ attend_status command_compute(const options *o, report *r)
     const wanted wanted = {.device = o->device,
                            .threads = o->threads,
                            .strict = o->strict,
+                           .memory_limit = o->memory_limit,
                            .lse = o->lse != NULL,
                            .explain = o->explain ? r : NULL};
     attend_status status = job_load(o, &job);

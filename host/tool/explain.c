@@ -58,7 +58,14 @@ static cJSON *as_json(const attend_plan *plan, const attend_explanation *e)
                    {"pairs_computed", e->pairs_computed},
                    {"flops", e->flops},
                    {"bytes", e->bytes},
-                   {"turn_bytes", e->rope_bytes}};
+                   {"turn_bytes", e->rope_bytes},
+                   {"bytes_to_device", e->bytes_to_device},
+                   {"bytes_to_host", e->bytes_to_host},
+                   {"query_blocks", (double)e->query_blocks},
+                   {"key_parts", (double)e->key_parts},
+                   {"link_bytes_per_second", e->link_bytes_per_second},
+                   {"transfer_seconds", e->transfer_seconds},
+                   {"compute_seconds", e->compute_seconds}};
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "kernel", e->kernel);
     if (e->kernel_unaligned) cJSON_AddStringToObject(json, "kernel_unaligned", e->kernel_unaligned);

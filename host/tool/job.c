@@ -226,6 +226,8 @@ attend_status job_open(const job *job, const wanted *wanted, running *running, o
                                             .threads = wanted->threads,
                                             .strict = wanted->strict,
                                             .progress = wanted->timed ? NULL : progress_show};
+    const attend_plan_options plan_options = {.backward = wanted->backward,
+                                              .memory_limit_bytes = (size_t)wanted->memory_limit};
     attend_problem problem = job->problem;
     memset(running, 0, sizeof *running);
     progress_stage("planning");
@@ -233,12 +235,11 @@ attend_status job_open(const job *job, const wanted *wanted, running *running, o
     snprintf(outcome->device, sizeof outcome->device, "%s", attend_context_device_name(running->context));
     double begin = seconds_now();
     if (job->is_layer)
-        ATTEND_TRY(
-            from_library(attend_layer_plan(running->context, &problem, &job->layer.weights, &running->plan)));
+        ATTEND_TRY(from_library(attend_layer_plan_with(running->context, &problem, &job->layer.weights,
+                                                       &plan_options, &running->plan)));
     else
-        ATTEND_TRY(from_library(attend_attention_plan_with(
-            running->context, &problem, &(attend_plan_options){.backward = wanted->backward},
-            &running->plan)));
+        ATTEND_TRY(from_library(
+            attend_attention_plan_with(running->context, &problem, &plan_options, &running->plan)));
     outcome->plan_seconds = seconds_now() - begin;
     snprintf(outcome->kernel, sizeof outcome->kernel, "%s", attend_plan_kernel(running->plan));
     const attend_lists lists = job_lists(job);

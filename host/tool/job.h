@@ -35,7 +35,8 @@ typedef struct wanted {
     attend_device device;
     int threads;
     bool strict, lse, stages;
-    bool backward;   /* the plan runs backwards, too */
+    bool backward; /* the plan runs backwards, too */
+    int64_t memory_limit;
     bool timed;      /* runs are timed, so no progress callback, which would make them wait */
     report *explain; /* NULL: no --explain */
 } wanted;

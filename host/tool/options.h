@@ -110,6 +110,7 @@ typedef struct options {
     bool dtype_given;
     attend_dtype dtype;
     int threads;
+    int64_t memory_limit; /* bytes of device memory; 0: what is free */
     bool json, quiet;
     bool help;
 } options;

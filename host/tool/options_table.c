@@ -59,6 +59,11 @@ static attend_status read_count(const option_row *row, const char *text, options
     return parse_whole(row->name, text, 1, INT32_MAX, (int64_t *)((char *)options + row->offset));
 }
 
+static attend_status read_bytes(const option_row *row, const char *text, options *options)
+{
+    return parse_whole(row->name, text, 1, INT64_MAX, (int64_t *)((char *)options + row->offset));
+}
+
 static attend_status read_layer(const option_row *row, const char *text, options *options)
 {
     return parse_whole(row->name, text, 0, INT32_MAX, &options->layer);
@@ -401,6 +406,8 @@ const option_row option_rows[] = {
     {"--kernels", NULL, INFO, OF_ANY, read_flag, FIELD(kernels), "the kernel table"},
     {"--device", "NAME", ALL, OF_ANY, read_device, 0, "auto, cpu, cuda, reference (auto)"},
     {"--dtype", "NAME", ALL, OF_ANY, read_dtype, 0, "store tensors as f32, f16 or bf16 (as the input is)"},
+    {"--memory-limit", "BYTES", RUN | ATTENTION | COMPARE | BENCH, OF_ANY, read_bytes, FIELD(memory_limit),
+     "of device memory; what does not fit is streamed: 2G (what is free)"},
     {"--threads", "N", ALL, OF_ANY, read_threads, 0, "CPU threads (all)"},
     {"--json", NULL, ALL, OF_ANY, read_flag, FIELD(json), "one JSON object on stdout"},
     {"--quiet", NULL, ALL, OF_ANY, read_flag, FIELD(quiet), "no table, no progress"},

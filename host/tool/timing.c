@@ -192,6 +192,7 @@ static attend_status time_attend(const options *o, job *job, point *point, repor
     wanted wanted = {.device = o->device,
                      .threads = o->threads,
                      .strict = o->strict,
+                     .memory_limit = o->memory_limit,
                      .timed = true,
                      .explain = o->explain ? r : NULL};
     ATTEND_TRY(job_allocate(job, &wanted, &point->outcome));

@@ -48,6 +48,14 @@ typedef struct attend_explanation {
     const char *projection_library; /* NULL for attention */
     double rope_bytes;              /* that rotary embedding and QK-norm read and write */
     double position_bytes;          /* that adding absolute positions to x reads and writes */
+    /* CUDA, of attention whose q, k, v, out and what varies by query and key lie on the host, as far as host_tensors
+     * lets them: what one run copies, and the loop. Every block of queries meets the parts of keys that it sees. */
+    double bytes_to_device, bytes_to_host;
+    int64_t query_blocks, key_parts; /* so many times queries, keys are brought */
+    /* Measured when the context's first plan with large copies is made; 0: none was. By it the copies take
+     * transfer_seconds; compute_seconds are a model's, of the device's clock and arithmetic units. The longer of the
+     * two bounds the run. */
+    double link_bytes_per_second, transfer_seconds, compute_seconds;
 } attend_explanation;
 
 ATTEND_API attend_status attend_plan_explain_sized(const attend_plan *plan, const attend_lists *lists,

@@ -13,6 +13,14 @@ extern "C" {
 
 typedef struct attend_plan attend_plan;
 
+/* Tensors of a plan's runs that may lie on the host. */
+typedef enum attend_host_tensors {
+    ATTEND_HOST_INPUTS = 1,  /* q, k, v, feature tensors */
+    ATTEND_HOST_OUTPUTS = 2, /* out, lse */
+    ATTEND_HOST_STATES = 4,  /* those that runs take up and leave */
+    ATTEND_HOST_NONE = 8
+} attend_host_tensors;
+
 /* How a plan is made; all zeros mean the usual, NULL in their place too. */
 typedef struct attend_plan_options {
     /* Runs bring their workspace (attend_run), and the plan reserves neither that nor staging for host
@@ -21,7 +29,17 @@ typedef struct attend_plan_options {
     /* The plan also runs backwards (backward.h), and its memory includes what that needs: about five times q in
      * f32. Of attention on CPUs and the reference; elsewhere UNSUPPORTED. */
     bool backward;
-    uint8_t reserved[6]; /* zeros */
+    /* On CUDA: attend_host_tensors, or'ed; 0: all of them. A plan reserves room on the device, pinned memory and
+     * threads for these alone, and refuses others that lie on the host. Not with caller_workspace. Layers: any or
+     * none. */
+    uint8_t host_tensors;
+    uint8_t reserved[5]; /* zeros */
+    /* Device memory that the plan may take; 0: at most what is free when it is made. What fits is copied once, the
+     * rest is streamed through it, blocks of queries by parts of keys (docs/offload.md): no bit depends on that. A
+     * plan that cannot work in it is OUT_OF_MEMORY, and the sentence has the least that would do, as has
+     * *least_bytes, unless NULL, in any case. CPUs have no device memory. */
+    size_t memory_limit_bytes;
+    size_t *least_bytes;
 } attend_plan_options;
 
 /* What a plan holds while it lives, beside the caller's tensors, and what each run brings. Linear in seqlen,

@@ -14,8 +14,8 @@ attend_status attend_from_host(void *q, void *k, void *v, void *out)
                                     .head_dim = DIM,
                                     .dtype = ATTEND_BF16,
                                     .causal = ATTEND_CAUSAL_TOP_LEFT};
-    const attend_memory_options memory = {.host_tensors = ATTEND_HOST_INPUTS | ATTEND_HOST_OUTPUTS,
-                                          .memory_limit_bytes = (size_t)2 << 30};
+    const attend_plan_options options = {.host_tensors = ATTEND_HOST_INPUTS | ATTEND_HOST_OUTPUTS,
+                                         .memory_limit_bytes = (size_t)2 << 30};
     attend_attention_args args = {.q = attend_tensor_4d(q, ATTEND_BF16, 1, TOKENS, HEADS, DIM),
                                   .k = attend_tensor_4d(k, ATTEND_BF16, 1, TOKENS, KV_HEADS, DIM),
                                   .v = attend_tensor_4d(v, ATTEND_BF16, 1, TOKENS, KV_HEADS, DIM),
@@ -23,7 +23,7 @@ attend_status attend_from_host(void *q, void *k, void *v, void *out)
     attend_context *context = NULL;
     attend_plan *plan = NULL;
     attend_status status = attend_context_create_group(NULL, 0, (const int[]){0, 1}, 2, &context);
-    if (!status) status = attend_attention_plan_in(context, &problem, &memory, &plan);
+    if (!status) status = attend_attention_plan_in(context, &problem, &options, &plan);
     if (!status) status = attend_attention_run(plan, &args, NULL);
     if (!status) status = attend_synchronize(context); /* out is there */
     attend_plan_destroy(plan);

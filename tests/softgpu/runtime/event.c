@@ -80,7 +80,7 @@ static cudaError_t wait_for(cudaStream_t handle, cudaEvent_t event, unsigned fla
         if (wait) wait->event = event;
         return stream_append(s, wait);
     }
-    if (!event->at.stream) return cudaSuccess;
+    if (!event->at.stream || fault_leaves_out_wait()) return cudaSuccess;
     TRY(capture_refuse_implicit(s));
     return queue_append(s, task_create(TASK_EMPTY, "cudaStreamWaitEvent"), &event->at, 1, NULL);
 }
@@ -97,7 +97,7 @@ static cudaError_t synchronize(cudaEvent_t event) {
     TRY(event_of(event));
     if (event->capture) return capture_invalidate(NULL, cudaErrorCapturedEvent);
     TRY(capture_refuse_unsafe());
-    return event->at.stream ? wait_place(event->at) : cudaSuccess;
+    return event->at.stream && !fault_leaves_out_wait() ? wait_place(event->at) : cudaSuccess;
 }
 
 static cudaError_t elapsed(float *milliseconds, cudaEvent_t start, cudaEvent_t end) {

@@ -1,6 +1,6 @@
 /* Faults on request and the count of calls that makes it possible to ask for each. SOFTGPU_FAULT is a list of
    kind:k[=error]; the k-th call of the kind fails, once. lost:k counts all kinds that give the device something to do:
-   from the k-th on, all calls fail, events and contexts too. */
+   from the k-th on, all calls fail, events and contexts too. order:k: the k-th wait for an event is left out. */
 #include "runtime/state.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +18,7 @@ static const struct {
     [SOFTGPU_SYNC] = {"sync", "calls.sync", "cudaErrorUnknown"},
     [SOFTGPU_EVENT] = {"event", "calls.event", "cudaErrorUnknown"},
     [SOFTGPU_CONTEXT] = {"context", "calls.context", "cudaErrorUnknown"},
+    [SOFTGPU_ORDER] = {"order", "calls.order", "cudaSuccess"},
 };
 
 static struct fault {
@@ -32,7 +33,7 @@ static const char *lost; /* the error's name once the device is lost */
 static void complain(const char *item) {
     fprintf(stderr,
             "softgpu: SOFTGPU_FAULT: cannot read \"%s\"; expected kind:k or kind:k=error, kind one of "
-            "alloc, copy, launch, cublas, sync, event, context, lost\n",
+            "alloc, copy, launch, cublas, sync, event, context, order, lost\n",
             item);
     exit(2);
 }
@@ -51,7 +52,7 @@ static void read_fault(const char *item) {
     if (f->call == SOFTGPU_CALLS && !is_lost) complain(item);
     const char *usual = is_lost ? "cudaErrorDevicesUnavailable" : kinds[f->call].error;
     if (!f->error[0]) snprintf(f->error, sizeof f->error, "%s", usual);
-    if (strncmp(f->error, "cuda", 4) == 0 && error_named(f->error, cudaSuccess) == cudaSuccess) complain(item);
+    if (f->call != SOFTGPU_ORDER && strncmp(f->error, "cuda", 4) == 0 && error_named(f->error, cudaSuccess) == cudaSuccess) complain(item);
     f->k = k;
     fault_count++;
 }
@@ -73,6 +74,14 @@ const char *softgpu_fault(softgpu_call call) {
         if (faults[i].call == call && mine == faults[i].k) error = faults[i].error;
     }
     return error;
+}
+
+/* A wait that order:k names returns at once, as if it were not in the program. */
+bool fault_leaves_out_wait(void) {
+    const int64_t mine = __atomic_add_fetch(&counts[SOFTGPU_ORDER], 1, __ATOMIC_RELAXED);
+    for (int i = 0; i < fault_count; i++)
+        if (faults[i].call == SOFTGPU_ORDER && mine == faults[i].k) return true;
+    return false;
 }
 
 cudaError_t fault_or_success(softgpu_call call) {

@@ -34,6 +34,7 @@ typedef enum softgpu_call {
     SOFTGPU_SYNC,   /* waits of the host: device, stream, event */
     SOFTGPU_EVENT,  /* events: made, recorded; and a stream's waits for them */
     SOFTGPU_CONTEXT, /* the driver's contexts: retained, pushed; what was pushed can be popped */
+    SOFTGPU_ORDER,   /* waits of a stream or of the host for an event that work is before; a fault leaves it out */
     SOFTGPU_CALLS
 } softgpu_call;
 const char *softgpu_fault(softgpu_call call);

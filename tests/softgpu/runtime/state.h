@@ -90,6 +90,8 @@ cudaError_t api_leave(cudaError_t status);
 
 cudaError_t error_named(const char *name, cudaError_t otherwise);
 cudaError_t fault_or_success(softgpu_call call); /* softgpu_fault as an error code */
+/* Counts a wait for an event; true: SOFTGPU_FAULT leaves it out. */
+bool fault_leaves_out_wait(void);
 void fault_configure(const char *specification);
 void fault_report(void);
 cudaError_t device_lost(void); /* the error of a lost device, cudaSuccess while it is there */

@@ -1,0 +1,188 @@
+/* What a plan holds so that tensors of its runs may lie on the host: buffers on the device within the budget, pinned
+   memory, streams and events. */
+#include "gpu/gpu.h"
+
+enum { PIECE_BYTES = 4 << 20, MOST_THREADS = 8 };
+
+static attend_status find_budget(const attend_plan *plan, double *budget)
+{
+    size_t available, total;
+    *budget = (double)plan->options.memory_limit_bytes;
+    if (*budget > 0) return ATTEND_OK;
+    ATTEND_TRY(attend_gpu_check(cudaMemGetInfo(&available, &total), "cudaMemGetInfo"));
+    *budget = (double)(available - available / 16); /* not to the last byte */
+    return ATTEND_OK;
+}
+
+static int host_tensors_of(const attend_plan *plan)
+{
+    const attend_gpu_context *gpu = ((const attend_gpu_plan *)plan->state)->gpu;
+    const int any = ATTEND_HOST_INPUTS | ATTEND_HOST_OUTPUTS | ATTEND_HOST_STATES,
+              given = plan->options.host_tensors;
+    if (plan->options.caller_workspace || gpu->device_tensors_only) return 0;
+    return given ? given & any : any;
+}
+
+attend_status attend_gpu_plan_offload(attend_plan *plan)
+{
+    attend_gpu_plan *own = plan->state;
+    attend_gpu_offload *o = &own->offload;
+    o->host_tensors = host_tensors_of(plan);
+    return o->host_tensors ? find_budget(plan, &o->budget) : ATTEND_OK;
+}
+
+attend_status attend_gpu_check_limit(const attend_plan *plan, size_t least)
+{
+    const attend_plan_options *options = &plan->options;
+    if (options->least_bytes) *options->least_bytes = least;
+    if (!options->memory_limit_bytes || least <= options->memory_limit_bytes) return ATTEND_OK;
+    return attend_fail(ATTEND_OUT_OF_MEMORY,
+                       "memory_limit_bytes is %zu, but the plan needs at least %zu bytes",
+                       options->memory_limit_bytes, least);
+}
+
+static size_t bytes_of(const attend_gpu_arenas *arenas)
+{
+    return arenas->constants.bytes + arenas->run.bytes + arenas->staging.bytes;
+}
+
+/* Sets the problem whole, as a budget would have it, and returns the least that it needs. */
+static size_t reserve_whole(attend_plan *plan, double budget, attend_gpu_arenas *arenas)
+{
+    attend_gpu_plan *own = plan->state;
+    attend_gpu_offload *o = &own->offload;
+    const attend_kernel_row *const rows[2] = {own->row, own->row_any};
+    *arenas = (attend_gpu_arenas){0};
+    o->blocks = attend_gpu_whole_blocks(&plan->problem, rows, o->host_tensors & ATTEND_HOST_STATES, budget);
+    attend_gpu_reserve_fixed(plan, arenas);
+    return bytes_of(arenas) + attend_gpu_least_bytes(&plan->problem, &o->blocks);
+}
+
+/* What can be streamed stays on the device only where the budget is large. */
+attend_status attend_gpu_reserve_offload(attend_plan *plan, attend_gpu_arenas *arenas)
+{
+    attend_gpu_offload *o = &((attend_gpu_plan *)plan->state)->offload;
+    const attend_problem *p = &plan->problem;
+    const size_t least = reserve_whole(plan, 0, arenas);
+    ATTEND_TRY(attend_gpu_check_limit(plan, least));
+    const bool resident = (double)reserve_whole(plan, o->budget, arenas) <= o->budget;
+    if (!resident) reserve_whole(plan, 0, arenas);
+    const attend_gpu_blocks whole = o->blocks;
+    if (!attend_gpu_choose_blocks(p, o->budget - (double)bytes_of(arenas), &whole, &o->blocks))
+        return attend_fail(ATTEND_OUT_OF_MEMORY,
+                           "the device has room for %.0f bytes, but the plan needs at least %zu", o->budget,
+                           least);
+    for (int i = 0; i < ATTEND_GPU_BUFFERS; i++)
+        attend_gpu_reserve(&arenas->staging, &o->buffers[i],
+                           attend_gpu_slots(&o->blocks, (attend_gpu_buffer)i),
+                           attend_gpu_slot_bytes(p, &o->blocks, (attend_gpu_buffer)i));
+    return ATTEND_OK;
+}
+
+static attend_status make_event(cudaEvent_t *event)
+{
+    return attend_gpu_check(cudaEventCreateWithFlags(event, cudaEventDisableTiming),
+                            "cudaEventCreateWithFlags");
+}
+
+static void free_events(cudaEvent_t *events, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (events[i]) cudaEventDestroy(events[i]);
+}
+
+static attend_status make_stream(cudaStream_t *stream)
+{
+    return attend_gpu_check(cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking),
+                            "cudaStreamCreateWithFlags");
+}
+
+/* No piece is larger than what passes through it, the largest slot. */
+static attend_status make_pinned(const attend_plan *plan, attend_gpu_offload *o)
+{
+    size_t piece = 4096;
+    for (int i = 0; i < ATTEND_GPU_PARTIALS; i++) {
+        const size_t bytes = attend_gpu_slot_bytes(&plan->problem, &o->blocks, (attend_gpu_buffer)i);
+        if (attend_gpu_slots(&o->blocks, (attend_gpu_buffer)i) && bytes > piece) piece = bytes;
+    }
+    o->pinned.piece_bytes = piece < PIECE_BYTES ? piece : PIECE_BYTES;
+    return attend_gpu_check(cudaHostAlloc((void **)&o->pinned.memory,
+                                          ATTEND_GPU_PINNED * o->pinned.piece_bytes, cudaHostAllocDefault),
+                            "cudaHostAlloc");
+}
+
+/* From pinned memory to the plan's buffers, once a context: only where pieces are large, since a small copy's time says
+   little of the link. */
+static attend_status measure_link(attend_gpu_plan *own)
+{
+    enum { LEAST_PIECE = 1 << 20, COPIES = 16 };
+    const attend_gpu_offload *o = &own->offload;
+    attend_gpu_context *gpu = own->gpu;
+    cudaEvent_t ends[2] = {NULL, NULL};
+    float milliseconds = 0;
+    if (gpu->link_bytes_per_second > 0 || o->pinned.piece_bytes < LEAST_PIECE) return ATTEND_OK;
+    attend_status status = attend_gpu_check(cudaEventCreate(&ends[0]), "cudaEventCreate");
+    if (!status) status = attend_gpu_check(cudaEventCreate(&ends[1]), "cudaEventCreate");
+    for (int i = -1; i < COPIES && !status; i++) {
+        if (i == 0) status = attend_gpu_check(cudaEventRecord(ends[0], o->in), "cudaEventRecord");
+        if (!status)
+            status = attend_gpu_check(cudaMemcpyAsync(own->staging, o->pinned.memory, o->pinned.piece_bytes,
+                                                      cudaMemcpyHostToDevice, o->in),
+                                      "cudaMemcpyAsync");
+    }
+    if (!status) status = attend_gpu_check(cudaEventRecord(ends[1], o->in), "cudaEventRecord");
+    if (!status) status = attend_gpu_check(cudaEventSynchronize(ends[1]), "cudaEventSynchronize");
+    if (!status)
+        status =
+            attend_gpu_check(cudaEventElapsedTime(&milliseconds, ends[0], ends[1]), "cudaEventElapsedTime");
+    if (!status && milliseconds > 0)
+        gpu->link_bytes_per_second = 1e3 * COPIES * (double)o->pinned.piece_bytes / milliseconds;
+    free_events(ends, 2);
+    return status;
+}
+
+attend_status attend_gpu_create_offload(attend_plan *plan)
+{
+    attend_gpu_plan *own = plan->state;
+    attend_gpu_offload *o = &own->offload;
+    attend_gpu_context *gpu = own->gpu;
+    const int processors = attend_processors();
+    if (!gpu->pool)
+        ATTEND_TRY(attend_pool_create(processors < MOST_THREADS ? processors : MOST_THREADS, &gpu->pool));
+    ATTEND_TRY(make_pinned(plan, o));
+    plan->memory.host_bytes += ATTEND_GPU_PINNED * o->pinned.piece_bytes;
+    ATTEND_TRY(make_stream(&o->in));
+    ATTEND_TRY(make_stream(&o->out));
+    ATTEND_TRY(make_event(&o->begun));
+    for (int i = 0; i < ATTEND_GPU_PINNED; i++) ATTEND_TRY(make_event(&o->pinned.copied[i]));
+    for (int i = 0; i < ATTEND_GPU_QUERY_SLOTS; i++) {
+        ATTEND_TRY(make_event(&o->queries_there[i]));
+        ATTEND_TRY(make_event(&o->queries_done[i]));
+        ATTEND_TRY(make_event(&o->queries_free[i]));
+    }
+    for (int i = 0; i < ATTEND_GPU_KEY_SLOTS; i++) {
+        ATTEND_TRY(make_event(&o->keys_there[i]));
+        ATTEND_TRY(make_event(&o->keys_free[i]));
+        if (o->blocks.streams_mask || o->blocks.streams_bias) {
+            ATTEND_TRY(make_event(&o->masks_there[i]));
+            ATTEND_TRY(make_event(&o->masks_free[i]));
+        }
+    }
+    return measure_link(own);
+}
+
+void attend_gpu_free_offload(attend_gpu_offload *o)
+{
+    free_events(&o->begun, 1);
+    free_events(o->pinned.copied, ATTEND_GPU_PINNED);
+    free_events(o->queries_there, ATTEND_GPU_QUERY_SLOTS);
+    free_events(o->queries_done, ATTEND_GPU_QUERY_SLOTS);
+    free_events(o->queries_free, ATTEND_GPU_QUERY_SLOTS);
+    free_events(o->keys_there, ATTEND_GPU_KEY_SLOTS);
+    free_events(o->keys_free, ATTEND_GPU_KEY_SLOTS);
+    free_events(o->masks_there, ATTEND_GPU_KEY_SLOTS);
+    free_events(o->masks_free, ATTEND_GPU_KEY_SLOTS);
+    if (o->in) cudaStreamDestroy(o->in);
+    if (o->out) cudaStreamDestroy(o->out);
+    if (o->pinned.memory) cudaFreeHost(o->pinned.memory);
+}

@@ -1,0 +1,177 @@
+/* Tensors on the host, streamed through a budget of device memory: the bits of a run whose tensors all lie on the device, whatever the
+   budget, the features, and the kind of host memory; and the plan never takes more than the budget. */
+#include "support/feature_cases.h"
+#include "support/fixture.h"
+#include "gpu/gpu.h"
+
+#include <cuda_runtime_api.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+enum { HEADS = 4, KV_HEADS = 2, QUERIES = 70, KEYS = 1024 + 72 };
+
+/* What the least budget is multiplied by; 0: no limit. */
+static const double budgets[] = {0, 1, 2.5};
+enum { BUDGETS = sizeof budgets / sizeof *budgets };
+
+static size_t device_bytes(void)
+{
+    size_t available, total;
+    assert_int_equal(cudaMemGetInfo(&available, &total), cudaSuccess);
+    return total - available;
+}
+
+static attend_tensor without_gaps(const attend_tensor *t)
+{
+    attend_tensor packed = *t;
+    for (int64_t axis = t->rank - 1, stride = 1; axis >= 0; axis--) packed.stride[axis] = stride, stride *= t->shape[axis];
+    return packed;
+}
+
+/* Copies all elements between a view and memory without gaps. */
+static void move(const attend_tensor *t, char *memory, bool to_memory)
+{
+    const int64_t element = (int64_t)attend_dtype_bytes(t->dtype), all = attend_tensor_elements(t);
+    for (int64_t n = 0; n < all; n++) {
+        int64_t rest = n, at = 0;
+        for (int axis = t->rank - 1; axis >= 0; axis--) at += rest % t->shape[axis] * t->stride[axis], rest /= t->shape[axis];
+        char *const view = (char *)t->data + at * element, *const packed = memory + n * element;
+        memcpy(to_memory ? packed : view, to_memory ? view : packed, (size_t)element);
+    }
+}
+
+/* The same elements on the device, without gaps. */
+static attend_tensor on_device(const attend_tensor *t, char **host)
+{
+    const size_t bytes = (size_t)attend_tensor_elements(t) * attend_dtype_bytes(t->dtype);
+    attend_tensor copy = without_gaps(t);
+    *host = malloc(bytes + 1);
+    move(t, *host, true);
+    assert_int_equal(cudaMalloc(&copy.data, bytes + 1), cudaSuccess);
+    assert_int_equal(cudaMemcpy(copy.data, *host, bytes, cudaMemcpyDefault), cudaSuccess);
+    assert_int_equal(cudaDeviceSynchronize(), cudaSuccess); /* the context's stream waits for no other */
+    return copy;
+}
+
+static attend_plan *plan_of(attend_context *context, const test_fixture *f, size_t limit, size_t *least)
+{
+    char text[TEST_CASE_TEXT];
+    attend_plan *plan;
+    const attend_plan_options options = {.memory_limit_bytes = limit, .least_bytes = least};
+    if (attend_attention_plan_with(context, &f->c.problem, &options, &plan)) fail_msg("%s: %s", test_case_text(&f->c, text), attend_error_message());
+    return plan;
+}
+
+static void run(attend_plan *plan, attend_context *context, const test_fixture *f, const attend_attention_args *args)
+{
+    char text[TEST_CASE_TEXT];
+    if (attend_attention_forward(plan, args) || attend_synchronize(context)) fail_msg("%s: %s", test_case_text(&f->c, text), attend_error_message());
+}
+
+/* What the device computes from tensors of its own; the fixture's out and lse become that. */
+static void run_on_device(attend_plan *plan, attend_context *context, test_fixture *f)
+{
+    const attend_tensor *const given[] = {&f->q.tensor, &f->k.tensor, &f->v.tensor, &f->out.tensor, &f->lse.tensor};
+    attend_attention_args args = f->args;
+    attend_tensor *const tensors[] = {&args.q, &args.k, &args.v, &args.out, &args.lse};
+    char *host[5];
+    for (int i = 0; i < 5; i++) *tensors[i] = on_device(given[i], &host[i]);
+    run(plan, context, f, &args);
+    for (int i = 0; i < 5; i++) {
+        const size_t bytes = (size_t)attend_tensor_elements(given[i]) * attend_dtype_bytes(given[i]->dtype);
+        if (i >= 3) {
+            assert_int_equal(cudaMemcpy(host[i], tensors[i]->data, bytes, cudaMemcpyDefault), cudaSuccess);
+            move(given[i], host[i], false);
+                }
+        cudaFree(tensors[i]->data), free(host[i]);
+    }
+}
+
+static void expect_same(const test_fixture *f, const unsigned char *out, const unsigned char *lse, double budget, const attend_plan *plan)
+{
+    char text[TEST_CASE_TEXT];
+    const attend_gpu_blocks *b = &((attend_gpu_plan *)plan->state)->offload.blocks;
+    const bool same_out = !memcmp(out, f->out.bytes, f->out.size), same_lse = !memcmp(lse, f->lse.bytes, f->lse.size);
+    if (!same_out || !same_lse)
+        fail_msg("%s: budget %.3g of the least, %lld queries by %lld keys: %s has other bits", test_case_text(&f->c, text), budget,
+                 (long long)b->queries, (long long)b->keys, same_out ? "lse" : "out");
+}
+
+/* A third of the runs has pinned inputs, a third pinned outputs, all others pageable memory. */
+static void pin(test_fixture *f, int n, bool pins)
+{
+    test_memory *const all[] = {&f->q, &f->k, &f->v, &f->out, &f->lse};
+    for (int i = 0; i < 5; i++) {
+        if (n % 3 == 2 || (n % 3 == 0) != (i < 3)) continue;
+        const cudaError_t error = pins ? cudaHostRegister(all[i]->bytes, all[i]->size, cudaHostRegisterDefault) : cudaHostUnregister(all[i]->bytes);
+        assert_int_equal(error, cudaSuccess);
+    }
+}
+
+static void one_case(attend_context *context, const test_case *c, int n)
+{
+    char text[TEST_CASE_TEXT];
+    test_fixture f;
+    size_t least = 0;
+    test_fixture_make(&f, c);
+    unsigned char *const out = malloc(f.out.size), *const lse = malloc(f.lse.size), *const before_out = malloc(f.out.size), *const before_lse = malloc(f.lse.size);
+    memcpy(before_out, f.out.bytes, f.out.size), memcpy(before_lse, f.lse.bytes, f.lse.size);
+    attend_plan *plan = plan_of(context, &f, 0, &least);
+    run_on_device(plan, context, &f);
+    memcpy(out, f.out.bytes, f.out.size), memcpy(lse, f.lse.bytes, f.lse.size);
+    attend_plan_destroy(plan);
+    for (int i = 0; i < BUDGETS; i++) {
+        const size_t limit = (size_t)(budgets[i] * (double)least), before = device_bytes();
+        memcpy(f.out.bytes, before_out, f.out.size), memcpy(f.lse.bytes, before_lse, f.lse.size);
+        plan = plan_of(context, &f, limit, NULL);
+        const size_t taken = device_bytes() - before;
+        if (limit && taken > limit) fail_msg("%s: the plan takes %zu bytes of %zu", test_case_text(c, text), taken, limit);
+        pin(&f, n + i, true);
+        run(plan, context, &f, &f.args);
+        pin(&f, n + i, false);
+        expect_same(&f, out, lse, budgets[i], plan);
+        if (device_bytes() - before > taken) fail_msg("%s: a run takes memory", test_case_text(c, text));
+        attend_plan_destroy(plan);
+    }
+    size_t again;
+    char sentence[128];
+    const attend_plan_options short_of_one = {.memory_limit_bytes = least - 1, .least_bytes = &again};
+    snprintf(sentence, sizeof sentence, "memory_limit_bytes is %zu, but the plan needs at least %zu bytes", least - 1, least);
+    assert_int_equal(attend_attention_plan_with(context, &f.c.problem, &short_of_one, &plan), ATTEND_OUT_OF_MEMORY);
+    assert_string_equal(attend_error_message(), sentence);
+    assert_true(again == least);
+    free(out), free(lse), free(before_out), free(before_lse);
+    test_fixture_free(&f);
+}
+
+/* Every second setting of the features, ATTEND_TEST_EACH: every one; by turns with causality and lengths. */
+static void budgets_change_no_bit(void **state)
+{
+    (void)state;
+    static const test_layout layouts[] = {LAYOUT_BSHD, LAYOUT_BHSD, LAYOUT_PADDED, LAYOUT_FUSED};
+    attend_context *context;
+    if (attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context)) fail_msg("%s", attend_error_message());
+    const int step = getenv("ATTEND_TEST_EACH") ? 1 : 2;
+    for (int i = -1; i < 0 || test_feature_setting(i); i += step) {
+        const int n = i + 1;
+        test_case c = {.problem = {.batch = 1 + n % 2, .seqlen_q = n % 5 == 4 ? 3 : QUERIES, .seqlen_k = KEYS, .num_heads = HEADS,
+                                   .num_kv_heads = KV_HEADS, .head_dim = 24, .head_dim_v = n % 3 == 1 ? 40 : 16, .dtype = (attend_dtype)(n % 3)},
+                       .values = ATTEND_VALUES_GAUSS, .layout = layouts[n % 4], .lengths = n % 2 == 0, .seed = (uint64_t)n + 5};
+        if (i >= 0) test_setting_apply(test_feature_setting(i), &c.problem);
+        snprintf(c.features, sizeof c.features, "%s", i < 0 ? "" : test_feature_setting(i)->name);
+        if (n % 4 == 3 && c.problem.causal == 0) c.problem.causal = ATTEND_CAUSAL_BOTTOM_RIGHT;
+        if (attend_problem_features(&c.problem) & ~test_supported(context)) continue;
+        one_case(context, &c, n);
+    }
+    assert_int_equal(attend_context_destroy(context), ATTEND_OK);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(budgets_change_no_bit)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

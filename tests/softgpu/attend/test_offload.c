@@ -1,0 +1,224 @@
+/* The pipeline that streams tensors of the host. Each wait for an event, of a stream or of the host, is left out by turns: the software device runs
+   work as late as the waits allow, so that the result is wrong, or a finding reported, unless other
+   waits imply this one. And calls of CUDA fail by turns: there is a status with a sentence, nothing leaks, the context is
+   usable, and the same call works when it is repeated. Each run is a process. */
+#include <attend/attend.h>
+
+#include <cuda_runtime_api.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+/* Two blocks of queries, three parts of keys. */
+enum { QUERIES = 72, KEYS = 2048 + 40, HEADS = 1, DIM = 16, RUNS = 3, OUT = QUERIES * HEADS * DIM };
+enum { RIGHT = 0, WRONG = 1, FAILED = 10 };
+
+static const char *program;
+static const attend_problem problem = {.batch = 1, .seqlen_q = QUERIES, .seqlen_k = KEYS, .num_heads = HEADS, .num_kv_heads = 1, .head_dim = DIM, .dtype = ATTEND_F16,
+                                       .causal = ATTEND_CAUSAL_BOTTOM_RIGHT};
+
+/* ---- one process ---- */
+
+typedef struct tensors {
+    uint16_t *q, *k, *v, *out, *expected; /* f16 */
+} tensors;
+
+/* From 0.5 to 1, of either sign. */
+static uint16_t *numbers(int count, unsigned seed)
+{
+    uint16_t *x = malloc((size_t)count * sizeof *x);
+    for (int i = 0; i < count; i++) seed = seed * 1664525u + 1013904223u, x[i] = (uint16_t)(0x3800 | (seed >> 16 & 0x83ff));
+    return x;
+}
+
+static float value(uint16_t bits)
+{
+    const int exponent = bits >> 10 & 31;
+    const float x = exponent ? ldexpf((float)(1024 + (bits & 1023)), exponent - 25) : ldexpf((float)(bits & 1023), -24);
+    return exponent == 31 ? NAN : bits >> 15 ? -x : x;
+}
+
+static attend_attention_args args_of(const tensors *t, uint16_t *out)
+{
+    return (attend_attention_args){.q = attend_tensor_4d(t->q, ATTEND_F16, 1, QUERIES, HEADS, DIM),
+                                   .k = attend_tensor_4d(t->k, ATTEND_F16, 1, KEYS, 1, DIM),
+                                   .v = attend_tensor_4d(t->v, ATTEND_F16, 1, KEYS, 1, DIM),
+                                   .out = attend_tensor_4d(out, ATTEND_F16, 1, QUERIES, HEADS, DIM)};
+}
+
+static int failures;
+static bool may_fail;
+
+static void give_up(const char *what)
+{
+    fprintf(stderr, "%s: %s\n", what, attend_error_message());
+    exit(WRONG);
+}
+
+static bool accept(attend_status status, const char *what)
+{
+    if (status == ATTEND_OK) return true;
+    if (!may_fail || failures++ || !strstr(attend_error_message(), " ")) give_up(what);
+    return false;
+}
+
+/* A call that fails is repeated once. */
+#define ATTEMPT(call) \
+    do { \
+        if (!accept(call, #call)) accept(call, "again: " #call); \
+    } while (0)
+
+static bool right(const tensors *t)
+{
+    for (int i = 0; i < OUT; i++)
+        if (!(fabsf(value(t->out[i]) - value(t->expected[i])) <= 1e-3f)) return false;
+    return true;
+}
+
+static void make(tensors *t, unsigned seed)
+{
+    attend_context *cpu;
+    attend_plan *plan;
+    *t = (tensors){numbers(OUT, seed), numbers(KEYS * DIM, seed + 1), numbers(KEYS * DIM, seed + 2), numbers(OUT, 0), numbers(OUT, 0)};
+    const attend_attention_args args = args_of(t, t->expected);
+    if (attend_context_create(&(attend_context_options){.device = ATTEND_CPU, .threads = 1}, &cpu) || attend_attention_plan(cpu, &problem, &plan) ||
+        attend_attention_forward(plan, &args))
+        give_up("on the CPU");
+    attend_plan_destroy(plan), attend_context_destroy(cpu);
+    memset(t->out, 0xff, OUT * sizeof *t->out);
+}
+
+static void pin(const tensors *t, bool pins)
+{
+    uint16_t *const all[] = {t->q, t->k, t->v, t->out};
+    const size_t bytes[] = {OUT * 2, KEYS * DIM * 2, KEYS * DIM * 2, OUT * 2};
+    for (int i = 0; i < 4; i++)
+        for (int again = may_fail; (pins ? cudaHostRegister(all[i], bytes[i], 0) : cudaHostUnregister(all[i])) != cudaSuccess; again--)
+            if (!again) give_up("cudaHostRegister");
+}
+
+/* Two runs of pinned tensors in flight together, then one of pageable ones. */
+static int one_process(void)
+{
+    attend_context *context = NULL;
+    attend_plan *plan = NULL;
+    size_t least = 0;
+    tensors t[RUNS];
+    for (unsigned i = 0; i < RUNS; i++) make(&t[i], 7 * i + 1);
+    ATTEMPT(attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context));
+    const attend_plan_options unlimited = {.least_bytes = &least};
+    ATTEMPT(attend_attention_plan_with(context, &problem, &unlimited, &plan));
+    attend_plan_destroy(plan);
+    const attend_plan_options options = {.memory_limit_bytes = least + 1024};
+    ATTEMPT(attend_attention_plan_with(context, &problem, &options, &plan));
+    for (int i = 0; i < RUNS - 1; i++) pin(&t[i], true);
+    for (int i = 0; i < RUNS; i++) {
+        const attend_attention_args args = args_of(&t[i], t[i].out);
+        if (i == RUNS - 1) cudaDeviceSynchronize(); /* all streams meet, in an order drawn from the seed */
+        ATTEMPT(attend_attention_forward(plan, &args));
+    }
+    if (!accept(attend_synchronize(context), "attend_synchronize")) /* what was enqueued is lost */
+        for (int i = 0; i < RUNS; i++) {
+            const attend_attention_args args = args_of(&t[i], t[i].out);
+            if (attend_attention_forward(plan, &args) || attend_synchronize(context)) give_up("again");
+        }
+    bool all_right = true;
+    for (int i = 0; i < RUNS; i++) all_right = all_right && right(&t[i]);
+    for (int i = 0; i < RUNS - 1; i++) pin(&t[i], false);
+    attend_plan_destroy(plan), attend_context_destroy(context);
+    for (int i = 0; i < RUNS; i++) free(t[i].q), free(t[i].k), free(t[i].v), free(t[i].out), free(t[i].expected);
+    return !all_right ? WRONG : failures ? FAILED : RIGHT;
+}
+
+/* ---- the parent ---- */
+
+static char text[1 << 16];
+
+/* The exit code; findings of the device count in *findings. */
+static int start(const char *environment, const char *mode, int *findings)
+{
+    char command[1024], file[] = "/tmp/attend-offload-XXXXXX", line[64];
+    const int status_file = mkstemp(file);
+    assert_true(status_file >= 0);
+    snprintf(command, sizeof command, "%s SOFTGPU_STATUS='%s' '%s' %s 2>&1 </dev/null", environment, file, program, mode);
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    text[fread(text, 1, sizeof text - 1, pipe)] = 0;
+    const int status = pclose(pipe);
+    FILE *counts = fdopen(status_file, "r");
+    *findings = 0;
+    while (counts && fgets(line, sizeof line, counts)) *findings += atoi(line);
+    if (counts) fclose(counts);
+    unlink(file);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int count_calls(const char *kind, const char *mode)
+{
+    char name[32];
+    int findings;
+    const int code = start("SOFTGPU_REPORT=text", mode, &findings);
+    snprintf(name, sizeof name, "calls.%s ", kind);
+    const char *figure = strstr(text, name);
+    if (code || findings || !figure) fail_msg("without faults, exit %d, %d findings:\n%s", code, findings, text);
+    return atoi(figure + strlen(name));
+}
+
+/* ATTEND_TEST_EACH: every one, under three seeds; else some. */
+static int step_of(int calls, int some) { return getenv("ATTEND_TEST_EACH") || calls <= some ? 1 : calls / some; }
+
+/* Some waits are implied by others: keys come behind the queries on one stream, and the first copy to a buffer waits for nothing. */
+static void left_out_waits_show(void **state)
+{
+    (void)state;
+    enum { SOME = 16 };
+    const int waits = count_calls("order", "run"), seeds = getenv("ATTEND_TEST_EACH") ? 3 : 1;
+    int caught = 0, tried = 0, findings;
+    char environment[96];
+    for (int k = waits; k > 0; k -= step_of(waits, SOME)) {
+        bool shows = false;
+        for (int seed = 1; seed <= seeds && !shows; seed++) {
+            snprintf(environment, sizeof environment, "SOFTGPU_SEED=%d SOFTGPU_FAULT=order:%d", seed, k);
+            shows = start(environment, "run", &findings) != RIGHT || findings;
+        }
+        print_message("without wait %d: %s\n", k, shows ? "wrong" : "right");
+        caught += shows, tried++;
+    }
+    print_message("%d of %d waits show\n", caught, tried);
+    assert_true(caught > 0);
+}
+
+static void each_call_may_fail(void **state)
+{
+    (void)state;
+    enum { SOME = 4 };
+    static const char *const kinds[] = {"alloc", "copy", "launch", "sync", "event"};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        const int calls = count_calls(kinds[i], "fault");
+        int findings, met = 0;
+        for (int k = calls; k > 0; k -= step_of(calls, SOME)) {
+            char environment[96];
+            snprintf(environment, sizeof environment, "SOFTGPU_FAULT=%s:%d", kinds[i], k);
+            const int code = start(environment, "fault", &findings);
+            if ((code != RIGHT && code != FAILED) || findings) fail_msg("%s, exit %d, %d findings:\n%s", environment, code, findings, text);
+            met += code == FAILED;
+        }
+        print_message("%s: %d calls, %d failures met\n", kinds[i], calls, met);
+        assert_true(met > 0);
+    }
+}
+
+int main(int count, char **arguments)
+{
+    program = arguments[0];
+    may_fail = count > 1 && !strcmp(arguments[1], "fault");
+    if (count > 1) return one_process();
+    const struct CMUnitTest tests[] = {cmocka_unit_test(left_out_waits_show), cmocka_unit_test(each_call_may_fail)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
