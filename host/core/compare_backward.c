@@ -15,6 +15,7 @@ typedef struct gradients_judge {
     const attend_gradients *given;
     bool finite; /* the reference */
     attend_row_room *rooms;
+    uint64_t *queries; /* hashes of those of a KV head */
 } gradients_judge;
 
 /* A gradient as [batch][heads][rows][columns]: where the axes lie in the tensor; -1: extent 1. */
@@ -75,6 +76,33 @@ static void judge_row(gradients_judge *j, attend_gradient gradient, const attend
     j->rooms[at[2]] = (attend_row_room){shares(j, gradient, at[0], at[1], at[2]), sums.allowed};
 }
 
+static int by_value(const void *left, const void *right)
+{
+    const uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+    return (a > b) - (a < b);
+}
+
+/* Different queries of a KV head: the errors of their LSE reach all rows of dk and dv alike. */
+static double draws_of_queries(gradients_judge *j, int64_t b, int64_t kv_head)
+{
+    const attend_problem *p = j->problem;
+    const int64_t group = p->num_heads / p->num_kv_heads, rows = attend_rows_q(p), count = group * rows;
+    int64_t different = count > 0;
+    for (int64_t n = 0; n < count; n++)
+        j->queries[n] = attend_row_hash(&j->args->q, b, n / group, kv_head * group + n % group,
+                                        j->args->features->cu_seqlens_q, p->batch);
+    qsort(j->queries, (size_t)count, sizeof *j->queries, by_value);
+    for (int64_t n = 1; n < count; n++) different += j->queries[n] != j->queries[n - 1];
+    return (double)different;
+}
+
+/* Rows are at most so many draws. */
+static void limit_draws(attend_group *group, double draws)
+{
+    if (draws > 0)
+        group->allowed_squared = fmax(group->allowed_squared, group->allowed * group->allowed / draws);
+}
+
 static void judge_gradient(gradients_judge *j, attend_gradient gradient, const attend_reference_gradient *g,
                            attend_gradient_comparison *r)
 {
@@ -86,16 +114,20 @@ static void judge_gradient(gradients_judge *j, attend_gradient gradient, const a
     for (int64_t b = 0; b < extent(t, x.batch); b++)
         for (int64_t h = 0; h < extent(t, x.head); h++) {
             attend_group head = {0};
+            const bool of_keys = gradient == ATTEND_GRADIENT_K || gradient == ATTEND_GRADIENT_V;
+            const double draws = of_keys ? draws_of_queries(j, b, h) : 0;
             for (int64_t first = 0; first < rows; first += ATTEND_TILE_ROWS) {
                 attend_group tile = {0};
                 const int64_t end = first + ATTEND_TILE_ROWS < rows ? first + ATTEND_TILE_ROWS : rows;
                 for (int64_t i = first; i < end; i++)
                     judge_row(j, gradient, g, (int64_t[]){b, h, i}, &tile, r);
                 tile.allowed_squared = attend_squares_of_draws(j->rooms + first, end - first);
+                limit_draws(&tile, draws);
                 r->quality_ratio = fmax(r->quality_ratio, attend_quality_ratio(&tile, dtype, t->dtype));
                 attend_group_add(&head, &tile);
             }
             head.allowed_squared = attend_squares_of_draws(j->rooms, rows);
+            limit_draws(&head, draws);
             r->quality_ratio = fmax(r->quality_ratio, attend_quality_ratio(&head, dtype, t->dtype));
             attend_group_add(&tensor, &head);
         }
@@ -118,6 +150,7 @@ static attend_status compare(gradients_judge *j, attend_judge *judge, attend_bac
     memset(result, 0, sizeof *result);
     ATTEND_TRY(attend_lists_check(p, j->args->features));
     j->rooms = calloc((size_t)(rows + p->num_heads) + 1, sizeof *j->rooms);
+    j->queries = calloc((size_t)(p->num_heads * attend_rows_q(p)) + 1, sizeof *j->queries);
     bool complete =
         attend_reference_backward(p, j->args, j->given, true, judge->threads, &judge->tracker, of) &&
         j->rooms;
@@ -127,7 +160,7 @@ static attend_status compare(gradients_judge *j, attend_judge *judge, attend_bac
         judge_gradient(j, (attend_gradient)i, &of[i], results[i]);
         result->passed = result->passed && results[i]->bound_ratio <= 1 && results[i]->quality_ratio <= 1;
     }
-    free(j->rooms);
+    free(j->rooms), free(j->queries);
     attend_reference_backward_free(of);
     ATTEND_TRY(attend_progress_status(&judge->tracker));
     if (!complete) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's gradients");

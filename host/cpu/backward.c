@@ -145,7 +145,13 @@ static attend_cpu_backward_task block_task(const backward_run *r, int64_t unit, 
     t.first_key = block * ATTEND_CPU_BACKWARD_KEYS;
     t.passed = &plan->backward.passed[unit];
     t.before = block > 0 ? t.passed - 1 : NULL;
-    t.before_shared = r->shares_bias && unit >= blocks ? t.passed - blocks : NULL;
+    if (r->shares_bias) {
+        /* the head before at the same keys; where keys add to one element together, at its last ones */
+        const bool by_key = p->bias_axes & ATTEND_PER_KEY;
+        const int64_t back = by_key ? blocks : block == 0 ? 1 : 0;
+        t.before_shared = back > 0 && unit >= blocks ? t.passed - back : NULL;
+        t.ends_in_order = true;
+    }
     t.sums = plan->backward.sums + unit * group_of(p) * attend_cpu_backward_sums(p);
     t.scratch = plan->backward.scratch + thread * plan->backward.scratch_floats;
     return t;

@@ -41,11 +41,12 @@ typedef struct attend_cpu_backward_task {
         dv;            /* from the head's first row or key; data NULL: absent. out: f32 */
     const float *dlse; /* strides as the lse's of head, of its own */
     int64_t dlse_stride, dlse_head_stride;
-    bool begins_bias;  /* each element of the bias's gradient is one task's alone, and not there yet */
-    int64_t batch;     /* among features */
-    float *tiles;      /* of the head */
-    int64_t tile;      /* rows() */
-    int64_t first_key; /* run() */
+    bool ends_in_order; /* not before the block before it */
+    bool begins_bias;   /* each element of the bias's gradient is one task's alone, and not there yet */
+    int64_t batch;      /* among features */
+    float *tiles;       /* of the head */
+    int64_t tile;       /* rows() */
+    int64_t first_key;  /* run() */
     attend_cpu_passed *passed; /* what this task has passed */
     const attend_cpu_passed *before,
         *before_shared; /* whom to wait for: NULL, nobody. shared: at elements of a

@@ -676,6 +676,7 @@ static void run(const attend_cpu_backward_task *task)
         run_tile(&b, i), pass(task, i + 1);
     leave_keys(&b, &task->dk, of[ATTEND_GRADIENT_K].dtype, b.dk, b.d);
     leave_keys(&b, &task->dv, of[ATTEND_GRADIENT_V].dtype, b.dv_sum, b.dv);
+    if (task->ends_in_order) attend_cpu_backward_wait(task->before, INT64_MAX);
     attend_cpu_backward_wait(task->before_shared, INT64_MAX);
     if (key_bias) leave_key_bias(&b);
     pass(task, INT64_MAX);

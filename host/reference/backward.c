@@ -21,6 +21,7 @@ static const double rounded_square =
    rounding to 16 bits. */
 typedef struct uncertain {
     double exact, error, baseline, fp32, narrow;
+    double least; /* of the error: what fp32 loses where weights are too small for it */
 } uncertain;
 
 /* One KV head of one batch entry, and one of its queries */
@@ -36,6 +37,7 @@ typedef struct backward_job {
     double *weighed; /* [head_dim]: scale Σ_j p_ij k_j, the factor from an error of the row's Σ p·dP to dq */
     double *dp, *dp_square, *size, *dot; /* [seqlen_k]; size: Σ|dO||v| */
     uncertain *weight, *ds, *dt;         /* [seqlen_k] */
+    struct shared_errors *buckets;       /* [relative_buckets] */
     float *scores;                       /* the baseline's scores, then the squares of their errors */
     double *scratch;
     attend_reference_weights w;
@@ -58,7 +60,7 @@ static void add(const backward_job *x, attend_gradient gradient, int64_t at, con
         g->baseline[at + c] += a->baseline * factor[c];
         g->spread[at + c] +=
             (a->fp32 + a->narrow) * (f * f) + rounded_square * (sum * sum + product * product);
-        g->magnitude[at + c] += fabs(product);
+        g->magnitude[at + c] += fabs(product) + a->least * f / epsilon;
     }
 }
 
@@ -92,14 +94,15 @@ static void weigh(backward_job *x)
             expf((float)attend_load(&x->args->features->sinks, x->head * x->args->features->sinks.stride[0]) -
                  max);
     const float lse = max + logf(sum);
-    x->common = rounded_square * (1 + (double)lse * lse);
+    x->common = rounded_square * (1 + (double)lse * lse + (double)x->w.count / 3);
     for (int64_t j = 0; j < n; j++)
         if (x->w.p[j] > 0) x->common += x->w.p[j] * x->w.p[j] * square[j];
     for (int64_t j = 0; j < n; j++) {
         uncertain *a = &x->weight[j];
         if (!x->w.sees[j]) continue;
         const double p = a->exact, u = unit(x), rounded = round_as(x, p);
-        a->error = p * (x->w.error[j] + x->w.sum_error + u) + 0x1p-125 +
+        a->least = 0x1p-125;
+        a->error = p * (x->w.error[j] + x->w.sum_error + u) + a->least +
                    (in_f32(x) ? 0 : attend_half_least(x->p->dtype));
         a->baseline = in_f32(x) ? expf(x->scores[j] - lse) : rounded;
         a->fp32 = p > 0 ? fp32_squares(x) * p * p * (square[j] + rounded_square) : 0;
@@ -133,6 +136,9 @@ static void products(backward_job *x)
                            rounded_square * x->delta * x->delta;
     }
     x->delta_square += x->common * x->delta * x->delta;
+    for (int64_t j = 0; j < n; j++)
+        x->delta_square +=
+            x->weight[j].fp32 / fp32_squares(x) * (x->dp[j] - x->delta) * (x->dp[j] - x->delta);
     x->delta_baseline = in_f32(x) ? sum : x->delta;
     for (int64_t j = 0; j < n && x->judged; j++)
         if (x->w.sees[j])
@@ -159,9 +165,10 @@ static void differentiate(backward_job *x)
         if (!x->judged) continue;
         const double eta = x->w.error[j] + x->w.sum_error, fp32 = x->weight[j].fp32,
                      dp_error = 2 * ((double)p->head_dim_v + 2) * epsilon * x->size[j];
+        s->least = 0x1p-125 * fabs(d) + half_float, t->least = s->least * slope;
         s->error = weight * ((eta + u + 4 * epsilon) * fabs(d) + dp_error + x->delta_error +
                              3 * epsilon * (fabs(x->dp[j]) + fabs(x->delta) + fabs(x->dlse))) +
-                   0x1p-125 * fabs(d) + half_float + (in_f32(x) ? 0 : attend_half_least(p->dtype));
+                   s->least + (in_f32(x) ? 0 : attend_half_least(p->dtype));
         s->baseline =
             in_f32(x)
                 ? (float)(x->weight[j].baseline * (float)((float)x->scores[j] - x->delta_baseline + x->dlse))
@@ -203,7 +210,7 @@ static void add_qkv(backward_job *x)
         const int64_t key =
             (batch_at(x) * attend_rows_k(p) + x->keys.first_k + j) * p->num_kv_heads + kv_head;
         uncertain t = x->dt[j], w = x->weight[j];
-        t.exact *= scale, t.error *= fabs(scale), t.baseline *= scale;
+        t.exact *= scale, t.least *= fabs(scale), t.error *= fabs(scale), t.baseline *= scale;
         t.fp32 *= scale * scale, t.narrow *= scale * scale;
         if (wants(x, ATTEND_GRADIENT_Q)) {
             for (int64_t c = 0; c < d; c++) x->key[c] = x->keys.k[c * n + j];
@@ -235,39 +242,71 @@ static int64_t bias_at(const backward_job *x, int64_t j)
     return offset;
 }
 
+/* The errors of a row's LSE and of its Σ p·dP reach all of its keys alike: where they are summed into one element
+   they are squared after the sum. */
+typedef struct shared_errors {
+    double ds, p; /* Σ dS and Σ p, each times what the gradient multiplies it by */
+} shared_errors;
+
+static void share(shared_errors *sums, const backward_job *x, double ds, int64_t j, double by)
+{
+    sums->ds += ds * by, sums->p += x->w.p[j] * by;
+}
+
+static void add_shared(const backward_job *x, attend_gradient gradient, int64_t at, const shared_errors *sums)
+{
+    if (wants(x, gradient) && x->judged)
+        x->of[gradient].spread[at] +=
+            fp32_squares(x) * (x->common * sums->ds * sums->ds + x->delta_square * sums->p * sums->p);
+}
+
 static void add_features(backward_job *x)
 {
     const attend_problem *p = x->p;
     const double one = 1;
+    const bool by_key = p->bias_axes & ATTEND_PER_KEY;
+    shared_errors bias = {0}, slope = {0}, scale = {0};
+    for (int i = 0; i < p->relative_buckets; i++) x->buckets[i] = (shared_errors){0};
     for (int64_t j = 0; j < x->keys.seqlen_k; j++) {
         if (!x->w.sees[j]) continue;
         const int64_t distance = j - attend_reference_position(&x->keys, x->query);
-        uncertain s = x->ds[j], t = x->dt[j];
-        s.fp32 += fp32_squares(x) * (x->common * s.exact * s.exact + x->delta_square * x->w.p[j] * x->w.p[j]);
-        if (wants(x, ATTEND_GRADIENT_BIAS)) add(x, ATTEND_GRADIENT_BIAS, bias_at(x, j), &s, &one, 1);
-        if (wants(x, ATTEND_GRADIENT_RELATIVE_TABLE))
-            add(x, ATTEND_GRADIENT_RELATIVE_TABLE,
-                x->head * p->relative_buckets + attend_reference_bucket(p, distance), &s, &one, 1);
+        const uncertain *s = &x->ds[j], *t = &x->dt[j];
+        if (wants(x, ATTEND_GRADIENT_BIAS)) {
+            if (by_key) bias = (shared_errors){0};
+            add(x, ATTEND_GRADIENT_BIAS, bias_at(x, j), s, &one, 1);
+            share(&bias, x, s->exact, j, 1);
+            if (by_key) add_shared(x, ATTEND_GRADIENT_BIAS, bias_at(x, j), &bias);
+        }
+        if (wants(x, ATTEND_GRADIENT_RELATIVE_TABLE)) {
+            const int64_t bucket = attend_reference_bucket(p, distance);
+            add(x, ATTEND_GRADIENT_RELATIVE_TABLE, x->head * p->relative_buckets + bucket, s, &one, 1);
+            share(&x->buckets[bucket], x, s->exact, j, 1);
+        }
         if (wants(x, ATTEND_GRADIENT_SLOPES)) {
             const double by = p->alibi == ATTEND_ALIBI_CAUSAL ? (double)distance : -fabs((double)distance);
-            add(x, ATTEND_GRADIENT_SLOPES, x->head, &s, &by, 1);
+            add(x, ATTEND_GRADIENT_SLOPES, x->head, s, &by, 1);
+            share(&slope, x, s->exact, j, by);
         }
         if (wants(x, ATTEND_GRADIENT_HEAD_SCALES)) {
             const double by = p->softmax_scale * x->dot[j];
             double size = 0;
             for (int64_t c = 0; c < p->head_dim; c++)
                 size += fabs(x->q[c] * x->keys.k[c * x->keys.seqlen_k + j]);
-            t.fp32 +=
-                fp32_squares(x) * (x->common * t.exact * t.exact + x->delta_square * x->w.p[j] * x->w.p[j]);
-            add(x, ATTEND_GRADIENT_HEAD_SCALES, x->head, &t, &by, 1);
+            add(x, ATTEND_GRADIENT_HEAD_SCALES, x->head, t, &by, 1);
+            share(&scale, x, t->exact, j, by);
             if (!x->judged) continue;
             /* may be computed as q·(Σ_j dT k), where rounding errors scale with |q||k| */
             const attend_reference_gradient *g = &x->of[ATTEND_GRADIENT_HEAD_SCALES];
             const double more = fabs((double)p->softmax_scale) * size - fabs(by);
-            g->bound[x->head] += t.error * more;
-            g->magnitude[x->head] += fabs(t.exact) * more;
+            g->bound[x->head] += t->error * more;
+            g->magnitude[x->head] += fabs(t->exact) * more;
         }
     }
+    if (!by_key && p->bias_axes) add_shared(x, ATTEND_GRADIENT_BIAS, bias_at(x, 0), &bias);
+    for (int i = 0; i < p->relative_buckets; i++)
+        add_shared(x, ATTEND_GRADIENT_RELATIVE_TABLE, x->head * p->relative_buckets + i, &x->buckets[i]);
+    add_shared(x, ATTEND_GRADIENT_SLOPES, x->head, &slope);
+    add_shared(x, ATTEND_GRADIENT_HEAD_SCALES, x->head, &scale);
 }
 
 static void add_sink(backward_job *x)
@@ -278,7 +317,8 @@ static void add_sink(backward_job *x)
         .error = sink * ((eta + 4 * epsilon) * fabs(d) + x->delta_error +
                          3 * epsilon * (fabs(x->delta) + fabs(x->dlse))) +
                  0x1p-125 * fabs(d),
-        .baseline = sink * d,
+        .baseline = in_f32(x) ? sink * (x->dlse - x->delta_baseline) : sink * d,
+        .least = 0x1p-125 * fabs(d),
         .fp32 = fp32_squares(x) * (sink * sink * (d * d * (x->common + rounded_square) + x->delta_square)),
     };
     add(x, ATTEND_GRADIENT_SINKS, x->head, &a, &one, 1);
@@ -333,7 +373,7 @@ typedef struct backward_jobs {
 static int64_t job_doubles(const attend_problem *p)
 {
     const int64_t n = p->seqlen_k, uncertain_doubles = (int64_t)(sizeof(uncertain) / sizeof(double));
-    return 3 * p->head_dim + p->head_dim_v + 5 * n + 3 * n * uncertain_doubles + 1 +
+    return 3 * p->head_dim + p->head_dim_v + 2 * p->relative_buckets + 5 * n + 3 * n * uncertain_doubles + 1 +
            attend_reference_scratch(p, n);
 }
 
@@ -345,7 +385,8 @@ static void lay_out_memory(backward_job *x, double *memory)
     x->dot = x->size + n;
     x->weight = (uncertain *)(x->dot + n), x->ds = x->weight + n, x->dt = x->ds + n;
     x->scores = (float *)(x->dt + n);
-    x->scratch = (double *)x->scores + n + 1;
+    x->buckets = (struct shared_errors *)((double *)x->scores + n + 1);
+    x->scratch = (double *)(x->buckets + x->p->relative_buckets);
 }
 
 static void one_kv_head(backward_jobs *jobs, int64_t index, int thread, double *memory)
