@@ -133,19 +133,27 @@ static double value(const filling *f, const place *at)
     }
 }
 
+static void fill_token(const filling *f, const attend_tensor *t, int64_t b, int64_t i,
+                       double (*element)(const filling *, const place *))
+{
+    const int64_t *shape = t->shape, *stride = t->stride;
+    for (int64_t h = 0; h < shape[2]; h++)
+        for (int64_t c = 0; c < shape[3]; c++) {
+            const uint64_t index = (uint64_t)(((b * shape[1] + i) * shape[2] + h) * shape[3] + c);
+            const place at = {b, i, h, c, index};
+            attend_store(t, b * stride[0] + i * stride[1] + h * stride[2] + c * stride[3], element(f, &at));
+        }
+}
+
 static void fill(const filling *f, const attend_tensor *t, double (*element)(const filling *, const place *))
 {
-    const int64_t *shape = t->shape;
-#pragma omp parallel for collapse(3) if (shape[0] * shape[1] * shape[2] * shape[3] > 1 << 16)
-    for (int64_t b = 0; b < shape[0]; b++)
-        for (int64_t i = 0; i < shape[1]; i++)
-            for (int64_t h = 0; h < shape[2]; h++)
-                for (int64_t c = 0; c < shape[3]; c++) {
-                    const uint64_t index = (uint64_t)(((b * shape[1] + i) * shape[2] + h) * shape[3] + c);
-                    const place at = {b, i, h, c, index};
-                    attend_store(t, b * t->stride[0] + i * t->stride[1] + h * t->stride[2] + c * t->stride[3],
-                                 element(f, &at));
-                }
+    const int64_t rows = t->shape[1], tokens = t->shape[0] * rows;
+    if (tokens * t->shape[2] * t->shape[3] < 1 << 20) {
+        for (int64_t n = 0; n < tokens; n++) fill_token(f, t, n / rows, n % rows, element);
+        return;
+    }
+#pragma omp parallel for
+    for (int64_t n = 0; n < tokens; n++) fill_token(f, t, n / rows, n % rows, element);
 }
 
 void attend_values_fill(attend_values kind, uint64_t seed, const attend_problem *problem,
