@@ -170,6 +170,41 @@ static attend_status backward(const test_fixture *f, const attend_attention_args
     return status;
 }
 
+static bool stop_soon(void *user, int64_t done, int64_t total)
+{
+    (void)total;
+    return done == 0 || --*(int *)user > 0;
+}
+
+/* Threads that wait for a task that was asked to stop go home, too; and the next run is whole. */
+static void a_run_that_is_stopped_ends(void **state)
+{
+    (void)state;
+    int calls = 0;
+    const test_case c = {.problem = problems[1], .seed = 9};
+    attend_context *context;
+    attend_plan *plan;
+    test_fixture f;
+    test_gradients g;
+    test_fixture_make(&f, &c);
+    test_gradients_make(&g, &f, ATTEND_F32);
+    assert_int_equal(attend_context_create(&(attend_context_options){.device = ATTEND_CPU, .threads = 3, .progress = stop_soon, .progress_user = &calls},
+                                           &context), ATTEND_OK);
+    assert_int_equal(attend_attention_plan_with(context, &c.problem, &(attend_plan_options){.backward = true}, &plan), ATTEND_OK);
+    calls = 1000000;
+    assert_int_equal(attend_attention_forward(plan, &f.args), ATTEND_OK);
+    for (int at = 1; at < 4; at++) {
+        calls = at;
+        test_expect_failure(attend_attention_backward(plan, &f.args, &g.grads, NULL), ATTEND_CANCELLED, "asked to stop");
+    }
+    calls = 1000000;
+    assert_int_equal(attend_attention_backward(plan, &f.args, &g.grads, NULL), ATTEND_OK);
+    attend_plan_destroy(plan);
+    attend_context_destroy(context);
+    test_gradients_free(&g);
+    test_fixture_free(&f);
+}
+
 static void what_cannot_be_is_refused(void **state)
 {
     (void)state;
@@ -217,6 +252,7 @@ int main(void)
                                        cmocka_unit_test(neighbours_change_no_bit),
                                        cmocka_unit_test(what_is_not_finite_reaches_what_it_must),
                                        cmocka_unit_test(gradients_add_up),
+                                       cmocka_unit_test(a_run_that_is_stopped_ends),
                                        cmocka_unit_test(what_cannot_be_is_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
