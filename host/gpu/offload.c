@@ -140,13 +140,13 @@ static bool take_queries(const attend_problem *p, double budget, attend_gpu_bloc
     return true;
 }
 
-/* Parts that take little of the budget, for the queries' sake, and are large copies. */
-static void take_part(const attend_problem *p, double budget, attend_gpu_blocks *b)
+/* Parts that are large copies, in buffers of at most so many bytes. */
+static void take_part(const attend_problem *p, double room, attend_gpu_blocks *b)
 {
     const int64_t all = b->keys;
     b->batch = b->kv_heads = 1;
     for (b->keys = MOST_SPANS * attend_span_keys;
-         b->keys > attend_span_keys && keys_bytes(p, b) * (double)b->key_slots > budget / 64;)
+         b->keys > attend_span_keys && keys_bytes(p, b) * (double)b->key_slots > room;)
         b->keys /= 2;
     if (b->keys >= all) b->keys = all;
     b->carries = b->keys < all;
@@ -162,9 +162,10 @@ bool attend_gpu_choose_blocks(const attend_problem *p, double budget, const atte
         if (take_heads(p, budget, b) && keys_bytes(p, b) <= 4 * (double)large) return true;
     }
     *b = *all, b->query_slots = 1, b->key_slots = 2;
-    if (!p->packed) {
-        take_part(p, budget, b);
+    for (double room = budget / 4; !p->packed && room >= budget / 64; room /= 4) {
+        take_part(p, room, b);
         if (take_heads(p, budget, b)) return true;
+        b->keys = all->keys, b->queries = all->queries;
     }
     for (int64_t slots = 2; slots > 0; slots--) {
         *b = *all, b->query_slots = b->key_slots = slots;
@@ -172,7 +173,7 @@ bool attend_gpu_choose_blocks(const attend_problem *p, double budget, const atte
     }
     *b = *all, b->query_slots = 1, b->key_slots = 2;
     if (p->packed) return false;
-    take_part(p, budget, b);
+    take_part(p, budget / 64, b); /* the rest is for queries */
     return take_queries(p, budget, b);
 }
 
