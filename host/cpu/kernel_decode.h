@@ -30,7 +30,7 @@ typedef struct few {
     int64_t rows, width; /* width: of an output row, padded to vectors */
     float *q;            /* [head_dim][FEW_ROWS], scaled */
     float *kt;           /* [FEW_DIMS][FEW_PART] */
-    void *room;          /* a part's rows of K or V, where they lie in several pages */
+    void *room;          /* a part's rows of K or V, where pages cut them apart */
     attend_cpu_rows v;   /* of the current part; row 0 would be the block's first key */
     /* [FEW_ROWS][FEW_KEYS]: scores, then weights; rows past `rows` pad the micro-kernel */
     float *s;
@@ -161,16 +161,36 @@ ALWAYS_INLINE void few_transpose(float *kt, const char *rows, int64_t stride, in
     }
 }
 
+/* K of up to a part, LANES keys each: in place, but for those that pages cut apart. */
+ALWAYS_INLINE void few_keys(const few *f, int64_t key, int64_t count, int64_t element,
+                            attend_cpu_rows k[FEW_VECTORS])
+{
+    const int64_t d = f->task->problem->head_dim;
+    const bool together = attend_keys_together(&f->task->part->keys, key, count) == count;
+    k[0] = even_rows(f->task, &f->task->k, key, together ? count : least(count, LANES), d, element, f->room);
+    for (int64_t j = LANES; j < count; j += LANES) {
+        attend_cpu_rows *next = &k[j / LANES];
+        *next = k[j / LANES - 1];
+        if (together)
+            next->data = (char *)next->data + LANES * next->stride * element;
+        else
+            *next = even_rows(f->task, &f->task->k, key + j, least(count - j, LANES), d, element,
+                              (char *)f->room + j * d * element);
+    }
+}
+
 /* S of up to a part of the block, keys [key, key + count); s: [FEW_ROWS][FEW_KEYS]. */
 ALWAYS_INLINE void few_score(few *f, int64_t key, int64_t count, float *s, stream *ahead, attend_dtype dtype)
 {
     int64_t d = f->task->problem->head_dim, element = attend_dtypes[dtype].bytes;
-    const attend_cpu_rows k = even_rows(f->task, &f->task->k, key, count, d, element, f->room);
+    attend_cpu_rows k[FEW_VECTORS];
+    few_keys(f, key, count, element, k);
     for (int64_t c0 = 0; c0 < d; c0 += FEW_DIMS) {
         int64_t dims = least(d - c0, FEW_DIMS), lines = (dims * element + 63) / 64 * LANES;
         for (int64_t j = 0; j < count; j += LANES) {
-            few_transpose(f->kt + j, (const char *)k.data + (j * k.stride + c0) * element, k.stride,
-                          count - j, dims, dtype);
+            const attend_cpu_rows *rows = &k[j / LANES];
+            few_transpose(f->kt + j, (const char *)rows->data + c0 * element, rows->stride, count - j, dims,
+                          dtype);
             stream_prefetch(ahead, lines);
         }
         steps at = {1, FEW_ROWS, FEW_PART, FEW_KEYS};
@@ -400,11 +420,17 @@ ALWAYS_INLINE void few_block(few *f, int64_t count, int64_t key, bool more, atte
                                                    next, element);
         for (int64_t i = 0; i < count; i++) {
             if (f[i].visibility == ATTEND_CPU_HIDDEN) continue;
-            attend_cpu_rows v = even_rows(f[i].task, &f[i].task->v, key + j, least(part, keys - j),
-                                          p->head_dim_v, element, f[i].room);
-            v.data = (char *)v.data - j * v.stride * element;
-            f[i].v = v;
-            few_output(&f[i], j, least(j + part, keys), &ahead, aggregators, f[i].hiding);
+            for (int64_t from = j, end = least(j + part, keys); from < end;) {
+                /* in place, page by page, where these are not too short */
+                const int64_t run = attend_keys_together(&first->part->keys, key + from, end - from),
+                              n = run < LANES ? end - from : run;
+                attend_cpu_rows v =
+                    even_rows(f[i].task, &f[i].task->v, key + from, n, p->head_dim_v, element, f[i].room);
+                v.data = (char *)v.data - from * v.stride * element;
+                f[i].v = v;
+                few_output(&f[i], from, from + n, &ahead, aggregators, f[i].hiding);
+                from += n;
+            }
         }
     }
     for (int64_t i = 0; i < count; i++)
