@@ -170,8 +170,121 @@ static void budgets_change_no_bit(void **state)
     assert_int_equal(attend_context_destroy(context), ATTEND_OK);
 }
 
+/* ---- one small problem ---- */
+
+enum { ROWS = QUERIES * HEADS, WIDTH = 16 };
+static float q[ROWS * WIDTH], k[KEYS * WIDTH], v[KEYS * WIDTH], out[ROWS * WIDTH], other[ROWS * WIDTH], sums[3][ROWS * WIDTH];
+static const attend_problem small = {.batch = 1, .seqlen_q = QUERIES, .seqlen_k = KEYS, .num_heads = HEADS, .num_kv_heads = 1, .head_dim = WIDTH,
+                                     .causal = ATTEND_CAUSAL_BOTTOM_RIGHT};
+
+static attend_tensor rows(float *data, int64_t n, int64_t heads) { return attend_tensor_4d(data, ATTEND_F32, 1, n, heads, WIDTH); }
+
+static attend_attention_args small_args(float *to)
+{
+    for (int i = 0; i < KEYS * WIDTH; i++) k[i] = (float)(i * 7919 % 1009) / 1009 - 0.5f, v[i] = (float)(i * 6007 % 997) / 997 - 0.5f;
+    for (int i = 0; i < ROWS * WIDTH; i++) q[i] = (float)(i * 3511 % 991) / 99 - 5;
+    memset(to, 0xff, sizeof out);
+    return (attend_attention_args){.q = rows(q, QUERIES, HEADS), .k = rows(k, KEYS, 1), .v = rows(v, KEYS, 1), .out = rows(to, QUERIES, HEADS)};
+}
+
+static bool stop_half_way(void *calls, int64_t done, int64_t total)
+{
+    ++*(int *)calls;
+    return *(int *)calls < 0 || 2 * done < total;
+}
+
+static void a_run_stops_between_blocks(void **state)
+{
+    (void)state;
+    int calls = 0;
+    size_t least;
+    attend_context *context;
+    attend_plan *plan;
+    const attend_context_options options = {.device = ATTEND_CUDA, .progress = stop_half_way, .progress_user = &calls};
+    if (attend_context_create(&options, &context)) fail_msg("%s", attend_error_message());
+    attend_plan_options limited = {.least_bytes = &least};
+    assert_int_equal(attend_attention_plan_with(context, &small, &limited, &plan), ATTEND_OK);
+    attend_plan_destroy(plan);
+    limited.memory_limit_bytes = least;
+    assert_int_equal(attend_attention_plan_with(context, &small, &limited, &plan), ATTEND_OK);
+    attend_attention_args args = small_args(out);
+    assert_int_equal(attend_attention_forward(plan, &args), ATTEND_CANCELLED);
+    assert_true(calls >= 2);
+    calls = INT32_MIN; /* never again */
+    args = small_args(out);
+    assert_int_equal(attend_attention_forward(plan, &args), ATTEND_OK);
+    assert_true(calls - INT32_MIN >= 4); /* two blocks by two parts */
+    attend_plan_destroy(plan);
+    assert_int_equal(attend_context_destroy(context), ATTEND_OK);
+}
+
+/* A block of queries, keys in two parts, the state on the host: each run streamed through the least budget. */
+static void states_pass_through_the_budget(void **state)
+{
+    (void)state;
+    enum { FIRST = 2 };
+    size_t least;
+    attend_context *context;
+    attend_plan *plan;
+    if (attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context)) fail_msg("%s", attend_error_message());
+    const attend_plan_options unlimited = {.least_bytes = &least};
+    assert_int_equal(attend_attention_plan_with(context, &small, &unlimited, &plan), ATTEND_OK);
+    attend_attention_args args = small_args(other);
+    assert_int_equal(attend_attention_forward(plan, &args), ATTEND_OK);
+    assert_int_equal(attend_synchronize(context), ATTEND_OK);
+    attend_plan_destroy(plan);
+    const attend_plan_options limited = {.memory_limit_bytes = least};
+    assert_int_equal(attend_attention_plan_with(context, &small, &limited, &plan), ATTEND_OK);
+    const attend_state between = {rows(sums[0], QUERIES - FIRST, HEADS), attend_tensor_3d(sums[1], ATTEND_F32, 1, HEADS, QUERIES - FIRST),
+                                  attend_tensor_3d(sums[2], ATTEND_F32, 1, HEADS, QUERIES - FIRST)};
+    args = small_args(out);
+    args.q = rows(q + FIRST * HEADS * WIDTH, QUERIES - FIRST, HEADS), args.first_query = FIRST;
+    args.k = rows(k, 1024, 1), args.v = rows(v, 1024, 1), args.end_key = 1024, args.into = &between, args.out = (attend_tensor){0};
+    if (attend_attention_forward(plan, &args)) fail_msg("%s", attend_error_message());
+    args.k = rows(k + 1024 * WIDTH, KEYS - 1024, 1), args.v = rows(v + 1024 * WIDTH, KEYS - 1024, 1), args.first_key = 1024, args.end_key = 0;
+    args.from = &between, args.into = NULL, args.out = rows(out + FIRST * HEADS * WIDTH, QUERIES - FIRST, HEADS);
+    if (attend_attention_forward(plan, &args) || attend_synchronize(context)) fail_msg("%s", attend_error_message());
+    const size_t before = FIRST * HEADS * WIDTH * sizeof *out;
+    assert_memory_equal((char *)out + before, (char *)other + before, sizeof out - before);
+    attend_plan_destroy(plan);
+    assert_int_equal(attend_context_destroy(context), ATTEND_OK);
+}
+
+static void what_was_not_announced_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        uint8_t host_tensors;
+        bool caller_workspace;
+        bool plans;
+        const char *sentence;
+    } refused[] = {
+        {16, false, false, "host_tensors is 16, expected some of attend_host_tensors"},
+        {ATTEND_HOST_NONE | ATTEND_HOST_INPUTS, false, false, "host_tensors is 9, expected some of attend_host_tensors"},
+        {ATTEND_HOST_INPUTS, true, false, "host_tensors is 1, but the plan is made with caller_workspace"},
+        {ATTEND_HOST_NONE, false, true, "q lies on the host, but the plan's host_tensors leaves it out"},
+        {ATTEND_HOST_INPUTS, false, true, "out lies on the host, but the plan's host_tensors does not have ATTEND_HOST_OUTPUTS"},
+        {ATTEND_HOST_OUTPUTS, false, true, "q lies on the host, but the plan's host_tensors does not have ATTEND_HOST_INPUTS"},
+    };
+    attend_context *context;
+    attend_plan *plan;
+    if (attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context)) fail_msg("%s", attend_error_message());
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        const attend_plan_options options = {.host_tensors = refused[i].host_tensors, .caller_workspace = refused[i].caller_workspace};
+        const attend_attention_args args = small_args(out);
+        attend_status status = attend_attention_plan_with(context, &small, &options, &plan);
+        assert_int_equal(status == ATTEND_OK, refused[i].plans);
+        if (!status) status = attend_attention_forward(plan, &args);
+        assert_int_equal(status, ATTEND_INVALID_ARGUMENT);
+        if (!strstr(attend_error_message(), refused[i].sentence)) fail_msg("\"%s\", expected \"%s\"", attend_error_message(), refused[i].sentence);
+        attend_plan_destroy(plan);
+    }
+    assert_int_equal(attend_context_destroy(context), ATTEND_OK);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(budgets_change_no_bit)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(budgets_change_no_bit), cmocka_unit_test(a_run_stops_between_blocks),
+                                       cmocka_unit_test(states_pass_through_the_budget), cmocka_unit_test(what_was_not_announced_is_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
