@@ -285,6 +285,32 @@ static void one_element_may_have_any_stride_in_place(void **state)
     attend_context_destroy(context);
 }
 
+/* Heads side by side go to heads that lie apart, as caches have them, and back. */
+static void heads_may_go_to_another_layout(void **state)
+{
+    (void)state;
+    enum { TOKENS = 3, HEADS = 2, DIM = 8 };
+    attend_context *context = test_context();
+    static float x[TOKENS * HEADS * DIM], y[TOKENS * HEADS * DIM], z[TOKENS * HEADS * DIM], right[TOKENS * HEADS * DIM];
+    const attend_problem p = {.batch = 1, .seqlen_q = TOKENS, .num_heads = HEADS, .head_dim = DIM, .rotary = ATTEND_ROTARY_HALVES};
+    attend_tensor together = attend_tensor_4d(x, ATTEND_F32, 1, TOKENS, HEADS, DIM), apart = together;
+    memcpy(apart.stride, ((int64_t[]){TOKENS * HEADS * DIM, DIM, TOKENS * DIM, 1}), sizeof apart.stride);
+    attend_values_gauss(7, 1, &together);
+    for (int way = 0; way < 3; way++) {
+        attend_tensor from = way == 2 ? apart : together, to = way == 1 ? apart : together;
+        from.data = way == 2 ? y : x, to.data = way == 0 ? right : way == 1 ? y : z;
+        const attend_rotary_args args = {.k = from, .k_out = to, .backward = way == 2};
+        if (attend_rotary_apply(context, &p, &args) || attend_synchronize(context)) fail_msg("%s", attend_error_message());
+    }
+    for (int i = 0; i < TOKENS; i++)
+        for (int h = 0; h < HEADS; h++)
+            for (int c = 0; c < DIM; c++) {
+                assert_true(y[(h * TOKENS + i) * DIM + c] == right[(i * HEADS + h) * DIM + c]);
+                assert_float_equal(z[(i * HEADS + h) * DIM + c], x[(i * HEADS + h) * DIM + c], 1e-5);
+            }
+    attend_context_destroy(context);
+}
+
 static void expect_refused(attend_context *context, const attend_problem *p, const attend_rotary_args *args, const char *sentence)
 {
     assert_int_equal(attend_rotary_apply(context, p, args), ATTEND_INVALID_ARGUMENT);
@@ -411,7 +437,7 @@ int main(void)
         cmocka_unit_test(every_case_is_within_the_rules), cmocka_unit_test(turning_is_its_definition),
         cmocka_unit_test(in_place_gives_the_same_and_touches_nothing_else), cmocka_unit_test(needles_stand_out_at_any_position),
         cmocka_unit_test(a_layer_does_the_same), cmocka_unit_test(backward_is_the_transpose_and_positions_add_up),
-        cmocka_unit_test(bits_depend_on_the_token_alone), cmocka_unit_test(one_element_may_have_any_stride_in_place), cmocka_unit_test(wrong_arguments_are_named),
+        cmocka_unit_test(bits_depend_on_the_token_alone), cmocka_unit_test(one_element_may_have_any_stride_in_place), cmocka_unit_test(heads_may_go_to_another_layout), cmocka_unit_test(wrong_arguments_are_named),
         cmocka_unit_test(comparing_sees_what_is_wrong), cmocka_unit_test(comparing_tells_how_far_it_is_and_stops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,12 +33,23 @@ static void set_strides(attend_tensor *t, test_layout layout, bool input)
     if (layout == LAYOUT_BROADCAST && input) t->stride[0] = 0;
 }
 
+/* [batch, heads, seqlen]: without gaps, with them, or heads side by side. */
+static void set_lse_strides(attend_tensor *t, test_layout layout)
+{
+    const int64_t h = t->shape[1], s = t->shape[2];
+    switch (layout) {
+    case LAYOUT_PADDED: memcpy(t->stride, (int64_t[]){h * (2 * s + 3) + 1, 2 * s + 3, 2, 0}, sizeof t->stride); return;
+    case LAYOUT_FUSED: memcpy(t->stride, (int64_t[]){s * h, 1, h, 0}, sizeof t->stride); return;
+    default: memcpy(t->stride, (int64_t[]){h * s, s, 1, 0}, sizeof t->stride);
+    }
+}
+
 void test_memory_make(test_memory *m, attend_tensor t, bool input, test_layout layout)
 {
     uintptr_t begin, end;
     size_t element = attend_dtype_bytes(t.dtype), lead = 64;
     if (t.rank == 4) set_strides(&t, layout, input);
-    if (t.rank == 3) memcpy(t.stride, (int64_t[]){t.shape[1] * t.shape[2], t.shape[2], 1, 0}, sizeof t.stride);
+    if (t.rank == 3) set_lse_strides(&t, layout);
     if (layout == LAYOUT_FUSED && t.rank == 4) lead += (size_t)(t.shape[2] * t.shape[3]) * element;
     t.data = (void *)64; /* any address, for attend_tensor_extent() */
     assert_true(attend_tensor_extent(&t, &begin, &end));

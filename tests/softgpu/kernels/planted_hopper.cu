@@ -81,6 +81,17 @@ template <int P> __global__ void store_then_write(float *out)
     }
 }
 
+/* A wait is for the copies of the thread that waits. */
+template <int P> __global__ void another_waits(float *out)
+{
+    __shared__ __align__(128) float tile[128];
+    tile[threadIdx.x] = threadIdx.x;
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    __syncthreads();
+    if (threadIdx.x == 0) bulk_store(out, tile, sizeof tile); // PLANTED(another_thread_waits: async copy)
+    if (threadIdx.x == P) asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+}
+
 template <int P> __global__ void expects_less(const float *in, float *out)
 {
     __shared__ __align__(128) float tile[128];
@@ -198,6 +209,7 @@ static void bulk_read_before_wait(int planted) { run(planted ? load_then_read<1>
 static void bulk_buffer_still_read(int planted) { run(planted ? load_again<1> : load_again<0>); }
 static void bulk_load_abandoned(int planted) { run(planted ? nobody_waits<1> : nobody_waits<0>); }
 static void source_changed_under_store(int planted) { run_alone(planted ? store_then_write<1> : store_then_write<0>, 1, 128); }
+static void another_thread_waits(int planted) { run_alone(planted ? another_waits<1> : another_waits<0>, 1, 128); }
 static void too_few_bytes_announced(int planted) { run(planted ? expects_less<1> : expects_less<0>); }
 static void mbarrier_not_initialised(int planted) { run_alone(planted ? never_begun<1> : never_begun<0>, 1, 128); }
 static void too_many_arrivals(int planted) { run_alone(planted ? arrives_for_more<1> : arrives_for_more<0>, 1, 128); }
@@ -210,6 +222,7 @@ const planted_case planted_hopper[] = {
     {"bulk_buffer_still_read", bulk_buffer_still_read},
     {"bulk_load_abandoned", bulk_load_abandoned},
     {"source_changed_under_store", source_changed_under_store},
+    {"another_thread_waits", another_thread_waits},
     {"too_few_bytes_announced", too_few_bytes_announced},
     {"mbarrier_not_initialised", mbarrier_not_initialised},
     {"too_many_arrivals", too_many_arrivals},
