@@ -219,9 +219,8 @@ attend_status attend_gpu_offload_run(const attend_plan *plan, const attend_atten
     ATTEND_TRY(attend_gpu_make_terms(plan, &l.features, &l.terms));
     begin_progress(&l);
     attend_range_begin("attend: stream");
-    attend_status status = record(&l.gpu, o->begun);
+    attend_status status = record(&l.gpu, o->begun); /* out waits for launches anyway */
     if (!status) status = wait(&l.in, o->begun);
-    if (!status) status = wait(&l.out, o->begun);
     if (!status) status = run_steps(&l);
     if (!status) status = join(&l);
     if (status) stop(&l);
