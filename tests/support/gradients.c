@@ -1,6 +1,7 @@
 /* Makes, runs and judges gradients; see gradients.h. */
 #include "support/gradients.h"
 #include "core/problem.h"
+#include "reference/reference.h"
 #include "tool/values.h"
 
 #include <inttypes.h>
@@ -12,6 +13,23 @@
 #include <string.h>
 #include <cmocka.h>
 
+static void take_out(void *job, int64_t b, int64_t h, int64_t i, const attend_reference_row *row)
+{
+    const attend_tensor *t = job;
+    for (int64_t c = 0; c < t->shape[3]; c++) attend_store(t, b * t->stride[0] + i * t->stride[1] + h * t->stride[2] + c, row->out[c]);
+}
+
+static void make_out_f32(test_gradients *g, const test_fixture *f)
+{
+    attend_tensor out = f->out.tensor;
+    attend_progress_tracker nobody = {0};
+    const attend_key_part all = attend_all_keys(&f->problem);
+    out.data = NULL, out.dtype = ATTEND_F32;
+    test_memory_make(&g->out_f32, out, false, f->c.layout);
+    assert_true(attend_reference_attention(&f->problem, &f->args, &all, 1, &nobody, take_out, &g->out_f32.tensor));
+    g->grads.out_f32 = g->out_f32.tensor;
+}
+
 void test_gradients_make(test_gradients *g, const test_fixture *f, attend_dtype stored)
 {
     const attend_problem *p = &f->problem;
@@ -22,9 +40,10 @@ void test_gradients_make(test_gradients *g, const test_fixture *f, attend_dtype 
     attend_values_gauss(f->c.seed + 77, 1, &g->dout.tensor);
     if (f->c.layout != LAYOUT_BROADCAST) test_forget_rows(&g->dout.tensor, NULL, f->seqlens_q);
     g->grads.dout = g->dout.tensor;
+    if (f->c.seed % 3 == 0) make_out_f32(g, f);
     if (f->c.seed % 2) {
         test_memory_make(&g->dlse, lse, true, f->c.layout);
-        for (int64_t i = 0; i < attend_tensor_elements(&lse); i++) ((float *)g->dlse.tensor.data)[i] = sinf((float)i);
+        attend_values_gauss(f->c.seed + 78, 1, &g->dlse.tensor);
         g->grads.dlse = g->dlse.tensor;
     }
     for (int i = 0; i < ATTEND_GRADIENTS; i++) {
@@ -44,7 +63,7 @@ void test_gradients_make(test_gradients *g, const test_fixture *f, attend_dtype 
 
 void test_gradients_free(test_gradients *g)
 {
-    free(g->dout.bytes), free(g->dlse.bytes);
+    free(g->dout.bytes), free(g->dlse.bytes), free(g->out_f32.bytes);
     for (int i = 0; i < ATTEND_GRADIENTS; i++) free(g->of[i].bytes);
 }
 

@@ -6,12 +6,12 @@
 #include "support/fixture.h"
 
 typedef struct test_gradients {
-    test_memory dout, dlse, of[ATTEND_GRADIENTS];
+    test_memory dout, dlse, out_f32, of[ATTEND_GRADIENTS];
     attend_attention_grads grads;
     attend_feature_grads features;
 } test_gradients;
 
-/* stored: of dq, dk and dv. An even seed has no dlse. */
+/* stored: of dq, dk and dv. An even seed has no dlse, one in three has out_f32. */
 void test_gradients_make(test_gradients *gradients, const test_fixture *fixture, attend_dtype stored);
 void test_gradients_free(test_gradients *gradients);
 
