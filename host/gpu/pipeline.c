@@ -158,7 +158,10 @@ static attend_status run_steps(attend_gpu_pipeline *l)
     for (bool more = true; more;) {
         const attend_gpu_step step = ahead.at;
         more = attend_gpu_next_step(&ahead);
-        ATTEND_TRY(run_step(l, &step, more ? &ahead.at : NULL));
+        attend_range_begin("attend: part");
+        const attend_status status = run_step(l, &step, more ? &ahead.at : NULL);
+        attend_range_end();
+        ATTEND_TRY(status);
     }
     return ATTEND_OK;
 }

@@ -1,6 +1,7 @@
 /* Copies between the host and compact tensors on the device. Page-locked memory is copied as it lies; pageable memory
    passes through pieces of pinned memory, which host threads fill and empty. */
 #include "gpu/gpu.h"
+#include "gpu/range.h"
 
 #include <string.h>
 
@@ -164,14 +165,20 @@ attend_status attend_gpu_bring(const attend_gpu_context *gpu, attend_gpu_pinned 
                                attend_gpu_place place, const attend_tensor *to, const attend_tensor *from)
 {
     if (attend_tensor_elements(to) == 0) return ATTEND_OK;
-    return place == ATTEND_GPU_PAGEABLE ? bring_pageable(gpu, pinned, to, from)
-                                        : attend_gpu_copy(gpu, to, from, cudaMemcpyHostToDevice);
+    if (place != ATTEND_GPU_PAGEABLE) return attend_gpu_copy(gpu, to, from, cudaMemcpyHostToDevice);
+    attend_range_begin("attend: copy in, through pinned memory");
+    const attend_status status = bring_pageable(gpu, pinned, to, from);
+    attend_range_end();
+    return status;
 }
 
 attend_status attend_gpu_give(const attend_gpu_context *gpu, attend_gpu_pinned *pinned,
                               attend_gpu_place place, const attend_tensor *to, const attend_tensor *from)
 {
     if (attend_tensor_elements(to) == 0) return ATTEND_OK;
-    return place == ATTEND_GPU_PAGEABLE ? give_pageable(gpu, pinned, to, from)
-                                        : attend_gpu_copy(gpu, to, from, cudaMemcpyDeviceToHost);
+    if (place != ATTEND_GPU_PAGEABLE) return attend_gpu_copy(gpu, to, from, cudaMemcpyDeviceToHost);
+    attend_range_begin("attend: copy out, through pinned memory");
+    const attend_status status = give_pageable(gpu, pinned, to, from);
+    attend_range_end();
+    return status;
 }
