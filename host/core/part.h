@@ -1,5 +1,5 @@
-/* Which keys and queries of each sequence take part in a run, what the keys before them left, and where what these leave
-   goes. */
+/* The keys and queries of each sequence that take part in a run, and the states that it continues and leaves.
+   */
 #ifndef ATTEND_CORE_PART_H
 #define ATTEND_CORE_PART_H
 

@@ -1,6 +1,5 @@
-/* What features bring beside q, k and v, on its way to the device: lists of lengths and the small tensors of
-   host/core/arguments.h. Room for host copies is reserved with the plan, as large as the axes along which
-   they vary. */
+/* Feature tensors and lists of lengths on their way to the device. The plan reserves staging for those on the
+   host; axes along which a tensor does not vary take no room. */
 #include "gpu/gpu.h"
 #include "shared/relative.h"
 

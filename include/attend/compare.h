@@ -1,4 +1,4 @@
-/* Results held against the fp64 reference. */
+/* Comparing results with the fp64 reference. */
 #ifndef ATTEND_COMPARE_H
 #define ATTEND_COMPARE_H
 
@@ -9,11 +9,11 @@
 extern "C" {
 #endif
 
-/* How a comparison goes about it; zero means the usual, NULL in place of it too. */
+/* Options of a comparison; zeros, or NULL in its place, are the defaults. */
 typedef struct attend_compare_options {
     int threads; /* CPU threads, at most ATTEND_MAX_THREADS; 0: all */
     int reserved;
-    /* as in attend_context_options; where it asks to stop, the comparison is left as it was */
+    /* as in attend_context_options; if it cancels, the comparison struct is unchanged */
     attend_progress *progress;
     void *progress_user;
 } attend_compare_options;
@@ -47,7 +47,7 @@ ATTEND_API attend_status attend_compare_sized(const attend_problem *problem, siz
                                               size_t options_bytes, attend_comparison *comparison,
                                               size_t comparison_bytes);
 
-/* Holds args->out (and lse if given), wherever they were computed, against the fp64 reference of the same
+/* Compares args->out (and lse if given), from any device or library, with the fp64 reference for the same
  * stored inputs. All tensors on the host; O(seqlen_q·seqlen_k) time on the CPU, O(seqlen) memory; options may
  * be NULL.
  * Errors: INVALID_ARGUMENT, also where the reference itself is not finite; OUT_OF_MEMORY; CANCELLED. Breaking
@@ -60,7 +60,7 @@ static inline attend_status attend_compare(const attend_problem *problem, const 
                                 sizeof *options, comparison, sizeof *comparison);
 }
 
-/* A layer stage by stage, each given what the stage before it really produced, and rule 2 from end to end. */
+/* A layer stage by stage, each judged from the actual output of the stage before, and rule 2 end to end. */
 typedef struct attend_layer_comparison {
     bool passed;
     uint8_t reserved[7];

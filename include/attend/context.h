@@ -21,30 +21,29 @@ typedef enum attend_device {
 
 #define ATTEND_MAX_THREADS 4096
 
-/* Called from the thread that called the library, while a run works: done of total units, which say nothing
- * but their ratio, from 0 to 1 and never back. Returns false to stop: the run ends soon with
- * ATTEND_CANCELLED, and its outputs hold anything; the plan can run again. What it returns once all is done
- * does not matter. It leaves the thread's current CUDA device as it is. */
+/* Called by the thread that called the library, during a run. Only the ratio done / total has a meaning; it
+ * never decreases and ends at 1. Returning false cancels: the run soon returns ATTEND_CANCELLED, the contents
+ * of its outputs are undefined, and the plan can run again. The value returned at 1 is ignored. The callback
+ * must not change the thread's current CUDA device. */
 typedef bool attend_progress(void *user, int64_t done, int64_t total);
 
 typedef struct attend_context_options {
     attend_device device;
     int device_index; /* which CUDA device */
-    /* CPU threads, at most ATTEND_MAX_THREADS; 0: as many as the process may use. They start with the context
-     * and sleep where there is nothing to do; a run takes as many as its work is worth, and what it computes
-     * does not depend on how many come. After a fork() the child may go on with CPU contexts, unless another
-     * thread was at work on them, and starts threads of its own. */
+    /* CPU threads, at most ATTEND_MAX_THREADS; 0: as many as the process may use. They are created with
+     * the context and sleep between runs. A run uses as many as its work justifies; results do not depend on
+     * the number. After a fork() the child can use CPU contexts, unless another thread was using them during
+     * the fork, and starts its own threads. */
     int threads;
     bool device_tensors_only; /* CUDA: plans reserve no staging for host tensors, and refuse them */
-    /* Nothing stands in for what was asked: ATTEND_AUTO is refused, and a run on CUDA whose q, k or v has
-     * rows that are not at multiples of 16 bytes is UNSUPPORTED where the plan's kernel needs them so,
-     * instead of taking the slower one that attend_plan_explain() names. Dtypes and algorithms are never
-     * exchanged, strict or not. */
+    /* No fallback: ATTEND_AUTO is refused. A run on CUDA with rows of q, k or v that do not begin at
+     * multiples of 16 bytes is UNSUPPORTED if the plan's kernel needs that, instead of using the slower
+     * kernel that attend_plan_explain() names. Dtypes are never replaced, strict or not. */
     bool strict;
     uint8_t reserved[2];
-    /* Of every run and inspection on the context, a whole layer too; NULL: none, at no cost. On CUDA a run
-     * with it goes slice by slice, waits for each, is done when the call returns, and can be no part of a
-     * graph. */
+    /* Called for every run and inspection of the context, layers included; NULL: none, at no cost. On CUDA a
+     * run with a callback works in slices, waits for each, is done when the call returns, and cannot be
+     * captured in a graph. */
     attend_progress *progress;
     void *progress_user;
 } attend_context_options;
@@ -63,8 +62,8 @@ static inline attend_status attend_context_create(const attend_context_options *
     return attend_context_create_sized(options, sizeof *options, context);
 }
 
-/* Waits for the work in flight, then frees the context. NULL is allowed. Errors: INVALID_ARGUMENT while plans
- * of the context are there, which use it: nothing is freed then. */
+/* Waits for the work in flight, then frees the context. NULL is allowed. Errors: INVALID_ARGUMENT if plans of
+ * the context still exist; nothing is freed then. */
 ATTEND_API attend_status attend_context_destroy(attend_context *context);
 
 /* The device that ATTEND_AUTO chose, or the one asked for. */
@@ -74,9 +73,9 @@ ATTEND_API attend_device attend_context_device(const attend_context *context);
    */
 ATTEND_API const char *attend_context_device_name(const attend_context *context);
 
-/* Waits until all that was enqueued on the context is done, on every stream that it was given, which is not
- * what the caller enqueues there besides; returns the first error that happened on the way. Launches of
- * graphs that captured its work are the caller's own to wait for. */
+/* Waits for all work that the library enqueued for the context, on every stream, and returns the first error.
+ * It does not wait for the caller's own work on those streams, nor for launches of graphs that captured runs.
+ * */
 ATTEND_API attend_status attend_synchronize(attend_context *context);
 
 /* CUDA devices that can be used; 0 without a driver or in a build without CUDA. */

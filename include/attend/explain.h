@@ -1,4 +1,5 @@
-/* What a plan will do, and why so: kernel, tiles, memory, work expected, and what was not chosen. */
+/* What a plan will do, and why: kernel, tiles, memory, expected work, and why other kernels were not chosen.
+   */
 #ifndef ATTEND_EXPLAIN_H
 #define ATTEND_EXPLAIN_H
 
@@ -16,18 +17,18 @@ extern "C" {
 /* A projection of a layer: y [rows, out] = x [rows, in]·Wᵀ. */
 typedef struct attend_projection_work {
     int64_t rows, in, out;
-    int call; /* those of one number go into one call of the library */
+    int call; /* projections with the same number are computed by one library call */
     int reserved[3];
     double flops, bytes; /* 2·rows·in·out; x, W and y once */
 } attend_projection_work;
 
 /* What a plan will do. Pairs are (query, key) pairs of all heads that causal, window, chunk, prefix and
- * lengths leave visible; what masks, block masks and segments hide besides is known to the run alone, and not
- * taken off. Without lists every sequence has its longest length; packed ones share the totals evenly. Exact
- * up to 4 million rows, beyond from a sample of so many. */
+ * lengths leave visible; pairs hidden by masks, block masks and segments are counted too, since only the run
+ * knows them. Without lists every sequence has the maximum length; packed sequences share the totals evenly.
+ * Exact up to 4 million rows, estimated from a sample of 4 million beyond. */
 typedef struct attend_explanation {
     const char *kernel; /* the row of the table that runs */
-    /* CUDA: what runs instead where rows of q, k or v do not lie at multiples of 16 bytes */
+    /* CUDA: what runs instead if rows of q, k or v do not begin at multiples of 16 bytes */
     const char *kernel_unaligned;
     attend_device device;
     /* 0: none. Rows of a tile are queries, with `grouped` those of all heads of a KV head */
@@ -36,7 +37,7 @@ typedef struct attend_explanation {
     bool grouped;
     uint8_t reserved[3];
     int64_t shared_bytes;
-    int64_t splits;         /* parts of the keys that are computed apart, then merged; 1: none */
+    int64_t splits;         /* parts of the keys that different blocks compute, merged afterwards; 1: none */
     int64_t blocks;         /* of the grid; on a CPU the units of work that threads take */
     int64_t blocks_at_once; /* that the device holds; on a CPU its threads; 0: unknown */
     size_t host_bytes, device_workspace_bytes, device_staging_bytes; /* as attend_plan_memory */
@@ -48,13 +49,14 @@ typedef struct attend_explanation {
     const char *projection_library; /* NULL for attention */
     double rope_bytes;              /* that rotary embedding and QK-norm read and write */
     double position_bytes;          /* that adding absolute positions to x reads and writes */
-    /* CUDA, of attention whose q, k, v, out and what varies by query and key lie on the host, as far as host_tensors
-     * lets them: what one run copies, and the loop. Every block of queries meets the parts of keys that it sees. */
+    /* CUDA, of attention whose q, k, v, out and what varies by query and key lie on the host, as far as
+     * host_tensors lets them: what one run copies, and the loop. Every block of queries meets the parts of
+     * keys that it sees. */
     double bytes_to_device, bytes_to_host;
     int64_t query_blocks, key_parts; /* so many times queries, keys are brought */
     /* Measured when the context's first plan with large copies is made; 0: none was. By it the copies take
-     * transfer_seconds; compute_seconds are a model's, of the device's clock and arithmetic units. The longer of the
-     * two bounds the run. */
+     * transfer_seconds; compute_seconds are a model's, of the device's clock and arithmetic units. The longer
+     * of the two bounds the run. */
     double link_bytes_per_second, transfer_seconds, compute_seconds;
 } attend_explanation;
 
@@ -71,7 +73,7 @@ static inline attend_status attend_plan_explain(const attend_plan *plan, const a
 
 /* The same in words, for people, with the rows of the kernel table that were not chosen and why. Writes at
  * most `bytes`, the last of them 0, and returns how many all would need, without the 0; text may be NULL if
- * bytes is 0. Returns 0 where it fails. */
+ * bytes is 0. Returns 0 on failure. */
 ATTEND_API size_t attend_plan_explain_text(const attend_plan *plan, const attend_lists *lists, char *text,
                                            size_t bytes);
 

@@ -1,4 +1,4 @@
-/* Lists and tensors that features bring: the same struct for attention, its gradients, layers, inspection and
+/* Lists and tensors of features: the same struct for attention, its gradients, layers, inspection and
  * comparison. */
 #ifndef ATTEND_FEATURES_H
 #define ATTEND_FEATURES_H
@@ -10,10 +10,10 @@
 extern "C" {
 #endif
 
-/* The tensors and lists that the problem asks for, and no others; NULL or absent: not given. Where args have
-   a pointer to it, NULL stands for all absent, and the struct itself belongs to the caller again when the
-   call returns. An axis along which mask, bias, block_mask or block_offsets does not vary has extent 1, or
-   its full extent with stride 0. In a packed problem queries and keys count from their sequence's first. */
+/* The tensors and lists that the problem asks for, and no others; NULL or absent: not given. A NULL pointer
+   to the struct means that all are absent. The struct itself is read during the call only. An axis along
+   which mask, bias, block_mask or block_offsets does not vary has extent 1, or its full extent with stride 0.
+   In a packed problem queries and keys count from their sequence's first. */
 typedef struct attend_feature_args {
     /* Optional lengths [batch], each in [0, seqlen]. Rows of out past a query length become 0 (of a layer:
      * what its output projection makes of zeros, bo or 0), their LSE -infinity; q, k and v past the lengths

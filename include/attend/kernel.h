@@ -36,7 +36,7 @@ static inline bool attend_kernel(size_t index, attend_kernel_info *info)
 typedef struct attend_kernel_resources {
     int architecture;     /* 80 for sm_80 */
     int registers;        /* of a thread */
-    int64_t spill_bytes;  /* stores and loads of what found no register */
+    int64_t spill_bytes;  /* spill stores and loads */
     int64_t shared_bytes; /* of a block */
     int blocks, warps;    /* that a multiprocessor of this architecture holds at once */
 } attend_kernel_resources;
@@ -51,7 +51,7 @@ static inline bool attend_kernel_resources_of(size_t index, size_t build, attend
     return attend_kernel_resources_sized(index, build, resources, sizeof *resources);
 }
 
-/* What the device code of kernel family number `index` weighs in this build: all its rows, for all
+/* Bytes of the device code of kernel family number `index` in this build: all its rows, for all
    architectures, compressed as in the library. A family is named after its source ("flash_mma_f16"); beside
    attention there are those of layers and inspection. False past the last, in a build without CUDA, and where
    an argument is NULL. Which architectures and head dims are compiled is chosen with the build:

@@ -1,4 +1,4 @@
-/* What is computed, in plain numbers: who sees whom, what a score is, where a token is. */
+/* What is computed, in plain numbers: visibility, scores, positions. */
 #ifndef ATTEND_PROBLEM_H
 #define ATTEND_PROBLEM_H
 
@@ -9,16 +9,16 @@
 extern "C" {
 #endif
 
-/* Which keys query i sees. With seqlen_q = seqlen_k both alignments are the same; with per-batch lengths, the
- * lengths of that batch entry count. */
+/* Which keys j are visible to query i. With seqlen_q = seqlen_k both alignments are the same; with per-batch
+ * lengths, the lengths of that batch entry count. */
 typedef enum attend_causal {
     ATTEND_CAUSAL_NONE = 0,
     ATTEND_CAUSAL_TOP_LEFT, /* j <= i */
-    /* j <= i + seqlen_k - seqlen_q: the last query sees all (decoding with a cache) */
+    /* j <= i + seqlen_k - seqlen_q: the last query sees every key (decoding with a cache) */
     ATTEND_CAUSAL_BOTTOM_RIGHT
 } attend_causal;
 
-/* The axes along which a mask or a bias varies, or'ed together; along the others one value serves all. */
+/* The axes along which a mask or a bias varies, or'ed together; it is broadcast along the others. */
 typedef enum attend_axes {
     ATTEND_PER_BATCH = 1,
     ATTEND_PER_HEAD = 2,
@@ -34,14 +34,14 @@ typedef enum attend_alibi {
     ATTEND_ALIBI_CAUSAL
 } attend_alibi;
 
-/* Which elements of a head turn together in a rotary embedding (Su et al., arXiv:2104.09864). */
+/* Which elements of a head are rotated as a pair by a rotary embedding (Su et al., arXiv:2104.09864). */
 typedef enum attend_rotary {
     ATTEND_ROTARY_NONE = 0,
     ATTEND_ROTARY_HALVES,     /* c and c + rotary_dim/2: GPT-NeoX, and Llama as transformers stores it */
     ATTEND_ROTARY_INTERLEAVED /* 2c and 2c + 1: GPT-J, and Llama's own code */
 } attend_rotary;
 
-/* How the frequencies are stretched for sequences longer than those trained on, by rotary_factor. */
+/* How rotary_factor scales the frequencies for sequences longer than those trained on. */
 typedef enum attend_rotary_scaling {
     ATTEND_ROTARY_UNSCALED = 0,
     ATTEND_ROTARY_LINEAR, /* all frequencies */

@@ -1,4 +1,4 @@
-/* What attention over some of the keys leaves: saved, taken up by a later run, merged. */
+/* The carried state of attention over some of the keys: saved, continued by a later run, merged. */
 #ifndef ATTEND_STATE_H
 #define ATTEND_STATE_H
 
@@ -12,10 +12,10 @@ extern "C" {
 
 /* The sums of online softmax (Milakov, Gimelshein, arXiv:1805.02867; parts of the keys: Rabe, Staats,
  * arXiv:2112.05682) over some of the keys, for each query: all f32, where a run's q, k and v may lie, in
- * memory of the caller. They are not divided and hold no sink yet, so that taking them up again on the same
- * kernel changes no bit; states of other kernels or devices may be taken up too, within docs/numerics.md.
- * Strides are any, but the last of out, which is 1. A query that saw no key has out 0, max -infinity, sum 0. A
- * frozen struct: it lies inside others. examples/resume.c is a whole program. */
+ * memory of the caller. The output is not yet divided by the sum and includes no sink, so that continuing on
+ * the same kernel changes no bit. States of other kernels or devices may be continued too, within
+ * docs/numerics.md. Strides are any, but the last of out, which is 1. A query that saw no key has out 0, max
+ * -infinity, sum 0. A frozen struct: it lies inside others. examples/resume.c is a whole program. */
 typedef struct attend_state {
     /* [batch, seqlen_q, num_heads, head_dim_v]: Σ_j 2^(s_j - max)·v_j, s_j being the score times log2 e */
     attend_tensor out;

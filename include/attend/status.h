@@ -17,12 +17,12 @@ extern "C" {
 typedef enum attend_status {
     ATTEND_OK = 0,
     ATTEND_INVALID_ARGUMENT, /* a value that no backend can accept; the message names it */
-    ATTEND_UNSUPPORTED,      /* a valid problem that this backend or build does not do */
+    ATTEND_UNSUPPORTED,      /* a valid problem that this backend or build does not implement */
     ATTEND_OUT_OF_MEMORY,    /* on the host or on the device */
     ATTEND_NO_DEVICE,        /* no driver, no such device or a busy one, or a build without CUDA */
     /* CUDA or cuBLAS failed; the message has the call and CUDA's name for the error */
     ATTEND_DEVICE_ERROR,
-    ATTEND_BAD_FILE, /* a file whose content is not what its format promises */
+    ATTEND_BAD_FILE, /* a file whose content violates its format */
     ATTEND_IO_ERROR, /* the system refused to open, read or write */
     ATTEND_CANCELLED /* a progress callback asked to stop */
 } attend_status;
