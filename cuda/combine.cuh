@@ -17,8 +17,8 @@ struct partial_rows {
 
     __host__ __device__ partial_rows(const attend_problem &p, const attend_kernel_box &box, int64_t spans_)
         : dims(p.head_dim_v), spans(spans_),
-          partials(box.batch * box.kv_heads * (p.num_heads / p.num_kv_heads) * (box.end_query - box.first_query) *
-                   spans_)
+          partials(box.batch * box.kv_heads * (p.num_heads / p.num_kv_heads) *
+                   (box.end_query - box.first_query) * spans_)
     {
     }
     __host__ __device__ int64_t output(int64_t row, int64_t span) const
@@ -40,7 +40,8 @@ template <typename T> __device__ void combine(const attend_kernel_args &args)
     const partial_rows rows(p, box, args.splits);
     const int64_t group = p.num_heads / p.num_kv_heads, row = blockIdx.x;
     const int64_t queries = box.end_query - box.first_query, pair = row / group / queries;
-    const int64_t query = box.first_query + row / group % queries, batch = box.first_batch + pair / box.kv_heads,
+    const int64_t query = box.first_query + row / group % queries,
+                  batch = box.first_batch + pair / box.kv_heads,
                   head = (box.first_kv_head + pair % box.kv_heads) * group + row % group;
     const int first_span = static_cast<int>(box.first_key / attend_span_keys);
     const float2 *const states = reinterpret_cast<const float2 *>(args.partials + rows.state(row, 0));
@@ -69,7 +70,8 @@ template <typename T> __device__ void combine(const attend_kernel_args &args)
         float own, others;
         all.merge(next, own, others);
         if (has_column)
-            o = softmax_row::merged(o, own, args.partials[rows.output(row, span - first_span) + column], others);
+            o = softmax_row::merged(o, own, args.partials[rows.output(row, span - first_span) + column],
+                                    others);
     }
     if (args.into.out.data) {
         __syncthreads(); // all threads have read `from`, which `into` may alias

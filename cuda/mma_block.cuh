@@ -107,7 +107,8 @@ template <typename tile> struct mma_block {
         const int64_t group = p.num_heads / p.num_kv_heads;
         block_at = find_block(order, blockIdx.x);
         sequence = attend_sequence_of(&p, &args.lists, block_at.batch);
-        span = static_cast<int>(args.box.first_key / attend_span_keys + block_at.tile % args.splits), slot = -1;
+        span = static_cast<int>(args.box.first_key / attend_span_keys + block_at.tile % args.splits),
+        slot = -1;
         scored = attend_scores_terms(&p);
         searches = attend_hides_tiles(&p);
         hides = searches || p.mask_axes;

@@ -31,7 +31,7 @@ __device__ void store_partial(const typename tile::output &o, const softmax_row 
                 if (lane_column(n, e) < rows.dims) to[lane_column(n, e)] = o[i / 2][n][i % 2 * 2 + e];
         if (threadIdx.x % 4 == 0)
             *reinterpret_cast<float2 *>(args.partials + rows.state(first + row, span)) = {state[i].max,
-                                                                                                state[i].sum};
+                                                                                          state[i].sum};
     }
 }
 

@@ -47,7 +47,8 @@ bool count_tiles(const attend_problem &p, const attend_kernel_box &box, int64_t 
            (splits == 1 || count_blocks(box, group, queries, &merged));
 }
 
-template <typename tile> bool mma_grid(const attend_problem *p, const attend_kernel_box *box, attend_kernel_grid *grid)
+template <typename tile>
+bool mma_grid(const attend_problem *p, const attend_kernel_box *box, attend_kernel_grid *grid)
 {
     int64_t tiles;
     *grid = {0, split_spans(*p, *box), true};

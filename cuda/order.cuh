@@ -15,9 +15,9 @@ namespace attend
 struct block_order {
     uint32_t tiles; // tiles of queries a head
     uint32_t heads;
-    uint32_t pairs;   // pairs of (batch, head), heads fastest
-    uint32_t section; // pairs that run at once because their K and V fit in L2 together
-    uint32_t first;   // first block of this launch
+    uint32_t pairs;                   // pairs of (batch, head), heads fastest
+    uint32_t section;                 // pairs that run at once because their K and V fit in L2 together
+    uint32_t first;                   // first block of this launch
     uint32_t first_head, first_batch; // of the box
 };
 
@@ -49,7 +49,8 @@ inline bool order_blocks(const attend_kernel_args &args, int64_t heads, int64_t 
 {
     const attend_problem &p = args.problem;
     const attend_kernel_box &box = args.box;
-    int64_t bytes = (box.end_key - box.first_key) * (p.head_dim + p.head_dim_v) * attend_dtypes[p.dtype].bytes;
+    int64_t bytes =
+        (box.end_key - box.first_key) * (p.head_dim + p.head_dim_v) * attend_dtypes[p.dtype].bytes;
     int64_t fit = args.l2_bytes / 2 / std::max<int64_t>(bytes, 1);
     int64_t pairs = box.batch * box.kv_heads * heads, blocks;
     if (!count_blocks(box, heads, tiles, &blocks)) return false;
