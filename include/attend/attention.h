@@ -43,25 +43,25 @@ typedef struct attend_attention_args {
     attend_tensor lse; /* optional, f32 [batch, num_heads, seqlen_q]: natural logarithm of Σ_j exp(score) */
     const attend_feature_args *features; /* NULL: none */
     /* Only keys [first_key, end_key) of each sequence take part; end_key 0: to the end. Both are multiples of
-     * attend_plan_key_span(), or seqlen_k. A sequence that ends within the range ends the range, one that ends
-     * before it has no key there. k and v begin at first_key and hold end_key - first_key rows; everything
-     * else counts keys from the sequence's first: lengths and starts, masks, biases, windows, positions,
-     * segments_k, blocks. Keys outside the range are not read. Not with packed sequences. */
+     * attend_plan_key_span(), or seqlen_k. A sequence that ends within the range ends the range, one that
+     * ends before it has no key there. k and v begin at first_key and hold end_key - first_key rows;
+     * everything else counts keys from the sequence's first: lengths and starts, masks, biases, windows,
+     * positions, segments_k, blocks. Keys outside the range are not read. Not with packed sequences. */
     int64_t first_key, end_key;
-    /* Only queries [first_query, end_query) of each sequence take part; end_query 0: to the end. Any numbers up to
-     * seqlen_q: a block of a longer sequence, a chunk of a prompt. q, out, lse and states begin at first_query and
-     * hold end_query - first_query rows; everything else counts queries from the sequence's first: lengths, causality,
-     * masks, biases, windows, positions, segments_q, blocks. Blocks of queries have the bits of one run over all of
-     * them. Not with packed sequences. */
+    /* Only queries [first_query, end_query) of each sequence take part; end_query 0: to the end. Any numbers
+     * up to seqlen_q: a block of a longer sequence, a chunk of a prompt. q, out, lse and states begin at
+     * first_query and hold end_query - first_query rows; everything else counts queries from the sequence's
+     * first: lengths, causality, masks, biases, windows, positions, segments_q, blocks. Blocks of queries
+     * have the bits of one run over all of them. Not with packed sequences. */
     int64_t first_query, end_query;
-    /* What runs over all keys before first_key left (state.h); NULL: nothing is carried. A run with `from` and
-     * without `into` finishes: out and lse are those of all keys so far, with sinks. Keys in parts give the
-     * bits of one run over all of them, whatever the parts, on one kernel. */
+    /* What runs over all keys before first_key left (state.h); NULL: nothing is carried. A run with `from`
+     * and without `into` finishes: out and lse are those of all keys so far, with sinks. Keys in parts give
+     * the bits of one run over all of them, whatever the parts, on one kernel. */
     const attend_state *from;
     /* Written instead of out and lse, which must be absent; may have the tensors of `from`. */
     const attend_state *into;
-    /* Keys and values in a cache (cache.h), which may have pages; k and v are then absent. Lengths are those of
-     * seqlens_k. Of a range of keys it holds the keys before too. Not with packed sequences. */
+    /* Keys and values in a cache (cache.h), which may have pages; k and v are then absent. Lengths are those
+     * of seqlens_k. Of a range of keys it holds the keys before too. Not with packed sequences. */
     const struct attend_cache *cache;
 } attend_attention_args;
 

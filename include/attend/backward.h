@@ -9,9 +9,9 @@
 extern "C" {
 #endif
 
-/* The gradients of what features bring, each shaped as its tensor and f32; absent: not wanted. bias has extent 1
- * along every axis that the problem's bias_axes leave out: it is summed over them, in an order that is always
- * the same. alibi_slopes may be asked for where the slopes are the paper's, too. */
+/* The gradients of what features bring, each shaped as its tensor and f32; absent: not wanted. bias has
+ * extent 1 along every axis that the problem's bias_axes leave out: it is summed over them, in an order that
+ * is always the same. alibi_slopes may be asked for where the slopes are the paper's, too. */
 typedef struct attend_feature_grads {
     attend_tensor bias;
     attend_tensor alibi_slopes;
@@ -28,9 +28,9 @@ typedef struct attend_attention_grads {
     attend_tensor dlse; /* optional: of lse, f32 [batch, num_heads, seqlen_q] */
     attend_tensor dq, dk, dv;
     const attend_feature_grads *features; /* NULL: none */
-    /* out as it was before it was rounded, f32: with it the sum dout·out of a row is not biased by that rounding,
-     * which arXiv:2510.04212 traces exploding 16-bit training to. Absent: in f32 args' out does; in 16 bits, and
-     * without out, the sum of p·dP is taken in a pass of its own. */
+    /* out as it was before it was rounded, f32: with it the sum dout·out of a row is not biased by that
+     * rounding, which arXiv:2510.04212 traces exploding 16-bit training to. Absent: in f32 args' out does; in
+     * 16 bits, and without out, the sum of p·dP is taken in a pass of its own. */
     attend_tensor out_f32;
     bool accumulate; /* add to dq, dk, dv and features instead of replacing them */
     uint8_t reserved[7];
@@ -42,9 +42,10 @@ ATTEND_API attend_status attend_attention_backward_sized(attend_plan *plan, cons
                                                          size_t grads_bytes, size_t feature_grads_bytes,
                                                          const attend_run *run, size_t run_bytes);
 
-/* Backwards; examples/train.c is a whole program. args are those of the forward run: its lse is needed, its out is read in f32 alone and may be
- * absent. `run` may be NULL. Bits depend on nothing but the problem and its tensors: not on threads, nor of dq
- * on other batch entries and heads, nor of dk and dv on those of other KV heads.
+/* Backwards; examples/train.c is a whole program. args are those of the forward run: its lse is needed, its
+ * out is read in f32 alone and may be absent. `run` may be NULL. Bits depend on nothing but the problem and
+ * its tensors: not on threads, nor of dq on other batch entries and heads, nor of dk and dv on those of other
+ * KV heads.
  * Errors: INVALID_ARGUMENT (shapes, dtypes, strides, overlaps, lengths; a plan made without `backward`),
  * UNSUPPORTED (ranges of keys or queries, states), CANCELLED, OUT_OF_MEMORY, DEVICE_ERROR. */
 static inline attend_status attend_attention_backward(attend_plan *plan, const attend_attention_args *args,

@@ -11,8 +11,8 @@ extern "C" {
 
 /* Where cached keys and values are: in memory of the caller, on the host for CPUs and the reference, on the
  * context's device for CUDA. Given to a run as attend_attention_args.cache, in place of k and v. A run sees
- * the first seqlens_k keys of each sequence, at most seqlen_k of the plan; what lies in slots behind them, and
- * in pages of nobody, may be anything. A row's bits are those of the same keys in one piece, whatever the
+ * the first seqlens_k keys of each sequence, at most seqlen_k of the plan; what lies in slots behind them,
+ * and in pages of nobody, may be anything. A row's bits are those of the same keys in one piece, whatever the
  * pages. A frozen struct with room.
  *
  *     attend_cache cache = {.k = attend_tensor_4d(k, ATTEND_BF16, pages, 16, kv_heads, 128),
@@ -28,11 +28,11 @@ typedef struct attend_cache {
     attend_tensor k, v;
     /* i32 [batch, max_pages], host or device; page_size·max_pages is at least seqlen_k. Entry p of sequence b
      * is the page that holds its keys p·page_size …; sequences may share pages. Entries behind the length are
-     * not read. An entry outside [0, pages) is no page: on the host it is an error, on the device its keys are
-     * neither read, written nor seen. */
+     * not read. An entry outside [0, pages) is no page: on the host it is an error, on the device its keys
+     * are neither read, written nor seen. */
     attend_tensor block_table;
-    /* [batch], host or device: where attend_cache_append() writes each sequence's first new key; NULL: slot 0.
-     * Attention goes by seqlens_k of attend_feature_args alone, which count the new keys too. */
+    /* [batch], host or device: where attend_cache_append() writes each sequence's first new key; NULL: slot
+     * 0. Attention goes by seqlens_k of attend_feature_args alone, which count the new keys too. */
     const int64_t *seqlens;
     uint64_t reserved[47]; /* zeros */
 } attend_cache;
@@ -55,7 +55,8 @@ ATTEND_API attend_status attend_cache_append_sized(attend_context *context, cons
 /* Writes new keys, normalised and rotated as the problem says and stored once, and new values as they are, to
  * the slots from cache->seqlens on. Token i of a sequence is at position first_position + seqlens + i, or at
  * features->positions; q is the caller's to rotate, by attend_rotary_apply(). Slots and pages of nobody, and
- * seqlens, stay as they are. No two sequences of a call may write to one page.
+ * seqlens, stay as they are. No two sequences of a call may write to one page;
+ * this is not checked.
  *
  * Of the problem it reads what attend_rotary_apply() reads, and head_dim_v; the rest may be that of the
  * attention that follows. A new key behind the capacity, or without a page, is an error where lists and table

@@ -26,18 +26,18 @@ typedef struct attend_plan_options {
     /* Runs bring their workspace (attend_run), and the plan reserves neither that nor staging for host
      * tensors. Allowed on CPUs too, where a run needs none: run_workspace_bytes is 0. */
     bool caller_workspace;
-    /* The plan also runs backwards (backward.h), and its memory includes what that needs: about five times q in
-     * f32. Of attention on CPUs and the reference; elsewhere UNSUPPORTED. */
+    /* The plan also runs backwards (backward.h), and its memory includes what that needs: about five times q
+     * in f32. Of attention on CPUs and the reference; elsewhere UNSUPPORTED. */
     bool backward;
-    /* On CUDA: attend_host_tensors, or'ed; 0: all of them. A plan reserves room on the device, pinned memory and
-     * threads for these alone, and refuses others that lie on the host. Not with caller_workspace. Layers: any or
-     * none. */
+    /* On CUDA: attend_host_tensors, or'ed; 0: all of them. A plan reserves room on the device, pinned memory
+     * and threads for these alone, and refuses others that lie on the host. Not with caller_workspace.
+     * Layers: any or none. */
     uint8_t host_tensors;
     uint8_t reserved[5]; /* zeros */
-    /* Device memory that the plan may take; 0: at most what is free when it is made. What fits is copied once, the
-     * rest is streamed through it, blocks of queries by parts of keys (docs/offload.md): no bit depends on that. A
-     * plan that cannot work in it is OUT_OF_MEMORY, and the sentence has the least that would do, as has
-     * *least_bytes, unless NULL, in any case. CPUs have no device memory. */
+    /* Device memory that the plan may take; 0: at most what is free when it is made. What fits is copied
+     * once, the rest is streamed through it, blocks of queries by parts of keys (docs/offload.md): no bit
+     * depends on that. A plan that cannot work in it is OUT_OF_MEMORY, and the sentence has the least that
+     * would do, as has *least_bytes, unless NULL, in any case. CPUs have no device memory. */
     size_t memory_limit_bytes;
     size_t *least_bytes;
 } attend_plan_options;
@@ -61,12 +61,12 @@ static inline attend_status attend_plan_memory_usage(const attend_plan *plan, at
 /* The kernel and tiles chosen, in words. Lives as long as the plan. */
 ATTEND_API const char *attend_plan_kernel(const attend_plan *plan);
 
-/* Keys of a span, which ranges of keys are multiples of (attention.h): sums begin anew at each. 0: the plan runs
- * over all keys alone (layers; kernels that cannot carry a state). */
+/* Keys of a span, which ranges of keys are multiples of (attention.h): sums begin anew at each. 0: the plan
+ * runs over all keys alone (layers; kernels that cannot carry a state). */
 ATTEND_API int64_t attend_plan_key_span(const attend_plan *plan);
 
 /* Waits for the work in flight on its context, on whatever streams, then frees the plan. Destroy graphs that
- * captured its runs first: they use its memory. NULL is allowed. */
+ * captured its runs first: they use its memory. Once per plan; NULL is allowed. */
 ATTEND_API void attend_plan_destroy(attend_plan *plan);
 
 #ifdef __cplusplus

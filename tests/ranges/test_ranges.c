@@ -104,11 +104,13 @@ static void attention_reads_by_itself(void **state)
     expect_ok(attend_attention_forward(plan, &args));
     snprintf(wanted, sizeof wanted,
              "attend: attention\n"
-             "  attend: copy in\n"
-             "  attend: copy in\n"
-             "  attend: copy in\n"
-             "  %s\n"
-             "  attend: copy out\n",
+             "  attend: stream\n"
+             "    attend: copy in, through pinned memory\n"
+             "    attend: copy in, through pinned memory\n"
+             "    attend: copy in, through pinned memory\n"
+             "    attend: part\n"
+             "      %s\n"
+             "      attend: copy out, through pinned memory\n",
              kernel_of(plan));
     expect(wanted);
     attend_plan_destroy(plan);
