@@ -174,9 +174,60 @@ static void host_lists_of_any_length(void **state)
     }
 }
 
+/* ---- block lists on the device ---- */
+
+enum { BLOCK = 16, KEYS = 2 * BLOCK, LISTED = 3 };
+
+/* The library does not read offsets on the device: the kernels clamp those that lie beyond the indices. */
+static void a_block_list_on_the_device_ends_with_its_indices(void **state)
+{
+    (void)state;
+    static const int64_t right[] = {0, 2, LISTED}, beyond[] = {0, 2, 1 << 20};
+    static const int32_t indices[LISTED] = {0, 1, 1};
+    const attend_problem p = {.batch = 1,
+                              .seqlen_q = KEYS,
+                              .seqlen_k = KEYS,
+                              .num_heads = 1,
+                              .head_dim = DIM,
+                              .block_q = BLOCK,
+                              .block_k = BLOCK,
+                              .block_list = LISTED};
+    float *in = values(KEYS * DIM, 6), out[2][KEYS * DIM];
+    int64_t *offsets;
+    int32_t *listed;
+    attend_context *context;
+    attend_plan *plan;
+    CUDA(cudaMalloc((void **)&offsets, sizeof right));
+    CUDA(cudaMalloc((void **)&listed, sizeof indices));
+    CUDA(cudaMemcpy(listed, indices, sizeof indices, cudaMemcpyHostToDevice));
+    OK(attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context));
+    OK(attend_attention_plan(context, &p, &plan));
+    const attend_tensor t = attend_tensor_4d(in, ATTEND_F32, 1, KEYS, 1, DIM);
+    const attend_feature_args features = {.block_offsets = attend_tensor_3d(offsets, ATTEND_I64, 1, 1, 3),
+                                          .block_indices = attend_tensor_1d(listed, ATTEND_I32, LISTED)};
+    for (int i = 0; i < 2; i++) {
+        CUDA(cudaMemcpy(offsets, i ? beyond : right, sizeof right, cudaMemcpyHostToDevice));
+        CUDA(cudaDeviceSynchronize()); /* the context's stream does not wait for the default one */
+        OK(attend_attention_forward(
+            plan, &(attend_attention_args){.q = t,
+                                           .k = t,
+                                           .v = t,
+                                           .out = attend_tensor_4d(out[i], ATTEND_F32, 1, KEYS, 1, DIM),
+                                           .features = &features}));
+        OK(attend_synchronize(context));
+    }
+    assert_memory_equal(out[0], out[1], sizeof out[0]);
+    attend_plan_destroy(plan);
+    OK(attend_context_destroy(context));
+    CUDA(cudaFree(offsets));
+    CUDA(cudaFree(listed));
+    CUDA(cudaFreeHost(in));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(host_weights_may_change_once_the_plan_is_there),
-                                       cmocka_unit_test(host_lists_of_any_length)};
+                                       cmocka_unit_test(host_lists_of_any_length),
+                                       cmocka_unit_test(a_block_list_on_the_device_ends_with_its_indices)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
