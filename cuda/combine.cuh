@@ -10,8 +10,8 @@
 namespace attend
 {
 
-// The order of a box's rows is (batch, KV head, query, head of the group). Memory holds the outputs, `spans` a
-// row, and behind all outputs the states (max, sum), `spans` a row.
+// The order of a box's rows is (batch, KV head, query, head of the group). Memory holds the outputs, `spans`
+// a row, and behind all outputs the states (max, sum), `spans` a row.
 struct partial_rows {
     int64_t dims, spans, partials; // partials: spans of all rows
 

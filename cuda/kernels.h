@@ -46,8 +46,8 @@ typedef struct attend_slots {
     int64_t count;
 } attend_slots;
 
-/* What of a problem a launch is about. Entries, heads, queries and keys keep the numbers that they have in the
-   problem: a tensor that holds the box alone is given by where its element 0 would lie. */
+/* What of a problem a launch is about. Entries, heads, queries and keys keep the numbers that they have in
+   the problem: a tensor that holds the box alone is given by where its element 0 would lie. */
 typedef struct attend_kernel_box {
     int64_t first_batch, batch, first_kv_head, kv_heads; /* so many from the first on */
     int64_t first_query, end_query;

@@ -12,18 +12,10 @@ static attend_status check_features(const attend_problem *p, const attend_featur
 {
     if (p->left_padded)
         return attend_fail(ATTEND_UNSUPPORTED, "left_padded does not go with append: caches hold no padding");
-    if (p->packed && p->batch > 0 && !f->cu_seqlens_q)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "cu_seqlens_q is missing: the problem is packed");
-    if (!p->packed && f->cu_seqlens_q)
-        return attend_fail(ATTEND_INVALID_ARGUMENT,
-                           "cu_seqlens_q is given, but the problem does not announce it (packed)");
-    if (p->packed && f->seqlens_q)
-        return attend_fail(
-            ATTEND_INVALID_ARGUMENT,
-            "seqlens_q and packed exclude each other: cu_seqlens_q gives the lengths of packed sequences");
+    ATTEND_TRY(attend_token_lists_check(p, f->seqlens_q, f->cu_seqlens_q));
     if (f->positions.data && !p->rotary)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
-                           "positions is given, but the problem does not announce it (rotary)");
+                           "positions is given, but the problem does not ask for it (rotary)");
     return ATTEND_OK;
 }
 

@@ -69,8 +69,7 @@ attend_feature_shape attend_feature_expected(const attend_problem *p, attend_fea
     case ATTEND_FEATURE_TENSOR_BLOCK_MASK:
         if (block_q == 0 || p->block_list > 0) return s;
         return by_axes(p->block_axes | ATTEND_PER_QUERY | ATTEND_PER_KEY, p->batch, p->num_heads,
-                       p->seqlen_q / block_q + (p->seqlen_q % block_q != 0),
-                       p->seqlen_k / block_k + (p->seqlen_k % block_k != 0));
+                       attend_parts_of(p->seqlen_q, block_q), attend_parts_of(p->seqlen_k, block_k));
     case ATTEND_FEATURE_TENSOR_BIAS:
         return by_axes(p->bias_axes, p->batch, p->num_heads, p->seqlen_q, p->seqlen_k);
     case ATTEND_FEATURE_TENSOR_SLOPES:
@@ -86,7 +85,7 @@ attend_feature_shape attend_feature_expected(const attend_problem *p, attend_fea
     case ATTEND_FEATURE_TENSOR_BLOCK_OFFSETS:
         if (p->block_list == 0) return s;
         s = by_axes(p->block_axes | ATTEND_PER_QUERY, p->batch, p->num_heads,
-                    p->seqlen_q / block_q + (p->seqlen_q % block_q != 0) + 1, 0);
+                    attend_parts_of(p->seqlen_q, block_q) + 1, 0);
         s.rank = 3;
         return s;
     case ATTEND_FEATURE_TENSOR_BLOCK_INDICES:

@@ -1,4 +1,5 @@
-/* What running backwards brings to a resolved problem: gradients that arrive and those that leave, checked. */
+/* What running backwards brings to a resolved problem: gradients that arrive and those that leave, checked.
+   */
 #ifndef ATTEND_CORE_BACKWARD_H
 #define ATTEND_CORE_BACKWARD_H
 
@@ -24,7 +25,8 @@ typedef struct attend_gradients {
     bool accumulate;
 } attend_gradients;
 
-/* Name, rank and shape of one gradient; rank 0: the problem has none. The dtype is that of the problem or f32. */
+/* Name, rank and shape of one gradient; rank 0: the problem has none. The dtype is that of the problem or
+   f32. */
 attend_expected attend_gradient_expected(const attend_problem *problem, attend_gradient gradient);
 
 /* Checks args that were read and a caller's grads. args are resolved without their part: all keys take part.

@@ -5,11 +5,6 @@
 
 #include <inttypes.h>
 
-static int64_t pages_of(int64_t keys, int64_t page_size)
-{
-    return keys / page_size + (keys % page_size != 0);
-}
-
 static attend_status check_dtype(const attend_problem *p, const char *name, const attend_tensor *t)
 {
     if (t->dtype == p->dtype) return ATTEND_OK;
@@ -43,11 +38,12 @@ attend_status attend_cache_check(const attend_problem *p, const attend_cache *c,
     if (c->block_table.rank != 2)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "cache.block_table has rank %d, expected 2",
                            c->block_table.rank);
-    if (c->block_table.shape[1] < pages_of(keys, c->k.shape[1]))
+    if (c->block_table.shape[1] < attend_parts_of(keys, c->k.shape[1]))
         return attend_fail(ATTEND_INVALID_ARGUMENT,
                            "cache.block_table has %" PRId64 " pages a sequence, but seqlen_k (%" PRId64
                            ") takes %" PRId64 " pages of %" PRId64 " keys",
-                           c->block_table.shape[1], keys, pages_of(keys, c->k.shape[1]), c->k.shape[1]);
+                           c->block_table.shape[1], keys, attend_parts_of(keys, c->k.shape[1]),
+                           c->k.shape[1]);
     int64_t capacity;
     if (!attend_multiply(c->block_table.shape[1], c->k.shape[1], &capacity))
         return attend_fail(ATTEND_INVALID_ARGUMENT,

@@ -20,7 +20,8 @@ attend_status attend_keys_take(const attend_problem *problem, attend_attention_a
 /* Sets part->keys, for args->k and v, which in one piece then hold the part's keys alone. */
 void attend_keys_locate(attend_attention_args *args, const attend_tensor *table, attend_key_part *part);
 
-/* A page table on the host: the entries of all keys of the part. seqlens_k: on the host; NULL: all are there. */
+/* A page table on the host: the entries of all keys of the part. seqlens_k: on the host; NULL: all are there.
+   */
 attend_status attend_key_layout_check(const attend_problem *problem, const int64_t *seqlens_k,
                                       const attend_key_part *part);
 

@@ -1,5 +1,5 @@
-/* Holds gradients against the fp64 reference by the two rules of docs/numerics.md: element by element, and over
-   the tensor, its heads and tiles of 64 rows. */
+/* Holds gradients against the fp64 reference by the two rules of docs/numerics.md: element by element, and
+   over the tensor, its heads and tiles of 64 rows. */
 #include "core/compare.h"
 #include "core/backward.h"
 #include "core/problem.h"
@@ -144,7 +144,8 @@ static attend_status compare(gradients_judge *j, attend_judge *judge, attend_bac
         &result->head_scales, &result->sinks};
     attend_reference_gradient of[ATTEND_GRADIENTS];
     const attend_problem *p = j->problem;
-    /* the longest tensor of any: a bias has rows for the longest sequence, which packed ones need not reach */
+    /* the longest tensor of any: a bias has rows for the longest sequence, which packed ones need not reach
+       */
     int64_t rows = attend_rows_q(p) > attend_rows_k(p) ? attend_rows_q(p) : attend_rows_k(p);
     if (p->seqlen_q > rows) rows = p->seqlen_q;
     memset(result, 0, sizeof *result);

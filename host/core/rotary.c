@@ -67,17 +67,24 @@ static attend_status resolve_rest(const attend_problem *p, attend_rotary_args *r
     return ATTEND_OK;
 }
 
-static attend_status check_lists_given(const attend_problem *p, const attend_rotary_args *r)
+attend_status attend_token_lists_check(const attend_problem *p, const int64_t *seqlens_q,
+                                       const int64_t *cu_seqlens_q)
 {
-    if (p->batch > 0 && p->packed && !r->cu_seqlens_q)
+    if (p->batch > 0 && p->packed && !cu_seqlens_q)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "cu_seqlens_q is missing: the problem is packed");
-    if (!p->packed && r->cu_seqlens_q)
+    if (!p->packed && cu_seqlens_q)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
                            "cu_seqlens_q is given, but the problem does not ask for it (packed)");
-    if (p->packed && r->seqlens_q)
+    if (p->packed && seqlens_q)
         return attend_fail(
             ATTEND_INVALID_ARGUMENT,
             "seqlens_q and packed exclude each other: cu_seqlens_q gives the lengths of packed sequences");
+    return ATTEND_OK;
+}
+
+static attend_status check_lists_given(const attend_problem *p, const attend_rotary_args *r)
+{
+    ATTEND_TRY(attend_token_lists_check(p, r->seqlens_q, r->cu_seqlens_q));
     if (p->batch > 0 && p->left_padded && !r->starts_k)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "starts_k is missing: the problem is left_padded");
     if (!p->left_padded && r->starts_k)

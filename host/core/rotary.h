@@ -11,6 +11,10 @@
 attend_status attend_rotary_args_resolve(const attend_problem *problem, const attend_rotary_args *args,
                                          size_t bytes, attend_rotary_args *resolved);
 
+/* Checks which lists of lengths new tokens may have; the lists are not read. */
+attend_status attend_token_lists_check(const attend_problem *problem, const int64_t *seqlens_q,
+                                       const int64_t *cu_seqlens_q);
+
 /* Checks lists that are on the host. */
 attend_status attend_rotary_lists_check(const attend_problem *problem, const attend_rotary_args *args);
 

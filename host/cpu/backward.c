@@ -1,6 +1,6 @@
-/* Gradients on the CPU: what tasks share, and in which order they start. Tasks of a run are dealt out one after
-   the other, KV head by KV head and block by block of keys; each waits only for ones before it, so that some thread
-   always goes on. Who computes a block, and when, changes no bit. */
+/* Gradients on the CPU: what tasks share, and in which order they start. Tasks of a run are dealt out one
+   after the other, KV head by KV head and block by block of keys; each waits only for ones before it, so that
+   some thread always goes on. Who computes a block, and when, changes no bit. */
 #include "cpu/backward.h"
 #include "core/arguments.h"
 #include "cpu/cpu.h"

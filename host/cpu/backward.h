@@ -1,7 +1,8 @@
-/* Gradients on the CPU. A task owns a block of keys of one KV head and walks over its rows, tile after tile: so
-   five products do, dK and dV stay with their task, and dQ is a chain over blocks of keys, in whose order tasks
-   take turns at a tile. backward.c starts tasks in that order and holds what they share; backward_kernel.c,
-   compiled once per instruction set, does the arithmetic. Rows of a KV head are those of kernel.h. */
+/* Gradients on the CPU. A task owns a block of keys of one KV head and walks over its rows, tile after tile:
+   so five products do, dK and dV stay with their task, and dQ is a chain over blocks of keys, in whose order
+   tasks take turns at a tile. backward.c starts tasks in that order and holds what they share;
+   backward_kernel.c, compiled once per instruction set, does the arithmetic. Rows of a KV head are those of
+   kernel.h. */
 #ifndef ATTEND_CPU_BACKWARD_H
 #define ATTEND_CPU_BACKWARD_H
 
@@ -25,7 +26,8 @@ typedef struct attend_cpu_backward_tile {
     float *q_columns; /* panels [rows of the tile][rows of the micro-kernel] of columns, times the scale */
     float *dout_columns;
     float *dq; /* [rows][columns rounded up to vectors], without the scale */
-    /* Of each row: scores times unit, less lse2 and what its rounding lost, are exponents of two; Σ p·dP - dlse. */
+    /* Of each row: scores times unit, less lse2 and what its rounding lost, are exponents of two; Σ p·dP -
+       dlse. */
     float *unit, *lse2, *lse2_rest, *delta;
     float *finite; /* one: whether q and dout are */
 } attend_cpu_backward_tile;
@@ -56,7 +58,8 @@ typedef struct attend_cpu_backward_task {
     attend_progress_tracker *tracker;
 } attend_cpu_backward_task;
 
-/* Sums over all pairs of a head: of a bias that varies along neither queries nor keys, of the slope, of buckets. */
+/* Sums over all pairs of a head: of a bias that varies along neither queries nor keys, of the slope, of
+   buckets. */
 static inline int64_t attend_cpu_backward_sums(const attend_problem *p) { return 2 + p->relative_buckets; }
 
 static inline int64_t attend_cpu_backward_tiles(int64_t rows)

@@ -1,9 +1,9 @@
 /* Gradients by blocks (Dao et al. 2022). Compiled once per instruction set; backward.h is its interface.
-
+   
    Keys of a block are the lanes, in panels of up to VECTORS vectors. For each tile of rows and each panel
        S = Q·Kᵀ, dP = dO·Vᵀ;  P = 2^(S·unit - lse2), dS = P∘(dP - Δ);  dVᵀ += dOᵀ·P, dKᵀ += Qᵀ·dS
-   and once for the tile dQ += dS·K over all panels. S and dP of a panel stay in the first-level cache. Rows are the
-   operand that is broadcast, so that only dQ reads dS across its lanes, as broadcasts too. */
+   and once for the tile dQ += dS·K over all panels. S and dP of a panel stay in the first-level cache. Rows
+   are the operand that is broadcast, so that only dQ reads dS across its lanes, as broadcasts too. */
 
 #include "cpu/backward.h"
 #include "cpu/kernel_multiply.h"
@@ -105,8 +105,8 @@ static block block_of(const attend_cpu_backward_task *task)
 
 ALWAYS_INLINE vf nan_unless_finite(vf v) { return v * splat(0); }
 
-/* LANES rows of the tile from row r on as panels of rows and of columns: [d] each, times a factor of each row.
-   Returns lanes of which one is NaN where an element is not finite. */
+/* LANES rows of the tile from row r on as panels of rows and of columns: [d] each, times a factor of each
+   row. Returns lanes of which one is NaN where an element is not finite. */
 static vf pack_some_rows(const attend_cpu_backward_task *task, const attend_cpu_rows *from, int64_t row,
                          int64_t r, int64_t count, int64_t d, vf row_factor, vf column_factor, float *rows,
                          float *columns)
@@ -330,8 +330,8 @@ static void panel_visible(const block *b, key_panel *panel, int64_t rows)
         panel->whole = panel->whole && b->begin[r] <= panel->first && b->end[r] >= end;
 }
 
-/* Which keys of the block the tile's rows see; false where none. Neither end of what rows see decreases, so that the
-   first and the last row decide for most tiles. */
+/* Which keys of the block the tile's rows see; false where none. Neither end of what rows see decreases, so
+   that the first and the last row decide for most tiles. */
 static bool tile_visible(block *b, int64_t first_row, int64_t rows)
 {
     const int64_t last = rows - 1;
@@ -424,8 +424,8 @@ static float *bias_row(const block *b, packed_row at)
            b->task->head.heads[at.head].head * bias_stride(t, 1) + at.query * bias_stride(t, 2);
 }
 
-/* Rows of a bias's gradient lie far apart: asked for before the tile's products, they are there behind them. Where
-   nobody else adds to them they begin here. */
+/* Rows of a bias's gradient lie far apart: asked for before the tile's products, they are there behind them.
+   Where nobody else adds to them they begin here. */
 static void begin_bias(const block *b, int64_t first_row, int64_t rows)
 {
     const attend_tensor *t = gradient_of(b, ATTEND_GRADIENT_BIAS);

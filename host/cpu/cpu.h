@@ -121,8 +121,8 @@ attend_status attend_cpu_project(const attend_cpu_projection *projection, const 
 size_t attend_cpu_projection_scratch(const attend_cpu_projection *projection);
 void attend_cpu_projection_destroy(attend_cpu_projection *projection);
 
-/* QK-norm and rotary embedding of tensors with the same head_dim and rows; with `append` (or NULL) into a cache. memory: attend_cpu_rope_floats()
-   floats. */
+/* QK-norm and rotary embedding of tensors with the same head_dim and rows; with `append` (or NULL) into a
+   cache. memory: attend_cpu_rope_floats() floats. */
 int64_t attend_cpu_rope_floats(const attend_pool *pool, int64_t head_dim);
 void attend_cpu_rope(attend_pool *pool, const attend_rope *rope, const attend_row_positions *row_positions,
                      const attend_rope_tensor *tensors, int count, const attend_append *append,

@@ -11,7 +11,7 @@ attend_status attend_file_fail(attend_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /* The same with ATTEND_IO_ERROR for an input that cannot be read, which the caller can correct, unlike a full
-   disk. attend_file_failed_input(): whether the thread's last failure was one. */
+   disk. attend_file_failed_on_input(): whether the thread's last failure was one. */
 attend_status attend_file_fail_input(const char *format, ...) __attribute__((format(printf, 1, 2)));
 bool attend_file_failed_on_input(void);
 

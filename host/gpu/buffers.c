@@ -1,5 +1,5 @@
-/* What a plan holds so that tensors of its runs may lie on the host: buffers on the device within the budget, pinned
-   memory, streams and events. */
+/* What a plan holds so that tensors of its runs may lie on the host: buffers on the device within the budget,
+   pinned memory, streams and events. */
 #include "gpu/gpu.h"
 
 enum { PIECE_BYTES = 4 << 20, MOST_THREADS = 8 };
@@ -111,8 +111,8 @@ static attend_status make_pinned(const attend_plan *plan, attend_gpu_offload *o)
                             "cudaHostAlloc");
 }
 
-/* From pinned memory to the plan's buffers, once a context: only where pieces are large, since a small copy's time says
-   little of the link. */
+/* From pinned memory to the plan's buffers, once a context: only where pieces are large, since a small copy's
+   time says little of the link. */
 static attend_status measure_link(attend_gpu_plan *own)
 {
     enum { LEAST_PIECE = 1 << 20, COPIES = 16 };

@@ -15,8 +15,9 @@ static void explain_projections(const attend_gpu_plan *own, attend_explanation *
             : "cuBLAS, sums in fp32, by kernels for weights whose lines are not at multiples of 16 bytes";
 }
 
-/* Operations of a multiprocessor in a cycle with sums in fp32: CUDA C++ Programming Guide, "Arithmetic Instructions",
-   and the dense peak of each GPU's white paper over its clock; what attention reaches of them, by docs/kernels.md. */
+/* Operations of a multiprocessor in a cycle with sums in fp32: CUDA C++ Programming Guide, "Arithmetic
+   Instructions", and the dense peak of each GPU's white paper over its clock; what attention reaches of them,
+   by docs/kernels.md. */
 static double seconds_of_one_flop(const attend_gpu_context *gpu, attend_dtype dtype)
 {
     static const struct {

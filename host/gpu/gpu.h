@@ -183,8 +183,8 @@ bool attend_gpu_device_code(size_t index, const char **family, int64_t *bytes);
 /* Waits for the stream, then reports `units` of the stage as done; without a progress callback does
    nothing. */
 attend_status attend_gpu_report_progress(const attend_gpu_context *gpu, int64_t units);
-/* Calls launch(job, first, count) for slices of all `blocks`, units of the stage, and reports after each; without a progress
-   callback, calls it once for all. */
+/* Calls launch(job, first, count) for slices of all `blocks`, units of the stage, and reports after each;
+   without a progress callback, calls it once for all. */
 typedef attend_status attend_gpu_launch(void *job, int64_t first, int64_t count);
 attend_status attend_gpu_launch_slices(const attend_gpu_context *gpu, int64_t blocks,
                                        attend_gpu_launch *launch, void *job);
@@ -251,8 +251,8 @@ attend_status attend_gpu_run_begin(attend_plan *plan, const attend_run *brought,
                                    attend_gpu_run *run);
 attend_status attend_gpu_run_end(const attend_gpu_run *run, attend_status status);
 
-/* One launch about a box of the problem, on device tensors that begin at its first elements; lists and terms are
-   whole. from, into: data NULL where there is none. */
+/* One launch about a box of the problem, on device tensors that begin at its first elements; lists and terms
+   are whole. from, into: data NULL where there is none. */
 attend_kernel_box attend_gpu_box_of(const attend_problem *problem, const attend_key_part *part);
 attend_status attend_gpu_launch_box(const attend_plan *plan, const attend_kernel_box *box,
                                     const attend_attention_args *args, const attend_state *from,
@@ -295,8 +295,8 @@ attend_status attend_gpu_offload_run(const attend_plan *plan, const attend_atten
 
 attend_status attend_gpu_place_of(const attend_gpu_context *gpu, const char *name,
                                   const attend_tensor *tensor, attend_gpu_place *place);
-/* Copies a view of the host's, which lies at `place`, to a compact tensor on the device, and back: in order of
-   gpu->stream. The host's pageable memory is read and written when the call returns. */
+/* Copies a view of the host's, which lies at `place`, to a compact tensor on the device, and back: in order
+   of gpu->stream. The host's pageable memory is read and written when the call returns. */
 attend_status attend_gpu_bring(const attend_gpu_context *gpu, attend_gpu_pinned *pinned,
                                attend_gpu_place place, const attend_tensor *to, const attend_tensor *from);
 attend_status attend_gpu_give(const attend_gpu_context *gpu, attend_gpu_pinned *pinned,

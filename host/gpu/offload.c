@@ -1,5 +1,5 @@
-/* How runs with tensors on the host are cut: the largest blocks of queries that the budget allows, since each block
-   reads the keys again; no more heads at once than copies and launches need to be large. */
+/* How runs with tensors on the host are cut: the largest blocks of queries that the budget allows, since each
+   block reads the keys again; no more heads at once than copies and launches need to be large. */
 #include "gpu/gpu.h"
 
 #include <inttypes.h>
@@ -13,7 +13,6 @@ static const size_t large = (size_t)16 << 20; /* copies of more bytes gain nothi
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t parts_of(int64_t all, int64_t part) { return all / part + (all % part != 0); }
 static int64_t round_down(int64_t n, int64_t to) { return n / to * to; }
 
 /* ---- bytes of a choice ---- */
@@ -152,8 +151,8 @@ static void take_part(const attend_problem *p, double room, attend_gpu_blocks *b
     b->carries = b->keys < all;
 }
 
-/* Whether the budget will do. All queries of a head with all of its keys, or with parts of them, move each byte once;
-   so do blocks of queries while all keys stay. Else each block brings the keys again. */
+/* Whether the budget will do. All queries of a head with all of its keys, or with parts of them, move each
+   byte once; so do blocks of queries while all keys stay. Else each block brings the keys again. */
 bool attend_gpu_choose_blocks(const attend_problem *p, double budget, const attend_gpu_blocks *all,
                               attend_gpu_blocks *b)
 {
@@ -229,7 +228,7 @@ static void seen_keys(const attend_gpu_steps *s, const attend_kernel_box *box, i
     }
     if (low >= high) low = high = *first;
     *first = attend_clamp(round_down(low, attend_span_keys), *first, *end);
-    *end = attend_clamp(parts_of(high, attend_span_keys) * attend_span_keys, *first, *end);
+    *end = attend_clamp(attend_parts_of(high, attend_span_keys) * attend_span_keys, *first, *end);
 }
 
 /* Heads, then batch entries. */
@@ -265,7 +264,7 @@ static int64_t part_end(const attend_gpu_steps *s, int64_t first)
 static int64_t first_block(const attend_gpu_steps *s)
 {
     const int64_t all = s->whole.end_query - s->whole.first_query, size = block_queries(s);
-    return all > size ? all - (parts_of(all, size) - 1) * size : all;
+    return all > size ? all - (attend_parts_of(all, size) - 1) * size : all;
 }
 
 /* Keys that stay while all blocks of the box pass are those that any of its rows sees. */

@@ -1,12 +1,13 @@
-/* Runs whose tensors lie on the host: how they are cut so that copies on the device fit a budget, and the buffers,
-   streams and events of the pipeline that brings blocks of queries and parts of keys. docs/offload.md. */
+/* Runs whose tensors lie on the host: how they are cut so that copies on the device fit a budget, and the
+   buffers, streams and events of the pipeline that brings blocks of queries and parts of keys.
+   docs/offload.md. */
 #ifndef ATTEND_GPU_OFFLOAD_H
 #define ATTEND_GPU_OFFLOAD_H
 
 #include "kernels.h"
 
-/* On the device. The output of a block takes the place of its queries. States are those of a block's rows between
-   two parts of the keys, or those that the caller keeps on the host. */
+/* On the device. The output of a block takes the place of its queries. States are those of a block's rows
+   between two parts of the keys, or those that the caller keeps on the host. */
 typedef enum attend_gpu_buffer {
     ATTEND_GPU_QUERIES,
     ATTEND_GPU_LSE,
@@ -21,8 +22,8 @@ typedef enum attend_gpu_buffer {
     ATTEND_GPU_BUFFERS
 } attend_gpu_buffer;
 
-/* What a problem is cut into: boxes of KV heads; of each, blocks of queries; of each, parts of keys. All but the
-   last of a kind have these sizes. */
+/* What a problem is cut into: boxes of KV heads; of each, blocks of queries; of each, parts of keys. All but
+   the last of a kind have these sizes. */
 typedef struct attend_gpu_blocks {
     int64_t batch, kv_heads, queries, keys;
     int64_t query_slots, key_slots; /* buffers in turn: one is filled while another is used */
@@ -77,7 +78,8 @@ typedef struct attend_gpu_offload {
         masks_there[ATTEND_GPU_KEY_SLOTS], masks_free[ATTEND_GPU_KEY_SLOTS];
 } attend_gpu_offload;
 
-/* The problem whole, which is streamed where it is too large. rows: that may run; states: on the host, too. */
+/* The problem whole, which is streamed where it is too large. rows: that may run; states: on the host, too.
+   */
 attend_gpu_blocks attend_gpu_whole_blocks(const attend_problem *problem,
                                           const attend_kernel_row *const rows[2], bool states, double budget);
 /* The blocks that move the fewest bytes; false where no choice fits so many bytes. */

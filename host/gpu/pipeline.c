@@ -1,6 +1,6 @@
-/* The run of a plan whose tensors lie on the host: for each step, {its keys are there, the next ones are on their way,
-   the kernel goes on from the carried state}. One stream copies in, one copies out, the caller's computes; events say
-   what is there, what is done, and which buffer is free again. */
+/* The run of a plan whose tensors lie on the host: for each step, {its keys are there, the next ones are on
+   their way, the kernel goes on from the carried state}. One stream copies in, one copies out, the caller's
+   computes; events say what is there, what is done, and which buffer is free again. */
 #include "gpu/pipeline.h"
 #include "gpu/range.h"
 
@@ -134,8 +134,8 @@ static attend_status launch(attend_gpu_pipeline *l, const attend_gpu_step *step)
 
 /* ---- the loop ---- */
 
-/* What comes next is on its way while the launch computes. Where progress is reported the launch is waited for, so
-   that what comes next is asked for before. */
+/* What comes next is on its way while the launch computes. Where progress is reported the launch is waited
+   for, so that what comes next is asked for before. */
 static attend_status run_step(attend_gpu_pipeline *l, const attend_gpu_step *step,
                               const attend_gpu_step *next)
 {

@@ -28,7 +28,8 @@ typedef struct attend_gpu_pipeline {
     attend_gpu_steps steps;
 } attend_gpu_pipeline;
 
-/* A step's part of what the caller brought, of what lies in a buffer, and of the one that the kernel works on. */
+/* A step's part of what the caller brought, of what lies in a buffer, and of the one that the kernel works
+   on. */
 attend_tensor attend_gpu_given_part(const attend_gpu_pipeline *l, int index, const attend_kernel_box *box);
 attend_tensor attend_gpu_buffer_part(const attend_gpu_pipeline *l, int index, const attend_gpu_step *step);
 attend_tensor attend_gpu_device_part(const attend_gpu_pipeline *l, int index, const attend_gpu_step *step);
@@ -37,7 +38,8 @@ attend_plane attend_gpu_plane_of_part(const attend_gpu_pipeline *l, int index, c
 /* Whether a tensor lies on the host and passes through the buffers. */
 bool attend_gpu_streams(const attend_gpu_pipeline *l, int index);
 
-/* Fails for what lies on the host but was not announced. no_state: shapes in the place of a state's absent tensors. */
+/* Fails for what lies on the host but was not announced. no_state: shapes in the place of a state's absent
+   tensors. */
 attend_status attend_gpu_find_sources(attend_gpu_pipeline *l, const attend_attention_args *args,
                                       const attend_tensor no_state[3]);
 attend_status attend_gpu_find_steps(attend_gpu_pipeline *l, const attend_attention_args *args);

@@ -1,4 +1,5 @@
-/* What a caller brought to a streamed run: where each tensor lies, and the part of it that a step is about. */
+/* What a caller brought to a streamed run: where each tensor lies, and the part of it that a step is about.
+   */
 #include "gpu/pipeline.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
-/* Copies between the host and compact tensors on the device. Page-locked memory is copied as it lies; pageable memory
-   passes through pieces of pinned memory, which host threads fill and empty. */
+/* Copies between the host and compact tensors on the device. Page-locked memory is copied as it lies;
+   pageable memory passes through pieces of pinned memory, which host threads fill and empty. */
 #include "gpu/gpu.h"
 #include "gpu/range.h"
 

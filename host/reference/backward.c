@@ -242,8 +242,8 @@ static int64_t bias_at(const backward_job *x, int64_t j)
     return offset;
 }
 
-/* The errors of a row's LSE and of its Σ p·dP reach all of its keys alike: where they are summed into one element
-   they are squared after the sum. */
+/* The errors of a row's LSE and of its Σ p·dP reach all of its keys alike: where they are summed into one
+   element they are squared after the sum. */
 typedef struct shared_errors {
     double ds, p; /* Σ dS and Σ p, each times what the gradient multiplies it by */
 } shared_errors;

@@ -175,8 +175,8 @@ bool attend_reference_add_positions(const attend_problem *problem, const attend_
                                     const attend_layer_args *args, bool rounded,
                                     attend_tensor *x_with_positions, attend_tensor *bound);
 
-/* QK-norm and rotary embedding of a tensor on the host, with `append` (or NULL) into a cache; rows past their sequence's length stay untouched.
-   False without memory. */
+/* QK-norm and rotary embedding of a tensor on the host, with `append` (or NULL) into a cache; rows past their
+   sequence's length stay untouched. False without memory. */
 struct attend_append;
 struct attend_row_positions;
 struct attend_rope_tensor;

@@ -1,5 +1,5 @@
-/* Where the keys of a sequence lie in k and v: in one piece, or in pages of two pools. Every loader asks here.
-   Plain C, also compiled by nvcc. */
+/* Where the keys of a sequence lie in k and v: in one piece, or in pages of two pools. Every loader asks
+   here. Plain C, also compiled by nvcc. */
 #ifndef ATTEND_SHARED_KEYS_H
 #define ATTEND_SHARED_KEYS_H
 

@@ -190,8 +190,9 @@ ATTEND_SHARED float attend_visible_score(const attend_head *h, int64_t row, int6
     return s;
 }
 
-/* How a gradient of that score goes back, term by term. Of a bias it is the bias's own, of a relative bias the
-   bucket's; of ALiBi's slope it counts so many times; and of scale·q·k this many times, `scaled` being that. */
+/* How a gradient of that score goes back, term by term. Of a bias it is the bias's own, of a relative bias
+   the bucket's; of ALiBi's slope it counts so many times; and of scale·q·k this many times, `scaled` being
+   that. */
 ATTEND_SHARED float attend_alibi_factor(const attend_problem *p, int64_t distance)
 {
     return (float)(p->alibi == ATTEND_ALIBI_CAUSAL || distance < 0 ? distance : -distance);

@@ -2,7 +2,6 @@
    after all are written. */
 #include "tool/commands.h"
 #include "tool/job.h"
-#include "tool/measure.h"
 #include "tool/progress.h"
 #include "file/fail.h"
 
@@ -35,11 +34,7 @@ attend_status command_compute(const options *o, report *r)
     if (status == ATTEND_OK) status = job_compute_files(o, &job, &wanted, &outcome);
     if (status == ATTEND_OK) {
         job_report(&job, r);
-        report_text(r, "device", "device", outcome.device, "%s", outcome.device);
-        report_text(r, "kernel", "kernel", outcome.kernel, "%s", outcome.kernel);
-        report_number(r, "seconds", "time", outcome.seconds, "%s", time_text(outcome.seconds));
-        report_number(r, "workspace_bytes", NULL,
-                      (double)(outcome.memory.host_bytes + outcome.memory.device_workspace_bytes), " ");
+        outcome_report(&outcome, outcome.seconds, r);
         report_text(r, "output", "output", o->output, "%s%s%s", o->output, o->lse ? ", log-sum-exp in " : "",
                     o->lse ? o->lse : "");
         if (o->lse) report_text(r, "lse", NULL, o->lse, " ");

@@ -35,8 +35,7 @@ static attend_status load(const options *o, job *job, gradients *g)
                                 &given));
     } else {
         ATTEND_TRY(pool_tensor(&job->pool, "dout", job->problem.dtype, 4, shape, &g->grads.dout));
-        attend_tensor t = g->grads.dout;
-        t = attend_tensor_row_major(t);
+        const attend_tensor t = attend_tensor_row_major(g->grads.dout);
         attend_values_gauss(o->seed + 9, 1, &t);
     }
     if (!o->gradients.dlse) return ATTEND_OK;
@@ -130,11 +129,7 @@ attend_status command_gradients(const options *o, report *r)
     if (status == ATTEND_OK) status = to_files(o, &job, &outcome, &g);
     if (status == ATTEND_OK) {
         job_report(&job, r);
-        report_text(r, "device", "device", outcome.device, "%s", outcome.device);
-        report_text(r, "kernel", "kernel", outcome.kernel, "%s", outcome.kernel);
-        report_number(r, "seconds", "time", g.seconds, "%s", time_text(g.seconds));
-        report_number(r, "workspace_bytes", NULL,
-                      (double)(outcome.memory.host_bytes + outcome.memory.device_workspace_bytes), " ");
+        outcome_report(&outcome, g.seconds, r);
         for (int i = 0; i < GRADIENTS; i++) {
             const gradient_row row = gradients_row(o, &g, i);
             if (row.path) report_text(r, row.name, row.name, row.path, "%s", row.path);

@@ -20,8 +20,8 @@ typedef struct gradient_row {
 } gradient_row;
 gradient_row gradients_row(const options *options, gradients *gradients, int index);
 
-/* Loads --dout and --dlse, or makes a random dout. Allocates the gradients that options name; with `all` those that
-   the problem has. */
+/* Loads --dout and --dlse, or makes a random dout. Allocates the gradients that options name; with `all`
+   those that the problem has. */
 attend_status gradients_make(const options *options, job *job, bool all, gradients *gradients);
 /* After a forward run with lse on a plan with `backward`. */
 attend_status gradients_run(const job *job, const running *running, const outcome *outcome,

@@ -68,4 +68,7 @@ attend_layer_args job_layer_args(const job *job, const outcome *outcome);
 /* Reports shape, dtype and mask of the problem, and a layer's decisions. */
 void job_report(const job *job, report *report);
 
+/* Where it ran, by which kernel, for how long and in what memory. */
+void outcome_report(const outcome *outcome, double seconds, report *report);
+
 #endif

@@ -1,5 +1,6 @@
 /* Reports the problem of a job. */
 #include "tool/job.h"
+#include "tool/measure.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -102,4 +103,13 @@ void job_report(const job *job, report *r)
     for (int i = 0; i < 7; i++) report_number(r, sizes[i].key, NULL, (double)sizes[i].value, " ");
     report_number(r, "scale", NULL,
                   p->softmax_scale != 0 ? (double)p->softmax_scale : 1 / sqrt((double)p->head_dim), " ");
+}
+
+void outcome_report(const outcome *outcome, double seconds, report *r)
+{
+    report_text(r, "device", "device", outcome->device, "%s", outcome->device);
+    report_text(r, "kernel", "kernel", outcome->kernel, "%s", outcome->kernel);
+    report_number(r, "seconds", "time", seconds, "%s", time_text(seconds));
+    report_number(r, "workspace_bytes", NULL,
+                  (double)(outcome->memory.host_bytes + outcome->memory.device_workspace_bytes), " ");
 }

@@ -9,8 +9,8 @@
  *     if (attend_tensor_from_dlpack(&managed->dl_tensor, "q", ATTEND_CUDA, 0, &args.q, why))
  *         fprintf(stderr, "%s\n", why);
  *
- * Views only: memory belongs to whom it belonged, and a managed tensor's deleter is called by the caller, once
- * the run is done with it. */
+ * Views only: memory belongs to whom it belonged, and a managed tensor's deleter is called by the caller,
+ * once the run is done with it. */
 #ifndef ATTEND_DLPACK_H
 #define ATTEND_DLPACK_H
 
@@ -138,9 +138,9 @@ static inline attend_status attend_tensor_from_dlpack(const DLTensor *from, cons
     return ATTEND_OK;
 }
 
-/* *to is the memory of *from, on this device. Its shape and strides are those of *from itself, which must live
- * as long; nobody owns it, and byte_offset is 0. Errors: INVALID_ARGUMENT for NULL, absent tensors, dtypes and
- * ranks that no tensor has. */
+/* *to is the memory of *from, on this device. Its shape and strides are those of *from itself, which must
+ * live as long; nobody owns it, and byte_offset is 0. Errors: INVALID_ARGUMENT for NULL, absent tensors,
+ * dtypes and ranks that no tensor has. */
 static inline attend_status attend_tensor_to_dlpack(attend_tensor *from, DLDevice device, DLTensor *to)
 {
     static const uint8_t codes[] = {ATTEND_DLPACK_FLOAT, ATTEND_DLPACK_FLOAT, ATTEND_DLPACK_BFLOAT,
