@@ -1,4 +1,4 @@
-/* A checkpoint's layer is right or refused: what files say, what is said over them, and what neither may
+/* A checkpoint's layer is right or refused: what files say, what overrides them, and what neither may
  * leave open. */
 #include "support/checkpoints.h"
 #include "support/files.h"
@@ -54,17 +54,17 @@ static attend_status decide(const char *config, const char *tensors, const atten
     "decoder.decoder_layers.0.attention.attention.value.weight 16x16;" \
     "decoder.decoder_layers.0.attention.output.dense.weight 16x16"
 
-static const attend_checkpoint_options causal = {.said = ATTEND_SAID_CAUSAL,
+static const attend_checkpoint_options causal = {.overrides = ATTEND_OVERRIDE_CAUSAL,
                                                  .problem = {.causal = ATTEND_CAUSAL_TOP_LEFT}};
 static const attend_checkpoint_options known = {
-    .said = ATTEND_SAID_CAUSAL | ATTEND_SAID_ROTARY,
+    .overrides = ATTEND_OVERRIDE_CAUSAL | ATTEND_OVERRIDE_ROTARY,
     .problem = {.causal = ATTEND_CAUSAL_TOP_LEFT, .rotary = ATTEND_ROTARY_HALVES}};
-static const attend_checkpoint_options known_and_heads = {.said = ATTEND_SAID_CAUSAL | ATTEND_SAID_ROTARY,
+static const attend_checkpoint_options known_and_heads = {.overrides = ATTEND_OVERRIDE_CAUSAL | ATTEND_OVERRIDE_ROTARY,
                                                           .num_heads = 4};
-static const attend_checkpoint_options scale = {.said = ATTEND_SAID_SCALE,
+static const attend_checkpoint_options scale = {.overrides = ATTEND_OVERRIDE_SCALE,
                                                 .problem = {.softmax_scale = 0.5f}};
 static const attend_checkpoint_options window = {
-    .said = ATTEND_SAID_WINDOW, .problem = {.windowed = true, .window_left = 3, .window_right = -1}};
+    .overrides = ATTEND_OVERRIDE_WINDOW, .problem = {.windowed = true, .window_left = 3, .window_right = -1}};
 
 static const struct refusal {
     const char *config, *tensors, *sentence;
@@ -248,7 +248,7 @@ static void expect(const char *config, const char *tensors, const attend_checkpo
     attend_checkpoint_free(layer), attend_checkpoint_close(checkpoint);
 }
 
-static void what_is_said_overrules_one_thing(void **state)
+static void what_is_given_overrides_one_thing(void **state)
 {
     (void)state;
     attend_problem p;
@@ -258,7 +258,7 @@ static void what_is_said_overrules_one_thing(void **state)
     assert_true(p.num_heads == 4 && p.num_kv_heads == 2 && p.head_dim == 8 && p.hidden_size == 16 &&
                 p.output_size == 16);
 
-    attend_checkpoint_options o = {.said = ATTEND_SAID_ROTARY,
+    attend_checkpoint_options o = {.overrides = ATTEND_OVERRIDE_ROTARY,
                                    .problem = {.rotary = ATTEND_ROTARY_INTERLEAVED}};
     expect("{" TEST_LLAMA_CONFIG "}", LLAMA, &o, &p);
     assert_true(p.rotary == ATTEND_ROTARY_INTERLEAVED && p.rotary_base == 500000 &&
@@ -266,10 +266,10 @@ static void what_is_said_overrules_one_thing(void **state)
 
     const char *llama3 = WITH("\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, "
                               "\"original_max_position_embeddings\": 64}");
-    o = (attend_checkpoint_options){.said = ATTEND_SAID_ROTARY_BASE, .problem = {.rotary_base = 7}};
+    o = (attend_checkpoint_options){.overrides = ATTEND_OVERRIDE_ROTARY_BASE, .problem = {.rotary_base = 7}};
     expect(llama3, LLAMA, &o, &p);
     assert_true(p.rotary_base == 7 && p.rotary_scaling == ATTEND_ROTARY_LLAMA3 && p.rotary_factor == 8);
-    o = (attend_checkpoint_options){.said = ATTEND_SAID_ROTARY_SCALING};
+    o = (attend_checkpoint_options){.overrides = ATTEND_OVERRIDE_ROTARY_SCALING};
     expect(llama3, LLAMA, &o, &p);
     assert_true(p.rotary_base == 500000 && p.rotary_scaling == ATTEND_ROTARY_UNSCALED);
     expect(WITH("\"rope_scaling\": {\"rope_type\": \"longrope\"}"), LLAMA, &o, &p);
@@ -577,7 +577,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_not_known_is_refused),
-        cmocka_unit_test(what_is_said_overrules_one_thing),
+        cmocka_unit_test(what_is_given_overrides_one_thing),
         cmocka_unit_test(a_model_type_means_what_its_models_do),
         cmocka_unit_test(what_is_absent_is_as_the_type_has_it),
         cmocka_unit_test(shards_are_found_by_their_index),

@@ -19,7 +19,7 @@
 #define ADJACENT(type, field, next) \
     _Static_assert(END(type, field) == offsetof(type, next), #type ": padding before " #next)
 #define LAST(type, field) _Static_assert(END(type, field) == sizeof(type), #type ": padding at its end")
-ADJACENT(attend_checkpoint_options, said, reserved);
+ADJACENT(attend_checkpoint_options, overrides, reserved);
 ADJACENT(attend_checkpoint_options, reserved, problem);
 ADJACENT(attend_checkpoint_options, problem, num_heads);
 LAST(attend_checkpoint_options, num_kv_heads);
@@ -71,13 +71,13 @@ static void close(attend_checkpoint *checkpoint, attend_checkpoint_layer *layer)
 }
 
 /* Who says what the table is brings it: the file's has another shape. */
-static void a_table_that_is_said_is_not_the_files(void **state)
+static void a_table_that_is_given_is_not_the_files(void **state)
 {
     (void)state;
     attend_checkpoint *checkpoint;
     attend_checkpoint_layer *layer;
     attend_checkpoint_options o = {
-        .said = ATTEND_SAID_RELATIVE,
+        .overrides = ATTEND_OVERRIDE_RELATIVE,
         .problem = {.relative_buckets = 4096, .relative_max_distance = 128, .relative_bidirectional = true}};
     if (load("{\"model_type\": \"t5\", \"num_heads\": 4}", T5("0") T5_TABLE, &o, &checkpoint, &layer))
         fail_msg("%s", attend_checkpoint_error_message());
@@ -89,7 +89,7 @@ static void a_table_that_is_said_is_not_the_files(void **state)
     assert_non_null(layer->relative_table.data);
     assert_int_equal(layer->relative_table.shape[1], 8);
     close(checkpoint, layer);
-    o = (attend_checkpoint_options){.said = ATTEND_SAID_SINKS, .problem = {.sinks = true}};
+    o = (attend_checkpoint_options){.overrides = ATTEND_OVERRIDE_SINKS, .problem = {.sinks = true}};
     if (load("{\"model_type\": \"gpt_oss\", "
              "\"attention_bias\": false, " HEAD
              ", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32, "
@@ -105,19 +105,19 @@ static const struct {
     attend_checkpoint_options options;
     const char *sentence;
 } values[] = {
-    {{.said = ATTEND_SAID_ROTARY_SCALING, .problem = {.rotary_scaling = 6}},
+    {{.overrides = ATTEND_OVERRIDE_ROTARY_SCALING, .problem = {.rotary_scaling = 6}},
      "options: rotary_scaling is 6, expected 0 to 4"},
-    {{.said = ATTEND_SAID_QK_NORM, .problem = {.qk_norm = 3}}, "options: qk_norm is 3, expected 0 to 2"},
-    {{.said = ATTEND_SAID_QK_NORM, .problem = {.qk_norm = 900000}}, "options: qk_norm is 900000"},
-    {{.said = ATTEND_SAID_ROTARY, .problem = {.rotary = 3}}, "options: rotary is 3, expected 0 to 2"},
-    {{.said = ATTEND_SAID_CAUSAL, .problem = {.causal = 3}}, "options: causal is 3, expected 0 to 2"},
-    {{.said = ATTEND_SAID_ALIBI, .problem = {.alibi = 3}}, "options: alibi is 3, expected 0 to 2"},
-    {{.said = 1 << 14}, "options: said is 16384, expected 0 to 16383"},
-    {{.said = -1}, "options: said is -1"},
+    {{.overrides = ATTEND_OVERRIDE_QK_NORM, .problem = {.qk_norm = 3}}, "options: qk_norm is 3, expected 0 to 2"},
+    {{.overrides = ATTEND_OVERRIDE_QK_NORM, .problem = {.qk_norm = 900000}}, "options: qk_norm is 900000"},
+    {{.overrides = ATTEND_OVERRIDE_ROTARY, .problem = {.rotary = 3}}, "options: rotary is 3, expected 0 to 2"},
+    {{.overrides = ATTEND_OVERRIDE_CAUSAL, .problem = {.causal = 3}}, "options: causal is 3, expected 0 to 2"},
+    {{.overrides = ATTEND_OVERRIDE_ALIBI, .problem = {.alibi = 3}}, "options: alibi is 3, expected 0 to 2"},
+    {{.overrides = 1 << 14}, "options: overrides is 16384, expected 0 to 16383"},
+    {{.overrides = -1}, "options: overrides is -1"},
     {{.reserved = {0, 0, 0, 1}}, "options: reserved bytes are not zero"},
     {{.num_heads = -4}, "options: num_heads is -4, expected 0 to"},
     {{.num_kv_heads = -2}, "options: num_kv_heads is -2"},
-    {{.problem = {.qk_norm = 3, .rotary = 3, .causal = 3}}, NULL}, /* none of it is said */
+    {{.problem = {.qk_norm = 3, .rotary = 3, .causal = 3}}, NULL}, /* none of it is given */
 };
 
 static void values_that_there_are_not_are_refused(void **state)
@@ -171,10 +171,10 @@ static void slopes_are_those_of_the_paper_for_any_number_of_heads(void **state)
     ", \"rms_norm_eps\": 1e-5, \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, " \
     "\"original_max_position_embeddings\": 64}"
 
-static const attend_checkpoint_options none = {.said = ATTEND_SAID_QK_NORM},
-                                       rms = {.said = ATTEND_SAID_QK_NORM,
+static const attend_checkpoint_options none = {.overrides = ATTEND_OVERRIDE_QK_NORM},
+                                       rms = {.overrides = ATTEND_OVERRIDE_QK_NORM,
                                               .problem = {.qk_norm = ATTEND_QK_NORM_RMS}},
-                                       no_sinks = {.said = ATTEND_SAID_SINKS};
+                                       no_sinks = {.overrides = ATTEND_OVERRIDE_SINKS};
 
 static const struct {
     const char *config, *tensors, *sentence; /* NULL: read */
@@ -276,12 +276,12 @@ static void names_with_a_table_do_not_say_the_scale(void **state)
         "{\"model_type\": \"pop2piano\", \"num_heads\": 4, \"relative_attention_max_distance\": 128}";
     attend_checkpoint *checkpoint;
     attend_checkpoint_layer *layer;
-    attend_checkpoint_options o = {.said = ATTEND_SAID_CAUSAL, .problem = {.causal = ATTEND_CAUSAL_TOP_LEFT}};
+    attend_checkpoint_options o = {.overrides = ATTEND_OVERRIDE_CAUSAL, .problem = {.causal = ATTEND_CAUSAL_TOP_LEFT}};
     assert_int_equal(load(config, T5("0") T5_TABLE, &o, &checkpoint, &layer), ATTEND_INVALID_ARGUMENT);
     assert_non_null(
         strstr(attend_checkpoint_error_message(), "names of T5 do not say how scores are scaled"));
     close(checkpoint, layer);
-    o.said |= ATTEND_SAID_SCALE, o.problem.softmax_scale = 1;
+    o.overrides |= ATTEND_OVERRIDE_SCALE, o.problem.softmax_scale = 1;
     for (int causal = ATTEND_CAUSAL_NONE; causal <= ATTEND_CAUSAL_BOTTOM_RIGHT; causal++) {
         o.problem.causal = (attend_causal)causal;
         if (load(config, T5("0") T5_TABLE, &o, &checkpoint, &layer))
@@ -296,7 +296,7 @@ static void names_with_a_table_do_not_say_the_scale(void **state)
 static void names_with_a_table_need_one(void **state)
 {
     (void)state;
-    const attend_checkpoint_options o = {.said = ATTEND_SAID_CAUSAL | ATTEND_SAID_SCALE,
+    const attend_checkpoint_options o = {.overrides = ATTEND_OVERRIDE_CAUSAL | ATTEND_OVERRIDE_SCALE,
                                          .problem = {.softmax_scale = 1}};
     attend_checkpoint *checkpoint;
     attend_checkpoint_layer *layer;
@@ -392,7 +392,7 @@ static void a_key_is_there_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_table_that_is_said_is_not_the_files),
+        cmocka_unit_test(a_table_that_is_given_is_not_the_files),
         cmocka_unit_test(values_that_there_are_not_are_refused),
         cmocka_unit_test(slopes_are_those_of_the_paper_for_any_number_of_heads),
         cmocka_unit_test(what_lies_beside_projections_is_consumed_or_refused),

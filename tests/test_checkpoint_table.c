@@ -82,7 +82,7 @@ static void add_rest(test_document *t, const attend_architecture *row)
 
 static void add_rows(test_document *t)
 {
-    static const char *const causal[] = {"no", "yes", "in decoders", "must be said"};
+    static const char *const causal[] = {"no", "yes", "in decoders", "must be given"};
     const attend_architecture *row;
     test_print(t,
                "| model_type | layouts | causal | positions | biases | and |\n|---|---|---|---|---|---|\n");
@@ -103,7 +103,7 @@ static void add_rows(test_document *t)
         if (row->refused) test_print(t, "| `%s` | %s |\n", row->model_type, row->refused);
     test_print(
         t, "\n## Keys that change attention\n\nOne that a model's row does not read is refused, unless the "
-           "option overrules it:\n");
+           "option overrides it:\n");
     for (int i = 0; attend_known_key_at(i); i++) {
         const attend_known_key *k = attend_known_key_at(i);
         test_print(t, "%s`%s`%s%s%s", i ? ", " : "", k->key, k->option ? " (`" : "",
@@ -120,14 +120,14 @@ static void the_document_is_current(void **state)
         &t,
         "# Checkpoints\n\n"
         "Generated from the code: `ATTEND_WRITE_DOCS=1 build/release/tests/test_checkpoint_table`.\n"
-        "How layers are read is said once, in [`checkpoint.h`](../include/attend/checkpoint.h); a complete\n"
+        "How layers are read is written once, in [`checkpoint.h`](../include/attend/checkpoint.h); a complete\n"
         "program is [`checkpoint.c`](../tests/install/checkpoint.c). Rows are held to transformers' own "
         "code\n"
         "by [`architectures.py`](../tests/peers/architectures.py): [figures](measured/checkpoints.md).\n\n"
         "A layer is right or refused. Without a `config.json`, and for a `model_type` that is not below,\n"
-        "causality and the rotary embedding must be said:\n"
+        "causality and the rotary embedding must be given:\n"
         "`--layout llama --causal=top-left --rotary halves`.\n"
-        "What is said overrules one thing and leaves the rest of the config in force.\n\n"
+        "An override changes one thing and leaves the rest of the config in force.\n\n"
         "## Names\n\n");
     add_layouts(&t);
     test_print(&t, "\n## Architectures\n\nA tensor of biases or norms that the row does not ask for is "

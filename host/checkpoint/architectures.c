@@ -20,15 +20,15 @@
 #define READ(key)                    RULE(TRUE, key, NOTHING)
 
 #define NEEDS(...) ((const attend_need[]){__VA_ARGS__, {.key = NULL}})
-#define SCALE_IN(key)                     \
-    {                                     \
-        key, ATTEND_SAID_SCALE, "--scale" \
-    }
-#define CAP_IN(key)                           \
+#define SCALE_IN(key)                         \
     {                                         \
-        key, ATTEND_SAID_SOFTCAP, "--softcap" \
+        key, ATTEND_OVERRIDE_SCALE, "--scale" \
     }
-#define EPSILON(key) NEEDS({key, ATTEND_SAID_QK_NORM_EPSILON, "--qk-norm KIND,E"})
+#define CAP_IN(key)                               \
+    {                                             \
+        key, ATTEND_OVERRIDE_SOFTCAP, "--softcap" \
+    }
+#define EPSILON(key) NEEDS({key, ATTEND_OVERRIDE_QK_NORM_EPSILON, "--qk-norm KIND,E"})
 #define GRANITE      .needs = NEEDS(SCALE_IN("attention_multiplier"))
 #define GPT_NEOX     .part_key = "rotary_pct", .base_key = "rotary_emb_base"
 #define IF_ASKED(key) \
@@ -146,7 +146,7 @@ static const attend_architecture rows[] = {
     REFUSED("olmo2", all_heads),
     REFUSED("olmo3", all_heads),
     REFUSED("olmoe", all_heads),
-    LLAMA("cohere", .rotary = ATTEND_ROTARY_INTERLEAVED, .base = ATTEND_BASE_MUST_BE_SAID,
+    LLAMA("cohere", .rotary = ATTEND_ROTARY_INTERLEAVED, .base = ATTEND_BASE_MUST_BE_GIVEN,
           .norm = ATTEND_NORM_LAYER, .normed = IF_ASKED("use_qk_norm"), .needs = EPSILON("layer_norm_eps")),
     LLAMA("cohere2", .rotary = ATTEND_ROTARY_INTERLEAVED, .rotary_layers = ATTEND_ROTARY_SLIDING,
           .window = ATTEND_WINDOW_PATTERN, .pattern = 4, .span = 4096),
@@ -160,7 +160,7 @@ static const attend_architecture rows[] = {
     LLAMA("granitemoehybrid", GRANITE, .rotary = ATTEND_ROTARY_NONE,
           .rules = RULES(IF_SET("attention_multiplier", SCALE),
                          IF_TEXT("position_embedding_type", "rope", HALVES))),
-    LLAMA("falcon_h1", .base = ATTEND_BASE_MUST_BE_SAID,
+    LLAMA("falcon_h1", .base = ATTEND_BASE_MUST_BE_GIVEN,
           .rules = RULES(IF_SET("key_multiplier", SCALE_TIMES))),
     LLAMA("bamba", .part = 0.5),
     LLAMA("jamba", .rotary = ATTEND_ROTARY_NONE),
@@ -190,7 +190,7 @@ static const attend_architecture rows[] = {
           .needs = EPSILON("norm_eps")),
     LLAMA("lfm2_moe", .layouts = "torch", .base = 1e6, .norm = ATTEND_NORM_RMS, .q_norm = "q_layernorm",
           .needs = EPSILON("norm_eps")),
-    LLAMA("persimmon", .biased = ALWAYS, .layouts = "persimmon", .base = ATTEND_BASE_MUST_BE_SAID,
+    LLAMA("persimmon", .biased = ALWAYS, .layouts = "persimmon", .base = ATTEND_BASE_MUST_BE_GIVEN,
           .part = 0.5, .norm = ATTEND_NORM_LAYER, .q_norm = "q_layernorm",
           .normed = UNLESS_DENIED("qk_layernorm"), .needs = EPSILON("layer_norm_eps")),
     REFUSED("dbrx", "Q, K and V are clipped (clip_qkv), which attend does not do"),
@@ -232,7 +232,7 @@ static const attend_architecture rows[] = {
     CAUSAL("codegen", "codegen", .rotary = ATTEND_ROTARY_INTERLEAVED, .dim = 64),
     CAUSAL("gpt_neo", "gptj", .scale_one = true, .window = ATTEND_WINDOW_NEO, .span = 256),
     CAUSAL("bloom", "falcon", .rules = RULES(IF_SET("model_type", ALIBI))),
-    CAUSAL("mpt", "mpt", .needs = NEEDS({"attn_config/alibi", ATTEND_SAID_ALIBI, "--alibi"}),
+    CAUSAL("mpt", "mpt", .needs = NEEDS({"attn_config/alibi", ATTEND_OVERRIDE_ALIBI, "--alibi"}),
            .rules = RULES(IF_TRUE("attn_config/alibi", ALIBI),
                           IF_FALSE("attn_config/alibi", REFUSE,
                                    .value = "transformers adds ALiBi even so; give --alibi none or causal"),
@@ -297,9 +297,9 @@ static const attend_architecture rows[] = {
                              IF_TRUE("causal", REFUSE))),
     {.model_type = "blip_text_model",
      .layouts = "bert",
-     .causal = ATTEND_MUST_BE_SAID,
+     .causal = ATTEND_MUST_BE_GIVEN,
      .rules = RULES(READ("is_decoder"), RELATIVE_BERT)},
-    {.model_type = "git", .layouts = "bert", .causal = ATTEND_MUST_BE_SAID, .rules = RULES(RELATIVE_BERT)},
+    {.model_type = "git", .layouts = "bert", .causal = ATTEND_MUST_BE_GIVEN, .rules = RULES(RELATIVE_BERT)},
     REFUSED("big_bird", "block-sparse attention with random blocks, under BERT's names"),
     REFUSED("nystromformer", "Nyström's approximation, under BERT's names"),
     REFUSED("yoso", "sampled attention, under BERT's names"),
@@ -439,8 +439,8 @@ static const attend_architecture rows[] = {
     IN_PARTS("vipllava"),
     IN_PARTS("aya_vision"),
     IN_PARTS("cohere2_vision"),
-    IN_PARTS("gemma3", .causal = ATTEND_MUST_BE_SAID),
-    IN_PARTS("paligemma", .causal = ATTEND_MUST_BE_SAID),
+    IN_PARTS("gemma3", .causal = ATTEND_MUST_BE_GIVEN),
+    IN_PARTS("paligemma", .causal = ATTEND_MUST_BE_GIVEN),
     IN_PARTS("mistral3"),
     IN_PARTS("got_ocr2"),
     IN_PARTS("internvl"),
@@ -474,28 +474,28 @@ bool attend_architecture_has_layout(const attend_architecture *row, const char *
     return false;
 }
 
-#define ROPE (ATTEND_SAID_ROTARY)
+#define ROPE (ATTEND_OVERRIDE_ROTARY)
 static const attend_known_key known_keys[] = {
-    {"attention_multiplier", ATTEND_SAID_SCALE, "--scale", NULL, 0},
-    {"query_pre_attn_scalar", ATTEND_SAID_SCALE, "--scale", NULL, 0},
-    {"key_multiplier", ATTEND_SAID_SCALE, "--scale", NULL, 1},
-    {"attention_scale", ATTEND_SAID_SCALE, "--scale", NULL, 0},
-    {"attn_config/softmax_scale", ATTEND_SAID_SCALE, "--scale", NULL, 0},
-    {"scale_attn_by_inverse_layer_idx", ATTEND_SAID_SCALE, "--scale", NULL, 0},
-    {"mup_attn_multiplier", ATTEND_SAID_SCALE, "--scale", NULL, 0},
-    {"attn_logit_softcapping", ATTEND_SAID_SOFTCAP, "--softcap", NULL, 0},
-    {"attn_logit_softcap", ATTEND_SAID_SOFTCAP, "--softcap", NULL, 0},
+    {"attention_multiplier", ATTEND_OVERRIDE_SCALE, "--scale", NULL, 0},
+    {"query_pre_attn_scalar", ATTEND_OVERRIDE_SCALE, "--scale", NULL, 0},
+    {"key_multiplier", ATTEND_OVERRIDE_SCALE, "--scale", NULL, 1},
+    {"attention_scale", ATTEND_OVERRIDE_SCALE, "--scale", NULL, 0},
+    {"attn_config/softmax_scale", ATTEND_OVERRIDE_SCALE, "--scale", NULL, 0},
+    {"scale_attn_by_inverse_layer_idx", ATTEND_OVERRIDE_SCALE, "--scale", NULL, 0},
+    {"mup_attn_multiplier", ATTEND_OVERRIDE_SCALE, "--scale", NULL, 0},
+    {"attn_logit_softcapping", ATTEND_OVERRIDE_SOFTCAP, "--softcap", NULL, 0},
+    {"attn_logit_softcap", ATTEND_OVERRIDE_SOFTCAP, "--softcap", NULL, 0},
     {"clip_qkv", 0, NULL, NULL, 0},
     {"attn_config/clip_qkv", 0, NULL, NULL, 0},
-    {"sliding_window", ATTEND_SAID_WINDOW, "--window", NULL, 0},
-    {"attention_window", ATTEND_SAID_WINDOW, "--window", NULL, 0},
-    {"attention_window_size", ATTEND_SAID_WINDOW, "--window", NULL, 0},
-    {"local_attention", ATTEND_SAID_WINDOW, "--window", NULL, 0},
-    {"window_size", ATTEND_SAID_WINDOW, "--window", NULL, 0},
-    {"attention_types", ATTEND_SAID_WINDOW, "--window", NULL, 0},
-    {"attention_chunk_size", ATTEND_SAID_CHUNK, "--chunk", NULL, 0},
-    {"alibi", ATTEND_SAID_ALIBI, "--alibi", NULL, 0},
-    {"attn_config/alibi", ATTEND_SAID_ALIBI, "--alibi", NULL, 0},
+    {"sliding_window", ATTEND_OVERRIDE_WINDOW, "--window", NULL, 0},
+    {"attention_window", ATTEND_OVERRIDE_WINDOW, "--window", NULL, 0},
+    {"attention_window_size", ATTEND_OVERRIDE_WINDOW, "--window", NULL, 0},
+    {"local_attention", ATTEND_OVERRIDE_WINDOW, "--window", NULL, 0},
+    {"window_size", ATTEND_OVERRIDE_WINDOW, "--window", NULL, 0},
+    {"attention_types", ATTEND_OVERRIDE_WINDOW, "--window", NULL, 0},
+    {"attention_chunk_size", ATTEND_OVERRIDE_CHUNK, "--chunk", NULL, 0},
+    {"alibi", ATTEND_OVERRIDE_ALIBI, "--alibi", NULL, 0},
+    {"attn_config/alibi", ATTEND_OVERRIDE_ALIBI, "--alibi", NULL, 0},
     {"position_embedding_type", 0, NULL, "absolute", 0},
     {"relative_attention", 0, NULL, NULL, 0},
     {"use_relative_position_bias", 0, NULL, NULL, 0},
@@ -503,21 +503,21 @@ static const attend_known_key known_keys[] = {
     {"has_relative_attention_bias", 0, NULL, NULL, 0},
     {"has_spatial_attention_bias", 0, NULL, NULL, 0},
     {"use_rel_pos", 0, NULL, NULL, 0},
-    {"relative_attention_num_buckets", ATTEND_SAID_RELATIVE, "--relative", NULL, 0},
-    {"is_decoder", ATTEND_SAID_CAUSAL, "--causal", NULL, 0},
-    {"causal", ATTEND_SAID_CAUSAL, "--causal", NULL, 0},
-    {"use_bidirectional_attention", ATTEND_SAID_CAUSAL, "--causal", NULL, 0},
+    {"relative_attention_num_buckets", ATTEND_OVERRIDE_RELATIVE, "--relative", NULL, 0},
+    {"is_decoder", ATTEND_OVERRIDE_CAUSAL, "--causal", NULL, 0},
+    {"causal", ATTEND_OVERRIDE_CAUSAL, "--causal", NULL, 0},
+    {"use_bidirectional_attention", ATTEND_OVERRIDE_CAUSAL, "--causal", NULL, 0},
     {"attn_config/prefix_lm", 0, NULL, NULL, 0},
-    {"attn_config/qk_ln", ATTEND_SAID_QK_NORM, "--qk-norm", NULL, 0},
-    {"qk_layernorm", ATTEND_SAID_QK_NORM, "--qk-norm", NULL, 0},
-    {"use_qk_norm", ATTEND_SAID_QK_NORM, "--qk-norm", NULL, 0},
-    {"qk_norm", ATTEND_SAID_QK_NORM, "--qk-norm", NULL, 0},
-    {"rotary_pct", ATTEND_SAID_ROTARY_DIM, "--rotary-dim", NULL, 1},
-    {"rotary_emb_fraction", ATTEND_SAID_ROTARY_DIM, "--rotary-dim", NULL, 1},
-    {"partial_rotary_factor", ATTEND_SAID_ROTARY_DIM, "--rotary-dim", NULL, 1},
-    {"rotary_dim", ATTEND_SAID_ROTARY_DIM, "--rotary-dim", NULL, 0},
-    {"rotary_emb_base", ATTEND_SAID_ROTARY_BASE, "--rotary-base", NULL, 0},
-    {"global_rope_theta", ATTEND_SAID_ROTARY_BASE, "--rotary-base", NULL, 0},
+    {"attn_config/qk_ln", ATTEND_OVERRIDE_QK_NORM, "--qk-norm", NULL, 0},
+    {"qk_layernorm", ATTEND_OVERRIDE_QK_NORM, "--qk-norm", NULL, 0},
+    {"use_qk_norm", ATTEND_OVERRIDE_QK_NORM, "--qk-norm", NULL, 0},
+    {"qk_norm", ATTEND_OVERRIDE_QK_NORM, "--qk-norm", NULL, 0},
+    {"rotary_pct", ATTEND_OVERRIDE_ROTARY_DIM, "--rotary-dim", NULL, 1},
+    {"rotary_emb_fraction", ATTEND_OVERRIDE_ROTARY_DIM, "--rotary-dim", NULL, 1},
+    {"partial_rotary_factor", ATTEND_OVERRIDE_ROTARY_DIM, "--rotary-dim", NULL, 1},
+    {"rotary_dim", ATTEND_OVERRIDE_ROTARY_DIM, "--rotary-dim", NULL, 0},
+    {"rotary_emb_base", ATTEND_OVERRIDE_ROTARY_BASE, "--rotary-base", NULL, 0},
+    {"global_rope_theta", ATTEND_OVERRIDE_ROTARY_BASE, "--rotary-base", NULL, 0},
     {"rope_scaling", ROPE, "--rotary", NULL, 0},
     {"rope_parameters", ROPE, "--rotary", NULL, 0},
     {"rope_interleave", ROPE, "--rotary", NULL, 0},

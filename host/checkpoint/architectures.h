@@ -45,9 +45,9 @@ typedef struct attend_switch {
 
 typedef enum attend_causality {
     ATTEND_BOTH_WAYS,
-    ATTEND_DECODES,      /* causal */
-    ATTEND_BY_STACK,     /* causal if the layer's prefix contains "decoder" */
-    ATTEND_MUST_BE_SAID, /* the model's caller decides it, so the option must be given */
+    ATTEND_DECODES,       /* causal */
+    ATTEND_BY_STACK,      /* causal if the layer's prefix contains "decoder" */
+    ATTEND_MUST_BE_GIVEN, /* the model's caller decides it, so the option must be given */
 } attend_causality;
 
 /* Which layers have the config's sliding_window if it has no layer_types. */
@@ -81,12 +81,12 @@ typedef enum attend_norm_rule {
    attend's. The option replaces the key. */
 typedef struct attend_need {
     const char *key;
-    int said; /* of attend_checkpoint_said */
+    int override; /* of attend_checkpoint_overrides */
     const char *option;
 } attend_need;
 
 /* The config must have the base: versions of transformers have different defaults. */
-#define ATTEND_BASE_MUST_BE_SAID (-1.0)
+#define ATTEND_BASE_MUST_BE_GIVEN (-1.0)
 
 typedef struct attend_architecture {
     const char *model_type;
@@ -133,7 +133,7 @@ bool attend_architecture_has_layout(const attend_architecture *row, const char *
    unless the caller gives the option. */
 typedef struct attend_known_key {
     const char *key;
-    int said; /* the bit of attend_checkpoint_said; 0: no option overrides the key */
+    int override; /* the bit of attend_checkpoint_overrides; 0: no option overrides the key */
     const char *option;
     const char *harmless; /* a text value that does not change attention; NULL: none */
     double one;           /* a number, besides 0, that does not change attention */

@@ -113,14 +113,14 @@ static void print_value(const cJSON *item, char *text, size_t size)
 static bool is_there(const cJSON *object, const attend_need *need)
 {
     const cJSON *item = find(object, need->key);
-    return item || (need->said == ATTEND_SAID_SOFTCAP && cJSON_HasObjectItem(object, need->key));
+    return item || (need->override == ATTEND_OVERRIDE_SOFTCAP && cJSON_HasObjectItem(object, need->key));
 }
 
 static attend_status check_needs(const attend_work *w)
 {
     for (const attend_need *need = w->row ? w->row->needs : NULL; need && need->key; need++) {
-        const bool unused = need->said == ATTEND_SAID_QK_NORM_EPSILON && !w->layer.problem.qk_norm;
-        if (unused || attend_said(w, need->said) || is_there(w->config, need)) continue;
+        const bool unused = need->override == ATTEND_OVERRIDE_QK_NORM_EPSILON && !w->layer.problem.qk_norm;
+        if (unused || attend_overridden(w, need->override) || is_there(w->config, need)) continue;
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                 "%s has no %s, which layers of model_type \"%s\" need; give %s",
                                 w->checkpoint->config_path, need->key, w->layer.model_type, need->option);
@@ -134,7 +134,7 @@ attend_status attend_check_keys(const attend_work *w)
     ATTEND_TRY(check_needs(w));
     for (int i = 0; (known = attend_known_key_at(i)); i++) {
         const cJSON *item = find(w->config, known->key);
-        bool used = harmless(known, item) || (known->said && attend_said(w, known->said));
+        bool used = harmless(known, item) || (known->override && attend_overridden(w, known->override));
         for (int j = 0; j < w->used_count && !used; j++) used = !strcmp(w->used[j], known->key);
         if (used) continue;
         char value[80];

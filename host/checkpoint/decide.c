@@ -26,7 +26,7 @@ static attend_status find_row(attend_work *w)
         w->row = attend_architecture_of(w->layer.model_type);
         const attend_part *part = w->row ? w->row->parts : NULL;
         if (!part) return ATTEND_OK;
-        w->mixed |= w->row->causal == ATTEND_MUST_BE_SAID;
+        w->mixed |= w->row->causal == ATTEND_MUST_BE_GIVEN;
         w->base = w->row->base;
         while (part->within && !strstr(w->found->prefix, part->within)) part++;
         const cJSON *own = part->key ? cJSON_GetObjectItemCaseSensitive(w->config, part->key) : NULL;
@@ -47,8 +47,8 @@ static attend_status check_known(attend_work *w)
 {
     const attend_naming *n = w->found->naming;
     const char *path = w->checkpoint->config_path;
-    const bool said =
-        attend_said(w, ATTEND_SAID_CAUSAL) && (attend_said(w, ATTEND_SAID_ROTARY) || n->no_rotary);
+    const bool given = attend_overridden(w, ATTEND_OVERRIDE_CAUSAL) &&
+                       (attend_overridden(w, ATTEND_OVERRIDE_ROTARY) || n->no_rotary);
     if (w->row && w->row->refused)
         return attend_file_fail(ATTEND_UNSUPPORTED, "%s is of model_type \"%s\": %s", path,
                                 w->layer.model_type, w->row->refused);
@@ -58,13 +58,13 @@ static attend_status check_known(attend_work *w)
             "%s: %s is not self-attention: there, models of type \"%s\" have queries from another input",
             w->checkpoint->shards.path, w->found->prefix, w->layer.model_type);
     if (w->row && attend_architecture_has_layout(w->row, n->layout)) return ATTEND_OK;
-    if (w->row && !said)
+    if (w->row && !given)
         return attend_file_fail(
             ATTEND_UNSUPPORTED,
             "%s: %s has the tensor names of %s, but models of type \"%s\" in %s have others",
             w->checkpoint->shards.path, w->found->prefix, n->title, w->layer.model_type, path);
     w->row = NULL;
-    if (said) return ATTEND_OK;
+    if (given) return ATTEND_OK;
     const char *rotary = n->no_rotary ? "" : " --rotary halves";
     if (!w->config)
         return attend_file_fail(
@@ -165,11 +165,11 @@ static attend_status rule_number(attend_work *w, const attend_rule *rule, double
 }
 
 /* Whether an option of the caller replaces the key. */
-static bool is_overruled(const attend_work *w, const char *key)
+static bool is_overridden(const attend_work *w, const char *key)
 {
     const attend_known_key *known;
     for (int i = 0; (known = attend_known_key_at(i)); i++)
-        if (!strcmp(known->key, key)) return known->said && attend_said(w, known->said);
+        if (!strcmp(known->key, key)) return known->override && attend_overridden(w, known->override);
     return false;
 }
 
@@ -207,7 +207,7 @@ static attend_status apply_rule(attend_work *w, const attend_rule *rule)
         p->softcap = (float)value;
         return ATTEND_OK;
     case ATTEND_THEN_REFUSE:
-        if (is_overruled(w, rule->key)) return ATTEND_OK;
+        if (is_overridden(w, rule->key)) return ATTEND_OK;
         break;
     }
     return attend_file_fail(ATTEND_UNSUPPORTED, "%s: model_type \"%s\" has %s: %s",
@@ -261,7 +261,7 @@ static attend_status apply_rules(attend_work *w)
     w->norm = is_on(w, &w->row->normed) ? w->row->norm : ATTEND_NO_NORM;
     if (w->causality == ATTEND_BY_STACK)
         w->causality = strstr(w->found->prefix, "decoder") ? ATTEND_DECODES : ATTEND_BOTH_WAYS;
-    if (w->mixed && w->causality == ATTEND_DECODES) w->causality = ATTEND_MUST_BE_SAID;
+    if (w->mixed && w->causality == ATTEND_DECODES) w->causality = ATTEND_MUST_BE_GIVEN;
     if (w->row->scale_one) w->layer.problem.softmax_scale = 1;
     for (const attend_rule *rule = w->row->rules; rule && rule->key; rule++)
         if (holds(rule, attend_key(w, rule->key))) ATTEND_TRY(apply_rule(w, rule));
@@ -271,7 +271,7 @@ static attend_status apply_rules(attend_work *w)
 static attend_status decide_causal(attend_work *w)
 {
     attend_problem *p = &w->layer.problem;
-    if (attend_said(w, ATTEND_SAID_CAUSAL)) {
+    if (attend_overridden(w, ATTEND_OVERRIDE_CAUSAL)) {
         p->causal = w->options.problem.causal;
         if (!w->row) w->causality = p->causal ? ATTEND_DECODES : ATTEND_BOTH_WAYS;
         return attend_note(w, "causal", "%s, from the options",
@@ -279,7 +279,7 @@ static attend_status decide_causal(attend_work *w)
                            : p->causal == ATTEND_CAUSAL_TOP_LEFT ? "top-left"
                                                                  : "bottom-right");
     }
-    if (w->causality == ATTEND_MUST_BE_SAID)
+    if (w->causality == ATTEND_MUST_BE_GIVEN)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                 "layers of model_type \"%s\" are run both with and without a causal mask: "
                                 "give --causal=none or --causal=top-left",
@@ -301,7 +301,8 @@ static attend_status decide_causal(attend_work *w)
 static attend_status check_pair(const attend_work *w, attend_slot slot)
 {
     const char *q = w->tensors[slot], *k = w->tensors[slot + 1];
-    if (!q == !k || (attend_said(w, ATTEND_SAID_QK_NORM) && !w->options.problem.qk_norm)) return ATTEND_OK;
+    if (!q == !k || (attend_overridden(w, ATTEND_OVERRIDE_QK_NORM) && !w->options.problem.qk_norm))
+        return ATTEND_OK;
     return attend_file_fail(ATTEND_UNSUPPORTED,
                             "%s has %s, but no such tensor of %s; --qk-norm none leaves the norm out",
                             w->checkpoint->shards.path, q ? q : k, q ? "K" : "Q");
@@ -336,30 +337,31 @@ static attend_status decide_norm(attend_work *w)
     char scope[512];
     double epsilon = 0;
     attend_names_scope(w->found, scope, sizeof scope);
-    const bool said = attend_said(w, ATTEND_SAID_QK_NORM);
+    const bool given = attend_overridden(w, ATTEND_OVERRIDE_QK_NORM);
     const attend_norm_rule usual = w->row ? w->row->norm : ATTEND_NO_NORM;
-    const attend_qk_norm kind = said ? w->options.problem.qk_norm : kinds[usual];
-    const int tensors = !said && kind == ATTEND_QK_NORM_RMS ? 2 : 4; /* RMS norms of models have no bias */
+    const attend_qk_norm kind = given ? w->options.problem.qk_norm : kinds[usual];
+    const int tensors = !given && kind == ATTEND_QK_NORM_RMS ? 2 : 4; /* RMS norms of models have no bias */
     for (int i = 0; i < 3; i++) {
         char name[64];
         if (w->row && strcmp(pairs[i][0], w->row->q_norm ? w->row->q_norm : "q_norm") != 0) continue;
-        if (w->row && !usual && !said) continue;
+        if (w->row && !usual && !given) continue;
         const attend_slot slots[] = {ATTEND_Q_NORM, ATTEND_K_NORM, ATTEND_Q_NORM_BIAS, ATTEND_K_NORM_BIAS};
         for (int j = 0; j < tensors; j++) {
             snprintf(name, sizeof name, "%s.%s", pairs[i][j % 2], j < 2 ? "weight" : "bias");
             ATTEND_TRY(take(w, slots[j], scope, name));
         }
     }
-    if (!said) ATTEND_TRY(check_norms(w));
+    if (!given) ATTEND_TRY(check_norms(w));
     ATTEND_TRY(check_pair(w, ATTEND_Q_NORM));
     ATTEND_TRY(check_pair(w, ATTEND_Q_NORM_BIAS));
-    p->qk_norm = said || w->norm ? kind : ATTEND_QK_NORM_NONE;
+    p->qk_norm = given || w->norm ? kind : ATTEND_QK_NORM_NONE;
     if (!p->qk_norm) return ATTEND_OK;
     static const char *const keys[] = {"layer_norm_eps", "layernorm_epsilon", "layer_norm_epsilon",
                                        "norm_epsilon",   "norm_eps",          "rms_norm_eps"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         ATTEND_TRY(attend_key_number(w, w->config, keys[i], 0, &epsilon));
-    if (attend_said(w, ATTEND_SAID_QK_NORM_EPSILON)) epsilon = (double)w->options.problem.qk_norm_epsilon;
+    if (attend_overridden(w, ATTEND_OVERRIDE_QK_NORM_EPSILON))
+        epsilon = (double)w->options.problem.qk_norm_epsilon;
     p->qk_norm_epsilon = (float)epsilon;
     for (attend_slot slot = ATTEND_Q_NORM; slot <= ATTEND_K_NORM_BIAS; slot++) {
         const attend_safetensors_entry *entry;
@@ -374,7 +376,7 @@ static attend_status decide_norm(attend_work *w)
     }
     return attend_note(w, "norms of Q and K", "%s, epsilon %g%s", names[p->qk_norm],
                        epsilon != 0 ? epsilon : 1e-6,
-                       said                             ? ", from the options"
+                       given                            ? ", from the options"
                        : w->norm == ATTEND_NORM_RMS_ONE ? ", times 1 + weight"
                                                         : "");
 }
@@ -382,7 +384,7 @@ static attend_status decide_norm(attend_work *w)
 static attend_status decide_table(attend_work *w)
 {
     attend_problem *p = &w->layer.problem;
-    if (attend_said(w, ATTEND_SAID_RELATIVE)) {
+    if (attend_overridden(w, ATTEND_OVERRIDE_RELATIVE)) {
         p->relative_buckets = w->options.problem.relative_buckets;
         p->relative_max_distance = w->options.problem.relative_max_distance,
         p->relative_bidirectional = w->options.problem.relative_bidirectional;
@@ -419,13 +421,13 @@ static attend_status decide_table(attend_work *w)
 }
 
 /* Scale, soft-cap, ALiBi and sinks, as the caller's options say. */
-static attend_status overrule(attend_work *w)
+static attend_status override_fields(attend_work *w)
 {
     attend_problem *p = &w->layer.problem;
     const attend_problem *by = &w->options.problem;
     char scope[512];
     attend_names_scope(w->found, scope, sizeof scope);
-    if (!w->row && w->found->naming->relative && !attend_said(w, ATTEND_SAID_SCALE))
+    if (!w->row && w->found->naming->relative && !attend_overridden(w, ATTEND_OVERRIDE_SCALE))
         return attend_file_fail(
             ATTEND_INVALID_ARGUMENT,
             "tensor names of %s do not say how scores are scaled (T5 does not scale them): give "
@@ -433,24 +435,26 @@ static attend_status overrule(attend_work *w)
             w->found->naming->title);
     if (!w->row || w->row->sinks) ATTEND_TRY(take(w, ATTEND_SINKS, scope, "sinks"));
     p->sinks = w->tensors[ATTEND_SINKS] != NULL;
-    if (w->row && w->row->sinks && !p->sinks && !attend_said(w, ATTEND_SAID_SINKS))
+    if (w->row && w->row->sinks && !p->sinks && !attend_overridden(w, ATTEND_OVERRIDE_SINKS))
         return attend_file_fail(ATTEND_BAD_FILE, "%s lacks %ssinks, which %s layers have; give --sinks",
                                 w->checkpoint->shards.path, scope, w->layer.model_type);
-    if (attend_said(w, ATTEND_SAID_SINKS)) p->sinks = by->sinks;
-    if (attend_said(w, ATTEND_SAID_SCALE)) p->softmax_scale = by->softmax_scale;
-    if (attend_said(w, ATTEND_SAID_SOFTCAP)) p->softcap = by->softcap;
-    if (attend_said(w, ATTEND_SAID_ALIBI)) p->alibi = by->alibi, w->alibi_scaled = false;
+    if (attend_overridden(w, ATTEND_OVERRIDE_SINKS)) p->sinks = by->sinks;
+    if (attend_overridden(w, ATTEND_OVERRIDE_SCALE)) p->softmax_scale = by->softmax_scale;
+    if (attend_overridden(w, ATTEND_OVERRIDE_SOFTCAP)) p->softcap = by->softcap;
+    if (attend_overridden(w, ATTEND_OVERRIDE_ALIBI)) p->alibi = by->alibi, w->alibi_scaled = false;
     if (p->softmax_scale != 0)
         ATTEND_TRY(attend_note(w, "scale", "%g, %s", (double)p->softmax_scale,
-                               attend_said(w, ATTEND_SAID_SCALE) ? "from the options"
-                                                                 : "from config.json and the model's type"));
+                               attend_overridden(w, ATTEND_OVERRIDE_SCALE)
+                                   ? "from the options"
+                                   : "from config.json and the model's type"));
     if (p->softcap > 0)
-        ATTEND_TRY(
-            attend_note(w, "soft-cap", "%g, %s", (double)p->softcap,
-                        attend_said(w, ATTEND_SAID_SOFTCAP) ? "from the options" : "from config.json"));
+        ATTEND_TRY(attend_note(w, "soft-cap", "%g, %s", (double)p->softcap,
+                               attend_overridden(w, ATTEND_OVERRIDE_SOFTCAP) ? "from the options"
+                                                                             : "from config.json"));
     if (p->alibi)
         ATTEND_TRY(attend_note(w, "ALiBi", "%s%s", w->alibi_scaled ? "divided by sqrt(head_dim), " : "",
-                               attend_said(w, ATTEND_SAID_ALIBI) ? "from the options" : "from config.json"));
+                               attend_overridden(w, ATTEND_OVERRIDE_ALIBI) ? "from the options"
+                                                                           : "from config.json"));
     return p->sinks ? attend_note(w, "sinks", "one logit per head in softmax's sum") : ATTEND_OK;
 }
 
@@ -509,7 +513,7 @@ static attend_status decide(attend_work *w)
     ATTEND_TRY(attend_decide_rotary(w));
     ATTEND_TRY(decide_norm(w));
     ATTEND_TRY(decide_table(w));
-    ATTEND_TRY(overrule(w));
+    ATTEND_TRY(override_fields(w));
     ATTEND_TRY(attend_check_keys(w));
     return check_tensors(w);
 }
@@ -518,21 +522,21 @@ static attend_status decide(attend_work *w)
 static attend_status check_options(const attend_checkpoint_options *o)
 {
     const attend_problem *p = &o->problem;
-    const int64_t all = 2 * ATTEND_SAID_CHUNK - 1; /* the last bit and those below it */
+    const int64_t all = 2 * ATTEND_OVERRIDE_CHUNK - 1; /* the last bit and those below it */
     const struct {
-        int said; /* 0: checked always */
+        int override; /* 0: checked always */
         const char *name;
         int64_t value, most;
-    } fields[] = {{0, "said", o->said, all},
+    } fields[] = {{0, "overrides", o->overrides, all},
                   {0, "num_heads", o->num_heads, INT64_MAX},
                   {0, "num_kv_heads", o->num_kv_heads, INT64_MAX},
-                  {ATTEND_SAID_CAUSAL, "causal", p->causal, ATTEND_CAUSAL_BOTTOM_RIGHT},
-                  {ATTEND_SAID_ALIBI, "alibi", p->alibi, ATTEND_ALIBI_CAUSAL},
-                  {ATTEND_SAID_ROTARY, "rotary", p->rotary, ATTEND_ROTARY_INTERLEAVED},
-                  {ATTEND_SAID_ROTARY_SCALING, "rotary_scaling", p->rotary_scaling, ATTEND_ROTARY_LLAMA3},
-                  {ATTEND_SAID_QK_NORM, "qk_norm", p->qk_norm, ATTEND_QK_NORM_LAYER}};
+                  {ATTEND_OVERRIDE_CAUSAL, "causal", p->causal, ATTEND_CAUSAL_BOTTOM_RIGHT},
+                  {ATTEND_OVERRIDE_ALIBI, "alibi", p->alibi, ATTEND_ALIBI_CAUSAL},
+                  {ATTEND_OVERRIDE_ROTARY, "rotary", p->rotary, ATTEND_ROTARY_INTERLEAVED},
+                  {ATTEND_OVERRIDE_ROTARY_SCALING, "rotary_scaling", p->rotary_scaling, ATTEND_ROTARY_LLAMA3},
+                  {ATTEND_OVERRIDE_QK_NORM, "qk_norm", p->qk_norm, ATTEND_QK_NORM_LAYER}};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
-        if (fields[i].said && !(o->said & fields[i].said)) continue;
+        if (fields[i].override && !(o->overrides & fields[i].override)) continue;
         if (fields[i].value >= 0 && fields[i].value <= fields[i].most) continue;
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "options: %s is %" PRId64 ", expected 0 to %" PRId64,
                                 fields[i].name, fields[i].value, fields[i].most);

@@ -102,8 +102,8 @@ attend_status attend_decide_heads(attend_work *w)
     ATTEND_TRY(attend_key_count(w, kv_keys, &kv_heads));
     ATTEND_TRY(attend_key_count(w, dim_keys, &head_dim));
     if (given) p->num_heads = w->options.num_heads, head_dim = 0;
-    const bool said = p->num_heads != 0;
-    if (!said && w->row) p->num_heads = w->row->heads;
+    const bool configured = p->num_heads != 0;
+    if (!configured && w->row) p->num_heads = w->row->heads;
     if (p->num_heads == 0)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                 "%s does not say how many heads it has, and %s %s: give --heads", path,
@@ -135,7 +135,7 @@ attend_status attend_decide_heads(attend_work *w)
     p->hidden_size = e.in, p->output_size = e.out_rows;
     return attend_note(w, "heads", "%" PRId64 "%s, %s", p->num_heads,
                        p->num_heads == p->num_kv_heads ? "" : " in groups",
-                       given  ? "from --heads"
-                       : said ? "from config.json"
-                              : "the default of the model's type");
+                       given        ? "from --heads"
+                       : configured ? "from config.json"
+                                    : "the default of the model's type");
 }

@@ -176,10 +176,10 @@ static attend_status load_all(attend_work *w, attend_dtype dtype)
     attend_problem *p = &w->layer.problem;
     ATTEND_TRY(load_projections(w, dtype));
     ATTEND_TRY(load_norms(w, dtype));
-    if (p->sinks && !attend_said(w, ATTEND_SAID_SINKS))
+    if (p->sinks && !attend_overridden(w, ATTEND_OVERRIDE_SINKS))
         ATTEND_TRY(load_vector(w, ATTEND_SINKS, ATTEND_F32, p->num_heads, &w->layer.sinks));
     ATTEND_TRY(make_slopes(w));
-    if (p->relative_buckets && !attend_said(w, ATTEND_SAID_RELATIVE))
+    if (p->relative_buckets && !attend_overridden(w, ATTEND_OVERRIDE_RELATIVE))
         ATTEND_TRY(load(w, ATTEND_TABLE, ATTEND_F32, &w->layer.relative_table));
     attend_tensor *t = &w->layer.relative_table;
     if (t->data)

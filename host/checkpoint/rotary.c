@@ -97,13 +97,13 @@ static attend_status read_part(attend_work *w, const cJSON *scaling)
     const attend_architecture *row = w->row;
     static const char usual[] = "partial_rotary_factor";
     double dim = row ? (double)row->dim : 0, part = row && row->part > 0 ? row->part : 1;
-    const bool said = attend_said(w, ATTEND_SAID_ROTARY_DIM);
+    const bool given = attend_overridden(w, ATTEND_OVERRIDE_ROTARY_DIM);
     if (!row || dim > 0) ATTEND_TRY(attend_key_number(w, w->config, "rotary_dim", 2, &dim));
     if (row && row->part_key) attend_key(w, usual);
     if (!row || row->part > 0)
         ATTEND_TRY(attend_key_number(w, w->config, row && row->part_key ? row->part_key : usual, 0, &part));
     ATTEND_TRY(attend_key_number(w, scaling, usual, 0, &part));
-    if (!p->rotary || said) return ATTEND_OK;
+    if (!p->rotary || given) return ATTEND_OK;
     if (row && row->part == 0 && part != 1) return refuse(w, usual, "--rotary-dim");
     if (dim > 0 && cJSON_HasObjectItem(w->config, "rotary_dim") && !attend_key(w, "rotary_dim"))
         return refuse(w, "a rotary_dim of null", "--rotary-dim");
@@ -129,7 +129,7 @@ static attend_status read_base(attend_work *w, const cJSON *scaling)
     if (has_sliding_base(w) && !cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(w->config, sliding)))
         base = of_windows;
     ATTEND_TRY(attend_key_number(w, scaling, "rope_theta", 1, &base));
-    if (base == ATTEND_BASE_MUST_BE_SAID && p->rotary && !attend_said(w, ATTEND_SAID_ROTARY_BASE))
+    if (base == ATTEND_BASE_MUST_BE_GIVEN && p->rotary && !attend_overridden(w, ATTEND_OVERRIDE_ROTARY_BASE))
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                 "%s has no rope_theta, for which versions of transformers have different "
                                 "defaults; give --rotary-base",
@@ -138,13 +138,13 @@ static attend_status read_base(attend_work *w, const cJSON *scaling)
     return ATTEND_OK;
 }
 
-static attend_status overrule(attend_work *w)
+static attend_status override_fields(attend_work *w)
 {
     attend_problem *p = &w->layer.problem;
     const attend_problem *by = &w->options.problem;
-    if (attend_said(w, ATTEND_SAID_ROTARY_DIM)) p->rotary_dim = by->rotary_dim;
-    if (attend_said(w, ATTEND_SAID_ROTARY_BASE)) p->rotary_base = by->rotary_base;
-    if (!attend_said(w, ATTEND_SAID_ROTARY_SCALING)) return ATTEND_OK;
+    if (attend_overridden(w, ATTEND_OVERRIDE_ROTARY_DIM)) p->rotary_dim = by->rotary_dim;
+    if (attend_overridden(w, ATTEND_OVERRIDE_ROTARY_BASE)) p->rotary_base = by->rotary_base;
+    if (!attend_overridden(w, ATTEND_OVERRIDE_ROTARY_SCALING)) return ATTEND_OK;
     p->rotary_scaling = by->rotary_scaling, p->rotary_factor = by->rotary_factor,
     p->rotary_original_seqlen = by->rotary_original_seqlen;
     p->rotary_low = by->rotary_low, p->rotary_high = by->rotary_high,
@@ -157,7 +157,7 @@ static attend_status overrule(attend_work *w)
 static attend_status choose_kind(attend_work *w, attend_rotary *kind, const char **by)
 {
     *kind = w->rotary, *by = "the default of the model's type";
-    if (attend_said(w, ATTEND_SAID_ROTARY)) {
+    if (attend_overridden(w, ATTEND_OVERRIDE_ROTARY)) {
         *kind = w->options.problem.rotary, *by = "from the options";
         attend_key(w, "no_rope_layers"), attend_key(w, "no_rope_layer_interval");
         return ATTEND_OK;
@@ -201,7 +201,7 @@ attend_status attend_decide_rotary(attend_work *w)
         p->rotary_base = 0, p->rotary_dim = 0;
         return attend_note(w, "rotary", "none, %s", by);
     }
-    if (!attend_said(w, ATTEND_SAID_ROTARY_SCALING)) {
+    if (!attend_overridden(w, ATTEND_OVERRIDE_ROTARY_SCALING)) {
         if (scaling) ATTEND_TRY(read_scaling(w, scaling));
         if (!scaling && w->row && w->row->scaled)
             return attend_file_fail(ATTEND_INVALID_ARGUMENT,
@@ -209,7 +209,7 @@ attend_status attend_decide_rotary(attend_work *w)
                                     "give --rotary-scaling",
                                     w->checkpoint->config_path, w->layer.model_type);
     }
-    ATTEND_TRY(overrule(w));
+    ATTEND_TRY(override_fields(w));
     return attend_note(w, "rotary", "%s, base %g%s, %s",
                        p->rotary == ATTEND_ROTARY_HALVES ? "halves" : "interleaved",
                        p->rotary_base != 0 ? p->rotary_base : 10000.0, scalings[p->rotary_scaling], by);

@@ -109,25 +109,25 @@ static bool is_off(attend_work *w)
 attend_status attend_decide_window(attend_work *w)
 {
     const char *type;
-    const bool said = attend_said(w, ATTEND_SAID_WINDOW);
+    const bool given = attend_overridden(w, ATTEND_OVERRIDE_WINDOW);
     attend_problem *p = &w->layer.problem;
-    if (attend_said(w, ATTEND_SAID_CHUNK)) p->chunk = w->options.problem.chunk;
+    if (attend_overridden(w, ATTEND_OVERRIDE_CHUNK)) p->chunk = w->options.problem.chunk;
     ATTEND_TRY(read_type(w, &w->slides, &type));
     const bool off = is_off(w);
-    if (type && !w->slides && !said)
+    if (type && !w->slides && !given)
         return attend_file_fail(ATTEND_UNSUPPORTED,
                                 "%s: layer %" PRId64
                                 " is of type \"%.60s\", which attend does not know; give --window",
                                 w->checkpoint->config_path, w->found->number, type);
     if (!type) ATTEND_TRY(by_rule(w, &w->slides));
-    if (type && w->slides > 0 && w->row && w->row->window_asked && !said &&
+    if (type && w->slides > 0 && w->row && w->row->window_asked && !given &&
         !cJSON_IsTrue(attend_key(w, "use_sliding_window")))
         return attend_file_fail(ATTEND_UNSUPPORTED,
                                 "%s: layer_types has a window in layer %" PRId64
                                 ", but use_sliding_window is not true; give --window",
                                 w->checkpoint->config_path, w->found->number);
     if (off) attend_key(w, "sliding_window");
-    if (said) {
+    if (given) {
         const attend_problem *by = &w->options.problem;
         p->windowed = by->windowed, p->window_left = by->window_left, p->window_right = by->window_right;
         return ATTEND_OK;

@@ -70,7 +70,10 @@ static inline attend_checkpoint_name attend_found_layer_name(const attend_found_
                                     found->number};
 }
 
-static inline bool attend_said(const attend_work *work, int said) { return (work->options.said & said) != 0; }
+static inline bool attend_overridden(const attend_work *work, int field)
+{
+    return (work->options.overrides & field) != 0;
+}
 
 /* Notes a decision; `text` is a format. */
 attend_status attend_note(attend_work *work, const char *of, const char *text, ...)

@@ -14,7 +14,7 @@ static const struct {
     const char *name;
     size_t at;
     attend_dtype dtype;
-    const char *announced_by;
+    const char *asked_by;
 } tensors[ATTEND_FEATURE_TENSORS] = {
     [ATTEND_FEATURE_TENSOR_SEGMENTS_Q] = {AT(segments_q), ATTEND_I32, "segments"},
     [ATTEND_FEATURE_TENSOR_SEGMENTS_K] = {AT(segments_k), ATTEND_I32, "segments"},
@@ -111,7 +111,7 @@ static attend_status resolve_one(const attend_problem *p, attend_feature_tensor 
     if (e.rank == 0 && !given.data) return ATTEND_OK;
     if (e.rank == 0)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is given, but the problem does not ask for it (%s)",
-                           name, tensors[feature].announced_by);
+                           name, tensors[feature].asked_by);
     if (e.optional && !given.data) return ATTEND_OK;
     for (int i = 0; i < e.rank; i++)
         shape[i] = !e.varies[i] && given.rank == e.rank && given.shape[i] == 1 ? 1 : e.shape[i];
@@ -142,16 +142,15 @@ attend_feature_list attend_feature_list_of(const attend_problem *p, attend_featu
 
 static attend_status check_list(const attend_feature_list *l, int64_t batch)
 {
-    if (*l->list && !l->allowed && !l->announced_by)
+    if (*l->list && !l->allowed && !l->asked_by)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
                            "%s and packed exclude each other: cu_%s gives the lengths of packed sequences",
                            l->name, l->name);
     if (*l->list && !l->allowed)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is given, but the problem does not ask for it (%s)",
-                           l->name, l->announced_by);
-    if (!*l->list && l->allowed && l->announced_by && batch > 0)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is missing: the problem is %s", l->name,
-                           l->announced_by);
+                           l->name, l->asked_by);
+    if (!*l->list && l->allowed && l->asked_by && batch > 0)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is missing: the problem is %s", l->name, l->asked_by);
     return ATTEND_OK;
 }
 

@@ -43,8 +43,8 @@ enum { ATTEND_FEATURE_LISTS = 5 };
 typedef struct attend_feature_list {
     const char *name;
     const int64_t **list;
-    int64_t longest, total;   /* total -1: lengths, one a batch entry; else cu_seqlens */
-    const char *announced_by; /* the field that asks for it; NULL: it is optional */
+    int64_t longest, total; /* total -1: lengths, one a batch entry; else cu_seqlens */
+    const char *asked_by;   /* the field that asks for it; NULL: it is optional */
     bool allowed;
 } attend_feature_list;
 attend_feature_list attend_feature_list_of(const attend_problem *problem, attend_feature_args *features,

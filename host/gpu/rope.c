@@ -40,7 +40,7 @@ attend_status attend_gpu_rope(const attend_plan *plan, const attend_attention_ar
     const attend_row_positions row_positions = attend_row_positions_of(&plan->problem, args->features);
     const attend_rope_tensor tensors[] = {{args->q, args->q, norms[0], norms[2]},
                                           {args->k, args->k, norms[1], norms[3]}};
-    attend_range_begin("attend: turn Q and K");
+    attend_range_begin("attend: rotate Q and K");
     attend_status status =
         attend_gpu_check(attend_rope_heads(&own->rope, &row_positions, tensors, 2, own->gpu->stream),
                          "cudaLaunchKernel of rope_heads");

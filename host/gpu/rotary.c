@@ -126,7 +126,7 @@ static attend_status run(const attend_gpu_context *gpu, const attend_problem *p,
         take_output(gpu, args, "k_out", &args->k, &use.k, &args->k_out, &t->out_staging[1], &use.k_out));
     const attend_row_positions row_positions = attend_rotary_row_positions(p, &use);
     const int count = attend_rotary_tensors(&use, tensors);
-    attend_range_begin("attend: turn Q and K");
+    attend_range_begin("attend: rotate Q and K");
     attend_status status =
         attend_gpu_check(attend_rope_heads(&rope, &row_positions, tensors, count, gpu->stream),
                          "cudaLaunchKernel of rope_heads");

@@ -13,33 +13,33 @@ static attend_status from_checkpoint(attend_status status)
 }
 
 /* The options of the command line for the checkpoint library; the checkpoint decides the rest. */
-static attend_checkpoint_options said_of(const options *o)
+static attend_checkpoint_options overrides_of(const options *o)
 {
     const feature_options *f = &o->features;
     const rope_options *t = &o->rope;
     const attend_causal bare = f->align_bottom_right ? ATTEND_CAUSAL_BOTTOM_RIGHT : ATTEND_CAUSAL_TOP_LEFT;
     const struct {
-        bool said;
+        bool given;
         int bit;
-    } said[] = {
-        {o->causal_choice != CAUSAL_UNSAID, ATTEND_SAID_CAUSAL},
-        {o->scale != 0, ATTEND_SAID_SCALE},
-        {f->softcap > 0, ATTEND_SAID_SOFTCAP},
-        {f->windowed, ATTEND_SAID_WINDOW},
-        {f->chunk > 0, ATTEND_SAID_CHUNK},
-        {f->alibi_given, ATTEND_SAID_ALIBI},
-        {f->relative_table != NULL, ATTEND_SAID_RELATIVE},
-        {f->sinks != NULL, ATTEND_SAID_SINKS},
-        {t->choice != ROTARY_AUTO, ATTEND_SAID_ROTARY},
-        {t->dim > 0, ATTEND_SAID_ROTARY_DIM},
-        {t->base != 0, ATTEND_SAID_ROTARY_BASE},
-        {t->scaling_given, ATTEND_SAID_ROTARY_SCALING},
-        {t->norm_given, ATTEND_SAID_QK_NORM},
-        {t->norm_epsilon != 0, ATTEND_SAID_QK_NORM_EPSILON},
+    } overrides[] = {
+        {o->causal_choice != CAUSAL_NOT_GIVEN, ATTEND_OVERRIDE_CAUSAL},
+        {o->scale != 0, ATTEND_OVERRIDE_SCALE},
+        {f->softcap > 0, ATTEND_OVERRIDE_SOFTCAP},
+        {f->windowed, ATTEND_OVERRIDE_WINDOW},
+        {f->chunk > 0, ATTEND_OVERRIDE_CHUNK},
+        {f->alibi_given, ATTEND_OVERRIDE_ALIBI},
+        {f->relative_table != NULL, ATTEND_OVERRIDE_RELATIVE},
+        {f->sinks != NULL, ATTEND_OVERRIDE_SINKS},
+        {t->choice != ROTARY_AUTO, ATTEND_OVERRIDE_ROTARY},
+        {t->dim > 0, ATTEND_OVERRIDE_ROTARY_DIM},
+        {t->base != 0, ATTEND_OVERRIDE_ROTARY_BASE},
+        {t->scaling_given, ATTEND_OVERRIDE_ROTARY_SCALING},
+        {t->norm_given, ATTEND_OVERRIDE_QK_NORM},
+        {t->norm_epsilon != 0, ATTEND_OVERRIDE_QK_NORM_EPSILON},
     };
     attend_checkpoint_options options = {.num_heads = o->heads, .num_kv_heads = o->kv_heads};
-    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
-        if (said[i].said) options.said |= said[i].bit;
+    for (size_t i = 0; i < sizeof overrides / sizeof *overrides; i++)
+        if (overrides[i].given) options.overrides |= overrides[i].bit;
     options.problem = (attend_problem){.causal = o->causal_choice == CAUSAL_NAMED ? o->causal : bare,
                                        .softmax_scale = o->scale,
                                        .softcap = f->softcap,
@@ -80,12 +80,12 @@ static attend_status set_positions(const options *o, attend_problem *p)
 attend_status layer_find(const options *o, layer *layer)
 {
     const attend_checkpoint_query query = {o->name_prefix, o->layout, o->layer};
-    const attend_checkpoint_options said = said_of(o);
+    const attend_checkpoint_options overrides = overrides_of(o);
     int64_t index;
     memset(layer, 0, sizeof *layer);
     ATTEND_TRY(from_checkpoint(attend_checkpoint_open(o->weights, &layer->checkpoint)));
     ATTEND_TRY(from_checkpoint(attend_checkpoint_find(layer->checkpoint, &query, &index)));
-    ATTEND_TRY(from_checkpoint(attend_checkpoint_decide(layer->checkpoint, index, &said, &layer->read)));
+    ATTEND_TRY(from_checkpoint(attend_checkpoint_decide(layer->checkpoint, index, &overrides, &layer->read)));
     return set_positions(o, &layer->read->problem);
 }
 

@@ -24,7 +24,7 @@ typedef enum command {
 } command;
 
 typedef enum causal_choice {
-    CAUSAL_UNSAID,
+    CAUSAL_NOT_GIVEN,
     CAUSAL_BARE, /* --causal without a value: needs both alignments to be the same */
     CAUSAL_NAMED /* --causal=…: options.causal */
 } causal_choice;

@@ -23,7 +23,7 @@ typedef struct sweep {
     char device[128];
 } sweep;
 
-static int64_t said(int64_t value, int64_t usual) { return value >= 0 ? value : usual; }
+static int64_t given_or(int64_t value, int64_t usual) { return value >= 0 ? value : usual; }
 
 static const char *dtype_of(const options *o)
 {
@@ -42,19 +42,19 @@ static void set_problem(const sweep *s, int64_t dim, int64_t seqlen, bool causal
                           .dtype = o->dtype_given ? o->dtype : ATTEND_F32,
                           .causal = causal ? ATTEND_CAUSAL_TOP_LEFT : ATTEND_CAUSAL_NONE,
                           .softmax_scale = o->scale};
-    p->batch = said(o->shape.batch, s->gpu ? (decode ? DECODE : 1) * GPU_TOKENS / seqlen : 1);
-    p->num_heads = said(o->shape.heads, heads);
-    p->num_kv_heads = said(o->shape.kv_heads, p->num_heads);
+    p->batch = given_or(o->shape.batch, s->gpu ? (decode ? DECODE : 1) * GPU_TOKENS / seqlen : 1);
+    p->num_heads = given_or(o->shape.heads, heads);
+    p->num_kv_heads = given_or(o->shape.kv_heads, p->num_heads);
 }
 
 /* Whether the options include this point. */
 static bool wanted_point(const options *o, int64_t dim, int64_t seqlen, bool causal)
 {
-    bool decode = o->shape.seqlen_q == 1, causal_said = o->causal_choice != CAUSAL_UNSAID || decode,
+    bool decode = o->shape.seqlen_q == 1, causal_given = o->causal_choice != CAUSAL_NOT_GIVEN || decode,
          wants_causal = !decode && (o->causal_choice == CAUSAL_BARE || o->causal);
     int64_t asked = decode ? o->shape.seqlen_k : o->shape.seqlen_q;
     return (o->shape.head_dim < 0 || o->shape.head_dim == dim) && (asked < 0 || asked == seqlen) &&
-           (!causal_said || wants_causal == causal);
+           (!causal_given || wants_causal == causal);
 }
 
 static void add_row(sweep *s, const attend_problem *p, const point *point, double tflops, double naive)
@@ -140,7 +140,7 @@ static attend_status make_values(sweep *s)
                                 "seqlen_q 512 to 16384, or 1 and "
                                 "seqlen_k 512 to 16384");
     one.shape = (random_shape){1, 1, 1, (most + 63) / 64, (most + 63) / 64, 64, 64, -1};
-    one.causal_choice = CAUSAL_UNSAID;
+    one.causal_choice = CAUSAL_NOT_GIVEN;
     return job_load(&one, &s->values);
 }
 

@@ -32,10 +32,10 @@ static double gauss(uint64_t seed, uint64_t index)
 }
 
 /* The indices of an element, and its number in the tensor. */
-typedef struct place {
+typedef struct coordinates {
     int64_t b, i, h, c;
     uint64_t index;
-} place;
+} coordinates;
 
 typedef struct filling {
     attend_values kind;
@@ -59,7 +59,7 @@ static double direction(const filling *f, int64_t b, int64_t kv_head, int64_t c)
     return attend_mix(f->seed ^ attend_mix((uint64_t)(b * 1000003 + kv_head * 1009 + c))) & 1 ? 1 : -1;
 }
 
-static double key(const filling *f, const place *at)
+static double key(const filling *f, const coordinates *at)
 {
     const attend_problem *p = f->problem;
     uint64_t own = (uint64_t)at->index, pair = own;
@@ -79,7 +79,7 @@ static double key(const filling *f, const place *at)
 }
 
 /* The key that gets nearly all the weight of a query: its own position, a neighbour, or a random one. */
-static int64_t needle(const filling *f, const place *at)
+static int64_t needle(const filling *f, const coordinates *at)
 {
     const attend_problem *p = f->problem;
     uint64_t draw =
@@ -93,7 +93,7 @@ static int64_t needle(const filling *f, const place *at)
     return j < 0 ? 0 : j >= p->seqlen_k ? p->seqlen_k - 1 : j;
 }
 
-static double query(const filling *f, const place *at)
+static double query(const filling *f, const coordinates *at)
 {
     const attend_problem *p = f->problem;
     int64_t kv_head = at->h / (p->num_heads / p->num_kv_heads);
@@ -107,7 +107,7 @@ static double query(const filling *f, const place *at)
     case ATTEND_VALUES_EXACT: return 0;
     case ATTEND_VALUES_NEEDLE: {
         if (p->seqlen_k == 0) return 0;
-        place target = {at->b, needle(f, at), kv_head, at->c, 0};
+        coordinates target = {at->b, needle(f, at), kv_head, at->c, 0};
         target.index =
             (uint64_t)(((target.b * p->seqlen_k + target.i) * p->num_kv_heads + kv_head) * p->head_dim +
                        at->c);
@@ -117,7 +117,7 @@ static double query(const filling *f, const place *at)
     }
 }
 
-static double value(const filling *f, const place *at)
+static double value(const filling *f, const coordinates *at)
 {
     const attend_problem *p = f->problem;
     double head = (double)at->h; /* heads differ by an integer, so that a wrong KV head changes the result */
@@ -134,18 +134,19 @@ static double value(const filling *f, const place *at)
 }
 
 static void fill_token(const filling *f, const attend_tensor *t, int64_t b, int64_t i,
-                       double (*element)(const filling *, const place *))
+                       double (*element)(const filling *, const coordinates *))
 {
     const int64_t *shape = t->shape, *stride = t->stride;
     for (int64_t h = 0; h < shape[2]; h++)
         for (int64_t c = 0; c < shape[3]; c++) {
             const uint64_t index = (uint64_t)(((b * shape[1] + i) * shape[2] + h) * shape[3] + c);
-            const place at = {b, i, h, c, index};
+            const coordinates at = {b, i, h, c, index};
             attend_store(t, b * stride[0] + i * stride[1] + h * stride[2] + c * stride[3], element(f, &at));
         }
 }
 
-static void fill(const filling *f, const attend_tensor *t, double (*element)(const filling *, const place *))
+static void fill(const filling *f, const attend_tensor *t,
+                 double (*element)(const filling *, const coordinates *))
 {
     const int64_t rows = t->shape[1], tokens = t->shape[0] * rows;
     if (tokens * t->shape[2] * t->shape[3] < 1 << 20) {
@@ -165,7 +166,10 @@ void attend_values_fill(attend_values kind, uint64_t seed, const attend_problem 
     fill(&f, v, value);
 }
 
-static double plain(const filling *f, const place *at) { return f->deviation * gauss(f->seed, at->index); }
+static double plain(const filling *f, const coordinates *at)
+{
+    return f->deviation * gauss(f->seed, at->index);
+}
 
 void attend_values_gauss(uint64_t seed, float deviation, const attend_tensor *tensor)
 {

@@ -18,7 +18,7 @@
  * with a sentence that says what to do instead: a model_type without a row, a key that is known to change
  * attention and that the row does not read, a tensor beside the layer's projections that nothing consumes.
  * Without a config.json nothing is guessed but what names and shapes prove: how many heads, causality and the
- * rotary embedding must be said.
+ * rotary embedding must be given.
  *
  * Its calls take no sizes, and its structs hold attend_problem and attend_layer_weights, which grow: until
  * release 1.0 what attend.h says of programs and libraries of different releases does not hold for this
@@ -78,27 +78,28 @@ ATTEND_API attend_status attend_checkpoint_find(const attend_checkpoint *checkpo
                                                 const attend_checkpoint_query *query, int64_t *index);
 
 /* Decisions that a caller takes from the files, or'ed together. */
-typedef enum attend_checkpoint_said {
-    ATTEND_SAID_CAUSAL = 1 << 0,           /* causal */
-    ATTEND_SAID_SCALE = 1 << 1,            /* softmax_scale; 0: the usual */
-    ATTEND_SAID_SOFTCAP = 1 << 2,          /* softcap */
-    ATTEND_SAID_WINDOW = 1 << 3,           /* windowed, window_left, window_right */
-    ATTEND_SAID_ALIBI = 1 << 4,            /* alibi */
-    ATTEND_SAID_RELATIVE = 1 << 5,         /* relative_buckets (0: none), relative_max_distance,
+typedef enum attend_checkpoint_overrides {
+    ATTEND_OVERRIDE_CAUSAL = 1 << 0,           /* causal */
+    ATTEND_OVERRIDE_SCALE = 1 << 1,            /* softmax_scale; 0: the usual */
+    ATTEND_OVERRIDE_SOFTCAP = 1 << 2,          /* softcap */
+    ATTEND_OVERRIDE_WINDOW = 1 << 3,           /* windowed, window_left, window_right */
+    ATTEND_OVERRIDE_ALIBI = 1 << 4,            /* alibi */
+    ATTEND_OVERRIDE_RELATIVE = 1 << 5,         /* relative_buckets (0: none), relative_max_distance,
                                       relative_bidirectional: the caller brings the table */
-    ATTEND_SAID_SINKS = 1 << 6,            /* sinks: the caller brings them */
-    ATTEND_SAID_ROTARY = 1 << 7,           /* rotary: which elements turn together, or none */
-    ATTEND_SAID_ROTARY_DIM = 1 << 8,       /* rotary_dim */
-    ATTEND_SAID_ROTARY_BASE = 1 << 9,      /* rotary_base */
-    ATTEND_SAID_ROTARY_SCALING = 1 << 10,  /* rotary_scaling and its parameters */
-    ATTEND_SAID_QK_NORM = 1 << 11,         /* qk_norm */
-    ATTEND_SAID_QK_NORM_EPSILON = 1 << 12, /* qk_norm_epsilon */
-    ATTEND_SAID_CHUNK = 1 << 13            /* chunk */
-} attend_checkpoint_said;
+    ATTEND_OVERRIDE_SINKS = 1 << 6,            /* sinks: the caller brings them */
+    ATTEND_OVERRIDE_ROTARY = 1 << 7,           /* rotary: which elements turn together, or none */
+    ATTEND_OVERRIDE_ROTARY_DIM = 1 << 8,       /* rotary_dim */
+    ATTEND_OVERRIDE_ROTARY_BASE = 1 << 9,      /* rotary_base */
+    ATTEND_OVERRIDE_ROTARY_SCALING = 1 << 10,  /* rotary_scaling and its parameters */
+    ATTEND_OVERRIDE_QK_NORM = 1 << 11,         /* qk_norm */
+    ATTEND_OVERRIDE_QK_NORM_EPSILON = 1 << 12, /* qk_norm_epsilon */
+    ATTEND_OVERRIDE_CHUNK = 1 << 13            /* chunk */
+} attend_checkpoint_overrides;
 
-/* What a caller knows better than the files: each overrules one decision and leaves the others in force. */
+/* What a caller knows better than the files: each overrides one decision and leaves the others in force. */
 typedef struct attend_checkpoint_options {
-    int said; /* of attend_checkpoint_said: these fields of `problem` hold, the others are not read */
+    /* of attend_checkpoint_overrides: these fields of `problem` hold, the others are not read */
+    int overrides;
     uint8_t reserved[4];
     attend_problem problem;
     int64_t num_heads, num_kv_heads; /* 0: as the files say */
@@ -126,7 +127,7 @@ typedef struct attend_checkpoint_layer {
 } attend_checkpoint_layer;
 
 /* Decides what a layer computes, and reads no weights yet. `options` may be NULL. Errors: INVALID_ARGUMENT
- * (something must be said, or does not fit), UNSUPPORTED (the layer is not one that attend computes),
+ * (something must be given, or does not fit), UNSUPPORTED (the layer is not one that attend computes),
  * BAD_FILE, IO_ERROR, OUT_OF_MEMORY. */
 ATTEND_API attend_status attend_checkpoint_decide(attend_checkpoint *checkpoint, int64_t index,
                                                   const attend_checkpoint_options *options,

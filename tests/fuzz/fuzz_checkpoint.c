@@ -171,7 +171,7 @@ static bool plan(attend_context *context, const attend_checkpoint_layer *layer)
     return status == ATTEND_OK || (status <= ATTEND_OUT_OF_MEMORY && *attend_error_message());
 }
 
-enum { SEEDS = sizeof seeds / sizeof *seeds, SAYABLE = 2 * ATTEND_SAID_CHUNK - 1 };
+enum { SEEDS = sizeof seeds / sizeof *seeds, OVERRIDES = 2 * ATTEND_OVERRIDE_CHUNK - 1 };
 
 /* Seeds up to SEEDS leave the checkpoint whole. */
 static bool fuzz_one(uint64_t seed, attend_context *context, int64_t *read, int64_t *refused)
@@ -179,8 +179,8 @@ static bool fuzz_one(uint64_t seed, attend_context *context, int64_t *read, int6
     state = seed * 0x2545f4914f6cdd1du;
     const bool whole = seed <= SEEDS;
     const struct seed *s = &seeds[whole ? seed - 1 : below(SEEDS)];
-    const bool said = !whole && below(2);
-    attend_checkpoint_options options = {.said = said ? (int)(bits() & bits() & bits() & SAYABLE) : 0,
+    const bool given = !whole && below(2);
+    attend_checkpoint_options options = {.overrides = given ? (int)(bits() & bits() & bits() & OVERRIDES) : 0,
                                          .problem = {.causal = ATTEND_CAUSAL_TOP_LEFT, .softmax_scale = 1}};
     attend_checkpoint *checkpoint;
     attend_checkpoint_name name;

@@ -132,7 +132,7 @@ static void turning_and_looking_read_by_themselves(void **state)
     expect_ok(attend_layer_plan(*state, &p, &layer, &plan));
     timeline[0] = '\0';
     expect_ok(attend_layer_forward(plan, &args));
-    snprintf(wanted, sizeof wanted, "attend: project Q, K, V\n  attend: turn Q and K\n  %s\n", kernel_of(plan));
+    snprintf(wanted, sizeof wanted, "attend: project Q, K, V\n  attend: rotate Q and K\n  %s\n", kernel_of(plan));
     assert_non_null(strstr(timeline, wanted));
     timeline[0] = '\0';
     expect_ok(attend_layer_inspect(plan, &args, &(attend_inspection){.entropy = attend_tensor_3d(entropy, ATTEND_F32, 1, HEADS, TOKENS)}));
