@@ -12,8 +12,8 @@
 #include "choice.cuh"
 #include "kernels.h"
 #include "core/feature_set.h"
+#include "fma_tile.cuh"
 #include "order.cuh"
-#include "ptx.cuh"
 #include "search.cuh"
 #include "softmax.cuh"
 #include "spans.cuh"
@@ -26,9 +26,8 @@ namespace attend
 namespace
 {
 
-constexpr int across = 16, rows = 4; // threads across a tile; rows of a thread
+constexpr int across = fma_across, rows = fma_rows;
 constexpr uint64_t features = ATTEND_FEATURES_INTERVAL | ATTEND_FEATURES_ELEMENT | ATTEND_FEATURES_HEAD;
-constexpr int summand = 16; // dims of a dot product that are summed separately before they are added to S
 
 template <int dim> struct fma_tile {
     static constexpr int q = dim <= 128 ? 64 : 32, k = dim <= 96 ? 64 : dim <= 192 ? 32 : 16;
@@ -45,29 +44,6 @@ template <int dim> struct fma_tile {
     static_assert(shared_bytes <= 99 * 1024, "the least that a card since Ampere gives a block");
 };
 
-// Copies rows [0, valid) and columns [0, dim_used) of a tile into shared memory as fp32; the rest become
-// zeros.
-template <typename T, int tile_rows, int dim, int pitch, int threads>
-__device__ void load_tile(float *tile, const T *from, int64_t stride, int64_t valid, int dim_used,
-                          bool aligned)
-{
-    for (int vector = threadIdx.x; vector < tile_rows * (dim / 4); vector += threads) {
-        int row = vector / (dim / 4), column = vector % (dim / 4) * 4;
-        int elements = row < valid ? max(0, min(4, dim_used - column)) : 0;
-        const T *source = elements ? from + row * stride + column : from;
-        float *target = tile + row * pitch + column;
-        if (sizeof(T) == 4 && aligned) {
-            cp_async(shared_address(target), source, elements * 4);
-            continue;
-        }
-        float values[4];
-#pragma unroll
-        for (int i = 0; i < 4; i++) values[i] = i < elements ? static_cast<float>(source[i]) : 0;
-        *reinterpret_cast<float4 *>(target) = {values[0], values[1], values[2], values[3]};
-    }
-    cp_async_commit();
-}
-
 // Negates Q where the scale is negative: all that follows uses |scale|. Each thread negates what it copied
 // itself.
 template <int tile_rows, int dim, int pitch, int threads> __device__ void negate_tile(float *tile)
@@ -80,11 +56,6 @@ template <int tile_rows, int dim, int pitch, int threads> __device__ void negate
     }
 }
 
-__device__ inline float dot4(float4 a, float4 b, float sum)
-{
-    return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, sum))));
-}
-
 // The maximum over the 16 neighbouring lanes that share a row.
 __device__ inline float row_max(float x)
 {
@@ -92,35 +63,6 @@ __device__ inline float row_max(float x)
     for (int lane = across / 2; lane; lane /= 2) x = fmaxf(x, __shfl_xor_sync(~0u, x, lane));
     return x;
 }
-
-// S += Q·Kᵀ over `summand` dims, which are summed separately first: that keeps the rounding errors of long
-// dot products small.
-template <typename tile, int keys>
-__device__ void score(float (&s)[rows][keys], const float *q, const float *k)
-{
-    float part[rows][keys] = {};
-#pragma unroll
-    for (int c = 0; c < summand; c += 4) {
-        float4 a[rows], b[keys];
-#pragma unroll
-        for (int i = 0; i < rows; i++) a[i] = *reinterpret_cast<const float4 *>(q + i * tile::pitch + c);
-#pragma unroll
-        for (int j = 0; j < keys; j++)
-            b[j] = *reinterpret_cast<const float4 *>(k + across * j * tile::pitch + c);
-#pragma unroll
-        for (int i = 0; i < rows; i++)
-#pragma unroll
-            for (int j = 0; j < keys; j++) part[i][j] = dot4(a[i], b[j], part[i][j]);
-    }
-#pragma unroll
-    for (int i = 0; i < rows; i++)
-#pragma unroll
-        for (int j = 0; j < keys; j++) s[i][j] += part[i][j];
-}
-
-// The weight of a masked key: -0, which is not the weight of any visible key.
-constexpr float hidden = -0.0f;
-__device__ inline bool is_hidden(float weight) { return __float_as_uint(weight) == 0x80000000u; }
 
 // O += P·V and l += rowsum P, both key by key, so that their rounding errors are alike and cancel in O / l.
 // In border tiles a row skips its masked keys, since 0·NaN and 0·infinity are NaN.
@@ -378,7 +320,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
         if (searches && run_ends && threadIdx.x < 32) find_run<tile::k>(args, search, t + 1);
 
         float s[rows][keys] = {};
-        for (int c = 0; c < dim; c += summand)
+        for (int c = 0; c < dim; c += fma_summand)
             score<tile>(s, q_tile + y * tile::pitch + c, k_tile + x * tile::pitch + c);
 
         // this thread's scores, later weights: rows down, keys `across` apart
