@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 2, SEQLEN = 33, HEADS = 2, DIM = 16, HIDDEN = 32 };
+#ifndef SUBJECT_SEQLEN
+#define SUBJECT_SEQLEN 33
+#endif
+enum { BATCH = 2, SEQLEN = SUBJECT_SEQLEN, HEADS = 2, DIM = 16, HIDDEN = 32 };
 
 static float value(int i) { return (float)((i * 7919 + 13) % 101) / 101.0f - 0.5f; }
 

@@ -1,11 +1,13 @@
 /* Every CUDA and cuBLAS call that attend makes fails once: the first, the second, … the last; and the device
    is lost at every call. Each time there must be a status with a sentence and no leak; the same call must
-   work when repeated, with correct results. Each run is a process, since faults are set when the software
-   device is loaded. */
+   work when repeated, with correct results. Each run is a process, forked from one that has used the device
+   before. */
 #include "attend/subject.h"
 
 #include <cuda_runtime_api.h>
+#include <dlfcn.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,19 +94,20 @@ static void use(subject *s, attend_context *context, cudaStream_t callers_stream
     }
 }
 
+static subject subjects[SUBJECTS];
+
 static int run_with_fault(const char *kind)
 {
     attend_context *context = NULL;
-    subject subjects[SUBJECTS];
     lost = !strcmp(kind, "lost");
     usual = !strcmp(kind, "alloc") ? ATTEND_OUT_OF_MEMORY : ATTEND_DEVICE_ERROR;
-    for (int s = 0; s < SUBJECTS; s++) subject_make(&subjects[s], (subject_kind)s);
     bool created = ATTEMPT(attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context));
     if (!created && context) wrong("a context in spite of a failure");
     for (int s = SUBJECTS - 1; s >= 0 && created; s--) {
         /* The last subject also runs on a stream of the caller's: each stream adds a wait to all later
            calls. */
         cudaStream_t stream = NULL;
+        subjects[s].stream = NULL;
         const bool ready = allocate_tensors(&subjects[s]) &&
                            (s != SUBJECT_ATTENTION || CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking)));
         if (ready) use(&subjects[s], context, stream);
@@ -112,7 +115,6 @@ static int run_with_fault(const char *kind)
         for (int t = 0; t < SUBJECT_TENSORS; t++) cudaFree(subjects[s].device[t]);
     }
     attend_context_destroy(context);
-    for (int s = 0; s < SUBJECTS; s++) subject_free(&subjects[s]);
     return failures ? FAULT_MET : callers_failures ? CALLER_MET : CLEAN;
 }
 
@@ -133,19 +135,39 @@ static int run_without_device(int devices, const char *sentence)
 
 /* ---- the parent process ---- */
 
-/* Returns the exit code of a run; its output and the device's go to `text`, the number of findings to
-   *findings. */
-static int start(const char *environment, const char *kind, char *text, size_t size, int *findings)
+static char text[1 << 16];
+
+/* Of the software device, whose API they are beside. */
+static void (*set_faults)(const char *specification);
+static int64_t (*calls_of)(const char *kind);
+
+/* Forks. The exit code of the run; its output and the device's go to `text`, the number of findings to *findings. With devices
+   (SOFTGPU_DEVICES), which are read when the software device is loaded, the child is a new program. */
+static int start(const char *devices, const char *fault, const char *kind, int *findings)
 {
-    char command[2048], file[] = "/tmp/attend-faults-XXXXXX", line[64];
-    int status_file = mkstemp(file);
-    assert_true(status_file >= 0);
-    snprintf(command, sizeof command, "%s SOFTGPU_STATUS='%s' '%s' %s 2>&1 </dev/null", environment, file, program, kind);
-    FILE *pipe = popen(command, "r");
-    assert_non_null(pipe);
-    size_t length = fread(text, 1, size - 1, pipe);
+    char file[] = "/tmp/attend-faults-XXXXXX", line[64];
+    int status, ends[2], status_file = mkstemp(file);
+    size_t length = 0;
+    assert_true(status_file >= 0 && !pipe(ends));
+    fflush(NULL);
+    const pid_t child = fork();
+    if (child == 0) {
+        for (int signal_number = 1; signal_number < NSIG; signal_number++) signal(signal_number, SIG_DFL); /* cmocka goes on with the next test */
+        dup2(ends[1], 1), dup2(ends[1], 2), close(ends[0]), close(ends[1]);
+        setenv("SOFTGPU_STATUS", file, 1);
+        if (devices) {
+            setenv("SOFTGPU_DEVICES", devices, 1);
+            execl(program, program, kind, (char *)NULL);
+            exit(WRONG);
+        }
+        set_faults(fault);
+        exit(run_with_fault(kind));
+    }
+    close(ends[1]);
+    for (ssize_t got; (got = read(ends[0], text + length, sizeof text - 1 - length)) > 0;) length += (size_t)got;
     text[length] = 0;
-    int status = pclose(pipe);
+    close(ends[0]);
+    assert_true(child > 0 && waitpid(child, &status, 0) == child);
     FILE *count = fdopen(status_file, "r");
     *findings = 0;
     while (count && fgets(line, sizeof line, count)) *findings += atoi(line);
@@ -154,56 +176,72 @@ static int start(const char *environment, const char *kind, char *text, size_t s
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/* The number of calls of a kind in a run without faults. */
-static int count_calls(const char *kind)
+static const char *const kinds[] = {"alloc", "copy", "launch", "cublas", "sync", "event", "context", "lost"};
+enum { KINDS = sizeof kinds / sizeof *kinds };
+static int64_t calls[KINDS]; /* of a run without faults */
+
+/* Runs without faults, which also loads the kernels, once for all forks. What is loaded saves no calls: a second run makes as many as
+   the first. */
+static int count_calls(void **state)
 {
-    static char text[1 << 16];
-    char name[32];
-    int findings, code = start("SOFTGPU_REPORT=text", kind, text, sizeof text, &findings);
-    snprintf(name, sizeof name, "calls.%s ", strcmp(kind, "lost") ? kind : "all");
-    const char *figure = strstr(text, name);
-    if (code || findings || !figure) fail_msg("no faults, exit %d, %d findings:\n%s", code, findings, text);
-    return atoi(figure + strlen(name));
+    (void)state;
+    *(void **)&set_faults = dlsym(RTLD_DEFAULT, "softgpu_set_faults"), *(void **)&calls_of = dlsym(RTLD_DEFAULT, "softgpu_calls");
+    assert_true(set_faults && calls_of);
+    for (int s = 0; s < SUBJECTS; s++) subject_make(&subjects[s], (subject_kind)s);
+    for (int again = 0; again < 2; again++) {
+        set_faults("");
+        assert_int_equal(run_with_fault("copy"), CLEAN);
+        for (int i = 0; i < KINDS; i++) {
+            if (again) assert_int_equal(calls[i], calls_of(kinds[i]));
+            calls[i] = calls_of(kinds[i]);
+        }
+    }
+    return 0;
+}
+
+static int free_subjects(void **state)
+{
+    (void)state;
+    for (int s = 0; s < SUBJECTS; s++) subject_free(&subjects[s]);
+    return 0;
 }
 
 /* Lets each call fail, one run each, and none. seen: every failure must be reported; otherwise those in a
    destroy may be ignored. */
-static void fail_each(const char *kind, bool seen)
+static void fail_each(int number, bool seen)
 {
-    static char text[1 << 16];
-    char environment[96];
-    bool lost_device = !strcmp(kind, "lost"); /* then nothing can be freed */
-    const int calls = count_calls(kind);
+    char fault[32];
+    const char *kind = kinds[number];
+    const bool lost_device = !strcmp(kind, "lost"); /* then nothing can be freed */
     int findings, met = 0;
-    for (int k = 1; k <= calls + 1; k++) {
-        snprintf(environment, sizeof environment, "SOFTGPU_FAULT=%s:%d", kind, k);
-        int code = start(environment, kind, text, sizeof text, &findings);
-        bool known = code == CLEAN || (k <= calls && (code == FAULT_MET || code == CALLER_MET));
-        if (!known || (findings && !lost_device)) fail_msg("%s, exit %d, %d findings:\n%s", environment, code, findings, text);
+    for (int k = 1; k <= calls[number] + 1; k++) {
+        snprintf(fault, sizeof fault, "%s:%d", kind, k);
+        int code = start(NULL, fault, kind, &findings);
+        bool known = code == CLEAN || (k <= calls[number] && (code == FAULT_MET || code == CALLER_MET));
+        if (!known || (findings && !lost_device)) fail_msg("%s, exit %d, %d findings:\n%s", fault, code, findings, text);
         met += code == FAULT_MET;
     }
-    print_message("%s: attend met %d failing calls of %d\n", kind, met, calls);
-    assert_true(seen ? met == calls : met > 0);
+    print_message("%s: attend met %d failing calls of %d\n", kind, met, (int)calls[number]);
+    assert_true(seen ? met == calls[number] : met > 0);
 }
 
-static void allocations(void **state) { (void)state, fail_each("alloc", false); }
-static void copies(void **state) { (void)state, fail_each("copy", false); }
-static void launches(void **state) { (void)state, fail_each("launch", true); }
-static void blas_calls(void **state) { (void)state, fail_each("cublas", true); }
-static void waits(void **state) { (void)state, fail_each("sync", false); }
-static void events(void **state) { (void)state, fail_each("event", true); }
-static void contexts(void **state) { (void)state, fail_each("context", false); }
-static void lost_devices(void **state) { (void)state, fail_each("lost", false); }
+static void allocations(void **state) { (void)state, fail_each(0, false); }
+static void copies(void **state) { (void)state, fail_each(1, false); }
+static void launches(void **state) { (void)state, fail_each(2, true); }
+static void blas_calls(void **state) { (void)state, fail_each(3, true); }
+static void waits(void **state) { (void)state, fail_each(4, false); }
+static void events(void **state) { (void)state, fail_each(5, true); }
+static void contexts(void **state) { (void)state, fail_each(6, false); }
+static void lost_devices(void **state) { (void)state, fail_each(7, false); }
 
-static void expect_cpu(const char *environment, const char *kind)
+static void expect_cpu(const char *devices, const char *kind)
 {
-    static char text[1 << 16];
-    int findings, code = start(environment, kind, text, sizeof text, &findings);
+    int findings, code = start(devices, "", kind, &findings);
     if (code || findings) fail_msg("exit %d, %d findings:\n%s", code, findings, text);
 }
 
-static void no_device(void **state) { (void)state, expect_cpu("SOFTGPU_DEVICES=none", "none"); }
-static void busy_device(void **state) { (void)state, expect_cpu("SOFTGPU_DEVICES=a100,busy=1", "busy"); }
+static void no_device(void **state) { (void)state, expect_cpu("none", "none"); }
+static void busy_device(void **state) { (void)state, expect_cpu("a100,busy=1", "busy"); }
 
 int main(int count, char **arguments)
 {
@@ -211,12 +249,11 @@ int main(int count, char **arguments)
     if (count > 1 && !strcmp(arguments[1], "none")) return run_without_device(0, "no CUDA device");
     if (count > 1 && !strcmp(arguments[1], "busy"))
         return run_without_device(1, "cudaErrorDevicesUnavailable");
-    if (count > 1) return run_with_fault(arguments[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(allocations), cmocka_unit_test(copies),       cmocka_unit_test(launches),
         cmocka_unit_test(blas_calls),  cmocka_unit_test(waits),        cmocka_unit_test(no_device),
         cmocka_unit_test(busy_device), cmocka_unit_test(lost_devices), cmocka_unit_test(events),
         cmocka_unit_test(contexts),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, count_calls, free_subjects);
 }

@@ -91,6 +91,18 @@ cudaError_t fault_or_success(softgpu_call call) {
 
 cudaError_t device_lost(void) { return lost ? error_named(lost, cudaErrorUnknown) : cudaSuccess; }
 
+void softgpu_set_faults(const char *specification) {
+    fault_count = 0, all_calls = 0, lost = NULL;
+    memset(counts, 0, sizeof counts);
+    fault_configure(specification);
+}
+
+int64_t softgpu_calls(const char *kind) {
+    for (int i = 0; i < SOFTGPU_CALLS; i++)
+        if (strcmp(kind, kinds[i].name) == 0) return counts[i];
+    return all_calls;
+}
+
 void fault_report(void) {
     for (int i = 0; i < SOFTGPU_CALLS; i++) sg_report_figure(kinds[i].figure, counts[i]);
     sg_report_figure("calls.all", all_calls);

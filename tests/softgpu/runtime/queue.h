@@ -39,6 +39,11 @@ typedef enum softgpu_call {
 } softgpu_call;
 const char *softgpu_fault(softgpu_call call);
 
+/* For tests, which find them by dlsym: counts calls from 0 again, with other faults ("copy:3", as in SOFTGPU_FAULT; "" for none) and
+   a device that is there; and the number of calls of a kind since ("copy"; "lost": those that lost:k counts). */
+void softgpu_set_faults(const char *specification);
+int64_t softgpu_calls(const char *kind);
+
 /* Says on stderr that the software device lacks `function`, once per function, and returns cudaErrorNotSupported. */
 cudaError_t softgpu_unsupported(const char *function);
 
