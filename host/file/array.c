@@ -59,6 +59,9 @@ attend_status attend_memory_allocate(const char *name, int64_t bytes, void **dat
 
 void attend_array_free(attend_array *array)
 {
-    free(array->data);
+    if (array->mapping.base)
+        attend_mapping_free(&array->mapping);
+    else
+        free(array->data);
     memset(array, 0, sizeof *array);
 }

@@ -1,6 +1,8 @@
-/* An array read from a file: element type, shape, and a row-major copy of its data. */
+/* An array read from a file, or mapped from it: element type, shape, and row-major data. */
 #ifndef ATTEND_FILE_ARRAY_H
 #define ATTEND_FILE_ARRAY_H
+
+#include "file/mapping.h"
 
 #include <attend/attend.h>
 
@@ -20,7 +22,10 @@ typedef struct attend_array {
     attend_array_type type;
     int rank;
     int64_t shape[ATTEND_ARRAY_MAX_RANK];
-    void *data; /* little-endian, aligned to 64 bytes; never NULL after a successful read */
+    /* little-endian, aligned to 64 bytes, or to an element in a mapping; never NULL after a successful read
+       */
+    void *data;
+    attend_mapping mapping; /* that data lies in; cleared: in memory of its own */
 } attend_array;
 
 /* Bytes of one element; 0 for ATTEND_ARRAY_OTHER. */

@@ -52,7 +52,9 @@ attend_status attend_array_convert(const char *path, attend_array *array, attend
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s: element %" PRId64 " is %g, which overflows %s",
                                 path, i, (double)value, attend_dtypes[dtype].name);
     }
-    free(array->data);
-    array->data = data, array->type = types[dtype];
+    attend_array converted = *array;
+    converted.mapping = (attend_mapping){0}, converted.data = data, converted.type = types[dtype];
+    attend_array_free(array);
+    *array = converted;
     return ATTEND_OK;
 }

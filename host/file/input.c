@@ -41,6 +41,18 @@ attend_status attend_input_read(const attend_input *input, int64_t offset, void 
     return ATTEND_OK;
 }
 
+attend_status attend_input_take(const attend_input *input, int64_t offset, int64_t bytes, bool mapped,
+                                attend_array *array)
+{
+    if (mapped && offset % (int64_t)attend_array_type_bytes(array->type) == 0) {
+        ATTEND_TRY(attend_mapping_make(input->path, input->descriptor, input->size, false, &array->mapping));
+        array->data = (char *)array->mapping.base + offset;
+        return ATTEND_OK;
+    }
+    ATTEND_TRY(attend_memory_allocate(input->path, bytes, &array->data));
+    return attend_input_read(input, offset, array->data, bytes);
+}
+
 void attend_input_close(attend_input *input)
 {
     if (!input->path) return;

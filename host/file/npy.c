@@ -213,33 +213,38 @@ static attend_status data_bytes(const attend_input *input, const attend_array *a
     return ATTEND_OK;
 }
 
-static attend_status read_array(const attend_input *input, attend_array *array)
+static attend_status read_array(const attend_input *input, bool mapped, attend_array *array)
 {
     int64_t begin, bytes;
     ATTEND_TRY(read_header(input, array, &begin));
     ATTEND_TRY(data_bytes(input, array, input->size - begin, &bytes));
-    ATTEND_TRY(attend_memory_allocate(input->path, bytes, &array->data));
-    return attend_input_read(input, begin, array->data, bytes);
+    return attend_input_take(input, begin, bytes, mapped, array);
 }
 
-attend_status attend_npy_read(const char *path, attend_array *array)
+static attend_status open_array(const char *path, bool mapped, attend_array *array)
 {
     attend_input input;
     memset(array, 0, sizeof *array);
     ATTEND_TRY(attend_input_open(path, &input));
-    attend_status status = read_array(&input, array);
+    attend_status status = read_array(&input, mapped, array);
     attend_input_close(&input);
     if (status != ATTEND_OK) attend_array_free(array);
     return status;
 }
 
+attend_status attend_npy_read(const char *path, attend_array *array)
+{
+    return open_array(path, false, array);
+}
+attend_status attend_npy_map(const char *path, attend_array *array) { return open_array(path, true, array); }
+
 attend_status attend_npy_write(attend_output *output, attend_dtype dtype, int rank, const int64_t *shape,
                                const void *data)
 {
     char header[512] = {0};
-    int64_t elements = 1;
     int length = snprintf(header + 10, sizeof header - 10,
                           "{'descr': '%s', 'fortran_order': False, 'shape': (", attend_dtypes[dtype].npy);
+    int64_t elements = 1;
     for (int axis = 0; axis < rank; axis++) {
         length +=
             snprintf(header + 10 + length, sizeof header - 10 - (size_t)length, "%" PRId64 "%s", shape[axis],
@@ -256,5 +261,6 @@ attend_status attend_npy_write(attend_output *output, attend_dtype dtype, int ra
     header[6] = 1;
     header[8] = (char)((total - 10) & 0xff), header[9] = (char)((total - 10) >> 8);
     ATTEND_TRY(attend_output_write(output, header, total));
-    return attend_output_write(output, data, elements * (int64_t)attend_dtype_bytes(dtype));
+    return data ? attend_output_write(output, data, elements * (int64_t)attend_dtype_bytes(dtype))
+                : ATTEND_OK;
 }

@@ -10,8 +10,10 @@
 
 /* Reads a file. The caller frees the array; on failure it is cleared. */
 attend_status attend_npy_read(const char *path, attend_array *array);
+/* The same, but that the data is mapped. */
+attend_status attend_npy_map(const char *path, attend_array *array);
 
-/* Writes header and data of a row-major tensor of f32 or f16 elements. */
+/* Writes header and data of a row-major tensor of f32 or f16 elements; data NULL: the header alone. */
 attend_status attend_npy_write(attend_output *output, attend_dtype dtype, int rank, const int64_t *shape,
                                const void *data);
 

@@ -111,6 +111,17 @@ attend_status attend_output_write(attend_output *output, const void *data, int64
     return ATTEND_OK;
 }
 
+attend_status attend_output_map(const attend_output *output, int64_t bytes, attend_mapping *mapping,
+                                void **data)
+{
+    const int64_t begin = lseek(output->descriptor, 0, SEEK_CUR);
+    const int error = begin < 0 ? errno : bytes > 0 ? posix_fallocate(output->descriptor, begin, bytes) : 0;
+    if (error) return attend_file_fail(ATTEND_IO_ERROR, "%s: %s", output->path, strerror(error));
+    ATTEND_TRY(attend_mapping_make(output->path, output->descriptor, begin + bytes, true, mapping));
+    *data = (char *)mapping->base + begin;
+    return ATTEND_OK;
+}
+
 attend_status attend_output_finish(attend_output *output)
 {
     int failed = output->temporary ? fsync(output->descriptor) : 0;

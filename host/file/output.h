@@ -3,6 +3,8 @@
 #ifndef ATTEND_FILE_OUTPUT_H
 #define ATTEND_FILE_OUTPUT_H
 
+#include "file/mapping.h"
+
 #include <attend/attend.h>
 
 typedef struct attend_output {
@@ -15,6 +17,10 @@ typedef struct attend_output {
 /* All failures of this file are ATTEND_IO_ERROR. */
 attend_status attend_output_open(const char *path, attend_output *output);
 attend_status attend_output_write(attend_output *output, const void *data, int64_t bytes);
+/* Makes the file as long as what was written and `bytes` more, which are zeros and mapped: `data` is the
+   first of them. All the disk that they need is taken here. Not of a device or a pipe. */
+attend_status attend_output_map(const attend_output *output, int64_t bytes, attend_mapping *mapping,
+                                void **data);
 /* Call after the last write: waits until the data is on the disk, so that a full disk is noticed here. */
 attend_status attend_output_finish(attend_output *output);
 /* Renames a finished file to its final path, replacing an existing file. */

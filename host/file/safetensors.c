@@ -105,8 +105,8 @@ const attend_safetensors_entry *attend_safetensors_find(const attend_safetensors
     return NULL;
 }
 
-attend_status attend_safetensors_read(const attend_safetensors *file, const attend_safetensors_entry *entry,
-                                      attend_array *array)
+static attend_status take(const attend_safetensors *file, const attend_safetensors_entry *entry, bool mapped,
+                          attend_array *array)
 {
     memset(array, 0, sizeof *array);
     const char *path = file->input.path;
@@ -116,13 +116,24 @@ attend_status attend_safetensors_read(const attend_safetensors *file, const atte
     if (entry->rank > ATTEND_ARRAY_MAX_RANK)
         return attend_file_fail(ATTEND_BAD_FILE, "%s: %s has %d axes, more than %d", path, entry->name,
                                 entry->rank, ATTEND_ARRAY_MAX_RANK);
-    ATTEND_TRY(attend_memory_allocate(path, entry->end - entry->begin, &array->data));
     array->type = entry->type, array->rank = entry->rank;
     memcpy(array->shape, entry->shape, sizeof array->shape);
     attend_status status =
-        attend_input_read(&file->input, file->data + entry->begin, array->data, entry->end - entry->begin);
+        attend_input_take(&file->input, file->data + entry->begin, entry->end - entry->begin, mapped, array);
     if (status != ATTEND_OK) attend_array_free(array);
     return status;
+}
+
+attend_status attend_safetensors_read(const attend_safetensors *file, const attend_safetensors_entry *entry,
+                                      attend_array *array)
+{
+    return take(file, entry, false, array);
+}
+
+attend_status attend_safetensors_map(const attend_safetensors *file, const attend_safetensors_entry *entry,
+                                     attend_array *array)
+{
+    return take(file, entry, true, array);
 }
 
 attend_status attend_safetensors_write(attend_output *output, const char *name, attend_dtype dtype, int rank,
@@ -143,5 +154,5 @@ attend_status attend_safetensors_write(attend_output *output, const char *name, 
     uint64_t promised = (uint64_t)length;
     ATTEND_TRY(attend_output_write(output, &promised, LENGTH_BYTES));
     ATTEND_TRY(attend_output_write(output, header, length));
-    return attend_output_write(output, data, bytes);
+    return data ? attend_output_write(output, data, bytes) : ATTEND_OK;
 }

@@ -38,8 +38,11 @@ const attend_safetensors_entry *attend_safetensors_find(const attend_safetensors
    array. */
 attend_status attend_safetensors_read(const attend_safetensors *file, const attend_safetensors_entry *entry,
                                       attend_array *array);
+/* The same, but that the data is mapped, where its elements are aligned in the file. */
+attend_status attend_safetensors_map(const attend_safetensors *file, const attend_safetensors_entry *entry,
+                                     attend_array *array);
 
-/* Writes a file with one tensor. */
+/* Writes a file with one tensor; data NULL: what comes before it alone. */
 attend_status attend_safetensors_write(attend_output *output, const char *name, attend_dtype dtype, int rank,
                                        const int64_t *shape, const void *data);
 

@@ -5,12 +5,14 @@
 #include "tool/progress.h"
 #include "file/fail.h"
 
-attend_status job_compute_files(const options *o, job *job, const wanted *wanted, outcome *outcome)
+attend_status job_compute_files(const options *o, job *job, const wanted *want, outcome *outcome)
 {
     result_file output = {0}, lse = {0};
+    wanted into_files = *want;
+    if (want->memory_limit) into_files.files[0] = &output, into_files.files[1] = &lse;
     attend_status status = result_open(o->output, job->problem.dtype, &output);
     if (status == ATTEND_OK) status = result_open(o->lse, ATTEND_F32, &lse);
-    if (status == ATTEND_OK) status = job_compute(job, wanted, outcome);
+    if (status == ATTEND_OK) status = job_compute(job, &into_files, outcome);
     if (status == ATTEND_OK && o->output) progress_stage("writing %s", o->output);
     if (status == ATTEND_OK) status = result_write(&output, "output", &outcome->out, job->batched);
     if (status == ATTEND_OK) status = result_write(&lse, "lse", &outcome->lse, job->batched);

@@ -35,13 +35,19 @@ static attend_status settle(const options *o, attend_causal usual, job *job)
     return features_load(o, &job->pool, &job->problem, &job->features);
 }
 
+/* With a memory limit inputs are mapped, so that they come part by part. */
+static attend_status take_array(const options *o, const char *path, attend_array *array)
+{
+    return o->memory_limit ? array_map(path, array) : array_load(path, array);
+}
+
 static attend_status load_layer(const options *o, job *job)
 {
     attend_array array;
     attend_problem *p = &job->problem;
     attend_dtype dtype = ATTEND_F32;
     ATTEND_TRY(layer_find(o, &job->layer));
-    ATTEND_TRY(array_load(o->input, &array));
+    ATTEND_TRY(take_array(o, o->input, &array));
     attend_status status = attend_array_dtype(o->input, &array, &dtype);
     if (o->dtype_given) dtype = o->dtype;
     if (status == ATTEND_OK) status = layer_load(dtype, &job->layer);
@@ -74,7 +80,7 @@ static attend_status load_tensors(const options *o, job *job)
         attend_array array;
         attend_dtype dtype = p->dtype;
         bool given;
-        ATTEND_TRY(array_load(paths[i], &array));
+        ATTEND_TRY(take_array(o, paths[i], &array));
         attend_status status = attend_array_dtype(paths[i], &array, &dtype);
         if (i == 0) p->dtype = o->dtype_given ? o->dtype : dtype;
         if (status == ATTEND_OK && !o->dtype_given && dtype != p->dtype)
@@ -200,6 +206,15 @@ void job_free(job *job)
     pool_free(&job->pool);
 }
 
+/* In its file, or in memory. */
+static attend_status make_result(job *job, result_file *file, const char *name, attend_dtype dtype, int rank,
+                                 const int64_t *shape, attend_tensor *tensor)
+{
+    bool made = false;
+    if (file) ATTEND_TRY(result_map(file, &job->pool, name, dtype, rank, shape, job->batched, tensor, &made));
+    return made ? ATTEND_OK : pool_tensor(&job->pool, name, dtype, rank, shape, tensor);
+}
+
 attend_status job_allocate(job *job, const wanted *wanted, outcome *outcome)
 {
     const attend_problem stored = as_stored(&job->problem), *p = &stored;
@@ -210,14 +225,28 @@ attend_status job_allocate(job *job, const wanted *wanted, outcome *outcome)
     const int64_t v[] = {p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim_v},
                   heads[] = {p->batch, p->seqlen_q, p->num_heads, p->head_dim_v};
     memset(outcome, 0, sizeof *outcome);
-    if (wanted->lse) ATTEND_TRY(pool_tensor(&job->pool, "lse", ATTEND_F32, 3, lse, &outcome->lse));
-    if (!job->is_layer) return pool_tensor(&job->pool, "the output", p->dtype, 4, heads, &outcome->out);
-    ATTEND_TRY(pool_tensor(&job->pool, "the output", p->dtype, 3, out, &outcome->out));
-    if (!wanted->stages) return ATTEND_OK;
+    if (wanted->lse) ATTEND_TRY(make_result(job, wanted->files[1], "lse", ATTEND_F32, 3, lse, &outcome->lse));
+    ATTEND_TRY(job->is_layer
+                   ? make_result(job, wanted->files[0], "output", p->dtype, 3, out, &outcome->out)
+                   : make_result(job, wanted->files[0], "output", p->dtype, 4, heads, &outcome->out));
+    if (!job->is_layer || !wanted->stages) return ATTEND_OK;
     ATTEND_TRY(pool_tensor(&job->pool, "q", p->dtype, 4, q, &outcome->q));
     ATTEND_TRY(pool_tensor(&job->pool, "k", p->dtype, 4, k, &outcome->k));
     ATTEND_TRY(pool_tensor(&job->pool, "v", p->dtype, 4, v, &outcome->v));
     return pool_tensor(&job->pool, "heads", p->dtype, 4, heads, &outcome->heads);
+}
+
+/* What lies behind is no longer needed in memory, and what lies ahead is not there yet; where a file is read
+   several times, it comes again. */
+static bool pass(void *user, int64_t done, int64_t total)
+{
+    passing *p = user;
+    const double passed = p->bytes * (double)done / (double)total;
+    if (p->each > 0 && passed - p->released >= p->each) {
+        pool_release(p->pool);
+        p->released = passed;
+    }
+    return progress_show(NULL, done, total);
 }
 
 attend_status job_open(const job *job, const wanted *wanted, running *running, outcome *outcome)
@@ -225,7 +254,8 @@ attend_status job_open(const job *job, const wanted *wanted, running *running, o
     const attend_context_options options = {.device = wanted->device,
                                             .threads = wanted->threads,
                                             .strict = wanted->strict,
-                                            .progress = wanted->timed ? NULL : progress_show};
+                                            .progress = wanted->timed ? NULL : pass,
+                                            .progress_user = &running->passing};
     const attend_plan_options plan_options = {.backward = wanted->backward,
                                               .memory_limit_bytes = (size_t)wanted->memory_limit};
     attend_problem problem = job->problem;
@@ -250,6 +280,9 @@ attend_status job_open(const job *job, const wanted *wanted, running *running, o
         outcome->flop += explanation.projections[i].flops;
         outcome->bytes += explanation.projections[i].bytes;
     }
+    const double moved = explanation.bytes_to_device + explanation.bytes_to_host;
+    running->passing =
+        (passing){&job->pool, moved > 0 ? moved : outcome->bytes, (double)wanted->memory_limit / 8, 0};
     if (wanted->explain) ATTEND_TRY(explain_report(running->plan, &lists, wanted->explain));
     return from_library(attend_plan_memory_usage(running->plan, &outcome->memory));
 }

@@ -37,9 +37,17 @@ typedef struct wanted {
     bool strict, lse, stages;
     bool backward; /* the plan runs backwards, too */
     int64_t memory_limit;
-    bool timed;      /* runs are timed, so no progress callback, which would make them wait */
-    report *explain; /* NULL: no --explain */
+    result_file *files[2]; /* that out and lse lie in, if they can; NULL: in memory */
+    bool timed;            /* runs are timed, so no progress callback, which would make them wait */
+    report *explain;       /* NULL: no --explain */
 } wanted;
+
+/* How far the inputs have been passed, in a run with a memory limit. */
+typedef struct passing {
+    const pool *pool;
+    /* that the run moves; after how many the memory of files is given back, 0: never; and was */
+    double bytes, each, released;
+} passing;
 
 /* Allocates results in the job's pool. */
 attend_status job_allocate(job *job, const wanted *wanted, outcome *outcome);
@@ -47,6 +55,7 @@ attend_status job_allocate(job *job, const wanted *wanted, outcome *outcome);
 typedef struct running {
     attend_context *context;
     attend_plan *plan;
+    passing passing;
 } running;
 attend_status job_open(const job *job, const wanted *wanted, running *running, outcome *outcome);
 attend_status job_run(const job *job, const running *running, outcome *outcome);

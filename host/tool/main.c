@@ -32,6 +32,16 @@ static void on_signal(int signal)
     raise(signal); /* SA_RESETHAND: the default action ends the process */
 }
 
+/* A file that is mapped into memory (--memory-limit) has become shorter, or its disk has failed. */
+static void on_bus_error(int signal)
+{
+    static const char text[] = "\nattend: an input was truncated while it was read, or cannot be read\n";
+    (void)signal;
+    attend_output_remove_all();
+    if (write(STDERR_FILENO, text, sizeof text - 1) < 0) _exit(EXIT_FAILED);
+    _exit(EXIT_USAGE);
+}
+
 static void catch_signals(void)
 {
     const int signals[] = {SIGINT,  SIGTERM, SIGHUP, SIGQUIT,
@@ -39,6 +49,8 @@ static void catch_signals(void)
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND | SA_NODEFER};
     sigemptyset(&action.sa_mask);
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) sigaction(signals[i], &action, NULL);
+    action.sa_handler = on_bus_error;
+    sigaction(SIGBUS, &action, NULL);
     signal(SIGXFSZ, SIG_IGN); /* a file-size limit becomes EFBIG from write() */
 }
 

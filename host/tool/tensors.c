@@ -11,33 +11,56 @@
 
 void pool_free(pool *pool)
 {
-    while (pool->count) free(pool->blocks[--pool->count]);
+    while (pool->count) {
+        pool->count--;
+        free(pool->blocks[pool->count].memory);
+        attend_mapping_free(&pool->blocks[pool->count].mapping);
+    }
 }
 
-attend_status pool_keep(pool *pool, void *block)
+void pool_release(const pool *pool)
+{
+    for (int i = 0; i < pool->count; i++) attend_mapping_release(&pool->blocks[i].mapping);
+}
+
+static attend_status keep(pool *pool, void *memory, attend_mapping mapping)
 {
     if (pool->count < (int)(sizeof pool->blocks / sizeof *pool->blocks)) {
-        pool->blocks[pool->count++] = block;
+        pool->blocks[pool->count].memory = memory;
+        pool->blocks[pool->count++].mapping = mapping;
         return ATTEND_OK;
     }
-    free(block);
+    free(memory);
+    attend_mapping_free(&mapping);
     return attend_file_fail(ATTEND_OUT_OF_MEMORY, "too many tensors");
+}
+
+attend_status pool_keep(pool *pool, void *block) { return keep(pool, block, (attend_mapping){0}); }
+attend_status pool_keep_mapping(pool *pool, attend_mapping mapping) { return keep(pool, NULL, mapping); }
+
+/* Describes a row-major tensor without data, whose bytes can be counted. */
+static attend_status describe(const char *name, attend_dtype dtype, int rank, const int64_t *shape,
+                              attend_tensor *tensor, int64_t *bytes)
+{
+    bool overflow = false;
+    *bytes = (int64_t)attend_dtype_bytes(dtype);
+    memset(tensor, 0, sizeof *tensor);
+    tensor->dtype = dtype, tensor->rank = rank;
+    for (int axis = 0; axis < rank; axis++) {
+        tensor->shape[axis] = shape[axis];
+        overflow |= __builtin_mul_overflow(*bytes, shape[axis], bytes);
+    }
+    if (overflow)
+        return attend_file_fail(ATTEND_OUT_OF_MEMORY, "%s has more bytes than 63 bits can count", name);
+    *tensor = attend_tensor_row_major(*tensor);
+    return ATTEND_OK;
 }
 
 attend_status pool_tensor(pool *pool, const char *name, attend_dtype dtype, int rank, const int64_t *shape,
                           attend_tensor *tensor)
 {
-    int64_t bytes = (int64_t)attend_dtype_bytes(dtype);
-    bool overflow = false;
-    memset(tensor, 0, sizeof *tensor);
-    tensor->dtype = dtype, tensor->rank = rank;
-    for (int axis = 0; axis < rank; axis++) {
-        tensor->shape[axis] = shape[axis];
-        overflow |= __builtin_mul_overflow(bytes, shape[axis], &bytes);
-    }
-    if (overflow)
-        return attend_file_fail(ATTEND_OUT_OF_MEMORY, "%s has more bytes than 63 bits can count", name);
-    *tensor = attend_tensor_row_major(*tensor);
+    int64_t bytes;
+    ATTEND_TRY(describe(name, dtype, rank, shape, tensor, &bytes));
     ATTEND_TRY(attend_memory_allocate(name, bytes, &tensor->data));
     memset(tensor->data, 0, (size_t)bytes);
     return pool_keep(pool, tensor->data);
@@ -50,7 +73,8 @@ static bool ends_with(const char *text, const char *end)
 }
 
 /* Loads the tensor called `name`, or the only one of the file if name is NULL. */
-static attend_status load_from_safetensors(const char *path, const char *name, attend_array *array)
+static attend_status load_from_safetensors(const char *path, const char *name, bool mapped,
+                                           attend_array *array)
 {
     attend_safetensors file;
     ATTEND_TRY(attend_safetensors_open(path, &file));
@@ -59,7 +83,8 @@ static attend_status load_from_safetensors(const char *path, const char *name, a
                                                               : NULL;
     attend_status status;
     if (entry)
-        status = attend_safetensors_read(&file, entry, array);
+        status = mapped ? attend_safetensors_map(&file, entry, array)
+                        : attend_safetensors_read(&file, entry, array);
     else if (name)
         status = attend_file_fail(ATTEND_BAD_FILE, "%s has no tensor \"%s\"", path, name);
     else
@@ -69,7 +94,7 @@ static attend_status load_from_safetensors(const char *path, const char *name, a
     return status;
 }
 
-attend_status array_load(const char *path, attend_array *array)
+static attend_status load(const char *path, bool mapped, attend_array *array)
 {
     static const char extension[] = ".safetensors";
     const char *colon = strstr(path, ".safetensors:");
@@ -77,14 +102,18 @@ attend_status array_load(const char *path, attend_array *array)
     if (colon) {
         char *file = strndup(path, (size_t)(colon - path) + sizeof extension - 1);
         if (!file) return attend_file_fail(ATTEND_OUT_OF_MEMORY, "no memory for a file's name");
-        status = load_from_safetensors(file, colon + sizeof extension, array);
+        status = load_from_safetensors(file, colon + sizeof extension, mapped, array);
         free(file);
     } else {
-        status = ends_with(path, extension) ? load_from_safetensors(path, NULL, array)
+        status = ends_with(path, extension) ? load_from_safetensors(path, NULL, mapped, array)
+                 : mapped                   ? attend_npy_map(path, array)
                                             : attend_npy_read(path, array);
     }
     return status;
 }
+
+attend_status array_load(const char *path, attend_array *array) { return load(path, false, array); }
+attend_status array_map(const char *path, attend_array *array) { return load(path, true, array); }
 
 float tensor_element(const attend_tensor *tensor, int64_t index)
 {
@@ -101,8 +130,9 @@ static attend_status to_tensor(pool *pool, const char *path, attend_array *array
     *tensor = (attend_tensor){.data = array->data, .dtype = dtype, .rank = array->rank};
     memcpy(tensor->shape, array->shape, sizeof tensor->shape);
     *tensor = attend_tensor_row_major(*tensor);
-    array->data = NULL;
-    return pool_keep(pool, tensor->data);
+    const attend_mapping mapping = array->mapping;
+    array->data = NULL, array->mapping = (attend_mapping){0};
+    return mapping.base ? pool_keep_mapping(pool, mapping) : pool_keep(pool, tensor->data);
 }
 
 attend_status array_to_tensor(pool *pool, const char *path, attend_array *array, attend_dtype dtype,
@@ -185,15 +215,35 @@ attend_status result_open_picture(const char *path, result_file *file)
     return attend_output_open(path, &file->output);
 }
 
+/* Data NULL: what comes before it alone. */
+static attend_status write_tensor(result_file *file, const char *name, const attend_tensor *tensor,
+                                  bool batched)
+{
+    const int rank = batched ? tensor->rank : tensor->rank - 1;
+    const int64_t *shape = batched ? tensor->shape : tensor->shape + 1;
+    if (ends_with(file->path, ".safetensors"))
+        return attend_safetensors_write(&file->output, name, tensor->dtype, rank, shape, tensor->data);
+    return attend_npy_write(&file->output, tensor->dtype, rank, shape, tensor->data);
+}
+
+attend_status result_map(result_file *file, pool *pool, const char *name, attend_dtype dtype, int rank,
+                         const int64_t *shape, bool batched, attend_tensor *tensor, bool *made)
+{
+    attend_mapping mapping;
+    int64_t bytes;
+    *made = file->path && file->output.temporary;
+    if (!*made) return ATTEND_OK;
+    ATTEND_TRY(describe(file->path, dtype, rank, shape, tensor, &bytes));
+    ATTEND_TRY(write_tensor(file, name, tensor, batched));
+    ATTEND_TRY(attend_output_map(&file->output, bytes, &mapping, &tensor->data));
+    file->mapped = true;
+    return pool_keep_mapping(pool, mapping);
+}
+
 attend_status result_write(result_file *file, const char *name, const attend_tensor *tensor, bool batched)
 {
     if (!file->path) return ATTEND_OK;
-    int rank = batched ? tensor->rank : tensor->rank - 1;
-    const int64_t *shape = batched ? tensor->shape : tensor->shape + 1;
-    if (ends_with(file->path, ".safetensors"))
-        ATTEND_TRY(attend_safetensors_write(&file->output, name, tensor->dtype, rank, shape, tensor->data));
-    else
-        ATTEND_TRY(attend_npy_write(&file->output, tensor->dtype, rank, shape, tensor->data));
+    if (!file->mapped) ATTEND_TRY(write_tensor(file, name, tensor, batched));
     return attend_output_finish(&file->output);
 }
 
