@@ -60,14 +60,16 @@ static char *on_a_terminal(int columns, int lines, const char *option)
     return text;
 }
 
-/* The stage, its seconds and a bar that only grows: "fp64 reference, 2 s [#######.............] 37 %". Returns how many were drawn. */
-static int read_bars(const char *text, const char *stage)
+/* The stage, its seconds and a bar that only grows: "fp64 reference, 2 s [#######.............] 37 %, 1.2 MB of 3.1 MB, 600 KB/s, 4 s left".
+ * What is moved is known where a run is drawn. Returns how many were drawn. */
+static int read_bars(const char *text, const char *stage, bool moves)
 {
     int drawn = 0, before = 0;
     char begin[64];
     snprintf(begin, sizeof begin, "\r\033[K%s, ", stage);
     for (const char *at = strstr(text, begin); at; at = strstr(at + 1, begin)) {
-        char bar[32], tail[2];
+        char bar[32], tail[2], line[256], left[2][8];
+        float numbers[4];
         int seconds, percent, marks = 0;
         if (sscanf(at + strlen(begin), "%d s [%20[#.]] %d %1[%]", &seconds, bar, &percent, tail) != 4) continue; /* not begun */
         while (bar[marks] == '#') marks++;
@@ -76,6 +78,13 @@ static int read_bars(const char *text, const char *stage)
         assert_in_range(percent, before, 100);
         assert_in_range(5 * marks, percent < 5 ? 0 : percent - 5, percent + 1); /* a mark is 5 %, what is shown is rounded */
         before = percent, drawn++;
+        if (percent < 2) continue;
+        snprintf(line, sizeof line, "%.*s", (int)strcspn(at + 1, "\r"), strchr(at, '%') + 1);
+        if (moves ? sscanf(line, ", %f %*[KMGTB] of %f %*[KMGTB], %f %*[KMGTB/s], %f %7s %7s", &numbers[0], &numbers[1], &numbers[2], &numbers[3],
+                           left[0], left[1]) != 6
+                  : sscanf(line, ", %f %7s %7s", &numbers[0], left[0], left[1]) != 3)
+            fail_msg("no rate or time left in \"%s\"", line);
+        assert_int_equal(strncmp(left[1], "left", 4), 0);
     }
     return drawn;
 }
@@ -84,8 +93,8 @@ static void progress_is_shown_on_a_terminal(void **state)
 {
     (void)state;
     char *text = on_a_terminal(200, 0, NULL);
-    assert_true(read_bars(text, "attention on fp64 reference, 1 thread") > 1);
-    assert_true(read_bars(text, "fp64 reference") > 1);
+    assert_true(read_bars(text, "attention on fp64 reference, 1 thread", true) > 1);
+    assert_true(read_bars(text, "fp64 reference", false) > 1);
     const char *table = strstr(text, "\r\033[Kproblem"); /* the line is cleared before the table begins */
     assert_non_null(table);
     assert_null(strstr(table, " ["));

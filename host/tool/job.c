@@ -314,6 +314,7 @@ attend_status job_compute(job *job, const wanted *wanted, outcome *outcome)
     ATTEND_TRY(job_allocate(job, wanted, outcome));
     attend_status status = job_open(job, wanted, &running, outcome);
     progress_stage("attention on %s", outcome->device);
+    progress_bytes(running.passing.bytes);
     if (status == ATTEND_OK) status = job_run(job, &running, outcome);
     job_close(&running);
     return status;

@@ -16,8 +16,8 @@ double seconds_now(void)
 static const char *with_unit(double value, double step, const char *const *units, int count,
                              const char *behind)
 {
-    static char texts[8][32];
-    static int next;
+    static _Thread_local char texts[8][32];
+    static _Thread_local int next;
     char *text = texts[next++ % 8];
     int unit = 0;
     while (value >= 0.9995 * step && unit + 1 < count) value /= step, unit++;

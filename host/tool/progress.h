@@ -9,7 +9,10 @@
 void progress_start(bool wanted);
 /* Sets the stage; the clock is not reset. */
 void progress_stage(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* The progress callback of attend_context_options: shows a bar and never cancels. */
+/* Bytes that the stage moves in all. */
+void progress_bytes(double bytes);
+/* Shows how much of the stage is done, and what follows from it: a bar, the bytes moved, the rate and the
+   time that is left. Returns true, as the progress callback of a context that never cancels. */
 bool progress_show(void *unused, int64_t done, int64_t total);
 /* Clears the line and ends the thread. May be called without a start. */
 void progress_stop(void);
