@@ -1,6 +1,6 @@
-/* Trains a small attention layer with attend alone: associative recall, on the CPU. A sequence is pairs of a symbol
- * and a value, then a symbol that was there before: which value came with it? Attention finds it, an average of all
- * values cannot, which the last lines show.
+/* Trains a small attention layer with attend alone: associative recall, on the CPU. A sequence is pairs of a
+ * symbol and a value, then a symbol that was there before: which value came with it? Attention finds it, an
+ * average of all values cannot, which the last lines show.
  *
  *     cc train.c $(pkg-config --cflags --libs attend) -lm -o train
  *     ./train [threads]
@@ -148,7 +148,8 @@ static double train(attend_context *context, bool attends)
     const attend_problem problem = {
         .batch = BATCH, .seqlen_q = 1, .seqlen_k = PAIRS, .num_heads = HEADS, .head_dim = DIM};
     attend_plan *plan;
-    ok(attend_attention_plan_with(context, &problem, &(attend_plan_options){.backward = true}, &plan));
+    const attend_plan_options options = {.backward = true, .host_tensors = ATTEND_HOST_ALL};
+    ok(attend_attention_plan_with(context, &problem, &options, &plan));
     const attend_attention_args args = {.q = attend_tensor_4d(q, ATTEND_F32, BATCH, 1, HEADS, DIM),
                                         .k = attend_tensor_4d(k, ATTEND_F32, BATCH, PAIRS, HEADS, DIM),
                                         .v = attend_tensor_4d(v, ATTEND_F32, BATCH, PAIRS, HEADS, DIM),

@@ -1,6 +1,7 @@
 /* Absolute positions: what a layer adds to x is their definition, element by element, for every order, dtype and way to say where a token is;
    what lies outside a table is refused. With the identity as its projections, a layer's q is x with its positions. */
 #include "support/fixture.h"
+#include "support/plans.h"
 #include "shared/absolute.h"
 #include "core/problem.h"
 #include "reference/reference.h"
@@ -140,7 +141,7 @@ static attend_status run(const placed *t, attend_context *context)
     attend_plan *plan;
     attend_layer_args args = t->args;
     args.features = &t->features;
-    attend_status status = attend_layer_plan(context, &t->p, &t->weights, &plan);
+    attend_status status = test_layer_plan(context, &t->p, &t->weights, &plan);
     if (!status) status = attend_layer_forward(plan, &args);
     if (!status) status = attend_synchronize(context);
     attend_plan_destroy(plan);
@@ -320,7 +321,7 @@ static void explaining_counts_what_is_moved(void **state)
         attend_explanation e;
         char text[4096];
         make(&t, &cases[learned ? 12 : 0]);
-        if (attend_layer_plan(context, &t.p, &t.weights, &plan) || attend_plan_explain(plan, NULL, &e)) fail_msg("%s", attend_error_message());
+        if (test_layer_plan(context, &t.p, &t.weights, &plan) || attend_plan_explain(plan, NULL, &e)) fail_msg("%s", attend_error_message());
         assert_true(e.position_bytes == (learned ? 3. : 2.) * (double)(2 * t.c->rows * t.c->hidden) * 4);
         assert_true(attend_plan_explain_text(plan, NULL, text, sizeof text) < sizeof text);
         assert_non_null(strstr(text, "positions   added to x: "));

@@ -1,5 +1,6 @@
 /* Lists of visible key blocks: the same bits as the bitmap that says the same, and bad ones are named. */
 #include "support/fixture.h"
+#include "support/plans.h"
 
 #include <inttypes.h>
 #include <setjmp.h>
@@ -64,7 +65,7 @@ static void a_list_has_the_bits_of_its_bitmap(void **state)
     attend_problem p = problem_of(false);
     f.features.block_offsets = f.features.block_indices = (attend_tensor){0};
     f.features.block_mask = attend_tensor_4d(s.bitmap, ATTEND_U8, 1, HEADS, BLOCKS_Q, BLOCKS_K);
-    assert_int_equal(attend_attention_plan(context, &p, &plan), ATTEND_OK);
+    assert_int_equal(test_attention_plan(context, &p, &plan), ATTEND_OK);
     if (attend_attention_forward(plan, &f.args) || attend_synchronize(context)) fail_msg("%s", attend_error_message());
     assert_memory_equal(listed, f.out.bytes, f.out.size);
     free(listed);
@@ -92,7 +93,7 @@ static void bad_lists_are_named(void **state)
     test_fixture f;
     attend_plan *plan;
     test_fixture_make(&f, &c);
-    assert_int_equal(attend_attention_plan(context, &c.problem, &plan), ATTEND_OK);
+    assert_int_equal(test_attention_plan(context, &c.problem, &plan), ATTEND_OK);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         make_sparse(&s);
         set_list(&f.features, &s);
@@ -105,7 +106,7 @@ static void bad_lists_are_named(void **state)
     }
     attend_plan_destroy(plan);
     attend_problem p = {.batch = 1, .seqlen_q = 4, .seqlen_k = 4, .num_heads = 1, .head_dim = 8, .block_list = 3};
-    assert_int_equal(attend_attention_plan(context, &p, &plan), ATTEND_INVALID_ARGUMENT);
+    assert_int_equal(test_attention_plan(context, &p, &plan), ATTEND_INVALID_ARGUMENT);
     assert_string_equal(attend_error_message(), "block_list is 3, which counts only with block_q and block_k");
     attend_context_destroy(context);
     test_fixture_free(&f);

@@ -4,6 +4,7 @@
 #include "support/caches.h"
 #include "support/feature_cases.h"
 #include "support/inspection.h"
+#include "support/plans.h"
 #include "core/problem.h"
 
 #include <setjmp.h>
@@ -64,7 +65,7 @@ static void begin(ran *r, const test_case *c, attend_context *context, const int
     test_fixture_make(&r->f, c);
     if (seqlens_k) r->f.features.seqlens_k = seqlens_k;
     r->context = context;
-    if (attend_attention_plan(context, &r->f.c.problem, &r->plan)) fail_msg("%s", attend_error_message());
+    if (test_attention_plan(context, &r->f.c.problem, &r->plan)) fail_msg("%s", attend_error_message());
     go(r, &r->f.args, "one tensor");
     r->out = malloc(r->f.out.size), r->lse = malloc(r->f.lse.size);
     memcpy(r->out, r->f.out.bytes, r->f.out.size), memcpy(r->lse, r->f.lse.bytes, r->f.lse.size);

@@ -1,6 +1,7 @@
 /* A query's bits do not depend on how its sequence came to be: the whole prompt at once, in chunks of any size, token by token, alone
    or in a batch of other lengths, from one tensor or from pages. */
 #include "support/caches.h"
+#include "support/plans.h"
 #include "tool/values.h"
 
 #include <setjmp.h>
@@ -42,7 +43,7 @@ static attend_tensor tensor(attend_dtype dtype, int64_t heads, uint64_t seed)
 static void run(const sequence *s, const attend_problem *p, const attend_attention_args *args)
 {
     attend_plan *plan;
-    if (attend_attention_plan(s->context, p, &plan) || attend_attention_forward(plan, args) || attend_synchronize(s->context))
+    if (test_attention_plan(s->context, p, &plan) || attend_attention_forward(plan, args) || attend_synchronize(s->context))
         fail_msg("%s", attend_error_message());
     attend_plan_destroy(plan);
 }
@@ -111,7 +112,7 @@ static void prefill_chunks_and_decoding_agree(void **state)
             attend_plan *plans[2];
             chunked.seqlen_q = 500, decoded.seqlen_q = 1;
             chunked.batch = decoded.batch = paged ? BATCH : 1;
-            if (attend_attention_plan(s.context, &chunked, &plans[0]) || attend_attention_plan(s.context, &decoded, &plans[1]))
+            if (test_attention_plan(s.context, &chunked, &plans[0]) || test_attention_plan(s.context, &decoded, &plans[1]))
                 fail_msg("%s", attend_error_message());
             snprintf(how, sizeof how, "case %d, %s", n, paged ? "pages" : "one tensor");
             for (int64_t i = 0, first = 0; first < TOKENS; first += chunks[i++]) expect_chunk(&s, &chunked, plans[0], first, chunks[i], how);

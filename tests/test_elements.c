@@ -2,6 +2,7 @@
    hidden where it hides, and within a few roundings of its terms elsewhere. */
 #include "support/feature_cases.h"
 #include "support/fixture.h"
+#include "support/plans.h"
 #include "cpu/cpu.h"
 #include "core/arguments.h"
 #include "shared/relative.h"
@@ -95,7 +96,7 @@ static void every_score_is_what_score_h_says(void **state)
         attend_plan *plan;
         if (!attend_is_elementwise(&cases[i].problem)) continue;
         test_fixture_make(&f, &cases[i]);
-        if (attend_attention_plan(context, &f.c.problem, &plan)) fail_msg("%s: %s", cases[i].features, attend_error_message());
+        if (test_attention_plan(context, &f.c.problem, &plan)) fail_msg("%s: %s", cases[i].features, attend_error_message());
         const attend_cpu_kernel *kernel;
         for (size_t k = 0; (kernel = attend_cpu_kernel_row(k)); k++)
             if (kernel->runs_here()) compare_case(kernel, &f, plan->state), tested++;
@@ -135,7 +136,7 @@ static void hidden_keys_reach_nothing(void **state)
                                       .out = attend_tensor_4d(before, ATTEND_F32, 1, rows, 1, DIM),
                                       .features = &(attend_feature_args){.mask = attend_tensor_4d(mask, ATTEND_U8, 1, 1, rows, KEYS)}};
         assert_int_equal(attend_context_create(&(attend_context_options){.device = ATTEND_CPU, .threads = 1}, &context), ATTEND_OK);
-        assert_int_equal(attend_attention_plan(context, &p, &plan), ATTEND_OK);
+        assert_int_equal(test_attention_plan(context, &p, &plan), ATTEND_OK);
         assert_int_equal(attend_attention_forward(plan, &args), ATTEND_OK);
         for (int64_t c = 0; c < DIM; c++) v[HIDDEN * DIM + c] = bad[i / 2], k[HIDDEN * DIM + c] = NAN;
         args.out.data = after;
@@ -167,7 +168,7 @@ static void the_least_softcap_keeps_scores_of_zero(void **state)
                                         .v = attend_tensor_4d(v, ATTEND_F32, 1, KEYS, 1, DIM),
                                         .out = attend_tensor_4d(out, ATTEND_F32, 1, 1, 1, DIM)};
     assert_int_equal(attend_context_create(&(attend_context_options){.device = ATTEND_CPU, .threads = 1}, &context), ATTEND_OK);
-    assert_int_equal(attend_attention_plan(context, &p, &plan), ATTEND_OK);
+    assert_int_equal(test_attention_plan(context, &p, &plan), ATTEND_OK);
     assert_int_equal(attend_attention_forward(plan, &args), ATTEND_OK);
     for (int c = 0; c < DIM; c++) assert_true(out[c] == 0.5f);
     attend_plan_destroy(plan);
@@ -191,7 +192,7 @@ static void soft_caps_are_as_good_as_libms(void **state)
         test_fixture f;
         attend_plan *plan;
         test_fixture_make(&f, &c);
-        assert_int_equal(attend_attention_plan(context, &f.c.problem, &plan), ATTEND_OK);
+        assert_int_equal(test_attention_plan(context, &f.c.problem, &plan), ATTEND_OK);
         attend_cpu_prepare_heads(plan->state, &f.args);
         const attend_cpu_elements *e = ((attend_cpu_plan *)plan->state)->elements;
         for (size_t k = 0; (kernel = attend_cpu_kernel_row(k)); k++) {

@@ -2,6 +2,7 @@
    the table has a reason. */
 #include "support/feature_cases.h"
 #include "support/fixture.h"
+#include "support/plans.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -19,7 +20,7 @@ enum {
 static attend_plan *plan_of(attend_context *context, const attend_problem *problem)
 {
     attend_plan *plan;
-    if (attend_attention_plan(context, problem, &plan)) fail_msg("%s", attend_error_message());
+    if (test_attention_plan(context, problem, &plan)) fail_msg("%s", attend_error_message());
     return plan;
 }
 
@@ -179,7 +180,7 @@ static void a_forced_row_is_named_with_what_it_lacks(void **state)
              (int)narrow.head_dim_max, (int)p.head_dim);
     for (int i = 0; i < 3; i++) {
         setenv("ATTEND_KERNEL", names[i], 1);
-        assert_int_not_equal(attend_attention_plan(context, &p, &plan), ATTEND_OK);
+        assert_int_not_equal(test_attention_plan(context, &p, &plan), ATTEND_OK);
         assert_string_equal(attend_error_message(), sentences[i]);
     }
     if (count > 2) {
@@ -195,7 +196,7 @@ static void a_forced_row_is_named_with_what_it_lacks(void **state)
     }
     unsetenv("ATTEND_KERNEL");
     p.head_dim = 300;
-    assert_int_equal(attend_attention_plan(context, &p, &plan), ATTEND_UNSUPPORTED);
+    assert_int_equal(test_attention_plan(context, &p, &plan), ATTEND_UNSUPPORTED);
     snprintf(sentences[0], 256, "no CUDA kernel fits; the nearest, %s, takes head_dim up to %d, the problem has 300", wide.name,
              (int)wide.head_dim_max);
     assert_memory_equal(attend_error_message(), sentences[0], strlen(sentences[0])); /* then what the build left out */
@@ -237,7 +238,7 @@ static void a_layer_has_its_projections(void **state)
                               .wv = attend_tensor_2d(weights, ATTEND_F32, 32, 64),
                               .wo = attend_tensor_2d(weights, ATTEND_F32, 32, 128)};
     attend_plan *plan;
-    if (attend_layer_plan(context, &p, &w, &plan)) fail_msg("%s", attend_error_message());
+    if (test_layer_plan(context, &p, &w, &plan)) fail_msg("%s", attend_error_message());
     attend_explanation e = explain(plan, NULL);
     static const int64_t expected[4][3] = {{30, 64, 128}, {30, 64, 32}, {30, 64, 32}, {30, 128, 32}};
     assert_int_equal(e.projection_count, 4);

@@ -1,6 +1,7 @@
 /* Sizes up to the ends of 63 bits: a problem is refused or planned and explained at once, and no sum or
    product overflows on the way (the sanitizers' build watches that). */
 #include "support/fixture.h"
+#include "support/plans.h"
 #include "core/count.h"
 #include "core/problem.h"
 
@@ -87,7 +88,7 @@ static void try(attend_context *context, const attend_problem *p, bool explained
     attend_plan *plan;
     attend_explanation e;
     char text[64];
-    if (attend_attention_plan(context, p, &plan)) {
+    if (test_attention_plan(context, p, &plan)) {
         refused++;
         return;
     }

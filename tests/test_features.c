@@ -3,6 +3,7 @@
 #include "support/feature_cases.h"
 #include "support/fixture.h"
 #include "support/model.h"
+#include "support/plans.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -77,7 +78,7 @@ static void others_are_refused_by_name(void **state)
         test_setting_apply(test_feature_setting(i), &p);
         if (p.packed) p.total_q = p.total_k = 8;
         uint64_t lacking = attend_problem_features(&p) & ~supported;
-        attend_status status = attend_attention_plan(context, &p, &plan);
+        attend_status status = test_attention_plan(context, &p, &plan);
         assert_int_equal(status, lacking ? ATTEND_UNSUPPORTED : ATTEND_OK);
         for (int bit = 0; attend_feature_name(bit); bit++)
             if (lacking >> bit & 1) assert_non_null(strstr(attend_error_message(), attend_feature_name(bit)));

@@ -3,6 +3,7 @@
    any batch and lengths give the bits that heads give which lie apart, and so are taken one by one. And few
    rows of a KV head give the bits that they give among many, whatever document of the keys they see. */
 #include "support/fixture.h"
+#include "support/plans.h"
 #include "cpu/cpu.h"
 #include "core/tensor.h"
 #include "tool/values.h"
@@ -58,7 +59,7 @@ static void decode(int c, int64_t kv_heads, bool apart, void *memory[3], void *o
     };
     memset(out, 0xff, ELEMENTS * sizeof(float));
     assert_int_equal(attend_context_create(&options, &context), ATTEND_OK);
-    assert_int_equal(attend_attention_plan(context, &p, &plan), ATTEND_OK);
+    assert_int_equal(test_attention_plan(context, &p, &plan), ATTEND_OK);
     assert_int_equal(attend_attention_forward(plan, &args), ATTEND_OK);
     attend_plan_destroy(plan);
     attend_context_destroy(context);
@@ -127,7 +128,7 @@ static void read_document(attend_dtype dtype, int64_t begin, int64_t end, int64_
     memcpy(args.k.stride, strides, sizeof strides), memcpy(args.v.stride, strides, sizeof strides);
     for (int64_t j = 0; j < DOCUMENT_KEYS; j++) of_keys[j] = j >= begin && j < end;
     assert_int_equal(attend_context_create(&options, &context), ATTEND_OK);
-    if (attend_attention_plan(context, &p, &plan)) fail_msg("%s", attend_error_message());
+    if (test_attention_plan(context, &p, &plan)) fail_msg("%s", attend_error_message());
     assert_int_equal(((attend_cpu_plan *)plan->state)->schedule == ATTEND_CPU_DECODE, kv_heads > 1);
     if (attend_attention_forward(plan, &args)) fail_msg("%s", attend_error_message());
     attend_plan_destroy(plan);

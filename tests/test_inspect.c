@@ -3,6 +3,7 @@
    requests. */
 #include "support/feature_cases.h"
 #include "support/inspection.h"
+#include "support/plans.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -28,7 +29,7 @@ static double check_case(const test_case *c, attend_context *context)
     test_case_text(c, text);
     test_fixture_make(&f, c);
     attend_attention_args args = f.args;
-    expect_ok(attend_attention_plan(context, &f.c.problem, &plan), text);
+    expect_ok(test_attention_plan(context, &f.c.problem, &plan), text);
     expect_ok(attend_attention_forward(plan, &args), text);
     expect_ok(attend_synchronize(context), text);
     test_inspection t;
@@ -91,7 +92,7 @@ static void example_make(example *e, attend_problem features)
     attend_problem p = features;
     p.batch = p.num_heads = p.head_dim = 1, p.seqlen_q = p.seqlen_k = SEQLEN, p.softmax_scale = 1;
     e->context = test_context();
-    expect_ok(attend_attention_plan(e->context, &p, &e->plan), "example");
+    expect_ok(test_attention_plan(e->context, &p, &e->plan), "example");
     e->args = (attend_attention_args){.q = attend_tensor_4d(e->q, ATTEND_F32, 1, SEQLEN, 1, 1),
                                       .k = attend_tensor_4d(e->k, ATTEND_F32, 1, SEQLEN, 1, 1),
                                       .features = &e->features};
@@ -224,7 +225,7 @@ static void threads_change_no_bit(void **state)
         attend_context_options options = {.device = attend_context_device(probe), .threads = n ? 3 : 1};
         attend_plan *plan;
         expect_ok(attend_context_create(&options, &context), "context");
-        expect_ok(attend_attention_plan(context, &f.c.problem, &plan), "plan");
+        expect_ok(test_attention_plan(context, &f.c.problem, &plan), "plan");
         test_inspection_make(&t[n], &f.problem);
         expect_ok(attend_attention_inspect(plan, &args, &t[n].want), "inspect");
         attend_plan_destroy(plan);
@@ -272,9 +273,9 @@ static void a_layer_is_inspected_on_its_own_q_and_k(void **state)
                                     .k = attend_tensor_4d(k, ATTEND_F32, 1, N, HEADS, DIM)};
     const attend_attention_args same = {.q = args.q, .k = args.k};
     attend_context *context = test_context();
-    expect_ok(attend_layer_plan(context, &p, &weights, &layer), "layer");
+    expect_ok(test_layer_plan(context, &p, &weights, &layer), "layer");
     p.hidden_size = 0, p.rotary = ATTEND_ROTARY_NONE;
-    expect_ok(attend_attention_plan(context, &p, &attention), "attention");
+    expect_ok(test_attention_plan(context, &p, &attention), "attention");
     expect_ok(attend_layer_forward(layer, &args), "run");
     expect_ok(attend_synchronize(context), "run");
     attend_inspection want = {.entropy = attend_tensor_3d(entropy[0], ATTEND_F32, 1, HEADS, N)};

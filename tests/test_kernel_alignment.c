@@ -1,5 +1,6 @@
 /* 16-bit tensors on the device whose rows begin at any element: the tensor-core rows cannot copy them by 16 bytes, so a slower row takes
    them, where they lie, and gives its own bits. */
+#include "support/plans.h"
 #include "support/run.h"
 
 #include <cuda_runtime_api.h>
@@ -57,7 +58,7 @@ static void run_placed(test_run *r, int odd, int64_t shift, int64_t gap)
     assert_int_equal(cudaDeviceSynchronize(), cudaSuccess);
     const attend_attention_args args = {.q = p[0].tensor, .k = p[1].tensor, .v = p[2].tensor, .out = p[3].tensor};
     assert_int_equal(attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context), ATTEND_OK);
-    if (attend_attention_plan(context, &r->p, &plan) || attend_attention_forward(plan, &args) || attend_synchronize(context))
+    if (test_attention_plan(context, &r->p, &plan) || attend_attention_forward(plan, &args) || attend_synchronize(context))
         fail_msg("tensor %d, %d elements on, gap %d: %s", odd, (int)shift, (int)gap, attend_error_message());
     const size_t row = test_row_bytes(&r->out);
     assert_int_equal(cudaMemcpy2D(r->out.data, row, p[3].tensor.data, (size_t)p[3].tensor.stride[1] * attend_dtype_bytes(r->p.dtype), row,

@@ -1,6 +1,7 @@
 /* A whole layer on the device under test: each stage within its bound, the whole within rule 2, for both orientations of weights,
    fused weights, biases, grouped heads, cross-attention and lengths; and that the comparison sees what is wrong. */
 #include "support/fixture.h"
+#include "support/plans.h"
 #include "core/problem.h"
 #include "reference/reference.h"
 #include "core/tensor.h"
@@ -210,7 +211,7 @@ static void release(layer *l)
 static void run(layer *l, attend_context *context)
 {
     attend_plan *plan;
-    if (attend_layer_plan(context, &l->given, &l->weights, &plan) || attend_layer_forward(plan, &l->args) ||
+    if (test_layer_plan(context, &l->given, &l->weights, &plan) || attend_layer_forward(plan, &l->args) ||
         attend_synchronize(context))
         fail_msg("%s: %s", l->c->name, attend_error_message());
     attend_plan_destroy(plan);

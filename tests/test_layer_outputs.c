@@ -2,6 +2,7 @@
    and nothing at all where it is refused. */
 #include "support/fixture.h"
 #include "support/layers.h"
+#include "support/plans.h"
 #include "core/problem.h"
 
 #include <setjmp.h>
@@ -159,7 +160,7 @@ static void a_refused_run_writes_nothing(void **state)
         attend_tensor *outputs[] = {&l.args.q, &l.args.k, &l.args.v, &l.args.heads};
         for (int t = 0; t < 4; t++)
             *outputs[t] = test_layer_tensor(&l, ATTEND_F32, 4, (int64_t[]){batch, rows, 2, 8});
-        if (attend_layer_plan(context, &l.given, &l.weights, &plan))
+        if (test_layer_plan(context, &l.given, &l.weights, &plan))
             fail_msg("%s: %s", r->name, attend_error_message());
         if (attend_layer_forward(plan, &l.args) != ATTEND_INVALID_ARGUMENT)
             fail_msg("%s is not refused", r->name);

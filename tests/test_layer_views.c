@@ -2,6 +2,7 @@
    are one, value dims other than head_dim. Nothing between rows is read or written; and each plan runs twice
    with other work between, so that what the first run overwrites shows in the second. */
 #include "support/fixture.h"
+#include "support/plans.h"
 #include "core/problem.h"
 #include "core/tensor.h"
 #include "tool/values.h"
@@ -188,7 +189,7 @@ static void views_are_read_and_written_as_they_lie(void **state)
         unsigned char *first = malloc(MEMORY);
         assert_non_null(first);
         make(&l, &cases[i]);
-        if (attend_layer_plan(context, &cases[i].problem, &l.weights, &plan))
+        if (test_layer_plan(context, &cases[i].problem, &l.weights, &plan))
             fail_msg("%s: %s", cases[i].name, attend_error_message());
         run(&l, context, plan, cases[i].name);
         check(&l, context, &cases[i], cases[i].name);

@@ -2,6 +2,7 @@
    tensor at once, steps over 2^31 elements and more; and the comparison finds the same there. */
 #include "support/far.h"
 #include "support/inspection.h"
+#include "support/plans.h"
 #include "core/problem.h"
 
 #include <setjmp.h>
@@ -121,7 +122,7 @@ enum { ATTENTIONS = sizeof attentions / sizeof *attentions };
 static void run_attention(attend_context *context, const attend_problem *problem, const attend_attention_args *args, const char *name)
 {
     attend_plan *plan;
-    expect_ok(attend_attention_plan(context, problem, &plan), name);
+    expect_ok(test_attention_plan(context, problem, &plan), name);
     expect_ok(attend_attention_forward(plan, args), name);
     expect_ok(attend_synchronize(context), name);
     attend_plan_destroy(plan);
@@ -176,7 +177,7 @@ static void inspection_gives_the_same_bits(void **state)
         test_fixture_make(&f, &c);
         test_fixture_run(&f, context);
         test_inspection_make(&t, &f.problem);
-        expect_ok(attend_attention_plan(context, &f.c.problem, &plan), attentions[n].name);
+        expect_ok(test_attention_plan(context, &f.c.problem, &plan), attentions[n].name);
         expect_ok(attend_attention_inspect(plan, &f.args, &t.want), attentions[n].name);
         for (int turn = first_turn(n); turn < TURNS; turn += turn_step()) {
             attend_attention_args args = f.args;
@@ -275,7 +276,7 @@ static spread fields_of_weights(attend_layer_weights *w)
 static void run_layer(attend_context *context, const attend_problem *problem, const attend_layer_weights *weights, const attend_layer_args *args)
 {
     attend_plan *plan;
-    expect_ok(attend_layer_plan(context, problem, weights, &plan), "the layer");
+    expect_ok(test_layer_plan(context, problem, weights, &plan), "the layer");
     expect_ok(attend_layer_forward(plan, args), "the layer");
     expect_ok(attend_synchronize(context), "the layer");
     attend_plan_destroy(plan);

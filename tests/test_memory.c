@@ -1,6 +1,7 @@
 /* A plan's memory grows with the sequence, not with its square: per token it never needs more for longer sequences than for
    shorter ones. Printed, so that the figures of docs/measured/memory.md can be had again. */
 #include "support/fixture.h"
+#include "support/plans.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -38,7 +39,7 @@ static attend_plan_memory memory_of(attend_context *context, const memory_case *
     p.seqlen_q = c->one_query ? 1 : seqlen, p.seqlen_k = seqlen;
     attend_tensor w = attend_tensor_2d(matrix, ATTEND_F32, 512, 512);
     const attend_layer_weights weights = {.wq = w, .wk = w, .wv = w, .wo = w};
-    attend_status status = c->layer ? attend_layer_plan(context, &p, &weights, &plan) : attend_attention_plan(context, &p, &plan);
+    attend_status status = c->layer ? test_layer_plan(context, &p, &weights, &plan) : test_attention_plan(context, &p, &plan);
     if (!status) status = attend_plan_memory_usage(plan, &memory);
     if (status) fail_msg("%s, %lld tokens: %s", c->name, (long long)seqlen, attend_error_message());
     attend_plan_destroy(plan);

@@ -2,6 +2,7 @@
    where the state lies; and so do states of single spans that are merged. No part reads a key or a query outside of it. */
 #include "support/feature_cases.h"
 #include "support/parts.h"
+#include "support/plans.h"
 #include "cpu/cpu.h"
 
 #include <math.h>
@@ -161,7 +162,7 @@ static void parts_give_the_bits_of_one_run(void **state)
     attend_plan *plan;
     for (int s = 0; s < 3; s++) contexts[s] = context_of(s);
     const bool on_cpu = attend_context_device(contexts[0]) == ATTEND_CPU;
-    assert_int_equal(attend_attention_plan(contexts[0], &(attend_problem){.batch = 1, .seqlen_q = 1, .seqlen_k = 1, .num_heads = 1, .head_dim = 8}, &plan), 0);
+    assert_int_equal(test_attention_plan(contexts[0], &(attend_problem){.batch = 1, .seqlen_q = 1, .seqlen_k = 1, .num_heads = 1, .head_dim = 8}, &plan), 0);
     const int64_t span = attend_plan_key_span(plan);
     attend_plan_destroy(plan);
     assert_int_equal(attend_plan_key_span(NULL), 0);
@@ -172,7 +173,7 @@ static void parts_give_the_bits_of_one_run(void **state)
         twice t = {.context = contexts[schedule_of[n]]};
         char text[TEST_CASE_TEXT];
         test_fixture_make(&t.f, &cases[n]);
-        if (attend_attention_plan(t.context, &t.f.c.problem, &t.plan) || attend_attention_forward(t.plan, &t.f.args) || attend_synchronize(t.context))
+        if (test_attention_plan(t.context, &t.f.c.problem, &t.plan) || attend_attention_forward(t.plan, &t.f.args) || attend_synchronize(t.context))
             fail_msg("%s: %s", test_case_text(&t.f.c, text), attend_error_message());
         if (on_cpu) assert_int_equal(((attend_cpu_plan *)t.plan->state)->schedule, schedules[schedule_of[n]].schedule);
         t.out = malloc(t.f.out.size), t.lse = malloc(t.f.lse.size);
@@ -204,7 +205,7 @@ static void the_reference_takes_blocks_of_queries(void **state)
     for (int n = 1; n < count; n += 6) { /* 40 queries */
         cases[n].problem.seqlen_k = 90;
         test_fixture_make(&t.f, &cases[n]);
-        if (attend_attention_plan(t.context, &t.f.c.problem, &t.plan) || attend_attention_forward(t.plan, &t.f.args)) fail_msg("%s", attend_error_message());
+        if (test_attention_plan(t.context, &t.f.c.problem, &t.plan) || attend_attention_forward(t.plan, &t.f.args)) fail_msg("%s", attend_error_message());
         t.out = malloc(t.f.out.size), t.lse = malloc(t.f.lse.size);
         memcpy(t.out, t.f.out.bytes, t.f.out.size), memcpy(t.lse, t.f.lse.bytes, t.f.lse.size);
         in_parts(&t, blocks[1], all_keys, false, "blocks of queries");

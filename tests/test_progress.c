@@ -1,6 +1,7 @@
 /* The progress callback: from nothing to all, over a whole layer, an inspection and a comparison too; called from the calling thread, never
    back; it changes no bit; and wherever it asks to stop, the run stops, its plan goes on to serve, and nothing is lost. */
 #include "support/inspection.h"
+#include "support/plans.h"
 #include "core/problem.h"
 #include "tool/values.h"
 
@@ -153,8 +154,8 @@ static void release(work *w)
 static attend_plan *plan_of(work *w, attend_context *context)
 {
     attend_plan *plan;
-    if (is_layer(w->s) ? attend_layer_plan(context, &w->s->problem, &w->weights, &plan)
-                            : attend_attention_plan(context, &w->s->problem, &plan))
+    if (is_layer(w->s) ? test_layer_plan(context, &w->s->problem, &w->weights, &plan)
+                            : test_attention_plan(context, &w->s->problem, &plan))
         fail_msg("%s: %s", w->s->name, attend_error_message());
     return plan;
 }

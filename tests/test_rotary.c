@@ -1,6 +1,7 @@
 /* Rotary embedding of a caller's own Q and K: within the rules for every convention, scaling and way to say positions; exact far out; in place
    as elsewhere; what a layer does, bit for bit; undone by its transpose; and nothing else is touched. */
 #include "support/fixture.h"
+#include "support/plans.h"
 #include "support/rotations.h"
 #include "core/problem.h"
 #include "reference/reference.h"
@@ -184,7 +185,7 @@ static void a_layer_does_the_same(void **state)
         if (turns) p.rotary = ATTEND_ROTARY_INTERLEAVED, p.rotary_base = 5000, p.first_position = 70000;
         const attend_layer_args args = {.x = attend_tensor_3d(x, ATTEND_F32, 1, N, HIDDEN), .out = attend_tensor_3d(out, ATTEND_F32, 1, N, HIDDEN),
                                         .q = attend_tensor_4d(q[turns], ATTEND_F32, 1, N, H, D), .k = attend_tensor_4d(k[turns], ATTEND_F32, 1, N, KV, D)};
-        if (attend_layer_plan(context, &p, &weights, &plan) || attend_layer_forward(plan, &args) || attend_synchronize(context)) fail_msg("%s", attend_error_message());
+        if (test_layer_plan(context, &p, &weights, &plan) || attend_layer_forward(plan, &args) || attend_synchronize(context)) fail_msg("%s", attend_error_message());
         attend_plan_destroy(plan);
     }
     p.hidden_size = 0;

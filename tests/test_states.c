@@ -2,6 +2,7 @@
    left and another takes up, are within both rules of docs/numerics.md; what a state holds is what its header says. */
 #include "support/feature_cases.h"
 #include "support/parts.h"
+#include "support/plans.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -26,7 +27,7 @@ static attend_device tested(void)
 
 static void open_device(device *d, attend_device which, const test_fixture *f)
 {
-    if (attend_context_create(&(attend_context_options){.device = which}, &d->context) || attend_attention_plan(d->context, &f->c.problem, &d->plan))
+    if (attend_context_create(&(attend_context_options){.device = which}, &d->context) || test_attention_plan(d->context, &f->c.problem, &d->plan))
         fail_msg("%s", attend_error_message());
 }
 

@@ -1,6 +1,7 @@
 /* What does not go together is refused by both names; what could stand in for something else does not where the context is strict. */
 #include <attend/attend.h>
 #include "support/fixture.h"
+#include "support/plans.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -34,7 +35,7 @@ static void conflicts_are_named_by_both_sides(void **state)
         attend_tensor w = attend_tensor_2d(values, ATTEND_F32, 8, 8);
         attend_layer_weights weights = {.wq = w, .wk = w, .wv = w, .wo = w};
         p.batch = 1, p.seqlen_q = p.seqlen_k = 4, p.num_heads = 1, p.head_dim = 8;
-        attend_status status = p.hidden_size ? attend_layer_plan(context, &p, &weights, &plan) : attend_attention_plan(context, &p, &plan);
+        attend_status status = p.hidden_size ? test_layer_plan(context, &p, &weights, &plan) : test_attention_plan(context, &p, &plan);
         assert_int_equal(status, ATTEND_INVALID_ARGUMENT);
         if (!strstr(attend_error_message(), cases[i].one) || !strstr(attend_error_message(), cases[i].other))
             fail_msg("\"%s\" does not name %s and %s", attend_error_message(), cases[i].one, cases[i].other);
@@ -50,7 +51,7 @@ static void lengths_of_packed_sequences_are_refused(void **state)
     attend_plan *plan;
     attend_tensor t = attend_tensor_4d(values, ATTEND_F32, 1, 4, 1, 8);
     attend_problem p = {.batch = 1, .seqlen_q = 4, .seqlen_k = 4, .num_heads = 1, .head_dim = 8, .packed = true, .total_q = 4, .total_k = 4};
-    assert_int_equal(attend_attention_plan(context, &p, &plan), ATTEND_OK);
+    assert_int_equal(test_attention_plan(context, &p, &plan), ATTEND_OK);
     attend_feature_args features = {.cu_seqlens_q = (int64_t[]){0, 4}, .cu_seqlens_k = (int64_t[]){0, 4}};
     attend_attention_args args = {.q = t, .k = t, .v = t, .out = t, .features = &features};
     args.out.data = malloc(sizeof values);

@@ -2,6 +2,7 @@
    along every axis at once; strides that lead nowhere, along an extent of 1, do not matter; strides that no
    backend reads are refused. */
 #include "support/fixture.h"
+#include "support/plans.h"
 #include "support/refusal.h"
 #include "support/run.h"
 #include "core/arguments.h"
@@ -124,7 +125,7 @@ static void one_element_serves_all(void **state)
         memcpy(tensor->shape, features[n].shape, sizeof tensor->shape);
         *tensor = attend_tensor_row_major(*tensor);
         for (int i = 0; i < MOST; i++) put(memory + (size_t)i * bytes, features[n].dtype, features[n].value);
-        if (attend_attention_plan(context, &r.p, &plan) || attend_attention_forward(plan, &args) ||
+        if (test_attention_plan(context, &r.p, &plan) || attend_attention_forward(plan, &args) ||
             attend_synchronize(context))
             fail_msg("%s in full: %s", attend_feature_tensor_name(features[n].feature), attend_error_message());
         memcpy(full, r.out.data, out_bytes);
@@ -231,7 +232,7 @@ static void empty_tensors_lie_nowhere(void **state)
                     tensors[i]->stride[axis] = INT64_MAX / 2 - axis;
             }
         memset(memory, 0xff, 400 * sizeof(float));
-        if (attend_attention_plan(context, &p, &plan) || attend_attention_forward(plan, &args) ||
+        if (test_attention_plan(context, &p, &plan) || attend_attention_forward(plan, &args) ||
             attend_synchronize(context))
             fail_msg("%s: %s", cases[n].name, attend_error_message());
         for (int64_t i = 0; i < b * m * HEADS * DIM; i++)
@@ -260,7 +261,7 @@ static void empty_masks_may_be_broadcast(void **state)
     };
     attend_context *context = test_context();
     attend_plan *plan;
-    if (attend_attention_plan(context, &problem, &plan) || attend_attention_forward(plan, &args))
+    if (test_attention_plan(context, &problem, &plan) || attend_attention_forward(plan, &args))
         fail_msg("%s", attend_error_message());
     attend_plan_destroy(plan);
     attend_context_destroy(context);
@@ -313,11 +314,11 @@ static void thin_matrices_have_any_orientation(void **state)
             const attend_layer_args args = {.x = attend_tensor_3d(x, ATTEND_F32, 1, 3, hidden),
                                             .out = attend_tensor_3d(out[j], ATTEND_F32, 1, 3, hidden)};
             if (j && cases[n].sentence) {
-                test_expect_failure(attend_layer_plan(context, &p, &weights[j], &plan),
+                test_expect_failure(test_layer_plan(context, &p, &weights[j], &plan),
                                     ATTEND_INVALID_ARGUMENT, cases[n].sentence);
                 continue;
             }
-            if (attend_layer_plan(context, &p, &weights[j], &plan) || attend_layer_forward(plan, &args) ||
+            if (test_layer_plan(context, &p, &weights[j], &plan) || attend_layer_forward(plan, &args) ||
                 attend_synchronize(context))
                 fail_msg("case %d: %s", (int)n, attend_error_message());
             attend_plan_destroy(plan);
@@ -356,7 +357,7 @@ static void vectors_of_weights_have_no_gaps(void **state)
                      names[i], stride);
             *vectors[i] = attend_tensor_1d(memory + 128, ATTEND_F32, i < 4 ? 8 : 4),
             vectors[i]->stride[0] = stride;
-            test_expect_failure(attend_layer_plan(context, &p, &w, &plan), ATTEND_INVALID_ARGUMENT, sentence);
+            test_expect_failure(test_layer_plan(context, &p, &w, &plan), ATTEND_INVALID_ARGUMENT, sentence);
             if (i < 4) continue;
             attend_problem rotated = p;
             rotated.hidden_size = 0;

@@ -85,7 +85,7 @@ typedef struct attend_backend {
     /* The backend's rows of the kernel table; false past the last. */
     bool (*kernel)(size_t index, attend_kernel_info *info);
     /* Fills in what the backend decided; the core fills in the rest. NULL: nothing to add. */
-    void (*explain)(const attend_plan *plan, attend_explanation *explanation);
+    attend_status (*explain)(const attend_plan *plan, attend_explanation *explanation);
     /* Whether and why row `index` of kernel() was chosen for a plan; the core sets the device. */
     bool (*choice)(const attend_plan *plan, size_t index, attend_kernel_choice *choice);
     /* ptxas's figures of a row; false past the last build. NULL: none. */

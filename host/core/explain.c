@@ -72,7 +72,7 @@ static attend_status explain(const attend_plan *plan, const attend_lists *lists,
     e->host_bytes = plan->memory.host_bytes;
     e->device_workspace_bytes = plan->memory.device_workspace_bytes,
     e->device_staging_bytes = plan->memory.device_staging_bytes;
-    if (plan->context->backend->explain) plan->context->backend->explain(plan, e);
+    if (plan->context->backend->explain) ATTEND_TRY(plan->context->backend->explain(plan, e));
     count(p, lists, e);
     if (e->link_bytes_per_second > 0)
         e->transfer_seconds = (e->bytes_to_device + e->bytes_to_host) / e->link_bytes_per_second;

@@ -8,13 +8,11 @@
 
 static attend_status check_host_tensors(const attend_plan_options *options)
 {
-    const int given = options->host_tensors,
-              all = ATTEND_HOST_INPUTS | ATTEND_HOST_OUTPUTS | ATTEND_HOST_STATES;
-    if (given & ~(all | ATTEND_HOST_NONE) || (given & ATTEND_HOST_NONE && given & all))
-        return attend_fail(
-            ATTEND_INVALID_ARGUMENT,
-            "host_tensors is %d, expected some of attend_host_tensors, or ATTEND_HOST_NONE alone", given);
-    if (given & all && options->caller_workspace)
+    const int given = options->host_tensors;
+    if (given & ~ATTEND_HOST_ALL)
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "host_tensors is %d, expected some of attend_host_tensors", given);
+    if (given && options->caller_workspace)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
                            "host_tensors is %d, but the plan is made with caller_workspace, which takes none",
                            given);

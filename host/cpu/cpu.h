@@ -144,7 +144,7 @@ enum {
 
 /* The CPU's rows of the kernel table, and the plan's entries of attend_explain. */
 bool attend_cpu_kernel_info(size_t index, attend_kernel_info *info);
-void attend_cpu_explain(const attend_plan *plan, attend_explanation *explanation);
+attend_status attend_cpu_explain(const attend_plan *plan, attend_explanation *explanation);
 bool attend_cpu_kernel_choice(const attend_plan *plan, size_t index, attend_kernel_choice *choice);
 
 attend_status attend_cpu_layer_create(attend_plan *plan);

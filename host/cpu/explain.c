@@ -44,7 +44,7 @@ bool attend_cpu_kernel_choice(const attend_plan *plan, size_t index, attend_kern
     return true;
 }
 
-void attend_cpu_explain(const attend_plan *plan, attend_explanation *e)
+attend_status attend_cpu_explain(const attend_plan *plan, attend_explanation *e)
 {
     const attend_cpu_plan *own = plan->state;
     const attend_cpu_kernel *row = own->context->kernel;
@@ -57,4 +57,5 @@ void attend_cpu_explain(const attend_plan *plan, attend_explanation *e)
     e->blocks_at_once = own->context->threads;
     e->projection_library = "oneDNN, in fp32";
     for (int i = 0; i < 4; i++) e->projections[i].call = i;
+    return ATTEND_OK;
 }

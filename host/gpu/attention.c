@@ -134,33 +134,34 @@ attend_status attend_gpu_attention(const attend_plan *plan, const attend_attenti
     return attend_gpu_launch_box(plan, &box, args, &part->from, &part->into, &terms);
 }
 
-/* The name of a tensor on the host that is copied in parts; NULL: there is none. */
+/* Whether a tensor lies on the host that is copied in parts; fails for one where none is announced. */
 static attend_status find_on_host(const attend_gpu_plan *own, const attend_attention_args *args,
-                                  const attend_key_part *part, const char **name)
+                                  const attend_key_part *part, bool *found)
 {
     const attend_gpu_blocks *blocks = &own->offload.blocks;
     const struct {
         const char *name;
         const attend_tensor *tensor;
-    } all[] = {{"q", &args->q},
-               {"k", &args->k},
-               {"v", &args->v},
-               {"out", &args->out},
-               {"lse", &args->lse},
-               {"from.out", &part->from.out},
-               {"from.max", &part->from.max},
-               {"from.sum", &part->from.sum},
-               {"into.out", &part->into.out},
-               {"into.max", &part->into.max},
-               {"into.sum", &part->into.sum},
-               {"mask", blocks->streams_mask ? &args->features->mask : NULL},
-               {"bias", blocks->streams_bias ? &args->features->bias : NULL}};
-    *name = NULL;
-    for (size_t i = 0; i < sizeof all / sizeof *all && !*name; i++) {
-        bool on_host = false;
-        if (all[i].tensor && attend_tensor_elements(all[i].tensor) > 0)
-            ATTEND_TRY(attend_gpu_is_on_host(own->gpu, all[i].name, all[i].tensor->data, &on_host));
-        if (on_host) *name = all[i].name;
+        attend_host_tensors kind;
+    } all[] = {{"q", &args->q, ATTEND_HOST_INPUTS},
+               {"k", &args->k, ATTEND_HOST_INPUTS},
+               {"v", &args->v, ATTEND_HOST_INPUTS},
+               {"out", &args->out, ATTEND_HOST_OUTPUTS},
+               {"lse", &args->lse, ATTEND_HOST_OUTPUTS},
+               {"from.out", &part->from.out, ATTEND_HOST_STATES},
+               {"from.max", &part->from.max, ATTEND_HOST_STATES},
+               {"from.sum", &part->from.sum, ATTEND_HOST_STATES},
+               {"into.out", &part->into.out, ATTEND_HOST_STATES},
+               {"into.max", &part->into.max, ATTEND_HOST_STATES},
+               {"into.sum", &part->into.sum, ATTEND_HOST_STATES},
+               {"mask", blocks->streams_mask ? &args->features->mask : NULL, ATTEND_HOST_INPUTS},
+               {"bias", blocks->streams_bias ? &args->features->bias : NULL, ATTEND_HOST_INPUTS}};
+    *found = false;
+    for (size_t i = 0; i < sizeof all / sizeof *all && !*found; i++) {
+        if (!all[i].tensor || attend_tensor_elements(all[i].tensor) == 0) continue;
+        ATTEND_TRY(attend_gpu_is_on_host(own->gpu, all[i].name, all[i].tensor->data, found));
+        if (*found && !own->offload.host_tensors)
+            return attend_gpu_refuse_host(own->gpu, all[i].name, all[i].kind);
     }
     return ATTEND_OK;
 }
@@ -179,9 +180,8 @@ attend_status attend_gpu_attention_forward(attend_plan *plan, const attend_atten
     const attend_gpu_plan *own = plan->state;
     attend_attention_args use = *args;
     attend_feature_args features = *args->features;
-    const char *on_host;
+    bool on_host;
     ATTEND_TRY(find_on_host(own, args, part, &on_host));
-    if (on_host && !own->offload.host_tensors) return attend_gpu_refuse_host(own->gpu, on_host);
     if (on_host || own->offload.blocks.partials_of_box) return attend_gpu_offload_run(plan, args, part);
     ATTEND_TRY(attend_gpu_take_features(plan, &features));
     use.features = &features;

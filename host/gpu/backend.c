@@ -29,9 +29,6 @@ void attend_gpu_reserve_fixed(attend_plan *plan, attend_gpu_arenas *arenas)
     attend_gpu_reserve_features(plan, arenas);
     if (!own->offload.blocks.partials_of_box)
         attend_gpu_reserve(&arenas->run, (void **)&own->partials, attend_gpu_whole_partials(p, rows), 1);
-    if (plan->operation == ATTEND_LAYER)
-        attend_gpu_reserve_tensor(&arenas->staging, &own->lse, ATTEND_F32, 3,
-                                  (int64_t[]){attend_tensor_batch(p), p->num_heads, attend_rows_q(p)});
 }
 
 /* With caller_workspace, cuBLAS's workspace is part of the caller's; otherwise all plans share the
@@ -44,7 +41,6 @@ static attend_status allocate(attend_plan *plan, attend_gpu_arenas *arenas)
     if (callers && plan->operation == ATTEND_LAYER)
         attend_gpu_reserve(&arenas->run, &own->blas_workspace, (int64_t)own->gpu->blas_workspace_bytes, 1);
     own->run_memory = arenas->run;
-    if (!own->offload.host_tensors) arenas->staging.bytes = 0;
     if (plan->operation == ATTEND_LAYER || !own->offload.host_tensors)
         ATTEND_TRY(attend_gpu_check_limit(plan, arenas->constants.bytes + arenas->staging.bytes +
                                                     (callers ? 0 : arenas->run.bytes)));
@@ -134,9 +130,7 @@ attend_status attend_gpu_run_begin(attend_plan *plan, const attend_run *brought,
     run->on = NULL, run->gpu = *own->gpu, run->own = *own, run->plan = *plan;
     run->own.gpu = &run->gpu, run->plan.state = &run->own;
     if (brought->stream) run->gpu.stream = brought->stream;
-    if (!own->gpu->device_tensors_only)
-        run->gpu.no_staging =
-            callers ? "plan was made with caller_workspace" : "plan's host_tensors leaves it out";
+    if (callers && !run->gpu.no_staging) run->gpu.no_staging = "plan was made with caller_workspace";
     if (callers) {
         ATTEND_TRY(attend_gpu_is_on_host(own->gpu, "workspace", brought->workspace, &on_host));
         if (on_host) return attend_fail(ATTEND_INVALID_ARGUMENT, "workspace lies on the host");

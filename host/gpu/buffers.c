@@ -14,20 +14,15 @@ static attend_status find_budget(const attend_plan *plan, double *budget)
     return ATTEND_OK;
 }
 
-static int host_tensors_of(const attend_plan *plan)
-{
-    const attend_gpu_context *gpu = ((const attend_gpu_plan *)plan->state)->gpu;
-    const int any = ATTEND_HOST_INPUTS | ATTEND_HOST_OUTPUTS | ATTEND_HOST_STATES,
-              given = plan->options.host_tensors;
-    if (plan->options.caller_workspace || gpu->device_tensors_only) return 0;
-    return given ? given & any : any;
-}
-
 attend_status attend_gpu_plan_offload(attend_plan *plan)
 {
     attend_gpu_plan *own = plan->state;
     attend_gpu_offload *o = &own->offload;
-    o->host_tensors = host_tensors_of(plan);
+    o->host_tensors = plan->options.host_tensors;
+    if (o->host_tensors && own->gpu->device_tensors_only)
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "host_tensors is %d, but the context was made with device_tensors_only",
+                           o->host_tensors);
     return o->host_tensors ? find_budget(plan, &o->budget) : ATTEND_OK;
 }
 
@@ -111,33 +106,43 @@ static attend_status make_pinned(const attend_plan *plan, attend_gpu_offload *o)
                             "cudaHostAlloc");
 }
 
-/* From pinned memory to the plan's buffers, once a context: only where pieces are large, since a small copy's
-   time says little of the link. */
-static attend_status measure_link(attend_gpu_plan *own)
+/* From pinned memory to the plan's buffers. */
+static attend_status time_copies(const attend_gpu_plan *own, cudaStream_t stream, cudaEvent_t ends[2],
+                                 double *bytes_per_second)
 {
-    enum { LEAST_PIECE = 1 << 20, COPIES = 16 };
-    const attend_gpu_offload *o = &own->offload;
-    attend_gpu_context *gpu = own->gpu;
-    cudaEvent_t ends[2] = {NULL, NULL};
+    enum { COPIES = 16 };
+    const attend_gpu_pinned *pinned = &own->offload.pinned;
     float milliseconds = 0;
-    if (gpu->link_bytes_per_second > 0 || o->pinned.piece_bytes < LEAST_PIECE) return ATTEND_OK;
-    attend_status status = attend_gpu_check(cudaEventCreate(&ends[0]), "cudaEventCreate");
-    if (!status) status = attend_gpu_check(cudaEventCreate(&ends[1]), "cudaEventCreate");
-    for (int i = -1; i < COPIES && !status; i++) {
-        if (i == 0) status = attend_gpu_check(cudaEventRecord(ends[0], o->in), "cudaEventRecord");
-        if (!status)
-            status = attend_gpu_check(cudaMemcpyAsync(own->staging, o->pinned.memory, o->pinned.piece_bytes,
-                                                      cudaMemcpyHostToDevice, o->in),
-                                      "cudaMemcpyAsync");
+    for (int i = 0; i < 2; i++) ATTEND_TRY(attend_gpu_check(cudaEventCreate(&ends[i]), "cudaEventCreate"));
+    for (int i = -1; i < COPIES; i++) {
+        if (i == 0) ATTEND_TRY(attend_gpu_check(cudaEventRecord(ends[0], stream), "cudaEventRecord"));
+        ATTEND_TRY(attend_gpu_check(cudaMemcpyAsync(own->staging, pinned->memory, pinned->piece_bytes,
+                                                    cudaMemcpyHostToDevice, stream),
+                                    "cudaMemcpyAsync"));
     }
-    if (!status) status = attend_gpu_check(cudaEventRecord(ends[1], o->in), "cudaEventRecord");
-    if (!status) status = attend_gpu_check(cudaEventSynchronize(ends[1]), "cudaEventSynchronize");
-    if (!status)
-        status =
-            attend_gpu_check(cudaEventElapsedTime(&milliseconds, ends[0], ends[1]), "cudaEventElapsedTime");
-    if (!status && milliseconds > 0)
-        gpu->link_bytes_per_second = 1e3 * COPIES * (double)o->pinned.piece_bytes / milliseconds;
+    ATTEND_TRY(attend_gpu_check(cudaEventRecord(ends[1], stream), "cudaEventRecord"));
+    ATTEND_TRY(attend_gpu_check(cudaEventSynchronize(ends[1]), "cudaEventSynchronize"));
+    ATTEND_TRY(
+        attend_gpu_check(cudaEventElapsedTime(&milliseconds, ends[0], ends[1]), "cudaEventElapsedTime"));
+    if (milliseconds > 0)
+        *bytes_per_second = 1e3 * COPIES * (double)pinned->piece_bytes / (double)milliseconds;
+    return ATTEND_OK;
+}
+
+attend_status attend_gpu_measure_link(attend_gpu_plan *own)
+{
+    enum { LEAST_PIECE = 1 << 20 };
+    attend_gpu_context *gpu = own->gpu;
+    attend_gpu_use *const last[2] = {&own->last, NULL};
+    attend_gpu_stream *on = NULL;
+    cudaEvent_t ends[2] = {NULL, NULL};
+    if (gpu->link_bytes_per_second > 0 || own->offload.pinned.piece_bytes < LEAST_PIECE) return ATTEND_OK;
+    ATTEND_TRY(attend_gpu_enter(gpu));
+    attend_status status = attend_gpu_begin_work(gpu, gpu->stream, last, &on);
+    if (on) status = time_copies(own, gpu->stream, ends, &gpu->link_bytes_per_second); /* no capture */
+    status = attend_gpu_end_work(on, status);
     free_events(ends, 2);
+    attend_gpu_leave(gpu);
     return status;
 }
 
@@ -168,7 +173,7 @@ attend_status attend_gpu_create_offload(attend_plan *plan)
             ATTEND_TRY(make_event(&o->masks_free[i]));
         }
     }
-    return measure_link(own);
+    return ATTEND_OK;
 }
 
 void attend_gpu_free_offload(attend_gpu_offload *o)

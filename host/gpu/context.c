@@ -92,7 +92,7 @@ static attend_status open_device(const attend_context_options *options, attend_g
                                  attend_context *context)
 {
     gpu->device_tensors_only = options->device_tensors_only;
-    gpu->no_staging = "context was made with device_tensors_only";
+    gpu->no_staging = options->device_tensors_only ? "context was made with device_tensors_only" : NULL;
     gpu->strict = options->strict;
     gpu->tracker = &context->tracker;
     ATTEND_TRY(attend_gpu_check(cudaStreamCreateWithFlags(&gpu->own.handle, cudaStreamNonBlocking),

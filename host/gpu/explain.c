@@ -33,9 +33,9 @@ static double seconds_of_one_flop(const attend_gpu_context *gpu, attend_dtype dt
 }
 
 /* One run's copies, if all that may lies on the host. */
-static void explain_transfers(const attend_plan *plan, attend_explanation *e)
+static attend_status explain_transfers(const attend_plan *plan, attend_explanation *e)
 {
-    const attend_gpu_plan *own = plan->state;
+    attend_gpu_plan *own = plan->state;
     const attend_gpu_offload *o = &own->offload;
     const attend_problem *p = &plan->problem;
     const attend_lists longest = {0};
@@ -60,11 +60,13 @@ static void explain_transfers(const attend_plan *plan, attend_explanation *e)
         if (at->ends && o->host_tensors & ATTEND_HOST_OUTPUTS)
             e->bytes_to_host += queries * (double)p->head_dim_v * element;
     }
+    ATTEND_TRY(attend_gpu_measure_link(own));
     e->link_bytes_per_second = own->gpu->link_bytes_per_second;
     e->compute_seconds = seconds_of_one_flop(own->gpu, p->dtype);
+    return ATTEND_OK;
 }
 
-void attend_gpu_explain(const attend_plan *plan, attend_explanation *e)
+attend_status attend_gpu_explain(const attend_plan *plan, attend_explanation *e)
 {
     const attend_gpu_plan *own = plan->state;
     const attend_kernel_row *row = own->row;
@@ -81,5 +83,6 @@ void attend_gpu_explain(const attend_plan *plan, attend_explanation *e)
     if (plan->operation == ATTEND_LAYER)
         explain_projections(own, e);
     else if (own->offload.host_tensors)
-        explain_transfers(plan, e);
+        return explain_transfers(plan, e);
+    return ATTEND_OK;
 }

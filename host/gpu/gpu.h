@@ -39,7 +39,7 @@ typedef struct attend_gpu_context {
     int multiprocessors;
     double cycles_per_second, link_bytes_per_second; /* the link: 0 until it is measured */
     bool device_tensors_only, strict;
-    const char *no_staging; /* why tensors of a run may not lie on the host, in words that follow "but the" */
+    const char *no_staging; /* why no tensor may lie on the host, in words that follow "but the"; or NULL */
     attend_pool *pool;      /* for copies of pageable memory; NULL: no plan needs them */
     attend_slots slots;     /* where kernels park running totals: cuda/spans.cuh */
     attend_progress_tracker *tracker; /* the context's */
@@ -130,8 +130,9 @@ attend_status attend_gpu_copy(const attend_gpu_context *gpu, const attend_tensor
 
 /* *use is the tensor that kernels read or write: the caller's own if it is on the device, else `staging`, to
    which inputs are copied. */
-/* Fails: a tensor lies on the host, but gpu->no_staging. */
-attend_status attend_gpu_refuse_host(const attend_gpu_context *gpu, const char *name);
+/* Fails: a tensor lies on the host, but the plan does not announce this. */
+attend_status attend_gpu_refuse_host(const attend_gpu_context *gpu, const char *name,
+                                     attend_host_tensors unannounced);
 attend_status attend_gpu_take_input(const attend_gpu_context *gpu, const char *name,
                                     const attend_tensor *given, const attend_tensor *staging,
                                     attend_tensor *use);
@@ -173,7 +174,7 @@ bool attend_gpu_kernel_choice(const attend_plan *plan, size_t index, attend_kern
    own shared memory; 0: unknown. */
 int attend_gpu_blocks_at_once(const attend_gpu_context *gpu, const attend_kernel_row *row,
                               int64_t more_shared_bytes);
-void attend_gpu_explain(const attend_plan *plan, attend_explanation *explanation);
+attend_status attend_gpu_explain(const attend_plan *plan, attend_explanation *explanation);
 const attend_kernel_row *attend_gpu_kernel_row(size_t index); /* NULL past the last row */
 bool attend_gpu_kernel_resources(size_t index, size_t build, attend_kernel_resources *resources);
 bool attend_gpu_device_code(size_t index, const char **family, int64_t *bytes);
@@ -286,6 +287,9 @@ attend_status attend_gpu_plan_offload(attend_plan *plan);
 void attend_gpu_reserve_fixed(attend_plan *plan, attend_gpu_arenas *arenas);
 attend_status attend_gpu_reserve_offload(attend_plan *plan, attend_gpu_arenas *arenas);
 attend_status attend_gpu_create_offload(attend_plan *plan);
+/* Once a context, behind the plan's work in flight, where pieces of pinned memory are large: the time of a
+   small copy says little of the link. */
+attend_status attend_gpu_measure_link(attend_gpu_plan *own);
 void attend_gpu_free_offload(attend_gpu_offload *offload);
 /* Fails where the plan's limit is less than it needs. */
 attend_status attend_gpu_check_limit(const attend_plan *plan, size_t least);

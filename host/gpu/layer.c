@@ -119,11 +119,30 @@ static attend_status find_weights(const attend_plan *plan, bool *on_host)
     return ATTEND_OK;
 }
 
+/* Of what may lie on the host. */
+static void reserve_staging(attend_plan *plan, attend_gpu_arena *staging)
+{
+    attend_gpu_plan *own = plan->state;
+    const attend_problem *p = &plan->problem;
+    const int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
+    if (own->offload.host_tensors & ATTEND_HOST_INPUTS) {
+        attend_gpu_reserve_tensor(staging, &own->layer.x, p->dtype, 3,
+                                  (int64_t[]){batch, rows_q, p->hidden_size});
+        if (attend_problem_is_cross(p))
+            attend_gpu_reserve_tensor(staging, &own->layer.context, p->dtype, 3,
+                                      (int64_t[]){batch, rows_k, p->context_hidden_size});
+    }
+    if (own->offload.host_tensors & ATTEND_HOST_OUTPUTS) {
+        attend_gpu_reserve_tensor(staging, &own->layer.out, p->dtype, 3,
+                                  (int64_t[]){batch, rows_q, p->output_size});
+        attend_gpu_reserve_tensor(staging, &own->lse, ATTEND_F32, 3,
+                                  (int64_t[]){batch, p->num_heads, rows_q});
+    }
+}
+
 attend_status attend_gpu_layer_reserve(attend_plan *plan, attend_gpu_arenas *arenas)
 {
     attend_gpu_plan *own = plan->state;
-    attend_gpu_layer *layer = &own->layer;
-    const attend_problem *p = &plan->problem;
     bool on_host[8];
     if (own->gpu->no_blas[0])
         return attend_fail(ATTEND_UNSUPPORTED, "a layer on CUDA needs cuBLAS, attention alone does not: %s",
@@ -133,14 +152,7 @@ attend_status attend_gpu_layer_reserve(attend_plan *plan, attend_gpu_arenas *are
     ATTEND_TRY(attend_gpu_reserve_rope(plan, arenas));
     ATTEND_TRY(attend_gpu_reserve_positions(plan, arenas));
     reserve_weights(plan, on_host, &arenas->constants);
-    int64_t batch = attend_tensor_batch(p);
-    attend_gpu_reserve_tensor(&arenas->staging, &layer->x, p->dtype, 3,
-                              (int64_t[]){batch, attend_rows_q(p), p->hidden_size});
-    if (attend_problem_is_cross(p))
-        attend_gpu_reserve_tensor(&arenas->staging, &layer->context, p->dtype, 3,
-                                  (int64_t[]){batch, attend_rows_k(p), p->context_hidden_size});
-    attend_gpu_reserve_tensor(&arenas->staging, &layer->out, p->dtype, 3,
-                              (int64_t[]){batch, attend_rows_q(p), p->output_size});
+    reserve_staging(plan, &arenas->staging);
     return ATTEND_OK;
 }
 
@@ -260,8 +272,8 @@ static attend_status take_rows(const attend_gpu_context *gpu, const char *name, 
     if (!staging->data)
         return attend_fail(
             ATTEND_UNSUPPORTED,
-            "%s has overlapping rows, which must be copied to staging, but plans with device_tensors_only or "
-            "caller_workspace have none",
+            "%s has overlapping rows, which must be copied to staging, but the plan's host_tensors does not "
+            "have ATTEND_HOST_INPUTS",
             name);
     *use = *staging;
     return attend_gpu_copy(gpu, staging, given, cudaMemcpyDefault);

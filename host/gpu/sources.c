@@ -108,12 +108,11 @@ attend_plane attend_gpu_plane_of_part(const attend_gpu_pipeline *l, int index, c
 
 /* ---- what the caller brought ---- */
 
-static attend_status check_place(const attend_gpu_offload *o, const attend_gpu_source *s,
-                                 attend_host_tensors needed, const char *flag)
+static attend_status check_place(const attend_gpu_pipeline *l, const attend_gpu_source *s,
+                                 attend_host_tensors needed)
 {
-    if (s->place == ATTEND_GPU_ON_DEVICE || o->host_tensors & needed) return ATTEND_OK;
-    return attend_fail(ATTEND_INVALID_ARGUMENT,
-                       "%s lies on the host, but the plan's host_tensors does not have %s", s->name, flag);
+    if (s->place == ATTEND_GPU_ON_DEVICE || l->own->offload.host_tensors & needed) return ATTEND_OK;
+    return attend_gpu_refuse_host(&l->gpu, s->name, needed);
 }
 
 attend_status attend_gpu_find_sources(attend_gpu_pipeline *l, const attend_attention_args *args,
@@ -142,9 +141,10 @@ attend_status attend_gpu_find_sources(attend_gpu_pipeline *l, const attend_atten
         const bool resident =
             (i == MASK && !o->blocks.streams_mask) || (i == BIAS && !o->blocks.streams_bias);
         if (!resident) ATTEND_TRY(attend_gpu_place_of(&l->gpu, s->name, s->given, &s->place));
-        ATTEND_TRY(i <= BIAS  ? check_place(o, s, ATTEND_HOST_INPUTS, "ATTEND_HOST_INPUTS")
-                   : i <= LSE ? check_place(o, s, ATTEND_HOST_OUTPUTS, "ATTEND_HOST_OUTPUTS")
-                              : check_place(o, s, ATTEND_HOST_STATES, "ATTEND_HOST_STATES"));
+        ATTEND_TRY(check_place(l, s,
+                               i <= BIAS  ? ATTEND_HOST_INPUTS
+                               : i <= LSE ? ATTEND_HOST_OUTPUTS
+                                          : ATTEND_HOST_STATES));
         if (i >= FROM_OUT && !s->given->data) s->given = &no_state[(i - FROM_OUT) % 3];
     }
     return ATTEND_OK;

@@ -85,9 +85,16 @@ attend_status attend_gpu_copy(const attend_gpu_context *gpu, const attend_tensor
 
 /* ---- arguments ---- */
 
-attend_status attend_gpu_refuse_host(const attend_gpu_context *gpu, const char *name)
+attend_status attend_gpu_refuse_host(const attend_gpu_context *gpu, const char *name,
+                                     attend_host_tensors unannounced)
 {
-    return attend_fail(ATTEND_INVALID_ARGUMENT, "%s lies on the host, but the %s", name, gpu->no_staging);
+    if (gpu->no_staging)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s lies on the host, but the %s", name, gpu->no_staging);
+    return attend_fail(ATTEND_INVALID_ARGUMENT,
+                       "%s lies on the host, but the plan's host_tensors does not have %s", name,
+                       unannounced == ATTEND_HOST_INPUTS    ? "ATTEND_HOST_INPUTS"
+                       : unannounced == ATTEND_HOST_OUTPUTS ? "ATTEND_HOST_OUTPUTS"
+                                                            : "ATTEND_HOST_STATES");
 }
 
 attend_status attend_gpu_take_input(const attend_gpu_context *gpu, const char *name,
@@ -98,7 +105,7 @@ attend_status attend_gpu_take_input(const attend_gpu_context *gpu, const char *n
     *use = *given;
     ATTEND_TRY(attend_gpu_is_on_host(gpu, name, given->data, &on_host));
     if (!on_host || attend_tensor_elements(given) == 0) return ATTEND_OK;
-    if (!staging->data) return attend_gpu_refuse_host(gpu, name);
+    if (!staging->data) return attend_gpu_refuse_host(gpu, name, ATTEND_HOST_INPUTS);
     *use = *staging;
     return attend_gpu_copy(gpu, staging, given, cudaMemcpyHostToDevice);
 }
@@ -111,7 +118,7 @@ attend_status attend_gpu_take_output(const attend_gpu_context *gpu, const char *
     *use = *given;
     ATTEND_TRY(attend_gpu_is_on_host(gpu, name, given->data, &on_host));
     if (!on_host || attend_tensor_elements(given) == 0) return ATTEND_OK;
-    if (!staging->data) return attend_gpu_refuse_host(gpu, name);
+    if (!staging->data) return attend_gpu_refuse_host(gpu, name, ATTEND_HOST_OUTPUTS);
     *use = *staging;
     return ATTEND_OK;
 }

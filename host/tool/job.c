@@ -257,6 +257,7 @@ attend_status job_open(const job *job, const wanted *wanted, running *running, o
                                             .progress = wanted->timed ? NULL : pass,
                                             .progress_user = &running->passing};
     const attend_plan_options plan_options = {.backward = wanted->backward,
+                                              .host_tensors = ATTEND_HOST_ALL,
                                               .memory_limit_bytes = (size_t)wanted->memory_limit};
     attend_problem problem = job->problem;
     memset(running, 0, sizeof *running);

@@ -70,10 +70,11 @@ ATTEND_API attend_status attend_attention_run_sized(attend_plan *plan, const att
                                                     const attend_run *run, size_t run_bytes);
 
 /* Enqueues the plan on its context. On a CPU it returns when the result is there. On CUDA it returns at once
- * if all tensors lie on the device and the context has no progress callback; host tensors are copied in and
- * out on the stream, and belong to the context until attend_synchronize(). Errors: INVALID_ARGUMENT (shapes,
- * dtypes, strides, overlaps, lengths), UNSUPPORTED (of a strict context; tensors that only staging could
- * bring into shape), CANCELLED, OUT_OF_MEMORY, DEVICE_ERROR.
+ * if all tensors lie on the device and the context has no progress callback; tensors on the host, which the
+ * plan's host_tensors must announce, belong to the context until attend_synchronize(). Errors:
+ * INVALID_ARGUMENT (shapes, dtypes, strides, overlaps, lengths, tensors on the host unannounced), UNSUPPORTED
+ * (of a strict context; tensors that only staging could bring into shape), CANCELLED, OUT_OF_MEMORY,
+ * DEVICE_ERROR.
  *
  * A run whose tensors all lie on the device may be captured in a CUDA graph. Lists on the host are read
  * during the call, so the graph repeats their values; those on the device are read at each launch. The

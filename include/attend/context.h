@@ -35,7 +35,7 @@ typedef struct attend_context_options {
      * the number. After a fork() the child can use CPU contexts, unless another thread was using them during
      * the fork, and starts its own threads. */
     int threads;
-    bool device_tensors_only; /* CUDA: plans reserve no staging for host tensors, and refuse them */
+    bool device_tensors_only; /* CUDA: no call takes a tensor on the host, and no plan announces any */
     /* No fallback: ATTEND_AUTO is refused. A run on CUDA with rows of q, k or v that do not begin at
      * multiples of 16 bytes is UNSUPPORTED if the plan's kernel needs that, instead of using the slower
      * kernel that attend_plan_explain() names. Dtypes are never replaced, strict or not. */

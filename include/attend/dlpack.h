@@ -70,7 +70,7 @@ static inline bool attend_dlpack_lies(DLDevice at, attend_device device, int dev
 
 /* *to is the memory of *from. `name` is what sentences call it. It must lie on the host for ATTEND_CPU and
  * ATTEND_REFERENCE, on CUDA device `device_index` for ATTEND_CUDA, on either for ATTEND_AUTO, which is what a
- * context on CUDA takes unless it is device_tensors_only; managed memory lies everywhere. Strides that are
+ * plan on CUDA with host_tensors takes; managed memory lies everywhere. Strides that are
  * NULL are those of rows without gaps.
  * Errors, *to stays as it was and `why`, of ATTEND_DLPACK_BYTES, or NULL, gets a sentence: UNSUPPORTED for a
  * dtype, rank or device that attend has not; INVALID_ARGUMENT for NULL where something must be, negative

@@ -54,9 +54,9 @@ typedef struct attend_explanation {
      * keys that it sees. */
     double bytes_to_device, bytes_to_host;
     int64_t query_blocks, key_parts; /* so many times queries, keys are brought */
-    /* Measured when the context's first plan with large copies is made; 0: none was. By it the copies take
-     * transfer_seconds; compute_seconds are a model's, of the device's clock and arithmetic units. The longer
-     * of the two bounds the run. */
+    /* Measured by the context's first explanation of a plan with large copies, behind the work in flight; 0:
+     * none was. By it the copies take transfer_seconds; compute_seconds are a model's, of the device's clock
+     * and arithmetic units. The longer of the two bounds the run. */
     double link_bytes_per_second, transfer_seconds, compute_seconds;
 } attend_explanation;
 

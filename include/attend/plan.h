@@ -13,12 +13,12 @@ extern "C" {
 
 typedef struct attend_plan attend_plan;
 
-/* Tensors of a plan's runs that may lie on the host. */
+/* Tensors of a plan's runs that may lie on the host, or'ed. */
 typedef enum attend_host_tensors {
     ATTEND_HOST_INPUTS = 1,  /* q, k, v, feature tensors */
     ATTEND_HOST_OUTPUTS = 2, /* out, lse */
     ATTEND_HOST_STATES = 4,  /* those that runs take up and leave */
-    ATTEND_HOST_NONE = 8
+    ATTEND_HOST_ALL = 7
 } attend_host_tensors;
 
 /* How a plan is made; all zeros mean the usual, NULL in their place too. */
@@ -29,9 +29,10 @@ typedef struct attend_plan_options {
     /* The plan also runs backwards (backward.h), and its memory includes what that needs: about five times q
      * in f32. Of attention on CPUs and the reference; elsewhere UNSUPPORTED. */
     bool backward;
-    /* On CUDA: attend_host_tensors, or'ed; 0: all of them. A plan reserves room on the device, pinned memory
-     * and threads for these alone, and refuses others that lie on the host. Not with caller_workspace.
-     * Layers: any or none. */
+    /* On CUDA, attend_host_tensors: for these alone a plan holds room on the device, pinned memory, streams
+     * and threads, and its runs refuse others that lie on the host. 0: all tensors lie on the device. Lists
+     * of features, and a layer's weights, may lie anywhere. Not with caller_workspace. On CPUs, where every
+     * tensor lies on the host, it changes nothing. */
     uint8_t host_tensors;
     uint8_t reserved[5]; /* zeros */
     /* Device memory that the plan may take; 0: at most what is free when it is made. What fits is copied

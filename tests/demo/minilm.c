@@ -136,11 +136,12 @@ static bool print_row(const demo *d, const char *name, const attend_layer_args *
 
 static bool run_on(demo *d, attend_device device)
 {
+    const attend_plan_options on_host = {.host_tensors = ATTEND_HOST_ALL};
     bool software = device == ATTEND_CUDA && getenv("SOFTGPU_STATUS"); /* its time says nothing */
     attend_context *context;
     attend_plan *plan;
     check(attend_context_create(&(attend_context_options){.device = device}, &context));
-    check(attend_layer_plan(context, &d->problem, &d->weights, &plan));
+    check(attend_layer_plan_with(context, &d->problem, &d->weights, &on_host, &plan));
     run_once(context, plan, &d->args);
     attend_layer_args plain = {.x = d->args.x, .out = d->args.out};
     double seconds = software ? 0 : time_runs(context, plan, &plain);

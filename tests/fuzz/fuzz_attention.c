@@ -7,6 +7,7 @@
 #include "support/feature_cases.h"
 #include "core/problem.h"
 #include "support/fixture.h"
+#include "support/plans.h"
 #include "shared/splitmix.h"
 
 #include <inttypes.h>
@@ -85,7 +86,7 @@ typedef struct tally {
 static attend_status run(const test_fixture *f, attend_context *context)
 {
     attend_plan *plan;
-    attend_status status = attend_attention_plan(context, &f->c.problem, &plan);
+    attend_status status = test_attention_plan(context, &f->c.problem, &plan);
     if (status) return status;
     status = attend_attention_forward(plan, &f->args);
     if (!status) status = attend_synchronize(context);

@@ -1,5 +1,6 @@
 /* What an Nsight Systems timeline shows of a plan and a run: this program is the profiler, and writes down the ranges that NVTX
  * is told. */
+#include "support/plans.h"
 #include <attend/attend.h>
 #include <nvtx3/nvToolsExt.h>
 
@@ -73,7 +74,7 @@ static void a_layer_reads_by_itself(void **state)
     const attend_layer_weights layer = {.wq = w[0], .wk = w[1], .wv = w[2], .wo = w[3]};
     const attend_layer_args args = {.x = attend_tensor_3d(x, ATTEND_F32, 1, TOKENS, HIDDEN),
                                     .out = attend_tensor_3d(out, ATTEND_F32, 1, TOKENS, HIDDEN)};
-    expect_ok(attend_layer_plan(*state, &p, &layer, &plan));
+    expect_ok(test_layer_plan(*state, &p, &layer, &plan));
     expect("attend: plan\n"
            "  attend: copy in\n"
            "  attend: copy in\n"
@@ -99,7 +100,7 @@ static void attention_reads_by_itself(void **state)
     attend_problem p = {.batch = 1, .seqlen_q = TOKENS, .seqlen_k = TOKENS, .num_heads = HEADS, .head_dim = DIM};
     attend_tensor t = attend_tensor_4d(x, ATTEND_F32, 1, TOKENS, HEADS, DIM);
     const attend_attention_args args = {.q = t, .k = t, .v = t, .out = attend_tensor_4d(out, ATTEND_F32, 1, TOKENS, HEADS, DIM)};
-    expect_ok(attend_attention_plan(*state, &p, &plan));
+    expect_ok(test_attention_plan(*state, &p, &plan));
     expect("attend: plan\n");
     expect_ok(attend_attention_forward(plan, &args));
     snprintf(wanted, sizeof wanted,
@@ -129,7 +130,7 @@ static void turning_and_looking_read_by_themselves(void **state)
                                     .q = attend_tensor_4d(q, ATTEND_F32, 1, TOKENS, HEADS, DIM),
                                     .k = attend_tensor_4d(k, ATTEND_F32, 1, TOKENS, HEADS, DIM),
                                     .out = attend_tensor_3d(out, ATTEND_F32, 1, TOKENS, HIDDEN)};
-    expect_ok(attend_layer_plan(*state, &p, &layer, &plan));
+    expect_ok(test_layer_plan(*state, &p, &layer, &plan));
     timeline[0] = '\0';
     expect_ok(attend_layer_forward(plan, &args));
     snprintf(wanted, sizeof wanted, "attend: project Q, K, V\n  attend: rotate Q and K\n  %s\n", kernel_of(plan));

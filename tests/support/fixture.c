@@ -1,5 +1,6 @@
 /* Builds, runs and checks one case; see fixture.h. */
 #include "support/fixture.h"
+#include "support/plans.h"
 #include "core/compare.h"
 #include "core/problem.h"
 #include "core/tensor.h"
@@ -162,7 +163,7 @@ uint64_t test_supported(const attend_context *context)
 void test_fixture_run(test_fixture *f, attend_context *context)
 {
     attend_plan *plan;
-    expect_ok(attend_attention_plan(context, &f->c.problem, &plan), &f->c);
+    expect_ok(test_attention_plan(context, &f->c.problem, &plan), &f->c);
     expect_ok(attend_attention_forward(plan, &f->args), &f->c);
     expect_ok(attend_synchronize(context), &f->c);
     attend_plan_destroy(plan);

@@ -71,7 +71,7 @@ void test_gradients_run(test_gradients *g, test_fixture *f, attend_context *cont
 {
     attend_plan *plan;
     char text[TEST_CASE_TEXT];
-    if (attend_attention_plan_with(context, &f->c.problem, &(attend_plan_options){.backward = true}, &plan) ||
+    if (attend_attention_plan_with(context, &f->c.problem, &(attend_plan_options){.backward = true, .host_tensors = ATTEND_HOST_ALL}, &plan) ||
         attend_attention_forward(plan, &f->args) || attend_attention_backward(plan, &f->args, &g->grads, NULL) ||
         attend_synchronize(context))
         fail_msg("%s: %s", test_case_text(&f->c, text), attend_error_message());

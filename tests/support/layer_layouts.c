@@ -1,6 +1,7 @@
 /* Layouts of a layer's activations: memory between rows and entries is NaN in inputs, and must be unchanged
    in outputs. */
 #include "support/layer_layouts.h"
+#include "support/plans.h"
 #include "core/problem.h"
 #include "core/tensor.h"
 #include "tool/values.h"
@@ -378,7 +379,7 @@ static void run_case(const layout_case *c, attend_context *context, test_locatio
     make_weights(&w, &p, &weights), make_run(&scattered, c, &p, false), make_run(&dense, c, &p, true);
     const attend_layer_weights on_host = weights;
     enter(&w, location);
-    if (attend_layer_plan(context, &c->problem, &weights, &plan))
+    if (test_layer_plan(context, &c->problem, &weights, &plan))
         fail_msg("%s: %s", c->name, attend_error_message());
     go(c, context, plan, &scattered, location, false);
     expect_right(c, context, &on_host, &scattered, false);
@@ -420,7 +421,7 @@ void test_layer_layouts(attend_context *context, test_location location)
     make_weights(&w, &p, &weights), make_run(&r, &other, &p, false);
     const attend_layer_weights on_host = weights;
     enter(&w, location);
-    if (attend_layer_plan(context, &other.problem, &weights, &plan))
+    if (test_layer_plan(context, &other.problem, &weights, &plan))
         fail_msg("%s: %s", other.name, attend_error_message());
     for (int i = 0; i < CASES; i++) run_case(&cases[i], context, location, plan, &r);
     attend_plan_destroy(plan);

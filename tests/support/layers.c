@@ -1,5 +1,6 @@
 /* Makes, runs and frees small layers */
 #include "support/layers.h"
+#include "support/plans.h"
 #include "core/problem.h"
 #include "tool/values.h"
 
@@ -68,7 +69,7 @@ void test_layer_free(test_layer *l)
 void test_layer_go(const test_layer *l, attend_context *context)
 {
     attend_plan *plan;
-    if (attend_layer_plan(context, &l->given, &l->weights, &plan) || attend_layer_forward(plan, &l->args) ||
+    if (test_layer_plan(context, &l->given, &l->weights, &plan) || attend_layer_forward(plan, &l->args) ||
         attend_synchronize(context))
         fail_msg("%s", attend_error_message());
     attend_plan_destroy(plan);

@@ -1,4 +1,5 @@
 /* Makes, runs and frees small problems */
+#include "support/plans.h"
 #include "support/run.h"
 #include "shared/float16.h"
 #include "tool/values.h"
@@ -38,7 +39,7 @@ void test_run_go(test_run *r, attend_context *context, const char *who)
 {
     attend_plan *plan;
     attend_attention_args args = {.q = r->q, .k = r->k, .v = r->v, .out = r->out, .lse = r->lse, .features = &(attend_feature_args){.mask = r->mask}};
-    if (attend_attention_plan(context, &r->p, &plan) || attend_attention_forward(plan, &args) || attend_synchronize(context))
+    if (test_attention_plan(context, &r->p, &plan) || attend_attention_forward(plan, &args) || attend_synchronize(context))
         fail_msg("%s: %s", who, attend_error_message());
     attend_plan_destroy(plan);
 }

@@ -1,5 +1,6 @@
 /* The problems, their inputs and expected results; see subject.h. */
 #include "attend/subject.h"
+#include "support/plans.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -74,7 +75,7 @@ attend_status subject_plan(subject *s, attend_context *context, attend_plan **pl
 {
     s->context = context, *plan = NULL;
     if (s->kind == SUBJECT_ROTARY) return ATTEND_OK;
-    return s->kind == SUBJECT_LAYER ? attend_layer_plan(context, &s->problem, &s->weights, plan) : attend_attention_plan(context, &s->problem, plan);
+    return s->kind == SUBJECT_LAYER ? test_layer_plan(context, &s->problem, &s->weights, plan) : test_attention_plan(context, &s->problem, plan);
 }
 
 attend_status subject_run(const subject *s, attend_plan *plan, bool on_device)

@@ -1,6 +1,7 @@
 /* Two devices: whatever device a context is on and whether a call works or fails, the thread's current device
    is the same after the call as before, and results are correct. */
 #include "attend/subject.h"
+#include "support/plans.h"
 
 #include <attend/attend_cuda.h>
 #include <setjmp.h>
@@ -80,7 +81,7 @@ static void fail_to_plan(subject *s, int device)
     OK(attend_context_create(&(attend_context_options){.device = ATTEND_CUDA, .device_index = device},
                              &context));
     s->problem.head_dim = s->problem.head_dim_v = 1 << 20;
-    CALL(ATTEND_UNSUPPORTED, attend_attention_plan(context, &s->problem, &plan));
+    CALL(ATTEND_UNSUPPORTED, test_attention_plan(context, &s->problem, &plan));
     attend_context_destroy(context);
     expect_device("attend_context_destroy", __LINE__);
 }

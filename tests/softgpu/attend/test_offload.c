@@ -125,10 +125,10 @@ static int one_process(void)
     tensors t[RUNS];
     for (unsigned i = 0; i < RUNS; i++) make(&t[i], 7 * i + 1);
     ATTEMPT(attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context));
-    const attend_plan_options unlimited = {.least_bytes = &least};
+    const attend_plan_options unlimited = {.host_tensors = ATTEND_HOST_ALL, .least_bytes = &least};
     ATTEMPT(attend_attention_plan_with(context, &problem, &unlimited, &plan));
     attend_plan_destroy(plan);
-    const attend_plan_options options = {.memory_limit_bytes = least + 1024};
+    const attend_plan_options options = {.host_tensors = ATTEND_HOST_ALL, .memory_limit_bytes = least + 1024};
     ATTEMPT(attend_attention_plan_with(context, &problem, &options, &plan));
     for (int i = 0; i < RUNS; i++) pin(&t[i], i < RUNS - 1, true);
     for (int again = may_fail; cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) != cudaSuccess; again--)

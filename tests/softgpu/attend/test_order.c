@@ -105,7 +105,8 @@ static attend_layer_weights weights_of(const work *w)
 
 static attend_status plan(work *w, bool callers, attend_plan **made)
 {
-    const attend_plan_options options = {.caller_workspace = callers};
+    const attend_plan_options options = {.caller_workspace = callers,
+                                         .host_tensors = w->c->on_host && !callers ? ATTEND_HOST_ALL : 0};
     const attend_layer_weights weights = weights_of(w);
     if (w->c->problem.hidden_size)
         return attend_layer_plan_with(w->context, &w->c->problem, &weights, &options, made);

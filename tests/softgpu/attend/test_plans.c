@@ -1,5 +1,6 @@
 /* A CUDA plan has copied what it needs from host memory when the call returns, however long the lists are:
    results are compared to the CPU's. */
+#include "support/plans.h"
 #include <attend/attend.h>
 
 #include <cuda_runtime_api.h>
@@ -67,7 +68,7 @@ static void run_layer(attend_device device, float *memory, int unbiased, float *
     attend_context *context;
     attend_plan *plan;
     OK(attend_context_create(&(attend_context_options){.device = device, .threads = 1}, &context));
-    OK(attend_layer_plan(context, &p, &weights, &plan));
+    OK(test_layer_plan(context, &p, &weights, &plan));
     if (device == ATTEND_CUDA) memset(memory, 0xff, WEIGHTS * sizeof *memory);
     for (int run = 0; run < 2; run++) {
         OK(attend_layer_forward(
@@ -117,7 +118,7 @@ static void run_lists(attend_device device, const attend_problem *p, float *cons
     attend_context *context;
     attend_plan *plan;
     OK(attend_context_create(&(attend_context_options){.device = device, .threads = 1}, &context));
-    OK(attend_attention_plan(context, p, &plan));
+    OK(test_attention_plan(context, p, &plan));
     attend_feature_args features = {0};
     attend_attention_args args = {.q = attend_tensor_4d(in[0], ATTEND_F32, batch, rows_q, 1, DIM),
                                   .k = attend_tensor_4d(in[1], ATTEND_F32, batch, rows_k, 1, DIM),
@@ -201,7 +202,7 @@ static void a_block_list_on_the_device_ends_with_its_indices(void **state)
     CUDA(cudaMalloc((void **)&listed, sizeof indices));
     CUDA(cudaMemcpy(listed, indices, sizeof indices, cudaMemcpyHostToDevice));
     OK(attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context));
-    OK(attend_attention_plan(context, &p, &plan));
+    OK(test_attention_plan(context, &p, &plan));
     const attend_tensor t = attend_tensor_4d(in, ATTEND_F32, 1, KEYS, 1, DIM);
     const attend_feature_args features = {.block_offsets = attend_tensor_3d(offsets, ATTEND_I64, 1, 1, 3),
                                           .block_indices = attend_tensor_1d(listed, ATTEND_I32, LISTED)};

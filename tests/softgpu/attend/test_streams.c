@@ -1,6 +1,7 @@
 /* Streams: runs on device tensors can be captured in a graph, which gives the same bits in each launch, also
    on other data; all work is on the caller's stream; contexts in several threads are independent. */
 #include "attend/subject.h"
+#include "support/plans.h"
 
 #include <attend/attend_cuda.h>
 #include <pthread.h>
@@ -175,7 +176,7 @@ static void strict_contexts_refuse_rows_that_are_not_aligned(void **state)
             t[i].stride[0] = ROWS * STEP, t[i].stride[1] = t[i].stride[2] = STEP, t[i].stride[3] = 1;
         }
         assert_int_equal(attend_context_create(&(attend_context_options){.device = ATTEND_CUDA, .strict = strict}, &context), ATTEND_OK);
-        assert_int_equal(attend_attention_plan(context, &p, &plan), ATTEND_OK);
+        assert_int_equal(test_attention_plan(context, &p, &plan), ATTEND_OK);
         assert_int_equal(attend_plan_explain(plan, NULL, &e), ATTEND_OK);
         assert_string_equal(e.kernel, "flash_mma_f16_d32");
         assert_string_equal(e.kernel_unaligned, "flash_fma_f16_d128");

@@ -1,6 +1,7 @@
 /* 16-bit layers whose x, weights and biases lie on the device at odd elements, as in a file's blob or in
    slices of fused weights: each stage is within its bound, and the plan reports the cost of their
    alignment. */
+#include "support/plans.h"
 #include <attend/attend.h>
 #include <cuda_runtime_api.h>
 #include <math.h>
@@ -121,7 +122,7 @@ static void layers_at_any_element_are_right(void **state)
         attend_layer_comparison r;
         attend_explanation e;
         make(&s, c, i % 2 ? ATTEND_BF16 : ATTEND_F16);
-        if (attend_layer_plan(context, &s.p, &s.weights, &plan) || attend_plan_explain(plan, NULL, &e) ||
+        if (test_layer_plan(context, &s.p, &s.weights, &plan) || attend_plan_explain(plan, NULL, &e) ||
             attend_layer_forward(plan, &s.args) || attend_synchronize(context) ||
             attend_layer_compare(&s.p, &s.weights, &s.args, NULL, &r))
             fail_msg("%s: %s", c->name, attend_error_message());
