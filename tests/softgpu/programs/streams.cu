@@ -34,6 +34,33 @@ static void enqueue(cudaStream_t first, cudaStream_t second, cudaEvent_t begun, 
 
 static void count_up(void *data) { ++*static_cast<int *>(data); }
 
+/* A kernel as a node added by hand, then with other arguments. */
+static void launch_from_a_node(cudaStream_t stream, int *x)
+{
+    int n = N, value = 7;
+    void *arguments[] = {&x, &n, &value};
+    cudaKernelNodeParams kernel = {};
+    cudaGraph_t graph;
+    cudaGraphNode_t node;
+    cudaGraphExec_t instance;
+    kernel.func = (void *)add;
+    kernel.gridDim = dim3(4);
+    kernel.blockDim = dim3(64);
+    kernel.kernelParams = arguments;
+    std::vector<int> before = to_host(x, N);
+    CHECK(cudaGraphCreate(&graph, 0));
+    CHECK(cudaGraphAddKernelNode(&node, graph, nullptr, 0, &kernel));
+    CHECK(cudaGraphInstantiate(&instance, graph, 0));
+    CHECK(cudaGraphLaunch(instance, stream));
+    value = 11;
+    CHECK(cudaGraphExecKernelNodeSetParams(instance, node, &kernel));
+    CHECK(cudaGraphLaunch(instance, stream));
+    CHECK(cudaStreamSynchronize(stream));
+    EXPECT(to_host(x, N)[N - 1] == before[N - 1] + 18);
+    CHECK(cudaGraphExecDestroy(instance));
+    CHECK(cudaGraphDestroy(graph));
+}
+
 static void use_managed_memory(cudaStream_t stream)
 {
     int *x;
@@ -88,6 +115,7 @@ int main()
     CHECK(cudaEventElapsedTime(&milliseconds, begun, end));
     EXPECT(milliseconds >= 0);
     EXPECT(to_host(out, N)[7] == 3 * number(7 + 3) + 102);
+    launch_from_a_node(first, a);
     use_managed_memory(first);
 
     CHECK(cudaGraphExecDestroy(instance));

@@ -18,9 +18,10 @@ typedef struct destination {
 #define NODE     ((destination){.node = n})
 #define IN_EXEC  ((destination){.node = n, .exec = exec})
 
-/* `status` comes from making the task: on failure there is none. */
-static cudaError_t place_task(cudaError_t status, task *t, destination d) {
+/* `status` comes from making the task, in the same call's arguments: on success it is where `made` points. */
+static cudaError_t place_task(cudaError_t status, task *const *made, destination d) {
     TRY(status);
+    task *t = *made;
     if (d.exec) return exec_set_task(d.exec, d.node, t);
     if (d.node) {
         status = node_of(d.node);
@@ -41,12 +42,12 @@ static cudaError_t put_kernel(const struct cudaKernelNodeParams *p, destination 
     task *t = NULL;
     const task *before = current_task(d);
     if (before && before->kind != TASK_KERNEL) return cudaErrorInvalidValue;
-    return place_task(task_of_kernel(p, before, &t), t, d);
+    return place_task(task_of_kernel(p, before, &t), &t, d);
 }
 
 static cudaError_t put_memcpy(const struct cudaMemcpy3DParms *p, destination d) {
     task *t = NULL;
-    return place_task(task_of_memcpy(p, &t), t, d);
+    return place_task(task_of_memcpy(p, &t), &t, d);
 }
 
 static cudaError_t put_memcpy_1d(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, destination d) {
@@ -69,32 +70,32 @@ static cudaError_t put_symbol_copy(const void *symbol, size_t offset, void *othe
 
 static cudaError_t put_memset(const struct cudaMemsetParams *p, destination d) {
     task *t = NULL;
-    return place_task(task_of_memset(p, &t), t, d);
+    return place_task(task_of_memset(p, &t), &t, d);
 }
 
 static cudaError_t put_host(const struct cudaHostNodeParams *p, destination d) {
     task *t = NULL;
-    return place_task(task_of_host(p, &t), t, d);
+    return place_task(task_of_host(p, &t), &t, d);
 }
 
 static cudaError_t put_event(task_kind kind, cudaEvent_t event, destination d) {
     task *t = NULL;
-    return place_task(task_of_event(kind, event, &t), t, d);
+    return place_task(task_of_event(kind, event, &t), &t, d);
 }
 
 static cudaError_t put_child(cudaGraph_t child, destination d) {
     task *t = NULL;
-    return place_task(task_of_child(child, &t), t, d);
+    return place_task(task_of_child(child, &t), &t, d);
 }
 
 static cudaError_t put_empty(destination d) {
     task *t = task_create(TASK_EMPTY, "graph empty node");
-    return place_task(t ? cudaSuccess : cudaErrorMemoryAllocation, t, d);
+    return place_task(t ? cudaSuccess : cudaErrorMemoryAllocation, &t, d);
 }
 
 static cudaError_t put_any(struct cudaGraphNodeParams *p, destination d) {
     task *t = NULL;
-    return place_task(task_of_parameters(p, &t), t, d);
+    return place_task(task_of_parameters(p, &t), &t, d);
 }
 
 static cudaError_t put_alloc(struct cudaMemAllocNodeParams *p, destination d) {
@@ -102,12 +103,12 @@ static cudaError_t put_alloc(struct cudaMemAllocNodeParams *p, destination d) {
     if (!p) return cudaErrorInvalidValue;
     TRY(task_of_alloc(current_context(), p->bytesize, &t));
     p->dptr = (void *)(uintptr_t)t->memory.address;
-    return place_task(cudaSuccess, t, d);
+    return place_task(cudaSuccess, &t, d);
 }
 
 static cudaError_t put_free(void *pointer, destination d) {
     task *t = NULL;
-    return place_task(task_of_free((uint64_t)(uintptr_t)pointer, &t), t, d);
+    return place_task(task_of_free((uint64_t)(uintptr_t)pointer, &t), &t, d);
 }
 
 /* The task of a node that must be of a kind, for the getters. */

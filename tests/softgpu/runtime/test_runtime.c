@@ -132,6 +132,89 @@ static void a_pool_gives_no_more_than_its_size(void **state)
     CUDA(cudaMemPoolDestroy(pool));
 }
 
+static void store_one(void *data) { *(int *)data = 1; }
+
+/* Nodes of each type that the host can make by itself, added one by one behind each other, and changed afterwards. */
+static void graphs_are_made_node_by_node(void **state)
+{
+    (void)state;
+    unsigned char *a = device_memory(BYTES), *b = device_memory(BYTES), result[BYTES];
+    int called = 0, called_instead = 0;
+    cudaGraph_t graph, child;
+    cudaGraphExec_t exec;
+    cudaGraphNode_t fill, copy, down, host, inner;
+    cudaEvent_t event;
+    struct cudaMemsetParams set = {.dst = a, .value = 3, .elementSize = 1, .width = BYTES, .height = 1};
+    struct cudaMemcpy3DParms across = {.srcPtr = {a, BYTES, BYTES, 1},
+                                       .dstPtr = {b, BYTES, BYTES, 1},
+                                       .extent = {BYTES, 1, 1},
+                                       .kind = cudaMemcpyDeviceToDevice};
+    struct cudaHostNodeParams call = {.fn = store_one, .userData = &called};
+    struct cudaHostNodeParams call_instead = {.fn = store_one, .userData = &called_instead};
+    CUDA(cudaEventCreate(&event));
+    CUDA(cudaGraphCreate(&graph, 0));
+    CUDA(cudaGraphCreate(&child, 0));
+    CUDA(cudaGraphAddMemcpyNode(&inner, child, NULL, 0, &across));
+    CUDA(cudaGraphAddMemsetNode(&fill, graph, NULL, 0, &set));
+    CUDA(cudaGraphAddChildGraphNode(&copy, graph, &fill, 1, child));
+    CUDA(cudaGraphAddMemcpyNode1D(&down, graph, &copy, 1, result, b, BYTES, cudaMemcpyDeviceToHost));
+    CUDA(cudaGraphAddHostNode(&host, graph, &down, 1, &call));
+    CUDA(cudaGraphAddEventRecordNode(&inner, graph, &host, 1, event));
+    CUDA(cudaGraphAddEmptyNode(&inner, graph, &host, 1));
+    set.value = 4;
+    CUDA(cudaGraphMemsetNodeSetParams(fill, &set));
+    CUDA(cudaGraphInstantiate(&exec, graph, 0));
+    CUDA(cudaGraphExecHostNodeSetParams(exec, host, &call_instead));
+    CUDA(cudaGraphLaunch(exec, cudaStreamLegacy));
+    CUDA(cudaEventSynchronize(event));
+    for (int i = 0; i < BYTES; i++) assert_int_equal(result[i], 4);
+    assert_true(!called && called_instead);
+    CUDA(cudaGraphExecDestroy(exec));
+    CUDA(cudaGraphDestroy(graph));
+    CUDA(cudaGraphDestroy(child));
+    CUDA(cudaEventDestroy(event));
+    CUDA(cudaFree(a));
+    CUDA(cudaFree(b));
+}
+
+/* A stream that joined a capture may go before the capture ends: its work is in the graph. It ends well if that work was joined back. */
+static void a_captured_stream_may_be_destroyed(void **state)
+{
+    (void)state;
+    for (int joined = 0; joined < 2; joined++) {
+        unsigned char *memory = device_memory(BYTES), result[BYTES];
+        cudaStream_t origin, other;
+        cudaEvent_t fork, join;
+        cudaGraph_t graph;
+        cudaGraphExec_t exec;
+        CUDA(cudaStreamCreateWithFlags(&origin, cudaStreamNonBlocking));
+        CUDA(cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking));
+        CUDA(cudaEventCreate(&fork));
+        CUDA(cudaEventCreate(&join));
+        CUDA(cudaStreamBeginCapture(origin, cudaStreamCaptureModeGlobal));
+        CUDA(cudaEventRecord(fork, origin));
+        CUDA(cudaStreamWaitEvent(other, fork, 0));
+        CUDA(cudaMemsetAsync(memory, 5, BYTES, other));
+        CUDA(cudaEventRecord(join, other));
+        if (joined) CUDA(cudaStreamWaitEvent(origin, join, 0));
+        CUDA(cudaStreamDestroy(other));
+        assert_int_equal(cudaStreamEndCapture(origin, &graph), joined ? cudaSuccess : cudaErrorStreamCaptureUnjoined);
+        if (joined) {
+            CUDA(cudaGraphInstantiate(&exec, graph, 0));
+            CUDA(cudaGraphLaunch(exec, origin));
+            CUDA(cudaMemcpyAsync(result, memory, BYTES, cudaMemcpyDeviceToHost, origin));
+            CUDA(cudaStreamSynchronize(origin));
+            for (int i = 0; i < BYTES; i++) assert_int_equal(result[i], 5);
+            CUDA(cudaGraphExecDestroy(exec));
+            CUDA(cudaGraphDestroy(graph));
+        }
+        CUDA(cudaEventDestroy(fork));
+        CUDA(cudaEventDestroy(join));
+        CUDA(cudaStreamDestroy(origin));
+        CUDA(cudaFree(memory));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -140,6 +223,8 @@ int main(void)
         cmocka_unit_test(copies_wait_where_cuda_says_so),
         cmocka_unit_test(the_last_row_has_no_gap_behind_it),
         cmocka_unit_test(a_pool_gives_no_more_than_its_size),
+        cmocka_unit_test(graphs_are_made_node_by_node),
+        cmocka_unit_test(a_captured_stream_may_be_destroyed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
