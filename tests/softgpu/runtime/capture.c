@@ -100,17 +100,9 @@ cudaError_t capture_join(stream *s, cudaEvent_t event) {
 
 void capture_drop(stream *s) {
     capture *k = s->capture.capture;
-    if (!k) return;
-    k->invalid = true;
-    if (s == k->origin) {
-        if (!k->borrowed) graph_release(k->graph);
-        end(k);
-        return;
-    }
-    for (int i = 0; i < k->member_count; i++)
-        if (k->members[i] == s) k->members[i] = k->members[--k->member_count];
-    s->capture.capture = NULL;
-    node_list_clear(&s->capture.tail);
+    if (!k || s != k->origin) return;
+    if (!k->borrowed) graph_release(k->graph);
+    end(k);
 }
 
 cudaError_t capture_invalidate(stream *s, cudaError_t error) {

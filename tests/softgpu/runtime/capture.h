@@ -26,7 +26,8 @@ cudaError_t capture_follow(stream *s, cudaGraphNode_t made);
 cudaError_t capture_record(cudaEvent_t event, stream *s);
 cudaError_t capture_join(stream *s, cudaEvent_t event);
 void events_forget_capture(const capture *k); /* it is over; event.c */
-void capture_drop(stream *s); /* the stream is going away */
+/* The stream is going away: the capture that began on it ends. Another that it joined goes on, with what it was given. */
+void capture_drop(stream *s);
 
 /* Invalidates the stream's capture (NULL: those of the calling thread) and returns the error. */
 cudaError_t capture_invalidate(stream *s, cudaError_t error);

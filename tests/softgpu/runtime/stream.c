@@ -34,6 +34,7 @@ void stream_bury(stream *s) {
 
 void streams_forget(context *c) {
     while (c->streams) {
+        capture_invalidate(c->streams, cudaSuccess);
         capture_drop(c->streams);
         c->streams->destroyed = true;
         c->streams->finished = c->streams->queued;
