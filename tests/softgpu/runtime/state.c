@@ -49,9 +49,13 @@ uint64_t random_below(uint64_t bound) {
 
 /* The host's own threads run program code only outside the API: there, managed memory is watched while work is queued. */
 static int threads_inside;
+static uint64_t calls;
+
+uint64_t calls_made(void) { return calls; }
 
 void runtime_enter(void) {
     pthread_mutex_lock(&runtime_lock);
+    calls++;
     if (threads_inside++ == 0) sg_watch_end();
 }
 

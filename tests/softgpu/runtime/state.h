@@ -61,6 +61,7 @@ uint64_t random_below(uint64_t bound);            /* seeded by SOFTGPU_SEED */
 /* Every way into the API and out of it: the lock, and the watch on managed memory. */
 void runtime_enter(void);
 void runtime_leave(void);
+uint64_t calls_made(void); /* ways in, so far */
 /* Takes the lock and returns what stands in the way of any call: the sticky error, a lost device, a host function. */
 cudaError_t api_enter(void);
 /* Takes the lock for calls that work whatever state the device is in. */

@@ -70,6 +70,7 @@ cudaError_t wait_context(context *c);
 /* One step towards a place, for queries: cudaErrorNotReady unless it was complete already. */
 cudaError_t query_place(place target);
 void drain_devices(void);
+void watch_host_functions(void); /* one was queued: progress.c */
 void skip_host_functions(void); /* the process is ending: their data may be gone */
 
 cudaError_t event_of(cudaEvent_t handle);

@@ -57,6 +57,12 @@ void task_release(task *t) {
     free(t);
 }
 
+bool task_calls_host(const task *t) {
+    for (int i = 0; t->kind == TASK_PLAN && i < t->plan.plan->count; i++)
+        if (task_calls_host(t->plan.plan->nodes[i].task)) return true;
+    return t->kind == TASK_HOST;
+}
+
 static cudaError_t kernel_run(const kernel_task *k, context *c) {
     static const cudaError_t errors[] = {
         [SG_OK] = cudaSuccess,

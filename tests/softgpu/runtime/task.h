@@ -86,6 +86,8 @@ task *task_kernel(const kernel_task *kernel, const sg_function_info *info, void 
 task *task_retain(task *t);
 void task_release(task *t);
 
+bool task_calls_host(const task *t); /* it is a host function, or a graph with one */
+
 /* Runs the task to its end, without the lock; `seconds` gains its modelled duration. */
 cudaError_t task_run(const task *t, context *c, double *seconds);
 cudaError_t copy_run(const copy_task *copy, const char *what);

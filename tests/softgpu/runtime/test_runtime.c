@@ -1,6 +1,7 @@
 /* What the runtime promises of order and of time, seen from the host alone: default streams, events, copies that wait or do not,
    boxes at the end of their memory, pools. */
 #include <cuda_runtime_api.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -215,6 +216,59 @@ static void a_captured_stream_may_be_destroyed(void **state)
     }
 }
 
+/* A host function that tells its waiter by a condition variable: the program waits, and makes no call of CUDA's. */
+typedef struct signal {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int count;
+} signal;
+
+static void tell(void *data)
+{
+    signal *s = data;
+    pthread_mutex_lock(&s->lock);
+    s->count++;
+    pthread_cond_signal(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void tell_status(cudaStream_t stream, cudaError_t status, void *data)
+{
+    (void)stream;
+    if (status == cudaSuccess) tell(data);
+}
+
+static void a_host_function_may_be_waited_for_without_a_call(void **state)
+{
+    (void)state;
+    signal s = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
+    unsigned char *memory = device_memory(BYTES), *result;
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    cudaGraphNode_t node;
+    struct cudaHostNodeParams call = {.fn = tell, .userData = &s};
+    CUDA(cudaMallocHost((void **)&result, BYTES));
+    CUDA(cudaGraphCreate(&graph, 0));
+    CUDA(cudaGraphAddHostNode(&node, graph, NULL, 0, &call));
+    CUDA(cudaGraphInstantiate(&exec, graph, 0));
+    for (int way = 0; way < 3; way++) {
+        CUDA(cudaMemsetAsync(memory, 6 + way, BYTES, cudaStreamLegacy));
+        CUDA(cudaMemcpyAsync(result, memory, BYTES, cudaMemcpyDeviceToHost, cudaStreamLegacy));
+        if (way == 0) CUDA(cudaLaunchHostFunc(cudaStreamLegacy, tell, &s));
+        if (way == 1) CUDA(cudaStreamAddCallback(cudaStreamLegacy, tell_status, &s, 0));
+        if (way == 2) CUDA(cudaGraphLaunch(exec, cudaStreamLegacy));
+        pthread_mutex_lock(&s.lock);
+        while (s.count <= way) pthread_cond_wait(&s.changed, &s.lock);
+        pthread_mutex_unlock(&s.lock);
+        for (int i = 0; i < BYTES; i++) assert_int_equal(result[i], 6 + way);
+    }
+    CUDA(cudaDeviceSynchronize());
+    CUDA(cudaGraphExecDestroy(exec));
+    CUDA(cudaGraphDestroy(graph));
+    CUDA(cudaFreeHost(result));
+    CUDA(cudaFree(memory));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -225,6 +279,7 @@ int main(void)
         cmocka_unit_test(a_pool_gives_no_more_than_its_size),
         cmocka_unit_test(graphs_are_made_node_by_node),
         cmocka_unit_test(a_captured_stream_may_be_destroyed),
+        cmocka_unit_test(a_host_function_may_be_waited_for_without_a_call),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
