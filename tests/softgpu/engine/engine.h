@@ -86,7 +86,7 @@ int sg_module_target(const sg_module *module); /* 80 for .target sm_80 */
 const sg_function *sg_module_function(const sg_module *module, const char *name);
 /* What ptxas assigned (found in the embedded cubin by the runtime), for sg_function_describe, limits and occupancy. */
 typedef struct sg_resources {
-    int registers;
+    int registers; /* 0: unknown, so that they limit nothing */
     int64_t static_shared_bytes, stack_bytes, spill_store_bytes, spill_load_bytes; /* spills: -1 where unknown */
 } sg_resources;
 void sg_module_resources(sg_module *module, const char *function, const sg_resources *resources);
@@ -100,7 +100,8 @@ typedef struct sg_function_info {
     int parameters;                     /* number of kernel parameters */
     const int *parameter_bytes;         /* their sizes, in order */
     int64_t static_shared_bytes, local_bytes, constant_bytes;
-    int registers;                      /* from ptxas where the fat binary tells, else an estimate */
+    int registers;                      /* from ptxas where the fat binary tells; 0: unknown */
+    int places;                         /* of 32 bits that PTX's registers need: near what ptxas would find, no fact */
     int max_threads;                    /* .maxntid product, 1024 if absent */
     int required_cluster[3];            /* .reqnctapercluster, zeros if absent */
 } sg_function_info;

@@ -225,10 +225,8 @@ static void describe_instructions(counted_kernel *k, const sg_function *f)
 
 static sg_resources resources_of(const sg_function *f)
 {
-    sg_function_info info;
-    sg_function_describe(f, &info);
     if (f->have_resources) return f->resources;
-    return (sg_resources){.registers = info.registers, .static_shared_bytes = f->static_shared, .spill_store_bytes = -1, .spill_load_bytes = -1};
+    return (sg_resources){.static_shared_bytes = f->static_shared, .spill_store_bytes = -1, .spill_load_bytes = -1};
 }
 
 static void begin_counting(launch *l)

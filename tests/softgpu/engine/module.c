@@ -193,8 +193,7 @@ bool sg_module_variable(sg_module *module, sg_device *device, const char *name, 
 
 /* ---- what is known of a function ----------------------------------------------------------------------------------------------- */
 
-/* Without ptxas's word: places of 32 bits that the register file needs, which is close to what an allocator would find. */
-static int estimated_registers(const sg_function *f)
+static int places(const sg_function *f)
 {
     int64_t words = f->register_bytes / (4 * LANES);
     return (int)(words < 16 ? 16 : words > 255 ? 255 : words);
@@ -208,6 +207,6 @@ void sg_function_describe(const sg_function *f, sg_function_info *info)
     *info = (sg_function_info){.name = f->name, .parameters = f->parameter_count, .parameter_bytes = f->parameter_bytes,
                                .static_shared_bytes = f->static_shared, .local_bytes = f->have_resources ? f->resources.stack_bytes : f->local_bytes,
                                .constant_bytes = constants, .max_threads = f->max_threads,
-                               .registers = f->have_resources && f->resources.registers ? f->resources.registers : estimated_registers(f)};
+                               .registers = f->have_resources ? f->resources.registers : 0, .places = places(f)};
     memcpy(info->required_cluster, f->required_cluster, sizeof info->required_cluster);
 }

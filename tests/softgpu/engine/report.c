@@ -130,10 +130,12 @@ static void print_kernel(FILE *to, const counted_kernel *k)
 {
     summary s = summarise(k);
     model_bound bound = model_time(k, k->totals);
+    char registers[24] = "unknown";
+    if (k->resources.registers) snprintf(registers, sizeof registers, "%d", k->resources.registers);
     fprintf(to, "%s on %s\n", k->name, k->device.name);
-    fprintf(to, "  %" PRId64 " launches, %" PRId64 " blocks, %" PRId64 " threads; %d registers, %" PRId64 " + %" PRId64
+    fprintf(to, "  %" PRId64 " launches, %" PRId64 " blocks, %" PRId64 " threads; %s registers, %" PRId64 " + %" PRId64
                 " bytes of shared memory, spills %" PRId64 "/%" PRId64 " bytes; %d blocks a multiprocessor\n",
-            k->launches, k->blocks, k->threads, k->resources.registers, k->resources.static_shared_bytes, k->dynamic_shared_bytes,
+            k->launches, k->blocks, k->threads, registers, k->resources.static_shared_bytes, k->dynamic_shared_bytes,
             k->resources.spill_store_bytes, k->resources.spill_load_bytes, k->blocks_per_sm);
     fprintf(to, "  %" PRId64 " warp instructions, %.1f lanes active;", s.all.warps, s.all.warps ? (double)s.all.lanes / (double)s.all.warps : 0);
     for (pipe p = 0; p < PIPES; p++)

@@ -151,6 +151,35 @@ static void padding_may_be_read_where_it_is_not_used(void **state)
     }
 }
 
+/* What ptxas would assign is not guessed: unknown registers limit nothing, neither launches nor blocks on a multiprocessor. */
+static void registers_are_known_from_ptxas_alone(void **state)
+{
+    (void)state;
+    enum { REGISTERS = 200, THREADS = 1024 };
+    char text[32768], error[512] = "";
+    size_t length = (size_t)snprintf(text, sizeof text, "%s.reg .b32 %%v<%d>;\n", ENTRY OWN_PLACE, REGISTERS + 1);
+    for (int r = 0; r < REGISTERS; r++)
+        length += (size_t)snprintf(text + length, sizeof text - length, "ld.volatile.global.u32 %%v%d, [%%o];\n", r);
+    for (int r = 1; r < REGISTERS; r++)
+        length += (size_t)snprintf(text + length, sizeof text - length, "add.u32 %%v0, %%v0, %%v%d;\n", r);
+    snprintf(text + length, sizeof text - length, "st.global.u32 [%%o], %%v0;\nret;\n}\n");
+    sg_properties properties;
+    sg_function_info info;
+    assert_true(sg_properties_named("h100", &properties));
+    sg_device *device = sg_device_create(0, &properties);
+    sg_module *module = sg_module_load(text, strlen(text), error, sizeof error);
+    if (!module) fail_msg("%s", error);
+    const sg_function *kernel = sg_module_function(module, "kernel");
+    sg_function_describe(kernel, &info);
+    assert_int_equal(info.registers, 0);
+    assert_in_range(info.places, REGISTERS, 255);
+    assert_int_equal(sg_occupancy(device, kernel, THREADS, 0), 2);
+    sg_module_resources(module, "kernel", &(sg_resources){.registers = 128});
+    assert_int_equal(sg_occupancy(device, kernel, THREADS, 0), 0);
+    sg_module_unload(module);
+    sg_device_destroy(device);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -160,6 +189,7 @@ int main(void)
         cmocka_unit_test(variables_have_their_values_and_addresses),
         cmocka_unit_test(tables_of_branches_part_lanes),
         cmocka_unit_test(spinning_lanes_let_others_pass),
+        cmocka_unit_test(registers_are_known_from_ptxas_alone),
         cmocka_unit_test(padding_may_be_read_where_it_is_not_used),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,7 +30,7 @@ static cudaError_t attributes(struct cudaFuncAttributes *a, const void *handle) 
                                      .constSizeBytes = (size_t)s.info.constant_bytes,
                                      .localSizeBytes = (size_t)s.info.local_bytes,
                                      .maxThreadsPerBlock = s.info.max_threads,
-                                     .numRegs = s.info.registers,
+                                     .numRegs = s.info.registers ? s.info.registers : s.info.places,
                                      .ptxVersion = target,
                                      .binaryVersion = s.c->properties.compute_major * 10 + s.c->properties.compute_minor,
                                      .maxDynamicSharedSizeBytes = (int)dynamic_shared_limit(s.f, s.c, &s.info),
