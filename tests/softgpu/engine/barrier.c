@@ -66,7 +66,7 @@ void block_arrive(warp *w, const insn *i, uint32_t mask, int barrier, int thread
         launch_fail(b->launch, SG_ILLEGAL_INSTRUCTION);
         return;
     }
-    if (!warp_gather(w, i, mask, w->live)) return; /* the warp's other lanes may be on their way */
+    if (!warp_gather(w, mask, w->live)) return; /* the warp's other lanes may be on their way */
     named_barrier *n = &b->barriers[barrier];
     if (n->warps && n->expected != threads) {
         insn_place(b->launch->function, n->first, place, sizeof place);

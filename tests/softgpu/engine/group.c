@@ -37,11 +37,9 @@ void warp_exit(warp *w, uint32_t lanes)
     block_warp_ended(w->block);
 }
 
-bool warp_gather(warp *w, const insn *i, uint32_t mask, uint32_t members)
+bool warp_gather(warp *w, uint32_t mask, uint32_t members)
 {
-    uint32_t gone = members & ~w->live;
-    if (gone) warp_finding(w, i, -1, "barrier", "its mask %08x names lanes %08x, which have exited or never were", members, gone);
-    members &= w->live;
+    members &= w->live; /* a mask may name lanes that have exited: nobody waits for them (PTX ISA, shfl.sync: "all non-exited threads") */
     if (!(members & ~mask)) return true;
     add_group(w, (group){.pc = w->pc, .lanes = mask, .members = members});
     w->active &= ~mask;

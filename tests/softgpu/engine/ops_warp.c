@@ -10,7 +10,7 @@ static bool gather(warp *w, const insn *i, uint32_t mask)
 {
     uint32_t members = members_of(w, i, mask), strangers = mask & ~members;
     if (strangers) warp_finding(w, i, __builtin_ctz(strangers), "barrier", "its mask %08x leaves itself out", members);
-    return warp_gather(w, i, mask, members);
+    return warp_gather(w, mask, members);
 }
 
 /* Lanes that are at one place but give different masks, as tiles of a warp do, have nothing to do with each other. */

@@ -188,7 +188,7 @@ void warp_branch(warp *w, const insn *i, uint32_t taken, int32_t target);
 void warp_exit(warp *w, uint32_t lanes);
 /* For .sync instructions: whether all `members` are here (in mask). If not, these lanes wait, and the instruction runs again when all
    have come; the caller returns without doing anything. */
-bool warp_gather(warp *w, const insn *i, uint32_t mask, uint32_t members);
+bool warp_gather(warp *w, uint32_t mask, uint32_t members);
 /* Brings together groups that are at one place and chooses the one to run. False: none can run. */
 bool warp_regroup(warp *w);
 

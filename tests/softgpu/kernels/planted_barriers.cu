@@ -32,10 +32,24 @@ template <int P> __global__ void once_too_often(float *out)
     out[threadIdx.x] = 1;
 }
 
-__global__ void wrong_mask(const int *in, int *out, unsigned mask)
+/* Two halves that shuffle at different places name each other. */
+__global__ void wrong_mask(const int *in, int *out, unsigned low, unsigned high)
 {
     int value = in[threadIdx.x];
-    if (threadIdx.x < 16) value = __shfl_xor_sync(mask, value, 1); // PLANTED(mask_names_absent_lanes: barrier)
+    if (threadIdx.x < 16)
+        value = __shfl_xor_sync(low, value, 1); // PLANTED(mask_names_absent_lanes: barrier)
+    else
+        value += __shfl_down_sync(high, value, 1);
+    out[threadIdx.x] = value;
+}
+
+/* A mask may name lanes that have exited, as long as nobody reads what they had. */
+__global__ void upper_half_exits(const int *in, int *out, int distance)
+{
+    int value = in[threadIdx.x];
+    if (threadIdx.x >= 16) return;
+    value += __any_sync(0xffffffff, value);
+    value += __shfl_xor_sync(0xffffffff, value, distance); // PLANTED(exited_lane_is_read: uninitialised)
     out[threadIdx.x] = value;
 }
 
@@ -102,7 +116,16 @@ static void nobody_comes(int planted)
 static void mask_names_absent_lanes(int planted)
 {
     int *in = device_array(32, 1), *out = device_array(32, 0);
-    wrong_mask<<<1, 32>>>(in, out, planted ? 0xffffffff : 0xffff);
+    wrong_mask<<<1, 32>>>(in, out, planted ? 0xffffffff : 0xffff, planted ? 0xffffffff : 0xffff0000);
+    finish();
+    CHECK(cudaFree(in));
+    CHECK(cudaFree(out));
+}
+
+static void exited_lane_is_read(int planted)
+{
+    int *in = device_array(32, 1), *out = device_array(32, 0);
+    upper_half_exits<<<1, 32>>>(in, out, planted ? 16 : 1);
     finish();
     CHECK(cudaFree(in));
     CHECK(cudaFree(out));
@@ -125,6 +148,7 @@ const planted_case planted_barriers[] = {
     {"counts_differ", counts_differ},
     {"nobody_comes", nobody_comes},
     {"mask_names_absent_lanes", mask_names_absent_lanes},
+    {"exited_lane_is_read", exited_lane_is_read},
     {"wrong_phase", wrong_phase},
     {"count_too_small", count_too_small},
     {NULL, NULL},
