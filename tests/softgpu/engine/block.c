@@ -124,7 +124,12 @@ static uint32_t special_value(const warp *w, int which, int lane)
     case SPECIAL_DYNAMIC_SMEM_SIZE: return (uint32_t)r->dynamic_shared_bytes;
     case SPECIAL_ENVREG1: return (uint32_t)(b->launch->workspace >> 32);
     case SPECIAL_ENVREG2: return (uint32_t)b->launch->workspace;
-    case SPECIAL_TOTAL_SMEM_SIZE: return (uint32_t)b->launch->shared_bytes;
+    case SPECIAL_TOTAL_SMEM_SIZE: return (uint32_t)b->launch->shared_own;
+    case SPECIAL_RESERVED_BEGIN:
+    case SPECIAL_RESERVED_0: return (uint32_t)(b->launch->shared_bytes - RESERVED_SHARED);
+    case SPECIAL_RESERVED_1: return (uint32_t)(b->launch->shared_bytes - RESERVED_SHARED / 2);
+    case SPECIAL_RESERVED_END: return (uint32_t)b->launch->shared_bytes;
+    case SPECIAL_RESERVED_CAP: return RESERVED_SHARED;
     default: return 0; /* %gridid, and clocks before they are read */
     }
 }
@@ -175,10 +180,13 @@ static void begin_block(block *b, int64_t id)
     b->live_warps = b->warp_count;
     b->phase_count = 0;
     memset(b->barriers, 0, sizeof b->barriers);
-    memset(b->shared, 0xff, (size_t)l->shared_bytes); /* NaN in every floating format */
+    const size_t own = (size_t)l->shared_own, reserved = (size_t)(l->shared_bytes - l->shared_own);
+    memset(b->shared, 0xff, own); /* NaN in every floating format */
+    memset(b->shared + own, 0, reserved); /* cooperative groups count on zeros */
     if (b->races) {
         size_t local = (size_t)l->function->local_bytes * LANES * (size_t)l->warps;
-        memset(b->shared_written, 0, (size_t)l->shared_bytes);
+        memset(b->shared_written, 0, own);
+        memset(b->shared_written + own, 1, reserved);
         memset(b->local_written, 0, local);
         memset(b->local, 0xff, local);
         memset(b->marks, 0, (size_t)l->function->mark_count * (size_t)l->warps * sizeof *b->marks);

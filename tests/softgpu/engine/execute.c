@@ -164,6 +164,14 @@ static int64_t dynamic_offset(const sg_function *f)
 
 static int64_t shared_total(const sg_function *f, int64_t dynamic) { return dynamic ? dynamic_offset(f) + dynamic : f->static_shared; }
 
+/* What the system keeps of each block lies behind the block's own, where a kernel asks for it: cooperative groups' scratch. */
+static int64_t with_reserved(const sg_function *f, int64_t own)
+{
+    for (int s = 0; s < f->special_count; s++)
+        if (f->specials[s].which >= SPECIAL_RESERVED_BEGIN && f->specials[s].which <= SPECIAL_RESERVED_1) return (own + 127) / 128 * 128 + RESERVED_SHARED;
+    return own;
+}
+
 static bool fill_relocations(launch *l)
 {
     const sg_function *f = l->function;
@@ -283,7 +291,8 @@ sg_status sg_execute(sg_device *device, const sg_function *function, const sg_la
     const unsigned *g = request->grid, *b = request->block, *c = request->cluster;
     launch l = {.device = device, .function = function, .request = request, .blocks = (int64_t)g[0] * g[1] * g[2],
                 .threads = (int)(b[0] * b[1] * b[2]), .cluster = (int)(c[0] * c[1] * c[2]),
-                .shared_bytes = shared_total(function, request->dynamic_shared_bytes)};
+                .shared_own = shared_total(function, request->dynamic_shared_bytes)};
+    l.shared_bytes = with_reserved(function, l.shared_own);
     l.warps = (l.threads + LANES - 1) / LANES;
     l.team = request->cooperative ? (int)l.blocks : l.cluster;
     if (!l.blocks || !prepare(&l)) return SG_INVALID_CONFIGURATION;

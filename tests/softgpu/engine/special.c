@@ -10,6 +10,7 @@ static const char *const names[SPECIALS] = {
     "%clusterid.x", "%clusterid.y", "%clusterid.z", "%nclusterid.x", "%nclusterid.y", "%nclusterid.z",
     "%cluster_ctaid.x", "%cluster_ctaid.y", "%cluster_ctaid.z", "%cluster_nctaid.x", "%cluster_nctaid.y",
     "%cluster_nctaid.z", "%cluster_ctarank", "%cluster_nctarank", "%dynamic_smem_size", "%total_smem_size", "%envreg1", "%envreg2",
+    "%reserved_smem_offset_begin", "%reserved_smem_offset_end", "%reserved_smem_offset_cap", "%reserved_smem_offset_0", "%reserved_smem_offset_1",
     "%clock", "%clock_hi", "%clock64", "%globaltimer",
 };
 

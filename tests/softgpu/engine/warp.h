@@ -18,7 +18,8 @@ typedef struct launch {
     uint64_t workspace;          /* of a cooperative grid: where its blocks meet */
     counted_kernel *counted;     /* NULL: not counting */
     race_launch *races;          /* NULL: no checks */
-    int64_t shared_bytes;        /* of a block: static and dynamic */
+    int64_t shared_bytes;        /* of a block: static and dynamic, and the system's where the kernel asks for it */
+    int64_t shared_own;          /* without the system's */
     int warps, threads;          /* of a block */
     int64_t blocks;              /* of the grid */
     int64_t stride, start;       /* a seeded order of blocks, or of clusters: start + n·stride modulo their number */
@@ -101,7 +102,7 @@ typedef struct named_barrier {
     const insn *first;
 } named_barrier;
 
-enum { NAMED_BARRIERS = 16, WARPS_MOST = 32 };
+enum { NAMED_BARRIERS = 16, WARPS_MOST = 32, RESERVED_SHARED = 1024 };
 
 /* An mbarrier by its shared offset: what the hardware keeps in the 64 bits there. */
 typedef struct phase_barrier {

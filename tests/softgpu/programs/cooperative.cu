@@ -21,6 +21,28 @@ __global__ void diffuse(int *from, int *to, int n, int steps, int *sum)
     if (tile.thread_rank() == 0) atomicAdd(sum, total);
 }
 
+/* Tiles of several warps, which meet in shared memory that the system reserves. */
+__global__ void reduce_tiles(const int *x, int *sums)
+{
+    __shared__ cg::block_tile_memory<192> scratch;
+    cg::thread_block block = cg::this_thread_block(scratch);
+    cg::thread_block_tile<64> tile = cg::tiled_partition<64>(block);
+    int total = cg::reduce(tile, x[block.thread_rank()], cg::plus<int>());
+    tile.sync();
+    if (tile.thread_rank() == 0) sums[tile.meta_group_rank()] = total;
+}
+
+static void check_tiles()
+{
+    std::vector<int> x(192), expected(3);
+    for (int i = 0; i < 192; i++) x[i] = number(i), expected[i / 64] += x[i];
+    int *in = to_device(x), *sums = to_device(std::vector<int>(3, 0));
+    reduce_tiles<<<1, 192>>>(in, sums);
+    EXPECT(to_host(sums, 3) == expected);
+    CHECK(cudaFree(in));
+    CHECK(cudaFree(sums));
+}
+
 int main()
 {
     int n = 300, steps = 5, supported = 0;
@@ -41,4 +63,5 @@ int main()
     CHECK(cudaFree(from));
     CHECK(cudaFree(to));
     CHECK(cudaFree(sum));
+    check_tiles();
 }
