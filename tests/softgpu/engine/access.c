@@ -196,7 +196,8 @@ static void race_global_lanes(warp *w, const warp_access *a, uint32_t lanes, sg_
 static void host_came_first(warp *w, const warp_access *a, int lane)
 {
     uint64_t address = a->addresses[lane];
-    const char *kind = watch_clash(&address, a->bytes, a->kind != ACCESS_READ);
+    bool whole_system = a->strong && (a->insn->scope == SCOPE_SYS || a->insn->order == ORDER_VOLATILE);
+    const char *kind = whole_system ? NULL : watch_clash(&address, a->bytes, a->kind != ACCESS_READ);
     char where[256];
     if (!kind) return;
     sg_address_describe(address, where, sizeof where);

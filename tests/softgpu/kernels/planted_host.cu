@@ -76,6 +76,27 @@ static void host_reads_early(int planted)
     CHECK(cudaFree(x));
 }
 
+__global__ void count_up(int *x, int for_host)
+{
+    if (for_host)
+        atomicAdd_system(x, 1);
+    else
+        atomicAdd(x, 1);
+}
+
+/* Both sides count in one word at the same time: atomics of the whole system may. */
+static void host_counts_too(int planted)
+{
+    int *x;
+    CHECK(cudaMallocManaged(&x, sizeof *x));
+    *x = 0;
+    count_up<<<1, 32>>>(x, !planted);
+    __atomic_fetch_add(x, 1, __ATOMIC_RELAXED);
+    CHECK(cudaDeviceSynchronize());
+    if (*x != 33) std::puts("lost");
+    CHECK(cudaFree(x));
+}
+
 static void gemm(int planted, int n, bool written)
 {
     cublasHandle_t handle;
@@ -153,6 +174,7 @@ const planted_case planted_host[] = {
     {"copy_too_long", copy_too_long},
     {"copy_of_unwritten", copy_of_unwritten},
     {"host_reads_early", host_reads_early},
+    {"host_counts_too", host_counts_too},
     {"gemm_too_deep", gemm_too_deep},
     {"gemm_of_unwritten", gemm_of_unwritten},
     {"gemm_misaligned", gemm_misaligned},

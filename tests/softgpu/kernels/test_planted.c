@@ -18,6 +18,7 @@ static const struct {
     {"copy_too_long", "out of bounds"},
     {"copy_of_unwritten", "uninitialised"},
     {"host_reads_early", "host read"},
+    {"host_counts_too", "host write"},
     {"gemm_too_deep", "out of bounds"},
     {"gemm_of_unwritten", "uninitialised"},
     {"gemm_misaligned", "misaligned"},
