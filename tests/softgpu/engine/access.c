@@ -70,7 +70,9 @@ static void use_marks(warp *w, const warp_access *a, int lane, uint8_t *marks, c
 {
     const uint8_t *unwritten = NULL;
     if (a->kind != ACCESS_WRITE && !all_written(marks, a->bytes)) unwritten = first_unwritten(marks, a->bytes, a->insn->unused);
-    if (unwritten) {
+    if (unwritten && a->insn->speculates) {
+        if (a->insn->d[0].doubtful) w->marks[a->insn->d[0].reg] &= ~(1u << lane);
+    } else if (unwritten) {
         char text[256];
         if (!where) sg_address_describe(a->addresses[lane] + (uint64_t)(unwritten - marks), text, sizeof text);
         warp_finding(w, a->insn, lane, "uninitialised", "%s %d bytes at 0x%llx that were never written: %s", verbs[a->kind], a->bytes,

@@ -134,7 +134,24 @@ static void meet(const flow *w, int from, int to, void *context)
 static void assign(uint64_t *now, const insn *at)
 {
     for (int d = 0; d < at->d_count; d++)
-        if (at->d[d].reg >= 0 && at->guard.reg < 0) put(now, at->d[d].reg);
+        if (at->d[d].reg >= 0 && at->guard.reg < 0 && !at->speculates) put(now, at->d[d].reg);
+}
+
+/* Loads of one register of local memory that nothing but choices reads. */
+static void find_speculation(flow *w)
+{
+    uint64_t *used = zeroed((size_t)w->words, sizeof *used);
+    for (int32_t i = 0; i < w->f->length; i++) {
+        const insn *at = &w->f->code[i];
+        if (at->guard.reg >= 0) put(used, at->guard.reg);
+        for (int s = at->chooses ? 2 : 0; s < at->s_count; s++)
+            if (at->s[s].reg >= 0) put(used, at->s[s].reg);
+    }
+    for (int32_t i = 0; i < w->f->length; i++) {
+        insn *at = &w->f->code[i];
+        at->speculates = at->row && !strcmp(at->row->name, "ld") && at->space == SPACE_LOCAL && at->d_count == 1 && at->d[0].reg >= 0 && !has(used, at->d[0].reg);
+    }
+    free(used);
 }
 
 static void find_assigned(flow *w)
@@ -318,6 +335,7 @@ uint32_t *ptx_place_registers(sg_function *function, const uint8_t *register_bit
         summarise(&w, block);
     }
     find_live(&w);
+    find_speculation(&w);
     find_assigned(&w);
     find_intervals(&w);
     uint32_t *place = choose_places(&w);

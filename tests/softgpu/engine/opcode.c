@@ -219,6 +219,7 @@ static void look_up(const char *text, insn *i)
             if (row_matches(row, text, i)) {
                 i->ends = is_one_of(row->name, ending);
                 i->copies = !strcmp(row->name, "mov");
+                i->chooses = !strcmp(row->name, "selp");
                 return;
             }
     *i = (insn){.exec = unknown, .vector = 1, .target = -1};

@@ -120,6 +120,8 @@ struct insn {
     int callee;               /* whose ret */
     ptx_call *call;           /* of a call */
     bool copies;              /* a mov: passes doubt on instead of raising it */
+    bool chooses;             /* selp: of its first two sources it reads the one that the third chooses */
+    bool speculates;          /* a load of local memory whose value is only chosen from: that it was written is asked there */
     bool holds;               /* its registers stay its own until it is waited for; its first sources are its results' old values */
     bool doubts, marks;       /* some source, some result is doubtful */
     uint32_t flags;

@@ -4,6 +4,14 @@
 /* wgmma: whether it reads its results' old values. */
 static bool accumulates(const warp *w, const insn *i) { return predicate(w, &i->s[i->s_count - 1]) != 0; }
 
+/* The lanes that read a source. */
+static uint32_t read_by(const warp *w, const insn *i, int source)
+{
+    if (!i->chooses || source == 2) return UINT32_MAX;
+    uint32_t first = predicate(w, &i->s[2]);
+    return source ? ~first : first;
+}
+
 /* Reads of registers that were never written, and which lanes of the marked ones were. */
 static void check_marks(warp *w, const insn *i, uint32_t mask)
 {
@@ -12,7 +20,7 @@ static void check_marks(warp *w, const insn *i, uint32_t mask)
         warp_finding(w, i, __builtin_ctz(w->active & ~w->marks[i->guard.reg]), "uninitialised", "its guard was never written");
     if (i->doubts && !i->copies && !mask) return;
     for (int s = i->holds && !accumulates(w, i) ? i->d_count : 0; s < i->s_count; s++)
-        if (i->s[s].doubtful) missing |= mask & ~w->marks[i->s[s].reg];
+        if (i->s[s].doubtful) missing |= mask & read_by(w, i, s) & ~w->marks[i->s[s].reg];
     if (missing && !i->copies) warp_finding(w, i, __builtin_ctz(missing), "uninitialised", "a register is read that was never written");
     for (int d = 0; d < i->d_count; d++)
         if (i->d[d].doubtful) {
