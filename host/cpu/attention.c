@@ -28,12 +28,12 @@ static int64_t rows_before(const attend_problem *p, int64_t entry, int64_t first
 
 int64_t attend_cpu_rows_reserved(const attend_problem *p) { return rows_before(p, p->batch, p->total_q); }
 
-/* Panels of rows of one KV head. They are divided into equal parts of at most blocking.panels; only the last
-   part's last panel may not be full. */
+/* Panels of the rows of a box of one KV head. They are divided into equal parts of at most blocking.panels;
+   only the last part's last panel may not be full. */
 static int64_t panels_of(const attend_cpu_plan *plan)
 {
     int64_t width = plan->context->kernel->lanes * plan->context->kernel->vectors;
-    return (attend_cpu_rows_of(plan->problem) + width - 1) / width;
+    return (attend_cpu_slot_rows(plan) + width - 1) / width;
 }
 
 static int64_t parts_of(const attend_cpu_plan *plan)
@@ -44,7 +44,8 @@ static int64_t parts_of(const attend_cpu_plan *plan)
 attend_cpu_schedule attend_cpu_schedule_of(const attend_cpu_plan *plan)
 {
     const attend_problem *p = plan->problem;
-    int64_t spans = attend_cpu_spans(p->seqlen_k), tasks = p->batch * p->num_kv_heads * parts_of(plan);
+    int64_t spans = attend_cpu_spans(plan->box.keys < p->seqlen_k ? plan->box.keys : p->seqlen_k),
+            tasks = plan->box.heads * parts_of(plan);
     if (attend_cpu_rows_of(p) <= ATTEND_CPU_FEW_ROWS) return ATTEND_CPU_DECODE;
     return spans > 1 && tasks < 2 * plan->context->threads ? ATTEND_CPU_SPLIT : ATTEND_CPU_WHOLE;
 }
@@ -63,18 +64,62 @@ attend_cpu_key_rows attend_cpu_key_rows_of(const attend_tensor *t, int64_t kv_he
                                  t->stride[0], t->stride[1]};
 }
 
-/* What all tasks of a run share */
+/* What all tasks of a box share */
 typedef struct running {
     attend_cpu_plan *plan;
     const attend_attention_args *args;
     const attend_key_part *part;
-    int64_t heads_together; /* KV heads a task of the decode schedule */
+    int64_t first_head, heads; /* pairs of batch entry and KV head */
+    int64_t heads_together;    /* KV heads a task of the decode schedule */
 } running;
 
 /* Blocks or spans of `size` keys that the part's keys meet. */
 static int64_t count_in(const attend_key_part *part, int64_t size)
 {
     return part->first < part->end ? (part->end - 1) / size + 1 - part->first / size : 0;
+}
+
+/* Panels and partials of a task in a box that is a part, where slots follow each other. */
+static void place_in_slot(const running *r, int64_t index, attend_cpu_task *task)
+{
+    const attend_cpu_plan *plan = r->plan;
+    const attend_problem *p = plan->problem;
+    const int64_t slot = index - r->first_head, block = plan->blocking.keys,
+                  before = r->part->first - slot * attend_cpu_slot_keys(plan),
+                  rows_before = task->group * r->part->first_query - slot * attend_cpu_slot_rows(plan);
+    if (plan->keys)
+        task->keys = (attend_cpu_keys){
+            attend_cpu_counted_from(plan->keys, before * p->head_dim, sizeof(float)),
+            attend_cpu_counted_from(plan->values, before * attend_cpu_v_width(plan->context->kernel, p),
+                                    sizeof(float)),
+            plan->finite ? attend_cpu_counted_from(plan->finite, before / block, sizeof(bool)) : NULL};
+    if (plan->partials) {
+        task->partial_spans = attend_cpu_spans(plan->box.keys < p->seqlen_k ? plan->box.keys : p->seqlen_k);
+        task->partials = attend_cpu_counted_from(plan->partials,
+                                                 (rows_before * task->partial_spans + task->first_span) *
+                                                     attend_cpu_partial_floats(p),
+                                                 sizeof(float));
+    }
+}
+
+/* The same where the box is the whole problem. */
+static void place(const running *r, int64_t entry, int64_t kv_head, attend_cpu_task *task)
+{
+    const attend_cpu_plan *plan = r->plan;
+    const attend_problem *p = plan->problem;
+    const attend_sequence *s = &task->sequence;
+    if (plan->keys) {
+        int64_t at = kv_head * attend_cpu_keys_reserved(plan) + keys_before(plan, entry, s->first_k);
+        task->keys = (attend_cpu_keys){plan->keys + at * p->head_dim,
+                                       plan->values + at * attend_cpu_v_width(plan->context->kernel, p),
+                                       plan->finite ? plan->finite + at / plan->blocking.keys : NULL};
+    }
+    if (plan->partials) {
+        task->partial_spans = attend_cpu_spans(p->seqlen_k);
+        task->partials =
+            plan->partials + (kv_head * attend_cpu_rows_reserved(p) + rows_before(p, entry, s->first_q)) *
+                                 task->partial_spans * attend_cpu_partial_floats(p);
+    }
 }
 
 /* The task of all rows of KV head `index`, counted batch entry by batch entry. */
@@ -114,16 +159,10 @@ static attend_cpu_task task_of(const running *r, int64_t index, float *scratch)
     task.first_span = r->part->first / ATTEND_CPU_SPAN;
     task.end_span = task.first_span + count_in(r->part, ATTEND_CPU_SPAN);
     if (task.end_span > spans) task.end_span = spans;
-    if (plan->keys) {
-        int64_t at = kv_head * attend_cpu_keys_reserved(plan) + keys_before(plan, b, s.first_k);
-        task.keys = (attend_cpu_keys){plan->keys + at * p->head_dim,
-                                      plan->values + at * attend_cpu_v_width(plan->context->kernel, p),
-                                      plan->finite ? plan->finite + at / plan->blocking.keys : NULL};
-    }
-    if (plan->partials)
-        task.partials =
-            plan->partials + (kv_head * attend_cpu_rows_reserved(p) + rows_before(p, b, s.first_q)) *
-                                 attend_cpu_spans(p->seqlen_k) * attend_cpu_partial_floats(p);
+    if (plan->box.is_part)
+        place_in_slot(r, index, &task);
+    else
+        place(r, b, kv_head, &task);
     return task;
 }
 
@@ -161,12 +200,12 @@ static void run_few_unit(void *job, int64_t unit, int thread)
     const attend_cpu_plan *plan = r->plan;
     attend_progress_tracker *tracker = plan->context->tracker;
     attend_cpu_task tasks[ATTEND_CPU_FEW_HEADS];
-    int64_t count = r->heads_together, groups = plan->problem->batch * plan->problem->num_kv_heads / count,
+    int64_t count = r->heads_together, groups = r->heads / count,
             span = r->part->first / ATTEND_CPU_SPAN + unit / groups;
     bool empty = false;
     if (!attend_progress_continues(tracker)) return;
     for (int64_t i = 0; i < count && !empty; i++) {
-        tasks[i] = task_of(r, unit % groups * count + i, scratch_of(plan, thread));
+        tasks[i] = task_of(r, r->first_head + unit % groups * count + i, scratch_of(plan, thread));
         empty = span >= tasks[i].end_span || tasks[i].rows == 0;
         tasks[i].first_span = span, tasks[i].end_span = span + 1;
     }
@@ -180,10 +219,9 @@ static void run_unit(void *job, int64_t unit, int thread)
     const running *r = job;
     const attend_cpu_plan *plan = r->plan;
     attend_progress_tracker *tracker = plan->context->tracker;
-    int64_t heads = plan->problem->batch * plan->problem->num_kv_heads, rest = unit / heads,
-            spans = count_in(r->part, ATTEND_CPU_SPAN);
+    int64_t rest = unit / r->heads, spans = count_in(r->part, ATTEND_CPU_SPAN);
     if (!attend_progress_continues(tracker)) return;
-    attend_cpu_task task = task_of(r, unit % heads, scratch_of(plan, thread));
+    attend_cpu_task task = task_of(r, r->first_head + unit % r->heads, scratch_of(plan, thread));
     if (plan->schedule != ATTEND_CPU_WHOLE) {
         const int64_t span = task.first_span + rest % spans;
         rest /= spans;
@@ -198,8 +236,8 @@ static void run_unit(void *job, int64_t unit, int thread)
 static void merge_row(void *job, int64_t index, int thread)
 {
     const running *r = job;
-    int64_t rows = attend_cpu_rows_of(r->plan->problem);
-    attend_cpu_task task = task_of(r, index / rows, scratch_of(r->plan, thread));
+    int64_t rows = attend_cpu_slot_rows(r->plan);
+    attend_cpu_task task = task_of(r, r->first_head + index / rows, scratch_of(r->plan, thread));
     if (index % rows >= task.rows) return;
     task.first_row += index % rows, task.rows = 1;
     r->plan->context->kernel->merge(&task);
@@ -210,7 +248,7 @@ static void pack_block(void *job, int64_t index, int thread)
     const running *r = job;
     int64_t keys = r->plan->blocking.keys, blocks = count_in(r->part, keys),
             first = (r->part->first / keys + index % blocks) * keys;
-    attend_cpu_task task = task_of(r, index / blocks, scratch_of(r->plan, thread));
+    attend_cpu_task task = task_of(r, r->first_head + index / blocks, scratch_of(r->plan, thread));
     if (first < task.sequence.seqlen_k) r->plan->context->kernel->pack(&task, first);
 }
 
@@ -258,37 +296,60 @@ void attend_cpu_prepare_heads(attend_cpu_plan *plan, const attend_attention_args
     attend_pool_run(pool, p->batch * blocks, (double)(p->batch * blocks * ATTEND_CPU_BLOCK), fill_ids, plan);
 }
 
-int64_t attend_cpu_units(const attend_cpu_plan *plan, int64_t spans, int64_t heads_together)
+int64_t attend_cpu_units(const attend_cpu_plan *plan, int64_t heads, int64_t spans, int64_t heads_together)
 {
-    const attend_problem *p = plan->problem;
-    const int64_t heads = p->batch * p->num_kv_heads;
     if (plan->schedule == ATTEND_CPU_WHOLE) return heads * parts_of(plan);
     return (plan->schedule == ATTEND_CPU_DECODE ? heads / heads_together : heads * parts_of(plan)) * spans;
+}
+
+/* Tasks of all boxes. */
+static int64_t count_units(const attend_cpu_plan *plan, const attend_attention_args *args,
+                           const attend_key_part *part)
+{
+    attend_cpu_boxes boxes = {.plan = plan, .part = part};
+    int64_t units = 0;
+    while (attend_cpu_next_box(&boxes)) {
+        const int64_t spans = count_in(&boxes.at, ATTEND_CPU_SPAN);
+        units += attend_cpu_units(plan, boxes.heads, spans, few_heads(plan, args, spans));
+    }
+    return units;
+}
+
+static void run_box(running *r)
+{
+    const attend_cpu_plan *plan = r->plan;
+    const attend_problem *p = plan->problem;
+    attend_pool *pool = plan->context->pool;
+    const bool few = plan->schedule == ATTEND_CPU_DECODE;
+    const int64_t spans = count_in(r->part, ATTEND_CPU_SPAN), rows = attend_cpu_slot_rows(plan),
+                  units = attend_cpu_units(plan, r->heads, spans, r->heads_together),
+                  blocks = count_in(r->part, plan->blocking.keys);
+    /* Rough costs: 0.25 ns an element of K or V, and 1/16 ns for each row. */
+    const double elements =
+        (double)(p->packed && !plan->box.is_part ? p->num_kv_heads * p->total_k
+                                                 : r->heads * (r->part->end - r->part->first)) *
+        (double)(p->head_dim + p->head_dim_v);
+    const double merged = (double)(r->heads * rows) * (double)spans * (double)p->head_dim_v;
+    if (!few) attend_pool_run(pool, r->heads * blocks, 0.5 * elements, pack_block, r);
+    attend_pool_run(pool, units, elements * (0.25 + (double)rows / 16), few ? run_few_unit : run_unit, r);
+    if (plan->schedule != ATTEND_CPU_WHOLE && attend_progress_continues(plan->context->tracker))
+        attend_pool_run(pool, r->heads * rows, merged, merge_row, r);
 }
 
 attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention_args *args,
                                    const attend_key_part *part)
 {
-    const attend_problem *p = plan->problem;
-    attend_pool *pool = plan->context->pool;
     attend_progress_tracker *tracker = plan->context->tracker;
+    attend_cpu_boxes boxes = {.plan = plan, .part = part};
     attend_cpu_prepare_heads(plan, args);
-    const int64_t spans = count_in(part, ATTEND_CPU_SPAN);
-    running run = {plan, args, part, few_heads(plan, args, spans)};
-    const bool few = plan->schedule == ATTEND_CPU_DECODE;
-    const int64_t heads = p->batch * p->num_kv_heads, rows = attend_cpu_rows_of(p),
-                  units = attend_cpu_units(plan, spans, run.heads_together),
-                  blocks = count_in(part, plan->blocking.keys);
-    /* Rough costs: 0.25 ns an element of K or V, and 1/16 ns for each row. */
-    const double elements =
-        (double)(p->packed ? p->num_kv_heads * p->total_k : heads * (part->end - part->first)) *
-        (double)(p->head_dim + p->head_dim_v);
-    const double merged = (double)(heads * rows) * (double)spans * (double)p->head_dim_v;
-    if (!few) attend_pool_run(pool, heads * blocks, 0.5 * elements, pack_block, &run);
-    attend_progress_stage(tracker, tracker->work.attention, units);
-    attend_pool_run(pool, units, elements * (0.25 + (double)rows / 16), few ? run_few_unit : run_unit, &run);
-    if (plan->schedule != ATTEND_CPU_WHOLE && attend_progress_continues(tracker))
-        attend_pool_run(pool, heads * rows, merged, merge_row, &run);
+    attend_progress_stage(tracker, tracker->work.attention, count_units(plan, args, part));
+    while (attend_progress_continues(tracker) && attend_cpu_next_box(&boxes)) {
+        const attend_attention_args box = attend_cpu_box_args(&boxes, args);
+        running run = {plan,        &box,
+                       &boxes.at,   boxes.first_head,
+                       boxes.heads, few_heads(plan, args, count_in(&boxes.at, ATTEND_CPU_SPAN))};
+        run_box(&run);
+    }
     return attend_progress_status(tracker);
 }
 

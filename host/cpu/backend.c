@@ -48,7 +48,7 @@ static void plan_destroy(attend_plan *plan)
     attend_cpu_plan *cpu = plan->state;
     attend_cpu_layer_destroy(cpu);
     attend_cpu_backward_free(cpu);
-    free(cpu->keys), free(cpu->values), free(cpu->partials), free(cpu->scratch);
+    free(cpu->keys), free(cpu->values), free(cpu->partials), free(cpu->carried), free(cpu->scratch);
     free(cpu->per_head), free(cpu->elements), free(cpu->relative_buckets), free(cpu->relative),
         free(cpu->ids), free(cpu->finite);
     free(cpu);
@@ -61,21 +61,33 @@ static int64_t times(int64_t a, int64_t b)
     return attend_multiply(a, b, &product) ? product : INT64_MAX;
 }
 
-static attend_status reserve(attend_cpu_plan *cpu, bool backward, size_t *bytes)
+static attend_status check_sizes(const attend_problem *p)
 {
-    const attend_problem *p = cpu->problem;
-    const attend_cpu_kernel *kernel = cpu->context->kernel;
     /* wider rows cannot be allocated anyway, and products below do not overflow */
     const int64_t widest = (int64_t)1 << 40;
     if (p->head_dim > widest || p->head_dim_v > widest ||
         times(p->batch, times(p->num_heads, p->seqlen_q)) > INT64_MAX / 2 || p->total_k > INT64_MAX / 2 ||
         p->seqlen_k > INT64_MAX / 2 || times(p->batch, p->seqlen_k + ATTEND_CPU_BLOCK) > INT64_MAX / 2)
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a plan of these sizes");
+    return ATTEND_OK;
+}
+
+static attend_status no_memory(size_t bytes)
+{
+    if (bytes > INT64_MAX)
+        return attend_fail(ATTEND_OUT_OF_MEMORY, "the plan needs more bytes than 63 bits can count");
+    return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the plan's %zu bytes", bytes);
+}
+
+/* What does not depend on the box. */
+static attend_status reserve(attend_cpu_plan *cpu, bool backward, size_t *bytes)
+{
+    const attend_problem *p = cpu->problem;
+    const attend_cpu_kernel *kernel = cpu->context->kernel;
+    ATTEND_TRY(check_sizes(p));
     cpu->blocking = attend_cpu_blocking_for(kernel, p, cpu->context->threads);
-    cpu->schedule = attend_cpu_schedule_of(cpu);
     cpu->scratch_floats = kernel->scratch_floats(p, &cpu->blocking);
-    int64_t heads = times(p->batch, p->num_kv_heads),
-            keys = times(p->num_kv_heads, attend_cpu_keys_reserved(cpu));
+    const int64_t heads = times(p->batch, p->num_kv_heads);
     bool complete = (cpu->scratch = attend_cpu_allocate(cpu->context->threads,
                                                         (size_t)cpu->scratch_floats * sizeof(float), bytes));
     cpu->per_head = attend_cpu_allocate(times(p->batch, p->num_heads), sizeof *cpu->per_head, bytes);
@@ -88,25 +100,31 @@ static attend_status reserve(attend_cpu_plan *cpu, bool backward, size_t *bytes)
     complete =
         complete && cpu->per_head && cpu->elements && cpu->relative_buckets && cpu->relative && cpu->ids;
     if (complete) attend_relative_fill(p, cpu->relative_buckets);
-    if (cpu->schedule != ATTEND_CPU_DECODE) {
-        cpu->keys = attend_cpu_allocate(times(keys, p->head_dim), sizeof(float), bytes);
-        cpu->values = attend_cpu_allocate(times(keys, attend_cpu_v_width(kernel, p)), sizeof(float), bytes);
-        complete = complete && cpu->keys && cpu->values;
-        if (attend_is_elementwise(p))
-            complete =
-                (cpu->finite = attend_cpu_allocate(keys / cpu->blocking.keys, sizeof *cpu->finite, bytes)) &&
-                complete;
-    }
-    if (cpu->schedule != ATTEND_CPU_WHOLE) {
-        int64_t rows = times(p->num_kv_heads, attend_cpu_rows_reserved(p));
-        int64_t partials = times(rows, times(attend_cpu_spans(p->seqlen_k), attend_cpu_partial_floats(p)));
-        complete = (cpu->partials = attend_cpu_allocate(partials, sizeof(float), bytes)) && complete;
-    }
     if (backward) complete = attend_cpu_backward_reserve(cpu, bytes) && complete;
-    if (complete) return ATTEND_OK;
-    if (*bytes > INT64_MAX)
-        return attend_fail(ATTEND_OUT_OF_MEMORY, "the plan needs more bytes than 63 bits can count");
-    return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the plan's %zu bytes", *bytes);
+    return complete ? ATTEND_OK : no_memory(*bytes);
+}
+
+/* The rest, within the limit. */
+static attend_status reserve_box(attend_cpu_plan *cpu, const attend_plan_options *options, size_t *bytes)
+{
+    const size_t limit = options->memory_limit_bytes ? options->memory_limit_bytes : SIZE_MAX, fixed = *bytes;
+    void **const all[ATTEND_CPU_RESERVATIONS] = {(void **)&cpu->keys, (void **)&cpu->values,
+                                                 (void **)&cpu->finite, (void **)&cpu->partials,
+                                                 (void **)&cpu->carried};
+    attend_cpu_reservation sizes[ATTEND_CPU_RESERVATIONS];
+    size_t least = fixed;
+    if (__builtin_add_overflow(least, attend_cpu_choose_box(cpu, 0), &least)) least = SIZE_MAX;
+    if (options->least_bytes) *options->least_bytes = least;
+    if (limit < least)
+        return attend_fail(ATTEND_OUT_OF_MEMORY,
+                           "memory_limit_bytes is %zu, but the plan needs at least %zu bytes", limit, least);
+    attend_cpu_choose_box(cpu, options->memory_limit_bytes ? limit - fixed : SIZE_MAX);
+    attend_cpu_reservations(cpu, sizes);
+    for (int i = 0; i < ATTEND_CPU_RESERVATIONS; i++)
+        if (sizes[i].elements > 0 &&
+            !(*all[i] = attend_cpu_allocate(sizes[i].elements, sizes[i].bytes, bytes)))
+            return no_memory(*bytes);
+    return ATTEND_OK;
 }
 
 static attend_status plan_create(attend_plan *plan)
@@ -121,6 +139,7 @@ static attend_status plan_create(attend_plan *plan)
     snprintf(plan->kernel, sizeof plan->kernel, "cpu_%s", cpu->context->kernel->name);
     attend_status status = reserve(cpu, plan->options.backward, &plan->memory.host_bytes);
     if (!status && plan->operation == ATTEND_LAYER) status = attend_cpu_layer_create(plan);
+    if (!status) status = reserve_box(cpu, &plan->options, &plan->memory.host_bytes);
     if (status) plan_destroy(plan);
     return status;
 }

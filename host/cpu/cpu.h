@@ -36,13 +36,21 @@ typedef struct attend_cpu_backward_memory {
     double *sums, *head_sums;
 } attend_cpu_backward_memory;
 
+/* What a plan holds at once: so many pairs of batch entry and KV head, queries and keys. */
+typedef struct attend_cpu_box {
+    int64_t heads, queries, keys;
+    bool is_part; /* not the whole problem */
+} attend_cpu_box;
+
 typedef struct attend_cpu_plan {
     const attend_cpu_context *context;
     const attend_problem *problem;
     attend_cpu_blocking blocking;
     attend_cpu_schedule schedule;
-    float *keys, *values;  /* tiled panels of every KV head; NULL in the decode schedule */
+    attend_cpu_box box;
+    float *keys, *values;  /* tiled panels of the box; NULL in the decode schedule */
     float *partials;       /* NULL in the whole schedule */
+    float *carried;        /* states of the box's rows: out, max, sum; NULL where all keys are in the box */
     float *scratch;        /* one part a thread */
     attend_head *per_head; /* [batch][num_heads], filled by each run */
     /* For elementwise features; all but relative_buckets are filled by each run. */
@@ -73,6 +81,13 @@ int attend_cpu_limited_threads(const char *membership, const char *mount, int pr
 /* 64-byte aligned memory for `elements` of `bytes` each; NULL without memory. *total grows by its size even
    then; SIZE_MAX: not representable. */
 void *attend_cpu_allocate(int64_t elements, size_t bytes, size_t *total);
+/* Only counts them; false: not representable. */
+bool attend_cpu_count_bytes(int64_t elements, size_t bytes, size_t *total);
+/* Where element 0 of a view would lie of which memory has those from element `before` on. */
+static inline void *attend_cpu_counted_from(void *memory, int64_t before, size_t bytes)
+{
+    return (void *)((uintptr_t)memory - (uintptr_t)before * bytes);
+}
 
 /* Query rows that share a KV head. */
 int64_t attend_cpu_rows_of(const attend_problem *problem);
@@ -83,13 +98,45 @@ int64_t attend_cpu_rows_reserved(const attend_problem *problem);
 
 attend_cpu_blocking attend_cpu_blocking_for(const attend_cpu_kernel *kernel, const attend_problem *problem,
                                             int threads);
-/* The schedule of a plan whose context, problem and blocking are set. */
+/* boxes.c */
+/* What a plan needs of its box, in the order of keys, values, finite, partials, carried. */
+typedef struct attend_cpu_reservation {
+    int64_t elements;
+    size_t bytes;
+} attend_cpu_reservation;
+enum { ATTEND_CPU_RESERVATIONS = 5 };
+void attend_cpu_reservations(const attend_cpu_plan *plan,
+                             attend_cpu_reservation all[ATTEND_CPU_RESERVATIONS]);
+/* Sets box and schedule of a plan whose context, problem and blocking are set, the largest that fit in so
+   many bytes. Returns what it found to be the least: above `room`, none fits. */
+size_t attend_cpu_choose_box(attend_cpu_plan *plan, size_t room);
+/* Keys and rows that one KV head takes in a box that is a part; and whether sums are carried from part to
+   part of the keys. */
+int64_t attend_cpu_slot_keys(const attend_cpu_plan *plan);
+int64_t attend_cpu_slot_rows(const attend_cpu_plan *plan);
+bool attend_cpu_carries(const attend_cpu_plan *plan);
+
+/* The boxes of a run: begin with the plan, the run's part and zeros. */
+typedef struct attend_cpu_boxes {
+    const attend_cpu_plan *plan;
+    const attend_key_part *part;
+    attend_key_part at;        /* the box's */
+    int64_t first_head, heads; /* pairs of batch entry and KV head */
+    int64_t seen_end;
+    bool begun;
+} attend_cpu_boxes;
+/* The next one, the first at first; false behind the last. per_head must be filled. */
+bool attend_cpu_next_box(attend_cpu_boxes *boxes);
+/* The caller's tensors, from the box's first query on. */
+attend_attention_args attend_cpu_box_args(const attend_cpu_boxes *boxes, const attend_attention_args *args);
+
+/* The schedule of a plan whose context, problem, blocking and box are set. */
 attend_cpu_schedule attend_cpu_schedule_of(const attend_cpu_plan *plan);
 /* K or V of one KV head. */
 attend_cpu_key_rows attend_cpu_key_rows_of(const attend_tensor *tensor, int64_t kv_head);
-/* The number of tasks of a run over `spans` spans; in the decode schedule a task covers `heads_together` KV
-   heads. */
-int64_t attend_cpu_units(const attend_cpu_plan *plan, int64_t spans, int64_t heads_together);
+/* The number of tasks of a box of `heads` pairs of batch entry and KV head over `spans` spans; in the decode
+   schedule a task covers `heads_together` of them. */
+int64_t attend_cpu_units(const attend_cpu_plan *plan, int64_t heads, int64_t spans, int64_t heads_together);
 /* The lists must have passed attend_lists_check(). */
 attend_status attend_cpu_attention(attend_cpu_plan *plan, const attend_attention_args *args,
                                    const attend_key_part *part);

@@ -53,7 +53,8 @@ attend_status attend_cpu_explain(const attend_plan *plan, attend_explanation *e)
     if (own->schedule != ATTEND_CPU_DECODE) e->tile_q = row->lanes * row->vectors, e->tile_k = row->rows;
     e->threads = 1;
     e->splits = own->schedule == ATTEND_CPU_WHOLE ? 1 : attend_cpu_spans(plan->problem.seqlen_k);
-    e->blocks = attend_cpu_units(own, attend_cpu_spans(plan->problem.seqlen_k), 1);
+    const int64_t heads = plan->problem.batch * plan->problem.num_kv_heads;
+    e->blocks = attend_cpu_units(own, heads, attend_cpu_spans(plan->problem.seqlen_k), 1);
     e->blocks_at_once = own->context->threads;
     e->projection_library = "oneDNN, in fp32";
     for (int i = 0; i < 4; i++) e->projections[i].call = i;

@@ -125,8 +125,7 @@ static void end_row(const attend_cpu_task *task, int64_t row, const float *o, fl
 
 static float *partial_of(const attend_cpu_task *task, int64_t row, int64_t span)
 {
-    return task->partials + (row * attend_cpu_spans(task->sequence.seqlen_k) + span) *
-                                attend_cpu_partial_floats(task->problem);
+    return task->partials + (row * task->partial_spans + span) * attend_cpu_partial_floats(task->problem);
 }
 
 /* A partial is o, then m, then l. */

@@ -62,8 +62,9 @@ typedef struct attend_cpu_task {
     float *lse; /* NULL: not wanted */
     int64_t lse_stride, lse_head_stride;
     /* Undivided output, running max and sum of each (row, span); NULL: run() finishes the rows itself. */
-    float *partials; /* [rows of the KV head][spans][attend_cpu_partial_floats()] */
-    float *scratch;  /* [scratch_floats()], 64-byte aligned */
+    float *partials;       /* [rows of the KV head][spans][attend_cpu_partial_floats()] */
+    int64_t partial_spans; /* from one row of partials to the next */
+    float *scratch;        /* [scratch_floats()], 64-byte aligned */
 } attend_cpu_task;
 
 static inline int64_t attend_cpu_round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }

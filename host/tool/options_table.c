@@ -407,7 +407,7 @@ const option_row option_rows[] = {
     {"--device", "NAME", ALL, OF_ANY, read_device, 0, "auto, cpu, cuda, reference (auto)"},
     {"--dtype", "NAME", ALL, OF_ANY, read_dtype, 0, "store tensors as f32, f16 or bf16 (as the input is)"},
     {"--memory-limit", "BYTES", RUN | ATTENTION | COMPARE | BENCH, OF_ANY, read_bytes, FIELD(memory_limit),
-     "of device memory; what does not fit is streamed: 2G (what is free)"},
+     "of device memory, on a CPU of the plan; what does not fit comes in parts: 2G (what is free)"},
     {"--threads", "N", ALL, OF_ANY, read_threads, 0, "CPU threads (all)"},
     {"--json", NULL, ALL, OF_ANY, read_flag, FIELD(json), "one JSON object on stdout"},
     {"--quiet", NULL, ALL, OF_ANY, read_flag, FIELD(quiet), "no table, no progress"},

@@ -37,8 +37,9 @@ typedef struct attend_plan_options {
     uint8_t reserved[5]; /* zeros */
     /* Device memory that the plan may take; 0: at most what is free when it is made. What fits is copied
      * once, the rest is streamed through it, blocks of queries by parts of keys (docs/offload.md): no bit
-     * depends on that. A plan that cannot work in it is OUT_OF_MEMORY, and the sentence has the least that
-     * would do, as has *least_bytes, unless NULL, in any case. CPUs have no device memory. */
+     * depends on that. On CPUs the plan's own memory (host_bytes below; 0: any): keys that it would hold in a
+     * form of its own are held part by part. A plan that cannot work in it is OUT_OF_MEMORY, and the sentence
+     * has the least that would do, as has *least_bytes, unless NULL, in any case. The reference takes any. */
     size_t memory_limit_bytes;
     size_t *least_bytes;
 } attend_plan_options;
