@@ -62,7 +62,7 @@ static void results_have_the_same_bytes(void **state)
     attend_array_free(&q);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         for (int format = 0; format < 2; format++) {
-            if (getenv("ATTEND_TEST_SHORT") && ((int)i % 2 != format || strstr(commands[i], "run"))) continue;
+            if (getenv("ATTEND_TEST_SHORT") && (i != 0 || format)) continue; /* files know nothing of devices */
             const char *end = format ? "safetensors" : "npy";
             char names[4][32];
             for (int j = 0; j < 4; j++) snprintf(names[j], sizeof names[j], "%s%d.%s", j % 2 ? "lse" : "out", j / 2, end);
