@@ -13,7 +13,7 @@ enum { SPAN = 512 }; /* bytes of one counted access */
 bulk_copy bulk_begin(warp *w, const insn *i, int lane)
 {
     static uint64_t ids;
-    return (bulk_copy){.issuer = w->block, .insn = i, .warp = (uint8_t)w->number, .lane = (uint8_t)lane,
+    return (bulk_copy){.issuer = w->block, .insn = i, .warp = (uint8_t)w->number, .lane = (uint8_t)lane, .type = i->type[0],
                        .id = __atomic_add_fetch(&ids, 1, __ATOMIC_RELAXED)};
 }
 
@@ -79,6 +79,8 @@ static void keep(block *b, const bulk_copy *c)
     b->bulk[b->bulk_count++] = *c;
 }
 
+static bool reduces(const bulk_copy *c) { return c->insn->op != W_NONE; }
+
 /* ---- sending --------------------------------------------------------------------------------------------------------------------- */
 
 static void read_source(const bulk_copy *c)
@@ -105,16 +107,14 @@ bool bulk_send_to_shared(bulk_copy *c, block *owner)
         return false;
     }
     if (owner->races) {
-        race_access write = bulk_access(c, addresses, c->target, c->bytes, RACE_WRITE);
+        race_access write = bulk_access(c, addresses, c->target, c->bytes, reduces(c) ? RACE_ATOMIC : RACE_WRITE);
         race_shared_of(c->issuer->races, owner->races, &write);
-        race_in_flight(owner->races, c->target, c->bytes);
+        if (!reduces(c)) race_in_flight(owner->races, c->target, c->bytes);
         if (c->has_source) hold_source(c);
     }
     keep(owner, c);
     return true;
 }
-
-static bool reduces(const bulk_copy *c) { return c->insn->op != W_NONE; }
 
 void bulk_send_to_global(bulk_copy *c)
 {
@@ -140,8 +140,8 @@ static void move_bytes(const bulk_copy *c)
 {
     for (int p = 0; p < c->piece_count; p++) {
         const bulk_piece *piece = &c->pieces[p];
-        if (c->to_global && reduces(c))
-            ptx_reduce(c->insn, piece->to, piece->from, piece->bytes);
+        if (reduces(c))
+            ptx_reduce(c->insn->op, c->type, piece->to, piece->from, piece->bytes);
         else if (piece->from)
             memcpy(piece->to, piece->from, (size_t)piece->bytes);
         else
@@ -178,7 +178,7 @@ void block_bulk_deliver(block *b, phase_barrier *p)
         }
         move_bytes(c);
         p->transactions -= c->bytes;
-        if (b->races) race_arrived(b->races, c->target, c->bytes, p->at);
+        if (b->races) race_arrived(b->races, c->target, c->bytes, p->at, reduces(c));
         if (b->races && c->has_source) race_source_done(c->issuer->races, c->id);
         bulk_drop(c);
     }

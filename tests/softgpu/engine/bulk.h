@@ -16,6 +16,7 @@ struct bulk_copy {
     block *issuer;
     const insn *insn;
     uint8_t warp, lane;
+    ptx_type type;              /* of its elements, where they are reduced */
     bool to_global, is_read;    /* is_read: the source is free again */
     bool has_source;            /* of the issuer's shared memory: at `source` */
     uint32_t target, source;    /* offsets in shared memory */

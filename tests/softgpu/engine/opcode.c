@@ -132,6 +132,7 @@ static bool read_word(const ptx_row *row, insn *i, const char *text, int *spaces
         if (value >= 0) return i->scope = (uint8_t)value, true;
     }
     if (strchr(row->words, 'v') && text[0] == 'v' && text[1] >= '2' && text[1] <= '8' && !text[2]) return i->vector = (uint16_t)(text[1] - '0'), true;
+    if (strchr(row->words, 't') && (!strcmp(text, "tile") || !strcmp(text, "bulk_group"))) return true;
     return strchr(row->words, 'm') && read_shape(i, text);
 }
 

@@ -6,12 +6,11 @@
 #include <string.h>
 
 /* The new value of one element. */
-static uint64_t integer_result(const insn *i, uint64_t old, uint64_t b, uint64_t c, int bits)
+static uint64_t integer_result(ptx_word op, ptx_type t, uint64_t old, uint64_t b, uint64_t c, int bits)
 {
-    ptx_type t = i->type[0];
     bool sign = t == T_S32 || t == T_S64;
     int64_t so = bits == 32 ? (int32_t)old : (int64_t)old, sb = bits == 32 ? (int32_t)b : (int64_t)b;
-    switch (i->op) {
+    switch (op) {
     case W_ADD: return old + b;
     case W_AND: return old & b;
     case W_OR: return old | b;
@@ -26,19 +25,19 @@ static uint64_t integer_result(const insn *i, uint64_t old, uint64_t b, uint64_t
     }
 }
 
-static uint16_t half_result(const insn *i, uint16_t old, uint16_t b)
+static uint16_t half_result(ptx_word op, ptx_type t, uint16_t old, uint16_t b)
 {
-    bool brain = i->type[0] == T_BF16 || i->type[0] == T_BF16X2;
-    if (i->op == W_ADD) return brain ? sg_bf16_add(old, b) : sg_f16_add(old, b);
+    bool brain = t == T_BF16 || t == T_BF16X2;
+    if (op == W_ADD) return brain ? sg_bf16_add(old, b) : sg_f16_add(old, b);
     float x = brain ? sg_bf16_to_float(old) : sg_f16_to_float(old), y = brain ? sg_bf16_to_float(b) : sg_f16_to_float(b);
-    return (i->op == W_MIN ? y < x : y > x) || x != x ? b : old;
+    return (op == W_MIN ? y < x : y > x) || x != x ? b : old;
 }
 
-static uint64_t result(const insn *i, uint64_t old, uint64_t b, uint64_t c, int bits)
+static uint64_t result(ptx_word op, ptx_type t, uint64_t old, uint64_t b, uint64_t c, int bits)
 {
     float x, y;
     double p, q;
-    switch ((ptx_type)i->type[0]) {
+    switch (t) {
     case T_F32:
         x = sg_bits_float((uint32_t)old), y = sg_bits_float((uint32_t)b);
         return sg_float_bits(sg_canonical(x + y));
@@ -48,10 +47,10 @@ static uint64_t result(const insn *i, uint64_t old, uint64_t b, uint64_t c, int 
         memcpy(&old, &p, 8);
         return old;
     case T_F16:
-    case T_BF16: return half_result(i, (uint16_t)old, (uint16_t)b);
+    case T_BF16: return half_result(op, t, (uint16_t)old, (uint16_t)b);
     case T_F16X2:
-    case T_BF16X2: return half_result(i, (uint16_t)old, (uint16_t)b) | (uint64_t)half_result(i, (uint16_t)(old >> 16), (uint16_t)(b >> 16)) << 16;
-    default: return integer_result(i, old, b, c, bits);
+    case T_BF16X2: return half_result(op, t, (uint16_t)old, (uint16_t)b) | (uint64_t)half_result(op, t, (uint16_t)(old >> 16), (uint16_t)(b >> 16)) << 16;
+    default: return integer_result(op, t, old, b, c, bits);
     }
 }
 
@@ -59,24 +58,33 @@ static uint64_t result(const insn *i, uint64_t old, uint64_t b, uint64_t c, int 
     ({                                                                                                                                     \
         type *at = (type *)(void *)host, old = __atomic_load_n(at, __ATOMIC_RELAXED), made;                                               \
         do                                                                                                                                 \
-            made = (type)result(i, old, b, c, bits);                                                                                       \
+            made = (type)result(op, t, old, b, c, bits);                                                                                       \
         while (!__atomic_compare_exchange_n(at, &old, made, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));                                    \
         (uint64_t) old;                                                                                                                    \
     })
 
 /* Changes memory and gives what was there. */
-static uint64_t change(const insn *i, char *host, uint64_t b, uint64_t c, int bits)
+static uint64_t change(ptx_word op, ptx_type t, char *host, uint64_t b, uint64_t c)
 {
+    int bits = ptx_type_bits(t);
     return bits == 16 ? CHANGE(uint16_t) : bits == 32 ? CHANGE(uint32_t) : CHANGE(uint64_t);
 }
 
-void ptx_reduce(const insn *i, char *to, const char *from, int64_t bytes)
+/* Floats are added; 16 bits of them can be compared, too. */
+bool ptx_reduces(ptx_word op, ptx_type type)
 {
-    int bits = ptx_type_bits(i->type[0]);
-    for (int64_t at = 0; at < bytes; at += bits / 8) {
+    bool half = type == T_F16 || type == T_F16X2 || type == T_BF16 || type == T_BF16X2;
+    if (half) return op == W_ADD || op == W_MIN || op == W_MAX;
+    return type != T_NONE && op >= W_ADD && op <= (type == T_F32 || type == T_F64 ? W_ADD : W_DEC);
+}
+
+void ptx_reduce(ptx_word op, ptx_type type, char *to, const char *from, int64_t bytes)
+{
+    int size = ptx_type_bits(type) / 8;
+    for (int64_t at = 0; at < bytes; at += size) {
         uint64_t value = 0;
-        memcpy(&value, from + at, (size_t)bits / 8);
-        change(i, to + at, value, 0, bits);
+        memcpy(&value, from + at, (size_t)size);
+        change(op, type, to + at, value, 0);
     }
 }
 
@@ -98,7 +106,7 @@ static void atomic(warp *w, const insn *i, uint32_t mask)
         if (!(mask >> l & 1) || !hosts[l]) continue;
         for (int e = 0; e < i->vector; e++) {
             const operand *c = i->op == W_CAS ? &i->s[2] : NULL;
-            uint64_t old = change(i, hosts[l] + e * bits / 8, source(w, &i->s[1 + e], l), c ? source(w, c, l) : 0, bits);
+            uint64_t old = change(i->op, i->type[0], hosts[l] + e * bits / 8, source(w, &i->s[1 + e], l), c ? source(w, c, l) : 0);
             if (returns && i->d[e].bits == 64) lanes64(w, &i->d[e])[l] = old;
             if (returns && i->d[e].bits != 64) lanes32(w, &i->d[e])[l] = (uint32_t)old;
         }
@@ -108,9 +116,9 @@ static void atomic(warp *w, const insn *i, uint32_t mask)
 
 static bool check(insn *i, char *error, size_t bytes)
 {
-    bool floating = i->type[0] == T_F32 || i->type[0] == T_F64;
+    bool integer = i->type[0] != T_F32 && i->type[0] != T_F64, exchanges = integer && (i->op == W_EXCH || i->op == W_CAS);
     int sources = 1 + i->vector + (i->op == W_CAS);
-    if (i->op && !i->op2 && i->s_count == sources && (!floating || i->op == W_ADD)) return true;
+    if (!i->op2 && i->s_count == sources && (exchanges || ptx_reduces(i->op, i->type[0]))) return true;
     snprintf(error, bytes, "an operation that is not known for this type, or with other operands");
     return false;
 }

@@ -48,7 +48,7 @@ static bool load_into(warp *w, const insn *i, int lane, const span *s, uint64_t 
 {
     bulk_copy c = bulk_begin(w, i, lane);
     block *owner, *told;
-    char *target = bulk_shared(w, i, lane, i->space, to, s->bytes, ACCESS_WRITE, &owner, &c.target);
+    char *target = bulk_shared(w, i, lane, i->space, to, s->bytes, i->op ? ACCESS_ATOMIC : ACCESS_WRITE, &owner, &c.target);
     c.bytes = s->bytes;
     if (!target || !bulk_shared(w, i, lane, i->space, barrier, 8, ACCESS_WRITE, &told, &c.barrier)) return false;
     if (!same_block(w, i, lane, owner, told)) return false;
@@ -166,10 +166,12 @@ static bool multicast(insn *i, char *error, size_t bytes)
 
 static bool reduction(insn *i, char *error, size_t bytes)
 {
-    if (i->op) return true;
-    snprintf(error, bytes, "a reduction without an operation");
+    if (ptx_reduces(i->op, i->type[0])) return true;
+    snprintf(error, bytes, "an operation that is not known for this type");
     return false;
 }
+
+static bool reduction_to_cluster(insn *i, char *error, size_t bytes) { return reduction(i, error, bytes) && to_cluster(i, error, bytes); }
 
 #define REDUCED "u32|s32|u64|s64|f16|bf16|b32|b64|f32|f64"
 #define STORED  "b32|u32|s32|f32|b64|u64|s64|f64"
@@ -179,6 +181,7 @@ const ptx_row ptx_bulk_rows[] = {
     {"cp.async.bulk.shared::cluster.global" TOLD, "", F_MULTICAST, "s", "a a s=32 a s=0? s=0", PIPE_ASYNC, 0, load, multicast},
     {"cp.async.bulk.shared::cta.global" TOLD, "", 0, "s", "a a s=32 a s=0?", PIPE_ASYNC, 0, load, to_cluster},
     {"cp.async.bulk.shared::cluster.shared::cta" TOLD, "", 0, "", "a a s=32 a", PIPE_ASYNC, 0, load, to_cluster},
+    {"cp.reduce.async.bulk.shared::cluster.shared::cta" TOLD, "u32|s32|u64|b32|b64", 0, "c", "a a s=32 a", PIPE_ASYNC, 0, load, reduction_to_cluster},
     {"st.async.shared::cluster" TOLD, STORED, 0, "v", "a s a", PIPE_ASYNC, 0, store_later, to_cluster},
     {"st.async.weak.shared::cluster" TOLD, STORED, 0, "v", "a s a", PIPE_ASYNC, 0, store_later, to_cluster},
     {"cp.async.bulk.global.shared::cta.bulk_group", "", 0, "s", "a a s=32 s=0?", PIPE_ASYNC, 0, store, NULL},

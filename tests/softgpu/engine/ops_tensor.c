@@ -177,6 +177,11 @@ static void load(warp *w, const insn *i, uint32_t mask)
 
 /* ---- out of shared memory -------------------------------------------------------------------------------------------------------------- */
 
+/* What elements are when they are reduced; bytes and 16-bit integers are not. */
+static const ptx_type types[TENSOR_TYPES] = {
+    [TENSOR_U32] = T_U32, [TENSOR_S32] = T_S32, [TENSOR_U64] = T_U64, [TENSOR_S64] = T_S64, [TENSOR_F16] = T_F16, [TENSOR_BF16] = T_BF16, [TENSOR_F32] = T_F32, [TENSOR_F64] = T_F64,
+};
+
 /* [map, {coordinates}], [source] */
 static void store(warp *w, const insn *i, uint32_t mask)
 {
@@ -187,6 +192,11 @@ static void store(warp *w, const insn *i, uint32_t mask)
         block *owner;
         bulk_copy c = bulk_begin(w, i, lane);
         if (!find_box(w, i, lane, 0, i->offset[0], &map, &b)) continue;
+        c.type = types[map.type];
+        if (i->op && !ptx_reduces(i->op, c.type)) {
+            refuse(w, i, lane, "tensor map", "elements of the tensor map's type cannot be reduced like this");
+            continue;
+        }
         uint64_t from = lane_address(w, i, 1 + i->shape[0], i->offset[1], lane);
         if (!bulk_shared(w, i, lane, SPACE_SHARED, from, b.bytes, ACCESS_READ, &owner, &c.source)) continue;
         bool good = c.source % TARGET_ALIGN == 0 || refuse(w, i, lane, "misaligned", "a box in shared memory must begin at a multiple of 128");
@@ -205,6 +215,14 @@ static void store(warp *w, const insn *i, uint32_t mask)
     }
 }
 
+/* [map, {coordinates}]: moves nothing here, but the map must be one. */
+static void prefetch(warp *w, const insn *i, uint32_t mask)
+{
+    tensor_map map;
+    box b;
+    for (uint32_t rest = mask; rest; rest &= rest - 1) find_box(w, i, __builtin_ctz(rest), 0, i->offset[0], &map, &b);
+}
+
 static void nothing(warp *w, const insn *i, uint32_t mask) { (void)w, (void)i, (void)mask; }
 
 /* ---- rows --------------------------------------------------------------------------------------------------------------------------------- */
@@ -214,7 +232,9 @@ static bool find_rank(insn *i, char *error, size_t bytes)
     const char *at = strstr(i->text, ".tensor.");
     i->shape[0] = at[8] - '0';
     bool loads = strstr(i->text, ".mbarrier") != NULL;
-    int least = loads ? 3 + i->shape[0] + !!(i->flags & F_MULTICAST) : 2 + i->shape[0];
+    bool reduces = !strncmp(i->text, "cp.reduce", 9), prefetches = strstr(i->text, ".prefetch.") != NULL;
+    int least = loads ? 3 + i->shape[0] + !!(i->flags & F_MULTICAST) : 2 + i->shape[0] - prefetches;
+    if (reduces && !i->op) return snprintf(error, bytes, "a reduction without an operation"), false;
     if (i->s_count >= least && i->s_count <= least + 1) return true;
     snprintf(error, bytes, "other coordinates or operands than a tensor of %d dimensions takes", i->shape[0]);
     return false;
@@ -227,7 +247,9 @@ static bool find_rank(insn *i, char *error, size_t bytes)
     {"cp.async.bulk.tensor." rank ".global.shared::cta" mode ".bulk_group", "", 0, "s", "a a s=0?", PIPE_ASYNC, 0, store, find_rank}
 #define RANK(rank)                                                                                                                         \
     LOADS(rank, "cluster", ""), LOADS(rank, "cluster", ".tile"), LOADS(rank, "cta", ""), LOADS(rank, "cta", ".tile"), STORES(rank, ""),    \
-        STORES(rank, ".tile")
+        STORES(rank, ".tile"),                                                                                                             \
+        {"cp.reduce.async.bulk.tensor." rank ".global.shared::cta", "", 0, "cst", "a a s=0?", PIPE_ASYNC, 0, store, find_rank},           \
+        {"cp.async.bulk.prefetch.tensor." rank ".L2.global", "", 0, "st", "a s=0?", PIPE_ASYNC, 0, prefetch, find_rank}
 
 const ptx_row ptx_tensor_rows[] = {
     RANK("1d"), RANK("2d"), RANK("3d"), RANK("4d"), RANK("5d"),

@@ -69,7 +69,7 @@ typedef void ptx_exec(warp *w, const insn *i, uint32_t mask);
    types     its type words in order, alternatives by '|': "u32|s32", "f32.s32"; "" for none; "*" for any.
    flags     which F_… words may occur.
    words     which other words the row knows, so that the rest is refused: 'c' a comparison or operation (op, op2), 'r' rounding,
-             's' space, 'o' order and scope, 'v' vector, 'm' shape and count.
+             's' space, 'o' order and scope, 'v' vector, 'm' shape and count, 't' what all tensor copies here are: tile, bulk_group.
    operands  space-separated: d result, s source, b both, p predicate result, q predicate source, a address, i integer constant, l label. Behind
              the letter: a digit: of type that many in the opcode (0 if absent); "+": twice the type's width; "=N": N bits; "~": at least the
              type's width. "?": this one and the rest may be missing. d and s take vectors too. */

@@ -336,12 +336,12 @@ void race_copy_arrive(race_block *block, uint64_t barrier)
 void race_in_flight(race_block *owner, uint32_t offset, int64_t bytes) { set_pending(owner, offset, (int)bytes, true, NULL); }
 
 /* What is there has been written by nobody's program, at a time that the barrier's phase passes on. */
-void race_arrived(race_block *owner, uint32_t offset, int64_t bytes, uint64_t barrier)
+void race_arrived(race_block *owner, uint32_t offset, int64_t bytes, uint64_t barrier, bool reduced)
 {
     uint32_t clock = race_async_clock(owner, barrier);
     for (uint64_t g = offset / GRANULE; g * GRANULE < (uint64_t)offset + (uint64_t)bytes; g++) {
         race_granule *granule = &owner->shared[g];
-        if (!granule->pending) continue;
+        if (!granule->pending && !reduced) continue;
         granule->pending = 0;
         granule->write.block = owner->id;
         granule->write.clock = clock;

@@ -230,8 +230,9 @@ void block_bulk_end(block *b);
 /* Products under way (ops_wgmma.c): finds fault with an instruction that touches their registers. */
 void warp_check_held(warp *w, const insn *i);
 
-/* red and atom (ops_atomic.c): applies an instruction's operation to an array of its type. */
-void ptx_reduce(const insn *i, char *to, const char *from, int64_t bytes);
+/* red and atom (ops_atomic.c): whether a type has an operation; applies it to an array. */
+bool ptx_reduces(ptx_word op, ptx_type type);
+void ptx_reduce(ptx_word op, ptx_type type, char *to, const char *from, int64_t bytes);
 
 /* ---- running (run.c) ---------------------------------------------------------------------------------------------------------------- */
 

@@ -64,22 +64,24 @@ static __device__ __forceinline__ void tensor_store(int rank, unsigned from, con
     }
 }
 
-/* A dense tensor of 16-bit elements, innermost dimension first. */
-static inline CUtensorMap tensor_map(void *data, int rank, const int *size, const int *box, const int *step, CUtensorMapSwizzle swizzle)
+/* A dense tensor of 16-bit elements (or others), innermost dimension first. */
+static inline CUtensorMap tensor_map(void *data, int rank, const int *size, const int *box, const int *step, CUtensorMapSwizzle swizzle,
+                                     CUtensorMapDataType type = CU_TENSOR_MAP_DATA_TYPE_UINT16)
 {
+    const int bytes = type == CU_TENSOR_MAP_DATA_TYPE_UINT16 ? 2 : 4;
     static PFN_cuTensorMapEncodeTiled_v12000 encode;
     CUtensorMap map;
-    cuuint64_t sizes[5], strides[5] = {2};
+    cuuint64_t sizes[5], strides[5];
     cuuint32_t boxes[5], steps[5];
     for (int d = 0; d < rank; d++) {
         sizes[d] = size[d];
-        strides[d] = (d ? strides[d - 1] : 2) * size[d];
+        strides[d] = (d ? strides[d - 1] : bytes) * size[d];
         boxes[d] = box[d];
         steps[d] = step[d];
     }
     cudaDriverEntryPointQueryResult found;
     if (!encode) CHECK(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", (void **)&encode, 12000, cudaEnableDefault, &found));
-    CUresult result = encode(&map, CU_TENSOR_MAP_DATA_TYPE_UINT16, rank, data, sizes, strides, boxes, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
+    CUresult result = encode(&map, type, rank, data, sizes, strides, boxes, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
                              CU_TENSOR_MAP_L2_PROMOTION_NONE, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
     if (result != CUDA_SUCCESS) std::exit(4);
     return map;

@@ -23,6 +23,7 @@
 GROUP(a_of_lower_half, warp[lane % 16].a)
 GROUP(b_from_lower_half, lane < 16 ? warp[lane].b : warp[lane].a)
 GROUP(sum_in_lower_half, (uint32_t)(lane < 16 ? warp[lane].a + warp[lane].b : warp[lane].a))
+GROUP(twice_added_in_lower_half, (uint32_t)(lane < 16 ? warp[lane].a + 2 * warp[lane].b : warp[lane].a))
 GROUP(least_in_lower_half, (int32_t)warp[lane].b < (int32_t)warp[lane].a && lane < 16 ? warp[lane].b : warp[lane].a)
 
 #define BARRIER "[$s+1016]"
@@ -48,6 +49,22 @@ static void loads(void **state)
                            "cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [$s+512], [$s], 256, " BARRIER) WAIT
             "and.b32 $t, $l, 15; mad.lo.u32 $t, $t, 16, $s; ld.shared.b64 $d, [$t+512]",
             64, 64, 64, a_of_lower_half, BITS),
+    };
+    ROWS(rows);
+}
+
+/* Words of shared memory that lanes wrote, to which two copies add what others wrote. */
+static void reductions_into_shared_memory(void **state)
+{
+    (void)state;
+#define INTO_SHARED(op, label) ONE_LANE(label, "mbarrier.arrive.expect_tx.shared::cta.b64 $v, " BARRIER ", 128; "                          \
+                                        "cp.reduce.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes." op " [$s], [$s+128], 64, " BARRIER "; "  \
+                                        "cp.reduce.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes." op " [$s], [$s+128], 64, " BARRIER)
+    static const instruction rows[] = {
+        ROW(BEGIN "mad.lo.u32 $t, $l, 4, $s; st.shared.b32 [$t], $a; st.shared.b32 [$t+128], $b; fence.proxy.async.shared::cta; bar.warp.sync -1; "
+            INTO_SHARED("add.u32", "L2") WAIT "ld.shared.b32 $d, [$t]", 32, 32, 32, twice_added_in_lower_half, BITS),
+        ROW(BEGIN "mad.lo.u32 $t, $l, 4, $s; st.shared.b32 [$t], $a; st.shared.b32 [$t+128], $b; fence.proxy.async.shared::cta; bar.warp.sync -1; "
+            INTO_SHARED("min.s32", "L2") WAIT "ld.shared.b32 $d, [$t]", 32, 32, 32, least_in_lower_half, BITS),
     };
     ROWS(rows);
 }
@@ -79,6 +96,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(loads),
+        cmocka_unit_test(reductions_into_shared_memory),
         cmocka_unit_test(stores),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -144,7 +144,7 @@ static void perform(race_block *const *blocks, sg_region *region, const step *s)
     case WAIT: race_phase_wait(block, warp, block, (uint64_t)s->at); break;
     case COMMIT: race_copy_commit(block, warp, 1u << s->lane); break;
     case WAIT_GROUP: race_copy_wait(block, warp, 1u << s->lane, s->at); break;
-    case LAND: race_arrived(block, (uint32_t)s->at, s->bytes, 512); break;
+    case LAND: race_arrived(block, (uint32_t)s->at, s->bytes, 512, false); break;
     case LET_GO: race_source_done(block, 1); break;
     case ARRIVE_FIRST: race_arrive(block, warp, blocks[0], (uint64_t)s->at); break;
     case WAIT_FIRST: race_phase_wait(block, warp, blocks[0], (uint64_t)s->at); break;

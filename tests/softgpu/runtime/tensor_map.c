@@ -8,23 +8,21 @@
 
 enum { BOX_MOST = 256, STEP_MOST = 8, ALIGN = 16, STRIDE_BITS = 40, SIZE_BITS = 32 };
 
+/* By CU_TENSOR_MAP_DATA_TYPE_…; the others have less than a byte, and 0 here. */
+static const struct {
+    uint8_t bytes, type;
+} elements[] = {
+    [CU_TENSOR_MAP_DATA_TYPE_UINT8] = {1, TENSOR_U8},         [CU_TENSOR_MAP_DATA_TYPE_UINT16] = {2, TENSOR_U16},
+    [CU_TENSOR_MAP_DATA_TYPE_FLOAT16] = {2, TENSOR_F16},      [CU_TENSOR_MAP_DATA_TYPE_BFLOAT16] = {2, TENSOR_BF16},
+    [CU_TENSOR_MAP_DATA_TYPE_UINT32] = {4, TENSOR_U32},       [CU_TENSOR_MAP_DATA_TYPE_INT32] = {4, TENSOR_S32},
+    [CU_TENSOR_MAP_DATA_TYPE_FLOAT32] = {4, TENSOR_F32},      [CU_TENSOR_MAP_DATA_TYPE_FLOAT32_FTZ] = {4, TENSOR_F32},
+    [CU_TENSOR_MAP_DATA_TYPE_TFLOAT32] = {4, TENSOR_F32},     [CU_TENSOR_MAP_DATA_TYPE_TFLOAT32_FTZ] = {4, TENSOR_F32},
+    [CU_TENSOR_MAP_DATA_TYPE_UINT64] = {8, TENSOR_U64},       [CU_TENSOR_MAP_DATA_TYPE_INT64] = {8, TENSOR_S64},
+    [CU_TENSOR_MAP_DATA_TYPE_FLOAT64] = {8, TENSOR_F64},
+};
+
 static int element_bytes(CUtensorMapDataType type) {
-    switch (type) {
-    case CU_TENSOR_MAP_DATA_TYPE_UINT8: return 1;
-    case CU_TENSOR_MAP_DATA_TYPE_UINT16:
-    case CU_TENSOR_MAP_DATA_TYPE_FLOAT16:
-    case CU_TENSOR_MAP_DATA_TYPE_BFLOAT16: return 2;
-    case CU_TENSOR_MAP_DATA_TYPE_UINT32:
-    case CU_TENSOR_MAP_DATA_TYPE_INT32:
-    case CU_TENSOR_MAP_DATA_TYPE_FLOAT32:
-    case CU_TENSOR_MAP_DATA_TYPE_FLOAT32_FTZ:
-    case CU_TENSOR_MAP_DATA_TYPE_TFLOAT32:
-    case CU_TENSOR_MAP_DATA_TYPE_TFLOAT32_FTZ: return 4;
-    case CU_TENSOR_MAP_DATA_TYPE_UINT64:
-    case CU_TENSOR_MAP_DATA_TYPE_INT64:
-    case CU_TENSOR_MAP_DATA_TYPE_FLOAT64: return 8;
-    default: return 0;
-    }
+    return (size_t)type < sizeof elements / sizeof *elements ? elements[type].bytes : 0;
 }
 
 /* The driver gives a number only; which rule was broken is said here. */
@@ -70,7 +68,8 @@ CUresult driver_encode_tiled(CUtensorMap *map, CUtensorMapDataType type, cuuint3
     tensor_map m = {.magic = TENSOR_MAP_MAGIC,
                     .address = (uintptr_t)address,
                     .rank = (uint8_t)rank,
-                    .element_bytes = (uint8_t)element_bytes(type),
+                    .type = elements[type].type,
+                    .element_bytes = elements[type].bytes,
                     .swizzle = spans[swizzle]};
     CUresult status = fill_sizes(&m, sizes, strides, box, steps);
     if (status != CUDA_SUCCESS) return status;
