@@ -29,8 +29,9 @@ template <typename tile> __device__ uint32_t columns_between(int begin, int end)
     return past & ~before;
 }
 
-// Which of `columns` segments, block masks, prefix and mask leave visible to a row: attend_element_visible
-// for all of them, with what depends on the row loaded once, and with independent loads.
+// Which of `columns` segments, block masks, prefix, mask and pages leave visible to a row:
+// attend_element_visible for all of them, with what depends on the row loaded once, and with independent
+// loads.
 template <typename tile>
 __device__ uint32_t shown_columns(uint32_t columns, const attend_kernel_args &args,
                                   const mma_block<tile> &block, int row, int key)
@@ -66,6 +67,13 @@ __device__ uint32_t shown_columns(uint32_t columns, const attend_kernel_args &ar
             if (of != last) shown = attend_block_visible(&head, block_q, of);
             last = of;
             if (!shown) columns &= ~(1u << c);
+        }
+    }
+    if (block.holes) {
+#pragma unroll 1
+        for (uint32_t left = columns; left; left &= left - 1) {
+            const int c = __ffs(left) - 1;
+            if (!has_page(args.keys, s, key + element_column<tile>(c))) columns &= ~(1u << c);
         }
     }
     if (p.mask_axes) {

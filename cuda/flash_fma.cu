@@ -11,6 +11,7 @@
 // during P·V, V during Q·Kᵀ.
 #include "choice.cuh"
 #include "kernels.h"
+#include "keys.cuh"
 #include "core/feature_set.h"
 #include "fma_tile.cuh"
 #include "order.cuh"
@@ -43,6 +44,16 @@ template <int dim> struct fma_tile {
     static_assert(threads * (rows / 2 * (dim / 32 + 1)) * 16 <= attend_slot_bytes);
     static_assert(shared_bytes <= 99 * 1024, "the least that a card since Ampere gives a block");
 };
+
+// The next keys of a sequence in pages. Not inlined, so that it takes no registers from keys in one piece.
+template <typename T, int tile_rows, int dim, int pitch, int threads>
+__device__ __noinline__ void load_pages(float *tile, const attend_kernel_args &args, const attend_view &pool,
+                                        const attend_sequence &sequence, int64_t head, int64_t key,
+                                        int dim_used)
+{
+    load_rows<T, tile_rows, dim, pitch, threads>(tile, rows_in_pages<T>{pool, args.keys, sequence, head, key},
+                                                 sequence.seqlen_k - key, dim_used, args.aligned);
+}
 
 // Negates Q where the scale is negative: all that follows uses |scale|. Each thread negates what it copied
 // itself.
@@ -113,7 +124,8 @@ __device__ __noinline__ void score_elements(const attend_kernel_args &args, bloc
         float &cell = cells[n / keys * tile::pitch_p + n % keys * across];
         const bool inside = row <= last && at >= attend_visible_begin(&problem, &sequence, row) &&
                             at < attend_visible_end(&problem, &sequence, row);
-        if (!inside || !attend_element_visible(&head, row, at))
+        if (!inside || !attend_element_visible(&head, row, at) ||
+            (args.keys.table && !has_page(args.keys, sequence, at)))
             cell = -INFINITY;
         else if (scored)
             cell = attend_visible_score(&head, row, at, cell);
@@ -228,14 +240,20 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
 
     const int x = threadIdx.x % across, y = threadIdx.x / across * rows;
     // The softmax takes dot products with a scale or, if there are terms, scores in natural units.
-    const bool scored = attend_adds_terms(&problem), searches = attend_hides_tiles(&problem),
-               elementwise = attend_is_elementwise(&problem);
+    const bool scored = attend_adds_terms(&problem), searches = attend_hides_tiles(&problem);
     const float head_scale = attend_head_scale(&problem, &args.terms, block_at.head);
     const float scale = scored ? log2e : fabsf(head_scale) * log2e;
     // Neither end of a row's visible interval decreases from row to row. So the first row and the last give
     // the tiles that some rows and that all rows see. Tiles start at multiples of their size, so a row's sums
     // do not depend on the other rows of the block.
     const int64_t last = min(row0 + tile::q, min(sequence.seqlen_q, args.box.end_query)) - 1;
+    bool holes = false; // some keys have no page
+    if (args.keys.table) {
+        const int64_t first = last < row0 ? 0 : attend_visible_begin(&problem, &sequence, row0),
+                      end = last < row0 ? 0 : attend_visible_end(&problem, &sequence, last);
+        holes = lacks_pages(args.keys, sequence, max(first, args.box.first_key), min(end, args.box.end_key));
+    }
+    const bool elementwise = holes || attend_is_elementwise(&problem);
     tile_search &search = *reinterpret_cast<tile_search *>(reinterpret_cast<float *>(shared) + tile::floats);
     const tile_range &seen = search.run;
     if (threadIdx.x == 0) *reinterpret_cast<int *>(&search + 1) = -1; // no slot
@@ -244,7 +262,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
         if (last >= row0)
             all = visible_tiles(visible_keys(problem, sequence, row0), visible_keys(problem, sequence, last),
                                 tile::k);
-        if (scored || problem.mask_axes) all.full_begin = all.full_end = 0;
+        if (scored || holes || problem.mask_axes) all.full_begin = all.full_end = 0;
         all.restrict(args, tile::k);
         if (searches && all.begin < all.end) {
             tile_search first;
@@ -261,14 +279,22 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     __syncthreads();
 
     const auto load_k = [&](int64_t key) {
-        load_tile<T, tile::k, dim, tile::pitch, tile::threads>(
-            k_tile, k + key * args.k.seqlen, args.k.seqlen, seqlen_k - key,
-            static_cast<int>(problem.head_dim), args.aligned);
+        if (args.keys.table)
+            load_pages<T, tile::k, dim, tile::pitch, tile::threads>(k_tile, args, args.k, sequence, head_kv,
+                                                                    key, static_cast<int>(problem.head_dim));
+        else
+            load_tile<T, tile::k, dim, tile::pitch, tile::threads>(
+                k_tile, k + key * args.k.seqlen, args.k.seqlen, seqlen_k - key,
+                static_cast<int>(problem.head_dim), args.aligned);
     };
     const auto load_v = [&](int64_t key) {
-        load_tile<T, tile::k, dim, tile::pitch_v, tile::threads>(
-            v_tile, v + key * args.v.seqlen, args.v.seqlen, seqlen_k - key,
-            static_cast<int>(problem.head_dim_v), args.aligned);
+        if (args.keys.table)
+            load_pages<T, tile::k, dim, tile::pitch_v, tile::threads>(
+                v_tile, args, args.v, sequence, head_kv, key, static_cast<int>(problem.head_dim_v));
+        else
+            load_tile<T, tile::k, dim, tile::pitch_v, tile::threads>(
+                v_tile, v + key * args.v.seqlen, args.v.seqlen, seqlen_k - key,
+                static_cast<int>(problem.head_dim_v), args.aligned);
     };
     if (seen.begin < seen.end) {
         load_tile<T, tile::q, dim, tile::pitch, tile::threads>(

@@ -209,9 +209,45 @@ __device__ void weigh(typename tile::weights &p, softmax_row (&state)[tile::lane
     }
 }
 
+// Copies a tile in pages, with one lookup where a page holds whole tiles, else one a row. Not inlined, so that
+// it takes no registers from keys in one piece.
+template <typename tile>
+__device__ __noinline__ void load_pages(uint32_t to, const attend_kernel_args &args, const attend_view &pool,
+                                        const mma_block<tile> &block, int64_t step, int dims, int t)
+{
+    using T = typename tile::element;
+    using share = typename tile::kv_share;
+    using copy = tile_copy<typename tile::kv_tile, tile::threads>;
+    const int64_t first = int64_t(t) * tile::keys;
+    const int valid = static_cast<int>(min(int64_t(tile::keys), block.sequence.seqlen_k - first));
+    const rows_in_pages<T> rows = {pool, args.keys, block.sequence, block.block_at.head, first};
+    if (args.keys.page_size % tile::keys == 0) {
+        const bool there = rows.there(0);
+        const char *const from = copy::start(there ? rows.at(0) : rows.anywhere(), 2 * pool.seqlen);
+        if (there && valid == tile::keys && dims == tile::dim)
+            copy::whole(to, from, step);
+        else
+            copy::part(to, from, step, there ? valid : 0, dims);
+        return;
+    }
+#pragma unroll
+    for (int i = 0; i < share::passes_down; i++) {
+        const int row = share::row() + i * share::down;
+        const bool there = row < valid && rows.there(row);
+        const T *const from = there ? rows.at(row) : rows.anywhere();
+#pragma unroll
+        for (int j = 0; j < share::passes_across; j++) {
+            const int vector = share::vector() + j * share::across;
+            cp_async(to + share::step(i, j), from + 8 * vector, there ? vector_bytes(dims, vector) : 0);
+        }
+    }
+    cp_async_commit();
+}
+
 // Copies consecutive tiles of K and V to shared memory.
 template <typename tile> struct key_copies {
     using copy = tile_copy<typename tile::kv_tile, tile::threads>;
+    const attend_kernel_args &args;
     mma_block<tile> &block;
     uint32_t to; // address of this thread's first vector of K's tile
     const char *in_registers[2];
@@ -221,7 +257,7 @@ template <typename tile> struct key_copies {
     {
         return tile::tight ? block.from[which][threadIdx.x] : in_registers[which];
     }
-    __device__ void start(const attend_kernel_args &args, int t)
+    __device__ void start(int t)
     {
         using T = typename tile::element;
         const T *const k = static_cast<const T *>(args.k.data) + block.key_offset(args.k),
@@ -229,8 +265,8 @@ template <typename tile> struct key_copies {
         from(0) = copy::start(k + int64_t(t) * tile::keys * args.k.seqlen, 2 * args.k.seqlen);
         from(1) = copy::start(v + int64_t(t) * tile::keys * args.v.seqlen, 2 * args.v.seqlen);
     }
-    __device__ void load_k(int t) { load(to, from(0), block.k, t); }
-    __device__ void load_v(int t) { load(to + tile::kv_tile::bytes, from(1), block.v, t); }
+    __device__ void load_k(int t) { load(to, from(0), args.k, block.k, t); }
+    __device__ void load_v(int t) { load(to + tile::kv_tile::bytes, from(1), args.v, block.v, t); }
     __device__ void skip(int64_t tiles)
     {
         from(0) += tiles * block.k.step * tile::kv_share::passes_down;
@@ -238,14 +274,19 @@ template <typename tile> struct key_copies {
     }
 
   private:
-    __device__ void load(uint32_t into, const char *&at, const tile_copies &copies, int t)
+    __device__ void load(uint32_t into, const char *&at, const attend_view &pool, const tile_copies &copies,
+                         int t)
     {
         const tile_copies c = copies;
-        at = t < c.whole ? copy::whole(into, at, c.step)
-                         : copy::part(into, at, c.step,
-                                      static_cast<int>(min(int64_t(tile::keys), block.sequence.seqlen_k -
-                                                                                    int64_t(t) * tile::keys)),
-                                      c.dims);
+        if (t < c.whole)
+            at = copy::whole(into, at, c.step);
+        else if (args.keys.table)
+            load_pages(into, args, pool, block, c.step, c.dims, t);
+        else
+            at = copy::part(
+                into, at, c.step,
+                static_cast<int>(min(int64_t(tile::keys), block.sequence.seqlen_k - int64_t(t) * tile::keys)),
+                c.dims);
     }
 };
 
@@ -347,14 +388,15 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
     }
     if (args.problem.segments) block.note_segments(args.terms, threadIdx.x / 32);
     __syncthreads();
+    if (args.keys.table) block.find_holes(args);
     if (threadIdx.x < 32) block.start(args);
     __syncthreads();
     if (block.idle) return;
     const tile_range &seen = block.search.run;
     const attend_problem &problem = args.problem;
 
-    key_copies<tile> copies = {block, keep(q_shared + tile::k_at + tile::kv_share::offset())};
-    copies.start(args, seen.begin);
+    key_copies<tile> copies = {args, block, keep(q_shared + tile::k_at + tile::kv_share::offset())};
+    copies.start(seen.begin);
     mma_warp<tile> warp = {across_first<typename tile::kv_tile, tile::k_at>(q_shared),
                            down_first<typename tile::kv_tile, tile::v_at>(q_shared, 0),
                            {down_first<typename tile::q_tile>(q_shared, warp_row<tile>())},

@@ -2,6 +2,7 @@
 // across; thread (x, y) owns the rows 4y..4y+3 and the columns x + 16j.
 #pragma once
 
+#include "keys.cuh"
 #include "ptx.cuh"
 
 #include <cstdint>
@@ -14,14 +15,13 @@ constexpr int fma_summand = 16;              // dims of a dot product that are s
 
 // Copies rows [0, valid) and columns [0, dim_used) of a tile into shared memory as fp32; the rest become
 // zeros.
-template <typename T, int tile_rows, int dim, int pitch, int threads>
-__device__ void load_tile(float *tile, const T *from, int64_t stride, int64_t valid, int dim_used,
-                          bool aligned)
+template <typename T, int tile_rows, int dim, int pitch, int threads, typename Rows>
+__device__ void load_rows(float *tile, const Rows &rows, int64_t valid, int dim_used, bool aligned)
 {
     for (int vector = threadIdx.x; vector < tile_rows * (dim / 4); vector += threads) {
         int row = vector / (dim / 4), column = vector % (dim / 4) * 4;
-        int elements = row < valid ? max(0, min(4, dim_used - column)) : 0;
-        const T *source = elements ? from + row * stride + column : from;
+        int elements = row < valid && rows.there(row) ? max(0, min(4, dim_used - column)) : 0;
+        const T *source = elements ? rows.at(row) + column : rows.anywhere();
         float *target = tile + row * pitch + column;
         if (sizeof(T) == 4 && aligned) {
             cp_async(shared_address(target), source, elements * 4);
@@ -33,6 +33,12 @@ __device__ void load_tile(float *tile, const T *from, int64_t stride, int64_t va
         *reinterpret_cast<float4 *>(target) = {values[0], values[1], values[2], values[3]};
     }
     cp_async_commit();
+}
+template <typename T, int tile_rows, int dim, int pitch, int threads>
+__device__ void load_tile(float *tile, const T *from, int64_t stride, int64_t valid, int dim_used,
+                          bool aligned)
+{
+    load_rows<T, tile_rows, dim, pitch, threads>(tile, rows_apart<T>{from, stride}, valid, dim_used, aligned);
 }
 
 __device__ inline float dot4(float4 a, float4 b, float sum)

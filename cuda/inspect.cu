@@ -10,6 +10,7 @@
 // blocks: each block stores its part separately, and a second kernel sums the parts in order.
 #include "dtype.cuh"
 #include "inspect_kernels.h"
+#include "keys.cuh"
 #include "warp.cuh"
 
 #include <climits>
@@ -57,22 +58,33 @@ template <typename T> struct rows_at_work {
     const attend_head head;
     tiles &shared;
     const int64_t row0; // first row of the block
-    const int warp, lane;
+    const int warp;
     const T *q, *k;
+    const int lane;
     bool q_is_loaded = false;
     int begin[warp_rows], end[warp_rows]; // visible interval of each row of the warp
     float lse[warp_rows];
 
     __device__ int64_t row(int r) const { return row0 + warp * warp_rows + r; }
 
+    __device__ int64_t kv_head() const { return head.head / (a.problem.num_heads / a.problem.num_kv_heads); }
+
+    template <typename Rows>
+    __device__ void fetch_keys(const Rows &from, int64_t key, int64_t first, int count)
+    {
+        for (int i = threadIdx.x; i < keys * dims; i += warps * lanes) {
+            const int j = i / dims, c = i % dims;
+            const bool valid = key + j < sequence.seqlen_k && c < count && from.there(key + j);
+            shared.k[j][c] = valid ? static_cast<float>(from.at(key + j)[first + c]) : 0;
+        }
+    }
     __device__ void fetch(int64_t key, int64_t first, int count)
     {
         __syncthreads(); // no thread reads the tiles any more
-        for (int i = threadIdx.x; i < keys * dims; i += warps * lanes) {
-            const int j = i / dims, c = i % dims;
-            const bool valid = key + j < sequence.seqlen_k && c < count;
-            shared.k[j][c] = valid ? static_cast<float>(k[(key + j) * a.k.seqlen + first + c]) : 0;
-        }
+        if (a.keys.table)
+            fetch_keys(attend::rows_in_pages<T>{a.k, a.keys, sequence, kv_head(), 0}, key, first, count);
+        else
+            fetch_keys(attend::rows_apart<T>{k, a.k.seqlen}, key, first, count);
         for (int i = threadIdx.x; i < rows * dims && !q_is_loaded; i += warps * lanes) {
             const int r = i / dims, c = i % dims;
             const bool valid = row0 + r < sequence.seqlen_q && c < count;
@@ -86,6 +98,8 @@ template <typename T> struct rows_at_work {
     __device__ void score(int64_t key, bool elementwise, float (&s)[warp_rows])
     {
         const int64_t at = key + lane;
+        const bool there =
+            !a.keys.table || (at < sequence.seqlen_k && attend::has_page(a.keys, sequence, at));
 #pragma unroll
         for (int r = 0; r < warp_rows; r++) s[r] = 0;
         for (int64_t first = 0; first < a.problem.head_dim; first += dims) {
@@ -98,7 +112,7 @@ template <typename T> struct rows_at_work {
         }
 #pragma unroll 1
         for (int r = 0; r < warp_rows; r++) {
-            const bool inside = at >= begin[r] && at < end[r];
+            const bool inside = there && at >= begin[r] && at < end[r];
             s[r] = !inside       ? -INFINITY
                    : elementwise ? attend_element_score(&head, row(r), at, s[r])
                                  : s[r] * head.scale;
@@ -234,11 +248,11 @@ __global__ void __launch_bounds__(warps *lanes) inspect_rows(const __grid_consta
                          shared,
                          row0,
                          int(threadIdx.x / lanes),
-                         int(threadIdx.x % lanes),
                          static_cast<const T *>(a.q.data) + sequence.batch * a.q.batch + head * a.q.head +
                              (sequence.first_q + row0) * a.q.seqlen,
                          static_cast<const T *>(a.k.data) + sequence.batch * a.k.batch + head_kv * a.k.head +
-                             sequence.first_k * a.k.seqlen};
+                             sequence.first_k * a.k.seqlen,
+                         int(threadIdx.x % lanes)};
     const bool elementwise = attend_is_elementwise(&problem);
     // read twice, which saves a register
     const auto sink = [&] { return problem.sinks ? attend_head_sink(&a.terms, head) : -INFINITY; };

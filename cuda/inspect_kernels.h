@@ -16,7 +16,8 @@ enum { attend_inspect_rows = 16 }; /* rows a block */
 typedef struct attend_inspect_args {
     attend_problem problem; /* resolved */
     attend_view q, k;
-    attend_view lse; /* fp32, one element a row; data NULL: to be computed */
+    attend_key_layout keys; /* as in attend_kernel_args */
+    attend_view lse;        /* fp32, one element a row; data NULL: to be computed */
     attend_lists lists;
     attend_terms terms;
     attend_inspect_request request;

@@ -4,6 +4,7 @@
 #define ATTEND_CUDA_KERNELS_H
 
 #include <attend/kernel.h>
+#include "shared/keys.h"
 #include "shared/score.h"
 #include <cuda_runtime_api.h>
 
@@ -64,9 +65,10 @@ ATTEND_SHARED attend_kernel_box attend_whole_box(const attend_problem *p)
 typedef struct attend_kernel_args {
     attend_problem problem; /* resolved */
     attend_view q, k, v, out;
-    attend_view lse;    /* fp32, one element a row; data NULL: not wanted */
-    attend_lists lists; /* on the device */
-    attend_terms terms; /* on the device */
+    attend_key_layout keys; /* with a table, on the device, k and v are pools: [page, key, head, dim] */
+    attend_view lse;        /* fp32, one element a row; data NULL: not wanted */
+    attend_lists lists;     /* on the device */
+    attend_terms terms;     /* on the device */
     /* blocks are ordered so that their K and V fit in a cache of this size */
     int64_t l2_bytes;
     bool aligned;                 /* every row of q, k and v starts at a multiple of 16 bytes */

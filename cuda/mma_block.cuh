@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels.h"
+#include "keys.cuh"
 #include "mask.cuh"
 #include "order.cuh"
 #include "search.cuh"
@@ -74,7 +75,7 @@ struct packed_rows {
 };
 
 // How a block copies tiles of K or V. step: bytes from one row of a thread to its next; tiles before `whole`
-// have all rows and dims.
+// have all rows and dims and lie in one piece.
 struct __align__(16) tile_copies
 {
     int64_t step;
@@ -91,6 +92,7 @@ template <typename tile> struct mma_block {
     int slot;           // of scratch memory (spans.cuh); -1: none
     int span_end;       // the first tile behind the current span
     bool scored, hides; // attend_scores_terms(); there are masks beyond the interval
+    bool holes;         // some keys have no page
     bool searches;      // attend_hides_tiles(): tiles come in several runs
     bool last_whole;    // all rows see all of the run's last tile, though it counts as a border tile
     // no row sees a key of this block's span: it writes nothing, and combine() reads nothing
@@ -112,11 +114,12 @@ template <typename tile> struct mma_block {
         scored = attend_scores_terms(&p);
         searches = attend_hides_tiles(&p);
         hides = searches || p.mask_axes;
+        holes = false;
         const int64_t row0 = block_at.tile / args.splits * tile::rows + args.box.first_query * group;
         rows = {row0 / group, static_cast<uint32_t>(row0 % group), static_cast<uint32_t>(group),
                 min(sequence.seqlen_q, args.box.end_query) * group - row0,
                 min(attend_rows_of(&p, &sequence), args.box.end_query) * group - row0};
-        const int whole = static_cast<int>(sequence.seqlen_k / tile::keys);
+        const int whole = args.keys.table ? 0 : static_cast<int>(sequence.seqlen_k / tile::keys);
         k = {args.k.seqlen * (2 * tile::kv_share::down), p.head_dim == tile::dim ? whole : 0,
              static_cast<int>(p.head_dim)};
         v = {args.v.seqlen * (2 * tile::kv_share::down), p.head_dim_v == tile::dim ? whole : 0,
@@ -137,13 +140,28 @@ template <typename tile> struct mma_block {
         }
         if (threadIdx.x % 32 == 0) ids[warp] = of_warp;
     }
+    // Sets `holes`, and masks for them; called by all threads of the block.
+    __device__ void find_holes(const attend_kernel_args &args)
+    {
+        tile_range seen = tiles(0, tile::rows);
+        restrict(seen, args);
+        const int64_t first = int64_t(seen.begin) * tile::keys, end = int64_t(seen.end) * tile::keys;
+        if (lacks_pages(args.keys, sequence, first, min(end, sequence.seqlen_k)) && threadIdx.x == 0)
+            holes = hides = true;
+        __syncthreads();
+    }
+    // To the keys of this block.
+    __device__ void restrict(tile_range &range, const attend_kernel_args &args) const
+    {
+        if (args.splits > 1) range.restrict(span * tile::span_tiles, (span + 1) * tile::span_tiles);
+        range.restrict(args, tile::keys);
+    }
     // Finds the first run of tiles; called by the block's first warp.
     __device__ void start(const attend_kernel_args &args)
     {
         tile_range all = tiles(0, tile::rows);
-        if (scored || (hides && !searches)) all.full_end = all.full_begin = 0;
-        if (args.splits > 1) all.restrict(span * tile::span_tiles, (span + 1) * tile::span_tiles);
-        all.restrict(args, tile::keys);
+        if (scored || holes || (hides && !searches)) all.full_end = all.full_begin = 0;
+        restrict(all, args);
         if (threadIdx.x == 0) idle = args.splits > 1 && all.begin >= all.end;
         if (searches && all.begin < all.end) {
             tile_search first;

@@ -14,6 +14,16 @@
 #include <string.h>
 #include <cmocka.h>
 
+#ifdef ATTEND_TEST_MANAGED /* CUDA reads pages on the device alone */
+#include <cuda_runtime_api.h>
+static void *reserve_managed(size_t bytes)
+{
+    void *memory;
+    return cudaMallocManaged(&memory, bytes, cudaMemAttachGlobal) ? NULL : memory;
+}
+static void release_managed(void *memory) { cudaFree(memory); }
+#endif
+
 /* 0: in one piece */
 static const int64_t page_sizes[] = {1, 3, 16, 64, 1000, 0};
 enum { SIZES = sizeof page_sizes / sizeof *page_sizes };
@@ -26,13 +36,11 @@ static const struct {
 enum { SCHEDULES = sizeof schedules / sizeof *schedules };
 
 static attend_context *contexts[SCHEDULES];
-static bool reads_pages; /* CUDA has no kernels for them yet */
 
 static void open_contexts(void)
 {
     for (int s = 0; s < SCHEDULES; s++) {
         contexts[s] = test_context();
-        reads_pages = attend_context_device(contexts[s]) != ATTEND_CUDA;
         if (attend_context_device(contexts[s]) != ATTEND_CPU) continue;
         assert_int_equal(attend_context_destroy(contexts[s]), ATTEND_OK);
         assert_int_equal(attend_context_create(&(attend_context_options){.device = ATTEND_CPU, .threads = schedules[s].threads}, &contexts[s]), 0);
@@ -111,8 +119,7 @@ static void every_feature_has_its_bits(void **state)
     (void)state;
     open_contexts();
     const uint64_t supported = test_supported(contexts[0]);
-    /* where only caches in one piece are read, the library narrows them to tensors: a few cases say so */
-    const int step = !reads_pages ? 31 : getenv("ATTEND_TEST_SHORT") ? 7 : 1;
+    const int step = !getenv("ATTEND_TEST_SHORT") ? 1 : attend_context_device(contexts[0]) == ATTEND_CUDA ? 19 : 7;
     for (int n = 0; n == 0 || test_feature_setting((n - 1) / SCHEDULES); n += step) {
         const test_setting *setting = n == 0 ? NULL : test_feature_setting((n - 1) / SCHEDULES);
         const int s = n % SCHEDULES;
@@ -122,7 +129,7 @@ static void every_feature_has_its_bits(void **state)
         if (c.problem.left_padded) c.layout = LAYOUT_BSHD;
         ran r;
         begin(&r, &c, contexts[s], NULL);
-        for (int i = 0; i < 2; i++) expect_same(&r, reads_pages ? page_sizes[(n + n / SIZES + 3 * i) % SIZES] : 0, (test_pools)((n + i) % POOLS));
+        for (int i = 0; i < 2; i++) expect_same(&r, page_sizes[(n + n / SIZES + 3 * i) % SIZES], (test_pools)((n + i) % POOLS));
         end(&r);
     }
     close_contexts();
@@ -137,7 +144,6 @@ static void all_lengths_have_their_bits(void **state)
     for (int n = 0; n < SIZES * SCHEDULES; n++) {
         const int s = n % SCHEDULES;
         const int64_t size = page_sizes[n / SCHEDULES], keys = schedules[s].seqlen_k;
-        if (size && !reads_pages) continue;
         const int64_t ends[LENGTHS] = {0, 1, size - 1, size, size + 1, keys - 1, keys};
         int64_t lengths[LENGTHS];
         for (int i = 0; i < LENGTHS; i++) lengths[i] = ends[i] < 0 ? 0 : ends[i] > keys ? keys : ends[i];
@@ -158,7 +164,6 @@ static void parts_have_the_bits_of_one_run(void **state)
     open_contexts();
     for (int n = 0; n < SIZES; n++) {
         const int s = 1 + n % 2;
-        if (page_sizes[n] && !reads_pages) continue;
         test_case c = case_of(n, s);
         c.lengths = false;
         ran r;
@@ -192,7 +197,6 @@ static void inspection_and_comparison_read_caches(void **state)
     (void)state;
     open_contexts();
     for (int n = 0; n < SIZES; n++) {
-        if (page_sizes[n] && !reads_pages) continue;
         test_case c = case_of(n, 0);
         ran r;
         begin(&r, &c, contexts[0], NULL);
@@ -223,6 +227,9 @@ static void inspection_and_comparison_read_caches(void **state)
 
 int main(void)
 {
+#ifdef ATTEND_TEST_MANAGED
+    test_cache_reserve = reserve_managed, test_cache_release = release_managed;
+#endif
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_feature_has_its_bits), cmocka_unit_test(all_lengths_have_their_bits),
                                        cmocka_unit_test(parts_have_the_bits_of_one_run), cmocka_unit_test(inspection_and_comparison_read_caches)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -58,9 +58,12 @@ static attend_view queries_view(const attend_problem *p, const attend_kernel_box
                     box->first_kv_head * (p->num_heads / p->num_kv_heads), dtype);
 }
 
-static attend_view keys_view(const attend_kernel_box *box, const attend_tensor *t)
+/* Pools of pages begin at their first page and key, whatever the box. */
+static attend_view keys_view(const attend_kernel_box *box, const attend_key_layout *keys,
+                             const attend_tensor *t)
 {
-    return from_box(attend_view_of(t), box->first_batch, box->first_key, box->first_kv_head, t->dtype);
+    return from_box(attend_view_of(t), keys->table ? 0 : box->first_batch, keys->table ? 0 : box->first_key,
+                    box->first_kv_head, t->dtype);
 }
 
 static attend_state_view state_view(const attend_problem *p, const attend_kernel_box *box,
@@ -81,8 +84,9 @@ attend_kernel_box attend_gpu_box_of(const attend_problem *p, const attend_key_pa
 }
 
 attend_status attend_gpu_launch_box(const attend_plan *plan, const attend_kernel_box *box,
-                                    const attend_attention_args *args, const attend_state *from,
-                                    const attend_state *into, const attend_terms *terms)
+                                    const attend_key_layout *keys, const attend_attention_args *args,
+                                    const attend_state *from, const attend_state *into,
+                                    const attend_terms *terms)
 {
     const attend_gpu_plan *gpu_plan = plan->state;
     const attend_gpu_context *gpu = gpu_plan->gpu;
@@ -97,8 +101,9 @@ attend_status attend_gpu_launch_box(const attend_plan *plan, const attend_kernel
                    {
                        .problem = *p,
                        .q = queries_view(p, box, attend_view_of(&args->q), p->dtype),
-                       .k = keys_view(box, &args->k),
-                       .v = keys_view(box, &args->v),
+                       .k = keys_view(box, keys, &args->k),
+                       .v = keys_view(box, keys, &args->v),
+                       .keys = *keys,
                        .out = queries_view(p, box, attend_view_of(&args->out), p->dtype),
                        .lse = queries_view(p, box, lse, ATTEND_F32),
                        .lists = attend_lists_of(args->features),
@@ -131,7 +136,7 @@ attend_status attend_gpu_attention(const attend_plan *plan, const attend_attenti
     ATTEND_TRY(attend_gpu_make_terms(plan, args->features, &terms));
     own->row->grid(&plan->problem, &box, &grid);
     attend_progress_stage(tracker, tracker->work.attention, grid.blocks);
-    return attend_gpu_launch_box(plan, &box, args, &part->from, &part->into, &terms);
+    return attend_gpu_launch_box(plan, &box, &part->keys, args, &part->from, &part->into, &terms);
 }
 
 /* Whether a tensor lies on the host that is copied in parts; fails for one where none is announced. */
@@ -166,16 +171,8 @@ static attend_status find_on_host(const attend_gpu_plan *own, const attend_atten
     return ATTEND_OK;
 }
 
-attend_status attend_gpu_check_pages(const attend_key_part *part)
-{
-    if (!part->keys.table) return ATTEND_OK;
-    return attend_fail(
-        ATTEND_UNSUPPORTED,
-        "cache.block_table is given, but no CUDA kernel reads pages yet: caches in one piece do");
-}
-
-attend_status attend_gpu_attention_forward(attend_plan *plan, const attend_attention_args *args,
-                                           const attend_key_part *part)
+static attend_status run(const attend_plan *plan, const attend_attention_args *args,
+                         const attend_key_part *part)
 {
     const attend_gpu_plan *own = plan->state;
     attend_attention_args use = *args;
@@ -186,4 +183,13 @@ attend_status attend_gpu_attention_forward(attend_plan *plan, const attend_atten
     ATTEND_TRY(attend_gpu_take_features(plan, &features));
     use.features = &features;
     return attend_gpu_attention(plan, &use, part);
+}
+
+attend_status attend_gpu_attention_forward(attend_plan *plan, const attend_attention_args *args,
+                                           const attend_key_part *part)
+{
+    attend_gpu_pages pages;
+    attend_status status = attend_gpu_take_pages(plan, args, part, &pages);
+    if (!status) status = run(plan, args, &pages.part);
+    return attend_gpu_release_pages(plan, &pages, status);
 }

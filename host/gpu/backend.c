@@ -176,7 +176,6 @@ static attend_status forward(attend_plan *plan, const char *name, const attend_a
 static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args,
                                        const attend_key_part *part, const attend_run *run)
 {
-    ATTEND_TRY(attend_gpu_check_pages(part));
     return forward(plan, "attend: attention", args, part, NULL, run);
 }
 

@@ -256,15 +256,28 @@ attend_status attend_gpu_run_end(const attend_gpu_run *run, attend_status status
    are whole. from, into: data NULL where there is none. */
 attend_kernel_box attend_gpu_box_of(const attend_problem *problem, const attend_key_part *part);
 attend_status attend_gpu_launch_box(const attend_plan *plan, const attend_kernel_box *box,
-                                    const attend_attention_args *args, const attend_state *from,
-                                    const attend_state *into, const attend_terms *terms);
-/* Fails where keys are in pages: no kernel reads them yet. */
-attend_status attend_gpu_check_pages(const attend_key_part *part);
+                                    const attend_key_layout *keys, const attend_attention_args *args,
+                                    const attend_state *from, const attend_state *into,
+                                    const attend_terms *terms);
 /* Attention on tensors and lists that are all on the device. */
 attend_status attend_gpu_attention(const attend_plan *plan, const attend_attention_args *on_device,
                                    const attend_key_part *part);
 attend_status attend_gpu_attention_forward(attend_plan *plan, const attend_attention_args *args,
                                            const attend_key_part *part);
+
+/* ---- keys in pages: pages.c ---- */
+
+/* The keys of a run, with the table on the device; `memory` is its copy, if it lay on the host. */
+typedef struct attend_gpu_pages {
+    attend_key_part part;
+    void *memory;
+} attend_gpu_pages;
+/* A table on the host is checked where the lengths are on the host too, and copied for this run alone.
+   Release waits for the run then; it is called after a failure too, and returns `status` or its own. */
+attend_status attend_gpu_take_pages(const attend_plan *plan, const attend_attention_args *args,
+                                    const attend_key_part *part, attend_gpu_pages *pages);
+attend_status attend_gpu_release_pages(const attend_plan *plan, const attend_gpu_pages *pages,
+                                       attend_status status);
 
 /* ---- carried states: merge.c ---- */
 

@@ -91,7 +91,8 @@ static attend_status launch(void *job, int64_t first, int64_t count)
 }
 
 static attend_status inspect_on_device(const attend_plan *plan, const attend_attention_args *args,
-                                       const attend_inspect_request *request, inspect_call *l)
+                                       const attend_key_layout *keys, const attend_inspect_request *request,
+                                       inspect_call *l)
 {
     const attend_gpu_plan *own = plan->state;
     const attend_gpu_context *gpu = own->gpu;
@@ -109,7 +110,7 @@ static attend_status inspect_on_device(const attend_plan *plan, const attend_att
         ATTEND_TRY(attend_gpu_take_output(gpu, names[i], output(&given, i), &l->staging[i],
                                           output(&k->request.want, i)));
     k->problem = plan->problem;
-    k->q = attend_view_of(&use.q), k->k = attend_view_of(&use.k);
+    k->q = attend_view_of(&use.q), k->k = attend_view_of(&use.k), k->keys = *keys;
     k->lse = (attend_view){use.lse.data, use.lse.stride[0], use.lse.stride[2], use.lse.stride[1]};
     k->lists = attend_lists_of(&features), k->terms = attend_terms_of(&features);
     k->terms.relative_buckets = own->features.relative_buckets;
@@ -127,7 +128,8 @@ static attend_status inspect_on_device(const attend_plan *plan, const attend_att
 /* The plan's lists and staging are used as in a run. With caller_workspace the plan has no room for lists, so
    the inspection allocates it. */
 static attend_status inspect_in_workspace(attend_plan *plan, const attend_attention_args *args,
-                                          const attend_inspect_request *request, inspect_call *l)
+                                          const attend_key_part *part, const attend_inspect_request *request,
+                                          inspect_call *l)
 {
     const attend_gpu_plan *own = plan->state;
     const attend_run brought = {.workspace = l->workspace};
@@ -136,7 +138,10 @@ static attend_status inspect_in_workspace(attend_plan *plan, const attend_attent
        for. */
     if (plan->options.caller_workspace) ATTEND_TRY(attend_gpu_wait_for_all(own->gpu));
     attend_status status = attend_gpu_run_begin(plan, &brought, true, &run);
-    if (!status) status = inspect_on_device(&run.plan, args, request, l);
+    attend_gpu_pages pages = {0};
+    if (!status) status = attend_gpu_take_pages(&run.plan, args, part, &pages);
+    if (!status) status = inspect_on_device(&run.plan, args, &pages.part.keys, request, l);
+    status = attend_gpu_release_pages(&run.plan, &pages, status);
     status = attend_gpu_run_end(&run, status);
     const cudaError_t waited = cudaStreamSynchronize(own->gpu->stream);
     return status ? status : attend_gpu_check(waited, "cudaStreamSynchronize");
@@ -147,14 +152,13 @@ attend_status attend_gpu_inspect(attend_plan *plan, const attend_attention_args 
 {
     const attend_gpu_plan *own = plan->state;
     inspect_call l = {0};
-    ATTEND_TRY(attend_gpu_check_pages(part));
     ATTEND_TRY(attend_gpu_enter(own->gpu));
     attend_range_begin("attend: inspect");
     attend_status status = ATTEND_OK;
     if (plan->options.caller_workspace)
         status = attend_gpu_check(cudaMalloc(&l.workspace, own->list_bytes),
                                   "cudaMalloc of an inspection's lists");
-    if (!status) status = inspect_in_workspace(plan, args, request, &l);
+    if (!status) status = inspect_in_workspace(plan, args, part, request, &l);
     if (l.memory) cudaFree(l.memory);
     if (l.workspace) cudaFree(l.workspace);
     attend_range_end();

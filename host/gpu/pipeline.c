@@ -127,7 +127,7 @@ static attend_status launch(attend_gpu_pipeline *l, const attend_gpu_step *step)
         use.out = attend_gpu_device_part(l, OUT, step);
         if (l->sources[LSE].given->data) use.lse = attend_gpu_device_part(l, LSE, step);
     }
-    ATTEND_TRY(attend_gpu_launch_box(l->plan, &step->box, &use, &from, &into, &terms));
+    ATTEND_TRY(attend_gpu_launch_box(l->plan, &step->box, &l->part->keys, &use, &from, &into, &terms));
     if (streams_masks(l)) ATTEND_TRY(record(&l->gpu, o->masks_free[step->index % o->blocks.key_slots]));
     return record(&l->gpu, o->keys_free[step->load % o->blocks.key_slots]);
 }

@@ -21,6 +21,12 @@ static void extents(const attend_gpu_pipeline *l, int index, const attend_kernel
     switch (index) {
     case K:
     case V:
+        if (l->part->keys.table) {
+            first[2] = box->first_kv_head;
+            memcpy(count, (int64_t[]){t->shape[0], t->shape[1], box->kv_heads, t->shape[3]},
+                   4 * sizeof *count);
+            break;
+        }
         memcpy(first, (int64_t[]){batch, key, box->first_kv_head, 0}, 4 * sizeof *first);
         memcpy(count, (int64_t[]){batches, keys, box->kv_heads, t->shape[3]}, 4 * sizeof *count);
         break;

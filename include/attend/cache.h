@@ -29,7 +29,8 @@ typedef struct attend_cache {
     /* i32 [batch, max_pages], host or device; page_size·max_pages is at least seqlen_k. Entry p of sequence b
      * is the page that holds its keys p·page_size …; sequences may share pages. Entries behind the length are
      * not read. An entry outside [0, pages) is no page: on the host it is an error, on the device its keys
-     * are neither read, written nor seen. */
+     * are neither read, written nor seen. On CUDA a run with a table on the host allocates room for a copy
+     * and is over when it returns. */
     attend_tensor block_table;
     /* [batch], host or device: where attend_cache_append() writes each sequence's first new key; NULL: slot
      * 0. Attention goes by seqlens_k of attend_feature_args alone, which count the new keys too. */

@@ -8,6 +8,11 @@
 #include <string.h>
 #include <cmocka.h>
 
+static void *reserve(size_t bytes) { return aligned_alloc(64, bytes / 64 * 64 + 64); }
+
+void *(*test_cache_reserve)(size_t) = reserve;
+void (*test_cache_release)(void *) = free;
+
 /* A view of one of the two pools. */
 static attend_tensor pool(unsigned char *memory, attend_dtype dtype, const int64_t shape[4], test_pools pools, int64_t before, int64_t entry)
 {
@@ -43,20 +48,24 @@ test_cache test_cache_make(const attend_problem *p, const int64_t *seqlens_k, in
     const int64_t k_entry = rows * p->num_kv_heads * p->head_dim, v_entry = rows * p->num_kv_heads * p->head_dim_v;
     const bool together = pools == POOLS_INTERLEAVED;
     const size_t bytes = (size_t)(c.pages * (k_entry + v_entry)) * attend_dtype_bytes(p->dtype);
-    c.memory = aligned_alloc(64, bytes / 64 * 64 + 64);
+    c.memory = test_cache_reserve(bytes);
     assert_non_null(c.memory);
     memset(c.memory, 0xff, bytes);
     c.cache.k = pool(c.memory, p->dtype, (int64_t[]){c.pages, rows, p->num_kv_heads, p->head_dim}, pools, 0, together ? k_entry + v_entry : k_entry);
     c.cache.v = pool(c.memory, p->dtype, (int64_t[]){c.pages, rows, p->num_kv_heads, p->head_dim_v}, pools,
                      together ? k_entry : c.pages * k_entry, together ? k_entry + v_entry : v_entry);
     if (!page_size) return c;
-    c.table = malloc((size_t)(p->batch * columns + 1) * sizeof *c.table);
+    c.table = test_cache_reserve((size_t)(p->batch * columns + 1) * sizeof *c.table);
     fill_table(&c, p, seqlens_k, page_size, columns, shared, seed);
     c.cache.block_table = attend_tensor_2d(c.table, ATTEND_I32, p->batch, columns);
     return c;
 }
 
-void test_cache_free(test_cache *c) { free(c->memory), free(c->table); }
+void test_cache_free(test_cache *c)
+{
+    test_cache_release(c->memory);
+    if (c->table) test_cache_release(c->table);
+}
 
 char *test_cache_row(const test_cache *c, int which, int64_t b, int64_t key, int64_t head)
 {

@@ -11,6 +11,10 @@ typedef enum test_pools {
     POOLS
 } test_pools;
 
+/* Where pools and tables are: on the host's heap, unless a test chooses memory that a device reads in place. */
+extern void *(*test_cache_reserve)(size_t bytes);
+extern void (*test_cache_release)(void *memory);
+
 typedef struct test_cache {
     attend_cache cache;
     unsigned char *memory;

@@ -1,0 +1,151 @@
+/* Tables of pages on the device are not checked before a run: keys whose entry is no page of the pool are as if a mask hid them, in
+   every kernel family, schedule and inspection. Tables on the host are checked; pools there are refused. */
+#include "support/caches.h"
+#include "support/inspection.h"
+#include "support/plans.h"
+#include "support/refusal.h"
+#include "support/run.h"
+#include "core/problem.h"
+#include "tool/values.h"
+
+#include <cuda_runtime_api.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+enum { BATCH = 3 };
+
+static const struct {
+    attend_dtype dtype;
+    int64_t queries, keys, page_size;
+    bool gap; /* a window behind a prefix hides tiles, so that they are searched */
+} cases[] = {
+    {ATTEND_F32, 12, 100, 16, false}, {ATTEND_F16, 40, 200, 64, false}, {ATTEND_BF16, 3, 1100, 3, false},
+    {ATTEND_F16, 20, 330, 1, true},   {ATTEND_F32, 4, 240, 100, true},
+};
+enum { CASES = sizeof cases / sizeof *cases };
+
+static void *reserve(size_t bytes)
+{
+    void *memory;
+    return cudaMallocManaged(&memory, bytes, cudaMemAttachGlobal) ? NULL : memory;
+}
+static void release(void *memory) { cudaFree(memory); }
+
+/* The first sequence lacks its first page and its last, the second one in the middle, the third all. */
+static bool is_hole(int64_t b, int64_t page, int64_t pages) { return b == 2 || (b == 1 ? page == pages / 2 : page % (pages - 1) == 0); }
+
+static test_run make(int n, uint8_t *mask)
+{
+    const int64_t keys = cases[n].keys, size = cases[n].page_size, pages = (keys + size - 1) / size;
+    test_run r = test_run_make(cases[n].dtype, 40, BATCH, cases[n].queries, keys, 4, 2, ATTEND_CAUSAL_BOTTOM_RIGHT);
+    if (cases[n].gap) r.p.windowed = true, r.p.window_left = 60, r.p.window_right = -1, r.p.prefix = 40;
+    for (int64_t b = 0; b < BATCH; b++)
+        for (int64_t j = 0; j < keys; j++) mask[b * keys + j] = !is_hole(b, j / size, pages);
+    r.mask = attend_tensor_4d(mask, ATTEND_U8, BATCH, 4, r.p.seqlen_q, keys);
+    r.mask.stride[0] = keys, r.mask.stride[1] = r.mask.stride[2] = 0, r.mask.stride[3] = 1;
+    return r;
+}
+
+static test_cache paged(const test_run *r, int n)
+{
+    static const int32_t no_page[] = {-1, INT32_MAX, INT32_MIN};
+    test_cache c = test_cache_make(&r->p, NULL, cases[n].page_size, (test_pools)(n % POOLS), false, (uint64_t)n);
+    const int64_t columns = c.cache.block_table.shape[1], pages = columns - 1;
+    for (int64_t b = 0; b < BATCH; b++)
+        for (int64_t j = 0; j < cases[n].keys; j++)
+            for (int64_t h = 0; h < 2; h++)
+                for (int which = 0; which < 2; which++) {
+                    const attend_tensor *t = which ? &r->v : &r->k;
+                    const size_t bytes = 40 * attend_dtype_bytes(t->dtype);
+                    memcpy(test_cache_row(&c, which, b, j, h), test_row(t, b, j) + (size_t)h * bytes, bytes);
+                }
+    for (int64_t b = 0; b < BATCH; b++)
+        for (int64_t page = 0; page < pages; page++)
+            if (is_hole(b, page, pages)) c.table[b * columns + page] = page == 1 ? (int32_t)c.pages : no_page[(b + page) % 3];
+    return c;
+}
+
+static void run(attend_context *context, const attend_problem *p, const attend_attention_args *args, test_inspection *found)
+{
+    attend_plan *plan;
+    if (attend_attention_plan_with(context, p, &test_on_host, &plan) || attend_attention_forward(plan, args) || attend_attention_inspect(plan, args, &found->want) ||
+        attend_synchronize(context))
+        fail_msg("%s", attend_error_message());
+    attend_plan_destroy(plan);
+}
+
+static void keys_without_pages_are_as_if_masked(void **state)
+{
+    (void)state;
+    attend_context *context = test_context();
+    for (int n = 0; n < CASES; n++) {
+        uint8_t mask[BATCH * 1100];
+        test_run r = make(n, mask), wanted = make(n, mask);
+        test_cache c = paged(&r, n);
+        attend_problem masked = wanted.p, resolved;
+        test_inspection found, expected;
+        masked.mask_axes = ATTEND_PER_BATCH | ATTEND_PER_KEY;
+        assert_int_equal(attend_problem_resolve(&r.p, sizeof r.p, ATTEND_ATTENTION, &resolved), ATTEND_OK);
+        test_inspection_make(&found, &resolved), test_inspection_make(&expected, &resolved);
+        run(context, &masked, &(attend_attention_args){.q = wanted.q, .k = wanted.k, .v = wanted.v, .out = wanted.out, .lse = wanted.lse,
+                                                       .features = &(attend_feature_args){.mask = wanted.mask}}, &expected);
+        run(context, &r.p, &(attend_attention_args){.q = r.q, .out = r.out, .lse = r.lse, .cache = &c.cache}, &found);
+        const attend_tensor *const pairs[][2] = {{&r.out, &wanted.out}, {&r.lse, &wanted.lse}, {&found.want.weights, &expected.want.weights},
+                                                 {&found.want.top_keys, &expected.want.top_keys}, {&found.want.map, &expected.want.map}};
+        for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+            const attend_tensor dense = attend_tensor_row_major(*pairs[i][0]);
+            if (memcmp(pairs[i][0]->data, pairs[i][1]->data, (size_t)(dense.shape[0] * dense.stride[0]) * attend_dtype_bytes(dense.dtype)))
+                fail_msg("case %d: result %d is not that of masked keys", n, (int)i);
+        }
+        test_inspection_free(&found), test_inspection_free(&expected);
+        test_cache_free(&c), test_run_free(&r), test_run_free(&wanted);
+    }
+    attend_context_destroy(context);
+}
+
+static void expect(const test_run *r, const attend_cache *cache, attend_status wanted, const char *sentence)
+{
+    attend_context *context = test_context();
+    attend_plan *plan;
+    const attend_attention_args args = {.q = r->q, .out = r->out, .cache = cache};
+    assert_int_equal(attend_attention_plan_with(context, &r->p, &test_on_host, &plan), ATTEND_OK);
+    if (wanted)
+        test_expect_failure(attend_attention_forward(plan, &args), wanted, sentence);
+    else if (attend_attention_forward(plan, &args))
+        fail_msg("%s", attend_error_message());
+    attend_plan_destroy(plan);
+    attend_context_destroy(context);
+}
+
+static void tables_on_the_host_are_checked(void **state)
+{
+    (void)state;
+    uint8_t mask[BATCH * 1100];
+    test_run r = make(0, mask);
+    test_cache c = paged(&r, 0);
+    int32_t *const table = malloc((size_t)attend_tensor_elements(&c.cache.block_table) * sizeof *table);
+    attend_cache cache = c.cache;
+    memcpy(table, c.table, (size_t)attend_tensor_elements(&cache.block_table) * sizeof *table);
+    cache.block_table.data = table;
+    expect(&r, &cache, ATTEND_INVALID_ARGUMENT, "cache.block_table[0, 0] is -1, expected 0 to");
+    for (int64_t i = 0; i < attend_tensor_elements(&cache.block_table); i++)
+        if (table[i] < 0 || table[i] >= c.pages) table[i] = 0;
+    expect(&r, &cache, ATTEND_OK, NULL);
+    void *const pool = malloc((size_t)attend_tensor_elements(&cache.v) * sizeof(float));
+    cache.v.data = pool;
+    expect(&r, &cache, ATTEND_INVALID_ARGUMENT, "cache.v lies on the host, but CUDA reads pages on the device alone");
+    free(pool), free(table);
+    test_cache_free(&c), test_run_free(&r);
+}
+
+int main(void)
+{
+    setenv("ATTEND_TEST_DEVICE", "cuda", 1);
+    test_cache_reserve = reserve, test_cache_release = release;
+    const struct CMUnitTest tests[] = {cmocka_unit_test(keys_without_pages_are_as_if_masked), cmocka_unit_test(tables_on_the_host_are_checked)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
