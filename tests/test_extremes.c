@@ -1,7 +1,9 @@
 /* Sizes up to the ends of 63 bits: a problem is refused or planned and explained at once, and no sum or
    product overflows on the way (the sanitizers' build watches that). */
+#include "support/feature_cases.h"
 #include "support/fixture.h"
 #include "support/plans.h"
+#include "support/run.h"
 #include "core/count.h"
 #include "core/problem.h"
 
@@ -156,11 +158,45 @@ static void packed_sequences_are_counted_by_their_lengths(void **state)
     }
 }
 
+/* Local attention that reaches beyond all keys is attention to all of them, by result, since the reference is given what validation made of
+   the fields; a prefix of all keys leaves nothing to causal borders. */
+static void what_reaches_beyond_all_keys_hides_none(void **state)
+{
+    (void)state;
+    static const test_setting reaching[] = {
+        {"window", {.windowed = true, .window_left = INT64_MAX, .window_right = INT64_MAX}},
+        {"window left", {.windowed = true, .window_left = INT64_MAX, .window_right = -1, .align_bottom_right = true}},
+        {"window right", {.windowed = true, .window_left = -1, .window_right = INT64_MAX, .align_bottom_right = true}},
+        {"window as wide", {.windowed = true, .window_left = 163, .window_right = 163}},
+        {"chunk", {.chunk = INT64_MAX}},
+        {"prefix", {.prefix = INT64_MAX, .causal = ATTEND_CAUSAL_TOP_LEFT}},
+        {"prefix and window", {.prefix = INT64_MAX, .windowed = true, .align_bottom_right = true}},
+    };
+    static const int64_t seqlens[][2] = {{130, 33}, {33, 130}};
+    attend_context *context = test_context();
+    for (int shape = 0; shape < 2; shape++) {
+        test_run runs[2];
+        for (int i = 0; i < 2; i++) runs[i] = test_run_make(ATTEND_F32, 16, 1, seqlens[shape][0], seqlens[shape][1], 2, 1, ATTEND_CAUSAL_NONE);
+        test_run_go(&runs[0], context, "all");
+        for (size_t i = 0; i < sizeof reaching / sizeof *reaching; i++) {
+            const attend_problem p = runs[1].p;
+            test_setting_apply(&reaching[i], &runs[1].p);
+            test_run_go(&runs[1], context, reaching[i].name);
+            runs[1].p = p;
+            if (memcmp(test_row(&runs[0].out, 0, 0), test_row(&runs[1].out, 0, 0), (size_t)seqlens[shape][0] * test_row_bytes(&runs[0].out)))
+                fail_msg("%s: hides some of %d keys", reaching[i].name, (int)seqlens[shape][1]);
+        }
+        test_run_free(&runs[0]), test_run_free(&runs[1]);
+    }
+    attend_context_destroy(context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_pair_of_sizes_is_answered),
         cmocka_unit_test(packed_sequences_are_counted_by_their_lengths),
+        cmocka_unit_test(what_reaches_beyond_all_keys_hides_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
    fused weights, biases, grouped heads, cross-attention and lengths; and that the comparison sees what is wrong. */
 #include "support/fixture.h"
 #include "support/plans.h"
+#include "support/guard.h"
 #include "core/problem.h"
 #include "reference/reference.h"
 #include "core/tensor.h"
@@ -205,7 +206,7 @@ static void make(layer *l, const layer_case *c)
 static void release(layer *l)
 {
     for (int i = 0; i < l->block_count; i++) free(l->blocks[i]);
-    for (int i = 0; i < ATTEND_FEATURE_TENSORS; i++) free(l->feature[i]);
+    for (int i = 0; i < ATTEND_FEATURE_TENSORS; i++) test_guarded_free(l->feature[i]);
 }
 
 static void run(layer *l, attend_context *context)

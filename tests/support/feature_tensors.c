@@ -1,5 +1,6 @@
 /* Feature tensors with random values: masks, biases, segments, slopes, tables, sinks. */
 #include "support/fixture.h"
+#include "support/guard.h"
 #include "reference/reference.h"
 #include "core/tensor.h"
 #include "shared/splitmix.h"
@@ -48,7 +49,7 @@ static void *make_feature_tensor(const attend_problem *p, attend_feature_tensor 
         t->stride[i] = e.varies[i] ? stride : 0;
         if (e.varies[i]) stride *= e.shape[i];
     }
-    t->data = malloc((size_t)(stride + 1) * attend_dtype_bytes(t->dtype));
+    t->data = test_guarded((size_t)stride * attend_dtype_bytes(t->dtype));
     int64_t last = e.rank && e.shape[e.rank - 1] ? e.shape[e.rank - 1] : 1;
     for (int64_t i = 0; i < stride; i++) attend_store(t, i, element(feature, seed, (uint64_t)i, i % last));
     return t->data;

@@ -1,6 +1,7 @@
 /* Builds, runs and checks one case; see fixture.h. */
 #include "support/fixture.h"
 #include "support/plans.h"
+#include "support/guard.h"
 #include "core/compare.h"
 #include "core/problem.h"
 #include "core/tensor.h"
@@ -54,14 +55,15 @@ void test_memory_make(test_memory *m, attend_tensor t, bool input, test_layout l
     if (layout == LAYOUT_FUSED && t.rank == 4) lead += (size_t)(t.shape[2] * t.shape[3]) * element;
     t.data = (void *)64; /* any address, for attend_tensor_extent() */
     assert_true(attend_tensor_extent(&t, &begin, &end));
-    m->size = (end - begin) + 2 * lead;
-    m->bytes = aligned_alloc(64, (m->size + 63) / 64 * 64);
-    m->before = NULL;
-    assert_non_null(m->bytes);
+    m->size = (end - begin) + lead;
+    if (!input) m->size = (m->size + lead + 63) / 64 * 64;
+    m->bytes = test_guarded(m->size);
     memset(m->bytes, 0xff, m->size);
     t.data = m->bytes + lead;
     m->tensor = t;
 }
+
+void test_memory_free(test_memory *m) { test_guarded_free(m->bytes); }
 
 void test_forget_rows(const attend_tensor *t, const int64_t *starts, const int64_t *lengths)
 {
@@ -134,9 +136,9 @@ void test_fixture_make(test_fixture *f, const test_case *c)
 void test_fixture_free(test_fixture *f)
 {
     test_memory *all[] = {&f->q, &f->k, &f->v, &f->out, &f->lse};
-    for (int i = 0; i < 5; i++) free(all[i]->bytes), free(all[i]->before);
+    for (int i = 0; i < 5; i++) test_memory_free(all[i]);
     free(f->seqlens_q), free(f->seqlens_k), free(f->starts_k), free(f->cu_seqlens_q), free(f->cu_seqlens_k);
-    for (int i = 0; i < ATTEND_FEATURE_TENSORS; i++) free(f->feature[i]);
+    for (int i = 0; i < ATTEND_FEATURE_TENSORS; i++) test_guarded_free(f->feature[i]);
 }
 
 attend_context *test_context(void)

@@ -1,5 +1,5 @@
-/* One test case: tensors in their layout, with NaN in all bytes that may not be read and a copy of all bytes
-   that may not be written; runs on a device; checks against the reference. */
+/* One test case: tensors in their layout, with NaN in all bytes that belong to no element and inputs that end where reading faults;
+   runs on a device; checks against the reference. */
 #ifndef ATTEND_TEST_SUPPORT_FIXTURE_H
 #define ATTEND_TEST_SUPPORT_FIXTURE_H
 
@@ -7,7 +7,7 @@
 #include "support/cases.h"
 
 typedef struct test_memory {
-    unsigned char *bytes, *before;
+    unsigned char *bytes; /* of an input, they end with it, and reading on faults */
     size_t size;
     attend_tensor tensor;
 } test_memory;
@@ -24,13 +24,14 @@ typedef struct test_fixture {
 
 /* Memory for a tensor in a layout, all of it NaN; an input may broadcast its batch. */
 void test_memory_make(test_memory *memory, attend_tensor tensor, bool input, test_layout layout);
+void test_memory_free(test_memory *memory);
 /* Where it first holds something that belongs to no element, in bytes from the tensor's start; PTRDIFF_MAX: nowhere. */
 ptrdiff_t test_memory_written_outside(const test_memory *memory);
 /* Rows before starts and from lengths on (NULL: none) become NaN. */
 void test_forget_rows(const attend_tensor *tensor, const int64_t *starts, const int64_t *lengths);
 
 void test_fixture_make(test_fixture *fixture, const test_case *c);
-/* Makes the feature tensors of a resolved problem, without lists and positions; their memory is in `memory`. */
+/* Makes the feature tensors of a resolved problem, without lists and positions; their memory is in `memory`, of guard.h. */
 void test_features_make(const attend_problem *problem, uint64_t seed, attend_feature_args *features, void **memory);
 void test_fixture_free(test_fixture *fixture);
 

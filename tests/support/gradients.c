@@ -63,8 +63,8 @@ void test_gradients_make(test_gradients *g, const test_fixture *f, attend_dtype 
 
 void test_gradients_free(test_gradients *g)
 {
-    free(g->dout.bytes), free(g->dlse.bytes), free(g->out_f32.bytes);
-    for (int i = 0; i < ATTEND_GRADIENTS; i++) free(g->of[i].bytes);
+    test_memory_free(&g->dout), test_memory_free(&g->dlse), test_memory_free(&g->out_f32);
+    for (int i = 0; i < ATTEND_GRADIENTS; i++) test_memory_free(&g->of[i]);
 }
 
 void test_gradients_run(test_gradients *g, test_fixture *f, attend_context *context)
