@@ -4,6 +4,7 @@
 #include "support/fixture.h"
 #include "support/run.h"
 
+#include <attend/attend_cuda.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -61,6 +62,8 @@ static void for_each_row(void **state)
         const bool splits = strstr(row.name, "flash_mma") != NULL;
         setenv("ATTEND_KERNEL", row.name, 1);
         context = test_context();
+        /* which does not wait for what making the context enqueued */
+        assert_int_equal(attend_context_set_stream(context, cudaStreamPerThread), ATTEND_OK);
         /* The last case is large: for the rows that it costs least. */
         for (int n = 0; n < (splits && row.head_dim_max <= 64 ? 3 : splits ? 2 : 1); n++) few_rows_have_the_bits_of_many(&cases[n]);
         attend_context_destroy(context);

@@ -116,6 +116,23 @@ attend_status subject_inspect(subject *s, attend_plan *plan, bool on_device)
     return attend_attention_inspect(plan, &(attend_attention_args){.q = heads(at[0]), .k = heads(at[1])}, &want);
 }
 
+attend_status subject_merge(const subject *s, attend_plan *plan)
+{
+    enum { ROWS = BATCH * HEADS * SEQLEN, STATE = ROWS * (DIM + 2) };
+    static float memory[2][STATE];
+    attend_state states[2];
+    for (int i = 0; i < 2; i++)
+        states[i] = (attend_state){.out = heads(memory[i]),
+                                   .max = attend_tensor_3d(memory[i] + ROWS * DIM, ATTEND_F32, BATCH, HEADS, SEQLEN),
+                                   .sum = attend_tensor_3d(memory[i] + ROWS * (DIM + 1), ATTEND_F32, BATCH, HEADS, SEQLEN)};
+    memset(memory, 0, sizeof memory);
+    for (int i = 0; i < ROWS; i++) memory[1][ROWS * DIM + i] = -INFINITY; /* it saw no key */
+    const attend_attention_args args = {.q = heads(s->host[0]), .k = heads(s->host[1]), .v = heads(s->host[2]), .into = states};
+    const attend_merge_args merge = {.states = states, .count = 2, .out = heads(s->host[3])};
+    const attend_status status = attend_attention_run(plan, &args, NULL);
+    return status ? status : attend_merge(s->context, &s->problem, &merge, NULL);
+}
+
 bool subject_inspection_is_right(const subject *s)
 {
     for (int i = 0; i < SUBJECT_INSPECTION_FLOATS; i++)

@@ -35,6 +35,8 @@ bool subject_is_right(const subject *s);
    one query. */
 attend_status subject_inspect(subject *s, attend_plan *plan, bool on_device);
 bool subject_inspection_is_right(const subject *s);
+/* The same for attention into a state on the host, which is merged with that of no keys. */
+attend_status subject_merge(const subject *s, attend_plan *plan);
 size_t subject_result_bytes(const subject *s);
 
 #endif

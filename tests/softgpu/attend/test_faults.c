@@ -87,6 +87,11 @@ static void use(subject *s, attend_context *context, cudaStream_t callers_stream
         if (done && s->kind == SUBJECT_ATTENTION) {
             done = ATTEMPT(subject_inspect(s, plan, on_device));
             if (done && !subject_inspection_is_right(s)) wrong("a wrong inspection, and no failure");
+            if (done && !on_device) {
+                subject_clear(s);
+                done = ATTEMPT(subject_merge(s, plan));
+                if (done && !subject_is_right(s)) wrong("a wrong merge, and no failure");
+            }
         }
         attend_plan_destroy(plan);
         plan = NULL;

@@ -51,6 +51,16 @@ static const order_case cases[] = {
      {.batch = BATCH, .seqlen_q = 70, .seqlen_k = 70, .num_heads = 1, .head_dim = 16, .segments = true},
      false,
      false},
+    {"relative bias",
+     {.batch = BATCH,
+      .seqlen_q = 9,
+      .seqlen_k = 70,
+      .num_heads = 2,
+      .head_dim = 16,
+      .relative_buckets = 8,
+      .relative_max_distance = 20},
+     false,
+     false},
     {"a layer",
      {.batch = BATCH,
       .seqlen_q = 9,
@@ -65,7 +75,7 @@ static const order_case cases[] = {
      true,
      true},
 };
-enum { CASES = sizeof cases / sizeof *cases, SPLIT_KEYS = 0, LAYER = 4 };
+enum { CASES = sizeof cases / sizeof *cases, SPLIT_KEYS = 0, LAYER = 5 };
 
 typedef struct work {
     const order_case *c;
@@ -128,6 +138,7 @@ static attend_status run(work *w, int r, attend_plan *with, const attend_run *ho
                                  .features = &(attend_feature_args){.seqlens_q = lengths, .seqlens_k = lengths}},
             how);
     attend_feature_args features = {.seqlens_k = lengths};
+    if (p->relative_buckets) features.relative_table = attend_tensor_2d(in + FLOATS / 2, ATTEND_F32, h, p->relative_buckets);
     attend_attention_args args = {
         .q = attend_tensor_4d(in, p->dtype, BATCH, p->seqlen_q, h, d),
         .k = attend_tensor_4d(in + elements, p->dtype, BATCH, p->seqlen_k, h_kv, d),
@@ -258,8 +269,9 @@ static void runs_that_share_follow_each_other(void **state)
         for (int round = 0; round < 4; round++) {
             for (int r = 0; r < RUNS; r++) {
                 if (round == 1) OK(attend_context_set_stream(w.context, w.streams[r % STREAMS]));
-                if (round >= 2)
-                    w.how[r].stream = r % 3 == 0 ? w.own : r % 3 == 1 ? cudaStreamLegacy : w.streams[0];
+                /* the last run of the third round is on the context's first stream, which is no longer its stream */
+                const int which = (r + round + 1) % 3;
+                if (round >= 2) w.how[r].stream = which == 0 ? w.own : which == 1 ? cudaStreamLegacy : w.streams[0];
                 OK(run(&w, r, w.plans[r % PLANS], round == 1 ? NULL : &w.how[r]));
             }
             /* attend_synchronize() waits for streams one by one, cudaDeviceSynchronize() for all in any
@@ -269,6 +281,25 @@ static void runs_that_share_follow_each_other(void **state)
             expect_idle(&w);
             expect_equal(&w, wanted);
         }
+        free(wanted);
+        end(&w);
+    }
+}
+
+/* What planning and making the context enqueue is done, or waited for, also by a stream that they do not know. */
+static void the_first_run_may_be_on_any_stream(void **state)
+{
+    (void)state;
+    for (int c = 0; c < CASES; c++) {
+        work w = start(&cases[c], false);
+        char *wanted = expected(&w);
+        for (int i = 0; i < PLANS; i++) attend_plan_destroy(w.plans[i]);
+        OK(attend_context_destroy(w.context));
+        OK(attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &w.context));
+        for (int i = 0; i < PLANS; i++) OK(plan(&w, false, &w.plans[i]));
+        for (int r = 0; r < RUNS; r++) OK(run(&w, r, w.plans[r % PLANS], &w.how[r]));
+        for (int s = 0; s < STREAMS; s++) CUDA(cudaStreamSynchronize(w.streams[s]));
+        expect_equal(&w, wanted);
         free(wanted);
         end(&w);
     }
@@ -433,6 +464,7 @@ static void streams_whose_work_is_done_are_forgotten(void **state)
         fail_msg("%d streams are kept behind %d requests", streams_kept(w.context), REQUESTS);
     synchronized_run(&w, 0, w.plans[0], requests[0]);
     expect_equal(&w, wanted);
+    synchronized_run(&w, 0, w.plans[0], requests[REQUESTS - 2]); /* whose entry is the next to be reused */
     /* The first plan's last stream is done, and its entry is reused for a stream that is held: no run of this
        plan may wait for that. */
     released = false;
@@ -655,6 +687,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(runs_that_share_follow_each_other),
+        cmocka_unit_test(the_first_run_may_be_on_any_stream),
         cmocka_unit_test(streams_may_share_a_handle),
         cmocka_unit_test(runs_that_fail_are_waited_for),
         cmocka_unit_test(runs_with_workspaces_of_their_own_may_be_in_flight),
