@@ -20,8 +20,20 @@ __global__ void sum(const int *x, size_t n, int *total)
     if (threadIdx.x == 0) atomicAdd(total, mine);
 }
 
+/* Threads that have ended are not counted. */
+__global__ void count_present(int *count)
+{
+    if (threadIdx.x % 2) return;
+    const int present = __syncthreads_count(1);
+    if (threadIdx.x == 0) *count = present;
+}
+
 int main()
 {
+    int *count = to_device(std::vector<int>(1, 0));
+    count_present<<<1, 96>>>(count);
+    EXPECT(to_host(count, 1)[0] == 48);
+    CHECK(cudaFree(count));
     for (size_t n : {1, 31, 1000, 40000}) {
         std::vector<int> x(n);
         int expected = 0;
