@@ -158,6 +158,7 @@ static void begin_warp(warp *w)
     w->pc = w->next = 0;
     w->group_count = w->hold = w->copy_count = 0;
     w->wgmma_count = w->wgmma_group = 0;
+    w->wgmma_serial = 0;
     w->at_cluster = 0;
     w->carry = 0;
     w->waits = false;

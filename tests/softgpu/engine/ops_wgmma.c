@@ -1,5 +1,6 @@
-/* wgmma: products that are on their way until their group is waited for. They are computed then, as late as the program allows; until then
-   their registers, results and fragments alike, belong to them. Also setmaxnreg. */
+/* wgmma: products that are on their way until their group is waited for. They are computed then, as late as the program allows, when the
+   first of the four warps waits: a product is the warpgroup's, and is complete for all or for none. Until a warp has waited itself, its
+   registers, results and fragments alike, belong to the product. Also setmaxnreg. */
 #include "engine/finding.h"
 #include "engine/lanes.h"
 #include "engine/wgmma.h"
@@ -60,7 +61,7 @@ static void multiply(warp *w, const insn *i, uint32_t mask)
 {
     if (!whole_group(w, i, mask)) return;
     const operand *a = i->s + i->d_count, *b = a + (wgmma_a_in_registers(i) ? 4 : 1);
-    wgmma m = {.insn = i, .b = lanes64(w, b)[0], .accumulates = predicate(w, b + 1) & 1, .group = w->wgmma_group};
+    wgmma m = {.insn = i, .b = lanes64(w, b)[0], .accumulates = predicate(w, b + 1) & 1, .group = w->wgmma_group, .serial = ++w->wgmma_serial};
     if (wgmma_a_in_registers(i))
         for (int r = 0; r < 4; r++) memcpy(m.fragment[r], lanes32(w, a + r), sizeof m.fragment[r]);
     else
@@ -80,18 +81,40 @@ static void commit(warp *w, const insn *i, uint32_t mask)
     if (whole_group(w, i, mask)) w->wgmma_group++;
 }
 
+/* A warp's part of the products up to a number. */
+static bool finish(warp *w, uint32_t last)
+{
+    for (int n = 0; n < w->wgmma_count && w->wgmmas[n].serial <= last; n++) {
+        wgmma *m = &w->wgmmas[n];
+        if (m->done) continue;
+        if (w->block->races && !wgmma_read(w, m, true)) return false;
+        wgmma_run(w, m);
+        m->done = true;
+    }
+    return true;
+}
+
 static void wait_group(warp *w, const insn *i, uint32_t mask)
 {
     int done = 0;
+    warp *four = w - w->number % 4;
     if (!whole_group(w, i, mask)) return;
-    while (done < w->wgmma_count && w->wgmmas[done].group < w->wgmma_group - (int32_t)i->imm[0]) {
-        const wgmma *m = &w->wgmmas[done++];
-        if (w->block->races && !wgmma_read(w, m, true)) return;
-        wgmma_run(w, m);
-    }
+    while (done < w->wgmma_count && w->wgmmas[done].group < w->wgmma_group - (int32_t)i->imm[0]) done++;
+    const uint32_t last = done ? w->wgmmas[done - 1].serial : 0;
+    for (int n = 0; n < 4; n++)
+        if (four[n].wgmma_serial < last) { /* it has yet to begin: the product waits for it, and so do we */
+            w->next = w->pc;
+            warp_poll(w, i);
+            return;
+        }
+    w->waits = false;
+    for (int n = 0; n < 4; n++)
+        if (!finish(&four[n], last)) return;
     w->wgmma_count -= done;
     memmove(w->wgmmas, w->wgmmas + done, (size_t)w->wgmma_count * sizeof *w->wgmmas);
-    if (w->block->races) race_warp_sync(w->block->races, w->number);
+    if (!w->block->races) return;
+    race_product_wait(w->block->races, w->number, last);
+    race_warp_sync(w->block->races, w->number);
 }
 
 static void fence(warp *w, const insn *i, uint32_t mask) { (void)whole_group(w, i, mask); }

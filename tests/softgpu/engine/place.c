@@ -59,6 +59,10 @@ static void describe_point(const launch *l, const race_point *p, char *text, siz
         snprintf(text, bytes, "%s by the copy at %s into block %u", p->write ? "written" : "read", place, p->block);
         return;
     }
+    if (p->warp >= RACE_PRODUCTS) {
+        snprintf(text, bytes, "read by the product at %s of block %u, warps %d to %d", place, p->block, (p->warp - RACE_PRODUCTS) * 4, (p->warp - RACE_PRODUCTS) * 4 + 3);
+        return;
+    }
     snprintf(text, bytes, "%s at %s by block %u, warp %d, %s", p->write ? "written" : "read", place, p->block, p->warp,
              p->lane >= LANES ? "several lanes" : lane);
 }

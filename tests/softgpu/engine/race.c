@@ -58,7 +58,7 @@ typedef struct visit {
     race_block *block;
     const race_access *access;
     struct race_stamp stamp;
-    bool writes, reads, strong, shared;
+    bool writes, reads, strong, shared, of_product;
 } visit;
 
 static bool ordered(const visit *v, const struct race_stamp *earlier)
@@ -122,7 +122,14 @@ static void visit_granule(const visit *v, race_granule *g, uint32_t serial, uint
             report(v, "race", address, &g->reads[r], false);
             told = true;
         }
-    if (v->reads) remember_read(g, &v->stamp, mask, v->strong);
+    if (v->reads && v->of_product) {
+        struct race_stamp reader = v->stamp;
+        reader.warp = (uint8_t)(RACE_PRODUCTS + v->access->warp / 4);
+        reader.clock = v->access->product;
+        remember_read(g, &reader, mask, v->strong);
+    } else if (v->reads) {
+        remember_read(g, &v->stamp, mask, v->strong);
+    }
     if (v->writes) {
         g->write = v->stamp;
         g->write_mask = mask;
@@ -143,7 +150,7 @@ static visit begin_visit(race_block *block, const race_access *access, bool shar
     int w = access->warp;
     bool writes = access->kind == RACE_WRITE || access->kind == RACE_STRONG_WRITE || access->kind == RACE_ATOMIC;
     bool reads = access->kind == RACE_READ || access->kind == RACE_STRONG_READ || access->kind == RACE_ATOMIC;
-    return (visit){.block = block, .access = access, .writes = writes, .reads = reads, .shared = shared,
+    return (visit){.block = block, .access = access, .writes = writes, .reads = reads, .shared = shared, .of_product = access->product != 0,
                    .strong = access->kind >= RACE_STRONG_READ,
                    .stamp = {.block = block->id, .clock = block->now[w][w], .place = access->place, .step = ++block->step[w],
                              .warp = (uint8_t)w}};

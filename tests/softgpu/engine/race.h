@@ -20,7 +20,8 @@ typedef enum race_kind {
     RACE_ATOMIC        /* strong, reads and writes */
 } race_kind;
 
-enum { RACE_ASYNC = 32 }; /* the warp of what arrived by itself */
+/* The warps of what happens by itself: RACE_ASYNC writes what arrives, RACE_PRODUCTS and on read for the warpgroups' products. */
+enum { RACE_ASYNC = 32, RACE_PRODUCTS, RACE_WARPGROUPS = 8 };
 
 typedef struct race_point {
     uint32_t block, place; /* place: the executor's number of the instruction */
@@ -47,6 +48,7 @@ typedef struct race_access {
     int bytes;
     race_kind kind;
     uint32_t place;
+    uint32_t product; /* not 0: read until that product of the warp's group is complete, for all its four warps */
 } race_access;
 void race_shared(race_block *block, const race_access *access);
 /* The shared memory of another block of the cluster. */
@@ -62,6 +64,9 @@ void race_arrive(race_block *block, int warp, race_block *owner, uint64_t barrie
 void race_arrive_relaxed(race_block *block, int warp, race_block *owner, uint64_t barrier); /* carries what the last fence did */
 void race_phase_complete(race_block *owner, uint64_t barrier);
 void race_phase_wait(race_block *block, int warp, race_block *owner, uint64_t barrier);
+
+/* The warp has waited for its group's products up to this one. */
+void race_product_wait(race_block *block, int warp, uint32_t product);
 
 /* cp.async: a write to shared memory (access, shared offsets) in flight, read from `sources` by lane. */
 void race_copy(race_block *block, const race_access *access, const uint64_t *sources);

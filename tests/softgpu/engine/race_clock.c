@@ -156,6 +156,12 @@ void race_barrier(race_block *block, uint32_t warps)
     free(known.blocks);
 }
 
+void race_product_wait(race_block *block, int warp, uint32_t product)
+{
+    uint32_t *seen = &block->now[warp][RACE_PRODUCTS + warp / 4];
+    if (*seen < product) *seen = product;
+}
+
 static race_mbarrier *mbarrier(race_block *block, uint64_t key)
 {
     for (int i = 0; i < block->barrier_count; i++)

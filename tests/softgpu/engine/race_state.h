@@ -4,8 +4,8 @@
 
 #include "engine/race.h"
 
-/* RACE_ASYNC: who writes what arrives by itself, ordered by the mbarrier that tells of it. */
-enum { WARPS = RACE_ASYNC + 1, SEVERAL_LANES = 255, MIXED_LANES = 254 /* several, of different bytes */, RECENT = 4, BARRIERS = 64 };
+/* RACE_ASYNC: ordered by the mbarrier that tells of an arrival. RACE_PRODUCTS: the clock is the product's number in its group. */
+enum { WARPS = RACE_PRODUCTS + RACE_WARPGROUPS, SEVERAL_LANES = 255, MIXED_LANES = 254 /* several, of different bytes */, RECENT = 4, BARRIERS = 64 };
 
 typedef uint32_t race_clocks[WARPS];
 

@@ -81,6 +81,7 @@ struct warp {
     wgmma *wgmmas;          /* products under way */
     int wgmma_count, wgmma_capacity;
     int32_t wgmma_group;    /* the one that is being filled */
+    uint32_t wgmma_serial;  /* products begun so far */
     int32_t bulk_group[LANES]; /* the same of cp.async.bulk */
     uint32_t carry;         /* condition code of add.cc and its like, a bit a lane */
     const insn *at_barrier; /* what it waits at */
@@ -169,6 +170,7 @@ typedef struct warp_access {
     int align;              /* 0: to bytes */
     access_kind kind;
     bool strong;            /* volatile, relaxed, acquire, release: no race against its like */
+    uint32_t product;       /* not 0: a read that lasts until that product of the warpgroup is waited for */
     bool later;             /* an asynchronous write: the race detector is told elsewhere */
 } warp_access;
 

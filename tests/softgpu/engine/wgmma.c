@@ -51,25 +51,27 @@ static layout b_layout(const wgmma *m)
     return read_descriptor(m->b, transposed, element_bytes(m->insn->type[2]));
 }
 
-/* The 16-byte pieces of rows [first, first + rows), through the checks. */
-static bool read_pieces(warp *w, const insn *i, const layout *l, int first, int rows)
+/* The pieces of rows [first, first + rows) through the checks: 16 bytes each, 8 behind each other a core matrix, which is read at once. */
+static bool read_pieces(warp *w, const wgmma *m, const layout *l, int first, int rows)
 {
+    const insn *i = m->insn;
     uint64_t addresses[LANES];
     char *hosts[LANES];
     int per_piece = 16 / l->element_bytes, k = WGMMA_K_BYTES / l->element_bytes, count = 0;
     int mn_step = l->transposed ? per_piece : 1, k_step = l->transposed ? 1 : per_piece;
-    for (int mn = first; mn < first + rows; mn += mn_step)
-        for (int at = 0; at < k; at += k_step) {
-            addresses[count++] = offset_of(l, (uint32_t)mn, (uint32_t)at) & ~15u;
-            bool last = mn + mn_step >= first + rows && at + k_step >= k;
-            if (count < LANES && !last) continue;
-            uint32_t lanes = count == LANES ? UINT32_MAX : (1u << count) - 1;
-            warp_access access = {.insn = i, .space = SPACE_SHARED, .lanes = lanes, .addresses = addresses, .bytes = 16, .kind = ACCESS_READ};
-            warp_access_hosts(w, &access, hosts);
-            for (int n = 0; n < count; n++)
-                if (!hosts[n]) return false;
-            count = 0;
-        }
+    int mn_pieces = rows / mn_step, k_pieces = k / k_step, pieces = mn_pieces * k_pieces;
+    for (int p = 0; p < pieces; p++) {
+        int mn = l->transposed ? p / k_pieces : p / (8 * k_pieces) * 8 + p % 8, at = l->transposed ? p % k_pieces : p / 8 % k_pieces;
+        addresses[count++] = offset_of(l, (uint32_t)(first + mn * mn_step), (uint32_t)(at * k_step)) & ~15u;
+        if (count < LANES && p + 1 < pieces) continue;
+        uint32_t lanes = count == LANES ? UINT32_MAX : (1u << count) - 1;
+        warp_access access = {.insn = i, .space = SPACE_SHARED, .lanes = lanes, .addresses = addresses, .bytes = 16, .kind = ACCESS_READ,
+                              .product = m->serial};
+        warp_access_hosts(w, &access, hosts);
+        for (int n = 0; n < count; n++)
+            if (!hosts[n]) return false;
+        count = 0;
+    }
     return true;
 }
 
@@ -78,9 +80,9 @@ bool wgmma_read(warp *w, const wgmma *m, bool again)
     layout a = a_layout(m), b = b_layout(m);
     counts *counted = w->block->counts;
     if (again) w->block->counts = NULL;
-    bool good = wgmma_a_in_registers(m->insn) || read_pieces(w, m->insn, &a, w->number % 4 * WGMMA_ROWS, WGMMA_ROWS);
+    bool good = wgmma_a_in_registers(m->insn) || read_pieces(w, m, &a, w->number % 4 * WGMMA_ROWS, WGMMA_ROWS);
     if (w->number % 4) w->block->counts = NULL; /* b is read once for the four warps */
-    good = good && read_pieces(w, m->insn, &b, 0, m->insn->shape[1]);
+    good = good && read_pieces(w, m, &b, 0, m->insn->shape[1]);
     w->block->counts = counted;
     return good;
 }

@@ -11,8 +11,9 @@ struct wgmma {
     const insn *insn;
     uint64_t a, b;                  /* descriptors; a: of the whole warpgroup's 64 rows */
     uint32_t fragment[4][LANES];    /* a, where it comes from registers */
-    bool accumulates;
+    bool accumulates, done;         /* done: computed, but not yet waited for by this warp */
     int32_t group;
+    uint32_t serial;                /* its number in the warpgroup */
 };
 
 bool wgmma_a_in_registers(const insn *i);

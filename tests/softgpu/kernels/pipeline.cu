@@ -28,7 +28,8 @@ static __device__ void fetch(shared_tiles &s, const CUtensorMap *a, const CUtens
     }
 }
 
-static __device__ void multiply(shared_tiles &s, const CUtensorMap *c, int tiles)
+/* Buffers are given back by all consumers, or by one of them for all. */
+static __device__ void multiply(shared_tiles &s, const CUtensorMap *c, int tiles, int givers)
 {
     float sum[32] = {};
     for (int t = 0; t < tiles; t++) {
@@ -39,7 +40,7 @@ static __device__ void multiply(shared_tiles &s, const CUtensorMap *c, int tiles
             warpgroup_multiply(sum, swizzled_descriptor(shared_address(s.a[stage]) + k * 2), swizzled_descriptor(shared_address(s.b[stage]) + k * 2), 1);
         warpgroup_commit();
         warpgroup_wait<0>(sum);
-        mbarrier_arrive(shared_address(&s.empty[stage]));
+        if (threadIdx.x < givers) mbarrier_arrive(shared_address(&s.empty[stage]));
     }
     int row = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4;
     for (int r = 0; r < 32; r++) s.c[(row + r / 2 % 2 * 8) * TILE_N + r / 4 * 8 + threadIdx.x % 4 * 2 + r % 2] = __float2half(sum[r]);
@@ -52,14 +53,14 @@ static __device__ void multiply(shared_tiles &s, const CUtensorMap *c, int tiles
 
 /* c = a b': all rows along k; c has 16-bit elements too. */
 __global__ void __launch_bounds__(THREADS, 1) product(const __grid_constant__ CUtensorMap a, const __grid_constant__ CUtensorMap b,
-                                                   const __grid_constant__ CUtensorMap c, int tiles)
+                                                   const __grid_constant__ CUtensorMap c, int tiles, int givers)
 {
     extern __shared__ shared_tiles shared[];
     shared_tiles &s = shared[0];
     if (threadIdx.x == 0)
         for (int stage = 0; stage < STAGES; stage++) {
             mbarrier_init(shared_address(&s.full[stage]), 1);
-            mbarrier_init(shared_address(&s.empty[stage]), CONSUMERS);
+            mbarrier_init(shared_address(&s.empty[stage]), givers);
         }
     __syncthreads();
     if (threadIdx.x >= CONSUMERS) {
@@ -67,7 +68,7 @@ __global__ void __launch_bounds__(THREADS, 1) product(const __grid_constant__ CU
         if (threadIdx.x == CONSUMERS) fetch(s, &a, &b, tiles);
     } else {
         asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
-        multiply(s, &c, tiles);
+        multiply(s, &c, tiles, givers);
     }
 }
 
@@ -77,7 +78,7 @@ static CUtensorMap plane(void *data, int rows, int columns, int box_rows, CUtens
     return tensor_map(data, 2, size, box, step, swizzle);
 }
 
-static int run(int m, int n, int k)
+static int run(int m, int n, int k, int givers)
 {
     std::vector<__half> a(m * k), b(n * k), c(m * n);
     for (int i = 0; i < m * k; i++) a[i] = __float2half((i * 29 % 17 - 8) * 0.125f);
@@ -91,7 +92,7 @@ static int run(int m, int n, int k)
     CHECK(cudaFuncSetAttribute(product, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(shared_tiles)));
     dim3 grid((n + TILE_N - 1) / TILE_N, (m + TILE_M - 1) / TILE_M);
     product<<<grid, THREADS, sizeof(shared_tiles)>>>(plane(da, m, k, TILE_M, CU_TENSOR_MAP_SWIZZLE_128B), plane(db, n, k, TILE_N, CU_TENSOR_MAP_SWIZZLE_128B),
-                                                     plane(dc, m, n, TILE_M, CU_TENSOR_MAP_SWIZZLE_NONE), (k + TILE_K - 1) / TILE_K);
+                                                     plane(dc, m, n, TILE_M, CU_TENSOR_MAP_SWIZZLE_NONE), (k + TILE_K - 1) / TILE_K, givers);
     CHECK(cudaMemcpy(c.data(), dc, c.size() * 2, cudaMemcpyDeviceToHost));
     CHECK(cudaFree(da));
     CHECK(cudaFree(db));
@@ -111,4 +112,4 @@ static int run(int m, int n, int k)
     return wrong != 0;
 }
 
-int main() { return run(128, 128, 320) | run(72, 200, 136) | run(64, 64, 64); }
+int main() { return run(128, 128, 320, 1) | run(72, 200, 136, CONSUMERS) | run(64, 64, 64, 1); }

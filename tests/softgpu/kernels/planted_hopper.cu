@@ -174,6 +174,35 @@ template <int P> __global__ void product_then_load(const float *in, float *out)
     out[threadIdx.x] = sum[0];
 }
 
+/* One thread of the warpgroup says that the tile may be loaded anew: for all four warps, once one of them has waited. */
+template <int P> __global__ void released_by_one(const float *in, float *out)
+{
+    __shared__ __align__(1024) float tile[64 * 32];
+    __shared__ unsigned long long full, empty;
+    float sum[32] = {};
+    if (threadIdx.x == 0) {
+        mbarrier_init(shared_address(&full), 1);
+        mbarrier_init(shared_address(&empty), 1);
+    }
+    __syncthreads();
+    for (int t = 0; t < 3; t++) {
+        if (threadIdx.x == 128) {
+            mbarrier_wait(shared_address(&empty), (t + 1) % 2);
+            mbarrier_expect(shared_address(&full), sizeof tile);
+            bulk_load(tile, in, sizeof tile, shared_address(&full)); // PLANTED(released_before_done: race)
+        } else if (threadIdx.x < 128) {
+            mbarrier_wait(shared_address(&full), t % 2);
+            warpgroup_fence(sum);
+            warpgroup_multiply(sum, swizzled_descriptor(shared_address(tile)), swizzled_descriptor(shared_address(tile)), 1);
+            warpgroup_commit();
+            if (!P) warpgroup_wait<0>(sum);
+            if (threadIdx.x == 40) mbarrier_arrive(shared_address(&empty));
+            if (P) warpgroup_wait<0>(sum);
+        }
+    }
+    out[threadIdx.x] = sum[0];
+}
+
 template <int P> __global__ void __cluster_dims__(2, 1, 1) neighbour(float *out)
 {
     __shared__ float tile[32];
@@ -215,6 +244,7 @@ static void mbarrier_not_initialised(int planted) { run_alone(planted ? never_be
 static void too_many_arrivals(int planted) { run_alone(planted ? arrives_for_more<1> : arrives_for_more<0>, 1, 128); }
 static void product_read_before_wait(int planted) { run(planted ? product_then_read<1> : product_then_read<0>); }
 static void refilled_under_product(int planted) { run(planted ? product_then_load<1> : product_then_load<0>); }
+static void released_before_done(int planted) { run(planted ? released_by_one<1> : released_by_one<0>, 1, 160); }
 static void no_cluster_barrier(int planted) { run_alone(planted ? neighbour<1> : neighbour<0>, 2, 32); }
 
 const planted_case planted_hopper[] = {
@@ -228,6 +258,7 @@ const planted_case planted_hopper[] = {
     {"too_many_arrivals", too_many_arrivals},
     {"product_read_before_wait", product_read_before_wait},
     {"refilled_under_product", refilled_under_product},
+    {"released_before_done", released_before_done},
     {"no_cluster_barrier", no_cluster_barrier},
     {NULL, NULL},
 };
