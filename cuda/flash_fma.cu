@@ -13,7 +13,7 @@
 #include "kernels.h"
 #include "keys.cuh"
 #include "core/feature_set.h"
-#include "fma_tile.cuh"
+#include "fma_elements.cuh"
 #include "order.cuh"
 #include "search.cuh"
 #include "softmax.cuh"
@@ -103,32 +103,6 @@ __device__ void aggregate(float2 (&o)[rows][columns], softmax_row (&state)[rows]
                 }
             }
         }
-    }
-}
-
-// Applies elementwise masks and score terms to a thread's cells of S in shared memory: `rows` rows from row0
-// on, keys `across` apart from `key` on. Not inlined, so that it takes no registers from problems without
-// such features.
-template <typename tile>
-__device__ __noinline__ void score_elements(const attend_kernel_args &args, block_coordinates block_at,
-                                            float *cells, int64_t row0, int64_t last, int64_t key)
-{
-    constexpr int keys = tile::k / across;
-    const attend_problem &problem = args.problem;
-    const attend_sequence sequence = attend_sequence_of(&problem, &args.lists, block_at.batch);
-    const attend_head head = attend_head_of(&problem, &args.terms, &sequence, block_at.batch, block_at.head);
-    const bool scored = attend_adds_terms(&problem);
-#pragma unroll 1
-    for (int n = 0; n < rows * keys; n++) {
-        const int64_t row = row0 + n / keys, at = key + n % keys * across;
-        float &cell = cells[n / keys * tile::pitch_p + n % keys * across];
-        const bool inside = row <= last && at >= attend_visible_begin(&problem, &sequence, row) &&
-                            at < attend_visible_end(&problem, &sequence, row);
-        if (!inside || !attend_element_visible(&head, row, at) ||
-            (args.keys.table && !has_page(args.keys, sequence, at)))
-            cell = -INFINITY;
-        else if (scored)
-            cell = attend_visible_score(&head, row, at, cell);
     }
 }
 
@@ -356,7 +330,9 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
             for (int i = 0; i < rows; i++)
 #pragma unroll
                 for (int j = 0; j < keys; j++) own_p[i * tile::pitch_p + across * j] = s[i][j];
-            score_elements<tile>(args, block_at, own_p, row0 + y, last, key + x);
+            score_elements<keys, tile::pitch_p, false>(
+                attend_head_of(&problem, &args.terms, &sequence, block_at.batch, block_at.head), own_p,
+                nullptr, row0 + y, key + x, last + 1, args.keys.table ? &args.keys : nullptr);
 #pragma unroll
             for (int i = 0; i < rows; i++)
 #pragma unroll

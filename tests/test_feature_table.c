@@ -63,8 +63,8 @@ static void the_document_is_current(void **state)
     test_print(&t, "# Features\n\nGenerated from the code; `ATTEND_WRITE_DOCS=1 build/release/tests/test_feature_table` writes this file anew. What each\n"
             "feature means is said once, in [`problem.h`](../include/attend/problem.h). Any of them go together unless the header says otherwise;\n"
             "a kernel that lacks one is not chosen, and where none is left the plan is refused with a sentence that names what is lacking.\n\n"
-            "Plans made with `backward` ([`backward.h`](../include/attend/backward.h)) take all of attention's features on CPUs and the reference; CUDA has\n"
-            "no kernels for them yet and refuses such a plan, as layers do.\n\n");
+            "Plans made with `backward` ([`backward.h`](../include/attend/backward.h)) take all of attention's features on every backend; layers have no\n"
+            "gradients yet.\n\n");
     add_features(&t);
     test_print(&t, "\n## Kernel rows\n\nRotary embedding, QK-norm and absolute positions come before attention; no kernel of attention sees them. The first two are\n"
             "also an operation by themselves, on Q and K that a caller brings: [`rotary.h`](../include/attend/rotary.h).\n\n");

@@ -61,7 +61,7 @@ typedef struct attend_backend {
        is ATTEND_CUDA. */
     attend_status (*attention_forward)(attend_plan *plan, const attend_attention_args *args,
                                        const attend_key_part *part, const attend_run *run);
-    /* Of plans made with `backward`; lists are on the host, and checked. NULL: none are made. */
+    /* Of plans made with `backward`. */
     attend_status (*attention_backward)(attend_plan *plan, const attend_attention_args *args,
                                         const attend_gradients *gradients, const attend_run *run);
     /* Ranges of keys begin and end at multiples of this, at least 1. NULL: a run takes all keys. */

@@ -131,7 +131,6 @@ attend_status attend_attention_backward_sized(attend_plan *plan, const attend_at
     ATTEND_TRY(attend_backward_resolve(&plan->problem, grads, grads_bytes, feature_grads_bytes, true,
                                        &resolved, &features, &gradients));
     ATTEND_TRY(attend_plan_run_read(plan, run, run_bytes, &r));
-    ATTEND_TRY(attend_lists_check(&plan->problem, &features));
     ATTEND_TRY(attend_plan_begin(plan));
     ATTEND_TRY(plan->context->backend->attention_backward(plan, &resolved, &gradients, &r));
     return attend_plan_end(plan);

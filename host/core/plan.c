@@ -39,9 +39,6 @@ static attend_status create(attend_context *context, attend_operation operation,
         ATTEND_TRY(attend_layer_weights_resolve(&made.problem, weights, weights_bytes, &made.weights));
     if (made.options.backward && operation == ATTEND_LAYER)
         return attend_fail(ATTEND_UNSUPPORTED, "backward is of attention: layers run forward alone");
-    if (made.options.backward && !context->backend->attention_backward)
-        return attend_fail(ATTEND_UNSUPPORTED,
-                           "backward has no CUDA kernels yet: plans on a CPU or the reference have it");
     attend_plan *kept = malloc(sizeof *kept);
     if (!kept) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a plan");
     *kept = made;

@@ -307,6 +307,7 @@ attend_status attend_cpu_backward(attend_plan *plan, const attend_attention_args
     attend_progress_tracker *tracker = cpu->context->tracker;
     const attend_tensor *of = gradients->of;
     (void)run;
+    ATTEND_TRY(attend_lists_check(p, args->features));
     backward_run r = {.plan = cpu, .args = args, .gradients = gradients, .all = attend_all_keys(p)};
     r.takes_out = gradients->out_f32.data || (args->out.data && p->dtype == ATTEND_F32);
     r.shares_bias = of[ATTEND_GRADIENT_BIAS].data && (p->bias_axes & (ATTEND_PER_QUERY | ATTEND_PER_KEY)) &&

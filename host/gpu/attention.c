@@ -11,22 +11,34 @@ static bool is_aligned(const attend_tensor *t)
     return aligned;
 }
 
+const char *attend_gpu_odd_rows(const attend_attention_args *args, const attend_tensor *dout)
+{
+    return !is_aligned(&args->q)       ? "q"
+           : !is_aligned(&args->k)     ? "k"
+           : !is_aligned(&args->v)     ? "v"
+           : dout && !is_aligned(dout) ? "dout"
+                                       : NULL;
+}
+
+attend_status attend_gpu_refuse_odd(const char *odd, const attend_kernel_info *row,
+                                    const attend_kernel_info *fallback)
+{
+    return attend_fail(ATTEND_UNSUPPORTED,
+                       "%s has rows that are not at multiples of 16 bytes, but %s needs that, and the "
+                       "context is strict, which forbids the fallback, %s",
+                       odd, row->name, fallback->name);
+}
+
 /* The plan's kernel, or its fallback for tensors that are not aligned to 16 bytes. A strict context refuses
    the fallback. */
 static attend_status choose_row(const attend_gpu_plan *own, const attend_attention_args *args, bool *aligned,
                                 const attend_kernel_row **row)
 {
-    const char *odd = !is_aligned(&args->q)   ? "q"
-                      : !is_aligned(&args->k) ? "k"
-                      : !is_aligned(&args->v) ? "v"
-                                              : NULL;
+    const char *odd = attend_gpu_odd_rows(args, NULL);
     *aligned = !odd;
     *row = odd ? own->row_any : own->row;
     if (*row == own->row || !own->gpu->strict) return ATTEND_OK;
-    return attend_fail(ATTEND_UNSUPPORTED,
-                       "%s has rows that are not at multiples of 16 bytes, but %s needs that, and the "
-                       "context is strict, which forbids the fallback, %s",
-                       odd, own->row->info.name, own->row_any->info.name);
+    return attend_gpu_refuse_odd(odd, &own->row->info, &own->row_any->info);
 }
 
 typedef struct launching {

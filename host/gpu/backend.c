@@ -15,6 +15,13 @@ static attend_status choose_kernels(attend_plan *plan)
     ATTEND_TRY(attend_gpu_select_kernel(own->gpu, &plan->problem, false, forced, &own->row_any));
     ATTEND_TRY(attend_gpu_check(own->row->prepare(), "cudaFuncSetAttribute"));
     ATTEND_TRY(attend_gpu_check(own->row_any->prepare(), "cudaFuncSetAttribute"));
+    if (plan->options.backward) {
+        attend_gpu_backward *b = &own->backward;
+        ATTEND_TRY(attend_gpu_select_backward(own->gpu, &plan->problem, true, &b->row));
+        ATTEND_TRY(attend_gpu_select_backward(own->gpu, &plan->problem, false, &b->row_any));
+        ATTEND_TRY(attend_gpu_check(b->row->prepare(), "cudaFuncSetAttribute"));
+        ATTEND_TRY(attend_gpu_check(b->row_any->prepare(), "cudaFuncSetAttribute"));
+    }
     const attend_kernel_info *info = &own->row->info;
     snprintf(plan->kernel, sizeof plan->kernel, "%s, tiles of %d queries by %d keys", info->name,
              info->tile_q, info->tile_k);
@@ -29,6 +36,7 @@ void attend_gpu_reserve_fixed(attend_plan *plan, attend_gpu_arenas *arenas)
     attend_gpu_reserve_features(plan, arenas);
     if (!own->offload.blocks.partials_of_box)
         attend_gpu_reserve(&arenas->run, (void **)&own->partials, attend_gpu_whole_partials(p, rows), 1);
+    if (plan->options.backward) attend_gpu_reserve_backward(plan, arenas);
 }
 
 /* With caller_workspace, cuBLAS's workspace is part of the caller's; otherwise all plans share the
@@ -205,6 +213,7 @@ const attend_backend attend_gpu_backend = {
     .plan_create = plan_create,
     .plan_destroy = plan_destroy,
     .attention_forward = attention_forward,
+    .attention_backward = attend_gpu_attention_backward,
     .layer_forward = layer_forward,
     .key_span = key_span,
     .merge = attend_gpu_merge,

@@ -49,6 +49,8 @@ static size_t reserve_whole(attend_plan *plan, double budget, attend_gpu_arenas 
     const attend_kernel_row *const rows[2] = {own->row, own->row_any};
     *arenas = (attend_gpu_arenas){0};
     o->blocks = attend_gpu_whole_blocks(&plan->problem, rows, o->host_tensors & ATTEND_HOST_STATES, budget);
+    if (plan->options.backward)
+        o->blocks.streams_mask = o->blocks.streams_bias = false; /* it needs them whole */
     attend_gpu_reserve_fixed(plan, arenas);
     return bytes_of(arenas) + attend_gpu_least_bytes(&plan->problem, &o->blocks);
 }

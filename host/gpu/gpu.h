@@ -8,6 +8,7 @@
 #include "gpu/blas.h"
 #include "gpu/offload.h"
 #include "core/pool.h"
+#include "backward_kernels.h"
 #include "position_kernels.h"
 
 #include <cuda.h>
@@ -179,6 +180,17 @@ const attend_kernel_row *attend_gpu_kernel_row(size_t index); /* NULL past the l
 bool attend_gpu_kernel_resources(size_t index, size_t build, attend_kernel_resources *resources);
 bool attend_gpu_device_code(size_t index, const char **family, int64_t *bytes);
 
+/* The same for plans that run backwards. */
+attend_status attend_gpu_select_backward(const attend_gpu_context *gpu, const attend_problem *problem,
+                                         bool aligned, const attend_backward_row **row);
+const attend_backward_row *attend_gpu_backward_row(size_t index); /* NULL past the last row */
+/* The name of the first tensor whose rows are not at multiples of 16 bytes; NULL: none. dout: NULL, or looked
+   at too. */
+const char *attend_gpu_odd_rows(const attend_attention_args *args, const attend_tensor *dout);
+/* The error of a strict context where `odd` is not NULL. */
+attend_status attend_gpu_refuse_odd(const char *odd, const attend_kernel_info *row,
+                                    const attend_kernel_info *fallback);
+
 /* ---- progress ---- */
 
 /* Waits for the stream, then reports `units` of the stage as done; without a progress callback does
@@ -214,6 +226,13 @@ typedef struct attend_gpu_layer {
     bool aligned;    /* every line of all weights is at a multiple of 16 bytes */
 } attend_gpu_layer;
 
+/* What running backwards needs besides; rows NULL in a plan that does not. */
+typedef struct attend_gpu_backward {
+    const attend_backward_row *row, *row_any;
+    attend_backward_sums sums;
+    attend_tensor q, k, v, out, lse, dout, dlse, of[ATTEND_GRADIENTS]; /* staging */
+} attend_gpu_backward;
+
 typedef struct attend_gpu_plan {
     attend_gpu_context *gpu;
     const attend_kernel_row *row, *row_any; /* row_any: for tensors that are not aligned */
@@ -229,6 +248,7 @@ typedef struct attend_gpu_plan {
     attend_tensor q, k, v, out, lse;
     attend_gpu_features features;
     attend_gpu_offload offload;
+    attend_gpu_backward backward;
     attend_rope rope; /* layer: rotary embedding and QK-norm */
     attend_tensor norms[4];
     attend_tensor x_with_positions,
@@ -278,6 +298,12 @@ attend_status attend_gpu_take_pages(const attend_plan *plan, const attend_attent
                                     const attend_key_part *part, attend_gpu_pages *pages);
 attend_status attend_gpu_release_pages(const attend_plan *plan, const attend_gpu_pages *pages,
                                        attend_status status);
+
+/* ---- gradients: backward.c ---- */
+
+void attend_gpu_reserve_backward(attend_plan *plan, attend_gpu_arenas *arenas);
+attend_status attend_gpu_attention_backward(attend_plan *plan, const attend_attention_args *args,
+                                            const attend_gradients *gradients, const attend_run *run);
 
 /* ---- carried states: merge.c ---- */
 

@@ -24,6 +24,11 @@ const attend_kernel_row *attend_gpu_kernel_row(size_t index)
     return NULL;
 }
 
+const attend_backward_row *attend_gpu_backward_row(size_t index)
+{
+    return index < (size_t)attend_backward_fma_row_count ? &attend_backward_fma_rows[index] : NULL;
+}
+
 /* Why a row does not fit a problem, in the order of the checks. The row that failed the latest check is the
    nearest, and an error names it. */
 typedef enum misfit {
@@ -38,16 +43,21 @@ typedef enum misfit {
     FITS
 } misfit;
 
+/* What of a row decides whether it fits. */
+typedef struct candidate {
+    const attend_kernel_info *info;
+    bool any_alignment, fits_grid;
+    int64_t shared_bytes;
+} candidate;
+
 /* The only function that decides whether a row fits. If not, `why` says why, to be printed after the row's
    name. */
 static misfit judge(const attend_gpu_context *gpu, const attend_problem *p, bool aligned,
-                    const attend_kernel_row *row, char *why, size_t bytes)
+                    const candidate *row, char *why, size_t bytes)
 {
-    const attend_kernel_info *info = &row->info;
+    const attend_kernel_info *info = row->info;
     const uint64_t lacking = attend_features_of(p) & ~(info->features | ATTEND_FEATURES_LAYER);
-    const int64_t shared_bytes = info->shared_bytes + (attend_scores_terms(p) ? row->term_bytes : 0);
-    const attend_kernel_box whole = attend_whole_box(p);
-    attend_kernel_grid grid;
+    const int64_t shared_bytes = row->shared_bytes;
     if (info->dtype != p->dtype)
         return snprintf(why, bytes, "takes %s, the problem is %s", attend_dtype_name(info->dtype),
                         attend_dtype_name(p->dtype)),
@@ -80,9 +90,25 @@ static misfit judge(const attend_gpu_context *gpu, const attend_problem *p, bool
         return snprintf(why, bytes, "takes seqlen_k up to %d, the problem has %" PRId64,
                         (int)attend_most_keys, p->seqlen_k),
                KEYS;
-    if (!row->grid(p, &whole, &grid))
-        return snprintf(why, bytes, "would need more than 2147483647 blocks"), BLOCKS;
+    if (!row->fits_grid) return snprintf(why, bytes, "would need more than 2147483647 blocks"), BLOCKS;
     return FITS;
+}
+
+static candidate candidate_of(const attend_kernel_row *row, const attend_problem *p)
+{
+    const int64_t shared_bytes = row->info.shared_bytes + (attend_scores_terms(p) ? row->term_bytes : 0);
+    const attend_kernel_box whole = attend_whole_box(p);
+    attend_kernel_grid grid;
+    return (candidate){&row->info, row->any_alignment, row->grid(p, &whole, &grid), shared_bytes};
+}
+
+static candidate candidate_of_backward(const attend_backward_row *row, const attend_problem *p)
+{
+    candidate c = {&row->info, row->any_alignment, true, row->info.shared_bytes};
+    int64_t blocks;
+    for (int i = 0; i < ATTEND_BACKWARD_STAGES; i++)
+        c.fits_grid = c.fits_grid && row->blocks(p, (attend_backward_stage)i, &blocks);
+    return c;
 }
 
 static const attend_kernel_row *find_row(const char *name)
@@ -104,31 +130,61 @@ static attend_status take_forced(const attend_gpu_context *gpu, const attend_pro
                            "ATTEND_KERNEL is \"%s\", which is not in CUDA's kernel table; attend info "
                            "--kernels lists them",
                            name);
-    const misfit misfit = judge(gpu, p, aligned, *row, why, sizeof why);
+    const candidate c = candidate_of(*row, p);
+    const misfit misfit = judge(gpu, p, aligned, &c, why, sizeof why);
     if (misfit == ALIGNMENT) *row = NULL;
     if (misfit == ALIGNMENT || misfit == FITS) return ATTEND_OK;
     return attend_fail(ATTEND_UNSUPPORTED, "ATTEND_KERNEL is %s, which %s", name, why);
 }
 
+/* The row that failed the latest check. */
+typedef struct nearest {
+    misfit misfit;
+    const char *name;
+    char why[ATTEND_REASON_BYTES];
+} nearest;
+
+static bool fits(nearest *n, const attend_gpu_context *gpu, const attend_problem *p, bool aligned,
+                 const candidate *row)
+{
+    char why[ATTEND_REASON_BYTES];
+    const misfit misfit = judge(gpu, p, aligned, row, why, sizeof why);
+    if (misfit == FITS || misfit < n->misfit) return misfit == FITS;
+    n->misfit = misfit, n->name = row->info->name;
+    memcpy(n->why, why, sizeof why);
+    return false;
+}
+
+static attend_status refuse(const nearest *n, const char *what)
+{
+    const bool left_out = ATTEND_HEAD_DIMS_LEFT_OUT && n->misfit == HEAD_DIM;
+    return attend_fail(ATTEND_UNSUPPORTED, "no CUDA kernel fits%s; the nearest, %s, %s%s", what, n->name,
+                       n->why, left_out ? "; this build has head dims " ATTEND_HEAD_DIMS : "");
+}
+
 attend_status attend_gpu_select_kernel(const attend_gpu_context *gpu, const attend_problem *p, bool aligned,
                                        const char *forced, const attend_kernel_row **row)
 {
-    char why[ATTEND_REASON_BYTES], nearest[ATTEND_REASON_BYTES] = "";
-    const char *name = "";
-    misfit latest = DTYPE;
+    nearest n = {.name = ""};
     *row = NULL;
     if (forced) ATTEND_TRY(take_forced(gpu, p, aligned, forced, row));
     if (*row) return ATTEND_OK;
     for (size_t i = 0; (*row = attend_gpu_kernel_row(i)); i++) {
-        const misfit misfit = judge(gpu, p, aligned, *row, why, sizeof why);
-        if (misfit == FITS) return ATTEND_OK;
-        if (misfit < latest) continue;
-        latest = misfit, name = (*row)->info.name;
-        memcpy(nearest, why, sizeof why);
+        const candidate c = candidate_of(*row, p);
+        if (fits(&n, gpu, p, aligned, &c)) return ATTEND_OK;
     }
-    const bool left_out = ATTEND_HEAD_DIMS_LEFT_OUT && latest == HEAD_DIM;
-    return attend_fail(ATTEND_UNSUPPORTED, "no CUDA kernel fits; the nearest, %s, %s%s", name, nearest,
-                       left_out ? "; this build has head dims " ATTEND_HEAD_DIMS : "");
+    return refuse(&n, "");
+}
+
+attend_status attend_gpu_select_backward(const attend_gpu_context *gpu, const attend_problem *p, bool aligned,
+                                         const attend_backward_row **row)
+{
+    nearest n = {.name = ""};
+    for (size_t i = 0; (*row = attend_gpu_backward_row(i)); i++) {
+        const candidate c = candidate_of_backward(*row, p);
+        if (fits(&n, gpu, p, aligned, &c)) return ATTEND_OK;
+    }
+    return refuse(&n, " backwards");
 }
 
 bool attend_gpu_kernel_choice(const attend_plan *plan, size_t index, attend_kernel_choice *choice)
@@ -139,7 +195,8 @@ bool attend_gpu_kernel_choice(const attend_plan *plan, size_t index, attend_kern
     choice->name = row->info.name, choice->dtype = row->info.dtype;
     choice->chosen = row == own->row, choice->chosen_unaligned = row == own->row_any;
     if (choice->chosen || choice->chosen_unaligned) return true;
-    if (judge(own->gpu, &plan->problem, true, row, choice->reason, sizeof choice->reason) == FITS)
+    const candidate c = candidate_of(row, &plan->problem);
+    if (judge(own->gpu, &plan->problem, true, &c, choice->reason, sizeof choice->reason) == FITS)
         snprintf(choice->reason, sizeof choice->reason,
                  own->forced ? "would fit, but ATTEND_KERNEL forces %s"
                              : "would fit, but %s comes first in the table",

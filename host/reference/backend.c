@@ -122,6 +122,7 @@ static attend_status attention_backward(attend_plan *plan, const attend_attentio
     attend_reference_gradient of[ATTEND_GRADIENTS];
     attend_progress_tracker *tracker = &plan->context->tracker;
     (void)run;
+    ATTEND_TRY(attend_lists_check(&plan->problem, args->features));
     const bool complete =
         attend_reference_backward(&plan->problem, args, gradients, false, threads_of(plan), tracker, of);
     for (int g = 0; g < ATTEND_GRADIENTS && complete && attend_progress_continues(tracker); g++)
