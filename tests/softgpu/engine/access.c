@@ -85,7 +85,7 @@ static race_access race_of(const warp *w, const warp_access *a, uint32_t lanes, 
 {
     static const race_kind weak[] = {RACE_READ, RACE_WRITE, RACE_ATOMIC}, strong[] = {RACE_STRONG_READ, RACE_STRONG_WRITE, RACE_ATOMIC};
     return (race_access){.warp = w->number, .lanes = lanes, .addresses = addresses, .bytes = a->bytes,
-                         .kind = a->strong ? strong[a->kind] : weak[a->kind], .place = (uint32_t)(a->insn - w->block->launch->function->code), .product = a->product};
+                         .kind = a->strong ? strong[a->kind] : weak[a->kind], .place = (uint32_t)(a->insn - w->block->launch->function->code), .async = a->async, .product = a->product};
 }
 
 static void count_cost(warp *w, const warp_access *a, uint32_t lanes, const uint64_t *addresses, bool shared)

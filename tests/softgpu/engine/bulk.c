@@ -65,7 +65,7 @@ race_access bulk_access(const bulk_copy *c, uint64_t addresses[LANES], uint64_t 
 {
     addresses[c->lane] = address;
     return (race_access){.warp = c->warp, .lanes = 1u << c->lane, .addresses = addresses, .bytes = (int)bytes, .kind = kind,
-                         .place = (uint32_t)(c->insn - c->issuer->launch->function->code)};
+                         .async = true, .place = (uint32_t)(c->insn - c->issuer->launch->function->code)};
 }
 
 static void keep(block *b, const bulk_copy *c)
@@ -87,6 +87,7 @@ static void read_source(const bulk_copy *c)
 {
     uint64_t addresses[LANES];
     race_access read = bulk_access(c, addresses, c->source, c->bytes, RACE_READ);
+    read.async = false; /* asked when it was sent */
     race_shared(c->issuer->races, &read);
 }
 
@@ -108,6 +109,7 @@ bool bulk_send_to_shared(bulk_copy *c, block *owner)
     }
     if (owner->races) {
         race_access write = bulk_access(c, addresses, c->target, c->bytes, reduces(c) ? RACE_ATOMIC : RACE_WRITE);
+        write.async = !c->snapshot; /* st.async stores as threads do */
         race_shared_of(c->issuer->races, owner->races, &write);
         if (!reduces(c)) race_in_flight(owner->races, c->target, c->bytes);
         if (c->has_source) hold_source(c);

@@ -27,6 +27,12 @@ static void fence(warp *w, const insn *i, uint32_t mask)
     if (w->block->races) race_fence(w->block->races, w->number);
 }
 
+static void proxy_fence(warp *w, const insn *i, uint32_t mask)
+{
+    (void)i, (void)mask;
+    if (w->block->races) race_proxy_fence(w->block->races, w->number);
+}
+
 const ptx_row ptx_barrier_rows[] = {
     {"bar.sync", "", 0, "", "s=32 s=32?", PIPE_BARRIER, 0, sync, NULL},
     {"bar.cta.sync", "", 0, "", "s=32 s=32?", PIPE_BARRIER, 0, sync, NULL},
@@ -46,7 +52,7 @@ const ptx_row ptx_barrier_rows[] = {
     {"barrier.cta.red", "pred", F_ALIGNED, "c", "p s=32 s=0 q?", PIPE_BARRIER, 0, reduce, NULL},
     {"membar", "", 0, "o", "", PIPE_GLOBAL, 0, fence, NULL},
     {"fence", "", 0, "o", "", PIPE_GLOBAL, 0, fence, NULL},
-    {"fence.proxy.async", "", 0, "s", "", PIPE_GLOBAL, 0, fence, NULL},
+    {"fence.proxy.async", "", 0, "s", "", PIPE_GLOBAL, 0, proxy_fence, NULL},
     {"fence.mbarrier_init", "", 0, "o", "", PIPE_GLOBAL, 0, fence, NULL},
     {0},
 };

@@ -78,5 +78,6 @@ void launch_report_race(void *context, const char *kind, bool shared, uint64_t a
     else
         sg_address_describe(address, where, sizeof where);
     insn_place(l->function, &l->function->code[now->place], place, sizeof place);
-    sg_finding_at(kind, place, "%s: %s: %s, then %s, with nothing between them that orders the two", l->function->display, where, first, second);
+    const char *lacking = strcmp(kind, "proxy fence") ? "nothing between them that orders the two" : "no fence.proxy.async between them";
+    sg_finding_at(kind, place, "%s: %s: %s, then %s, with %s", l->function->display, where, first, second, lacking);
 }

@@ -110,11 +110,16 @@ static void visit_granule(const visit *v, race_granule *g, uint32_t serial, uint
         *g = (race_granule){.launch = serial, .busy = busy};
     }
     bool told = g->pending;
+    const struct race_stamp *w = &g->write;
+    bool by_thread = w->block == v->block->id && w->warp < RACE_ASYNC && w->clock > v->block->proxied[w->warp];
     if (g->pending) {
         report(v, "async copy", address, &g->write, true);
         g->pending = 0;
     } else if ((g->write_mask & mask) && !(v->strong && g->write_strong) && !ordered(v, &g->write)) {
         report(v, "race", address, &g->write, true);
+        told = true;
+    } else if (v->access->async && (g->write_mask & mask) && by_thread) {
+        report(v, "proxy fence", address, &g->write, true);
         told = true;
     }
     for (int r = 0; v->writes && !told && r < 2; r++)

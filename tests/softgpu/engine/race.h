@@ -29,7 +29,7 @@ typedef struct race_point {
     bool write;
 } race_point;
 
-/* kind: "race" or "async copy"; address as the executor gave it. For an async copy, `earlier` issued it. */
+/* kind: "race", "async copy" or "proxy fence"; address as the executor gave it. For an async copy, `earlier` issued it. */
 typedef void race_report(void *context, const char *kind, bool shared, uint64_t address, const race_point *earlier,
                          const race_point *now);
 
@@ -48,6 +48,7 @@ typedef struct race_access {
     int bytes;
     race_kind kind;
     uint32_t place;
+    bool async;       /* by the asynchronous proxy: what threads wrote needs a fence.proxy.async first */
     uint32_t product; /* not 0: read until that product of the warp's group is complete, for all its four warps */
 } race_access;
 void race_shared(race_block *block, const race_access *access);
@@ -64,6 +65,8 @@ void race_arrive(race_block *block, int warp, race_block *owner, uint64_t barrie
 void race_arrive_relaxed(race_block *block, int warp, race_block *owner, uint64_t barrier); /* carries what the last fence did */
 void race_phase_complete(race_block *owner, uint64_t barrier);
 void race_phase_wait(race_block *block, int warp, race_block *owner, uint64_t barrier);
+
+void race_proxy_fence(race_block *block, int warp);                   /* fence.proxy.async */
 
 /* The warp has waited for its group's products up to this one. */
 void race_product_wait(race_block *block, int warp, uint32_t product);

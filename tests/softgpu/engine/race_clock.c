@@ -134,6 +134,13 @@ void race_fence(race_block *block, int warp)
     block->now[warp][warp]++;
 }
 
+/* Whoever fences what it has seen, its own or others': where the fence lies on the way from a write to the copy is not asked. */
+void race_proxy_fence(race_block *block, int warp)
+{
+    race_fence(block, warp);
+    join_clocks(block->proxied, block->fenced[warp]);
+}
+
 /* ---- barriers ------------------------------------------------------------------------------------------------------------ */
 
 void race_warp_sync(race_block *block, int warp) { block->now[warp][warp]++; }
@@ -238,6 +245,7 @@ void race_clocks_begin(race_block *block)
 {
     memset(block->now, 0, sizeof block->now);
     memset(block->fenced, 0, sizeof block->fenced);
+    memset(block->proxied, 0, sizeof block->proxied);
     memset(block->strong_count, 0, sizeof block->strong_count);
     for (int w = 0; w < WARPS; w++) {
         block->now[w][w] = 1;

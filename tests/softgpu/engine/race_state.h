@@ -61,6 +61,7 @@ struct race_block {
     race_known known[WARPS];
     race_clocks fenced[WARPS];           /* as now, at the warp's last fence */
     race_known fenced_known[WARPS];
+    race_clocks proxied;                 /* what some warp had seen at its fence.proxy.async */
     uint64_t strong_reads[WARPS][RECENT]; /* addresses whose writers a fence would order before us */
     int strong_count[WARPS];
     uint16_t step[WARPS];

@@ -170,6 +170,7 @@ typedef struct warp_access {
     int align;              /* 0: to bytes */
     access_kind kind;
     bool strong;            /* volatile, relaxed, acquire, release: no race against its like */
+    bool async;             /* by the asynchronous proxy */
     uint32_t product;       /* not 0: a read that lasts until that product of the warpgroup is waited for */
     bool later;             /* an asynchronous write: the race detector is told elsewhere */
 } warp_access;

@@ -52,7 +52,7 @@ static layout b_layout(const wgmma *m)
 }
 
 /* The pieces of rows [first, first + rows) through the checks: 16 bytes each, 8 behind each other a core matrix, which is read at once. */
-static bool read_pieces(warp *w, const wgmma *m, const layout *l, int first, int rows)
+static bool read_pieces(warp *w, const wgmma *m, const layout *l, int first, int rows, bool again)
 {
     const insn *i = m->insn;
     uint64_t addresses[LANES];
@@ -66,7 +66,7 @@ static bool read_pieces(warp *w, const wgmma *m, const layout *l, int first, int
         if (count < LANES && p + 1 < pieces) continue;
         uint32_t lanes = count == LANES ? UINT32_MAX : (1u << count) - 1;
         warp_access access = {.insn = i, .space = SPACE_SHARED, .lanes = lanes, .addresses = addresses, .bytes = 16, .kind = ACCESS_READ,
-                              .product = m->serial};
+                              .async = !again, .product = m->serial};
         warp_access_hosts(w, &access, hosts);
         for (int n = 0; n < count; n++)
             if (!hosts[n]) return false;
@@ -80,9 +80,9 @@ bool wgmma_read(warp *w, const wgmma *m, bool again)
     layout a = a_layout(m), b = b_layout(m);
     counts *counted = w->block->counts;
     if (again) w->block->counts = NULL;
-    bool good = wgmma_a_in_registers(m->insn) || read_pieces(w, m, &a, w->number % 4 * WGMMA_ROWS, WGMMA_ROWS);
+    bool good = wgmma_a_in_registers(m->insn) || read_pieces(w, m, &a, w->number % 4 * WGMMA_ROWS, WGMMA_ROWS, again);
     if (w->number % 4) w->block->counts = NULL; /* b is read once for the four warps */
-    good = good && read_pieces(w, m, &b, 0, m->insn->shape[1]);
+    good = good && read_pieces(w, m, &b, 0, m->insn->shape[1], again);
     w->block->counts = counted;
     return good;
 }

@@ -174,6 +174,53 @@ template <int P> __global__ void product_then_load(const float *in, float *out)
     out[threadIdx.x] = sum[0];
 }
 
+/* What threads write is not what a product, or a copy, reads until a fence between the two ways to memory. */
+template <int P> __global__ void product_of_stores(const float *in, float *out)
+{
+    __shared__ __align__(1024) float tile[64 * 32];
+    float sum[32] = {};
+    for (int i = threadIdx.x; i < 64 * 32; i += 128) tile[i] = in[i];
+    if (!P) asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    __syncthreads();
+    warpgroup_fence(sum);
+    warpgroup_multiply(sum, swizzled_descriptor(shared_address(tile)), swizzled_descriptor(shared_address(tile)), 1); // PLANTED(product_without_proxy_fence: proxy fence)
+    warpgroup_commit();
+    warpgroup_wait<0>(sum);
+    out[threadIdx.x] = sum[0];
+}
+
+/* The fence may also come behind the barrier, from who sends. */
+template <int P> __global__ void store_of_stores(float *out)
+{
+    __shared__ __align__(128) float tile[128];
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    tile[threadIdx.x] = threadIdx.x;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        if (!P) asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+        bulk_store(out, tile, sizeof tile); // PLANTED(store_without_proxy_fence: proxy fence)
+        asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+    }
+}
+
+/* Zeros written before a copy are not overwritten by it for certain. */
+template <int P> __global__ void load_over_stores(const float *in, float *out)
+{
+    __shared__ __align__(128) float tile[128];
+    __shared__ unsigned long long full;
+    unsigned barrier = shared_address(&full);
+    tile[threadIdx.x] = 0;
+    if (!P) asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    if (threadIdx.x == 0) mbarrier_init(barrier, 1);
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        mbarrier_expect(barrier, sizeof tile);
+        bulk_load(tile, in, sizeof tile, barrier); // PLANTED(load_without_proxy_fence: proxy fence)
+    }
+    mbarrier_wait(barrier, 0);
+    out[threadIdx.x] = tile[threadIdx.x];
+}
+
 /* One thread of the warpgroup says that the tile may be loaded anew: for all four warps, once one of them has waited. */
 template <int P> __global__ void released_by_one(const float *in, float *out)
 {
@@ -244,6 +291,9 @@ static void mbarrier_not_initialised(int planted) { run_alone(planted ? never_be
 static void too_many_arrivals(int planted) { run_alone(planted ? arrives_for_more<1> : arrives_for_more<0>, 1, 128); }
 static void product_read_before_wait(int planted) { run(planted ? product_then_read<1> : product_then_read<0>); }
 static void refilled_under_product(int planted) { run(planted ? product_then_load<1> : product_then_load<0>); }
+static void product_without_proxy_fence(int planted) { run(planted ? product_of_stores<1> : product_of_stores<0>); }
+static void store_without_proxy_fence(int planted) { run_alone(planted ? store_of_stores<1> : store_of_stores<0>, 1, 128); }
+static void load_without_proxy_fence(int planted) { run(planted ? load_over_stores<1> : load_over_stores<0>); }
 static void released_before_done(int planted) { run(planted ? released_by_one<1> : released_by_one<0>, 1, 160); }
 static void no_cluster_barrier(int planted) { run_alone(planted ? neighbour<1> : neighbour<0>, 2, 32); }
 
@@ -258,6 +308,9 @@ const planted_case planted_hopper[] = {
     {"too_many_arrivals", too_many_arrivals},
     {"product_read_before_wait", product_read_before_wait},
     {"refilled_under_product", refilled_under_product},
+    {"product_without_proxy_fence", product_without_proxy_fence},
+    {"store_without_proxy_fence", store_without_proxy_fence},
+    {"load_without_proxy_fence", load_without_proxy_fence},
     {"released_before_done", released_before_done},
     {"no_cluster_barrier", no_cluster_barrier},
     {NULL, NULL},
