@@ -76,11 +76,13 @@ static attend_status explain(const attend_plan *plan, const attend_lists *lists,
     count(p, lists, e);
     if (e->link_bytes_per_second > 0)
         e->transfer_seconds = (e->bytes_to_device + e->bytes_to_host) / e->link_bytes_per_second;
-    if (e->compute_seconds > 0) e->compute_seconds *= e->flops; /* the backend gave those of one */
     if (plan->operation == ATTEND_LAYER)
         count_projections(p, e);
     else
         e->projection_library = NULL;
+    double flops = e->flops;
+    for (int i = 0; i < e->projection_count; i++) flops += e->projections[i].flops;
+    e->compute_seconds *= flops; /* the backend gave those of one */
     return ATTEND_OK;
 }
 

@@ -6,20 +6,25 @@
 
 #include <stdlib.h>
 
-attend_status attend_gpu_reserve_positions(attend_plan *plan, attend_gpu_arenas *arenas)
+void attend_gpu_reserve_x(attend_plan *plan, attend_gpu_arena *arena, int64_t batch, int64_t rows)
+{
+    const attend_problem *p = &plan->problem;
+    if (p->absolute)
+        attend_gpu_reserve_tensor(arena, &((attend_gpu_plan *)plan->state)->x_with_positions, p->dtype, 3,
+                                  (int64_t[]){batch, rows, p->hidden_size});
+}
+
+attend_status attend_gpu_reserve_positions(attend_plan *plan, attend_gpu_arena *constants)
 {
     attend_gpu_plan *own = plan->state;
     const attend_problem *p = &plan->problem;
     bool on_host;
     if (!p->absolute) return ATTEND_OK;
-    attend_gpu_reserve_tensor(&arenas->run, &own->x_with_positions, p->dtype, 3,
-                              (int64_t[]){attend_tensor_batch(p), attend_rows_q(p), p->hidden_size});
-    attend_gpu_reserve(&arenas->constants, (void **)&own->sinusoids, attend_sinusoid_count(p),
-                       sizeof *own->sinusoids);
+    attend_gpu_reserve(constants, (void **)&own->sinusoids, attend_sinusoid_count(p), sizeof *own->sinusoids);
     own->table = plan->weights.position_table;
     ATTEND_TRY(attend_gpu_is_on_host(own->gpu, "position_table", own->table.data, &on_host));
     if (on_host)
-        attend_gpu_reserve_tensor(&arenas->constants, &own->table, p->dtype, 2,
+        attend_gpu_reserve_tensor(constants, &own->table, p->dtype, 2,
                                   (int64_t[]){p->max_positions, p->hidden_size});
     return ATTEND_OK;
 }
@@ -45,12 +50,13 @@ attend_status attend_gpu_create_positions(attend_plan *plan)
     return attend_gpu_check(error, "cudaMemcpyAsync of the frequencies");
 }
 
-/* Checks positions that the host can read: a list on the host, and counted positions unless seqstarts_k is on
-   the device. */
-static attend_status check(const attend_plan *plan, const attend_feature_args *given)
+/* Those that the host can read: a list on the host, and counted positions unless starts_k is on the device.
+   */
+attend_status attend_gpu_check_positions(const attend_plan *plan, const attend_feature_args *given)
 {
     const attend_gpu_context *gpu = ((const attend_gpu_plan *)plan->state)->gpu;
     bool positions_here, starts_here;
+    if (!plan->problem.absolute) return ATTEND_OK;
     ATTEND_TRY(attend_gpu_is_on_host(gpu, "positions", given->positions.data, &positions_here));
     ATTEND_TRY(attend_gpu_is_on_host(gpu, "starts_k", given->starts_k, &starts_here));
     if (given->positions.data ? !positions_here : given->starts_k && !starts_here) return ATTEND_OK;
@@ -58,20 +64,19 @@ static attend_status check(const attend_plan *plan, const attend_feature_args *g
     return attend_absolute_check(&plan->problem, &row_positions);
 }
 
-attend_status attend_gpu_add_positions(const attend_plan *plan, const attend_feature_args *given,
-                                       const attend_feature_args *on_device, attend_tensor *x)
+attend_status attend_gpu_add_positions(const attend_plan *plan, const attend_row_positions *row_positions,
+                                       attend_tensor *x)
 {
     const attend_gpu_plan *own = plan->state;
     const attend_problem *p = &plan->problem;
+    attend_tensor sum = own->x_with_positions;
     if (!p->absolute) return ATTEND_OK;
-    ATTEND_TRY(check(plan, given));
-    const attend_row_positions row_positions = attend_row_positions_of(p, on_device);
+    sum.shape[0] = x->shape[0], sum.shape[1] = x->shape[1];
     attend_range_begin("attend: add positions");
-    attend_status status =
-        attend_gpu_check(attend_add_positions(p, &row_positions, own->sinusoids, &own->table, x,
-                                              &own->x_with_positions, own->gpu->stream),
-                         "cudaLaunchKernel of add_positions");
+    attend_status status = attend_gpu_check(
+        attend_add_positions(p, row_positions, own->sinusoids, &own->table, x, &sum, own->gpu->stream),
+        "cudaLaunchKernel of add_positions");
     attend_range_end();
-    *x = own->x_with_positions;
+    *x = sum;
     return status;
 }

@@ -49,7 +49,7 @@ static attend_status allocate(attend_plan *plan, attend_gpu_arenas *arenas)
     if (callers && plan->operation == ATTEND_LAYER)
         attend_gpu_reserve(&arenas->run, &own->blas_workspace, (int64_t)own->gpu->blas_workspace_bytes, 1);
     own->run_memory = arenas->run;
-    if (plan->operation == ATTEND_LAYER || !own->offload.host_tensors)
+    if (!own->offload.host_tensors)
         ATTEND_TRY(attend_gpu_check_limit(plan, arenas->constants.bytes + arenas->staging.bytes +
                                                     (callers ? 0 : arenas->run.bytes)));
     if (callers)
@@ -70,16 +70,21 @@ static attend_status create(attend_plan *plan)
     attend_gpu_arenas arenas = {0};
     ATTEND_TRY(choose_kernels(plan));
     ATTEND_TRY(attend_gpu_plan_offload(plan));
-    if (plan->operation == ATTEND_ATTENTION && own->offload.host_tensors) {
+    if (plan->operation == ATTEND_LAYER)
+        ATTEND_TRY(attend_gpu_layer_reserve(plan, &arenas));
+    else if (own->offload.host_tensors)
         ATTEND_TRY(attend_gpu_reserve_offload(plan, &arenas));
-    } else {
+    else
         attend_gpu_reserve_fixed(plan, &arenas);
-        if (plan->operation == ATTEND_LAYER) ATTEND_TRY(attend_gpu_layer_reserve(plan, &arenas));
-    }
     ATTEND_TRY(allocate(plan, &arenas));
     ATTEND_TRY(attend_gpu_create_features(plan));
-    if (plan->operation == ATTEND_LAYER) return attend_gpu_layer_create(plan);
-    return own->offload.host_tensors ? attend_gpu_create_offload(plan) : ATTEND_OK;
+    if (plan->operation == ATTEND_LAYER) {
+        ATTEND_TRY(attend_gpu_layer_create(plan));
+        ATTEND_TRY(attend_gpu_create_rows(plan));
+    }
+    return own->offload.host_tensors && (plan->operation == ATTEND_ATTENTION || own->layer.rows.count)
+               ? attend_gpu_create_offload(plan)
+               : ATTEND_OK;
 }
 
 static void free_plan(attend_gpu_plan *own)
@@ -88,6 +93,7 @@ static void free_plan(attend_gpu_plan *own)
     if (own->workspace) cudaFree(own->workspace);
     if (own->staging) cudaFree(own->staging);
     attend_gpu_free_offload(&own->offload);
+    attend_gpu_free_rows(&own->layer.rows);
     free(own);
 }
 

@@ -102,6 +102,8 @@ static attend_status make_pinned(const attend_plan *plan, attend_gpu_offload *o)
         const size_t bytes = attend_gpu_slot_bytes(&plan->problem, &o->blocks, (attend_gpu_buffer)i);
         if (attend_gpu_slots(&o->blocks, (attend_gpu_buffer)i) && bytes > piece) piece = bytes;
     }
+    const size_t rows = attend_gpu_rows_piece(&((const attend_gpu_plan *)plan->state)->layer.rows);
+    if (rows > piece) piece = rows;
     o->pinned.piece_bytes = piece < PIECE_BYTES ? piece : PIECE_BYTES;
     return attend_gpu_check(cudaHostAlloc((void **)&o->pinned.memory,
                                           ATTEND_GPU_PINNED * o->pinned.piece_bytes, cudaHostAllocDefault),

@@ -32,10 +32,10 @@ static double seconds_of_one_flop(const attend_gpu_context *gpu, attend_dtype dt
     return 1 / (reached * rate * gpu->multiprocessors * gpu->cycles_per_second);
 }
 
-/* One run's copies, if all that may lies on the host. */
-static attend_status explain_transfers(const attend_plan *plan, attend_explanation *e)
+/* Copies of one run of attention whose inputs, outputs lie on the host. */
+static void count_transfers(const attend_plan *plan, bool inputs, bool outputs, attend_explanation *e)
 {
-    attend_gpu_plan *own = plan->state;
+    const attend_gpu_plan *own = plan->state;
     const attend_gpu_offload *o = &own->offload;
     const attend_problem *p = &plan->problem;
     const attend_lists longest = {0};
@@ -53,16 +53,40 @@ static attend_status explain_transfers(const attend_plan *plan, attend_explanati
                          pairs * group * (double)(p->packed ? p->total_q : box->end_query - box->first_query),
                      keys = pairs * (double)(p->packed ? p->total_k : box->end_key - box->first_key);
         e->query_blocks += at->begins, e->key_parts += at->loads;
-        if (at->begins && o->host_tensors & ATTEND_HOST_INPUTS)
-            e->bytes_to_device += queries * (double)p->head_dim * element;
-        if (at->loads && o->host_tensors & ATTEND_HOST_INPUTS)
-            e->bytes_to_device += keys * (double)(p->head_dim + p->head_dim_v) * element;
-        if (at->ends && o->host_tensors & ATTEND_HOST_OUTPUTS)
-            e->bytes_to_host += queries * (double)p->head_dim_v * element;
+        if (at->begins && inputs) e->bytes_to_device += queries * (double)p->head_dim * element;
+        if (at->loads && inputs) e->bytes_to_device += keys * (double)(p->head_dim + p->head_dim_v) * element;
+        if (at->ends && outputs) e->bytes_to_host += queries * (double)p->head_dim_v * element;
     }
+}
+
+/* A layer's x, context and output; and Q, K, V and the heads' output where they do not stay on the device. */
+static void count_layer_transfers(const attend_plan *plan, bool inputs, bool outputs, attend_explanation *e)
+{
+    const attend_gpu_plan *own = plan->state;
+    const attend_problem *p = &plan->problem;
+    const double element = (double)attend_dtype_bytes(p->dtype), batch = (double)attend_tensor_batch(p),
+                 rows_q = batch * (double)attend_rows_q(p) * element,
+                 rows_k = batch * (double)attend_rows_k(p) * element;
+    if (inputs)
+        e->bytes_to_device += rows_q * (double)p->hidden_size + rows_k * (double)p->context_hidden_size;
+    if (outputs) e->bytes_to_host += rows_q * (double)p->output_size;
+    if (!own->layer.rows.spills) return;
+    count_transfers(plan, true, true, e);
+    e->bytes_to_host += rows_q * (double)(p->num_heads * p->head_dim) +
+                        rows_k * (double)(p->num_kv_heads * (p->head_dim + p->head_dim_v));
+    e->bytes_to_device += rows_q * (double)(p->num_heads * p->head_dim_v);
+}
+
+/* One run's copies, if all that may lies on the host. */
+static attend_status explain_transfers(const attend_plan *plan, attend_explanation *e)
+{
+    attend_gpu_plan *own = plan->state;
+    const bool inputs = own->offload.host_tensors & ATTEND_HOST_INPUTS,
+               outputs = own->offload.host_tensors & ATTEND_HOST_OUTPUTS;
+    (plan->operation == ATTEND_LAYER ? count_layer_transfers : count_transfers)(plan, inputs, outputs, e);
     ATTEND_TRY(attend_gpu_measure_link(own));
     e->link_bytes_per_second = own->gpu->link_bytes_per_second;
-    e->compute_seconds = seconds_of_one_flop(own->gpu, p->dtype);
+    e->compute_seconds = seconds_of_one_flop(own->gpu, plan->problem.dtype);
     return ATTEND_OK;
 }
 
@@ -80,9 +104,6 @@ attend_status attend_gpu_explain(const attend_plan *plan, attend_explanation *e)
     e->shared_bytes = row->info.shared_bytes + terms;
     e->splits = grid.splits, e->blocks = grid.blocks;
     e->blocks_at_once = (int64_t)attend_gpu_blocks_at_once(own->gpu, row, terms) * own->gpu->multiprocessors;
-    if (plan->operation == ATTEND_LAYER)
-        explain_projections(own, e);
-    else if (own->offload.host_tensors)
-        return explain_transfers(plan, e);
-    return ATTEND_OK;
+    if (plan->operation == ATTEND_LAYER) explain_projections(own, e);
+    return own->offload.host_tensors ? explain_transfers(plan, e) : ATTEND_OK;
 }

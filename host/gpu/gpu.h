@@ -214,6 +214,17 @@ typedef struct attend_gpu_projection {
 
 enum { ATTEND_GPU_Q, ATTEND_GPU_K, ATTEND_GPU_V, ATTEND_GPU_O, ATTEND_GPU_PROJECTIONS };
 
+/* A layer that is run in blocks of rows: layer_rows.c. */
+typedef struct attend_gpu_rows {
+    int64_t batch, count;             /* of a block: entries, and rows of each; 0: the layer is run whole */
+    bool spills;                      /* Q, K, V and the heads' output do not fit the device */
+    attend_gpu_arena project, output; /* a slot's fields of the plan, of either kind of block */
+    const void *owner;                /* the plan with these fields */
+    void *buffers;                    /* by turns two slots, those of attention, two slots */
+    void *memory;                     /* page-locked, of what spills */
+    attend_tensor q, k, v, heads;     /* in it */
+} attend_gpu_rows;
+
 typedef struct attend_gpu_layer {
     attend_gpu_projection projections[ATTEND_GPU_PROJECTIONS];
     int group_end[ATTEND_GPU_O]; /* projections j up to, without, group_end[j] are one product */
@@ -224,6 +235,7 @@ typedef struct attend_gpu_layer {
     attend_tensor weights[4], biases[4];
     bool follows[4]; /* the copy of this weight follows the previous one: rows of one matrix */
     bool aligned;    /* every line of all weights is at a multiple of 16 bytes */
+    attend_gpu_rows rows;
 } attend_gpu_layer;
 
 /* What running backwards needs besides; rows NULL in a plan that does not. */
@@ -332,9 +344,15 @@ attend_status attend_gpu_measure_link(attend_gpu_plan *own);
 void attend_gpu_free_offload(attend_gpu_offload *offload);
 /* Fails where the plan's limit is less than it needs. */
 attend_status attend_gpu_check_limit(const attend_plan *plan, size_t least);
-/* A run of attention with tensors anywhere. */
+/* A run of attention with tensors anywhere. on_device: features that the caller has taken; NULL: none. */
 attend_status attend_gpu_offload_run(const attend_plan *plan, const attend_attention_args *args,
-                                     const attend_key_part *part);
+                                     const attend_key_part *part, const attend_feature_args *on_device);
+/* The stream waits for an event, or records it. */
+attend_status attend_gpu_wait(const attend_gpu_context *on, cudaEvent_t event);
+attend_status attend_gpu_record(const attend_gpu_context *on, cudaEvent_t event);
+/* After a failure: nothing of the run is in flight any more. */
+void attend_gpu_stop(const attend_gpu_context *in, const attend_gpu_context *gpu,
+                     const attend_gpu_context *out);
 
 attend_status attend_gpu_place_of(const attend_gpu_context *gpu, const char *name,
                                   const attend_tensor *tensor, attend_gpu_place *place);
@@ -348,30 +366,49 @@ attend_status attend_gpu_give(const attend_gpu_context *gpu, attend_gpu_pinned *
 attend_status attend_gpu_inspect(attend_plan *plan, const attend_attention_args *args,
                                  const attend_key_part *part, const attend_inspect_request *request);
 
-/* reserve adds a layer's buffers to the arenas of a plan; create, after their allocation, uploads weights and
-   sets pointers. */
+/* reserve sets the arenas of a layer's plan; create, after their allocation, uploads weights and sets
+   pointers. */
 attend_status attend_gpu_layer_reserve(attend_plan *plan, attend_gpu_arenas *arenas);
+/* Q, K and V of so many rows, and the output of all heads. */
+void attend_gpu_reserve_heads(attend_plan *plan, attend_gpu_arena *arena, int64_t batch, int64_t rows_q,
+                              int64_t rows_k);
+void attend_gpu_reserve_heads_out(attend_plan *plan, attend_gpu_arena *arena, int64_t batch, int64_t rows_q);
+/* Weights, and what else is the same for every run. */
+attend_status attend_gpu_reserve_constants(attend_plan *plan, attend_gpu_arenas *arenas);
+/* In blocks of rows where the budget is less than `whole`, with the arenas that this needs; else rows->count
+   is 0, and the arenas are of no use. Fails where no way of running the layer fits:
+   layer_rows.c. */
+attend_status attend_gpu_reserve_rows(attend_plan *plan, size_t whole, attend_gpu_arenas *arenas);
+size_t attend_gpu_rows_piece(const attend_gpu_rows *rows); /* the largest copy of a block */
+attend_status attend_gpu_create_rows(attend_plan *plan);
+void attend_gpu_free_rows(attend_gpu_rows *rows);
+attend_status attend_gpu_layer_run_rows(const attend_plan *plan, const attend_layer_args *args);
 attend_status attend_gpu_layer_create(attend_plan *plan);
 attend_status attend_gpu_layer_forward(attend_plan *plan, const attend_layer_args *args);
 
 /* Rotary embedding and QK-norm of a layer; attend_gpu_rope() does nothing if the problem has neither. */
 attend_status attend_gpu_reserve_rope(attend_plan *plan, attend_gpu_arenas *arenas);
 attend_status attend_gpu_create_rope(attend_plan *plan);
-attend_status attend_gpu_rope(const attend_plan *plan, const attend_attention_args *on_device);
+attend_status attend_gpu_rope(const attend_plan *plan, const attend_row_positions *on_device,
+                              const attend_tensor *q, const attend_tensor *k);
 /* The same on Q and K of the caller's: attend_rotary_apply(). */
 attend_status attend_gpu_rotary(attend_context *context, const attend_problem *problem,
                                 const attend_rotary_args *args);
 
-/* Absolute positions of a layer: *x becomes x_with_positions. Without such positions *x stays.
-   `given` are the caller's features, of which those on the host are checked. */
-attend_status attend_gpu_reserve_positions(attend_plan *plan, attend_gpu_arenas *arenas);
+/* Absolute positions of a layer: *x becomes x_with_positions, room for so many rows. Without such positions
+   *x stays. */
+attend_status attend_gpu_reserve_positions(attend_plan *plan, attend_gpu_arena *constants);
+void attend_gpu_reserve_x(attend_plan *plan, attend_gpu_arena *arena, int64_t batch, int64_t rows);
 attend_status attend_gpu_create_positions(attend_plan *plan);
-attend_status attend_gpu_add_positions(const attend_plan *plan, const attend_feature_args *given,
-                                       const attend_feature_args *on_device, attend_tensor *x);
+/* Of the caller's features, those that the host can read. */
+attend_status attend_gpu_check_positions(const attend_plan *plan, const attend_feature_args *given);
+attend_status attend_gpu_add_positions(const attend_plan *plan, const attend_row_positions *on_device,
+                                       attend_tensor *x);
 
-/* The projections of a layer; all tensors are on the device. */
+/* The projections of a layer; all tensors are on the device: Q, K and V, of which y has those that are
+   wanted, from x and context, and the output. */
 attend_status attend_gpu_project_heads(const attend_plan *plan, const attend_tensor *x,
-                                       const attend_tensor *context);
+                                       const attend_tensor *context, const attend_tensor *const y[3]);
 attend_status attend_gpu_project_output(const attend_plan *plan, const attend_tensor *heads,
                                         const attend_tensor *out);
 

@@ -30,7 +30,8 @@ static void slice_heads(attend_gpu_arena *arena, attend_tensor *slice, attend_te
 
 /* Where Q, K and V have the same length and width, they are columns of one matrix, so that one product writes
    them. */
-static void reserve_heads(attend_plan *plan, attend_gpu_arena *run)
+void attend_gpu_reserve_heads(attend_plan *plan, attend_gpu_arena *run, int64_t batch, int64_t rows_q,
+                              int64_t rows_k)
 {
     attend_gpu_plan *own = plan->state;
     const attend_problem *p = &plan->problem;
@@ -39,26 +40,30 @@ static void reserve_heads(attend_plan *plan, attend_gpu_arena *run)
          all_together = kv_together && !attend_problem_is_cross(p);
     attend_tensor *const first[] = {&own->q, all_together ? NULL : &own->k, kv_together ? NULL : &own->v};
     const int64_t heads[] = {all_together ? h + 2 * h_kv : h, kv_together ? 2 * h_kv : h_kv, h_kv};
-    const int64_t rows[] = {attend_rows_q(p), attend_rows_k(p), attend_rows_k(p)},
-                  dim[] = {p->head_dim, p->head_dim, p->head_dim_v};
+    const int64_t rows[] = {rows_q, rows_k, rows_k}, dim[] = {p->head_dim, p->head_dim, p->head_dim_v};
     for (int j = 0; j < 3; j++)
         if (first[j])
             attend_gpu_reserve_tensor(run, first[j], p->dtype, 4,
-                                      (int64_t[]){attend_tensor_batch(p), rows[j], heads[j], dim[j]});
+                                      (int64_t[]){batch, rows[j], heads[j], dim[j]});
     if (all_together) slice_heads(run, &own->k, &own->q, h, 2 * h_kv);
     if (kv_together) slice_heads(run, &own->v, &own->k, h_kv, h_kv);
     own->q.shape[2] = h;
     own->k.shape[2] = h_kv;
-    /* contiguous, for the output projection */
-    own->out = attend_tensor_4d(NULL, p->dtype, attend_tensor_batch(p), attend_rows_q(p), h, p->head_dim_v);
-    const int64_t row = h * p->head_dim_v, strides[] = {attend_rows_q(p) * row, row, p->head_dim_v, 1};
+}
+
+/* Contiguous, for the output projection. */
+void attend_gpu_reserve_heads_out(attend_plan *plan, attend_gpu_arena *arena, int64_t batch, int64_t rows_q)
+{
+    attend_gpu_plan *own = plan->state;
+    const attend_problem *p = &plan->problem;
+    const int64_t row = p->num_heads * p->head_dim_v, strides[] = {rows_q * row, row, p->head_dim_v, 1};
+    own->out = attend_tensor_4d(NULL, p->dtype, batch, rows_q, p->num_heads, p->head_dim_v);
     memcpy(own->out.stride, strides, sizeof strides);
-    attend_gpu_reserve(run, &own->out.data, attend_tensor_batch(p) * attend_rows_q(p) * row,
-                       attend_dtype_bytes(p->dtype));
+    attend_gpu_reserve(arena, &own->out.data, batch * rows_q * row, attend_dtype_bytes(p->dtype));
 }
 
 /* Whether projections j and j + 1 read the same input and write neighbouring columns of one matrix: see
-   reserve_heads(). */
+   attend_gpu_reserve_heads(). */
 static bool is_beside_next(const attend_problem *p, int j)
 {
     return j + 1 < ATTEND_GPU_O && p->head_dim == p->head_dim_v &&
@@ -125,6 +130,7 @@ static void reserve_staging(attend_plan *plan, attend_gpu_arena *staging)
     attend_gpu_plan *own = plan->state;
     const attend_problem *p = &plan->problem;
     const int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
+    own->layer.x = own->layer.context = own->layer.out = own->lse = (attend_tensor){0};
     if (own->offload.host_tensors & ATTEND_HOST_INPUTS) {
         attend_gpu_reserve_tensor(staging, &own->layer.x, p->dtype, 3,
                                   (int64_t[]){batch, rows_q, p->hidden_size});
@@ -140,20 +146,42 @@ static void reserve_staging(attend_plan *plan, attend_gpu_arena *staging)
     }
 }
 
+attend_status attend_gpu_reserve_constants(attend_plan *plan, attend_gpu_arenas *arenas)
+{
+    bool on_host[8];
+    ATTEND_TRY(find_weights(plan, on_host));
+    ATTEND_TRY(attend_gpu_reserve_rope(plan, arenas));
+    ATTEND_TRY(attend_gpu_reserve_positions(plan, &arenas->constants));
+    reserve_weights(plan, on_host, &arenas->constants);
+    return ATTEND_OK;
+}
+
+static attend_status reserve_whole(attend_plan *plan, attend_gpu_arenas *arenas)
+{
+    const attend_problem *p = &plan->problem;
+    const int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p);
+    *arenas = (attend_gpu_arenas){0};
+    attend_gpu_reserve_fixed(plan, arenas);
+    ATTEND_TRY(attend_gpu_reserve_constants(plan, arenas));
+    attend_gpu_reserve_heads(plan, &arenas->run, batch, rows_q, attend_rows_k(p));
+    attend_gpu_reserve_heads_out(plan, &arenas->run, batch, rows_q);
+    attend_gpu_reserve_x(plan, &arenas->run, batch, rows_q);
+    reserve_staging(plan, &arenas->staging);
+    return ATTEND_OK;
+}
+
 attend_status attend_gpu_layer_reserve(attend_plan *plan, attend_gpu_arenas *arenas)
 {
     attend_gpu_plan *own = plan->state;
-    bool on_host[8];
     if (own->gpu->no_blas[0])
         return attend_fail(ATTEND_UNSUPPORTED, "a layer on CUDA needs cuBLAS, attention alone does not: %s",
                            own->gpu->no_blas);
-    ATTEND_TRY(find_weights(plan, on_host));
-    reserve_heads(plan, &arenas->run);
-    ATTEND_TRY(attend_gpu_reserve_rope(plan, arenas));
-    ATTEND_TRY(attend_gpu_reserve_positions(plan, arenas));
-    reserve_weights(plan, on_host, &arenas->constants);
-    reserve_staging(plan, &arenas->staging);
-    return ATTEND_OK;
+    ATTEND_TRY(reserve_whole(plan, arenas));
+    if (!own->offload.host_tensors) return ATTEND_OK;
+    const bool counts = !arenas->constants.overflow && !arenas->run.overflow && !arenas->staging.overflow;
+    const size_t whole = arenas->constants.bytes + arenas->run.bytes + arenas->staging.bytes;
+    ATTEND_TRY(attend_gpu_reserve_rows(plan, counts ? whole : SIZE_MAX, arenas));
+    return own->layer.rows.count ? ATTEND_OK : reserve_whole(plan, arenas);
 }
 
 /* ---- after allocation: pointers and uploads ---- */
@@ -293,23 +321,31 @@ attend_status attend_gpu_layer_forward(attend_plan *plan, const attend_layer_arg
     const attend_gpu_layer *layer = &own->layer;
     const attend_gpu_context *gpu = own->gpu;
     const attend_problem *p = &plan->problem;
+    const double *work = gpu->tracker->work.projections;
+    const attend_tensor *const heads[] = {&own->q, &own->k, &own->v};
     attend_tensor x, context, out;
     attend_feature_args features = *args->features;
     attend_attention_args attention = {
         .q = own->q, .k = own->k, .v = own->v, .out = own->out, .features = &features};
+    if (layer->rows.count) return attend_gpu_layer_run_rows(plan, args);
     ATTEND_TRY(attend_gpu_take_features(plan, &features));
     ATTEND_TRY(attend_gpu_take_output(gpu, "out", &args->out, &layer->out, &out));
     ATTEND_TRY(attend_gpu_take_output(gpu, "lse", &args->lse, &own->lse, &attention.lse));
     ATTEND_TRY(p->absolute ? attend_gpu_take_input(gpu, "x", &args->x, &layer->x, &x)
                            : take_rows(gpu, "x", &args->x, &layer->x, &x));
-    ATTEND_TRY(attend_gpu_add_positions(plan, args->features, &features, &x));
+    const attend_row_positions row_positions = attend_row_positions_of(p, &features);
+    ATTEND_TRY(attend_gpu_check_positions(plan, args->features));
+    ATTEND_TRY(attend_gpu_add_positions(plan, &row_positions, &x));
     context = x;
     if (attend_problem_is_cross(p))
         ATTEND_TRY(take_rows(gpu, "context", &args->context, &layer->context, &context));
-    ATTEND_TRY(attend_gpu_project_heads(plan, &x, &context));
-    ATTEND_TRY(attend_gpu_rope(plan, &attention));
+    attend_progress_stage(gpu->tracker, work[ATTEND_GPU_Q] + work[ATTEND_GPU_K] + work[ATTEND_GPU_V],
+                          ATTEND_GPU_O);
+    ATTEND_TRY(attend_gpu_project_heads(plan, &x, &context, heads));
+    ATTEND_TRY(attend_gpu_rope(plan, &row_positions, &own->q, &own->k));
     const attend_key_part all = attend_all_keys(&plan->problem);
     ATTEND_TRY(attend_gpu_attention(plan, &attention, &all));
+    attend_progress_stage(gpu->tracker, work[ATTEND_GPU_O], 1);
     ATTEND_TRY(attend_gpu_project_output(plan, &own->out, &out));
     ATTEND_TRY(attend_gpu_give_output(gpu, &args->out, &out));
     ATTEND_TRY(attend_gpu_give_output(gpu, &args->lse, &attention.lse));

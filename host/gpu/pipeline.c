@@ -6,12 +6,12 @@
 
 /* ---- events ---- */
 
-static attend_status wait(const attend_gpu_context *on, cudaEvent_t event)
+attend_status attend_gpu_wait(const attend_gpu_context *on, cudaEvent_t event)
 {
     return attend_gpu_check(cudaStreamWaitEvent(on->stream, event, 0), "cudaStreamWaitEvent");
 }
 
-static attend_status record(const attend_gpu_context *on, cudaEvent_t event)
+attend_status attend_gpu_record(const attend_gpu_context *on, cudaEvent_t event)
 {
     return attend_gpu_check(cudaEventRecord(event, on->stream), "cudaEventRecord");
 }
@@ -30,20 +30,20 @@ static attend_status bring_queries(attend_gpu_pipeline *l, const attend_gpu_step
 {
     const attend_gpu_offload *o = &l->own->offload;
     const int64_t slot = step->block % o->blocks.query_slots;
-    ATTEND_TRY(wait(&l->in, o->queries_free[slot]));
+    ATTEND_TRY(attend_gpu_wait(&l->in, o->queries_free[slot]));
     ATTEND_TRY(bring(l, Q, step));
     for (int i = FROM_OUT; i <= FROM_SUM; i++) ATTEND_TRY(bring(l, i, step));
-    return record(&l->in, o->queries_there[slot]);
+    return attend_gpu_record(&l->in, o->queries_there[slot]);
 }
 
 static attend_status bring_keys(attend_gpu_pipeline *l, const attend_gpu_step *step)
 {
     const attend_gpu_offload *o = &l->own->offload;
     const int64_t slot = step->load % o->blocks.key_slots;
-    ATTEND_TRY(wait(&l->in, o->keys_free[slot]));
+    ATTEND_TRY(attend_gpu_wait(&l->in, o->keys_free[slot]));
     ATTEND_TRY(bring(l, K, step));
     ATTEND_TRY(bring(l, V, step));
-    return record(&l->in, o->keys_there[slot]);
+    return attend_gpu_record(&l->in, o->keys_there[slot]);
 }
 
 /* Of each step, even where its keys stay. */
@@ -57,10 +57,10 @@ static attend_status bring_masks(attend_gpu_pipeline *l, const attend_gpu_step *
     const attend_gpu_offload *o = &l->own->offload;
     const int64_t slot = step->index % o->blocks.key_slots;
     if (!streams_masks(l)) return ATTEND_OK;
-    ATTEND_TRY(wait(&l->in, o->masks_free[slot]));
+    ATTEND_TRY(attend_gpu_wait(&l->in, o->masks_free[slot]));
     ATTEND_TRY(bring(l, MASK, step));
     ATTEND_TRY(bring(l, BIAS, step));
-    return record(&l->in, o->masks_there[slot]);
+    return attend_gpu_record(&l->in, o->masks_there[slot]);
 }
 
 /* What a step has beside its queries. */
@@ -82,12 +82,12 @@ static attend_status give_results(attend_gpu_pipeline *l, const attend_gpu_step 
 {
     const attend_gpu_offload *o = &l->own->offload;
     const int64_t slot = step->block % o->blocks.query_slots;
-    ATTEND_TRY(record(&l->gpu, o->queries_done[slot]));
-    ATTEND_TRY(wait(&l->out, o->queries_done[slot]));
+    ATTEND_TRY(attend_gpu_record(&l->gpu, o->queries_done[slot]));
+    ATTEND_TRY(attend_gpu_wait(&l->out, o->queries_done[slot]));
     ATTEND_TRY(give(l, OUT, step));
     ATTEND_TRY(give(l, LSE, step));
     for (int i = INTO_OUT; i <= INTO_SUM; i++) ATTEND_TRY(give(l, i, step));
-    return record(&l->out, o->queries_free[slot]);
+    return attend_gpu_record(&l->out, o->queries_free[slot]);
 }
 
 /* ---- launches ---- */
@@ -112,9 +112,11 @@ static attend_status launch(attend_gpu_pipeline *l, const attend_gpu_step *step)
     attend_attention_args use = l->use;
     attend_terms terms = l->terms;
     attend_state from = {0}, into = {0};
-    if (step->begins) ATTEND_TRY(wait(&l->gpu, o->queries_there[step->block % o->blocks.query_slots]));
-    if (step->loads) ATTEND_TRY(wait(&l->gpu, o->keys_there[step->load % o->blocks.key_slots]));
-    if (streams_masks(l)) ATTEND_TRY(wait(&l->gpu, o->masks_there[step->index % o->blocks.key_slots]));
+    if (step->begins)
+        ATTEND_TRY(attend_gpu_wait(&l->gpu, o->queries_there[step->block % o->blocks.query_slots]));
+    if (step->loads) ATTEND_TRY(attend_gpu_wait(&l->gpu, o->keys_there[step->load % o->blocks.key_slots]));
+    if (streams_masks(l))
+        ATTEND_TRY(attend_gpu_wait(&l->gpu, o->masks_there[step->index % o->blocks.key_slots]));
     use.q = attend_gpu_device_part(l, Q, step), use.k = attend_gpu_device_part(l, K, step),
     use.v = attend_gpu_device_part(l, V, step);
     use.out = use.lse = (attend_tensor){0};
@@ -128,8 +130,9 @@ static attend_status launch(attend_gpu_pipeline *l, const attend_gpu_step *step)
         if (l->sources[LSE].given->data) use.lse = attend_gpu_device_part(l, LSE, step);
     }
     ATTEND_TRY(attend_gpu_launch_box(l->plan, &step->box, &l->part->keys, &use, &from, &into, &terms));
-    if (streams_masks(l)) ATTEND_TRY(record(&l->gpu, o->masks_free[step->index % o->blocks.key_slots]));
-    return record(&l->gpu, o->keys_free[step->load % o->blocks.key_slots]);
+    if (streams_masks(l))
+        ATTEND_TRY(attend_gpu_record(&l->gpu, o->masks_free[step->index % o->blocks.key_slots]));
+    return attend_gpu_record(&l->gpu, o->keys_free[step->load % o->blocks.key_slots]);
 }
 
 /* ---- the loop ---- */
@@ -170,15 +173,17 @@ static attend_status run_steps(attend_gpu_pipeline *l)
 static attend_status join(attend_gpu_pipeline *l)
 {
     const attend_gpu_offload *o = &l->own->offload;
-    for (int64_t i = 0; i < o->blocks.query_slots; i++) ATTEND_TRY(wait(&l->gpu, o->queries_free[i]));
+    for (int64_t i = 0; i < o->blocks.query_slots; i++)
+        ATTEND_TRY(attend_gpu_wait(&l->gpu, o->queries_free[i]));
     return ATTEND_OK;
 }
 
-static void stop(const attend_gpu_pipeline *l)
+void attend_gpu_stop(const attend_gpu_context *in, const attend_gpu_context *gpu,
+                     const attend_gpu_context *out)
 {
-    cudaStreamSynchronize(l->in.stream);
-    cudaStreamSynchronize(l->gpu.stream);
-    cudaStreamSynchronize(l->out.stream);
+    cudaStreamSynchronize(in->stream);
+    cudaStreamSynchronize(gpu->stream);
+    cudaStreamSynchronize(out->stream);
     cudaGetLastError(); /* the first failure is reported */
 }
 
@@ -196,7 +201,7 @@ static void begin_progress(attend_gpu_pipeline *l)
 }
 
 attend_status attend_gpu_offload_run(const attend_plan *plan, const attend_attention_args *args,
-                                     const attend_key_part *part)
+                                     const attend_key_part *part, const attend_feature_args *on_device)
 {
     attend_gpu_plan *own = plan->state;
     attend_gpu_offload *o = &own->offload;
@@ -217,16 +222,19 @@ attend_status attend_gpu_offload_run(const attend_plan *plan, const attend_atten
     ATTEND_TRY(attend_gpu_find_sources(&l, args, shape));
     o->streaming = true; /* in the run's own view of the plan */
     if (o->blocks.partials_of_box) own->partials = o->buffers[ATTEND_GPU_PARTIALS];
-    ATTEND_TRY(attend_gpu_take_features(plan, &l.features));
+    if (on_device)
+        l.features = *on_device;
+    else
+        ATTEND_TRY(attend_gpu_take_features(plan, &l.features));
     ATTEND_TRY(attend_gpu_find_steps(&l, args));
     ATTEND_TRY(attend_gpu_make_terms(plan, &l.features, &l.terms));
     begin_progress(&l);
     attend_range_begin("attend: stream");
-    attend_status status = record(&l.gpu, o->begun); /* out waits for launches anyway */
-    if (!status) status = wait(&l.in, o->begun);
+    attend_status status = attend_gpu_record(&l.gpu, o->begun); /* out waits for launches anyway */
+    if (!status) status = attend_gpu_wait(&l.in, o->begun);
     if (!status) status = run_steps(&l);
     if (!status) status = join(&l);
-    if (status) stop(&l);
+    if (status) attend_gpu_stop(&l.in, &l.gpu, &l.out);
     attend_range_end();
     return status;
 }

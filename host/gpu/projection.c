@@ -71,16 +71,13 @@ static attend_status project_group(const attend_plan *plan, int from, int to, co
 }
 
 attend_status attend_gpu_project_heads(const attend_plan *plan, const attend_tensor *x,
-                                       const attend_tensor *context)
+                                       const attend_tensor *context, const attend_tensor *const y[3])
 {
     const attend_gpu_plan *own = plan->state;
-    const attend_tensor *const y[] = {&own->q, &own->k, &own->v};
     attend_status status = ATTEND_OK;
     attend_range_begin("attend: project Q, K, V");
-    const double *work = own->gpu->tracker->work.projections;
-    attend_progress_stage(own->gpu->tracker, work[ATTEND_GPU_Q] + work[ATTEND_GPU_K] + work[ATTEND_GPU_V],
-                          ATTEND_GPU_O);
     for (int j = 0; j < ATTEND_GPU_O && !status; j = own->layer.group_end[j]) {
+        if (!y[j]) continue;
         status = project_group(plan, j, own->layer.group_end[j], j == ATTEND_GPU_Q ? x : context, y);
         if (!status) status = attend_gpu_report_progress(own->gpu, own->layer.group_end[j] - j);
     }
@@ -105,7 +102,6 @@ attend_status attend_gpu_project_output(const attend_plan *plan, const attend_te
 {
     const attend_gpu_context *gpu = ((const attend_gpu_plan *)plan->state)->gpu;
     attend_range_begin("attend: project output");
-    attend_progress_stage(gpu->tracker, gpu->tracker->work.projections[ATTEND_GPU_O], 1);
     attend_status status = project_output(plan, heads, out);
     if (!status) status = attend_gpu_report_progress(gpu, 1);
     attend_range_end();

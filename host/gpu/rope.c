@@ -32,17 +32,16 @@ attend_status attend_gpu_create_rope(attend_plan *plan)
     return ATTEND_OK;
 }
 
-attend_status attend_gpu_rope(const attend_plan *plan, const attend_attention_args *args)
+attend_status attend_gpu_rope(const attend_plan *plan, const attend_row_positions *row_positions,
+                              const attend_tensor *q, const attend_tensor *k)
 {
     const attend_gpu_plan *own = plan->state;
     const attend_tensor *norms = own->norms;
     if (!attend_has_rope_or_norm(&plan->problem)) return ATTEND_OK;
-    const attend_row_positions row_positions = attend_row_positions_of(&plan->problem, args->features);
-    const attend_rope_tensor tensors[] = {{args->q, args->q, norms[0], norms[2]},
-                                          {args->k, args->k, norms[1], norms[3]}};
+    const attend_rope_tensor tensors[] = {{*q, *q, norms[0], norms[2]}, {*k, *k, norms[1], norms[3]}};
     attend_range_begin("attend: rotate Q and K");
     attend_status status =
-        attend_gpu_check(attend_rope_heads(&own->rope, &row_positions, tensors, 2, own->gpu->stream),
+        attend_gpu_check(attend_rope_heads(&own->rope, row_positions, tensors, 2, own->gpu->stream),
                          "cudaLaunchKernel of rope_heads");
     attend_range_end();
     return status;

@@ -17,6 +17,7 @@ typedef struct attend_row_positions {
     const int64_t *lengths;    /* valid rows of each sequence; NULL: all */
     const int64_t *cu_seqlens; /* first rows of packed sequences; NULL: an entry each */
     int64_t first, sequences;
+    int64_t first_row; /* of a block of rows: what row 0 is of the whole */
 } attend_row_positions;
 
 /* The largest magnitude of a first position. */
@@ -44,6 +45,7 @@ ATTEND_SHARED int64_t attend_packed_sequence(const attend_row_positions *p, int6
    of the sequence's first row. */
 ATTEND_SHARED int64_t attend_row_position(const attend_row_positions *p, int64_t b, int64_t row)
 {
+    row += p->first_row;
     if (p->positions) return p->positions[b * p->positions_batch + row * p->positions_row];
     const int64_t sequence = p->cu_seqlens ? attend_packed_sequence(p, row) : b;
     const int64_t begin = p->cu_seqlens ? p->cu_seqlens[sequence] : p->starts ? p->starts[b] : 0;
