@@ -2,24 +2,19 @@
    is lost at every call. Each time there must be a status with a sentence and no leak; the same call must
    work when repeated, with correct results. Each run is a process, forked from one that has used the device
    before. */
+#include "attend/forks.h"
 #include "attend/subject.h"
 
 #include <cuda_runtime_api.h>
-#include <dlfcn.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 #include <cmocka.h>
 
 /* CALLER_MET: a call of the test itself failed. */
 enum { CLEAN = 0, WRONG = 1, FAULT_MET = 10, CALLER_MET = 11 };
-
-static const char *program;
 
 /* ---- the run with a fault ---- */
 
@@ -140,47 +135,6 @@ static int run_without_device(int devices, const char *sentence)
 
 /* ---- the parent process ---- */
 
-static char text[1 << 16];
-
-/* Of the software device, whose API they are beside. */
-static void (*set_faults)(const char *specification);
-static int64_t (*calls_of)(const char *kind);
-
-/* Forks. The exit code of the run; its output and the device's go to `text`, the number of findings to *findings. With devices
-   (SOFTGPU_DEVICES), which are read when the software device is loaded, the child is a new program. */
-static int start(const char *devices, const char *fault, const char *kind, int *findings)
-{
-    char file[] = "/tmp/attend-faults-XXXXXX", line[64];
-    int status, ends[2], status_file = mkstemp(file);
-    size_t length = 0;
-    assert_true(status_file >= 0 && !pipe(ends));
-    fflush(NULL);
-    const pid_t child = fork();
-    if (child == 0) {
-        for (int signal_number = 1; signal_number < NSIG; signal_number++) signal(signal_number, SIG_DFL); /* cmocka goes on with the next test */
-        dup2(ends[1], 1), dup2(ends[1], 2), close(ends[0]), close(ends[1]);
-        setenv("SOFTGPU_STATUS", file, 1);
-        if (devices) {
-            setenv("SOFTGPU_DEVICES", devices, 1);
-            execl(program, program, kind, (char *)NULL);
-            exit(WRONG);
-        }
-        set_faults(fault);
-        exit(run_with_fault(kind));
-    }
-    close(ends[1]);
-    for (ssize_t got; (got = read(ends[0], text + length, sizeof text - 1 - length)) > 0;) length += (size_t)got;
-    text[length] = 0;
-    close(ends[0]);
-    assert_true(child > 0 && waitpid(child, &status, 0) == child);
-    FILE *count = fdopen(status_file, "r");
-    *findings = 0;
-    while (count && fgets(line, sizeof line, count)) *findings += atoi(line);
-    if (count) fclose(count);
-    unlink(file);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
 static const char *const kinds[] = {"alloc", "copy", "launch", "cublas", "sync", "event", "context", "lost"};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 static int64_t calls[KINDS]; /* of a run without faults */
@@ -190,15 +144,13 @@ static int64_t calls[KINDS]; /* of a run without faults */
 static int count_calls(void **state)
 {
     (void)state;
-    *(void **)&set_faults = dlsym(RTLD_DEFAULT, "softgpu_set_faults"), *(void **)&calls_of = dlsym(RTLD_DEFAULT, "softgpu_calls");
-    assert_true(set_faults && calls_of);
     for (int s = 0; s < SUBJECTS; s++) subject_make(&subjects[s], (subject_kind)s);
     for (int again = 0; again < 2; again++) {
-        set_faults("");
+        forks_set_faults("");
         assert_int_equal(run_with_fault("copy"), CLEAN);
         for (int i = 0; i < KINDS; i++) {
-            if (again) assert_int_equal(calls[i], calls_of(kinds[i]));
-            calls[i] = calls_of(kinds[i]);
+            if (again) assert_int_equal(calls[i], forks_calls(kinds[i]));
+            calls[i] = forks_calls(kinds[i]);
         }
     }
     return 0;
@@ -221,9 +173,9 @@ static void fail_each(int number, bool seen)
     int findings, met = 0;
     for (int k = 1; k <= calls[number] + 1; k++) {
         snprintf(fault, sizeof fault, "%s:%d", kind, k);
-        int code = start(NULL, fault, kind, &findings);
+        int code = forks_run(NULL, fault, run_with_fault, kind, &findings);
         bool known = code == CLEAN || (k <= calls[number] && (code == FAULT_MET || code == CALLER_MET));
-        if (!known || (findings && !lost_device)) fail_msg("%s, exit %d, %d findings:\n%s", fault, code, findings, text);
+        if (!known || (findings && !lost_device)) fail_msg("%s, exit %d, %d findings:\n%s", fault, code, findings, forks_text);
         met += code == FAULT_MET;
     }
     print_message("%s: attend met %d failing calls of %d\n", kind, met, (int)calls[number]);
@@ -241,16 +193,16 @@ static void lost_devices(void **state) { (void)state, fail_each(7, false); }
 
 static void expect_cpu(const char *devices, const char *kind)
 {
-    int findings, code = start(devices, "", kind, &findings);
-    if (code || findings) fail_msg("exit %d, %d findings:\n%s", code, findings, text);
+    int findings, code = forks_run(devices, NULL, run_with_fault, kind, &findings);
+    if (code || findings) fail_msg("exit %d, %d findings:\n%s", code, findings, forks_text);
 }
 
-static void no_device(void **state) { (void)state, expect_cpu("none", "none"); }
-static void busy_device(void **state) { (void)state, expect_cpu("a100,busy=1", "busy"); }
+static void no_device(void **state) { (void)state, expect_cpu("SOFTGPU_DEVICES=none", "none"); }
+static void busy_device(void **state) { (void)state, expect_cpu("SOFTGPU_DEVICES=a100,busy=1", "busy"); }
 
 int main(int count, char **arguments)
 {
-    program = arguments[0];
+    forks_program = arguments[0];
     if (count > 1 && !strcmp(arguments[1], "none")) return run_without_device(0, "no CUDA device");
     if (count > 1 && !strcmp(arguments[1], "busy"))
         return run_without_device(1, "cudaErrorDevicesUnavailable");

@@ -2,6 +2,8 @@
    work as late as the waits allow, so that the result is wrong, or a finding reported, unless other
    waits imply this one. And calls of CUDA fail by turns: there is a status with a sentence, nothing leaks, the context is
    usable, and the same call works when it is repeated. Each run is a process. */
+#include "attend/forks.h"
+
 #include <attend/attend.h>
 
 #include <cuda_runtime_api.h>
@@ -11,15 +13,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 #include <cmocka.h>
 
 /* Two blocks of queries, three parts of keys. */
 enum { QUERIES = 72, KEYS = 2048 + 40, HEADS = 1, DIM = 16, RUNS = 3, OUT = QUERIES * HEADS * DIM };
 enum { RIGHT = 0, WRONG = 1, FAILED = 10 };
 
-static const char *program;
 static const attend_problem problem = {.batch = 1, .seqlen_q = QUERIES, .seqlen_k = KEYS, .num_heads = HEADS, .num_kv_heads = 1, .head_dim = DIM, .dtype = ATTEND_F16,
                                        .causal = ATTEND_CAUSAL_BOTTOM_RIGHT};
 
@@ -117,12 +116,13 @@ static void produce(const tensors *t)
 }
 
 /* Two runs of pinned tensors in flight together, then one of pageable inputs. */
-static int one_process(void)
+static int one_process(const char *mode)
 {
     attend_context *context = NULL;
     attend_plan *plan = NULL;
     size_t least = 0;
     tensors t[RUNS];
+    may_fail = !strcmp(mode, "fault"), produced = NULL;
     for (unsigned i = 0; i < RUNS; i++) make(&t[i], 7 * i + 1);
     ATTEMPT(attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context));
     const attend_plan_options unlimited = {.host_tensors = ATTEND_HOST_ALL, .least_bytes = &least};
@@ -155,36 +155,11 @@ static int one_process(void)
 
 /* ---- the parent ---- */
 
-static char text[1 << 16];
-
-/* The exit code; findings of the device count in *findings. */
-static int start(const char *environment, const char *mode, int *findings)
+/* Runs here without faults, which also loads the kernels for all forks. */
+static void count_calls(const char *mode)
 {
-    char command[1024], file[] = "/tmp/attend-offload-XXXXXX", line[64];
-    const int status_file = mkstemp(file);
-    assert_true(status_file >= 0);
-    snprintf(command, sizeof command, "%s SOFTGPU_STATUS='%s' '%s' %s 2>&1 </dev/null", environment, file, program, mode);
-    FILE *pipe = popen(command, "r");
-    assert_non_null(pipe);
-    text[fread(text, 1, sizeof text - 1, pipe)] = 0;
-    const int status = pclose(pipe);
-    FILE *counts = fdopen(status_file, "r");
-    *findings = 0;
-    while (counts && fgets(line, sizeof line, counts)) *findings += atoi(line);
-    if (counts) fclose(counts);
-    unlink(file);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-static int count_calls(const char *kind, const char *mode)
-{
-    char name[32];
-    int findings;
-    const int code = start("SOFTGPU_REPORT=text", mode, &findings);
-    snprintf(name, sizeof name, "calls.%s ", kind);
-    const char *figure = strstr(text, name);
-    if (code || findings || !figure) fail_msg("without faults, exit %d, %d findings:\n%s", code, findings, text);
-    return atoi(figure + strlen(name));
+    forks_set_faults("");
+    assert_int_equal(one_process(mode), RIGHT);
 }
 
 /* ATTEND_TEST_EACH: every one, under three seeds; else some. */
@@ -197,8 +172,8 @@ static void no_order_of_the_streams_changes_the_result(void **state)
         char environment[32];
         int findings;
         snprintf(environment, sizeof environment, "SOFTGPU_SEED=%d", seed);
-        const int code = start(environment, "run", &findings);
-        if (code || findings) fail_msg("seed %d, exit %d, %d findings:\n%s", seed, code, findings, text);
+        const int code = forks_run(environment, NULL, one_process, "run", &findings);
+        if (code || findings) fail_msg("seed %d, exit %d, %d findings:\n%s", seed, code, findings, forks_text);
     }
 }
 
@@ -206,48 +181,50 @@ static void no_order_of_the_streams_changes_the_result(void **state)
 static void left_out_waits_show(void **state)
 {
     (void)state;
-    enum { SOME = 16 };
-    const int waits = count_calls("order", "run"), seeds = getenv("ATTEND_TEST_EACH") ? 3 : 1;
+    enum { SOME = 33 };
+    count_calls("run");
+    const int waits = (int)forks_calls("order"), seeds = getenv("ATTEND_TEST_EACH") ? 3 : 1;
     int caught = 0, tried = 0, findings;
-    char environment[96];
+    char setting[32], fault[32];
     for (int k = waits; k > 0; k -= step_of(waits, SOME)) {
         bool shows = false;
         for (int seed = 1; seed <= seeds && !shows; seed++) {
-            snprintf(environment, sizeof environment, "SOFTGPU_SEED=%d SOFTGPU_FAULT=order:%d", seed, k);
-            shows = start(environment, "run", &findings) != RIGHT || findings;
+            snprintf(setting, sizeof setting, "SOFTGPU_SEED=%d", seed), snprintf(fault, sizeof fault, "order:%d", k);
+            shows = forks_run(seed > 1 ? setting : NULL, fault, one_process, "run", &findings) != RIGHT || findings;
         }
         print_message("without wait %d: %s\n", k, shows ? "wrong" : "right");
         caught += shows, tried++;
     }
     print_message("%d of %d waits show\n", caught, tried);
-    assert_true(caught > 0);
+    assert_true(caught >= tried / 4);
 }
 
 static void each_call_may_fail(void **state)
 {
     (void)state;
-    enum { SOME = 4 };
+    enum { SOME = 8 };
     static const char *const kinds[] = {"alloc", "copy", "launch", "sync", "event"};
+    int calls[sizeof kinds / sizeof *kinds];
+    count_calls("fault");
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) calls[i] = (int)forks_calls(kinds[i]);
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        const int calls = count_calls(kinds[i], "fault");
         int findings, met = 0;
-        for (int k = calls; k > 0; k -= step_of(calls, SOME)) {
-            char environment[96];
-            snprintf(environment, sizeof environment, "SOFTGPU_FAULT=%s:%d", kinds[i], k);
-            const int code = start(environment, "fault", &findings);
-            if ((code != RIGHT && code != FAILED) || findings) fail_msg("%s, exit %d, %d findings:\n%s", environment, code, findings, text);
+        for (int k = calls[i]; k > 0; k -= step_of(calls[i], SOME)) {
+            char fault[32];
+            snprintf(fault, sizeof fault, "%s:%d", kinds[i], k);
+            const int code = forks_run(NULL, fault, one_process, "fault", &findings);
+            if ((code != RIGHT && code != FAILED) || findings) fail_msg("%s, exit %d, %d findings:\n%s", fault, code, findings, forks_text);
             met += code == FAILED;
         }
-        print_message("%s: %d calls, %d failures met\n", kinds[i], calls, met);
+        print_message("%s: %d calls, %d failures met\n", kinds[i], calls[i], met);
         assert_true(met > 0);
     }
 }
 
 int main(int count, char **arguments)
 {
-    program = arguments[0];
-    may_fail = count > 1 && !strcmp(arguments[1], "fault");
-    if (count > 1) return one_process();
+    forks_program = arguments[0];
+    if (count > 1) return one_process(arguments[1]);
     const struct CMUnitTest tests[] = {cmocka_unit_test(no_order_of_the_streams_changes_the_result), cmocka_unit_test(left_out_waits_show), cmocka_unit_test(each_call_may_fail)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
