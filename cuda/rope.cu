@@ -1,4 +1,4 @@
-// Rotary embedding and QK-norm of Q and K, in place or not. A block takes all heads of its tokens, so that
+// Rotary embedding and QK-norm of Q and K, in place or not, or of new keys into a cache. A block takes all heads of its tokens, so that
 // the cosine and sine of an angle, a fraction of a turn taken in double, are computed once a token and not
 // once a head. A warp takes one head at a time: it first reduces the norm's sums over its lanes; then each
 // lane rotates pairs of elements.
@@ -27,6 +27,10 @@ struct rope_args {
     rope_operand tensors[most_tensors];
     int64_t rows, all_tokens;
     int count, head_dim, tokens; // tokens a block, each with an equal share of its warps
+    bool appends;                // rows go to slots of a cache, and those of `values` with them, as they are
+    attend_append append;
+    rope_operand values;
+    int head_dim_v;
 };
 
 template <typename T> struct plain {
@@ -97,6 +101,18 @@ __device__ void rope_head(const rope_args &a, const rope_operand &tensor, const 
     move_rest(a, to, value);
 }
 
+template <typename T> __device__ const T *row_at(const attend_view &view, int64_t entry, int64_t row)
+{
+    return static_cast<const T *>(view.data) + entry * view.batch + row * view.seqlen;
+}
+
+// Where a token's heads go: its own row, or a slot of the cache; entry -1: nowhere.
+__device__ inline attend_key_slot place_of(const rope_args &a, int64_t b, int64_t row)
+{
+    if (a.appends) return attend_append_slot(&a.append, &a.row_positions, b, row);
+    return {attend_is_there(&a.row_positions, b, row) ? b : -1, row};
+}
+
 template <typename T>
 __global__ void __launch_bounds__(lanes *warps) rope_heads(const __grid_constant__ rope_args a)
 {
@@ -104,7 +120,9 @@ __global__ void __launch_bounds__(lanes *warps) rope_heads(const __grid_constant
     const int lane = threadIdx.x % lanes, team = warps / a.tokens, token = threadIdx.x / (lanes * team),
               member = threadIdx.x / lanes % team;
     const int64_t number = blockIdx.x * int64_t(a.tokens) + token, b = number / a.rows, row = number % a.rows;
-    const bool valid = token < a.tokens && number < a.all_tokens && attend_is_there(&a.row_positions, b, row);
+    const attend_key_slot place =
+        token < a.tokens && number < a.all_tokens ? place_of(a, b, row) : attend_key_slot{-1, 0};
+    const bool valid = place.entry >= 0;
     if (valid && a.rope.dims) {
         const int64_t position = attend_row_position(&a.row_positions, b, row);
         for (int pair = member * lanes + lane; pair < a.rope.dims / 2; pair += team * lanes) {
@@ -118,11 +136,15 @@ __global__ void __launch_bounds__(lanes *warps) rope_heads(const __grid_constant
     if (!valid) return;
     for (int s = 0; s < a.count; s++) {
         const rope_operand &tensor = a.tensors[s];
-        const T *from =
-            static_cast<const T *>(tensor.from.data) + b * tensor.from.batch + row * tensor.from.seqlen;
-        T *to = static_cast<T *>(tensor.to.data) + b * tensor.to.batch + row * tensor.to.seqlen;
+        const T *from = row_at<T>(tensor.from, b, row);
+        T *to = const_cast<T *>(row_at<T>(tensor.to, place.entry, place.row));
         for (int head = member; head < tensor.heads; head += team)
             rope_head(a, tensor, from + head * tensor.from.head, to + head * tensor.to.head, angles[token]);
+    }
+    for (int head = member; a.appends && head < a.values.heads; head += team) {
+        const T *from = row_at<T>(a.values.from, b, row) + head * a.values.from.head;
+        T *to = const_cast<T *>(row_at<T>(a.values.to, place.entry, place.row)) + head * a.values.to.head;
+        for (int c = lane; c < a.head_dim_v; c += lanes) to[c] = from[c];
     }
 }
 
@@ -136,15 +158,22 @@ rope_operand operand_of(const attend_rope_tensor &t)
 } // namespace
 
 cudaError_t attend_rope_heads(const attend_rope *rope, const attend_row_positions *row_positions,
-                              const attend_rope_tensor *tensors, int count, cudaStream_t stream)
+                              const attend_rope_tensor *tensors, int count, const attend_append *append,
+                              cudaStream_t stream)
 {
     rope_args a = {};
     const int64_t *shape = tensors[0].from.shape;
     int64_t heads = 0;
     for (int s = 0; s < count; s++) heads += tensors[s].from.shape[2];
-    if (heads > INT_MAX / warps || shape[3] > INT_MAX / 2) return cudaErrorInvalidConfiguration;
+    if (heads > INT_MAX / warps || shape[3] > INT_MAX / 2 || (append && append->v.shape[3] > INT_MAX / 2))
+        return cudaErrorInvalidConfiguration;
     a.rope = *rope, a.row_positions = *row_positions, a.count = count;
     for (int s = 0; s < count; s++) a.tensors[s] = operand_of(tensors[s]);
+    if (append) {
+        a.appends = true, a.append = *append;
+        a.values = operand_of({append->v, append->cache_v, {}, {}});
+        a.head_dim_v = static_cast<int>(append->v.shape[3]);
+    }
     a.rows = shape[1], a.all_tokens = shape[0] * shape[1], a.head_dim = static_cast<int>(shape[3]);
     a.tokens = static_cast<int>(std::max(warps / heads, int64_t(1)));
     const int64_t blocks = (a.all_tokens + a.tokens - 1) / a.tokens;

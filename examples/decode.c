@@ -3,12 +3,18 @@
  * reference as it goes.
  *
  *     cc decode.c $(pkg-config --cflags --libs attend) -o decode && ./decode [tokens]
+ *
+ * With -DON_CUDA and -lcudart the same on a CUDA device, whose caches lie in memory that host and device share;
+ * examples/graph.c is how a server would do it there.
  */
 #include <attend/attend.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#ifdef ON_CUDA
+#include <cuda_runtime_api.h>
+#endif
 
 enum {
     BATCH = 4,
@@ -37,6 +43,26 @@ static double seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+static void *reserve(size_t bytes)
+{
+    void *memory = NULL;
+#ifdef ON_CUDA
+    if (cudaMallocManaged(&memory, bytes, cudaMemAttachGlobal)) exit(1);
+#else
+    if (!(memory = malloc(bytes))) exit(1);
+#endif
+    return memory;
+}
+
+static void release(void *memory)
+{
+#ifdef ON_CUDA
+    cudaFree(memory);
+#else
+    free(memory);
+#endif
+}
+
 /* What the model around attention would project; a token's numbers depend on its place alone. */
 static void project(float *to, unsigned seed, int64_t sequence, int64_t token, int64_t heads)
 {
@@ -48,7 +74,8 @@ static void project(float *to, unsigned seed, int64_t sequence, int64_t token, i
 }
 
 /* The caller's side of a cache: pools, who has which page, how many keys each sequence has. */
-static float k_pool[PAGES * PAGE * KV_HEADS * DIM], v_pool[PAGES * PAGE * KV_HEADS * DIM];
+enum { POOL_BYTES = PAGES * PAGE * KV_HEADS * DIM * sizeof(float) };
+static float *k_pool, *v_pool;
 static int32_t table[BATCH][TABLE], next_page;
 static int64_t cached[BATCH];
 
@@ -127,7 +154,8 @@ static attend_plan *plan_for(attend_context *context, int64_t rows)
                                     .head_dim = DIM,
                                     .causal = ATTEND_CAUSAL_BOTTOM_RIGHT};
     attend_plan *plan;
-    ok(attend_attention_plan(context, &problem, &plan));
+    ok(attend_attention_plan_with(context, &problem, &(attend_plan_options){.host_tensors = ATTEND_HOST_ALL},
+                                  &plan));
     return plan;
 }
 
@@ -135,9 +163,14 @@ int main(int argc, char **argv)
 {
     const int tokens = argc > 1 ? atoi(argv[1]) : 20;
     attend_context *context;
+#ifdef ON_CUDA
+    ok(attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context));
+#else
     ok(attend_context_create(&(attend_context_options){.device = ATTEND_CPU}, &context));
+#endif
+    k_pool = reserve(POOL_BYTES), v_pool = reserve(POOL_BYTES);
     attend_plan *prefill = plan_for(context, CHUNK), *decode = plan_for(context, 1);
-    memset(k_pool, 0xff, sizeof k_pool), memset(v_pool, 0xff, sizeof v_pool); /* NaN in slots of nobody */
+    memset(k_pool, 0xff, POOL_BYTES), memset(v_pool, 0xff, POOL_BYTES); /* NaN in slots of nobody */
 
     int64_t prompt_tokens = 0, counts[BATCH];
     double took = 0;
@@ -157,6 +190,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < tokens; i++) took += step(context, decode, 1, counts);
     printf("%d more each: %.0f tokens/s; all within the fp64 reference's bounds\n", tokens,
            (double)(BATCH * tokens) / took);
+    release(k_pool), release(v_pool);
     attend_plan_destroy(prefill), attend_plan_destroy(decode);
     attend_context_destroy(context);
     return 0;

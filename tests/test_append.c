@@ -111,6 +111,7 @@ static void new_keys_land_in_their_slots(void **state)
 
 int main(void)
 {
+    TEST_CACHES_IN_PLACE();
     const struct CMUnitTest tests[] = {cmocka_unit_test(new_keys_land_in_their_slots)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,16 +14,6 @@
 #include <string.h>
 #include <cmocka.h>
 
-#ifdef ATTEND_TEST_MANAGED /* CUDA reads pages on the device alone */
-#include <cuda_runtime_api.h>
-static void *reserve_managed(size_t bytes)
-{
-    void *memory;
-    return cudaMallocManaged(&memory, bytes, cudaMemAttachGlobal) ? NULL : memory;
-}
-static void release_managed(void *memory) { cudaFree(memory); }
-#endif
-
 /* 0: in one piece */
 static const int64_t page_sizes[] = {1, 3, 16, 64, 1000, 0};
 enum { SIZES = sizeof page_sizes / sizeof *page_sizes };
@@ -227,9 +217,7 @@ static void inspection_and_comparison_read_caches(void **state)
 
 int main(void)
 {
-#ifdef ATTEND_TEST_MANAGED
-    test_cache_reserve = reserve_managed, test_cache_release = release_managed;
-#endif
+    TEST_CACHES_IN_PLACE();
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_feature_has_its_bits), cmocka_unit_test(all_lengths_have_their_bits),
                                        cmocka_unit_test(parts_have_the_bits_of_one_run), cmocka_unit_test(inspection_and_comparison_read_caches)};
     return cmocka_run_group_tests(tests, NULL, NULL);

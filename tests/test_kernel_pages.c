@@ -1,5 +1,7 @@
 /* Tables of pages on the device are not checked before a run: keys whose entry is no page of the pool are as if a mask hid them, in
-   every kernel family, schedule and inspection. Tables on the host are checked; pools there are refused. */
+   every kernel family, schedule and inspection, and new keys are dropped there. Tables on the host are checked; pools there are
+   refused. */
+#define ATTEND_TEST_MANAGED
 #include "support/caches.h"
 #include "support/inspection.h"
 #include "support/plans.h"
@@ -8,7 +10,6 @@
 #include "core/problem.h"
 #include "tool/values.h"
 
-#include <cuda_runtime_api.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -27,13 +28,6 @@ static const struct {
     {ATTEND_F16, 20, 330, 1, true},   {ATTEND_F32, 4, 240, 100, true},
 };
 enum { CASES = sizeof cases / sizeof *cases };
-
-static void *reserve(size_t bytes)
-{
-    void *memory;
-    return cudaMallocManaged(&memory, bytes, cudaMemAttachGlobal) ? NULL : memory;
-}
-static void release(void *memory) { cudaFree(memory); }
 
 /* The first sequence lacks its first page and its last, the second one in the middle, the third all. */
 static bool is_hole(int64_t b, int64_t page, int64_t pages) { return b == 2 || (b == 1 ? page == pages / 2 : page % (pages - 1) == 0); }
@@ -107,6 +101,43 @@ static void keys_without_pages_are_as_if_masked(void **state)
     attend_context_destroy(context);
 }
 
+/* Two new tokens of each sequence. Lists and table are on the device: keys behind the capacity, before slot 0 and of no page are
+   dropped, others written. */
+static void new_keys_without_slots_are_dropped(void **state)
+{
+    (void)state;
+    enum { SIZE = 4, COLUMNS = 2, PAGES = 5, TOKENS = 2, SEQUENCES = 4, DIM = 8, POOL = PAGES * SIZE * DIM };
+    static const int64_t firsts[SEQUENCES] = {COLUMNS * SIZE - 1, -1, 3, 0};
+    static const int32_t pages[SEQUENCES][COLUMNS] = {{3, 0}, {2, 2}, {1, PAGES}, {4, -7}};
+    static const int written[] = {0 * SIZE + 3, 1 * SIZE + 3, 4 * SIZE + 0, 4 * SIZE + 1}; /* rows of the pool, */
+    static const int tokens[] = {0, 4, 6, 7};                                              /* and what goes there */
+    float k[SEQUENCES * TOKENS * DIM], v[SEQUENCES * TOKENS * DIM], wanted[2][POOL];
+    for (int i = 0; i < SEQUENCES * TOKENS * DIM; i++) k[i] = (float)(i + 1), v[i] = (float)(-1 - i);
+    float *const pools = test_cache_reserve(sizeof wanted);
+    int64_t *const seqlens = test_cache_reserve(sizeof firsts);
+    int32_t *const table = test_cache_reserve(sizeof pages);
+    memset(pools, 0, sizeof wanted), memset(wanted, 0, sizeof wanted), memcpy(seqlens, firsts, sizeof firsts), memcpy(table, pages, sizeof pages);
+    for (int i = 0; i < 4; i++)
+        for (int c = 0; c < DIM; c++) wanted[0][written[i] * DIM + c] = k[tokens[i] * DIM + c], wanted[1][written[i] * DIM + c] = v[tokens[i] * DIM + c];
+    attend_context *context = test_context();
+    const attend_problem p = {.batch = SEQUENCES, .seqlen_q = TOKENS, .num_heads = 1, .head_dim = DIM};
+    const attend_cache cache = {.k = attend_tensor_4d(pools, ATTEND_F32, PAGES, SIZE, 1, DIM),
+                                .v = attend_tensor_4d(pools + POOL, ATTEND_F32, PAGES, SIZE, 1, DIM),
+                                .block_table = attend_tensor_2d(table, ATTEND_I32, SEQUENCES, COLUMNS), .seqlens = seqlens};
+    const attend_cache_append_args args = {.k = attend_tensor_4d(k, ATTEND_F32, SEQUENCES, TOKENS, 1, DIM),
+                                           .v = attend_tensor_4d(v, ATTEND_F32, SEQUENCES, TOKENS, 1, DIM)};
+    if (attend_cache_append(context, &p, &cache, &args, NULL) || attend_synchronize(context)) fail_msg("%s", attend_error_message());
+    assert_memory_equal(pools, wanted, sizeof wanted);
+    attend_cache elsewhere = cache;
+    elsewhere.k.data = wanted[0];
+    test_expect_failure(attend_cache_append(context, &p, &elsewhere, &args, NULL), ATTEND_INVALID_ARGUMENT, "cache.k lies on the host, but CUDA takes it");
+    elsewhere = cache, elsewhere.block_table.data = (void *)(uintptr_t)pages, elsewhere.seqlens = firsts;
+    test_expect_failure(attend_cache_append(context, &p, &elsewhere, &args, NULL), ATTEND_INVALID_ARGUMENT, "cache.seqlens[0] is 7, but with 2 new tokens");
+    assert_memory_equal(pools, wanted, sizeof wanted);
+    test_cache_release(pools), test_cache_release(seqlens), test_cache_release(table);
+    attend_context_destroy(context);
+}
+
 static void expect(const test_run *r, const attend_cache *cache, attend_status wanted, const char *sentence)
 {
     attend_context *context = test_context();
@@ -137,7 +168,7 @@ static void tables_on_the_host_are_checked(void **state)
     expect(&r, &cache, ATTEND_OK, NULL);
     void *const pool = malloc((size_t)attend_tensor_elements(&cache.v) * sizeof(float));
     cache.v.data = pool;
-    expect(&r, &cache, ATTEND_INVALID_ARGUMENT, "cache.v lies on the host, but CUDA reads pages on the device alone");
+    expect(&r, &cache, ATTEND_INVALID_ARGUMENT, "cache.v lies on the host, but CUDA takes it on the device alone");
     free(pool), free(table);
     test_cache_free(&c), test_run_free(&r);
 }
@@ -145,7 +176,8 @@ static void tables_on_the_host_are_checked(void **state)
 int main(void)
 {
     setenv("ATTEND_TEST_DEVICE", "cuda", 1);
-    test_cache_reserve = reserve, test_cache_release = release;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(keys_without_pages_are_as_if_masked), cmocka_unit_test(tables_on_the_host_are_checked)};
+    TEST_CACHES_IN_PLACE();
+    const struct CMUnitTest tests[] = {cmocka_unit_test(keys_without_pages_are_as_if_masked), cmocka_unit_test(new_keys_without_slots_are_dropped),
+                                       cmocka_unit_test(tables_on_the_host_are_checked)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

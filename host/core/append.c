@@ -125,9 +125,6 @@ attend_status attend_cache_append_sized(attend_context *context, const attend_pr
     ATTEND_TRY(attend_run_read(context, run, run_bytes, &brought));
     if (brought.workspace || brought.workspace_bytes)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "workspace is given, but appending needs none");
-    if (!context->backend->append)
-        return attend_fail(ATTEND_UNSUPPORTED,
-                           "append has no CUDA kernel yet: a CPU and the reference have it");
     attend_cache own = *cache;
     ATTEND_TRY(resolve(&p, &own, &r, &features, &a));
     return context->backend->append(context, &p, &a, &brought);

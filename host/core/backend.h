@@ -79,7 +79,7 @@ typedef struct attend_backend {
     /* Rotates and normalizes q and k, on the host or on the context's device. */
     attend_status (*rotary)(attend_context *context, const attend_problem *problem,
                             const attend_rotary_args *args);
-    /* Appends to a cache on the host or on the context's device. NULL: not supported. */
+    /* Appends to a cache on the host or on the context's device. */
     attend_status (*append)(attend_context *context, const attend_problem *problem,
                             const attend_appending *appending, const attend_run *run);
     /* The backend's rows of the kernel table; false past the last. */

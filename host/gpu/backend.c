@@ -225,6 +225,7 @@ const attend_backend attend_gpu_backend = {
     .merge = attend_gpu_merge,
     .inspect = attend_gpu_inspect,
     .rotary = attend_gpu_rotary,
+    .append = attend_gpu_append,
     .kernel = kernel,
     .explain = attend_gpu_explain,
     .choice = attend_gpu_kernel_choice,

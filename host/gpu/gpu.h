@@ -304,6 +304,9 @@ typedef struct attend_gpu_pages {
     attend_key_part part;
     void *memory;
 } attend_gpu_pages;
+/* Fails where a pool, or a cache that is appended to, lies on the host. */
+attend_status attend_gpu_check_pool(const attend_gpu_context *gpu, const char *name,
+                                    const attend_tensor *pool);
 /* A table on the host is checked where the lengths are on the host too, and copied for this run alone.
    Release waits for the run then; it is called after a failure too, and returns `status` or its own. */
 attend_status attend_gpu_take_pages(const attend_plan *plan, const attend_attention_args *args,
@@ -394,6 +397,10 @@ attend_status attend_gpu_rope(const attend_plan *plan, const attend_row_position
 /* The same on Q and K of the caller's: attend_rotary_apply(). */
 attend_status attend_gpu_rotary(attend_context *context, const attend_problem *problem,
                                 const attend_rotary_args *args);
+
+/* attend_cache_append(). */
+attend_status attend_gpu_append(attend_context *context, const attend_problem *problem,
+                                const attend_appending *appending, const attend_run *run);
 
 /* Absolute positions of a layer: *x becomes x_with_positions, room for so many rows. Without such positions
    *x stays. */

@@ -2,13 +2,14 @@
 #include "gpu/gpu.h"
 #include "core/cache.h"
 
-static attend_status check_pool(const attend_gpu_context *gpu, const char *name, const attend_tensor *pool)
+attend_status attend_gpu_check_pool(const attend_gpu_context *gpu, const char *name,
+                                    const attend_tensor *pool)
 {
     bool on_host;
     ATTEND_TRY(attend_gpu_is_on_host(gpu, name, pool->data, &on_host));
     if (!on_host || attend_tensor_elements(pool) == 0) return ATTEND_OK;
-    return attend_fail(ATTEND_INVALID_ARGUMENT,
-                       "%s lies on the host, but CUDA reads pages on the device alone", name);
+    return attend_fail(ATTEND_INVALID_ARGUMENT, "%s lies on the host, but CUDA takes it on the device alone",
+                       name);
 }
 
 /* Copies the table's columns that keys of the part have. */
@@ -38,8 +39,8 @@ attend_status attend_gpu_take_pages(const attend_plan *plan, const attend_attent
     bool on_host, lengths_on_host = true;
     *pages = (attend_gpu_pages){.part = *part};
     if (!part->keys.table) return ATTEND_OK;
-    ATTEND_TRY(check_pool(own->gpu, "cache.k", &args->k));
-    ATTEND_TRY(check_pool(own->gpu, "cache.v", &args->v));
+    ATTEND_TRY(attend_gpu_check_pool(own->gpu, "cache.k", &args->k));
+    ATTEND_TRY(attend_gpu_check_pool(own->gpu, "cache.v", &args->v));
     ATTEND_TRY(attend_gpu_is_on_host(own->gpu, "cache.block_table", part->keys.table, &on_host));
     if (!on_host) return ATTEND_OK;
     if (own->gpu->no_staging)

@@ -41,7 +41,7 @@ attend_status attend_gpu_rope(const attend_plan *plan, const attend_row_position
     const attend_rope_tensor tensors[] = {{*q, *q, norms[0], norms[2]}, {*k, *k, norms[1], norms[3]}};
     attend_range_begin("attend: rotate Q and K");
     attend_status status =
-        attend_gpu_check(attend_rope_heads(&own->rope, row_positions, tensors, 2, own->gpu->stream),
+        attend_gpu_check(attend_rope_heads(&own->rope, row_positions, tensors, 2, NULL, own->gpu->stream),
                          "cudaLaunchKernel of rope_heads");
     attend_range_end();
     return status;

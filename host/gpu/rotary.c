@@ -128,7 +128,7 @@ static attend_status run(const attend_gpu_context *gpu, const attend_problem *p,
     const int count = attend_rotary_tensors(&use, tensors);
     attend_range_begin("attend: rotate Q and K");
     attend_status status =
-        attend_gpu_check(attend_rope_heads(&rope, &row_positions, tensors, count, gpu->stream),
+        attend_gpu_check(attend_rope_heads(&rope, &row_positions, tensors, count, NULL, gpu->stream),
                          "cudaLaunchKernel of rope_heads");
     attend_range_end();
     ATTEND_TRY(status);

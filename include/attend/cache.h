@@ -61,8 +61,9 @@ ATTEND_API attend_status attend_cache_append_sized(attend_context *context, cons
  *
  * Of the problem it reads what attend_rotary_apply() reads, and head_dim_v; the rest may be that of the
  * attention that follows. A new key behind the capacity, or without a page, is an error where lists and table
- * are on the host, before anything is written. Of CPUs and the reference; on CUDA UNSUPPORTED. `run` may be
- * NULL; it needs no workspace.
+ * are on the host, before anything is written; elsewhere it is dropped. `run` may be NULL; it needs no
+ * workspace. On CUDA the cache is on the device; what else lies on the host is copied through memory
+ * allocated for the call, which then waits for it.
  * Errors: INVALID_ARGUMENT, UNSUPPORTED, OUT_OF_MEMORY. */
 static inline attend_status attend_cache_append(attend_context *context, const attend_problem *problem,
                                                 const attend_cache *cache,

@@ -15,6 +15,19 @@ typedef enum test_pools {
 extern void *(*test_cache_reserve)(size_t bytes);
 extern void (*test_cache_release)(void *memory);
 
+#ifdef ATTEND_TEST_MANAGED /* a CUDA context takes caches on the device alone */
+#include <cuda_runtime_api.h>
+static inline void *test_cache_reserve_managed(size_t bytes)
+{
+    void *memory;
+    return cudaMallocManaged(&memory, bytes, cudaMemAttachGlobal) ? NULL : memory;
+}
+static inline void test_cache_release_managed(void *memory) { cudaFree(memory); }
+#define TEST_CACHES_IN_PLACE() (test_cache_reserve = test_cache_reserve_managed, test_cache_release = test_cache_release_managed)
+#else
+#define TEST_CACHES_IN_PLACE() ((void)0)
+#endif
+
 typedef struct test_cache {
     attend_cache cache;
     unsigned char *memory;
