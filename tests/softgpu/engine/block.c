@@ -40,6 +40,7 @@ static void wire_warp(block *b, int number)
     w->bases[1] = b->launch->constants;
     w->local = b->local + local;
     w->local_written = b->local_written ? b->local_written + local : NULL;
+    w->written = b->races && f->multiplies ? malloc(f->register_bytes) : NULL;
     w->marks = b->marks ? b->marks + (size_t)number * (size_t)f->mark_count : NULL;
 }
 
@@ -69,7 +70,7 @@ void team_free(block *team)
         free(b->phases), free(b->bulk);
         race_block_destroy(b->races);
         for (int w = 0; w < b->warp_count; w++) {
-            free(b->warps[w].copies), free(b->warps[w].wgmmas);
+            free(b->warps[w].copies), free(b->warps[w].wgmmas), free(b->warps[w].written);
             for (int lane = 0; lane < LANES; lane++) free(b->warps[w].aside[lane].values);
         }
     }
@@ -158,7 +159,8 @@ static void begin_warp(warp *w)
     w->pc = w->next = 0;
     w->group_count = w->hold = w->copy_count = 0;
     w->wgmma_count = w->wgmma_group = 0;
-    w->wgmma_serial = 0;
+    w->wgmma_serial = w->wgmma_fences = 0;
+    if (w->written) memset(w->written, 0, w->block->launch->function->register_bytes);
     w->at_cluster = 0;
     w->carry = 0;
     w->waits = false;

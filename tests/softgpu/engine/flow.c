@@ -312,6 +312,7 @@ static uint32_t *choose_places(flow *w)
         }
     }
     f->register_bytes = used;
+    for (int32_t i = 0; i < f->length; i++) f->multiplies |= f->code[i].holds;
     for (int c = 0; c < 4; c++) free(room[c]);
     free(begins), free(ends), free(next_begin), free(next_end);
     return place;

@@ -55,6 +55,27 @@ void warp_check_held(warp *w, const insn *i)
     }
 }
 
+static uint32_t written_at(const warp *w, const operand *o) { return o->constant ? 0 : w->written[o->offset / sizeof *w->written]; }
+
+/* A mov writes what its source was, since ptxas makes none of it. */
+void warp_note_writes(warp *w, const insn *i)
+{
+    uint32_t now = w->wgmma_fences + 1, stamp = i->holds ? 0 : now;
+    if (i->holds) {
+        const operand *fragment = fragment_of(i);
+        bool fresh = false;
+        for (int s = 0; s < i->d_count && predicate(w, &i->s[i->s_count - 1]); s++) fresh |= written_at(w, &i->s[s]) == now;
+        for (int s = 0; fragment && s < 4; s++) fresh |= written_at(w, &fragment[s]) == now;
+        if (!w->wgmma_fences) warp_finding(w, i, -1, "wgmma", "no wgmma.fence precedes the first product");
+        else if (fresh) warp_finding(w, i, -1, "wgmma", "a register of it was written with no wgmma.fence since");
+    } else if (i->copies) {
+        stamp = 0;
+        for (int s = 0; s < i->s_count; s++)
+            if (written_at(w, &i->s[s]) > stamp) stamp = written_at(w, &i->s[s]);
+    }
+    for (int d = 0; d < i->d_count; d++) w->written[i->d[d].offset / sizeof *w->written] = stamp;
+}
+
 /* ---- instructions ----------------------------------------------------------------------------------------------------------------------- */
 
 static void multiply(warp *w, const insn *i, uint32_t mask)
@@ -117,7 +138,10 @@ static void wait_group(warp *w, const insn *i, uint32_t mask)
     race_warp_sync(w->block->races, w->number);
 }
 
-static void fence(warp *w, const insn *i, uint32_t mask) { (void)whole_group(w, i, mask); }
+static void fence(warp *w, const insn *i, uint32_t mask)
+{
+    if (whole_group(w, i, mask)) w->wgmma_fences++;
+}
 
 static void nothing(warp *w, const insn *i, uint32_t mask) { (void)w, (void)i, (void)mask; }
 

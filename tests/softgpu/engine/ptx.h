@@ -182,6 +182,7 @@ struct sg_function {
     ptx_relocation *relocations;
     int relocation_count;
     uint32_t register_bytes;        /* of a warp's register file */
+    bool multiplies;                /* has wgmma */
     int mark_count;                 /* registers whose written lanes are kept track of */
     struct ptx_special {            /* %tid.x …: registers filled when a block begins, or copied when read */
         uint8_t which;

@@ -47,6 +47,7 @@ void warp_run(warp *w, int turns)
         w->steps++;
         if (w->marks && (i->doubts || i->marks)) check_marks(w, i, mask);
         if (w->wgmma_count && mask) warp_check_held(w, i);
+        if (w->written && mask) warp_note_writes(w, i);
         if (mask) i->exec(w, i, mask);
         w->pc = w->next;
         if (w->yields) return;

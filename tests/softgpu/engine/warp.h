@@ -82,6 +82,8 @@ struct warp {
     int wgmma_count, wgmma_capacity;
     int32_t wgmma_group;    /* the one that is being filled */
     uint32_t wgmma_serial;  /* products begun so far */
+    uint32_t wgmma_fences;  /* wgmma.fence, so far */
+    uint32_t *written;      /* by a register's offset in words: fences at its last write, and one; 0: by a product, a constant, never. NULL: no wgmma here */
     int32_t bulk_group[LANES]; /* the same of cp.async.bulk */
     uint32_t carry;         /* condition code of add.cc and its like, a bit a lane */
     const insn *at_barrier; /* what it waits at */
@@ -232,6 +234,8 @@ void block_bulk_end(block *b);
 
 /* Products under way (ops_wgmma.c): finds fault with an instruction that touches their registers. */
 void warp_check_held(warp *w, const insn *i);
+/* Keeps w->written; finds fault with a product whose registers were written with no wgmma.fence since. */
+void warp_note_writes(warp *w, const insn *i);
 
 /* red and atom (ops_atomic.c): whether a type has an operation; applies it to an array. */
 bool ptx_reduces(ptx_word op, ptx_type type);

@@ -174,6 +174,42 @@ template <int P> __global__ void product_then_load(const float *in, float *out)
     out[threadIdx.x] = sum[0];
 }
 
+/* Sums that were scaled go on only behind a wgmma.fence; so does the first product. */
+template <int P> __global__ void scaled_between(const float *in, float *out)
+{
+    __shared__ __align__(1024) float tile[64 * 32];
+    float sum[32] = {};
+    for (int i = threadIdx.x; i < 64 * 32; i += 128) tile[i] = in[i];
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    __syncthreads();
+    unsigned long long operand = swizzled_descriptor(shared_address(tile));
+    warpgroup_fence(sum);
+    for (int t = 0; t < 2; t++) {
+        if (!P && t) warpgroup_fence(sum);
+        warpgroup_multiply(sum, operand, operand, 1); // PLANTED(scaled_without_fence: wgmma)
+        warpgroup_multiply(sum, operand, operand, 1);
+        warpgroup_commit();
+        warpgroup_wait<0>(sum);
+        for (float &each : sum) each *= in[threadIdx.x];
+    }
+    out[threadIdx.x] = sum[0];
+}
+
+template <int P> __global__ void never_fenced(const float *in, float *out)
+{
+    __shared__ __align__(1024) float tile[64 * 32];
+    float sum[32];
+    for (int i = threadIdx.x; i < 64 * 32; i += 128) tile[i] = in[i];
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    __syncthreads();
+    unsigned long long operand = swizzled_descriptor(shared_address(tile));
+    if (!P) asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+    warpgroup_multiply(sum, operand, operand, 0); // PLANTED(product_without_fence: wgmma)
+    warpgroup_commit();
+    warpgroup_wait<0>(sum);
+    out[threadIdx.x] = sum[0];
+}
+
 /* What threads write is not what a product, or a copy, reads until a fence between the two ways to memory. */
 template <int P> __global__ void product_of_stores(const float *in, float *out)
 {
@@ -294,6 +330,8 @@ static void refilled_under_product(int planted) { run(planted ? product_then_loa
 static void product_without_proxy_fence(int planted) { run(planted ? product_of_stores<1> : product_of_stores<0>); }
 static void store_without_proxy_fence(int planted) { run_alone(planted ? store_of_stores<1> : store_of_stores<0>, 1, 128); }
 static void load_without_proxy_fence(int planted) { run(planted ? load_over_stores<1> : load_over_stores<0>); }
+static void scaled_without_fence(int planted) { run(planted ? scaled_between<1> : scaled_between<0>); }
+static void product_without_fence(int planted) { run(planted ? never_fenced<1> : never_fenced<0>); }
 static void released_before_done(int planted) { run(planted ? released_by_one<1> : released_by_one<0>, 1, 160); }
 static void no_cluster_barrier(int planted) { run_alone(planted ? neighbour<1> : neighbour<0>, 2, 32); }
 
@@ -311,6 +349,8 @@ const planted_case planted_hopper[] = {
     {"product_without_proxy_fence", product_without_proxy_fence},
     {"store_without_proxy_fence", store_without_proxy_fence},
     {"load_without_proxy_fence", load_without_proxy_fence},
+    {"scaled_without_fence", scaled_without_fence},
+    {"product_without_fence", product_without_fence},
     {"released_before_done", released_before_done},
     {"no_cluster_barrier", no_cluster_barrier},
     {NULL, NULL},
