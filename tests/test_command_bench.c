@@ -1,8 +1,10 @@
 /* attend bench beside the naive algorithm, on the device under test: it runs where it can, agrees, and says why where it cannot. */
 #include "support/command.h"
+#include "support/files.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -88,9 +90,43 @@ static void a_sweep_decodes(void **state)
     cJSON_Delete(json);
 }
 
+/* Tensors on the host within ever less memory: the limits fall to the least, plans keep them, and no bit changes. */
+static void an_offload_bench_falls_to_the_least(void **state)
+{
+    static const char shape[] = "--random seqlen_q=40,seqlen_k=2100,heads=2,kv_heads=1,head_dim=16 --dtype f16";
+    const bool cuda = !strcmp(device(), "cuda");
+    size_t size;
+    (void)state;
+    cJSON *json = test_json(0, "bench --offload --device %s --seconds 0 %s --output offload.png --json", device(), shape);
+    const cJSON *rows = cJSON_GetObjectItem(json, "offload");
+    const int count = cJSON_GetArraySize(rows);
+    double limit = 0, moved = 0;
+    assert_in_range(count, 3, 9);
+    for (int i = 0; i < count; i++) {
+        const cJSON *row = cJSON_GetArrayItem(rows, i);
+        const double now = test_json_number(row, "limit_bytes"), bytes = test_json_number(row, "bytes_to_device") + test_json_number(row, "bytes_to_host");
+        assert_true(cJSON_IsTrue(cJSON_GetObjectItem(row, "same_bits")));
+        assert_true(test_json_number(row, "seconds") > 0);
+        assert_true(i < 2 ? now == 0 : now < limit || limit == 0); /* no limit at first */
+        if (now > 0) assert_true(test_json_number(row, "plan_bytes") <= now);
+        assert_true(cuda && i > 0 ? bytes >= moved && bytes > 0 : bytes == 0); /* less memory moves no less */
+        limit = now, moved = bytes;
+    }
+    cJSON_Delete(json);
+    char *png = test_read_file(test_path("offload.png"), &size);
+    assert_memory_equal(png, "\x89PNG\r\n\x1a\n", 8);
+    free(png);
+    /* the last is the least: a byte less is refused */
+    test_expect(1, "the plan needs at least", "bench --device %s --seconds 0 %s --memory-limit %.0f", device(), shape, limit - 1);
+    test_expect(2, "--memory-limit and it exclude each other", "bench --offload --memory-limit 1M");
+    test_expect(2, "--random hidden and it exclude each other", "bench --offload --random hidden=8");
+    test_expect(2, "--offload and --sweep exclude each other", "bench --offload --sweep");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(the_naive_algorithm_agrees), cmocka_unit_test(what_it_cannot_do_it_says),
-                                       cmocka_unit_test(a_layer_is_timed_too), cmocka_unit_test(a_sweep_decodes)};
+                                       cmocka_unit_test(a_layer_is_timed_too), cmocka_unit_test(a_sweep_decodes),
+                                       cmocka_unit_test(an_offload_bench_falls_to_the_least)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

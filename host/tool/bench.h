@@ -22,6 +22,14 @@ typedef struct point {
 /* The job's tensors must be loaded; results are allocated in its pool. */
 attend_status bench_point(const options *options, job *job, point *point, report *report);
 
+/* Times attend alone, into point->attend, with the results that point->outcome has: on a device with tensors
+   there if they are wanted resident, else on the host. */
+attend_status bench_attend(const options *options, job *job, const wanted *wanted, point *point);
+
+/* attend bench --offload: tensors on the device, and on the host within ever lower limits of memory, as a
+   table and a picture. */
+attend_status bench_offload(const options *options, report *report);
+
 /* attend bench --sweep: a grid of head dims, lengths and masks, as a table and a picture. */
 attend_status bench_sweep(const options *options, report *report);
 

@@ -257,8 +257,9 @@ attend_status job_open(const job *job, const wanted *wanted, running *running, o
                                             .progress = wanted->timed ? NULL : pass,
                                             .progress_user = &running->passing};
     const attend_plan_options plan_options = {.backward = wanted->backward,
-                                              .host_tensors = ATTEND_HOST_ALL,
-                                              .memory_limit_bytes = (size_t)wanted->memory_limit};
+                                              .host_tensors = wanted->resident ? 0 : ATTEND_HOST_ALL,
+                                              .memory_limit_bytes = (size_t)wanted->memory_limit,
+                                              .least_bytes = &outcome->least_bytes};
     attend_problem problem = job->problem;
     memset(running, 0, sizeof *running);
     progress_stage("planning");
@@ -274,14 +275,14 @@ attend_status job_open(const job *job, const wanted *wanted, running *running, o
     outcome->plan_seconds = seconds_now() - begin;
     snprintf(outcome->kernel, sizeof outcome->kernel, "%s", attend_plan_kernel(running->plan));
     const attend_lists lists = job_lists(job);
-    attend_explanation explanation;
-    ATTEND_TRY(from_library(attend_plan_explain(running->plan, &lists, &explanation)));
-    outcome->flop = explanation.flops, outcome->bytes = explanation.bytes;
-    for (int i = 0; i < explanation.projection_count; i++) {
-        outcome->flop += explanation.projections[i].flops;
-        outcome->bytes += explanation.projections[i].bytes;
+    attend_explanation *const e = &outcome->explanation;
+    ATTEND_TRY(from_library(attend_plan_explain(running->plan, &lists, e)));
+    outcome->flop = e->flops, outcome->bytes = e->bytes;
+    for (int i = 0; i < e->projection_count; i++) {
+        outcome->flop += e->projections[i].flops;
+        outcome->bytes += e->projections[i].bytes;
     }
-    const double moved = explanation.bytes_to_device + explanation.bytes_to_host;
+    const double moved = e->bytes_to_device + e->bytes_to_host;
     running->passing =
         (passing){&job->pool, moved > 0 ? moved : outcome->bytes, (double)wanted->memory_limit / 8, 0};
     if (wanted->explain) ATTEND_TRY(explain_report(running->plan, &lists, wanted->explain));

@@ -28,6 +28,8 @@ typedef struct outcome {
     attend_plan_memory memory;
     double plan_seconds, seconds;
     double flop, bytes; /* of attention, visible pairs only, and of a layer's projections */
+    attend_explanation explanation;
+    size_t least_bytes; /* of a memory limit */
     char device[128], kernel[128];
 } outcome;
 
@@ -38,6 +40,7 @@ typedef struct wanted {
     bool backward; /* the plan runs backwards, too */
     int64_t memory_limit;
     result_file *files[2]; /* that out and lse lie in, if they can; NULL: in memory */
+    bool resident;         /* on a device tensors lie there, and the plan takes no others */
     bool timed;            /* runs are timed, so no progress callback, which would make them wait */
     report *explain;       /* NULL: no --explain */
 } wanted;

@@ -19,7 +19,7 @@ static const struct {
     {COMMAND_COMPARE, "compare", "a result against the fp64 reference, by both rules of docs/numerics.md",
      "--random seqlen_q=N,... | as run or attention"},
     {COMMAND_BENCH, "bench", "time, memory and speed, against the naive algorithm",
-     "[--random seqlen_q=N,...] | --sweep"},
+     "[--random seqlen_q=N,...] [--offload] | --sweep"},
     {COMMAND_INSPECT, "inspect", "which keys each query attends to: heads, distances, top keys, pictures",
      "--weights FILE.safetensors --input X.npy [--tokens FILE] [--output FILE.png] | as compare"},
     {COMMAND_ROTARY, "rotary", "applies rotary embedding to a given Q or K, or judges a result of it",
@@ -182,10 +182,18 @@ static attend_status check_sources(const options *o, const bool *given)
         /* attention weights depend on Q and K only */
         if (o->command != COMMAND_INSPECT) ATTEND_TRY(need(o, "--v", o->v));
     }
-    if (o->command == COMMAND_BENCH && o->output && !o->sweep)
+    if (o->command == COMMAND_BENCH && o->output && !o->sweep && !o->offload)
         return attend_file_fail(
             ATTEND_INVALID_ARGUMENT,
-            "--output needs --sweep, whose picture it is; attend bench writes no other file");
+            "--output needs --sweep or --offload, whose picture it is; attend bench writes no other file");
+    if (o->offload && (layer || o->shape.hidden >= 0 || o->memory_limit || o->explain))
+        return attend_file_fail(
+            ATTEND_INVALID_ARGUMENT,
+            "--offload is of attention within limits that it chooses: %s and it exclude each other",
+            o->memory_limit        ? "--memory-limit"
+            : o->explain           ? "--explain"
+            : o->shape.hidden >= 0 ? "--random hidden"
+                                   : layer);
     if (o->strict && o->device == ATTEND_AUTO)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                 "--strict needs --device cpu, cuda or reference: auto may take either");

@@ -103,7 +103,7 @@ typedef struct options {
     const char *output, *lse;
     const char *result, *result_lse; /* compare, rotary: another program's result */
     attend_device against;
-    bool kernels, sweep, explain, strict;
+    bool kernels, sweep, offload, explain, strict;
     double seconds; /* how long to time each algorithm */
 
     attend_device device;

@@ -168,7 +168,9 @@ static attend_status time_naive_on_device(const options *o, job *job, const devi
     return status;
 }
 
-static attend_status time_on_device(const options *o, const attend_run_state *host, job *job, point *point)
+/* On copies of the tensors; beside the naive algorithm, if that is wanted. */
+static attend_status time_on_device(const options *o, const attend_run_state *host, job *job, bool naive,
+                                    point *point)
 {
     device_args device;
     device_run run = {.attend = *host};
@@ -180,31 +182,43 @@ static attend_status time_on_device(const options *o, const attend_run_state *ho
     if (status == ATTEND_OK)
         status =
             device_fetch(host->is_layer ? &device.layer.out : &device.attention.out, &point->outcome.out);
-    if (status == ATTEND_OK) status = time_naive_on_device(o, job, &device, &run, point);
+    if (status == ATTEND_OK && naive) status = time_naive_on_device(o, job, &device, &run, point);
     device_clock_free(&run.clock);
     device_args_free(&device);
     return status;
 }
 
-static attend_status time_attend(const options *o, job *job, point *point, report *r)
+/* By the device's clock, copies included. */
+static attend_status time_streamed(const options *o, const attend_run_state *host, point *point)
+{
+    device_run run = {.attend = *host};
+    attend_status status = device_clock_make(host->running->context, &run.clock);
+    if (status == ATTEND_OK) status = time_bundles(o, "streamed", &run, &point->attend);
+    device_clock_free(&run.clock);
+    return status;
+}
+
+typedef enum placement { AS_BENCHED, RESIDENT, STREAMED } placement;
+
+static attend_status time_attend(const options *o, job *job, const wanted *wanted, placement placement,
+                                 point *point)
 {
     running running;
-    wanted wanted = {.device = o->device,
-                     .threads = o->threads,
-                     .strict = o->strict,
-                     .memory_limit = o->memory_limit,
-                     .timed = true,
-                     .explain = o->explain ? r : NULL};
-    ATTEND_TRY(job_allocate(job, &wanted, &point->outcome));
-    attend_status status = job_open(job, &wanted, &running, &point->outcome);
+    attend_status status = job_open(job, wanted, &running, &point->outcome);
     point->on_device = status == ATTEND_OK && attend_context_device(running.context) == ATTEND_CUDA;
     attend_run_state run = {&running, job_attention_args(job, &point->outcome),
                             job_layer_args(job, &point->outcome), job->is_layer};
     if (status == ATTEND_OK)
-        status = point->on_device ? time_on_device(o, &run, job, point)
-                                  : time_runs(o, "attend", run_attend, &run, &point->attend);
+        status = !point->on_device       ? time_runs(o, "attend", run_attend, &run, &point->attend)
+                 : placement == STREAMED ? time_streamed(o, &run, point)
+                                         : time_on_device(o, &run, job, placement == AS_BENCHED, point);
     job_close(&running);
     return status;
+}
+
+attend_status bench_attend(const options *o, job *job, const wanted *wanted, point *point)
+{
+    return time_attend(o, job, wanted, wanted->resident ? RESIDENT : STREAMED, point);
 }
 
 typedef struct naive_run {
@@ -272,7 +286,14 @@ static attend_status time_naive(const options *o, job *job, point *point)
 
 attend_status bench_point(const options *o, job *job, point *point, report *r)
 {
+    const wanted wanted = {.device = o->device,
+                           .threads = o->threads,
+                           .strict = o->strict,
+                           .memory_limit = o->memory_limit,
+                           .timed = true,
+                           .explain = o->explain ? r : NULL};
     memset(point, 0, sizeof *point);
-    ATTEND_TRY(time_attend(o, job, point, r));
+    ATTEND_TRY(job_allocate(job, &wanted, &point->outcome));
+    ATTEND_TRY(time_attend(o, job, &wanted, AS_BENCHED, point));
     return point->on_device ? ATTEND_OK : time_naive(o, job, point);
 }
