@@ -131,7 +131,7 @@ void bulk_send_to_global(bulk_copy *c)
         sg_region *region = sg_region_at(piece->address);
         race_access write = bulk_access(c, addresses, piece->address, piece->bytes, reduces(c) ? RACE_ATOMIC : RACE_WRITE);
         race_global(races, region, &write);
-        if (!reduces(c)) race_global_in_flight(races, region, &write, true);
+        (reduces(c) ? race_global_reducing : race_global_in_flight)(races, region, &write, true);
     }
     keep(c->issuer, c);
 }
@@ -195,7 +195,7 @@ static void finish_global(bulk_copy *c)
     for (int p = 0; c->issuer->races && p < c->piece_count; p++) {
         bulk_piece *piece = &c->pieces[p];
         race_access write = bulk_access(c, addresses, piece->address, piece->bytes, RACE_WRITE);
-        if (!reduces(c)) race_global_in_flight(c->issuer->races, sg_region_at(piece->address), &write, false);
+        (reduces(c) ? race_global_reducing : race_global_in_flight)(c->issuer->races, sg_region_at(piece->address), &write, false);
     }
     bulk_drop(c);
 }

@@ -64,6 +64,7 @@ typedef struct visit {
 static bool ordered(const visit *v, const struct race_stamp *earlier)
 {
     const struct race_stamp *now = &v->stamp;
+    if (earlier->clock == IN_FLIGHT) return false;
     if (earlier->block != now->block)
         return earlier->clock <= race_seen_of(v->block, now->warp, earlier->block, earlier->warp);
     if (earlier->warp != now->warp) return earlier->clock <= v->block->now[now->warp][earlier->warp];
@@ -116,7 +117,7 @@ static void visit_granule(const visit *v, race_granule *g, uint32_t serial, uint
         report(v, "async copy", address, &g->write, true);
         g->pending = 0;
     } else if ((g->write_mask & mask) && !(v->strong && g->write_strong) && !ordered(v, &g->write)) {
-        report(v, "race", address, &g->write, true);
+        report(v, g->write.clock == IN_FLIGHT ? "async copy" : "race", address, &g->write, true);
         told = true;
     } else if (v->access->async && (g->write_mask & mask) && by_thread) {
         report(v, "proxy fence", address, &g->write, true);
@@ -371,6 +372,21 @@ void race_global_in_flight(race_block *block, sg_region *region, const race_acce
         lock_granule(&granules[g]);
         if (!begins && granules[g].pending) granules[g].write.clock = now;
         granules[g].pending = begins;
+        unlock_granule(&granules[g]);
+    }
+}
+
+/* Reductions may meet each other on their way; what is no reduction is told from them until they have landed. */
+void race_global_reducing(race_block *block, sg_region *region, const race_access *access, bool begins)
+{
+    race_granule *granules = global_granules(region);
+    int lane = __builtin_ctz(access->lanes);
+    uint64_t from = access->addresses[lane] - region->address, to = from + (uint64_t)access->bytes;
+    for (uint64_t g = from / GRANULE; granules && g * GRANULE < to; g++) {
+        lock_granule(&granules[g]);
+        struct race_stamp *w = &granules[g].write;
+        bool mine = w->block == block->id && w->warp == access->warp && (begins || w->clock == IN_FLIGHT);
+        if (mine) w->clock = begins ? IN_FLIGHT : block->now[access->warp][access->warp];
         unlock_granule(&granules[g]);
     }
 }

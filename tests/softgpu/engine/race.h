@@ -84,6 +84,7 @@ void race_copy_arrive(race_block *block, uint64_t barrier);
 void race_in_flight(race_block *owner, uint32_t offset, int64_t bytes);
 void race_arrived(race_block *owner, uint32_t offset, int64_t bytes, uint64_t barrier, bool reduced); /* reduced: others may be, too */
 void race_global_in_flight(race_block *block, sg_region *region, const race_access *access, bool begins);
+void race_global_reducing(race_block *block, sg_region *region, const race_access *access, bool begins);
 void race_source(race_block *block, const race_access *access, uint64_t id);
 void race_source_done(race_block *block, uint64_t id);
 

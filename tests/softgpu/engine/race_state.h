@@ -4,6 +4,9 @@
 
 #include "engine/race.h"
 
+/* The clock of a reduction that has not landed: later than anything that anyone has seen. */
+#define IN_FLIGHT UINT32_MAX
+
 /* RACE_ASYNC: ordered by the mbarrier that tells of an arrival. RACE_PRODUCTS: the clock is the product's number in its group. */
 enum { WARPS = RACE_PRODUCTS + RACE_WARPGROUPS, SEVERAL_LANES = 255, MIXED_LANES = 254 /* several, of different bytes */, RECENT = 4, BARRIERS = 64 };
 

@@ -81,6 +81,47 @@ template <int P> __global__ void store_then_write(float *out)
     }
 }
 
+/* wait_group.read promises that the source was read, not that the target was written: neither to the thread that waits … */
+template <int P> __global__ void store_then_read(float *out)
+{
+    __shared__ __align__(128) float tile[128];
+    tile[threadIdx.x] = threadIdx.x;
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    __syncthreads();
+    if (threadIdx.x == 0) bulk_store(out, tile, sizeof tile);
+    if (P)
+        asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+    else
+        asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+    __syncthreads();
+    out[128 + threadIdx.x] = out[127 - threadIdx.x]; // PLANTED(stored_is_read_after_read_wait: async copy)
+}
+
+/* … nor to another block that it signals, as backward passes do which add to a sum in turn. */
+template <int P> __global__ void add_then_signal(float *sum, float *out)
+{
+    __shared__ __align__(128) float tile[32];
+    unsigned *flag = reinterpret_cast<unsigned *>(out + 32), seen = 0;
+    if (blockIdx.x == 0) {
+        tile[threadIdx.x] = threadIdx.x;
+        asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+        __syncwarp();
+        if (threadIdx.x > 0) return;
+        asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;\n\tcp.async.bulk.commit_group;" ::"l"(sum), "r"(shared_address(tile)),
+                     "r"(int(sizeof tile))
+                     : "memory");
+        if (P)
+            asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+        else
+            asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+        __threadfence();
+        atomicExch(flag, 1);
+    } else {
+        while (!seen) asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(flag) : "memory");
+        out[threadIdx.x] = sum[threadIdx.x]; // PLANTED(added_is_read_after_read_wait: nothing between them)
+    }
+}
+
 /* A wait is for the copies of the thread that waits. */
 template <int P> __global__ void another_waits(float *out)
 {
@@ -311,7 +352,7 @@ template <typename K> static void run(K kernel, int blocks = 1, int threads = 12
 
 template <typename K> static void run_alone(K kernel, int blocks, int threads)
 {
-    float *out = device_array(blocks * threads, 0.0f);
+    float *out = device_array(256, 0.0f);
     kernel<<<blocks, threads>>>(out);
     finish();
     CHECK(cudaFree(out));
@@ -332,6 +373,20 @@ static void store_without_proxy_fence(int planted) { run_alone(planted ? store_o
 static void load_without_proxy_fence(int planted) { run(planted ? load_over_stores<1> : load_over_stores<0>); }
 static void scaled_without_fence(int planted) { run(planted ? scaled_between<1> : scaled_between<0>); }
 static void product_without_fence(int planted) { run(planted ? never_fenced<1> : never_fenced<0>); }
+static void stored_is_read_after_read_wait(int planted) { run_alone(planted ? store_then_read<1> : store_then_read<0>, 1, 128); }
+
+static void added_is_read_after_read_wait(int planted)
+{
+    float *sum = device_array(32, 1.0f), *out = device_array(64, 0.0f);
+    if (planted)
+        add_then_signal<1><<<2, 32>>>(sum, out);
+    else
+        add_then_signal<0><<<2, 32>>>(sum, out);
+    finish();
+    CHECK(cudaFree(sum));
+    CHECK(cudaFree(out));
+}
+
 static void released_before_done(int planted) { run(planted ? released_by_one<1> : released_by_one<0>, 1, 160); }
 static void no_cluster_barrier(int planted) { run_alone(planted ? neighbour<1> : neighbour<0>, 2, 32); }
 
@@ -351,6 +406,8 @@ const planted_case planted_hopper[] = {
     {"load_without_proxy_fence", load_without_proxy_fence},
     {"scaled_without_fence", scaled_without_fence},
     {"product_without_fence", product_without_fence},
+    {"stored_is_read_after_read_wait", stored_is_read_after_read_wait},
+    {"added_is_read_after_read_wait", added_is_read_after_read_wait},
     {"released_before_done", released_before_done},
     {"no_cluster_barrier", no_cluster_barrier},
     {NULL, NULL},
