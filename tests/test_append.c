@@ -34,9 +34,12 @@ enum { CASES = sizeof cases / sizeof *cases };
 
 static const int64_t cached[BATCH] = {17, 0, CAPACITY - TOKENS}, lengths[BATCH] = {TOKENS, 0, 4}, ends[BATCH + 1] = {0, 5, 5, 14};
 
+/* With gaps, of another size for each seed. */
 static attend_tensor tensor(attend_dtype dtype, int64_t batch, int64_t rows, int64_t dim, uint64_t seed)
 {
-    attend_tensor t = attend_tensor_4d(calloc((size_t)(batch * rows * HEADS * dim), attend_dtype_bytes(dtype)), dtype, batch, rows, HEADS, dim);
+    const int64_t head = dim + (int64_t)seed, row = HEADS * head + (int64_t)seed;
+    attend_tensor t = attend_tensor_4d(calloc((size_t)(batch * (rows * row + 1)), attend_dtype_bytes(dtype)), dtype, batch, rows, HEADS, dim);
+    memcpy(t.stride, (int64_t[]){rows * row + 1, row, head, 1}, sizeof t.stride);
     attend_values_gauss(seed, 1, &t);
     return t;
 }

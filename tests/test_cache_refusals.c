@@ -121,6 +121,10 @@ static void new_keys_need_slots(void **state)
     cached[0] = 47;
     expect(attend_cache_append(context, &p, &c, &args, NULL), ATTEND_INVALID_ARGUMENT,
            "cache.seqlens[0] is 47, but with 2 new tokens expected 0 to 46: the cache holds 48 keys a sequence");
+    const int64_t none_and_two[] = {0, 2};
+    cached[0] = 49, args.features = &(attend_feature_args){.seqlens_q = none_and_two};
+    expect(attend_cache_append(context, &p, &c, &args, NULL), ATTEND_INVALID_ARGUMENT, "cache.seqlens[0] is 49, but with 0 new tokens expected 0 to 48");
+    args.features = NULL;
     c = cache_of(), cached[1] = -1;
     expect(attend_cache_append(context, &p, &c, &args, NULL), ATTEND_INVALID_ARGUMENT, "cache.seqlens[1] is -1, but with 2 new tokens");
     c = cache_of(), cached[1] = 31, table[1][2] = PAGES;

@@ -6,6 +6,7 @@
 #include "support/run.h"
 #include "core/count.h"
 #include "core/problem.h"
+#include "shared/score.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -158,6 +159,45 @@ static void packed_sequences_are_counted_by_their_lengths(void **state)
     }
 }
 
+/* Tiles that are computed are those that hold a visible pair, sought one by one. */
+static void tiles_are_counted_where_a_pair_is_visible(void **state)
+{
+    (void)state;
+    static const test_setting borders[] = {
+        {"none", {0}},
+        {"causal", {.causal = ATTEND_CAUSAL_BOTTOM_RIGHT}},
+        {"window", {.windowed = true, .window_left = 20, .window_right = 3}},
+        {"prefix and window", {.prefix = 5, .windowed = true, .window_left = 20, .causal = ATTEND_CAUSAL_TOP_LEFT}},
+        {"prefix, a tile long, and chunk", {.prefix = 8, .chunk = 24, .causal = ATTEND_CAUSAL_BOTTOM_RIGHT}},
+        {"prefix, not a tile long, and chunk", {.prefix = 11, .chunk = 24}},
+    };
+    static const attend_tiling tilings[] = {{8, 8, 1}, {16, 4, 2}, {5, 32, 1}};
+    for (size_t i = 0; i < sizeof borders / sizeof *borders; i++)
+        for (int n = 0; n < 3; n++) {
+            attend_problem given = {.batch = 1, .seqlen_q = 90, .seqlen_k = 97, .num_heads = 2, .num_kv_heads = 1, .head_dim = 4}, p;
+            const attend_tiling *t = &tilings[n];
+            double pairs = 0, computed = 0;
+            test_setting_apply(&borders[i], &given);
+            assert_int_equal(attend_problem_resolve(&given, sizeof given, ATTEND_ATTENTION, &p), ATTEND_OK);
+            const attend_lists lists = {0};
+            const attend_terms terms = {0};
+            const attend_sequence s = attend_sequence_of(&p, &lists, 0);
+            const attend_head h = attend_head_of(&p, &terms, &s, 0, 0);
+            for (int64_t first = 0; first < p.seqlen_q * t->group; first += t->rows)
+                for (int64_t key = 0; key < p.seqlen_k; key += t->keys) {
+                    int64_t seen = 0;
+                    for (int64_t row = first; row < first + t->rows && row < p.seqlen_q * t->group; row++)
+                        for (int64_t j = key; j < key + t->keys && j < p.seqlen_k; j++)
+                            seen += attend_visible_begin(&p, &s, row / t->group) <= j && j < attend_visible_end(&p, &s, row / t->group) &&
+                                    attend_element_visible(&h, row / t->group, j);
+                    pairs += (double)seen / t->group, computed += seen ? (double)(t->rows * t->keys) / t->group : 0;
+                }
+            const attend_count count = attend_count_pairs(&p, &lists, t);
+            if (count.pairs != 2 * pairs || count.pairs_computed != 2 * computed)
+                fail_msg("%s, tiles %d: %g pairs of %g, expected %g of %g", borders[i].name, n, count.pairs, count.pairs_computed, 2 * pairs, 2 * computed);
+        }
+}
+
 /* Local attention that reaches beyond all keys is attention to all of them, by result, since the reference is given what validation made of
    the fields; a prefix of all keys leaves nothing to causal borders. */
 static void what_reaches_beyond_all_keys_hides_none(void **state)
@@ -196,6 +236,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_pair_of_sizes_is_answered),
         cmocka_unit_test(packed_sequences_are_counted_by_their_lengths),
+        cmocka_unit_test(tiles_are_counted_where_a_pair_is_visible),
         cmocka_unit_test(what_reaches_beyond_all_keys_hides_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

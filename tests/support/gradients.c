@@ -42,16 +42,19 @@ void test_gradients_make(test_gradients *g, const test_fixture *f, attend_dtype 
     g->grads.dout = g->dout.tensor;
     if (f->c.seed % 3 == 0) make_out_f32(g, f);
     if (f->c.seed % 2) {
-        test_memory_make(&g->dlse, lse, true, f->c.layout);
+        test_memory_make(&g->dlse, lse, true, f->c.layout == LAYOUT_PADDED ? LAYOUT_FUSED : LAYOUT_PADDED); /* not the LSE's */
         attend_values_gauss(f->c.seed + 78, 1, &g->dlse.tensor);
         g->grads.dlse = g->dlse.tensor;
     }
+    const bool gaps = f->c.seed / 2 % 2;
     for (int i = 0; i < ATTEND_GRADIENTS; i++) {
         const attend_expected e = attend_gradient_expected(p, (attend_gradient)i);
         attend_tensor t = {.rank = e.rank, .dtype = i <= ATTEND_GRADIENT_V ? stored : ATTEND_F32};
         if (e.rank == 0) continue;
         memcpy(t.shape, e.shape, sizeof t.shape);
-        test_memory_make(&g->of[i], attend_tensor_row_major(t), false, i <= ATTEND_GRADIENT_V ? f->c.layout : LAYOUT_BSHD);
+        t = attend_tensor_row_major(t);
+        for (int axis = 0; axis < t.rank && gaps; axis++) t.stride[axis] *= 3; /* of features' gradients below rank 4 */
+        test_memory_make(&g->of[i], t, false, i <= ATTEND_GRADIENT_V ? f->c.layout : gaps ? LAYOUT_PADDED : LAYOUT_BSHD);
     }
     g->grads.dq = g->of[ATTEND_GRADIENT_Q].tensor, g->grads.dk = g->of[ATTEND_GRADIENT_K].tensor;
     g->grads.dv = g->of[ATTEND_GRADIENT_V].tensor;
