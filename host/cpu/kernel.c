@@ -159,8 +159,7 @@ ALWAYS_INLINE void weigh_lanes(float *s, int64_t step, int64_t from, int64_t to,
 {
     const weigher w = weigher_of(finite_max(m), unit);
     vf l = splat(0);
-    if (any(w.base != splat(0)))
-        for (int64_t j = from; j < to; j++) store(s + j * step, without_base(load(s + j * step), &w));
+    subtract_base(s, step, from, to, &w);
     int64_t j = from;
     for (; j + 4 <= to; j += 4)
         UNROLL_FOR (4, int i = 0; i < 4; i++) {
@@ -193,12 +192,12 @@ ALWAYS_INLINE void fold(const work *w, panel *p, int vectors, int64_t from, int6
         UNROLL_FOR (8, int v = 0; v < vectors; v++)
             top[v] = maximum(load(w->s + j * step + v * LANES), top[v]);
     UNROLL_FOR (8, int v = 0; v < vectors; v++) {
-        unit[v] = load(p->unit + v * LANES), top[v] *= unit[v];
-        grows |= top[v] > m[v] + splat(SLACK);
+        unit[v] = load(p->unit + v * LANES);
+        grows |= may_raise(m[v], top[v], unit[v]);
     }
     if (any(grows)) {
         UNROLL_FOR (8, int v = 0; v < vectors; v++) {
-            m[v] = raise(m[v], top[v], &factor[v]);
+            m[v] = raise(m[v], top[v], unit[v], &factor[v]);
             store(p->m_span + v * LANES, m[v]);
             store(p->l_span + v * LANES, load(p->l_span + v * LANES) * factor[v]);
         }

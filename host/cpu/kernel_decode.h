@@ -223,15 +223,16 @@ static void few_weigh(few *f, int64_t r)
     for (int64_t j = f->to[r]; j < FEW_KEYS; j++) s[j] = -INFINITY;
     vf top = splat(-INFINITY), factor, m = splat(f->m[r]), unit = splat(f->unit[r]);
     for (int64_t j = 0; j < FEW_KEYS; j += LANES) top = maximum(load(s + j), top);
-    top = splat(max_lanes(top)) * unit;
-    if (any(top > m + splat(SLACK))) {
-        m = raise(m, top, &factor);
+    top = splat(max_lanes(top));
+    if (any(may_raise(m, top, unit))) {
+        m = raise(m, top, unit, &factor);
         f->m[r] = m[0], f->l[r] *= factor[0];
         float *o = f->o + r * f->width;
         for (int64_t c = 0; c < f->width; c += LANES) store(o + c, load(o + c) * factor);
     }
     const weigher w = weigher_of(finite_max(m), unit);
-    for (int64_t j = 0; j < FEW_KEYS; j += LANES) store(s + j, weigh(without_base(load(s + j), &w), &w));
+    subtract_base(s, LANES, 0, FEW_KEYS / LANES, &w);
+    for (int64_t j = 0; j < FEW_KEYS; j += LANES) store(s + j, weigh(load(s + j), &w));
 }
 
 /* Weights of all rows and their sums. Sums are chains from key to key; four at once hide their latency. */

@@ -73,10 +73,10 @@ ALWAYS_INLINE void finish_row(const attend_problem *p, void *out, int64_t at, in
     float log_sum = -INFINITY;
     if (sink) {
         float normaliser;
-        attend_softmax_finish(sees ? m * 0x1.62e42fefa39efp-1 : -INFINITY, l, *sink, &normaliser, &log_sum);
+        attend_softmax_finish(sees ? attend_score_of_max(m) : -INFINITY, l, *sink, &normaliser, &log_sum);
         l = 1 / normaliser;
     } else if (sees && lse) {
-        log_sum = (float)(m * 0x1.62e42fefa39efp-1 + logf(l));
+        log_sum = (float)(attend_score_of_max(m) + logf(l));
     }
     for (int64_t c = 0; c < columns; c += LANES) {
         vf value = splat(0);

@@ -5,6 +5,7 @@
 #define ATTEND_CPU_KERNEL_SOFTMAX_H
 
 #include "cpu/vector.h"
+#include "shared/running_max.h"
 
 #include <math.h>
 
@@ -20,7 +21,7 @@
 /* The constants of weights 2^(score·unit - m), m the integer running max. |m| < 2^21 takes part in `shift`; a
    larger m is subtracted from scores beforehand. */
 typedef struct weigher {
-    vf far;   /* factor of scores beforehand; 1 for a small m */
+    vf far;   /* factor of scores beforehand, to exponents; 1 for a small m */
     vf base;  /* subtracted from them then; 0 for a small m */
     vf unit;  /* factor from them to exponents x */
     vf least; /* exponents up to this have weight 0 */
@@ -38,7 +39,35 @@ ALWAYS_INLINE weigher weigher_of(vf running_max, vf unit)
                      near + splat(LEAST), splat(ROUNDER) - near};
 }
 
-ALWAYS_INLINE vf without_base(vf score, const weigher *w) { return multiply_into(-w->base, score, w->far); }
+ALWAYS_INLINE vf magnitude(vf x) { return (vf)((vi)x & splat_int(INT32_MAX)); }
+
+ALWAYS_INLINE vi max_is_huge(vf m) { return magnitude(m) >= splat(2 * ATTEND_HUGE_SCORE); }
+
+/* A score's exponent of 2 or, if it is huge, its running max (shared/running_max.h). Never decreases as
+   scores increase. */
+ALWAYS_INLINE vf exponent_of(vf score, vf unit)
+{
+    const vf natural = score * (unit * splat(0x1.62e430p-1f)), size = magnitude(natural);
+    const vi sign = (vi)natural & splat_int(INT32_MIN);
+    vf top = (vf)((vi)splat(1.5f * ATTEND_TOP_SCORE) | sign) + natural * splat(0.5f);
+    vf huge = choose(size < splat(ATTEND_TOP_SCORE), natural + natural, top);
+    return choose(size >= splat(ATTEND_HUGE_SCORE), huge, score * unit);
+}
+
+/* Subtracts a large m from the scores of keys [from, to), `step` apart. From a huge one each exponent is
+   rounded first, as the max was: a fused operation would leave the max's rounding error, which may exceed any
+   exponent. */
+ALWAYS_INLINE void subtract_base(float *scores, int64_t step, int64_t from, int64_t to, const weigher *w)
+{
+    const vi huge = max_is_huge(w->base);
+    if (!any(w->base != splat(0))) return;
+    for (int64_t j = from; j < to; j++) {
+        const vf score = load(scores + j * step);
+        vf x = multiply_into(-w->base, score, w->far);
+        if (any(huge)) x = choose(huge, exponent_of(score, w->far) - w->base, x);
+        store(scores + j * step, x);
+    }
+}
 
 /* The weight of a score from which base was subtracted. n and r = x - (n + m), |r| <= 1/2, are exact; then a
    polynomial gives 2^r (relative error 2^-25.5), and n is added to its exponent. `least` and below give
@@ -82,11 +111,18 @@ ALWAYS_INLINE vf ceiling(vf x)
     return choose((x < splat(0x1p22f)) & (x > splat(-0x1p22f)), n, x);
 }
 
-/* The running max after scores up to `top`, and in *factor the factor that rescales earlier sums. */
-ALWAYS_INLINE vf raise(vf m, vf top, vf *factor)
+/* Whether scores up to `top` raise the running max; of a huge one, whether they may. */
+ALWAYS_INLINE vi may_raise(vf m, vf top, vf unit)
 {
-    vi grows = top > m + splat(SLACK);
-    vf raised = choose(grows, ceiling(top), m);
+    return (top * unit > m + splat(SLACK)) | (max_is_huge(m) & (top > splat(-INFINITY)));
+}
+
+/* The running max after scores up to `top`, and in *factor the factor that rescales earlier sums. */
+ALWAYS_INLINE vf raise(vf m, vf top, vf unit, vf *factor)
+{
+    vf exponent = exponent_of(top, unit);
+    vi grows = exponent > m + splat(SLACK);
+    vf raised = choose(grows, ceiling(exponent), m);
     *factor = choose(grows, power_of_two(m - raised), splat(1));
     return raised;
 }

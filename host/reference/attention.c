@@ -175,8 +175,9 @@ typedef struct row_work {
     /* the maximum of visible scores, of their magnitudes, and the sum of weights; the latter two include the
        sink */
     double max, max_magnitude, sum;
-    double sink, lse; /* sink: its weight, at most 1 */
-    int64_t count;    /* visible keys */
+    double sink, lse,
+        log_sum;   /* sink: its weight, at most 1; log_sum: the LSE less the larger of max and sink */
+    int64_t count; /* visible keys */
 } row_work;
 
 /* Makes q·k a score, and Σ|q||k| the bound of its error: docs/numerics.md derives each term. */
@@ -223,7 +224,7 @@ static void score(const attend_reference_keys *keys, const double *q, row_work *
     }
     double sink = p->sinks ? by_head(&keys->features->sinks, w->head) : -INFINITY;
     double top = fmax(w->max, sink), all = w->sum * exp(w->max - top) + exp(sink - top);
-    w->lse = top + log(all), w->sink = exp(sink - top) / all;
+    w->log_sum = log(all), w->lse = top + w->log_sum, w->sink = exp(sink - top) / all;
     w->sum += exp(sink - w->max); /* infinite where the sink leaves the keys less than e^-709 */
     if (sink != -INFINITY) w->max_magnitude = fmax(w->max_magnitude, fabs(sink));
 }
@@ -437,7 +438,7 @@ void attend_reference_attend(const attend_reference_keys *keys, int64_t head, in
     double *spare = scratch + 3 * n;
     for (int64_t c = 0; c < dv; c++)
         row->out[c] = row->bound[c] = row->baseline[c] = row->spread[c] = row->magnitude[c] = 0;
-    row->lse = -INFINITY, row->lse_bound = 0;
+    row->lse = row->max = -INFINITY, row->log_sum = 0, row->lse_bound = 0;
     if (query >= keys->seqlen_q) return; /* padding: zeros */
     score(keys, q, &w);
     if (w.count == 0) { /* no visible key: zeros, and the LSE of the sink alone */
@@ -447,7 +448,8 @@ void attend_reference_attend(const attend_reference_keys *keys, int64_t head, in
     }
     for (int64_t j = 0; j < n; j++)
         for (int64_t c = 0; w.sees[j] && c < dv; c++) row->out[c] += w.p[j] / w.sum * keys->v[j * dv + c];
-    row->lse = w.lse;
+    row->lse = w.lse, row->log_sum = w.log_sum;
+    row->max = isnan(w.lse) ? w.lse : w.max; /* NaN scores are no maximum */
     bound_row(keys, &w, spare, row);
     if (p->dtype == ATTEND_F32)
         baseline_naive(keys, q, &w, (float *)w.delta, spare, (float *)(spare + dv), row);

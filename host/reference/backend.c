@@ -42,11 +42,11 @@ static attend_status plan_create(attend_plan *plan)
 static void plan_destroy(attend_plan *plan) { (void)plan; }
 
 static void store_row(const attend_tensor *out, const attend_tensor *lse, int64_t columns, int64_t b,
-                      int64_t h, int64_t i, const attend_reference_sums *row)
+                      int64_t h, int64_t i, const double *values, double row_lse)
 {
     int64_t at = b * out->stride[0] + i * out->stride[1] + h * out->stride[2];
-    for (int64_t c = 0; c < columns; c++) attend_store(out, at + c * out->stride[3], row->out[c]);
-    if (lse->data) attend_store(lse, b * lse->stride[0] + h * lse->stride[1] + i * lse->stride[2], row->lse);
+    for (int64_t c = 0; c < columns; c++) attend_store(out, at + c * out->stride[3], values[c]);
+    if (lse->data) attend_store(lse, b * lse->stride[0] + h * lse->stride[1] + i * lse->stride[2], row_lse);
 }
 
 typedef struct attention_job {
@@ -58,8 +58,7 @@ typedef struct attention_job {
 static void store_result(void *job, int64_t b, int64_t h, int64_t i, const attend_reference_row *row)
 {
     const attention_job *j = job;
-    store_row(&j->args->out, &j->args->lse, j->problem->head_dim_v, b, h, i,
-              &(attend_reference_sums){row->out, row->lse});
+    store_row(&j->args->out, &j->args->lse, j->problem->head_dim_v, b, h, i, row->out, row->lse);
 }
 
 /* A row of a run that begins with a state or stores one. The row does not include the sink yet; its other
@@ -72,17 +71,18 @@ static void store_partial(void *job, int64_t b, int64_t h, int64_t i, const atte
     const attend_key_part *part = j->part;
     const int64_t dv = j->problem->head_dim_v;
     const bool there = !f->seqlens_q || part->first_query + i < f->seqlens_q[b];
-    attend_reference_sums sums = {row->baseline, -INFINITY};
+    attend_reference_sums sums = {row->baseline, -INFINITY, 0};
     for (int64_t c = 0; c < dv; c++) sums.out[c] = 0;
     if (part->from.out.data && there) attend_reference_take_up(&sums, dv, &part->from, b, i, h, row->bound);
-    attend_reference_join(&sums, dv, row->out, row->lse);
+    attend_reference_join(
+        &sums, dv, &(attend_reference_sums){row->out, attend_reference_carried(row->max), row->log_sum});
     if (part->into.out.data) {
         attend_reference_leave(&sums, dv, &part->into, b, i, h);
         return;
     }
     if (j->problem->sinks && there)
         attend_reference_sink(&sums, dv, attend_load(&f->sinks, h * f->sinks.stride[0]));
-    store_row(&a->out, &a->lse, dv, b, h, i, &sums);
+    store_row(&a->out, &a->lse, dv, b, h, i, sums.out, sums.max + sums.log_sum);
 }
 
 static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args,
@@ -148,7 +148,7 @@ static attend_status merge(attend_context *context, const attend_problem *p, con
     for (int64_t row = 0; row < p->batch * p->seqlen_q * p->num_heads; row++) {
         const int64_t h = row % p->num_heads, i = row / p->num_heads % p->seqlen_q,
                       b = row / p->num_heads / p->seqlen_q;
-        attend_reference_sums sums = {out, -INFINITY};
+        attend_reference_sums sums = {out, -INFINITY, 0};
         for (int64_t c = 0; c < dv; c++) out[c] = 0;
         for (int64_t n = 0; n < a->count; n++)
             attend_reference_take_up(&sums, dv, &a->states[n], b, i, h, out + dv);
@@ -157,7 +157,7 @@ static attend_status merge(attend_context *context, const attend_problem *p, con
             continue;
         }
         if (p->sinks) attend_reference_sink(&sums, dv, attend_load(&a->sinks, h * a->sinks.stride[0]));
-        store_row(&a->out, &a->lse, dv, b, h, i, &sums);
+        store_row(&a->out, &a->lse, dv, b, h, i, sums.out, sums.max + sums.log_sum);
     }
     free(out);
     return ATTEND_OK;

@@ -50,6 +50,7 @@ typedef struct attend_reference_row {
     /* Σ_j p_ij |v_jc|, the magnitude of the sum; plus the underflow term of rule 1 divided by ε */
     double *magnitude;
     double lse, lse_bound;
+    double max, log_sum; /* of a problem without sinks, the two parts of lse */
 } attend_reference_row;
 
 /* Doubles of scratch for a row */
@@ -117,9 +118,13 @@ bool attend_reference_attention(const attend_problem *problem, const attend_atte
    keys. */
 typedef struct attend_reference_sums {
     double *out; /* divided by the sum of weights */
-    double lse;  /* -infinity: no visible key, and out is 0 */
+    /* The LSE is max + log_sum: one number would lose log_sum where max is huge. max -infinity: no visible
+       key, and out is 0 */
+    double max, log_sum;
 } attend_reference_sums;
-void attend_reference_join(attend_reference_sums *sums, int64_t columns, const double *out, double lse);
+void attend_reference_join(attend_reference_sums *sums, int64_t columns, const attend_reference_sums *more);
+/* A maximum as a state holds it: a huge one is rounded (shared/running_max.h). */
+double attend_reference_carried(double max);
 /* Merges the sink: a key whose value is 0. */
 void attend_reference_sink(attend_reference_sums *sums, int64_t columns, double sink);
 /* Stores a result as one query and head of a state; take_up merges one of a state into a result. */

@@ -1,30 +1,37 @@
-/* Results over ranges of keys, merged by their LSE; and their conversion from and to states, which hold
+/* Results over ranges of keys, and how they are merged; and their conversion from and to states, which hold
    undivided sums relative to a maximum. */
 #include "reference/reference.h"
+#include "shared/running_max.h"
 
 #include <math.h>
 
 static const double ln2 = 0x1.62e42fefa39efp-1;
 
-void attend_reference_join(attend_reference_sums *sums, int64_t columns, const double *out, double lse)
+double attend_reference_carried(double max)
 {
-    const double top = fmax(sums->lse, lse), a = exp(sums->lse - top), b = exp(lse - top);
-    if (lse == -INFINITY) return;
-    if (sums->lse == -INFINITY) {
-        for (int64_t c = 0; c < columns; c++) sums->out[c] = out[c];
-        sums->lse = lse;
+    return fabs(max) < ATTEND_HUGE_SCORE ? max : attend_score_of_max(attend_max_of_huge((float)max));
+}
+
+void attend_reference_join(attend_reference_sums *sums, int64_t columns, const attend_reference_sums *more)
+{
+    const double top = fmax(sums->max, more->max);
+    if (more->max == -INFINITY) return;
+    if (sums->max == -INFINITY) {
+        for (int64_t c = 0; c < columns; c++) sums->out[c] = more->out[c];
+        sums->max = more->max, sums->log_sum = more->log_sum;
         return;
     }
-    for (int64_t c = 0; c < columns; c++) sums->out[c] = (sums->out[c] * a + out[c] * b) / (a + b);
-    sums->lse = top + log(a + b);
+    const double a = exp(sums->max - top + sums->log_sum), b = exp(more->max - top + more->log_sum);
+    for (int64_t c = 0; c < columns; c++) sums->out[c] = (sums->out[c] * a + more->out[c] * b) / (a + b);
+    sums->max = top, sums->log_sum = log(a + b);
 }
 
 void attend_reference_sink(attend_reference_sums *sums, int64_t columns, double sink)
 {
-    const double top = fmax(sums->lse, sink), a = exp(sums->lse - top), b = exp(sink - top);
+    const double top = fmax(sums->max, sink), a = exp(sums->max - top + sums->log_sum), b = exp(sink - top);
     if (sink == -INFINITY) return;
     for (int64_t c = 0; c < columns; c++) sums->out[c] *= a / (a + b);
-    sums->lse = top + log(a + b);
+    sums->max = top, sums->log_sum = log(a + b);
 }
 
 typedef struct offsets {
@@ -43,8 +50,12 @@ void attend_reference_leave(const attend_reference_sums *sums, int64_t columns, 
                             int64_t batch, int64_t query, int64_t head)
 {
     const offsets at = offsets_of(state, batch, query, head);
-    const double max = (float)(sums->lse / ln2),
-                 sum = sums->lse == -INFINITY ? 0 : exp2(sums->lse / ln2 - max);
+    /* below huge scores the sum makes up for the rounding of max */
+    const bool huge = fabs(sums->max) >= ATTEND_HUGE_SCORE;
+    const float max =
+        huge ? attend_max_of_huge((float)sums->max) : (float)((sums->max + sums->log_sum) / ln2);
+    const double rest = huge ? sums->log_sum / ln2 : (sums->max + sums->log_sum) / ln2 - max,
+                 sum = sums->max == -INFINITY ? 0 : exp2(rest);
     attend_store(&state->max, at.max, max);
     attend_store(&state->sum, at.sum, sum);
     for (int64_t c = 0; c < columns; c++) attend_store(&state->out, at.out + c, sums->out[c] * sum);
@@ -57,5 +68,6 @@ void attend_reference_take_up(attend_reference_sums *sums, int64_t columns, cons
     const double sum = attend_load(&state->sum, at.sum), max = attend_load(&state->max, at.max);
     if (sum == 0) return;
     for (int64_t c = 0; c < columns; c++) scratch[c] = attend_load(&state->out, at.out + c) / sum;
-    attend_reference_join(sums, columns, scratch, max * ln2 + log(sum));
+    attend_reference_join(sums, columns,
+                          &(attend_reference_sums){scratch, attend_score_of_max((float)max), log(sum)});
 }

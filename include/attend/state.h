@@ -19,7 +19,9 @@ extern "C" {
 typedef struct attend_state {
     /* [batch, seqlen_q, num_heads, head_dim_v]: Σ_j 2^(s_j - max)·v_j, s_j being the score times log2 e */
     attend_tensor out;
-    attend_tensor max; /* [batch, num_heads, seqlen_q]: what the sums refer to, at or near the largest s_j */
+    /* [batch, num_heads, seqlen_q]: what the sums refer to, at or near the largest s_j; from ±2^30 on twice
+     * the largest score itself, relative to which weights are 1 or 0 (docs/numerics.md) */
+    attend_tensor max;
     attend_tensor sum; /* [batch, num_heads, seqlen_q]: Σ_j 2^(s_j - max); 0: no key was seen */
 } attend_state;
 
