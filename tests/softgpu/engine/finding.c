@@ -37,11 +37,12 @@ static bool record(const char *key, const char *text)
     return true;
 }
 
-static void tell(const char *kind, const char *place, const char *text)
+/* Findings of one key are one. */
+static void tell(const char *kind, const char *place, const char *same, const char *text)
 {
-    char key[512], line[2048];
+    char key[FINDING_BYTES], line[FINDING_BYTES + PLACE_BYTES + 64];
     snprintf(line, sizeof line, "%s: %s%s%s", kind, place ? place : "", place ? ": " : "", text);
-    snprintf(key, sizeof key, "%s: %s", kind, place ? place : text);
+    snprintf(key, sizeof key, "%s: %s", kind, same);
     pthread_mutex_lock(&lock);
     bool first = record(key, line);
     pthread_mutex_unlock(&lock);
@@ -50,22 +51,32 @@ static void tell(const char *kind, const char *place, const char *text)
 
 void sg_finding_at(const char *kind, const char *place, const char *format, ...)
 {
-    char text[1536];
+    char text[FINDING_BYTES];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    tell(kind, place, text);
+    tell(kind, place, place, text);
 }
 
 void sg_finding(const char *kind, const char *format, ...)
 {
-    char text[1536];
+    char text[FINDING_BYTES];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    tell(kind, NULL, text);
+    tell(kind, NULL, text, text);
+}
+
+void sg_finding_of(const char *kind, const char *same, const char *format, ...)
+{
+    char text[FINDING_BYTES];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    tell(kind, NULL, same, text);
 }
 
 int64_t sg_findings(void)

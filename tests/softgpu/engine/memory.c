@@ -292,21 +292,31 @@ void sg_device_destroy(sg_device *device)
 
 /* ---- accesses by the API -------------------------------------------------------------------------------------------------- */
 
+/* What is wrong with an operand is said once for each allocation that it lies in, not for each of its columns. */
+typedef char operand_name[256];
+
+static const char *name_operand(operand_name name, const char *what, const sg_region *region)
+{
+    snprintf(name, sizeof(operand_name), "%s, %llu", what, region ? (unsigned long long)region->serial : 0);
+    return name;
+}
+
 /* The region of a range, *host its bytes. Host memory that is nobody's has no region. False after a finding. */
 static bool resolve(uint64_t address, int64_t bytes, const char *what, sg_region **region, char **host)
 {
     char place[256];
+    operand_name name;
     *region = sg_region_at(address);
     *host = (char *)(uintptr_t)address;
     if (!*region && !within(&device_arena, address)) return true;
     if (!*region || bytes > (*region)->bytes - (int64_t)(address - (*region)->address)) {
         sg_address_describe(*region ? (*region)->address + (uint64_t)(*region)->bytes : address, place, sizeof place);
-        sg_finding("out of bounds", "%s of %lld bytes at 0x%llx reaches %s", what, (long long)bytes, (unsigned long long)address, place);
+        sg_finding_of("out of bounds", name_operand(name, what, *region), "%s of %lld bytes at 0x%llx reaches %s", what, (long long)bytes, (unsigned long long)address, place);
         return false;
     }
     if ((*region)->freed) {
         sg_address_describe(address, place, sizeof place);
-        sg_finding("use after free", "%s of %lld bytes reaches %s", what, (long long)bytes, place);
+        sg_finding_of("use after free", name_operand(name, what, *region), "%s of %lld bytes reaches %s", what, (long long)bytes, place);
         return false;
     }
     *host = sg_region_host(*region, address);
@@ -322,18 +332,20 @@ static void check_host(const sg_region *region, uint64_t address, int64_t bytes,
 {
     const char *kind = watch_is_needed(region) ? watch_clash(&address, bytes, writes) : NULL;
     char place[256];
+    operand_name name;
     if (!kind) return;
     sg_address_describe(address, place, sizeof place);
-    sg_finding(kind, "the host used %s before %s, which was queued already, %s it", place, what, writes ? "wrote" : "read");
+    sg_finding_of(kind, name_operand(name, what, region), "the host used %s before %s, which was queued already, %s it", place, what, writes ? "wrote" : "read");
 }
 
 static void check_written(const sg_region *region, uint64_t address, int64_t bytes, const char *what)
 {
     const uint8_t *marks = marks_of(region, address), *gap = marks ? memchr(marks, 0, (size_t)bytes) : NULL;
     char place[256];
+    operand_name name;
     if (!gap) return;
     sg_address_describe(address + (uint64_t)(gap - marks), place, sizeof place);
-    sg_finding("uninitialised", "%s of %lld bytes reads what was never written, from %s", what, (long long)bytes, place);
+    sg_finding_of("uninitialised", name_operand(name, what, region), "%s of %lld bytes reads what was never written, from %s", what, (long long)bytes, place);
 }
 
 const void *sg_memory_read(uint64_t address, int64_t bytes, const char *what)

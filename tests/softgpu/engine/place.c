@@ -16,25 +16,47 @@ bool launch_failed(const launch *l) { return atomic_load_explicit(&l->status, me
 
 static const char *file_name(const sg_module *m, int file) { return file >= 0 && file < m->file_count ? m->files[file] : NULL; }
 
+/* The file's name is cut at its start, if at all. */
+static size_t one_place(const sg_module *m, int location, const char *before, char *text, size_t bytes)
+{
+    const char *file = file_name(m, m->locations[location].file);
+    size_t most = bytes - 40, length = file ? strlen(file) : 0;
+    if (length > most) file += length - most;
+    return (size_t)snprintf(text, bytes, "%s%s:%d", before, file ? file : "?", m->locations[location].line);
+}
+
+/* The innermost places and the outermost one; those between that have no room are counted. */
 void insn_place(const sg_function *f, const insn *i, char *text, size_t bytes)
 {
     const sg_module *m = f->module;
+    char last[PLACE_BYTES / 2] = "";
     size_t used = 0;
     if (!file_name(m, i->file)) {
         snprintf(text, bytes, "%.200s, line %d of its PTX", f->display, i->ptx_line);
         return;
     }
-    for (int l = i->location; l >= 0 && used < bytes; l = m->locations[l].caller) {
-        const char *file = file_name(m, m->locations[l].file);
-        used += (size_t)snprintf(text + used, bytes - used, "%s%s:%d", used ? ", inlined at " : "", file ? file : "?", m->locations[l].line);
+    int outermost = i->location, left_out = 0;
+    while (outermost >= 0 && m->locations[outermost].caller >= 0) outermost = m->locations[outermost].caller;
+    if (outermost != i->location) one_place(m, outermost, ", inlined at ", last, sizeof last);
+    *text = 0;
+    for (int l = i->location; l >= 0 && l != outermost; l = m->locations[l].caller) {
+        char one[PLACE_BYTES / 2];
+        size_t length = one_place(m, l, used ? ", inlined at " : "", one, sizeof one);
+        if (left_out || used + length + strlen(last) + sizeof ", 9999 more" > bytes)
+            left_out++;
+        else
+            memcpy(text + used, one, length + 1), used += length;
     }
+    if (outermost == i->location) one_place(m, outermost, "", last, sizeof last);
+    if (left_out) used += (size_t)snprintf(text + used, bytes - used, ", %d more", left_out);
+    snprintf(text + used, bytes - used, "%s", last);
 }
 
 void warp_finding(const warp *w, const insn *i, int lane, const char *kind, const char *format, ...)
 {
     const launch *l = w->block->launch;
     const unsigned *block = l->request->block;
-    char place[700], who[160], text[900];
+    char place[PLACE_BYTES], who[160], text[900];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
@@ -52,7 +74,7 @@ void warp_finding(const warp *w, const insn *i, int lane, const char *kind, cons
 
 static void describe_point(const launch *l, const race_point *p, char *text, size_t bytes)
 {
-    char place[600], lane[24];
+    char place[PLACE_BYTES], lane[24];
     insn_place(l->function, &l->function->code[p->place], place, sizeof place);
     snprintf(lane, sizeof lane, "lane %d", p->lane);
     if (p->warp == RACE_ASYNC) {
@@ -70,7 +92,7 @@ static void describe_point(const launch *l, const race_point *p, char *text, siz
 void launch_report_race(void *context, const char *kind, bool shared, uint64_t address, const race_point *earlier, const race_point *now)
 {
     const launch *l = context;
-    char first[800], second[800], where[300], place[700];
+    char first[PLACE_BYTES + 100], second[PLACE_BYTES + 100], where[300], place[PLACE_BYTES];
     describe_point(l, earlier, first, sizeof first);
     describe_point(l, now, second, sizeof second);
     if (shared)

@@ -1,5 +1,5 @@
 /* Modules as text: what is refused, with the line that is wrong; what an unknown instruction does, and when; variables and their values. */
-#include "engine/engine.h"
+#include "engine/finding.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -151,6 +151,29 @@ static void padding_may_be_read_where_it_is_not_used(void **state)
     }
 }
 
+/* However deep code was inlined: a finding says what is wrong, where, and in which kernel's line it all began. */
+static void findings_keep_their_reason_in_deep_code(void **state)
+{
+    (void)state;
+    enum { DEPTH = 40 };
+    char text[32768];
+    uint32_t result[32];
+    int64_t times, before = sg_findings();
+    size_t length = (size_t)snprintf(text, sizeof text, "%s", HEAD ".file 1 \"/a/folder/whose/name/is/as/long/as/those/of/cutlass/headers/mostly/are/innermost.hpp\"\n"
+                                     ".file 2 \"/a/folder/whose/name/is/as/long/as/those/of/cutlass/headers/mostly/are/outermost.cu\"\n"
+                                     ".visible .entry kernel(.param .u64 out)\n{\n" OWN_PLACE ".loc 2 1000 1\n");
+    for (int d = 1; d < DEPTH; d++)
+        length += (size_t)snprintf(text + length, sizeof text - length, ".loc 1 %d 1, function_name $L0, inlined_at %d %d 1\n", 1000 + d, d > 1 ? 1 : 2, 999 + d);
+    snprintf(text + length, sizeof text - length, ".local .align 4 .b8 frame[8];\nld.local.u32 %%r1, [frame];\nst.global.u32 [%%o], %%r1;\nret;\n}\n");
+    assert_int_equal(run(text, result), SG_OK);
+    assert_int_equal(sg_findings(), before + 1);
+    const char *said = sg_finding_text(before, &times);
+    static const char *const parts[] = {"innermost.hpp:1039", "outermost.cu:1000", "never written: local memory"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (!strstr(said, parts[i])) fail_msg("no \"%s\" in \"%s\"", parts[i], said);
+    assert_true(strlen(said) < 1000);
+}
+
 /* A compiler may load what it then does not choose: only a choice of what was never written is wrong. */
 static void what_is_not_chosen_need_not_be_written(void **state)
 {
@@ -218,6 +241,7 @@ int main(void)
         cmocka_unit_test(spinning_lanes_let_others_pass),
         cmocka_unit_test(registers_are_known_from_ptxas_alone),
         cmocka_unit_test(what_is_not_chosen_need_not_be_written),
+        cmocka_unit_test(findings_keep_their_reason_in_deep_code),
         cmocka_unit_test(padding_may_be_read_where_it_is_not_used),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,33 +11,36 @@
 
 static const struct {
     const char *name, *kind;
+    int most; /* findings; 0: any number */
 } host_cases[] = {
-    {"leak", "leak"},
-    {"too_many_threads", "launch limits"},
-    {"too_much_shared", "launch limits"},
-    {"copy_too_long", "out of bounds"},
-    {"copy_of_unwritten", "uninitialised"},
-    {"host_reads_early", "host read"},
-    {"host_counts_too", "host write"},
-    {"gemm_too_deep", "out of bounds"},
-    {"gemm_of_unwritten", "uninitialised"},
-    {"gemm_misaligned", "misaligned"},
-    {"gemm_workspace", "race"},
-    {"gemm_workspace_tail", "race"},
+    {"leak", "leak", 0},
+    {"too_many_threads", "launch limits", 0},
+    {"too_much_shared", "launch limits", 0},
+    {"copy_too_long", "out of bounds", 0},
+    {"copy_of_unwritten", "uninitialised", 0},
+    {"host_reads_early", "host read", 0},
+    {"host_counts_too", "host write", 0},
+    {"gemm_too_deep", "out of bounds", 0},
+    {"gemm_of_unwritten", "uninitialised", 2}, /* A and B, not each column */
+    {"gemm_misaligned", "misaligned", 0},
+    {"gemm_workspace", "race", 0},
+    {"gemm_workspace_tail", "race", 0},
 };
 
 static const char *const sources[] = {"planted_memory.cu", "planted_races.cu", "planted_barriers.cu", "planted_copies.cu", "planted_hopper.cu"};
 
 typedef struct expectation {
+    int most;
     char name[64], kind[64], place[96]; /* place: "file.cu:12", empty for the host's */
 } expectation;
 
 static expectation expectations[128];
 static int count;
 
-static void add(const char *name, const char *kind, const char *file, int line)
+static void add(const char *name, const char *kind, int most, const char *file, int line)
 {
     expectation *e = &expectations[count++];
+    e->most = most;
     snprintf(e->name, sizeof e->name, "%s", name);
     snprintf(e->kind, sizeof e->kind, "%s", kind);
     if (file) snprintf(e->place, sizeof e->place, "%s:%d", file, line);
@@ -51,7 +54,7 @@ static void read_markers(const char *file)
     assert_non_null(source);
     for (int line = 1; fgets(text, sizeof text, source); line++)
         for (const char *at = text; (at = strstr(at, "PLANTED(")); at++)
-            if (sscanf(at, "PLANTED(%63[^:]: %63[^)])", name, kind) == 2) add(name, kind, file, line);
+            if (sscanf(at, "PLANTED(%63[^:]: %63[^)])", name, kind) == 2) add(name, kind, 0, file, line);
     fclose(source);
 }
 
@@ -98,7 +101,7 @@ static void bugs_are_reported(void **state)
         for (int s = 0; s < SEEDS; s++) {
             const expectation *e = &expectations[i];
             int findings = run(e->name, "bug", seeds[s], text, sizeof text);
-            bool found = findings && strstr(text, e->kind) && (!*e->place || names_place(text, e->place));
+            bool found = findings && !(e->most && findings > e->most) && strstr(text, e->kind) && (!*e->place || names_place(text, e->place));
             if (found) continue;
             print_error("%s, seed %s: %d findings, expected \"%s\" at %s; it said:\n%s\n", e->name, seeds[s], findings, e->kind,
                         e->place, text);
@@ -127,7 +130,7 @@ static void correct_twins_are_silent(void **state)
 int main(void)
 {
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) read_markers(sources[i]);
-    for (size_t i = 0; i < sizeof host_cases / sizeof *host_cases; i++) add(host_cases[i].name, host_cases[i].kind, NULL, 0);
+    for (size_t i = 0; i < sizeof host_cases / sizeof *host_cases; i++) add(host_cases[i].name, host_cases[i].kind, host_cases[i].most, NULL, 0);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bugs_are_reported),
         cmocka_unit_test(correct_twins_are_silent),
