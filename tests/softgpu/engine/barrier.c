@@ -51,7 +51,11 @@ static void complete_if_all_came(block *b, named_barrier *n)
 
 void block_warp_ended(block *b)
 {
-    if (!b->live_warps) block_bulk_end(b);
+    if (!b->live_warps) {
+        int64_t steps = block_steps(b) - b->steps_before;
+        atomic_fetch_add_explicit(&b->launch->blocks_by_work[63 - __builtin_clzll((unsigned long long)steps | 1)], 1, memory_order_relaxed);
+        block_bulk_end(b);
+    }
     if (b->launch->cluster > 1) settle_cluster(b);
     for (int n = 0; n < NAMED_BARRIERS; n++)
         if (!b->barriers[n].expected) complete_if_all_came(b, &b->barriers[n]);

@@ -77,6 +77,13 @@ void team_free(block *team)
     free(team);
 }
 
+int64_t block_steps(const block *b)
+{
+    int64_t steps = 0;
+    for (int w = 0; w < b->warp_count; w++) steps += b->warps[w].steps;
+    return steps;
+}
+
 /* ---- special registers ---------------------------------------------------------------------------------------------------------- */
 
 static uint32_t special_value(const warp *w, int which, int lane)
@@ -181,6 +188,7 @@ static void begin_block(block *b, int64_t id)
     b->index[1] = (uint32_t)(id / grid[0] % grid[1]);
     b->index[2] = (uint32_t)(id / grid[0] / grid[1]);
     b->live_warps = b->warp_count;
+    b->steps_before = block_steps(b);
     b->phase_count = 0;
     memset(b->barriers, 0, sizeof b->barriers);
     const size_t own = (size_t)l->shared_own, reserved = (size_t)(l->shared_bytes - l->shared_own);

@@ -71,6 +71,13 @@ void counts_launch(counted_kernel *kernel, const sg_properties *device, const sg
     pthread_mutex_unlock(&lock);
 }
 
+void counts_busy(counted_kernel *kernel, int64_t blocks)
+{
+    pthread_mutex_lock(&lock);
+    kernel->busy_blocks += blocks;
+    pthread_mutex_unlock(&lock);
+}
+
 void counts_merge(counted_kernel *kernel, const counts *local)
 {
     int64_t *to = (int64_t *)kernel->totals;

@@ -34,7 +34,7 @@ typedef struct counted_kernel {
     int instructions;
     counted_insn *insns;           /* the executor fills these once, after counts_kernel; file names are copied by it */
     counts *totals;
-    int64_t launches, blocks, threads, dynamic_shared_bytes;
+    int64_t launches, blocks, busy_blocks /* that had work */, threads, dynamic_shared_bytes;
     sg_resources resources;
     sg_properties device;          /* of the last launch */
     int blocks_per_sm;             /* occupancy of the last launch */
@@ -47,6 +47,7 @@ counted_kernel *counts_kernel(const sg_function *function, const char *name, int
 const char *counts_file(const char *name); /* a copy that stays */
 void counts_launch(counted_kernel *kernel, const sg_properties *device, const sg_launch *launch, const sg_resources *resources,
                    int blocks_per_sm);
+void counts_busy(counted_kernel *kernel, int64_t blocks); /* of a launch that has ended */
 void counts_merge(counted_kernel *kernel, const counts *local);
 /* A function is going: its address may come again for another. */
 void counts_forget(const sg_function *function);

@@ -62,8 +62,8 @@ model_bound model_time(const counted_kernel *kernel, const counts *totals)
         if (p == PIPE_TENSOR) cycles[p] += (double)(totals[i].warps * kernel->insns[i].tensor_flops) / tensor_rate(r, &kernel->insns[i]);
         if (lanes[p] > 0) cycles[p] += (double)totals[i].warps * 32 / lanes[p];
     }
-    /* No more multiprocessors work than there are blocks. */
-    int64_t per_launch = kernel->launches ? (kernel->blocks + kernel->launches - 1) / kernel->launches : 0;
+    /* No more multiprocessors work than there are blocks that have work. */
+    int64_t per_launch = kernel->launches ? (kernel->busy_blocks + kernel->launches - 1) / kernel->launches : 0;
     double sms = per_launch < kernel->device.multiprocessors ? (double)(per_launch > 0 ? per_launch : 1) : kernel->device.multiprocessors;
     model_bound bound = {.by = "nothing"};
     for (pipe p = 0; p < PIPES; p++) limit(&bound, cycles[p] / sms, pipe_name(p));

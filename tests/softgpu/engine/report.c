@@ -27,7 +27,7 @@ void sg_report_figure(const char *name, int64_t value)
 
 typedef struct summary {
     counts all;
-    int64_t pipes[PIPES], tensor_flops, flops, branches;
+    int64_t pipes[PIPES], tensor_flops, flops, branches, moves;
 } summary;
 
 static void add_counts(counts *to, const counts *from)
@@ -50,6 +50,7 @@ static summary summarise(const counted_kernel *k)
         s.pipes[k->insns[i].pipe] += k->totals[i].warps;
         s.tensor_flops += k->totals[i].warps * k->insns[i].tensor_flops;
         s.flops += k->totals[i].lanes * k->insns[i].flops;
+        if (k->insns[i].copies) s.moves += k->totals[i].warps;
         if (k->insns[i].branch) s.branches += k->totals[i].warps;
     }
     return s;
@@ -137,9 +138,9 @@ static void print_kernel(FILE *to, const counted_kernel *k)
                 " bytes of shared memory, spills %" PRId64 "/%" PRId64 " bytes; %d blocks a multiprocessor\n",
             k->launches, k->blocks, k->threads, registers, k->resources.static_shared_bytes, k->dynamic_shared_bytes,
             k->resources.spill_store_bytes, k->resources.spill_load_bytes, k->blocks_per_sm);
-    fprintf(to, "  %" PRId64 " warp instructions, %.1f lanes active;", s.all.warps, s.all.warps ? (double)s.all.lanes / (double)s.all.warps : 0);
+    fprintf(to, "  %" PRId64 " warp instructions and %" PRId64 " moves, %.1f lanes active;", s.all.warps - s.moves, s.moves, s.all.warps ? (double)s.all.lanes / (double)s.all.warps : 0);
     for (pipe p = 0; p < PIPES; p++)
-        if (s.pipes[p]) fprintf(to, " %s %.1f %%", pipe_name(p), percent(s.pipes[p], s.all.warps));
+        if (s.pipes[p]) fprintf(to, " %s %.1f %%", pipe_name(p), percent(s.pipes[p] - (p == PIPE_ALU ? s.moves : 0), s.all.warps - s.moves));
     fprintf(to, "\n  %.4g tensor FLOP, %.4g scalar FLOP; %" PRId64 " of %" PRId64 " branches divergent\n", (double)s.tensor_flops,
             (double)s.flops, s.all.divergent, s.branches);
     fprintf(to, "  shared memory: %" PRId64 " wavefronts, %" PRId64 " more than ideal; global memory: %" PRId64 " sectors, ideal %" PRId64
@@ -200,6 +201,7 @@ static void print_kernel_json(FILE *to, const counted_kernel *k)
             k->launches, k->blocks, k->threads, k->resources.registers, k->resources.spill_store_bytes, k->resources.spill_load_bytes,
             k->resources.static_shared_bytes, k->dynamic_shared_bytes, k->blocks_per_sm);
     print_counts(to, &s.all);
+    fprintf(to, ", \"moves\": %" PRId64, s.moves);
     fprintf(to, ", \"tensor_flops\": %" PRId64 ", \"scalar_flops\": %" PRId64 ", \"pipes\": {", s.tensor_flops, s.flops);
     for (pipe p = 0; p < PIPES; p++) fprintf(to, "%s\"%s\": %" PRId64, p ? ", " : "", pipe_name(p), s.pipes[p]);
     fprintf(to, "}, \"modelled_lower_bound_seconds\": %.6g, \"modelled_limit\": \"%s\", \"modelled_multiprocessor_seconds\": %.6g, "

@@ -9,6 +9,8 @@
 
 #include <stdatomic.h>
 
+enum { WORK_SIZES = 64 };
+
 typedef struct launch {
     sg_device *device;
     const sg_function *function;
@@ -27,6 +29,7 @@ typedef struct launch {
     int team;                    /* blocks that must run side by side: of a cluster, or all */
     int cluster;                 /* blocks of a cluster */
     uint64_t serial;             /* of the launch, for seeds */
+    atomic_llong blocks_by_work[WORK_SIZES]; /* by the power of two of their instructions */
     atomic_int status;           /* sg_status: the first that went wrong */
 } launch;
 
@@ -123,6 +126,7 @@ struct block {
     uint32_t index[3];
     warp warps[WARPS_MOST];
     int warp_count, live_warps;
+    int64_t steps_before;   /* of its warps, when it began */
     uint8_t *shared, *shared_written; /* written: NULL without checks */
     uint8_t *registers, *local, *local_written;
     uint32_t *marks;
@@ -199,6 +203,7 @@ bool warp_gather(warp *w, uint32_t mask, uint32_t members);
 bool warp_regroup(warp *w);
 
 void block_arrive(warp *w, const insn *i, uint32_t mask, int barrier, int threads, bool waits, uint32_t predicate);
+int64_t block_steps(const block *b); /* instructions of its warps, so far */
 /* Completes the barriers that waited only for warps which have ended. */
 void block_warp_ended(block *b);
 

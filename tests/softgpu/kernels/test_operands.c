@@ -1,6 +1,6 @@
-/* What wgmma costs in shared memory: operands are read by core matrices, 8 rows of 16 bytes, so that no layout of theirs has
-   bank conflicts. */
-#include "engine/counts.h"
+/* What is counted and modelled. wgmma's operands are read by core matrices, 8 rows of 16 bytes, so that no layout of theirs has
+   bank conflicts; a persistent grid takes the time of the blocks that work. */
+#include "engine/model.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -64,8 +64,43 @@ static void operands_are_read_by_core_matrices(void **state)
     }
 }
 
+/* Blocks that find nothing to do, as those of a persistent grid may, do not make the others faster. */
+static void idle_blocks_do_not_count(void **state)
+{
+    (void)state;
+    static const char text[] = ".version 9.0\n.target sm_90\n.address_size 64\n.visible .entry work(.param .u32 busy)\n{\n.reg .b32 %r<4>;\n.reg .f32 %f;\n.reg .pred %p;\n"
+                               "mov.u32 %r0, %ctaid.x;\nld.param.u32 %r1, [busy];\nsetp.ge.u32 %p, %r0, %r1;\n@%p ret;\nmov.u32 %r2, 0;\nmov.f32 %f, 0f00000000;\n"
+                               "LOOP: fma.rn.f32 %f, %f, %f, %f;\nadd.u32 %r2, %r2, 1;\nsetp.lt.u32 %p, %r2, 1000;\n@%p bra LOOP;\nret;\n}\n";
+    static const struct {
+        unsigned blocks, busy;
+    } grids[] = {{4, 4}, {64, 4}, {64, 64}};
+    double seconds[3];
+    char error[512] = "";
+    sg_properties properties;
+    sg_configure(&(sg_options){.count = true, .seed = 1, .threads = 1});
+    assert_true(sg_properties_named("h100", &properties));
+    sg_device *device = sg_device_create(0, &properties);
+    for (int g = 0; g < 3; g++) {
+        sg_module *module = sg_module_load(text, strlen(text), error, sizeof error);
+        if (!module) fail_msg("%s", error);
+        const sg_function *kernel = sg_module_function(module, "work");
+        const void *arguments[] = {&grids[g].busy};
+        sg_launch launch = {.grid = {grids[g].blocks, 1, 1}, .block = {128, 1, 1}, .cluster = {1, 1, 1}, .arguments = arguments};
+        assert_int_equal(sg_execute(device, kernel, &launch), SG_OK);
+        const counted_kernel *counted = counts_first();
+        while (counted && counted->function != kernel) counted = counted->next;
+        assert_non_null(counted);
+        seconds[g] = model_time(counted, counted->totals).seconds;
+        sg_module_unload(module);
+    }
+    sg_device_destroy(device);
+    for (int g = 1; g < 3; g++)
+        if (seconds[g] < seconds[0] || seconds[g] > 1.03 * seconds[0])
+            fail_msg("%u blocks, %u of them busy: %g s instead of %g s", grids[g].blocks, grids[g].busy, seconds[g], seconds[0]);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(operands_are_read_by_core_matrices)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(operands_are_read_by_core_matrices), cmocka_unit_test(idle_blocks_do_not_count)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
