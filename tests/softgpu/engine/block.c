@@ -170,6 +170,8 @@ static void begin_warp(warp *w)
     if (w->written) memset(w->written, 0, w->block->launch->function->register_bytes);
     w->at_cluster = 0;
     w->carry = 0;
+    w->registers = (w->block->launch->function->resources.registers + 7) / 8 * 8;
+    w->register_changes = 0;
     w->waits = false;
     memset(w->frame, 0, sizeof w->frame);
     memset(w->depth, 0, sizeof w->depth);
@@ -189,6 +191,7 @@ static void begin_block(block *b, int64_t id)
     b->index[2] = (uint32_t)(id / grid[0] / grid[1]);
     b->live_warps = b->warp_count;
     b->steps_before = block_steps(b);
+    b->register_pool = 0;
     b->phase_count = 0;
     memset(b->barriers, 0, sizeof b->barriers);
     const size_t own = (size_t)l->shared_own, reserved = (size_t)(l->shared_bytes - l->shared_own);

@@ -143,7 +143,30 @@ static void fence(warp *w, const insn *i, uint32_t mask)
     if (whole_group(w, i, mask)) w->wgmma_fences++;
 }
 
-static void nothing(warp *w, const insn *i, uint32_t mask) { (void)w, (void)i, (void)mask; }
+/* The pool is the block's; what ptxas assigned at the start is what there is. All warps of a warpgroup ask for the same. */
+static void set_registers(warp *w, const insn *i, uint32_t mask)
+{
+    int wanted = (int)i->imm[0], more = wanted - w->registers;
+    warp *first = w - w->number % 4;
+    (void)mask;
+    if (!w->registers) return; /* unknown */
+    if (i->op == W_INC ? more < 0 : more > 0) {
+        warp_finding(w, i, -1, "wgmma", "%d registers, which is %s than the %d that it has", wanted, more < 0 ? "less" : "more", w->registers);
+        return;
+    }
+    if (more > w->block->register_pool) { /* until others give theirs */
+        w->next = w->pc;
+        warp_poll(w, i);
+        return;
+    }
+    w->waits = false;
+    w->block->register_pool -= more;
+    w->registers = wanted;
+    w->register_changes++;
+    for (int n = 0; n < 4 && first->number + n < w->block->warp_count; n++)
+        if (first[n].register_changes == w->register_changes && first[n].registers != wanted)
+            warp_finding(w, i, -1, "wgmma", "%d registers, where warp %d of its warpgroup asks for %d", wanted, first[n].number, first[n].registers);
+}
 
 /* ---- rows -------------------------------------------------------------------------------------------------------------------------------- */
 
@@ -186,6 +209,6 @@ const ptx_row ptx_wgmma_rows[] = {
     {"wgmma.fence.sync.aligned", "", 0, "", "", PIPE_TENSOR, 0, fence, NULL},
     {"wgmma.commit_group.sync.aligned", "", 0, "", "", PIPE_TENSOR, 0, commit, NULL},
     {"wgmma.wait_group.sync.aligned", "", 0, "", "i", PIPE_TENSOR, 0, wait_group, NULL},
-    {"setmaxnreg", "u32", F_SYNC | F_ALIGNED, "c", "i", PIPE_CONTROL, 0, nothing, check_registers},
+    {"setmaxnreg", "u32", F_SYNC | F_ALIGNED, "c", "i", PIPE_CONTROL, 0, set_registers, check_registers},
     {0},
 };

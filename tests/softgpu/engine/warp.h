@@ -88,6 +88,7 @@ struct warp {
     uint32_t wgmma_fences;  /* wgmma.fence, so far */
     uint32_t *written;      /* by a register's offset in words: fences at its last write, and one; 0: by a product, a constant, never. NULL: no wgmma here */
     int32_t bulk_group[LANES]; /* the same of cp.async.bulk */
+    int registers, register_changes; /* that setmaxnreg left it; how many of them it ran */
     uint32_t carry;         /* condition code of add.cc and its like, a bit a lane */
     const insn *at_barrier; /* what it waits at */
     uint32_t at_cluster;    /* lanes that arrived at the cluster's barrier, which has not completed since */
@@ -126,6 +127,7 @@ struct block {
     uint32_t index[3];
     warp warps[WARPS_MOST];
     int warp_count, live_warps;
+    int register_pool;      /* that its warps gave up: of a thread of each warp */
     int64_t steps_before;   /* of its warps, when it began */
     uint8_t *shared, *shared_written; /* written: NULL without checks */
     uint8_t *registers, *local, *local_written;

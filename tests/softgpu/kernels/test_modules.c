@@ -128,6 +128,15 @@ static void spinning_lanes_let_others_pass(void **state)
     for (uint32_t i = 0; i < 32; i++) assert_int_equal(result[i], 5);
 }
 
+/* For cases of one test: a place is reported once, so that each needs lines of its own. */
+static const char *empty_lines(size_t count)
+{
+    static char lines[256];
+    memset(lines, '\n', count);
+    lines[count] = 0;
+    return lines;
+}
+
 /* A load may be wider than what its values are: only what it says it uses must have been written. */
 static void padding_may_be_read_where_it_is_not_used(void **state)
 {
@@ -148,6 +157,46 @@ static void padding_may_be_read_where_it_is_not_used(void **state)
         assert_int_equal(run(text, result), SG_OK);
         assert_int_equal(result[0], 5);
         assert_int_equal(sg_findings() - before, cases[i].findings);
+    }
+}
+
+/* Warps hand registers to each other through a pool: what nobody gave cannot be taken, and a warpgroup asks for one number. */
+static void registers_are_taken_from_those_given(void **state)
+{
+    (void)state;
+    static const struct {
+        int at_start, given, taken, odd; /* given: down to; odd: what one warp of the takers asks for instead */
+        sg_status status;
+        const char *said;
+    } cases[] = {
+        {168, 40, 232, 232, SG_OK, NULL},
+        {168, 152, 232, 232, SG_TIMEOUT, "waits for ever"},
+        {0, 152, 232, 232, SG_OK, NULL}, /* unknown */
+        {168, 40, 160, 160, SG_OK, "160 registers, which is less than the 168 that it has"},
+        {168, 40, 224, 232, SG_OK, "of its warpgroup asks for"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[2048], error[512] = "";
+        int64_t times, before = sg_findings();
+        snprintf(text, sizeof text,
+                 HEAD "%s.visible .entry kernel()\n{\n.reg .b32 %%r<4>;\n.reg .pred %%p;\nmov.u32 %%r0, %%tid.x;\nsetp.lt.u32 %%p, %%r0, 128;\n@%%p bra GIVE;\n"
+                      "setp.ge.u32 %%p, %%r0, 224;\n@%%p bra ODD;\nsetmaxnreg.inc.sync.aligned.u32 %d;\nret;\nODD: setmaxnreg.inc.sync.aligned.u32 %d;\nret;\n"
+                      "GIVE: setmaxnreg.dec.sync.aligned.u32 %d;\nret;\n}\n",
+                 empty_lines(40 + 20 * i),
+                 cases[i].taken, cases[i].odd, cases[i].given);
+        sg_properties properties;
+        assert_true(sg_properties_named("h100", &properties));
+        sg_device *device = sg_device_create(0, &properties);
+        sg_module *module = sg_module_load(text, strlen(text), error, sizeof error);
+        if (!module) fail_msg("%s", error);
+        sg_module_resources(module, "kernel", &(sg_resources){.registers = cases[i].at_start});
+        sg_launch launch = {.grid = {1, 1, 1}, .block = {256, 1, 1}, .cluster = {1, 1, 1}};
+        assert_int_equal(sg_execute(device, sg_module_function(module, "kernel"), &launch), cases[i].status);
+        bool said = false;
+        for (int64_t f = before; f < sg_findings(); f++) said |= cases[i].said && strstr(sg_finding_text(f, &times), cases[i].said);
+        if (!cases[i].said != (sg_findings() == before) || (cases[i].said && !said)) fail_msg("case %d", (int)i);
+        sg_module_unload(module);
+        sg_device_destroy(device);
     }
 }
 
@@ -193,8 +242,8 @@ static void what_is_not_chosen_need_not_be_written(void **state)
         char text[1024];
         uint32_t result[32];
         const int64_t before = sg_findings();
-        snprintf(text, sizeof text, "%s%.*s.local .align 4 .b8 frame[8];\nsetp.ne.u32 %%p, %%r7, %%r7;\n%s\nst.global.u32 [%%o], %%r0;\nret;\n}\n",
-                 ENTRY OWN_PLACE, 10 + (int)i, "\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n", cases[i].text); /* a line of its own each */
+        snprintf(text, sizeof text, "%s%s.local .align 4 .b8 frame[8];\nsetp.ne.u32 %%p, %%r7, %%r7;\n%s\nst.global.u32 [%%o], %%r0;\nret;\n}\n",
+                 ENTRY OWN_PLACE, empty_lines(10 + i), cases[i].text);
         assert_int_equal(run(text, result), SG_OK);
         if (sg_findings() - before != cases[i].findings)
             fail_msg("%s: %d findings", cases[i].text, (int)(sg_findings() - before));
@@ -242,6 +291,7 @@ int main(void)
         cmocka_unit_test(registers_are_known_from_ptxas_alone),
         cmocka_unit_test(what_is_not_chosen_need_not_be_written),
         cmocka_unit_test(findings_keep_their_reason_in_deep_code),
+        cmocka_unit_test(registers_are_taken_from_those_given),
         cmocka_unit_test(padding_may_be_read_where_it_is_not_used),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
