@@ -88,5 +88,5 @@ void read_options(sg_options *options) {
     };
     if (options->report && strcmp(options->report, "text") != 0 && strcmp(options->report, "json") != 0)
         refuse("SOFTGPU_REPORT", options->report, "text or json");
-    options->count = options->report || options->coverage_file;
+    options->count = options->report || options->coverage_file || getenv("SOFTGPU_TIMELINE"); /* whose times are counted */
 }

@@ -90,7 +90,21 @@ static void look(stream *s, candidates *found) {
     if (ready && random_below(++found->count) == 0) found->chosen = s;
 }
 
+/* A stream may have gone on since a place that another waits for. */
+static double clock_at(place p) { return p.number < p.stream->ends_room ? p.stream->ends[p.number] : p.stream->clock; }
+
+static void note_end(stream *s, uint64_t number) {
+    if (number >= s->ends_room) {
+        const uint64_t room = 2 * number + 64;
+        double *ends = realloc(s->ends, room * sizeof *ends);
+        if (!ends) return;
+        s->ends = ends, s->ends_room = room;
+    }
+    s->ends[number] = s->clock;
+}
+
 static void finish_entry(stream *s, entry *e) {
+    note_end(s, s->finished + 1);
     if (e->event && e->event->at.stream == s && e->event->at.number == s->finished + 1) e->event->seconds = s->clock;
     s->first = e->next;
     if (!s->first) s->last = NULL;
@@ -108,8 +122,9 @@ static void run_first(stream *s) {
     while (!on_host && device_busy) pthread_cond_wait(&runtime_progress, &runtime_lock);
     if (!on_host) device_busy = true;
     for (int i = 0; i < e->after_count; i++)
-        if (e->after[i].stream->clock > s->clock) s->clock = e->after[i].stream->clock;
+        if (clock_at(e->after[i]) > s->clock) s->clock = clock_at(e->after[i]);
     cudaError_t status = cudaSuccess;
+    const double begin = s->clock;
     bool callback = on_host && e->task->host.callback;
     bool skipped = device_lost() != cudaSuccess || (on_host && host_functions_skipped) ||
                    (c->sticky != cudaSuccess && !callback);
@@ -119,6 +134,7 @@ static void run_first(stream *s) {
         status = task_run(e->task, c, &s->clock);
         pthread_mutex_lock(&runtime_lock);
     }
+    if (!skipped) timeline_note(s, e->task, begin, s->clock);
     if (status != cudaSuccess) fail_context(c, status);
     if (!on_host) device_busy = false;
     s->running = false;

@@ -31,6 +31,8 @@ struct CUstream_st {
     entry *first, *last;
     bool running, destroyed;
     double clock; /* modelled seconds */
+    double *ends; /* the clock when each entry was done, by its number; what is beyond `ends_room` is not known */
+    uint64_t ends_room;
     uint64_t visited; /* scheduler's mark */
     capture_state capture;
     cudaLaunchAttributeValue attributes[cudaLaunchAttributeMemSyncDomain + 1]; /* cudaStreamSetAttribute keeps them */
@@ -69,6 +71,8 @@ cudaError_t wait_stream(stream *s);
 cudaError_t wait_context(context *c);
 /* One step towards a place, for queries: cudaErrorNotReady unless it was complete already. */
 cudaError_t query_place(place target);
+/* Writes down when the model has a task run, if SOFTGPU_TIMELINE names a file. */
+void timeline_note(const stream *s, const task *t, double begin, double end);
 void drain_devices(void);
 void watch_host_functions(void); /* one was queued: progress.c */
 void skip_host_functions(void); /* the process is ending: their data may be gone */

@@ -74,6 +74,36 @@ static void waiting_for_another_stream_takes_its_time(void **state)
     CUDA(cudaFree(memory));
 }
 
+/* Who waits for an event goes on when that was recorded, however far its stream has come since. */
+static void a_wait_ends_with_its_event(void **state)
+{
+    enum { TASKS = 8, MEMORY = 1 << 16 };
+    (void)state;
+    unsigned char *memory = device_memory(MEMORY);
+    cudaStream_t busy, waiting;
+    cudaEvent_t events[4]; /* start, early, late; of the other stream: end */
+    float early_ms, late_ms, end_ms;
+    CUDA(cudaStreamCreateWithFlags(&busy, cudaStreamNonBlocking));
+    CUDA(cudaStreamCreateWithFlags(&waiting, cudaStreamNonBlocking));
+    for (int i = 0; i < 4; i++) CUDA(cudaEventCreate(&events[i]));
+    for (int i = 0; i < 3; i++) {
+        CUDA(cudaEventRecord(events[i], busy));
+        for (int n = 0; n < TASKS; n++) CUDA(cudaMemsetAsync(memory, n, MEMORY, busy));
+    }
+    CUDA(cudaStreamSynchronize(busy));
+    CUDA(cudaStreamWaitEvent(waiting, events[1], 0));
+    CUDA(cudaEventRecord(events[3], waiting));
+    CUDA(cudaEventSynchronize(events[3]));
+    CUDA(cudaEventElapsedTime(&early_ms, events[0], events[1]));
+    CUDA(cudaEventElapsedTime(&late_ms, events[0], events[2]));
+    CUDA(cudaEventElapsedTime(&end_ms, events[0], events[3]));
+    assert_true(early_ms > 0 && late_ms > early_ms && end_ms == early_ms);
+    for (int i = 0; i < 4; i++) CUDA(cudaEventDestroy(events[i]));
+    CUDA(cudaStreamDestroy(busy));
+    CUDA(cudaStreamDestroy(waiting));
+    CUDA(cudaFree(memory));
+}
+
 /* "The API synchronization behavior" of CUDA: what fits into the staging buffer has only been taken when cudaMemcpy
    returns, what does not is there. */
 static void copies_wait_where_cuda_says_so(void **state)
@@ -274,6 +304,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocking_streams_and_the_default_one_wait_for_each_other),
         cmocka_unit_test(waiting_for_another_stream_takes_its_time),
+        cmocka_unit_test(a_wait_ends_with_its_event),
         cmocka_unit_test(copies_wait_where_cuda_says_so),
         cmocka_unit_test(the_last_row_has_no_gap_behind_it),
         cmocka_unit_test(a_pool_gives_no_more_than_its_size),
