@@ -237,25 +237,29 @@ static void a_layer_has_its_projections(void **state)
                               .wk = attend_tensor_2d(weights, ATTEND_F32, 32, 64),
                               .wv = attend_tensor_2d(weights, ATTEND_F32, 32, 64),
                               .wo = attend_tensor_2d(weights, ATTEND_F32, 32, 128)};
-    attend_plan *plan;
-    if (test_layer_plan(context, &p, &w, &plan)) fail_msg("%s", attend_error_message());
-    attend_explanation e = explain(plan, NULL);
-    static const int64_t expected[4][3] = {{30, 64, 128}, {30, 64, 32}, {30, 64, 32}, {30, 128, 32}};
-    assert_int_equal(e.projection_count, 4);
-    for (int i = 0; i < 4; i++) {
-        const attend_projection_work *x = &e.projections[i];
-        assert_int_equal(x->rows, expected[i][0]);
-        assert_int_equal(x->in, expected[i][1]);
-        assert_int_equal(x->out, expected[i][2]);
-        assert_true(x->flops == 2.0 * (double)(expected[i][0] * expected[i][1] * expected[i][2]));
+    for (int cross = 0; cross < 2; cross++) {
+        const int64_t expected[4][3] = {{30, 64, 128}, {cross ? 21 : 30, cross ? 48 : 64, 32}, {cross ? 21 : 30, cross ? 48 : 64, 32}, {30, 128, 32}};
+        attend_plan *plan;
+        if (cross) {
+            p.seqlen_k = 7, p.context_hidden_size = 48, p.rotary = ATTEND_ROTARY_NONE;
+            w.wk = w.wv = attend_tensor_2d(weights, ATTEND_F32, 32, 48);
+        }
+        if (test_layer_plan(context, &p, &w, &plan)) fail_msg("%s", attend_error_message());
+        attend_explanation e = explain(plan, NULL);
+        assert_int_equal(e.projection_count, 4);
+        for (int i = 0; i < 4; i++) {
+            const attend_projection_work *x = &e.projections[i];
+            const double rows = (double)expected[i][0], in = (double)expected[i][1], out = (double)expected[i][2];
+            assert_int_equal(x->rows, expected[i][0]);
+            assert_int_equal(x->in, expected[i][1]);
+            assert_int_equal(x->out, expected[i][2]);
+            assert_true(x->flops == 2 * rows * in * out);
+            assert_true(x->bytes == 4 * (rows * in + in * out + rows * out));
+        }
+        assert_non_null(e.projection_library);
+        assert_true(e.rope_bytes == (cross ? 0 : 2.0 * 30 * (8 + 2) * 16 * 4));
+        attend_plan_destroy(plan);
     }
-    assert_non_null(e.projection_library);
-    assert_true(e.rope_bytes == 2.0 * 30 * (8 + 2) * 16 * 4);
-    for (int i = 0; i < 4; i++) {
-        const double rows = (double)expected[i][0], in = (double)expected[i][1], out = (double)expected[i][2];
-        assert_true(e.projections[i].bytes == 4 * (rows * in + in * out + rows * out));
-    }
-    attend_plan_destroy(plan);
     attend_context_destroy(context);
 }
 
