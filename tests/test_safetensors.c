@@ -36,7 +36,7 @@ static void tensors_are_found_and_read(void **state)
     size_t size =
         make_file(file,
                   "{\"__metadata__\":{\"format\":\"pt\"}," B "," A "," TENSOR("empty", "F16", "[0,7]", "24", "24") "," TENSOR(
-                      "number", "I64", "[]", "24", "32") "," TENSOR("odd", "F4", "[2]", "32", "33") "}   ",
+                      "number", "I64", "[]", "24", "32") "," TENSOR("odd", "F4", "[2]", "32", "33") "} \t\r\n",
                   0, 33);
     test_write_file(test_path("good.safetensors"), file, size);
     if (attend_safetensors_open(test_path("good.safetensors"), &opened) != ATTEND_OK) fail_msg("%s", attend_file_message());
@@ -87,6 +87,7 @@ static void lies_are_refused(void **state)
         {"header is not JSON", "{\"a\"", 0, 16},
         {"goes on after the JSON object", "{" A "} {}", 0, 16},
         {"goes on after the JSON object", "{" A "}}", 0, 16},
+        {"goes on after the JSON object", "{" A "}\v", 0, 16},
         {"NUL in its header", "{" A "}", 60, 16},
         {"NUL in its header", "{\"a\\u0000b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 0, 4},
         {"is truncated: its tensors need 16 bytes, it has 15", "{" A "}", 0, 15},
