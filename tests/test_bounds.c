@@ -269,10 +269,30 @@ static void correct_results_at_the_edges_pass(void **state)
     attend_context_destroy(context);
 }
 
+/* Of one pair: its rounding, and the errors that it is given, turned with it; of a norm, whose sum has two terms. */
+static void bounds_of_rotations_are_those_computed_by_hand(void **state)
+{
+    (void)state;
+    const double epsilon = 0x1p-24, first = 1e-3, second = 4e-3, own = 3 * 11 * epsilon * (0.5 + 2), quarter = 1.5707963267948966;
+    const attend_tensor absent = {0};
+    for (int turned = 0; turned < 2; turned++) {
+        const attend_reference_rotation r = {.dims = 2, .factor = 3, .angles = {quarter}};
+        double y[2] = {0.5, -2}, bound[2] = {first, second};
+        attend_reference_rope(&r, 2, &absent, &absent, turned, y, bound);
+        expect_near("a rotation", "bound", bound[0], 3 * (turned ? second : first) + own, 1e-9);
+        expect_near("a rotation", "bound", bound[1], 3 * (turned ? first : second) + own, 1e-9);
+    }
+    const attend_reference_rotation norm = {.norm = ATTEND_QK_NORM_RMS};
+    double y[2] = {3, -4}, bound[2] = {0, 0};
+    attend_reference_rope(&norm, 2, &absent, &absent, 0, y, bound);
+    for (int i = 0; i < 2; i++) expect_near("a norm", "bound", bound[i], (3 + i) / sqrt(12.5) * 10 * epsilon, 1e-9);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bounds_are_those_computed_by_hand),
+        cmocka_unit_test(bounds_of_rotations_are_those_computed_by_hand),
         cmocka_unit_test(quality_is_judged_by_what_is_allowed),
         cmocka_unit_test(correct_results_at_the_edges_pass),
     };

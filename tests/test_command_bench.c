@@ -29,6 +29,7 @@ static void the_naive_algorithm_agrees(void **state)
         "--random batch=2,seqlen_q=33,seqlen_k=50,heads=2,head_dim=40 --causal=bottom-right --dtype f16",
         "--random seqlen_q=50,seqlen_k=33,heads=4,kv_heads=1,head_dim=16 --causal=top-left --dtype bf16",
         "--random batch=2,seqlen_q=1,seqlen_k=33,heads=4,kv_heads=2,head_dim=16 --dtype f32",
+        "--random seqlen_q=20,seqlen_k=33,heads=2,head_dim=32,head_dim_v=8 --dtype f32",
     };
     (void)state;
     for (size_t i = 0; i < sizeof problems / sizeof *problems; i++) {
@@ -41,6 +42,31 @@ static void the_naive_algorithm_agrees(void **state)
         if (!(difference > 0 && difference < limit)) fail_msg("%s: off by %g", problems[i], difference);
         cJSON_Delete(json);
     }
+}
+
+/* Of outputs of one element, about as many are below the naive one as above. */
+static void differences_have_no_sign(void **state)
+{
+    (void)state;
+    enum { SEEDS = 12 };
+    int differ = 0;
+    if (strcmp(device(), "cpu")) skip(); /* once is enough */
+    for (int seed = 1; seed <= SEEDS; seed++) {
+        cJSON *json = test_json(0, "bench --device %s --seconds 0 --json --seed %d --random seqlen_q=1,seqlen_k=500,heads=1,head_dim=64,head_dim_v=1", device(), seed);
+        differ += test_json_number(json, "difference") > 0;
+        cJSON_Delete(json);
+    }
+    if (differ < 8) fail_msg("only %d of %d outputs differ from the naive one", differ, SEEDS);
+}
+
+/* Few tokens make the process grow by little, whatever it held before. */
+static void memory_is_what_a_run_adds(void **state)
+{
+    (void)state;
+    if (strcmp(device(), "cpu")) skip();
+    cJSON *json = test_json(0, "bench --device cpu --seconds 0 --json --random seqlen_q=8,heads=1,head_dim=8");
+    assert_true(test_json_number(json, "peak_bytes") < 8e6 && test_json_number(json, "naive_peak_bytes") < 8e6);
+    cJSON_Delete(json);
 }
 
 static void what_it_cannot_do_it_says(void **state)
@@ -125,7 +151,8 @@ static void an_offload_bench_falls_to_the_least(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(the_naive_algorithm_agrees), cmocka_unit_test(what_it_cannot_do_it_says),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(the_naive_algorithm_agrees), cmocka_unit_test(differences_have_no_sign), cmocka_unit_test(memory_is_what_a_run_adds),
+                                       cmocka_unit_test(what_it_cannot_do_it_says),
                                        cmocka_unit_test(a_layer_is_timed_too), cmocka_unit_test(a_sweep_decodes),
                                        cmocka_unit_test(an_offload_bench_falls_to_the_least)};
     return cmocka_run_group_tests(tests, NULL, NULL);

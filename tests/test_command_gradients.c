@@ -13,6 +13,9 @@ static int make_inputs(void **state)
 {
     test_write_gauss("dout.npy", ATTEND_F32, 2, 5, 4, 8);
     test_write_gauss("bias.npy", ATTEND_F32, 1, 4, 5, 7);
+    static const float alone[5 * 4 * 8];
+    test_write_tensor("q1.npy", ATTEND_F32, 3, (int64_t[]){5, 4, 8}, alone), test_write_tensor("k1.npy", ATTEND_F32, 3, (int64_t[]){5, 4, 8}, alone);
+    test_write_gauss("bias1.npy", ATTEND_F32, 1, 4, 5, 5);
     test_write_gauss("wide.npy", ATTEND_F32, 2, 5, 4, 9);
     return test_write_inputs(state);
 }
@@ -39,6 +42,11 @@ static void gradients_come_as_files(void **state)
     assert_string_equal(test_json_text(json, "dalibi_slopes"), "s.npy");
     cJSON_Delete(json);
     expect_shape("s.npy", 1, (int64_t[]){4});
+    /* without a batch, what is of Q, K and V has none either */
+    test_expect(0, "", "gradients --device cpu --quiet --q q1.npy --k k1.npy --v k1.npy --dout q1.npy --bias bias1.npy --dq dq.npy --dv dv.npy --dbias dbias.npy");
+    expect_shape("dq.npy", 3, (int64_t[]){5, 4, 8});
+    expect_shape("dv.npy", 3, (int64_t[]){5, 4, 8});
+    expect_shape("dbias.npy", 4, (int64_t[]){1, 4, 5, 5});
 }
 
 static void gradients_are_judged(void **state)

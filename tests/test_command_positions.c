@@ -45,6 +45,9 @@ static void rotary_turns_what_is_given(void **state)
     expect_files("a.npy", "b.npy", true);
     test_expect(0, "", ROTARY "--input q.npy --output b.npy");
     expect_files("a.npy", "b.npy", false);
+    test_expect(0, "", ROTARY "--input q.npy --output a.npy --first-position 300 --rotary-base 2k --rotary-scaling yarn,2,1k");
+    test_expect(0, "", ROTARY "--input q.npy --output b.npy --first-position 300 --rotary-base 2048 --rotary-scaling yarn,2,1024");
+    expect_files("a.npy", "b.npy", true);
     test_expect(0, "", ROTARY "--input unbatched.npy --output c.npy");
     cJSON *json = test_json(0, "rotary --device reference --json --rotary halves --input unbatched.npy --output c.npy");
     assert_string_equal(test_json_text(json, "rotary"), "halves");

@@ -24,6 +24,8 @@ static const struct {
     {"shared, consecutive 16 bytes", false, UINT32_MAX, 16, 0, 32, 0, 16, 4, 4},
     {"shared, rows of 128 bytes read 16 wide in a column", false, UINT32_MAX, 16, 0, 32, 0, 128, 32, 4},
     {"shared, the same with 16 bytes of padding", false, UINT32_MAX, 16, 0, 32, 0, 144, 4, 4},
+    {"shared, 8 bytes, sixteen lanes as the sixteen before", false, UINT32_MAX, 8, 0, 16, 0, 8, 2, 2},
+    {"shared, 16 bytes, eight lanes as the eight before", false, UINT32_MAX, 16, 0, 8, 0, 16, 4, 4},
     {"shared, one lane", false, 1u << 7, 4, 0, 32, 0, 4, 1, 1},
     {"global, consecutive words", true, UINT32_MAX, 4, 0, 32, 0, 4, 4, 4},
     {"global, shifted by a word", true, UINT32_MAX, 4, 4, 32, 0, 4, 5, 4},
