@@ -112,7 +112,8 @@ typedef struct sg_launch {
     int64_t dynamic_shared_bytes;
     bool cooperative;
     const void *const *arguments; /* one pointer per parameter, as cudaLaunchKernel takes them; copied by sg_execute's caller */
-    uint64_t stream;              /* for the report */
+    uint64_t stream;              /* its number; 0: none */
+    bool early;                   /* may begin before the launch in front of it in its stream has ended */
 } sg_launch;
 
 typedef enum sg_status {

@@ -296,6 +296,19 @@ static void run_workers(launch *l)
     free(workers);
 }
 
+/* The serial of the last launch of a stream, or of another that shares its place: then nothing is asked. Launches come one by one. */
+static uint32_t *last_of_stream(uint64_t stream)
+{
+    static struct {
+        uint64_t stream;
+        uint32_t serial;
+    } streams[64];
+    size_t at = stream % (sizeof streams / sizeof *streams);
+    if (streams[at].stream != stream) streams[at].serial = 0;
+    streams[at].stream = stream;
+    return &streams[at].serial;
+}
+
 sg_status sg_execute(sg_device *device, const sg_function *function, const sg_launch *request)
 {
     const unsigned *g = request->grid, *b = request->block, *c = request->cluster;
@@ -308,7 +321,9 @@ sg_status sg_execute(sg_device *device, const sg_function *function, const sg_la
     if (!l.blocks || !prepare(&l)) return SG_INVALID_CONFIGURATION;
     choose_order(&l);
     if (sg_settings.count || sg_settings.report || sg_settings.coverage_file) begin_counting(&l);
-    if (sg_settings.checks) l.races = race_launch_begin(launch_report_race, &l);
+    uint32_t *last = last_of_stream(request->stream);
+    if (sg_settings.checks) l.races = race_launch_begin(launch_report_race, &l, request->early ? *last : 0);
+    if (l.races) *last = race_launch_serial(l.races);
     run_workers(&l);
     if (l.counted) counts_busy(l.counted, busy_blocks(&l));
     if (l.races) race_launch_end(l.races);

@@ -38,6 +38,13 @@ static void trap(warp *w, const insn *i, uint32_t mask)
 
 static void pass(warp *w, const insn *i, uint32_t mask) { (void)w, (void)i, (void)mask; }
 
+/* All of the block is let through by one thread: how it tells the others is not asked. */
+static void wait_for_grid(warp *w, const insn *i, uint32_t mask)
+{
+    (void)i, (void)mask;
+    if (w->block->races) race_grid_wait(w->block->races);
+}
+
 static void sleep_a_little(warp *w, const insn *i, uint32_t mask)
 {
     (void)i, (void)mask;
@@ -53,7 +60,7 @@ const ptx_row ptx_control_rows[] = {
     {"trap", "", 0, "", "", PIPE_CONTROL, 0, trap, NULL},
     {"brkpt", "", 0, "", "", PIPE_CONTROL, 0, pass, NULL},
     {"nanosleep", "u32", 0, "", "s", PIPE_CONTROL, 0, sleep_a_little, NULL},
-    {"griddepcontrol.wait", "", 0, "", "", PIPE_CONTROL, 0, pass, NULL},
+    {"griddepcontrol.wait", "", 0, "", "", PIPE_CONTROL, 0, wait_for_grid, NULL},
     {"griddepcontrol.launch_dependents", "", 0, "", "", PIPE_CONTROL, 0, pass, NULL},
     {"pmevent", "", 0, "", "i", PIPE_CONTROL, 0, pass, NULL},
     {0},

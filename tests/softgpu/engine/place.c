@@ -93,13 +93,16 @@ void launch_report_race(void *context, const char *kind, bool shared, uint64_t a
 {
     const launch *l = context;
     char first[PLACE_BYTES + 100], second[PLACE_BYTES + 100], where[300], place[PLACE_BYTES];
-    describe_point(l, earlier, first, sizeof first);
+    if (earlier)
+        describe_point(l, earlier, first, sizeof first);
+    else
+        snprintf(first, sizeof first, "used by the kernel launched before");
     describe_point(l, now, second, sizeof second);
     if (shared)
         snprintf(where, sizeof where, "shared memory at %llu", (unsigned long long)address);
     else
         sg_address_describe(address, where, sizeof where);
     insn_place(l->function, &l->function->code[now->place], place, sizeof place);
-    const char *lacking = strcmp(kind, "proxy fence") ? "nothing between them that orders the two" : "no fence.proxy.async between them";
+    const char *lacking = !earlier ? "no griddepcontrol.wait yet in this block" : strcmp(kind, "proxy fence") ? "nothing between them that orders the two" : "no fence.proxy.async between them";
     sg_finding_at(kind, place, "%s: %s: %s, then %s, with %s", l->function->display, where, first, second, lacking);
 }

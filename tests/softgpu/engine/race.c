@@ -10,16 +10,20 @@ enum { GRANULE = 4 };
 
 static uint32_t launch_serials, block_serials;
 
-race_launch *race_launch_begin(race_report *report, void *context)
+race_launch *race_launch_begin(race_report *report, void *context, uint32_t before)
 {
     race_launch *launch = malloc(sizeof *launch);
     if (!launch) return NULL;
-    *launch = (race_launch){__atomic_add_fetch(&launch_serials, 1, __ATOMIC_RELAXED), report, context};
+    *launch = (race_launch){__atomic_add_fetch(&launch_serials, 1, __ATOMIC_RELAXED), before, report, context};
     race_clocks_forget();
     return launch;
 }
 
 void race_launch_end(race_launch *launch) { free(launch); }
+
+uint32_t race_launch_serial(const race_launch *launch) { return launch->serial; }
+
+void race_grid_wait(race_block *block) { block->waited = true; }
 
 race_block *race_block_create(void) { return calloc(1, sizeof(race_block)); }
 
@@ -33,6 +37,7 @@ bool race_block_begin(race_block *block, race_launch *launch, uint32_t id, int w
         if (!block->shared) return false;
     }
     block->launch = launch;
+    block->waited = !launch->before;
     block->id = id;
     block->warps = warps;
     block->serial = __atomic_add_fetch(&block_serials, 1, __ATOMIC_RELAXED); /* empties the granules */
@@ -104,8 +109,17 @@ static void remember_read(race_granule *g, const struct race_stamp *stamp, uint8
     g->read_strong[0] = strong;
 }
 
+static bool came_before(const visit *v, const race_granule *g, uint8_t mask)
+{
+    return (g->write_mask & mask) || (v->writes && ((g->read_mask[0] | g->read_mask[1]) & mask));
+}
+
 static void visit_granule(const visit *v, race_granule *g, uint32_t serial, uint8_t mask, uint64_t address)
 {
+    if (!v->shared && !v->block->waited && g->launch == v->block->launch->before && came_before(v, g, mask)) {
+        race_point now = point(&v->stamp, v->writes);
+        v->block->launch->report(v->block->launch->context, "race", false, address, NULL, &now);
+    }
     if (g->launch != serial) {
         uint8_t busy = g->busy;
         *g = (race_granule){.launch = serial, .busy = busy};

@@ -29,11 +29,14 @@ typedef struct race_point {
     bool write;
 } race_point;
 
-/* kind: "race", "async copy" or "proxy fence"; address as the executor gave it. For an async copy, `earlier` issued it. */
+/* kind: "race", "async copy" or "proxy fence"; `earlier` NULL: the launch before this one; address as the executor gave it. For an async copy, `earlier` issued it. */
 typedef void race_report(void *context, const char *kind, bool shared, uint64_t address, const race_point *earlier,
                          const race_point *now);
 
-race_launch *race_launch_begin(race_report *report, void *context);
+/* `before`: the serial of a launch that may not have ended yet; 0: none. What it wrote is its own until a block waits for it. */
+race_launch *race_launch_begin(race_report *report, void *context, uint32_t before);
+uint32_t race_launch_serial(const race_launch *launch);
+void race_grid_wait(race_block *block); /* griddepcontrol.wait */
 void race_launch_end(race_launch *launch);
 /* A block can be begun again and again; its memory is kept. NULL if memory ran out. */
 race_block *race_block_create(void);

@@ -58,6 +58,7 @@ typedef struct race_held {
 
 struct race_block {
     race_launch *launch;
+    bool waited;                         /* for the launch before */
     uint32_t id, serial;
     int warps;
     race_clocks now[WARPS];              /* now[w]: what warp w has seen of each warp; now[w][w]: its own time */
@@ -80,7 +81,7 @@ struct race_block {
 };
 
 struct race_launch {
-    uint32_t serial;
+    uint32_t serial, before;
     race_report *report;
     void *context;
 };

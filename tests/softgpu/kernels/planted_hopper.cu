@@ -148,6 +148,79 @@ template <int P> __global__ void expects_less(const float *in, float *out)
     out[threadIdx.x] = tile[threadIdx.x];
 }
 
+template <int P> __global__ void expects_more(const float *in, float *out)
+{
+    __shared__ __align__(128) float tile[128];
+    __shared__ unsigned long long full;
+    unsigned barrier = shared_address(&full);
+    if (threadIdx.x == 0) {
+        mbarrier_init(barrier, 1);
+        mbarrier_expect(barrier, P ? 2 * sizeof tile : sizeof tile);
+        bulk_load(tile, in, sizeof tile, barrier);
+    }
+    __syncthreads();
+    mbarrier_wait(barrier, 0); // PLANTED(too_many_bytes_announced: barrier)
+    out[threadIdx.x] = tile[threadIdx.x];
+}
+
+/* Without an announcement the phase ends with the arrival, and the bytes are the next one's. */
+template <int P> __global__ void expects_nothing(const float *in, float *out)
+{
+    __shared__ __align__(128) float tile[128];
+    __shared__ unsigned long long full;
+    unsigned barrier = shared_address(&full);
+    if (threadIdx.x == 0) {
+        mbarrier_init(barrier, 1);
+        if (P)
+            mbarrier_arrive(barrier);
+        else
+            mbarrier_expect(barrier, sizeof tile);
+        bulk_load(tile, in, sizeof tile, barrier);
+    }
+    __syncthreads();
+    mbarrier_wait(barrier, 0);
+    out[threadIdx.x] = tile[threadIdx.x]; // PLANTED(bytes_not_announced: async copy)
+}
+
+/* One block loads for both; its tile is free when both have read it. */
+template <int P> __global__ void __cluster_dims__(2, 1, 1) multicast_again(const float *in, float *out)
+{
+    __shared__ __align__(128) float tile[128];
+    __shared__ unsigned long long full, empty;
+    unsigned rank, release, full_at = shared_address(&full), empty_at = shared_address(&empty);
+    float sum = 0;
+    asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+    asm("mapa.shared::cluster.u32 %0, %1, 0;" : "=r"(release) : "r"(empty_at));
+    if (threadIdx.x == 0) {
+        mbarrier_init(full_at, 1);
+        mbarrier_init(empty_at, P ? 128 : 256);
+    }
+    asm volatile("barrier.cluster.arrive.aligned;\n\tbarrier.cluster.wait.aligned;" ::: "memory");
+    for (int t = 0; t < 3; t++) {
+        if (threadIdx.x == 0) mbarrier_expect(full_at, sizeof tile);
+        if (threadIdx.x == 0 && rank == 0) {
+            mbarrier_wait(empty_at, (t + 1) % 2);
+            asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], %4;" ::"r"(shared_address(tile)), "l"(in + t * 128), "r"(int(sizeof tile)), "r"(full_at), "h"((short)3) : "memory"); // PLANTED(multicast_buffer_still_read: nothing between them)
+        }
+        mbarrier_wait(full_at, t % 2);
+        sum += tile[threadIdx.x];
+        if (!P || rank == 0) asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(release) : "memory");
+    }
+    out[blockIdx.x * 128 + threadIdx.x] = sum;
+    asm volatile("barrier.cluster.arrive.aligned;\n\tbarrier.cluster.wait.aligned;" ::: "memory");
+}
+
+/* A kernel that may begin before the one in front of it has ended. */
+__global__ void produce(float *out) { out[threadIdx.x] = threadIdx.x; }
+
+template <int P> __global__ void consume(const float *in, float *out)
+{
+    if (!P) asm volatile("griddepcontrol.wait;" ::: "memory");
+    float value = in[127 - threadIdx.x]; // PLANTED(previous_kernel_not_waited_for: race)
+    if (P) asm volatile("griddepcontrol.wait;" ::: "memory");
+    out[threadIdx.x] = value;
+}
+
 template <int P> __global__ void never_begun(float *out)
 {
     __shared__ unsigned long long full;
@@ -364,6 +437,29 @@ static void bulk_load_abandoned(int planted) { run(planted ? nobody_waits<1> : n
 static void source_changed_under_store(int planted) { run_alone(planted ? store_then_write<1> : store_then_write<0>, 1, 128); }
 static void another_thread_waits(int planted) { run_alone(planted ? another_waits<1> : another_waits<0>, 1, 128); }
 static void too_few_bytes_announced(int planted) { run(planted ? expects_less<1> : expects_less<0>); }
+static void too_many_bytes_announced(int planted) { run(planted ? expects_more<1> : expects_more<0>); }
+static void bytes_not_announced(int planted) { run(planted ? expects_nothing<1> : expects_nothing<0>); }
+static void multicast_buffer_still_read(int planted) { run(planted ? multicast_again<1> : multicast_again<0>, 2); }
+
+static void previous_kernel_not_waited_for(int planted)
+{
+    float *x = device_array(128, 1.0f), *out = device_array(128, 0.0f);
+    cudaLaunchAttribute early = {};
+    cudaLaunchConfig_t config = {};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    config.gridDim = dim3(1);
+    config.blockDim = dim3(128);
+    config.attrs = &early;
+    config.numAttrs = 1;
+    CHECK(cudaDeviceSynchronize());
+    produce<<<1, 128>>>(x);
+    CHECK(cudaLaunchKernelEx(&config, planted ? consume<1> : consume<0>, static_cast<const float *>(x), out));
+    finish();
+    CHECK(cudaFree(x));
+    CHECK(cudaFree(out));
+}
+
 static void mbarrier_not_initialised(int planted) { run_alone(planted ? never_begun<1> : never_begun<0>, 1, 128); }
 static void too_many_arrivals(int planted) { run_alone(planted ? arrives_for_more<1> : arrives_for_more<0>, 1, 128); }
 static void product_read_before_wait(int planted) { run(planted ? product_then_read<1> : product_then_read<0>); }
@@ -397,6 +493,10 @@ const planted_case planted_hopper[] = {
     {"source_changed_under_store", source_changed_under_store},
     {"another_thread_waits", another_thread_waits},
     {"too_few_bytes_announced", too_few_bytes_announced},
+    {"too_many_bytes_announced", too_many_bytes_announced},
+    {"bytes_not_announced", bytes_not_announced},
+    {"multicast_buffer_still_read", multicast_buffer_still_read},
+    {"previous_kernel_not_waited_for", previous_kernel_not_waited_for},
     {"mbarrier_not_initialised", mbarrier_not_initialised},
     {"too_many_arrivals", too_many_arrivals},
     {"product_read_before_wait", product_read_before_wait},

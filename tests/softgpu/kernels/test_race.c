@@ -161,7 +161,7 @@ static void scripts_hold_as_many_races_as_they_say(void **state)
     uint64_t address = sg_memory_allocate(device, SG_MEMORY_DEVICE, 256, "cudaMalloc");
     race_block *blocks[] = {race_block_create(), race_block_create()};
     for (size_t i = 0; i < sizeof scripts / sizeof *scripts; i++) {
-        race_launch *launch = race_launch_begin(count, NULL);
+        race_launch *launch = race_launch_begin(count, NULL, 0);
         races = copies = 0;
         for (uint32_t b = 0; b < 2; b++) assert_true(race_block_begin(blocks[b], launch, b, 2, 768));
         for (const step *s = scripts[i].steps; s->verb != END; s++) perform(blocks, sg_region_at(address), s);

@@ -9,7 +9,6 @@ static bool known_stub_attribute(cudaLaunchAttributeID id) { /* hints, and order
     case cudaLaunchAttributeAccessPolicyWindow:
     case cudaLaunchAttributeSynchronizationPolicy:
     case cudaLaunchAttributeClusterSchedulingPolicyPreference:
-    case cudaLaunchAttributeProgrammaticStreamSerialization:
     case cudaLaunchAttributePriority:
     case cudaLaunchAttributeMemSyncDomainMap:
     case cudaLaunchAttributeMemSyncDomain:
@@ -86,6 +85,8 @@ static cudaError_t launch(const launch_request *request, cudaStream_t handle, co
     TRY(stream_of(handle, &s));
     if (s->context != current_context()) return cudaErrorInvalidResourceHandle;
     TRY(launch_task(s->context, request, what, &t));
+    t->kernel.early = request->early && s->ends_with_kernel && !s->capture.capture;
+    t->kernel.stream = s->id;
     return stream_append(s, t);
 }
 
@@ -113,6 +114,8 @@ static cudaError_t launch_with_attributes(const cudaLaunchConfig_t *config, cons
         const cudaLaunchAttribute *a = &config->attrs[i];
         if (a->id == cudaLaunchAttributeClusterDimension)
             request.cluster = (dim3){a->val.clusterDim.x, a->val.clusterDim.y, a->val.clusterDim.z};
+        else if (a->id == cudaLaunchAttributeProgrammaticStreamSerialization)
+            request.early = a->val.programmaticStreamSerializationAllowed != 0;
         else if (a->id == cudaLaunchAttributeCooperative) request.cooperative = a->val.cooperative != 0;
         else if (!known_stub_attribute(a->id)) return softgpu_unsupported("a launch attribute that signals an event");
     }

@@ -9,6 +9,7 @@ typedef struct launch_request {
     dim3 grid, block, cluster;
     size_t shared;
     bool cooperative;
+    bool early; /* programmatic stream serialization */
     void **arguments;
 } launch_request;
 

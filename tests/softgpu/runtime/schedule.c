@@ -62,6 +62,7 @@ cudaError_t queue_append(stream *s, task *t, const place *after, int after_count
     s->queued++;
     e->serial = ++queued;
     unfinished++;
+    s->ends_with_kernel = t->kind == TASK_KERNEL;
     if (task_calls_host(t)) watch_host_functions();
     return cudaSuccess;
 }

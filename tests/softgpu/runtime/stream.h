@@ -30,6 +30,7 @@ struct CUstream_st {
     uint64_t queued, finished; /* numbers of entries */
     entry *first, *last;
     bool running, destroyed;
+    bool ends_with_kernel;     /* the last that was queued */
     double clock; /* modelled seconds */
     double *ends; /* the clock when each entry was done, by its number; what is beyond `ends_room` is not known */
     uint64_t ends_room;

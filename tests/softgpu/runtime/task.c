@@ -81,6 +81,8 @@ static cudaError_t kernel_run(const kernel_task *k, context *c) {
         .cluster = {k->cluster[0], k->cluster[1], k->cluster[2]},
         .dynamic_shared_bytes = k->shared,
         .cooperative = k->cooperative,
+        .stream = k->stream,
+        .early = k->early,
         .arguments = (const void *const *)k->arguments,
     };
     return errors[sg_execute(c->device, code, &launch)];

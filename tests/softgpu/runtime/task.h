@@ -26,7 +26,8 @@ typedef struct kernel_task {
     const function *function;
     unsigned grid[3], block[3], cluster[3];
     int64_t shared;
-    bool cooperative;
+    bool cooperative, early;
+    uint64_t stream; /* its id; 0 in graphs */
     int count;        /* of arguments */
     void **arguments; /* copies */
 } kernel_task;
