@@ -143,7 +143,7 @@ ALWAYS_INLINE void multiply_add_rows_4x3_4(const float *a, int64_t row, const fl
               [s11] "+v"(sum[1][1]), [s12] "+v"(sum[1][2]), [s20] "+v"(sum[2][0]), [s21] "+v"(sum[2][1]),
               [s22] "+v"(sum[2][2]), [s30] "+v"(sum[3][0]), [s31] "+v"(sum[3][1]), [s32] "+v"(sum[3][2])
             : [a] "r"(a), [a3] "r"(a + 3 * row), [bytes] "r"(row * (int64_t)sizeof *a), [b] "r"(b),
-              "m"(*(const float(*)[])a), "m"(*(const float(*)[24 * 4]) b)
+              "m"(*(const float(*)[3 * row + 4]) a), "m"(*(const float(*)[24 * 4]) b)
             : "ymm12", "ymm13", "ymm14", "ymm15");
 }
 #endif
