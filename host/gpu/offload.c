@@ -172,7 +172,9 @@ bool attend_gpu_choose_blocks(const attend_problem *p, double budget, const atte
     }
     *b = *all, b->query_slots = 1, b->key_slots = 2;
     if (p->packed) return false;
-    take_part(p, budget / 64, b); /* the rest is for queries */
+    /* The rest is for queries. A power of two fits beside a plan's tables, too: half of it would move states twice as
+       often. */
+    take_part(p, budget / 63, b);
     return take_queries(p, budget, b);
 }
 
