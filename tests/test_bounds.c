@@ -288,11 +288,38 @@ static void bounds_of_rotations_are_those_computed_by_hand(void **state)
     for (int i = 0; i < 2; i++) expect_near("a norm", "bound", bound[i], (3 + i) / sqrt(12.5) * 10 * epsilon, 1e-9);
 }
 
+/* One query that sees one key, all of it: its weight is 1, and what dlse L adds to dS is L. With η of the weight, dV is within
+   (η + u + 13 + u)·|dout|, the gradient of a bias within (η + u + 4 + 3 + 15 + u)·|L| and what is of dout, in units of EPSILON, as u is. */
+static void bounds_of_gradients_are_those_computed_by_hand(void **state)
+{
+    (void)state;
+    static float q[2] = {0.5f, 1}, k[2] = {1, -2}, v[2] = {1, 0}, dout[2] = {1, 0}, out[2] = {1, 0}, bias = 0, lse, dlse, dv[2], dbias;
+    const attend_problem p = {.batch = 1, .seqlen_q = 1, .seqlen_k = 1, .num_heads = 1, .head_dim = 2, .bias_axes = ATTEND_PER_KEY};
+    const attend_feature_args features = {.bias = attend_tensor_4d(&bias, ATTEND_F32, 1, 1, 1, 1)};
+    const attend_tensor of_lse = attend_tensor_3d(&lse, ATTEND_F32, 1, 1, 1), of_dlse = attend_tensor_3d(&dlse, ATTEND_F32, 1, 1, 1);
+    const attend_attention_args args = {.q = attend_tensor_4d(q, ATTEND_F32, 1, 1, 1, 2), .k = attend_tensor_4d(k, ATTEND_F32, 1, 1, 1, 2),
+                                        .v = attend_tensor_4d(v, ATTEND_F32, 1, 1, 1, 2), .out = attend_tensor_4d(out, ATTEND_F32, 1, 1, 1, 2),
+                                        .lse = of_lse, .features = &features};
+    const attend_feature_grads of = {.bias = attend_tensor_4d(&dbias, ATTEND_F32, 1, 1, 1, 1)};
+    const attend_attention_grads grads = {.dout = attend_tensor_4d(dout, ATTEND_F32, 1, 1, 1, 2), .dlse = of_dlse,
+                                          .dv = attend_tensor_4d(dv, ATTEND_F32, 1, 1, 1, 2), .features = &of};
+    double of_bias[2], of_dv = 0;
+    lse = (q[0] * k[0] + q[1] * k[1]) / sqrtf(2), dv[0] = 0.5f;
+    for (int i = 0; i < 2; i++) {
+        attend_backward_comparison r;
+        dlse = i ? 1024 : 2;
+        if (attend_backward_compare(&p, &args, &grads, NULL, &r)) fail_msg("%s", attend_error_message());
+        of_bias[i] = r.bias.worst.bound, of_dv = r.dv.worst.bound;
+    }
+    expect_near("gradients", "what dlse adds", (of_bias[1] - of_bias[0]) / (1024 - 2) - of_dv, (24 - 15) * EPSILON, 1e-6);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bounds_are_those_computed_by_hand),
         cmocka_unit_test(bounds_of_rotations_are_those_computed_by_hand),
+        cmocka_unit_test(bounds_of_gradients_are_those_computed_by_hand),
         cmocka_unit_test(quality_is_judged_by_what_is_allowed),
         cmocka_unit_test(correct_results_at_the_edges_pass),
     };
