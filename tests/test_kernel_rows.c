@@ -107,7 +107,8 @@ static void split_keys_are_within_the_rules(void)
                                    .num_kv_heads = splits ? 2 : 1,
                                    .head_dim = row.head_dim_max,
                                    .dtype = row.dtype,
-                                   .causal = j % 2 ? ATTEND_CAUSAL_BOTTOM_RIGHT : ATTEND_CAUSAL_NONE},
+                                   .causal = j % 2 ? ATTEND_CAUSAL_BOTTOM_RIGHT : ATTEND_CAUSAL_NONE,
+                                   .sinks = j == 2}, /* with lengths: padding has no sink */
                        .values = j == 1 ? ATTEND_VALUES_ASCEND : ATTEND_VALUES_NEEDLE,
                        .lengths = j == 2,
                        .seed = (uint64_t)j + 3};
