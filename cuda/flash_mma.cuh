@@ -209,38 +209,62 @@ __device__ void weigh(typename tile::weights &p, softmax_row (&state)[tile::lane
     }
 }
 
-// Copies a tile in pages, with one lookup where a page holds whole tiles, else one a row. Not inlined, so that
-// it takes no registers from keys in one piece.
+// Copies a tile in pages, whatever their size and whichever of its rows and dims are there, with a look into
+// the table a row. Not inlined, so that it takes no registers from what full tiles do.
 template <typename tile>
 __device__ __noinline__ void load_pages(uint32_t to, const attend_kernel_args &args, const attend_view &pool,
-                                        const mma_block<tile> &block, int64_t step, int dims, int t)
+                                        const mma_block<tile> &block, int dims, int t)
 {
     using T = typename tile::element;
     using share = typename tile::kv_share;
-    using copy = tile_copy<typename tile::kv_tile, tile::threads>;
     const int64_t first = int64_t(t) * tile::keys;
     const int valid = static_cast<int>(min(int64_t(tile::keys), block.sequence.seqlen_k - first));
     const rows_in_pages<T> rows = {pool, args.keys, block.sequence, block.block_at.head, first};
-    if (args.keys.page_size % tile::keys == 0) {
-        const bool there = rows.there(0);
-        const char *const from = copy::start(there ? rows.at(0) : rows.anywhere(), 2 * pool.seqlen);
-        if (there && valid == tile::keys && dims == tile::dim)
-            copy::whole(to, from, step);
-        else
-            copy::part(to, from, step, there ? valid : 0, dims);
-        return;
-    }
-#pragma unroll
+#pragma unroll 1
     for (int i = 0; i < share::passes_down; i++) {
         const int row = share::row() + i * share::down;
-        const bool there = row < valid && rows.there(row);
-        const T *const from = there ? rows.at(row) : rows.anywhere();
+        const found_row<T> found = row < valid ? rows.find(row) : found_row<T>{rows.anywhere(), false};
 #pragma unroll
         for (int j = 0; j < share::passes_across; j++) {
             const int vector = share::vector() + j * share::across;
-            cp_async(to + share::step(i, j), from + 8 * vector, there ? vector_bytes(dims, vector) : 0);
+            cp_async(to + share::step(i, j), found.at + 8 * vector,
+                     found.there ? vector_bytes(dims, vector) : 0);
         }
     }
+    cp_async_commit();
+}
+
+// Copies a tile of which all rows and dims are there, in pages whose size is a power of two: one look into
+// the table where a page holds the tile, else one a row. `pool` is where this thread's first row and vector
+// would be if the tile began the first page, `step` the bytes from one row of the thread to its next.
+template <typename tile>
+__device__ __forceinline__ void load_whole_pages(uint32_t to, const char *pool, const attend_key_layout &keys,
+                                                 int64_t page_bytes, const int32_t *table, int64_t step,
+                                                 int t)
+{
+    using share = typename tile::kv_share;
+    using copy = tile_copy<typename tile::kv_tile, tile::threads>;
+    const int shift = static_cast<int>(keys.shift), size = static_cast<int>(keys.page_size);
+    if (size >= tile::keys) {
+        const int within = t & (size / tile::keys - 1);
+        copy::whole(to,
+                    pool + table[t * tile::keys >> shift] * page_bytes + within * (step * share::passes_down),
+                    step);
+        return;
+    }
+    // a row of an odd pass is `down` rows into a page of more than that
+    const int64_t odd = size > share::down ? step : 0;
+    const int key = t * tile::keys + share::row();
+    static_assert(tile::keys <= 4 * share::down);
+    const char *rows[share::passes_down];
+#pragma unroll
+    for (int i = 0; i < share::passes_down; i++)
+        rows[i] = pool + table[(key + i * share::down) >> shift] * page_bytes + (i % 2 ? odd : 0);
+#pragma unroll
+    for (int i = 0; i < share::passes_down; i++)
+#pragma unroll
+        for (int j = 0; j < share::passes_across; j++)
+            cp_async(to + share::step(i, j), rows[i] + j * share::across * 16);
     cp_async_commit();
 }
 
@@ -252,7 +276,8 @@ template <typename tile> struct key_copies {
     uint32_t to; // address of this thread's first vector of K's tile
     const char *in_registers[2];
 
-    // The source of this thread's first vector of the next tile of K (0) or V (1).
+    // The source of this thread's first vector of the next tile of K (0) or V (1); in pages, load_whole_pages()'s
+    // `pool`.
     __device__ const char *&from(int which)
     {
         return tile::tight ? block.from[which][threadIdx.x] : in_registers[which];
@@ -262,6 +287,13 @@ template <typename tile> struct key_copies {
         using T = typename tile::element;
         const T *const k = static_cast<const T *>(args.k.data) + block.key_offset(args.k),
                        *const v = static_cast<const T *>(args.v.data) + block.key_offset(args.v);
+        if (args.keys.table) {
+            const int within =
+                tile::kv_share::row() & static_cast<int>(min(args.keys.page_size, int64_t(tile::keys)) - 1);
+            from(0) = reinterpret_cast<const char *>(pool_row<T>(args.k, within));
+            from(1) = reinterpret_cast<const char *>(pool_row<T>(args.v, within));
+            return;
+        }
         from(0) = copy::start(k + int64_t(t) * tile::keys * args.k.seqlen, 2 * args.k.seqlen);
         from(1) = copy::start(v + int64_t(t) * tile::keys * args.v.seqlen, 2 * args.v.seqlen);
     }
@@ -269,19 +301,27 @@ template <typename tile> struct key_copies {
     __device__ void load_v(int t) { load(to + tile::kv_tile::bytes, from(1), args.v, block.v, t); }
     __device__ void skip(int64_t tiles)
     {
+        if (args.keys.table) return;
         from(0) += tiles * block.k.step * tile::kv_share::passes_down;
         from(1) += tiles * block.v.step * tile::kv_share::passes_down;
     }
 
   private:
+    template <typename T> __device__ const T *pool_row(const attend_view &pool, int row) const
+    {
+        return static_cast<const T *>(pool.data) + block.block_at.head * pool.head + row * pool.seqlen +
+               8 * tile::kv_share::vector();
+    }
     __device__ void load(uint32_t into, const char *&at, const attend_view &pool, const tile_copies &copies,
                          int t)
     {
         const tile_copies c = copies;
         if (t < c.whole)
             at = copy::whole(into, at, c.step);
+        else if (args.keys.table && t < -c.whole)
+            load_whole_pages<tile>(into, at, args.keys, 2 * pool.batch, block.table, c.step, t);
         else if (args.keys.table)
-            load_pages(into, args, pool, block, c.step, c.dims, t);
+            load_pages(into, args, pool, block, c.dims, t);
         else
             at = copy::part(
                 into, at, c.step,

@@ -20,8 +20,9 @@ __device__ void load_rows(float *tile, const Rows &rows, int64_t valid, int dim_
 {
     for (int vector = threadIdx.x; vector < tile_rows * (dim / 4); vector += threads) {
         int row = vector / (dim / 4), column = vector % (dim / 4) * 4;
-        int elements = row < valid && rows.there(row) ? max(0, min(4, dim_used - column)) : 0;
-        const T *source = elements ? rows.at(row) + column : rows.anywhere();
+        const found_row<T> found = row < valid ? rows.find(row) : found_row<T>{rows.anywhere(), false};
+        int elements = found.there ? max(0, min(4, dim_used - column)) : 0;
+        const T *source = elements ? found.at + column : rows.anywhere();
         float *target = tile + row * pitch + column;
         if (sizeof(T) == 4 && aligned) {
             cp_async(shared_address(target), source, elements * 4);

@@ -74,8 +74,10 @@ template <typename T> struct rows_at_work {
     {
         for (int i = threadIdx.x; i < keys * dims; i += warps * lanes) {
             const int j = i / dims, c = i % dims;
-            const bool valid = key + j < sequence.seqlen_k && c < count && from.there(key + j);
-            shared.k[j][c] = valid ? static_cast<float>(from.at(key + j)[first + c]) : 0;
+            const bool valid = key + j < sequence.seqlen_k && c < count;
+            const attend::found_row<T> found =
+                valid ? from.find(key + j) : attend::found_row<T>{from.anywhere(), false};
+            shared.k[j][c] = found.there ? static_cast<float>(found.at[first + c]) : 0;
         }
     }
     __device__ void fetch(int64_t key, int64_t first, int count)

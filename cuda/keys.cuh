@@ -8,13 +8,18 @@
 namespace attend
 {
 
+// A row, or any address of the tensor where the key has none.
+template <typename T> struct found_row {
+    const T *at;
+    bool there;
+};
+
 // Keys of one head in one piece, counted from the one at `first`.
 template <typename T> struct rows_apart {
     const T *first;
     int64_t stride;
 
-    __device__ bool there(int64_t) const { return true; }
-    __device__ const T *at(int64_t row) const { return first + row * stride; }
+    __device__ found_row<T> find(int64_t row) const { return {first + row * stride, true}; }
     __device__ const T *anywhere() const { return first; }
 };
 
@@ -25,18 +30,20 @@ template <typename T> struct rows_in_pages {
     const attend_sequence &sequence;
     int64_t head, first;
 
-    __device__ attend_key_slot slot(int64_t row) const
+    __device__ found_row<T> find(int64_t row) const
     {
-        return attend_paged_slot(&keys, &sequence, first + row);
-    }
-    __device__ bool there(int64_t row) const { return slot(row).entry >= 0; }
-    __device__ const T *at(int64_t row) const
-    {
-        const attend_key_slot s = slot(row);
-        return anywhere() + s.entry * pool.batch + s.row * pool.seqlen + head * pool.head;
+        const attend_key_slot s = attend_paged_slot(&keys, &sequence, first + row);
+        if (s.entry < 0) return {anywhere(), false};
+        return {anywhere() + s.entry * pool.batch + s.row * pool.seqlen + head * pool.head, true};
     }
     __device__ const T *anywhere() const { return static_cast<const T *>(pool.data); }
 };
+
+// Whether pages are of a size that loops take without divisions, and entries of a table follow each other.
+__device__ inline bool in_powers_of_two(const attend_key_layout &keys)
+{
+    return keys.shift >= 0 && keys.shift < 31 && keys.table_page == 1;
+}
 
 // Whether a key has a page.
 __device__ inline bool has_page(const attend_key_layout &keys, const attend_sequence &sequence, int64_t key)

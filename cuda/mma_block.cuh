@@ -75,7 +75,7 @@ struct packed_rows {
 };
 
 // How a block copies tiles of K or V. step: bytes from one row of a thread to its next; tiles before `whole`
-// have all rows and dims and lie in one piece.
+// have all rows and dims; -whole of them in pages that load_whole_pages() takes.
 struct __align__(16) tile_copies
 {
     int64_t step;
@@ -86,6 +86,7 @@ struct __align__(16) tile_copies
 // rarely.
 template <typename tile> struct mma_block {
     tile_copies k, v;
+    const int32_t *table; // of this sequence, where keys are in pages
     block_coordinates block_at;
     attend_sequence sequence;
     int span;           // of this block, where spans are split
@@ -114,12 +115,16 @@ template <typename tile> struct mma_block {
         scored = attend_scores_terms(&p);
         searches = attend_hides_tiles(&p);
         hides = searches || p.mask_axes;
+        table = args.keys.table ? args.keys.table + sequence.batch * args.keys.table_batch : nullptr;
         holes = false;
         const int64_t row0 = block_at.tile / args.splits * tile::rows + args.box.first_query * group;
         rows = {row0 / group, static_cast<uint32_t>(row0 % group), static_cast<uint32_t>(group),
                 min(sequence.seqlen_q, args.box.end_query) * group - row0,
                 min(attend_rows_of(&p, &sequence), args.box.end_query) * group - row0};
-        const int whole = args.keys.table ? 0 : static_cast<int>(sequence.seqlen_k / tile::keys);
+        const int whole =
+            static_cast<int>(sequence.seqlen_k / tile::keys) * (!args.keys.table              ? 1
+                                                                : in_powers_of_two(args.keys) ? -1
+                                                                                              : 0);
         k = {args.k.seqlen * (2 * tile::kv_share::down), p.head_dim == tile::dim ? whole : 0,
              static_cast<int>(p.head_dim)};
         v = {args.v.seqlen * (2 * tile::kv_share::down), p.head_dim_v == tile::dim ? whole : 0,
@@ -147,7 +152,7 @@ template <typename tile> struct mma_block {
         restrict(seen, args);
         const int64_t first = int64_t(seen.begin) * tile::keys, end = int64_t(seen.end) * tile::keys;
         if (lacks_pages(args.keys, sequence, first, min(end, sequence.seqlen_k)) && threadIdx.x == 0)
-            holes = hides = true;
+            holes = hides = true, k.whole = v.whole = 0;
         __syncthreads();
     }
     // To the keys of this block.
