@@ -142,7 +142,7 @@ __device__ inline bool row_meets(const attend_head &head, int64_t row, int64_t k
 struct row_lse {
     float lse2 = 0, rest = 0;
 
-    __device__ row_lse() = default;
+    row_lse() = default;
     __device__ explicit row_lse(float lse)
     {
         constexpr float log2e_rest = 1.92596299112661746887e-8f; // log2 e - log2e
@@ -177,25 +177,26 @@ __device__ inline row_lse row_of_sums(const attend_backward_args &args, const at
 
 // ---- results ----
 
-template <typename T>
-__device__ void store_gradient(const attend_gradient_view &g, void *row, int64_t column, float value,
-                               bool accumulate)
-{
-    if (g.dtype == ATTEND_F32) {
-        float &to = static_cast<float *>(row)[column];
-        to = accumulate ? to + value : value;
-    } else {
-        T &to = static_cast<T *>(row)[column];
-        to = static_cast<T>(accumulate ? static_cast<float>(to) + value : value);
-    }
-}
-
-template <typename T>
-__device__ void *gradient_row(const attend_gradient_view &g, const attend_sequence &s, int64_t row,
-                              int64_t head)
+__device__ inline void *gradient_row(const attend_gradient_view &g, const attend_sequence &s, int64_t row,
+                                     int64_t head)
 {
     return g.dtype == ATTEND_F32 ? static_cast<void *>(rows_of<float>(g.view, s, row, head))
-                                 : static_cast<void *>(rows_of<T>(g.view, s, row, head));
+                                 : static_cast<void *>(rows_of<uint16_t>(g.view, s, row, head));
+}
+
+template <typename T> __device__ void add_value(T &to, float value, bool accumulate)
+{
+    to = static_cast<T>(accumulate ? static_cast<float>(to) + value : value);
+}
+__device__ inline void store_gradient(const attend_gradient_view &g, void *row, int64_t column, float value,
+                                      bool accumulate)
+{
+    if (g.dtype == ATTEND_F32)
+        add_value(static_cast<float *>(row)[column], value, accumulate);
+    else if (g.dtype == ATTEND_F16)
+        add_value(static_cast<__half *>(row)[column], value, accumulate);
+    else
+        add_value(static_cast<__nv_bfloat16 *>(row)[column], value, accumulate);
 }
 
 __device__ inline float *bias_gradient(const attend_backward_args &args, int64_t batch, int64_t head,

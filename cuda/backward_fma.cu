@@ -169,6 +169,19 @@ __device__ __noinline__ void sum_features(const attend_backward_args &args, cons
     __syncthreads(); // all have read it
 }
 
+// Not inlined: of 16-bit tensors these are the rows that no other kernel takes.
+template <int rows, typename tile>
+__device__ __noinline__ void load_16(float *to, const uint16_t *from, int64_t stride, int64_t count,
+                                     int columns, attend_dtype dtype)
+{
+    if (dtype == ATTEND_F16)
+        load_tile<__half, rows, tile::dim, tile::pitch, tile::threads>(
+            to, reinterpret_cast<const __half *>(from), stride, count, columns, false);
+    else
+        load_tile<__nv_bfloat16, rows, tile::dim, tile::pitch, tile::threads>(
+            to, reinterpret_cast<const __nv_bfloat16 *>(from), stride, count, columns, false);
+}
+
 // Zeros in the rows of a whole bias's gradient, of which a block visits what some row sees.
 template <typename tile>
 __device__ __noinline__ void clear_bias(const attend_backward_args &args, const backward_block &at,
@@ -182,7 +195,7 @@ __device__ __noinline__ void clear_bias(const attend_backward_args &args, const 
     __syncthreads();
 }
 
-template <typename T, int dim, attend_backward_stage stage>
+template <int dim, attend_backward_stage stage>
 __global__ void __launch_bounds__(backward_tile<dim>::threads, 1)
     backward_fma(const __grid_constant__ attend_backward_args args)
 {
@@ -225,9 +238,15 @@ __global__ void __launch_bounds__(backward_tile<dim>::threads, 1)
     int64_t last_own = 0; // behind the last of the block's rows that is there
     const auto load = [&](float *to_tile, const attend_view &view, int64_t first, int64_t count, int64_t head,
                           int64_t dims_used, auto tile_rows) {
-        load_tile<T, decltype(tile_rows)::value, dim, tile::pitch, tile::threads>(
-            to_tile, rows_of<T>(view, sequence, first, head), view.seqlen, count, static_cast<int>(dims_used),
-            args.aligned);
+        constexpr int n = decltype(tile_rows)::value;
+        const int columns_used = static_cast<int>(dims_used);
+        if (problem.dtype == ATTEND_F32)
+            load_tile<float, n, dim, tile::pitch, tile::threads>(
+                to_tile, rows_of<float>(view, sequence, first, head), view.seqlen, count, columns_used,
+                args.aligned);
+        else
+            load_16<n, tile>(to_tile, rows_of<uint16_t>(view, sequence, first, head), view.seqlen, count,
+                             columns_used, problem.dtype);
     };
     using own_rows = std::integral_constant<int, tile::own>;
     using other_rows = std::integral_constant<int, tile::other>;
@@ -435,17 +454,17 @@ __global__ void __launch_bounds__(backward_tile<dim>::threads, 1)
                     to.sinks[n] = -delta[i] * lse[i].weight(attend_head_sink(&args.terms, at.head), log2e);
             }
             if (!args.dq.view.data || row >= all_rows) continue;
-            void *const dq = gradient_row<T>(args.dq, sequence, sequence.first_q + row, at.head);
+            void *const dq = gradient_row(args.dq, sequence, sequence.first_q + row, at.head);
 #pragma unroll
             for (int c = 0; c < pairs; c++) {
                 const int column = 2 * x + 32 * c;
                 const bool there = row < last_own;
                 if (column < problem.head_dim)
-                    store_gradient<T>(args.dq, dq, column, there ? sum1[i][c].x * head.scale : 0,
-                                      args.accumulate);
+                    store_gradient(args.dq, dq, column, there ? sum1[i][c].x * head.scale : 0,
+                                   args.accumulate);
                 if (column + 1 < problem.head_dim)
-                    store_gradient<T>(args.dq, dq, column + 1, there ? sum1[i][c].y * head.scale : 0,
-                                      args.accumulate);
+                    store_gradient(args.dq, dq, column + 1, there ? sum1[i][c].y * head.scale : 0,
+                                   args.accumulate);
             }
         }
     }
@@ -510,8 +529,8 @@ __global__ void __launch_bounds__(backward_tile<dim>::threads, 1)
         for (int i = 0; i < rows; i++) {
             const int64_t key = own0 + y + i;
             if (key >= all_keys) continue;
-            void *const dk = gradient_row<T>(args.dk, sequence, sequence.first_k + key, at.head),
-                        *const dv = gradient_row<T>(args.dv, sequence, sequence.first_k + key, at.head);
+            void *const dk = gradient_row(args.dk, sequence, sequence.first_k + key, at.head),
+                        *const dv = gradient_row(args.dv, sequence, sequence.first_k + key, at.head);
             const bool there = key < last_own;
 #pragma unroll
             for (int c = 0; c < pairs; c++) {
@@ -520,9 +539,9 @@ __global__ void __launch_bounds__(backward_tile<dim>::threads, 1)
 #pragma unroll
                 for (int e = 0; e < 2; e++) {
                     if (args.dk.view.data && column + e < problem.head_dim)
-                        store_gradient<T>(args.dk, dk, column + e, there ? k[e] : 0, args.accumulate);
+                        store_gradient(args.dk, dk, column + e, there ? k[e] : 0, args.accumulate);
                     if (args.dv.view.data && column + e < problem.head_dim_v)
-                        store_gradient<T>(args.dv, dv, column + e, there ? v[e] : 0, args.accumulate);
+                        store_gradient(args.dv, dv, column + e, there ? v[e] : 0, args.accumulate);
                 }
             }
         }
@@ -572,20 +591,20 @@ __global__ void __launch_bounds__(backward_tile<dim>::threads, 1)
     }
 }
 
-template <typename T, int dim> const void *kernel_of(attend_backward_stage stage)
+template <int dim> const void *kernel_of(attend_backward_stage stage)
 {
     return stage == ATTEND_BACKWARD_QUERIES
-               ? reinterpret_cast<const void *>(&backward_fma<T, dim, ATTEND_BACKWARD_QUERIES>)
+               ? reinterpret_cast<const void *>(&backward_fma<dim, ATTEND_BACKWARD_QUERIES>)
            : stage == ATTEND_BACKWARD_KEYS
-               ? reinterpret_cast<const void *>(&backward_fma<T, dim, ATTEND_BACKWARD_KEYS>)
-               : reinterpret_cast<const void *>(&backward_fma<T, dim, ATTEND_BACKWARD_BIAS>);
+               ? reinterpret_cast<const void *>(&backward_fma<dim, ATTEND_BACKWARD_KEYS>)
+               : reinterpret_cast<const void *>(&backward_fma<dim, ATTEND_BACKWARD_BIAS>);
 }
 
-template <typename T, int dim> cudaError_t prepare()
+template <int dim> cudaError_t prepare()
 {
     for (int stage = 0; stage < ATTEND_BACKWARD_STAGES; stage++) {
         const cudaError_t error = cudaFuncSetAttribute(
-            kernel_of<T, dim>(static_cast<attend_backward_stage>(stage)),
+            kernel_of<dim>(static_cast<attend_backward_stage>(stage)),
             cudaFuncAttributeMaxDynamicSharedMemorySize, backward_tile<dim>::shared_bytes);
         if (error) return error;
     }
@@ -600,26 +619,37 @@ template <int dim> bool blocks(const attend_problem *p, attend_backward_stage st
                                  by_keys ? tile::own : tile::other, blocks);
 }
 
-template <typename T, int dim>
+template <int dim>
 cudaError_t launch(attend_backward_stage stage, const attend_backward_args *args, cudaStream_t stream)
 {
     using tile = backward_tile<dim>;
     void *parameters[] = {const_cast<attend_backward_args *>(args)};
     if (args->block_count == 0) return cudaSuccess;
-    return cudaLaunchKernel(kernel_of<T, dim>(stage), static_cast<unsigned>(args->block_count), tile::threads,
+    return cudaLaunchKernel(kernel_of<dim>(stage), static_cast<unsigned>(args->block_count), tile::threads,
                             parameters, tile::shared_bytes, stream);
 }
 
-template <typename T, int dim> constexpr attend_backward_row row(const char *name, attend_dtype dtype)
+template <int dim> constexpr attend_backward_row row(const char *name, attend_dtype dtype)
 {
     using tile = backward_tile<dim>;
-    return {{name, ATTEND_CUDA, dtype, dim, dim, least_architecture, tile::own, tile::other, tile::threads,
-             tile::shared_bytes, features},
+    return {{name,
+             ATTEND_CUDA,
+             dtype,
+             dim,
+             dim,
+             least_architecture,
+             tile::own,
+             tile::other,
+             tile::threads,
+             tile::shared_bytes,
+             features,
+             true,
+             {}},
             true,
-            sizeof(T) == 4,
+            dtype == ATTEND_F32,
             blocks<dim>,
-            prepare<T, dim>,
-            launch<T, dim>};
+            prepare<dim>,
+            launch<dim>};
 }
 
 } // namespace
@@ -627,13 +657,13 @@ template <typename T, int dim> constexpr attend_backward_row row(const char *nam
 
 constexpr attend_backward_row attend_backward_fma_rows[] = {
     // clang-format off
-    ATTEND_D64(attend::row<float, 64>("backward_fma_f32_d64", ATTEND_F32),)
-    ATTEND_TO_128(attend::row<float, 128>("backward_fma_f32_d128", ATTEND_F32),)
-    ATTEND_TO_256(attend::row<float, 256>("backward_fma_f32_d256", ATTEND_F32),)
-    ATTEND_TO_128(attend::row<__half, 128>("backward_fma_f16_d128", ATTEND_F16),)
-    ATTEND_TO_256(attend::row<__half, 256>("backward_fma_f16_d256", ATTEND_F16),)
-    ATTEND_TO_128(attend::row<__nv_bfloat16, 128>("backward_fma_bf16_d128", ATTEND_BF16),)
-    ATTEND_TO_256(attend::row<__nv_bfloat16, 256>("backward_fma_bf16_d256", ATTEND_BF16),)
+    ATTEND_D64(attend::row<64>("backward_fma_f32_d64", ATTEND_F32),)
+    ATTEND_TO_128(attend::row<128>("backward_fma_f32_d128", ATTEND_F32),)
+    ATTEND_TO_256(attend::row<256>("backward_fma_f32_d256", ATTEND_F32),)
+    ATTEND_TO_128(attend::row<128>("backward_fma_f16_d128", ATTEND_F16),)
+    ATTEND_TO_256(attend::row<256>("backward_fma_f16_d256", ATTEND_F16),)
+    ATTEND_TO_128(attend::row<128>("backward_fma_bf16_d128", ATTEND_BF16),)
+    ATTEND_TO_256(attend::row<256>("backward_fma_bf16_d256", ATTEND_BF16),)
     // clang-format on
 };
 const int attend_backward_fma_row_count = sizeof attend_backward_fma_rows / sizeof *attend_backward_fma_rows;

@@ -446,8 +446,19 @@ template <typename T, int dim> cudaError_t launch(const attend_kernel_args *args
 template <typename T, int dim> constexpr attend_kernel_row row(const char *name, attend_dtype dtype)
 {
     using tile = fma_tile<dim>;
-    return {{name, ATTEND_CUDA, dtype, dim, dim, least_architecture, tile::q, tile::k, tile::threads,
-             tile::shared_bytes, features},
+    return {{name,
+             ATTEND_CUDA,
+             dtype,
+             dim,
+             dim,
+             least_architecture,
+             tile::q,
+             tile::k,
+             tile::threads,
+             tile::shared_bytes,
+             features,
+             false,
+             {}},
             true,
             0,
             nullptr,

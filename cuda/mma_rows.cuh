@@ -98,9 +98,19 @@ cudaError_t launch_mma(const attend_kernel_args *given, cudaStream_t stream)
 template <typename tile, mma_kernel *kernel, combine_kernel *merge>
 constexpr attend_kernel_row mma_row(const char *name, attend_dtype dtype)
 {
-    return {{name, ATTEND_CUDA, dtype, tile::dim, tile::dim, least_architecture, tile::rows, tile::keys,
-             tile::threads, shared_bytes<tile>(),
-             ATTEND_FEATURES_INTERVAL | ATTEND_FEATURES_ELEMENT | ATTEND_FEATURES_HEAD},
+    return {{name,
+             ATTEND_CUDA,
+             dtype,
+             tile::dim,
+             tile::dim,
+             least_architecture,
+             tile::rows,
+             tile::keys,
+             tile::threads,
+             shared_bytes<tile>(),
+             ATTEND_FEATURES_INTERVAL | ATTEND_FEATURES_ELEMENT | ATTEND_FEATURES_HEAD,
+             false,
+             {}},
             false,
             term_bytes<tile>(),
             partial_bytes,

@@ -198,6 +198,17 @@ static void add_kernel(text *t, const attend_plan *plan, const attend_explanatio
             e->kernel_unaligned);
 }
 
+static void add_backward(text *t, const attend_plan *plan)
+{
+    attend_kernel_choice choice;
+    attend_kernel_info row;
+    for (size_t i = 0; attend_plan_choice(plan, i, &choice) && attend_kernel(i, &row); i++) {
+        if (row.backward && choice.chosen) add(t, "backwards   %s\n", choice.name);
+        if (row.backward && choice.chosen_unaligned && !choice.chosen)
+            add(t, "unaligned   %s backwards\n", choice.name);
+    }
+}
+
 static void add_blocks(text *t, const attend_explanation *e)
 {
     const bool cuda = e->device == ATTEND_CUDA;
@@ -252,6 +263,7 @@ size_t attend_plan_explain_text(const attend_plan *plan, const attend_lists *lis
     if (attend_plan_explain(plan, lists, &e) != ATTEND_OK) return 0;
     add(&t, "device      %s\n", plan->context->name);
     add_kernel(&t, plan, &e);
+    add_backward(&t, plan);
     add_blocks(&t, &e);
     add(&t, "memory      %zu bytes on the host, on the device %zu of workspace, %zu of staging\n",
         e.host_bytes, e.device_workspace_bytes, e.device_staging_bytes);

@@ -206,8 +206,8 @@ static int64_t key_span(const attend_plan *plan)
 
 static bool kernel(size_t index, attend_kernel_info *info)
 {
-    const attend_kernel_row *row = attend_gpu_kernel_row(index);
-    if (row) *info = row->info;
+    const attend_kernel_info *row = attend_gpu_kernel_info(index);
+    if (row) *info = *row;
     return row != NULL;
 }
 

@@ -184,6 +184,8 @@ bool attend_gpu_device_code(size_t index, const char **family, int64_t *bytes);
 attend_status attend_gpu_select_backward(const attend_gpu_context *gpu, const attend_problem *problem,
                                          bool aligned, const attend_backward_row **row);
 const attend_backward_row *attend_gpu_backward_row(size_t index); /* NULL past the last row */
+/* Rows forward, then backward; NULL past the last. */
+const attend_kernel_info *attend_gpu_kernel_info(size_t index);
 /* The name of the first tensor whose rows are not at multiples of 16 bytes; NULL: none. dout: NULL, or looked
    at too. */
 const char *attend_gpu_odd_rows(const attend_attention_args *args, const attend_tensor *dout);

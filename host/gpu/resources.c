@@ -51,13 +51,13 @@ int attend_gpu_blocks_at_once(const attend_gpu_context *gpu, const attend_kernel
 
 bool attend_gpu_kernel_resources(size_t index, size_t build, attend_kernel_resources *resources)
 {
-    const attend_kernel_row *row = attend_gpu_kernel_row(index);
+    const attend_kernel_info *row = attend_gpu_kernel_info(index);
     for (const attend_ptxas_report *r = attend_ptxas_reports; row && r->name; r++) {
-        if (strcmp(r->name, row->info.name) || build-- > 0) continue;
+        if (strcmp(r->name, row->name) || build-- > 0) continue;
         *resources = (attend_kernel_resources){
-            r->architecture, r->registers, r->spill_bytes, row->info.shared_bytes + r->shared_bytes, 0, 0};
-        resources->blocks = blocks_that_fit(resources, row->info.threads);
-        resources->warps = resources->blocks * ((row->info.threads + 31) / 32);
+            r->architecture, r->registers, r->spill_bytes, row->shared_bytes + r->shared_bytes, 0, 0};
+        resources->blocks = blocks_that_fit(resources, row->threads);
+        resources->warps = resources->blocks * ((row->threads + 31) / 32);
         return true;
     }
     return false;

@@ -29,6 +29,16 @@ const attend_backward_row *attend_gpu_backward_row(size_t index)
     return index < (size_t)attend_backward_fma_row_count ? &attend_backward_fma_rows[index] : NULL;
 }
 
+const attend_kernel_info *attend_gpu_kernel_info(size_t index)
+{
+    size_t forward = 0;
+    while (forward < index && attend_gpu_kernel_row(forward)) forward++;
+    const attend_kernel_row *row = attend_gpu_kernel_row(forward);
+    if (row) return &row->info;
+    const attend_backward_row *backward = attend_gpu_backward_row(index - forward);
+    return backward ? &backward->info : NULL;
+}
+
 /* Why a row does not fit a problem, in the order of the checks. The row that failed the latest check is the
    nearest, and an error names it. */
 typedef enum misfit {
@@ -187,19 +197,50 @@ attend_status attend_gpu_select_backward(const attend_gpu_context *gpu, const at
     return refuse(&n, " backwards");
 }
 
-bool attend_gpu_kernel_choice(const attend_plan *plan, size_t index, attend_kernel_choice *choice)
+/* Of a row that would do. */
+static void say_first(const char *first, bool forced, attend_kernel_choice *choice)
+{
+    snprintf(choice->reason, sizeof choice->reason,
+             forced ? "would fit, but ATTEND_KERNEL forces %s" : "would fit, but %s comes first in the table",
+             first);
+}
+
+static void choose_forward(const attend_plan *plan, const attend_kernel_row *row,
+                           attend_kernel_choice *choice)
 {
     const attend_gpu_plan *own = plan->state;
-    const attend_kernel_row *row = attend_gpu_kernel_row(index);
-    if (!row) return false;
-    choice->name = row->info.name, choice->dtype = row->info.dtype;
-    choice->chosen = row == own->row, choice->chosen_unaligned = row == own->row_any;
-    if (choice->chosen || choice->chosen_unaligned) return true;
     const candidate c = candidate_of(row, &plan->problem);
+    choice->chosen = row == own->row, choice->chosen_unaligned = row == own->row_any;
+    if (choice->chosen || choice->chosen_unaligned) return;
     if (judge(own->gpu, &plan->problem, true, &c, choice->reason, sizeof choice->reason) == FITS)
-        snprintf(choice->reason, sizeof choice->reason,
-                 own->forced ? "would fit, but ATTEND_KERNEL forces %s"
-                             : "would fit, but %s comes first in the table",
-                 own->row->info.name);
+        say_first(own->row->info.name, own->forced, choice);
+}
+
+static void choose_backward(const attend_plan *plan, const attend_backward_row *row,
+                            attend_kernel_choice *choice)
+{
+    const attend_gpu_plan *own = plan->state;
+    const candidate c = candidate_of_backward(row, &plan->problem);
+    if (!plan->options.backward) {
+        snprintf(choice->reason, sizeof choice->reason, "runs backwards, the plan forward alone");
+        return;
+    }
+    choice->chosen = row == own->backward.row, choice->chosen_unaligned = row == own->backward.row_any;
+    if (choice->chosen || choice->chosen_unaligned) return;
+    if (judge(own->gpu, &plan->problem, true, &c, choice->reason, sizeof choice->reason) == FITS)
+        say_first(own->backward.row->info.name, false, choice);
+}
+
+bool attend_gpu_kernel_choice(const attend_plan *plan, size_t index, attend_kernel_choice *choice)
+{
+    const attend_kernel_info *info = attend_gpu_kernel_info(index);
+    if (!info) return false;
+    choice->name = info->name, choice->dtype = info->dtype;
+    if (!info->backward)
+        choose_forward(plan, attend_gpu_kernel_row(index), choice);
+    else
+        choose_backward(
+            plan, (const attend_backward_row *)((const char *)info - offsetof(attend_backward_row, info)),
+            choice);
     return true;
 }

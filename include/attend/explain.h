@@ -84,7 +84,8 @@ typedef struct attend_kernel_choice {
     const char *name;
     attend_device device;
     attend_dtype dtype;
-    bool chosen, chosen_unaligned; /* as kernel and kernel_unaligned above */
+    /* as kernel and kernel_unaligned above; of a row that runs backwards, likewise */
+    bool chosen, chosen_unaligned;
     uint8_t reserved[6];
     /* of a row not chosen: "takes head_dim up to 64, the problem has 128" */
     char reason[ATTEND_REASON_BYTES];
