@@ -87,6 +87,10 @@ static void one_case(attend_context *context, const test_case *c)
             fail_msg("%s: limit %zu, the plan takes %zu, least %zu and then %zu", test_case_text(c, text), limit, bytes_of(plan), least, again);
         const int64_t heads = c->problem.batch * 2;
         if (heads > 1) seen[i][0][box->heads < heads]++;
+        attend_explanation e;
+        assert_int_equal(attend_plan_explain(plan, NULL, &e), ATTEND_OK);
+        assert_true(box->is_part ? e.query_blocks >= 1 && e.key_parts >= e.query_blocks : e.query_blocks == 0);
+        assert_true(box->keys >= KEYS || e.key_parts > e.query_blocks);
         seen[i][1][box->keys < KEYS]++, seen[LIMITS][0][box->queries < c->problem.seqlen_q]++;
         for (int in_ranges = 0; in_ranges < (i == 1 && !c->problem.packed ? 2 : 1); in_ranges++) {
             run(plan, context, &f, in_ranges);

@@ -223,14 +223,21 @@ static void add_blocks(text *t, const attend_explanation *e)
     add(t, "\n");
 }
 
+static void add_bytes(text *t, double bytes, const char *way)
+{
+    const bool many = bytes >= 1e9;
+    add(t, "%.4g %s %s, ", bytes * (many ? 1e-9 : 1e-6), many ? "GB" : "MB", way);
+}
+
 static void add_transfers(text *t, const attend_explanation *e)
 {
+    const bool cuda = e->device == ATTEND_CUDA;
     if (e->query_blocks == 0) return;
-    add(t,
-        "transfers   with all on the host: %.4g MB in, %.4g MB out, %" PRId64
-        " block%s of queries, keys brought %" PRId64 " time%s",
-        e->bytes_to_device * 1e-6, e->bytes_to_host * 1e-6, e->query_blocks, e->query_blocks == 1 ? "" : "s",
-        e->key_parts, e->key_parts == 1 ? "" : "s");
+    add(t, cuda ? "transfers   with all on the host: " : "parts       ");
+    if (cuda) add_bytes(t, e->bytes_to_device, "in"), add_bytes(t, e->bytes_to_host, "out");
+    add(t, "%" PRId64 " block%s of queries, keys %s %" PRId64 " time%s", e->query_blocks,
+        e->query_blocks == 1 ? "" : "s", cuda ? "brought" : "packed at most", e->key_parts,
+        e->key_parts == 1 ? "" : "s");
     if (e->transfer_seconds > 0)
         add(t, "; %.3g s at %.3g GB/s, computing %.3g s by the model: %s bounds", e->transfer_seconds,
             e->link_bytes_per_second * 1e-9, e->compute_seconds,

@@ -67,8 +67,8 @@ static void add_row(offload *s, const char *tensors, int64_t limit, const point 
     report_cell(r, "%s", limit ? bytes_text((double)limit) : "–");
     report_cell(r, "%s", bytes_text(memory));
     report_cell(r, "%s", streamed ? bytes_text(moved) : "–");
-    report_cell(r, streamed ? "%" PRId64 : "–", e->query_blocks);
-    report_cell(r, streamed ? "%" PRId64 : "–", e->key_parts);
+    report_cell(r, e->query_blocks ? "%" PRId64 : "–", e->query_blocks);
+    report_cell(r, e->query_blocks ? "%" PRId64 : "–", e->key_parts);
     report_cell(r, "%s", time_text(point->attend.median));
     report_cell(r, "%s", speed_text(speed));
     report_cell(r, "%.0f %%", 100 * s->seconds / point->attend.median);

@@ -3,10 +3,13 @@
 #include <attend/attend.h>
 
 #include <cuda_runtime_api.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 #include <cmocka.h>
 
 typedef struct bytes_case {
@@ -40,6 +43,7 @@ static void copies_are_near_the_optimum(void **state)
 {
     (void)state;
     attend_context *context;
+    double link = 0;
     if (attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context)) fail_msg("%s", attend_error_message());
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const bytes_case *c = &cases[i];
@@ -57,6 +61,12 @@ static void copies_are_near_the_optimum(void **state)
                       (long long)c->queries, (long long)c->keys, (long long)c->heads, (long long)c->kv_heads, c->causal ? "causal" : "full", c->limit,
                       (e.bytes_to_device + e.bytes_to_host) * 1e-9, ratio, (double)(before - after) / 1048576, (long long)e.query_blocks,
                       (e.bytes_to_device + e.bytes_to_host) / 54e9, e.compute_seconds);
+        char text[4096], bounds[64];
+        attend_plan_explain_text(plan, NULL, text, sizeof text);
+        snprintf(bounds, sizeof bounds, "by the model: %s bounds", e.transfer_seconds > e.compute_seconds ? "the link" : "the device");
+        if (!strstr(text, "GB in, ") || !strstr(text, bounds)) fail_msg("\"%s\" in: %s", bounds, text);
+        assert_true(e.link_bytes_per_second > 0 && (link == 0 || link == e.link_bytes_per_second)); /* measured once */
+        assert_true(fabs(e.transfer_seconds * (link = e.link_bytes_per_second) / (e.bytes_to_device + e.bytes_to_host) - 1) < 1e-9);
         if (before - after > options.memory_limit_bytes) fail_msg("the plan takes %zu bytes", before - after);
         if (ratio > c->most || ratio < 0.999) fail_msg("the ratio is %.4f", ratio);
         attend_plan_destroy(plan);
