@@ -19,8 +19,8 @@ static double element(attend_feature_tensor feature, uint64_t seed, uint64_t ind
     uint64_t bits = draw(seed + 31 * (uint64_t)feature, index);
     switch (feature) {
     case ATTEND_FEATURE_TENSOR_SEGMENTS_Q:
-    /* Documents of 17 tokens with 3 different ids; of 13 tokens after the first batch entry. */
-    case ATTEND_FEATURE_TENSOR_SEGMENTS_K: return (double)(last_axis / (index > (uint64_t)last_axis ? 13 : 17) % 3);
+    /* Documents of 17 tokens with 3 different ids, -20, 23 and 66; of 13 tokens after the first batch entry. */
+    case ATTEND_FEATURE_TENSOR_SEGMENTS_K: return (double)(last_axis / (index > (uint64_t)last_axis ? 13 : 17) % 3 * 43 - 20);
     case ATTEND_FEATURE_TENSOR_MASK: return bits % 4 ? (double)(1 + bits % 255) : 0;
     case ATTEND_FEATURE_TENSOR_BLOCK_MASK: return bits % 2 ? 1 : 0;
     case ATTEND_FEATURE_TENSOR_BIAS: return bits % 16 ? 3 * even(bits) : -INFINITY;
