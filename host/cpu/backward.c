@@ -157,6 +157,11 @@ static attend_cpu_backward_task block_task(const backward_run *r, int64_t unit, 
     return t;
 }
 
+static int64_t tiles_a_head(const attend_problem *p)
+{
+    return attend_cpu_backward_tiles(group_of(p) * p->seqlen_q);
+}
+
 static void sum_delta_of_block(void *job, int64_t unit, int thread)
 {
     const backward_run *r = job;
@@ -165,17 +170,22 @@ static void sum_delta_of_block(void *job, int64_t unit, int thread)
     attend_progress_count(t.tracker, 1, thread == 0);
 }
 
+static void normalise_tile(void *job, int64_t unit, int thread)
+{
+    const backward_run *r = job;
+    const attend_problem *p = r->plan->problem;
+    attend_cpu_backward_task t = task_of(r, unit / tiles_a_head(p));
+    (void)thread;
+    t.tile = unit % tiles_a_head(p);
+    r->plan->context->kernel->backward->normalise(&t);
+}
+
 static void run_block(void *job, int64_t unit, int thread)
 {
     const backward_run *r = job;
     const attend_cpu_backward_task t = block_task(r, unit, thread);
     r->plan->context->kernel->backward->run(&t);
     attend_progress_count(t.tracker, 1, thread == 0);
-}
-
-static int64_t tiles_a_head(const attend_problem *p)
-{
-    return attend_cpu_backward_tiles(group_of(p) * p->seqlen_q);
 }
 
 static void pack_tile(void *job, int64_t unit, int thread)
@@ -218,7 +228,7 @@ static void sum_rows(void *job, int64_t index, int thread)
         if (sinks) {
             const double lse = t.head.lse[query * t.head.lse_stride + h * t.head.lse_head_stride];
             const double weight = exp(attend_head_sink(t.head.heads->terms, t.head.heads[h].head) - lse);
-            sums[2 * h] -= weight * tile.delta[i];
+            sums[2 * h] -= weight / (weight > 0 ? tile.sum[i] : 1) * tile.delta[i];
         }
         for (int64_t c = 0; scales && c < p->head_dim; c++) {
             float q;
@@ -298,6 +308,17 @@ static void clear(const attend_tensor *t)
     }
 }
 
+static bool any_lse_is_far(const attend_tensor *lse)
+{
+    const float *from = lse->data;
+    for (int64_t b = 0; b < lse->shape[0]; b++)
+        for (int64_t h = 0; h < lse->shape[1]; h++)
+            for (int64_t i = 0; i < lse->shape[2]; i++)
+                if (attend_cpu_lse_is_far(from[b * lse->stride[0] + h * lse->stride[1] + i * lse->stride[2]]))
+                    return true;
+    return false;
+}
+
 attend_status attend_cpu_backward(attend_plan *plan, const attend_attention_args *args,
                                   const attend_gradients *gradients, const attend_run *run)
 {
@@ -326,10 +347,12 @@ attend_status attend_cpu_backward(attend_plan *plan, const attend_attention_args
         if (of[g].data && !gradients->accumulate && !(g == ATTEND_GRADIENT_BIAS && r.begins_bias))
             clear(&of[g]);
     attend_pool_run(pool, tiles, rows * dims, pack_tile, &r);
-    attend_progress_stage(tracker, tracker->work.attention, r.takes_out ? units : 2 * units);
-    if (!r.takes_out) {
+    const bool sums = !r.takes_out || any_lse_is_far(&args->lse);
+    attend_progress_stage(tracker, tracker->work.attention, sums ? 2 * units : units);
+    if (sums) {
         memset(cpu->backward.passed, 0, (size_t)units * sizeof *cpu->backward.passed);
         attend_pool_run(pool, units, products, sum_delta_of_block, &r);
+        attend_pool_run(pool, tiles, rows, normalise_tile, &r);
     }
     memset(cpu->backward.passed, 0, (size_t)units * sizeof *cpu->backward.passed);
     attend_pool_run(pool, units, 2.5 * products, run_block, &r);

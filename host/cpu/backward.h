@@ -10,6 +10,7 @@
 #include "core/progress.h"
 #include "cpu/elements.h"
 
+#include <math.h>
 #include <stdatomic.h>
 
 enum {
@@ -29,8 +30,12 @@ typedef struct attend_cpu_backward_tile {
     /* Of each row: scores times unit, less lse2 and what its rounding lost, are exponents of two; Σ p·dP -
        dlse. */
     float *unit, *lse2, *lse2_rest, *delta;
+    float *sum;    /* of a row's weights; 1 where its LSE is near */
     float *finite; /* one: whether q and dout are */
 } attend_cpu_backward_tile;
+
+/* Whether an LSE is too far from 0 for weights by its fp32: their sum is taken, and divides them. */
+static inline bool attend_cpu_lse_is_far(float lse) { return isfinite(lse) && fabsf(lse) >= 0x1p10f; }
 
 /* How far others are with a tile: they have passed so many. */
 typedef _Atomic int64_t attend_cpu_passed;
@@ -79,8 +84,10 @@ typedef struct attend_cpu_backward_kernel {
     int64_t (*scratch_floats)(const attend_problem *problem);
     /* Makes the tile of the task: packs its rows, takes Σ dout·out where out is there. */
     void (*pack)(const attend_cpu_backward_task *task);
-    /* Adds Σ p·dP of the block to each row's delta. */
+    /* Adds the block's Σ p·dP to the delta of rows, unless out gave it, and Σ p to the sum of far rows. */
     void (*sum_delta)(const attend_cpu_backward_task *task);
+    /* Behind that, of a tile: weights of far rows now add up to 1. */
+    void (*normalise)(const attend_cpu_backward_task *task);
     /* All gradients of the block; dk and dv leave. */
     void (*run)(const attend_cpu_backward_task *task);
     /* The tile's dq leaves. */

@@ -19,7 +19,7 @@ static int64_t rounded(int64_t n, int64_t to) { return attend_cpu_round_up(n, to
 static int64_t tile_floats(const attend_problem *p)
 {
     const int64_t d = p->head_dim, dv = p->head_dim_v;
-    return rounded(TILE * (d + rounded(d, ROWS) + rounded(d, LANES) + dv + rounded(dv, ROWS) + 4) + 1, 16);
+    return rounded(TILE * (d + rounded(d, ROWS) + rounded(d, LANES) + dv + rounded(dv, ROWS) + 5) + 1, 16);
 }
 
 static attend_cpu_backward_tile tile_of(const attend_problem *p, float *memory)
@@ -30,7 +30,8 @@ static attend_cpu_backward_tile tile_of(const attend_problem *p, float *memory)
     t.dout_columns = t.q_columns + TILE * rounded(d, ROWS), t.dq = t.dout_columns + TILE * rounded(dv, ROWS);
     t.unit = t.dq + TILE * rounded(d, LANES), t.lse2 = t.unit + TILE, t.lse2_rest = t.lse2 + TILE;
     t.delta = t.lse2_rest + TILE;
-    t.finite = t.delta + TILE;
+    t.sum = t.delta + TILE;
+    t.finite = t.sum + TILE;
     return t;
 }
 
@@ -136,19 +137,31 @@ static vf pack_some_rows(const attend_cpu_backward_task *task, const attend_cpu_
     return bad;
 }
 
+static float lse_of(const attend_cpu_backward_task *task, int64_t row)
+{
+    const packed_row at = packed_row_of(&task->head, row);
+    return task->head.lse[at.query * task->head.lse_stride + at.head * task->head.lse_head_stride];
+}
+
+static float dlse_of(const attend_cpu_backward_task *task, int64_t row)
+{
+    const packed_row at = packed_row_of(&task->head, row);
+    return task->dlse ? task->dlse[at.query * task->dlse_stride + at.head * task->dlse_head_stride] : 0;
+}
+
 /* What a row's scores are relative to, and Σ dout·out - dlse. */
 static void pack_row(const attend_cpu_backward_task *task, int64_t row, int64_t r,
                      attend_cpu_backward_tile *t)
 {
     const attend_cpu_task *head = &task->head;
     const attend_problem *p = head->problem;
-    const packed_row at = packed_row_of(head, row);
-    const float lse = head->lse[at.query * head->lse_stride + at.head * head->lse_head_stride];
-    const double lse2 = lse == -INFINITY ? 0 : lse * ATTEND_LOG2E;
+    const float lse = lse_of(task, row);
+    const bool huge = isfinite(lse) && fabsf(lse) >= ATTEND_HUGE_SCORE;
+    const double lse2 = lse == -INFINITY ? 0 : huge ? attend_max_of_huge(lse) : lse * ATTEND_LOG2E;
     t->lse2[r] = (float)lse2, t->lse2_rest[r] = isfinite(lse2) ? (float)(lse2 - t->lse2[r]) : 0;
-    t->delta[r] =
-        task->dlse ? -task->dlse[at.query * task->dlse_stride + at.head * task->dlse_head_stride] : 0;
-    if (!task->out.data) return;
+    t->sum[r] = attend_cpu_lse_is_far(lse) ? 0 : 1;
+    t->delta[r] = -dlse_of(task, row);
+    if (!task->out.data || attend_cpu_lse_is_far(lse)) return;
     vf sum = splat(0);
     for (int64_t c = 0; c < p->head_dim_v; c += LANES) {
         const vf out = load_some(task->out.data, row_offset(head, &task->out, row) + c, p->head_dim_v - c,
@@ -170,7 +183,7 @@ static void pack_tile(const attend_cpu_backward_task *task)
     attend_cpu_backward_tile t = tile_of(p, task->tiles + task->tile * tile_floats(p));
     vf bad = splat(0);
     memset(t.dq, 0, (size_t)(TILE * rounded(p->head_dim, LANES)) * sizeof *t.dq);
-    memset(t.unit, 0, 4 * TILE * sizeof *t.unit);
+    memset(t.unit, 0, 5 * TILE * sizeof *t.unit);
     for (int64_t r = 0; r < count; r++) {
         t.unit[r] = row_scale_of(&task->head, first + r).unit;
         pack_row(task, first + r, r, &t);
@@ -358,12 +371,15 @@ ALWAYS_INLINE void weigh_panel(const block *b, const attend_cpu_backward_tile *t
     for (int64_t r = panel->low; r < panel->high; r++) {
         const vf unit = splat(t->unit[r]), lse2 = splat(-t->lse2[r]), rest = splat(t->lse2_rest[r]),
                  delta = splat(t->delta[r]);
+        const bool huge = attend_max_is_huge(t->lse2[r]);
         const vi begin = splat_int((int32_t)most(b->begin[r], panel->first + from)),
                  end = splat_int((int32_t)least(b->end[r], panel->first + to));
         for (int v = 0; v < vectors; v++) {
             float *s = b->ds + panel->first * TILE + r * panel->step + v * LANES,
                   *w = b->weights + r * panel->step + v * LANES;
-            vf x = multiply_into(lse2, load(s), unit) - rest;
+            vf x = multiply_into(lse2, load(s), unit);
+            if (huge) x = exponent_of(load(s), unit) + lse2, x = choose(x > splat(0), splat(0), x);
+            x -= rest;
             if (partly) {
                 const vi key = lane + splat_int(v * LANES);
                 x = choose((begin <= key) & (key < end), x, splat(-INFINITY));
@@ -525,7 +541,8 @@ static void sum_delta_tile(block *b, int64_t index)
     const attend_cpu_backward_task *task = b->task;
     const int64_t first_row = index * TILE, rows = least(task->head.rows - first_row, TILE);
     attend_cpu_backward_tile t = tile_of(b->p, task->tiles + index * tile_floats(b->p));
-    vf sums[TILE];
+    vf sums[TILE], weights[TILE];
+    bool any_far = false;
     if (!tile_visible(b, first_row, rows)) {
         attend_cpu_backward_wait(task->before, index + 1);
         return;
@@ -534,19 +551,42 @@ static void sum_delta_tile(block *b, int64_t index)
     float none[TILE] = {0}; /* the sum so far, which others may be adding to, is no part of p·dP */
     attend_cpu_backward_tile without = t;
     without.delta = none;
-    for (int r = 0; r < TILE; r++) sums[r] = splat(0);
+    for (int r = 0; r < TILE; r++) sums[r] = weights[r] = splat(0);
+    for (int64_t r = 0; r < rows; r++)
+        any_far = any_far || attend_cpu_lse_is_far(lse_of(task, first_row + r));
     for (int n = 0; n < b->panels; n++) {
         key_panel *panel = &b->panel[n];
         if (!make_panel(b, &without, panel)) continue;
         for (int64_t r = panel->low; r < panel->high; r++)
             for (int v = 0; v < panel->vectors; v++)
                 sums[r] += load(b->ds + panel->first * TILE + r * panel->step + v * LANES);
+        for (int64_t r = panel->low; any_far && r < panel->high; r++)
+            for (int v = 0; v < panel->vectors; v++)
+                weights[r] += load(b->weights + r * panel->step + v * LANES);
     }
     attend_cpu_backward_wait(task->before, index + 1);
     for (int64_t r = 0; r < rows; r++) {
-        float sum = 0;
-        for (int i = 0; i < LANES; i++) sum += sums[r][i];
-        t.delta[r] += sum;
+        float sum = 0, weight = 0;
+        for (int i = 0; i < LANES; i++) sum += sums[r][i], weight += weights[r][i];
+        const bool far = attend_cpu_lse_is_far(lse_of(task, first_row + r));
+        if (!task->out.data || far) t.delta[r] += sum;
+        if (far) t.sum[r] += weight;
+    }
+}
+
+static void normalise(const attend_cpu_backward_task *task)
+{
+    const attend_problem *p = task->head.problem;
+    const int64_t first = task->tile * TILE, count = least(task->head.rows - first, TILE);
+    attend_cpu_backward_tile t = tile_of(p, task->tiles + task->tile * tile_floats(p));
+    for (int64_t r = 0; r < count; r++) {
+        const float lse = lse_of(task, first + r), dlse = dlse_of(task, first + r);
+        if (!attend_cpu_lse_is_far(lse)) continue;
+        const attend_head *head = &task->head.heads[packed_row_of(&task->head, first + r).head];
+        if (p->sinks) t.sum[r] += expf(attend_head_sink(head->terms, head->head) - lse);
+        if (t.sum[r] == 0) continue;
+        t.lse2_rest[r] += log2f(t.sum[r]);
+        t.delta[r] = (t.delta[r] + dlse) / t.sum[r] - dlse;
     }
 }
 
@@ -704,4 +744,4 @@ static void finish_tile(const attend_cpu_backward_task *task)
 }
 
 const attend_cpu_backward_kernel OF_ISA(attend_cpu_backward) = {
-    tile_floats, scratch_floats, pack_tile, sum_delta, run, finish_tile, tile_of};
+    tile_floats, scratch_floats, pack_tile, sum_delta, normalise, run, finish_tile, tile_of};
