@@ -97,6 +97,11 @@ typedef struct attend_backend {
 extern const attend_backend attend_reference_backend; /* host/reference/ */
 extern const attend_backend attend_cpu_backend;       /* host/cpu/ */
 extern const attend_backend attend_gpu_backend;       /* host/gpu/; in a build without CUDA: absent */
+extern const attend_backend attend_gpu_group_backend; /* over several devices; likewise */
+
+/* Sets context->state and name of the group's backend; frees what it allocated on failure. */
+attend_status attend_gpu_group_create(const attend_context_options *options, const int *devices, int count,
+                                      attend_context *context);
 
 /* The backend that serves a device, from the list in backend.c; NULL if this build has none. */
 const attend_backend *attend_backend_for(attend_device device);

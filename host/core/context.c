@@ -63,6 +63,52 @@ attend_status attend_context_create_sized(const attend_context_options *caller_o
     return ATTEND_OK;
 }
 
+#ifdef ATTEND_HAVE_CUDA
+static attend_status create_over(const attend_context_options *options, const int *devices, int count,
+                                 attend_context *context)
+{
+    context->backend = &attend_gpu_group_backend;
+    return attend_gpu_group_create(options, devices, count, context);
+}
+#else
+static attend_status create_over(const attend_context_options *options, const int *devices, int count,
+                                 attend_context *context)
+{
+    (void)devices, (void)count;
+    return create_on(ATTEND_CUDA, options, context);
+}
+#endif
+
+attend_status attend_context_create_group_sized(const attend_context_options *caller_options,
+                                                size_t options_bytes, const int *devices, int count,
+                                                attend_context **context)
+{
+    if (!context) return attend_fail(ATTEND_INVALID_ARGUMENT, "context is NULL");
+    *context = NULL;
+    attend_context_options options;
+    ATTEND_TRY(read_options(caller_options, options_bytes, &options));
+    if (options.device != ATTEND_AUTO && options.device != ATTEND_CUDA)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "device is %d, but several devices are CUDA's",
+                           (int)options.device);
+    if (count < 1 || count > ATTEND_MAX_DEVICES)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "count is %d, expected 1 to %d", count,
+                           ATTEND_MAX_DEVICES);
+    if (!devices) return attend_fail(ATTEND_INVALID_ARGUMENT, "devices is NULL");
+    for (int i = 0; i < count; i++)
+        if (devices[i] < 0)
+            return attend_fail(ATTEND_INVALID_ARGUMENT, "devices[%d] is %d, expected 0 or more", i,
+                               devices[i]);
+    options.device = ATTEND_CUDA;
+    attend_context *made = calloc(1, sizeof *made);
+    if (!made) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a context");
+    const attend_status status = create_over(&options, devices, count, made);
+    if (status)
+        free(made);
+    else
+        *context = made;
+    return status;
+}
+
 attend_status attend_context_destroy(attend_context *context)
 {
     if (!context) return ATTEND_OK;

@@ -191,7 +191,8 @@ static attend_status run(const attend_plan *plan, const attend_attention_args *a
     attend_feature_args features = *args->features;
     bool on_host;
     ATTEND_TRY(find_on_host(own, args, part, &on_host));
-    if (on_host || own->offload.blocks.partials_of_box) return attend_gpu_offload_run(plan, args, part, NULL);
+    if (on_host || own->offload.blocks.partials_of_box)
+        return attend_gpu_offload_run(plan, args, part, NULL, NULL, 0);
     ATTEND_TRY(attend_gpu_take_features(plan, &features));
     use.features = &features;
     return attend_gpu_attention(plan, &use, part);

@@ -187,6 +187,20 @@ static attend_status forward(attend_plan *plan, const char *name, const attend_a
     return status;
 }
 
+attend_status attend_gpu_attention_boxes(attend_plan *plan, const attend_attention_args *args,
+                                         const attend_key_part *part, const attend_kernel_box *boxes,
+                                         int count)
+{
+    const attend_gpu_context *gpu = ((attend_gpu_plan *)plan->state)->gpu;
+    attend_gpu_run run;
+    ATTEND_TRY(attend_gpu_enter(gpu));
+    attend_status status = attend_gpu_run_begin(plan, &(attend_run){0}, false, &run);
+    if (!status) status = attend_gpu_offload_run(&run.plan, args, part, NULL, boxes, count);
+    status = attend_gpu_run_end(&run, status);
+    attend_gpu_leave(gpu);
+    return status;
+}
+
 static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args,
                                        const attend_key_part *part, const attend_run *run)
 {

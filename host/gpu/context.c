@@ -158,6 +158,9 @@ attend_status attend_gpu_synchronize(attend_context *context)
 static attend_status check_is_cuda(const attend_context *context)
 {
     if (!context) return attend_fail(ATTEND_INVALID_ARGUMENT, "context is NULL");
+    if (context->backend == &attend_gpu_group_backend)
+        return attend_fail(ATTEND_UNSUPPORTED,
+                           "the context is over several devices, each with a stream of its own");
     if (context->backend->device != ATTEND_CUDA)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "the context is not on CUDA");
     return ATTEND_OK;

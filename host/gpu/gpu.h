@@ -349,9 +349,15 @@ attend_status attend_gpu_measure_link(attend_gpu_plan *own);
 void attend_gpu_free_offload(attend_gpu_offload *offload);
 /* Fails where the plan's limit is less than it needs. */
 attend_status attend_gpu_check_limit(const attend_plan *plan, size_t least);
-/* A run of attention with tensors anywhere. on_device: features that the caller has taken; NULL: none. */
+/* A run of attention with tensors anywhere. on_device: features that the caller has taken; NULL: none.
+   boxes: what of the problem is run; NULL: the part. */
 attend_status attend_gpu_offload_run(const attend_plan *plan, const attend_attention_args *args,
-                                     const attend_key_part *part, const attend_feature_args *on_device);
+                                     const attend_key_part *part, const attend_feature_args *on_device,
+                                     const attend_kernel_box *boxes, int count);
+/* A run, on the context's own stream, of boxes of the problem alone: group.c. */
+attend_status attend_gpu_attention_boxes(attend_plan *plan, const attend_attention_args *args,
+                                         const attend_key_part *part, const attend_kernel_box *boxes,
+                                         int count);
 /* The stream waits for an event, or records it. */
 attend_status attend_gpu_wait(const attend_gpu_context *on, cudaEvent_t event);
 attend_status attend_gpu_record(const attend_gpu_context *on, cudaEvent_t event);

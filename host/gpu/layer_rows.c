@@ -416,7 +416,7 @@ static attend_status attend_to_all(layer_run *l, const attend_feature_args *on_d
                                        .out = l->inputs[PROJECT_OUTPUT],
                                        .lse = l->args->lse,
                                        .features = l->args->features};
-    if (l->own->layer.rows.spills) return attend_gpu_offload_run(plan, &attention, &all, on_device);
+    if (l->own->layer.rows.spills) return attend_gpu_offload_run(plan, &attention, &all, on_device, NULL, 0);
     attention.features = on_device;
     ATTEND_TRY(attend_gpu_take_output(&l->gpu, "lse", &l->args->lse, &l->own->lse, &attention.lse));
     ATTEND_TRY(attend_gpu_attention(plan, &attention, &all));

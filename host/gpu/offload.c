@@ -240,14 +240,14 @@ static bool next_box(attend_gpu_steps *s)
     const attend_kernel_box *whole = &s->whole;
     const int64_t batch = s->problem->packed ? whole->batch : s->blocks->batch;
     if (!s->begun) {
-        box->first_batch = 0, box->first_kv_head = 0;
+        box->first_batch = whole->first_batch, box->first_kv_head = whole->first_kv_head;
         if (whole->batch <= 0 || whole->end_query <= whole->first_query) return false;
-    } else if ((box->first_kv_head += box->kv_heads) >= whole->kv_heads) {
-        box->first_kv_head = 0;
-        if ((box->first_batch += box->batch) >= whole->batch) return false;
+    } else if ((box->first_kv_head += box->kv_heads) >= whole->first_kv_head + whole->kv_heads) {
+        box->first_kv_head = whole->first_kv_head;
+        if ((box->first_batch += box->batch) >= whole->first_batch + whole->batch) return false;
     }
-    box->batch = least(batch, whole->batch - box->first_batch);
-    box->kv_heads = least(s->blocks->kv_heads, whole->kv_heads - box->first_kv_head);
+    box->batch = least(batch, whole->first_batch + whole->batch - box->first_batch);
+    box->kv_heads = least(s->blocks->kv_heads, whole->first_kv_head + whole->kv_heads - box->first_kv_head);
     return true;
 }
 

@@ -152,9 +152,8 @@ static attend_status run_step(attend_gpu_pipeline *l, const attend_gpu_step *ste
     return !early && begins ? bring_queries(l, next) : ATTEND_OK;
 }
 
-static attend_status run_steps(attend_gpu_pipeline *l)
+static attend_status run_steps(attend_gpu_pipeline *l, attend_gpu_steps ahead)
 {
-    attend_gpu_steps ahead = l->steps;
     if (!attend_gpu_next_step(&ahead)) return ATTEND_OK;
     ATTEND_TRY(bring_queries(l, &ahead.at));
     ATTEND_TRY(bring_part(l, &ahead.at));
@@ -187,21 +186,32 @@ void attend_gpu_stop(const attend_gpu_context *in, const attend_gpu_context *gpu
     cudaGetLastError(); /* the first failure is reported */
 }
 
-static void begin_progress(attend_gpu_pipeline *l)
+/* Of one of the run's boxes. */
+static attend_gpu_steps steps_of(const attend_gpu_pipeline *l, const attend_kernel_box *box)
 {
-    attend_gpu_steps ahead = l->steps;
+    attend_gpu_steps steps = l->steps;
+    steps.whole = *box;
+    return steps;
+}
+
+static void begin_progress(attend_gpu_pipeline *l, const attend_kernel_box *boxes, int count)
+{
     attend_kernel_grid grid;
     int64_t blocks = 0;
     if (!l->gpu.tracker->progress) return;
-    while (attend_gpu_next_step(&ahead)) {
-        l->own->row->grid(&l->plan->problem, &ahead.at.box, &grid);
-        blocks += grid.blocks;
+    for (int i = 0; i < count; i++) {
+        attend_gpu_steps ahead = steps_of(l, &boxes[i]);
+        while (attend_gpu_next_step(&ahead)) {
+            l->own->row->grid(&l->plan->problem, &ahead.at.box, &grid);
+            blocks += grid.blocks;
+        }
     }
     attend_progress_stage(l->gpu.tracker, l->gpu.tracker->work.attention, blocks);
 }
 
 attend_status attend_gpu_offload_run(const attend_plan *plan, const attend_attention_args *args,
-                                     const attend_key_part *part, const attend_feature_args *on_device)
+                                     const attend_key_part *part, const attend_feature_args *on_device,
+                                     const attend_kernel_box *boxes, int count)
 {
     attend_gpu_plan *own = plan->state;
     attend_gpu_offload *o = &own->offload;
@@ -228,11 +238,13 @@ attend_status attend_gpu_offload_run(const attend_plan *plan, const attend_atten
         ATTEND_TRY(attend_gpu_take_features(plan, &l.features));
     ATTEND_TRY(attend_gpu_find_steps(&l, args));
     ATTEND_TRY(attend_gpu_make_terms(plan, &l.features, &l.terms));
-    begin_progress(&l);
+    const attend_kernel_box whole = l.steps.whole;
+    if (!boxes) boxes = &whole, count = 1;
+    begin_progress(&l, boxes, count);
     attend_range_begin("attend: stream");
     attend_status status = attend_gpu_record(&l.gpu, o->begun); /* out waits for launches anyway */
     if (!status) status = attend_gpu_wait(&l.in, o->begun);
-    if (!status) status = run_steps(&l);
+    for (int i = 0; i < count && !status; i++) status = run_steps(&l, steps_of(&l, &boxes[i]));
     if (!status) status = join(&l);
     if (status) attend_gpu_stop(&l.in, &l.gpu, &l.out);
     attend_range_end();

@@ -1,7 +1,5 @@
 /* A sequence of 2^20 tokens in the caller's own memory, on two GPUs, in 2 GiB of each. */
-#include "../attention.h"
-#include "../offload.h"
-#include <attend/tensor.h>
+#include <attend/attend.h>
 
 attend_status attend_from_host(void *q, void *k, void *v, void *out)
 {
@@ -22,8 +20,8 @@ attend_status attend_from_host(void *q, void *k, void *v, void *out)
                                   .out = attend_tensor_4d(out, ATTEND_BF16, 1, TOKENS, HEADS, DIM)};
     attend_context *context = NULL;
     attend_plan *plan = NULL;
-    attend_status status = attend_context_create_group(NULL, 0, (const int[]){0, 1}, 2, &context);
-    if (!status) status = attend_attention_plan_in(context, &problem, &options, &plan);
+    attend_status status = attend_context_create_group(NULL, (const int[]){0, 1}, 2, &context);
+    if (!status) status = attend_attention_plan_with(context, &problem, &options, &plan);
     if (!status) status = attend_attention_run(plan, &args, NULL);
     if (!status) status = attend_synchronize(context); /* out is there */
     attend_plan_destroy(plan);
