@@ -172,7 +172,7 @@ static void add_box(share *s, const attend_kernel_box *whole, int64_t batch, int
     if (entries > 0 && heads > 0) s->boxes[s->count++] = box;
 }
 
-/* Pairs of batch entry and KV head, as evenly as they come: the rest of an entry, whole ones, a part of one. */
+/* Pairs of batch entry and KV head, as evenly as they come: the rest of an entry, whole ones, a part. */
 static void share_pairs(share *s, const attend_kernel_box *whole, int64_t entries, int i, int count)
 {
     const int64_t heads = whole->kv_heads, pairs = entries * heads, first = pairs * i / count,
@@ -187,7 +187,7 @@ static void share_pairs(share *s, const attend_kernel_box *whole, int64_t entrie
     if (end % heads) add_box(s, whole, to, packed_batch, 0, end % heads);
 }
 
-/* The i-th of 2·count blocks of queries from either end, since causal queries see more keys towards the end. */
+/* The i-th of 2·count blocks of queries from either end: causal queries see more keys towards the end. */
 static void share_queries(share *s, const attend_kernel_box *whole, int i, int count)
 {
     const int64_t all = whole->end_query - whole->first_query;
