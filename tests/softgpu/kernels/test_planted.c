@@ -72,7 +72,8 @@ static int run(const char *name, const char *variant, const char *seed, char *te
     assert_non_null(pipe);
     size_t length = fread(text, 1, size - 1, pipe);
     int status = pclose(pipe);
-    snprintf(text + length, size - length, status ? "exit status %#x\n" : "", status);
+    text[length] = 0;
+    if (status) snprintf(text + length, size - length, "exit status %#x\n", status);
     FILE *file = fopen(findings, "r");
     while (file && fscanf(file, "%d", &some) == 1) sum += some;
     if (file) fclose(file);
