@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <cmocka.h>
 
 enum { HEADS = 4, KV_HEADS = 2, QUERIES = 70, KEYS = 1024 + 72 };
@@ -250,6 +251,39 @@ static void states_pass_through_the_budget(void **state)
     assert_int_equal(attend_context_destroy(context), ATTEND_OK);
 }
 
+/* Keys in a file that is mapped for reading alone, values in managed memory, the output in a file that is mapped to be written. */
+static void mapped_files_and_managed_memory_are_read_and_written(void **state)
+{
+    (void)state;
+    size_t least;
+    attend_context *context;
+    attend_plan *plan;
+    void *managed;
+    if (attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context)) fail_msg("%s", attend_error_message());
+    attend_plan_options options = {.host_tensors = ATTEND_HOST_ALL, .least_bytes = &least};
+    assert_int_equal(attend_attention_plan_with(context, &small, &options, &plan), ATTEND_OK);
+    attend_attention_args args = small_args(other);
+    if (attend_attention_forward(plan, &args) || attend_synchronize(context)) fail_msg("%s", attend_error_message());
+    attend_plan_destroy(plan);
+    options.memory_limit_bytes = least;
+    assert_int_equal(attend_attention_plan_with(context, &small, &options, &plan), ATTEND_OK);
+    FILE *const files[] = {tmpfile(), tmpfile()};
+    assert_true(files[0] && files[1]);
+    assert_true(fwrite(k, sizeof k, 1, files[0]) == 1 && fwrite(out, sizeof out, 1, files[1]) == 1 && !fflush(NULL));
+    float *const keys = mmap(NULL, sizeof k, PROT_READ, MAP_PRIVATE, fileno(files[0]), 0),
+          *const result = mmap(NULL, sizeof out, PROT_READ | PROT_WRITE, MAP_SHARED, fileno(files[1]), 0);
+    assert_true(keys != MAP_FAILED && result != MAP_FAILED);
+    assert_int_equal(cudaMallocManaged(&managed, sizeof v, cudaMemAttachGlobal), cudaSuccess);
+    memcpy(managed, v, sizeof v);
+    args.k = rows(keys, KEYS, 1), args.v = rows(managed, KEYS, 1), args.out = rows(result, QUERIES, HEADS);
+    if (attend_attention_forward(plan, &args) || attend_synchronize(context)) fail_msg("%s", attend_error_message());
+    assert_memory_equal(result, other, sizeof out);
+    cudaFree(managed), munmap(keys, sizeof k), munmap(result, sizeof out);
+    for (int i = 0; i < 2; i++) fclose(files[i]);
+    attend_plan_destroy(plan);
+    assert_int_equal(attend_context_destroy(context), ATTEND_OK);
+}
+
 /* Neither room on the device, nor pinned memory, streams or events. */
 static void what_was_not_announced_takes_nothing(void **state)
 {
@@ -309,6 +343,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(budgets_change_no_bit), cmocka_unit_test(a_run_stops_between_blocks),
                                        cmocka_unit_test(states_pass_through_the_budget),
-                                       cmocka_unit_test(what_was_not_announced_takes_nothing), cmocka_unit_test(what_was_not_announced_is_refused)};
+                                       cmocka_unit_test(mapped_files_and_managed_memory_are_read_and_written), cmocka_unit_test(what_was_not_announced_takes_nothing), cmocka_unit_test(what_was_not_announced_is_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
