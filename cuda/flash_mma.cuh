@@ -238,9 +238,8 @@ __device__ __noinline__ void load_pages(uint32_t to, const attend_kernel_args &a
 // the table where a page holds the tile, else one a row. `pool` is where this thread's first row and vector
 // would be if the tile began the first page, `step` the bytes from one row of the thread to its next.
 template <typename tile>
-__device__ __forceinline__ void load_whole_pages(uint32_t to, const char *pool, const attend_key_layout &keys,
-                                                 int64_t page_bytes, const int32_t *table, int64_t step,
-                                                 int t)
+__device__ __noinline__ void load_whole_pages(uint32_t to, const char *pool, const attend_key_layout &keys,
+                                              int64_t page_bytes, const int32_t *table, int64_t step, int t)
 {
     using share = typename tile::kv_share;
     using copy = tile_copy<typename tile::kv_tile, tile::threads>;
