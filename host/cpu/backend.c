@@ -120,11 +120,12 @@ static attend_status reserve_box(attend_cpu_plan *cpu, const attend_plan_options
                            "memory_limit_bytes is %zu, but the plan needs at least %zu bytes", limit, least);
     attend_cpu_choose_box(cpu, options->memory_limit_bytes ? limit - fixed : SIZE_MAX);
     attend_cpu_reservations(cpu, sizes);
-    for (int i = 0; i < ATTEND_CPU_RESERVATIONS; i++)
-        if (sizes[i].elements > 0 &&
-            !(*all[i] = attend_cpu_allocate(sizes[i].elements, sizes[i].bytes, bytes)))
-            return no_memory(*bytes);
-    return ATTEND_OK;
+    bool complete = true; /* bytes are counted to the end, for the sentence */
+    for (int i = 0; i < ATTEND_CPU_RESERVATIONS; i++) {
+        if (sizes[i].elements > 0) *all[i] = attend_cpu_allocate(sizes[i].elements, sizes[i].bytes, bytes);
+        complete = complete && (sizes[i].elements <= 0 || *all[i]);
+    }
+    return complete ? ATTEND_OK : no_memory(*bytes);
 }
 
 static attend_status plan_create(attend_plan *plan)
