@@ -647,6 +647,7 @@ template <int dim> constexpr attend_backward_row row(const char *name, attend_dt
              {}},
             true,
             dtype == ATTEND_F32,
+            true,
             blocks<dim>,
             prepare<dim>,
             launch<dim>};

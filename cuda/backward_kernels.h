@@ -71,6 +71,7 @@ typedef struct attend_backward_row {
     attend_kernel_info info;
     bool any_alignment; /* also takes tensors whose rows are not aligned to 16 bytes */
     bool takes_out; /* its scores are the forward kernel's, bit for bit: with out it needs no sum of p·dP */
+    bool sums;      /* also makes what biases, slopes and tables of distances get */
     /* false: more blocks than a grid holds */
     bool (*blocks)(const attend_problem *problem, attend_backward_stage stage, int64_t *blocks);
     cudaError_t (*prepare)(void); /* for the current device, before the first launch */
@@ -78,8 +79,10 @@ typedef struct attend_backward_row {
 } attend_backward_row;
 
 /* Sorted by speed, fastest first. */
-extern const attend_backward_row attend_backward_fma_rows[];
-extern const int attend_backward_fma_row_count;
+extern const attend_backward_row attend_backward_mma_f16_rows[], attend_backward_mma_bf16_rows[],
+    attend_backward_fma_rows[];
+extern const int attend_backward_mma_f16_row_count, attend_backward_mma_bf16_row_count,
+    attend_backward_fma_row_count;
 
 /* Sums of the stages to what features bring, in an order that is always the same. */
 cudaError_t attend_backward_finish(const attend_backward_args *args, int tile_q, cudaStream_t stream);

@@ -87,13 +87,19 @@ typedef struct backward_run {
     attend_gradients given, use;
 } backward_run;
 
+/* The plan's kernel, or the one for tensors of any alignment: for those, and where features get gradients that the
+   first does not make. A strict context refuses the former. */
 static attend_status choose_row(const attend_gpu_plan *own, const attend_attention_args *args,
                                 const attend_gradients *g, backward_run *r)
 {
+    const attend_gpu_backward *b = &own->backward;
     const char *odd = attend_gpu_odd_rows(args, &g->dout);
-    r->kernel.aligned = !odd, r->row = odd ? own->backward.row_any : own->backward.row;
-    if (r->row == own->backward.row || !own->gpu->strict) return ATTEND_OK;
-    return attend_gpu_refuse_odd(odd, &own->backward.row->info, &own->backward.row_any->info);
+    const bool sums = g->of[ATTEND_GRADIENT_BIAS].data || g->of[ATTEND_GRADIENT_SLOPES].data ||
+                      g->of[ATTEND_GRADIENT_RELATIVE_TABLE].data;
+    r->kernel.aligned = !odd;
+    r->row = odd || (sums && !b->row->sums) ? b->row_any : b->row;
+    if (!odd || b->row == b->row_any || !own->gpu->strict) return ATTEND_OK;
+    return attend_gpu_refuse_odd(odd, &b->row->info, &b->row_any->info);
 }
 
 static attend_status take_inputs(const attend_plan *plan, attend_attention_args *args, backward_run *r)

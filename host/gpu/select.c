@@ -26,7 +26,19 @@ const attend_kernel_row *attend_gpu_kernel_row(size_t index)
 
 const attend_backward_row *attend_gpu_backward_row(size_t index)
 {
-    return index < (size_t)attend_backward_fma_row_count ? &attend_backward_fma_rows[index] : NULL;
+    const struct {
+        const attend_backward_row *rows;
+        size_t count;
+    } families[] = {
+        {attend_backward_mma_f16_rows, (size_t)attend_backward_mma_f16_row_count},
+        {attend_backward_mma_bf16_rows, (size_t)attend_backward_mma_bf16_row_count},
+        {attend_backward_fma_rows, (size_t)attend_backward_fma_row_count},
+    };
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+        if (index < families[i].count) return &families[i].rows[index];
+        index -= families[i].count;
+    }
+    return NULL;
 }
 
 const attend_kernel_info *attend_gpu_kernel_info(size_t index)
