@@ -73,7 +73,8 @@ __device__ uint32_t shown_columns(uint32_t columns, const attend_kernel_args &ar
 #pragma unroll 1
         for (uint32_t left = columns; left; left &= left - 1) {
             const int c = __ffs(left) - 1;
-            if (!has_page(args.keys, s, key + element_column<tile>(c))) columns &= ~(1u << c);
+            if (!has_page(args.keys, s, static_cast<int>(late(key + element_column<tile>(c)))))
+                columns &= ~(1u << c);
         }
     }
     if (p.mask_axes) {

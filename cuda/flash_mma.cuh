@@ -209,37 +209,13 @@ __device__ void weigh(typename tile::weights &p, softmax_row (&state)[tile::lane
     }
 }
 
-// Copies a tile in pages, whatever their size and whichever of its rows and dims are there, with a look into
-// the table a row. Not inlined, so that it takes no registers from what full tiles do.
-template <typename tile>
-__device__ __noinline__ void load_pages(uint32_t to, const attend_kernel_args &args, const attend_view &pool,
-                                        const mma_block<tile> &block, int dims, int t)
-{
-    using T = typename tile::element;
-    using share = typename tile::kv_share;
-    const int64_t first = int64_t(t) * tile::keys;
-    const int valid = static_cast<int>(min(int64_t(tile::keys), block.sequence.seqlen_k - first));
-    const rows_in_pages<T> rows = {pool, args.keys, block.sequence, block.block_at.head, first};
-#pragma unroll 1
-    for (int i = 0; i < share::passes_down; i++) {
-        const int row = share::row() + i * share::down;
-        const found_row<T> found = row < valid ? rows.find(row) : found_row<T>{rows.anywhere(), false};
-#pragma unroll
-        for (int j = 0; j < share::passes_across; j++) {
-            const int vector = share::vector() + j * share::across;
-            cp_async(to + share::step(i, j), found.at + 8 * vector,
-                     found.there ? vector_bytes(dims, vector) : 0);
-        }
-    }
-    cp_async_commit();
-}
-
 // Copies a tile of which all rows and dims are there, in pages whose size is a power of two: one look into
 // the table where a page holds the tile, else one a row. `pool` is where this thread's first row and vector
 // would be if the tile began the first page, `step` the bytes from one row of the thread to its next.
 template <typename tile>
-__device__ __noinline__ void load_whole_pages(uint32_t to, const char *pool, const attend_key_layout &keys,
-                                              int64_t page_bytes, const int32_t *table, int64_t step, int t)
+__device__ __forceinline__ void load_whole_pages(uint32_t to, const char *pool, const attend_key_layout &keys,
+                                                 int64_t page_bytes, const int32_t *table, int64_t step,
+                                                 int t)
 {
     using share = typename tile::kv_share;
     using copy = tile_copy<typename tile::kv_tile, tile::threads>;
@@ -267,6 +243,37 @@ __device__ __noinline__ void load_whole_pages(uint32_t to, const char *pool, con
     cp_async_commit();
 }
 
+// Copies a tile in pages, whatever their size and whichever of its rows and dims are there, with a look into
+// the table a row. Not inlined, so that it takes no registers from what full tiles do.
+template <typename tile>
+__device__ __noinline__ void load_pages(uint32_t to, const char *at, const attend_kernel_args &args,
+                                        const attend_view &pool, const mma_block<tile> &block,
+                                        const tile_copies &copies, int t)
+{
+    const int dims = copies.dims;
+    if (t < -copies.whole) {
+        load_whole_pages<tile>(to, at, args.keys, 2 * pool.batch, block.table, copies.step, t);
+        return;
+    }
+    using T = typename tile::element;
+    using share = typename tile::kv_share;
+    const int64_t first = int64_t(t) * tile::keys;
+    const int valid = static_cast<int>(min(int64_t(tile::keys), block.sequence.seqlen_k - first));
+    const rows_in_pages<T> rows = {pool, args.keys, block.sequence, block.block_at.head, first};
+#pragma unroll 1
+    for (int i = 0; i < share::passes_down; i++) {
+        const int row = share::row() + i * share::down;
+        const found_row<T> found = row < valid ? rows.find(row) : found_row<T>{rows.anywhere(), false};
+#pragma unroll
+        for (int j = 0; j < share::passes_across; j++) {
+            const int vector = share::vector() + j * share::across;
+            cp_async(to + share::step(i, j), found.at + 8 * vector,
+                     found.there ? vector_bytes(dims, vector) : 0);
+        }
+    }
+    cp_async_commit();
+}
+
 // Copies consecutive tiles of K and V to shared memory.
 template <typename tile> struct key_copies {
     using copy = tile_copy<typename tile::kv_tile, tile::threads>;
@@ -275,8 +282,8 @@ template <typename tile> struct key_copies {
     uint32_t to; // address of this thread's first vector of K's tile
     const char *in_registers[2];
 
-    // The source of this thread's first vector of the next tile of K (0) or V (1); in pages, load_whole_pages()'s
-    // `pool`.
+    // The source of this thread's first vector of the next tile of K (0) or V (1); in pages,
+    // load_whole_pages()'s `pool`.
     __device__ const char *&from(int which)
     {
         return tile::tight ? block.from[which][threadIdx.x] : in_registers[which];
@@ -296,11 +303,18 @@ template <typename tile> struct key_copies {
         from(0) = copy::start(k + int64_t(t) * tile::keys * args.k.seqlen, 2 * args.k.seqlen);
         from(1) = copy::start(v + int64_t(t) * tile::keys * args.v.seqlen, 2 * args.v.seqlen);
     }
-    __device__ void load_k(int t) { load(to, from(0), args.k, block.k, t); }
-    __device__ void load_v(int t) { load(to + tile::kv_tile::bytes, from(1), args.v, block.v, t); }
+    // paged: the keys may lie in pages
+    template <bool paged = true> __device__ void load_k(int t)
+    {
+        load<paged>(to, from(0), args.k, block.k, t);
+    }
+    template <bool paged = true> __device__ void load_v(int t)
+    {
+        load<paged>(to + tile::kv_tile::bytes, from(1), args.v, block.v, t);
+    }
     __device__ void skip(int64_t tiles)
     {
-        if (args.keys.table) return;
+        if (args.keys.table) tiles = 0;
         from(0) += tiles * block.k.step * tile::kv_share::passes_down;
         from(1) += tiles * block.v.step * tile::kv_share::passes_down;
     }
@@ -311,16 +325,15 @@ template <typename tile> struct key_copies {
         return static_cast<const T *>(pool.data) + block.block_at.head * pool.head + row * pool.seqlen +
                8 * tile::kv_share::vector();
     }
+    template <bool paged>
     __device__ void load(uint32_t into, const char *&at, const attend_view &pool, const tile_copies &copies,
                          int t)
     {
         const tile_copies c = copies;
         if (t < c.whole)
             at = copy::whole(into, at, c.step);
-        else if (args.keys.table && t < -c.whole)
-            load_whole_pages<tile>(into, at, args.keys, 2 * pool.batch, block.table, c.step, t);
-        else if (args.keys.table)
-            load_pages(into, args, pool, block, c.dims, t);
+        else if (paged && args.keys.table)
+            load_pages(into, at, args, pool, block, copies, t);
         else
             at = copy::part(
                 into, at, c.step,
@@ -328,6 +341,23 @@ template <typename tile> struct key_copies {
                 c.dims);
     }
 };
+
+// A tile of K (0) or V (1) that may lie in pages.
+template <typename tile>
+__device__ __noinline__ void load_out_of_line(const attend_kernel_args &args, mma_block<tile> &block,
+                                              uint32_t to, int which, int t)
+{
+    static_assert(tile::tight || !tile::pages_are_masked);
+    key_copies<tile> copies = {args, block, to};
+    which ? copies.load_v(t) : copies.load_k(t);
+}
+template <typename tile> __device__ __forceinline__ void load(key_copies<tile> &copies, int which, int t)
+{
+    if constexpr (tile::pages_are_masked)
+        load_out_of_line<tile>(copies.args, copies.block, copies.to, which, t);
+    else
+        which ? copies.load_v(t) : copies.load_k(t);
+}
 
 // The registers of a warp that live as long as the block.
 template <typename tile> struct mma_warp {
@@ -347,7 +377,7 @@ __device__ __forceinline__ int full_tile(mma_warp<tile> &w, key_copies<tile> &co
     typename tile::weights p;
     cp_async_wait<0>();
     __syncthreads(); // K is here, and no thread reads V any more
-    copies.load_v(t);
+    copies.template load_v<!tile::pages_are_masked>(t);
     {
         typename tile::scores s;
         multiply_keys<tile>(s, w.q, w.k);
@@ -356,7 +386,7 @@ __device__ __forceinline__ int full_tile(mma_warp<tile> &w, key_copies<tile> &co
     }
     cp_async_wait<0>();
     __syncthreads(); // V is here, and no thread reads K any more
-    if (t + 1 < seen.end) copies.load_k(t + 1);
+    if (t + 1 < seen.end) copies.template load_k<!tile::pages_are_masked>(t + 1);
     multiply_values<tile>(w.o, p, w.v);
     return t + 1;
 }
@@ -378,7 +408,7 @@ __device__ __forceinline__ int masked_tile(mma_warp<tile> &w, key_copies<tile> &
     typename tile::weights p;
     cp_async_wait<0>();
     __syncthreads(); // K is here, and no thread reads V any more
-    copies.load_v(t);
+    load<tile>(copies, 1, t);
     if (block.searches && threadIdx.x < 32 && t + 1 == seen.end) block.next_run(args, t + 1);
     if (sees) {
         typename tile::scores s;
@@ -406,7 +436,7 @@ __device__ __forceinline__ int masked_tile(mma_warp<tile> &w, key_copies<tile> &
         copies.skip(seen.begin - next);
         next = seen.begin;
     }
-    if (next < seen.end) copies.load_k(next);
+    if (next < seen.end) load<tile>(copies, 0, next);
     if (sees) multiply_values<tile>(w.o, p, w.v);
     return next;
 }

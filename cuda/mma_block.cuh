@@ -27,6 +27,9 @@ template <typename T, int dim_, int warps_, int m_, int keys_, bool q_stays_> st
     using kv_share = tile_share<kv_tile, threads>;
     // O and S fill the registers: what a thread needs once a tile lies in shared memory
     static constexpr bool tight = m * (dim + keys) / 2 >= 160;
+    // no register is left in full tiles for a look into the table of pages: all tiles of keys in pages are
+    // taken as masked, which load them out of line
+    static constexpr bool pages_are_masked = dim > 192;
     // at least this many blocks a multiprocessor: 168 registers a thread, or 255
     static constexpr int blocks = m * (dim + keys) / 2 <= 96 ? 3 : 1;
     using scores = float[m][2 * key_steps][4];
@@ -165,7 +168,8 @@ template <typename tile> struct mma_block {
     __device__ void start(const attend_kernel_args &args)
     {
         tile_range all = tiles(0, tile::rows);
-        if (scored || holes || (hides && !searches)) all.full_end = all.full_begin = 0;
+        if (scored || holes || (hides && !searches) || (tile::pages_are_masked && args.keys.table))
+            all.full_end = all.full_begin = 0;
         restrict(all, args);
         if (threadIdx.x == 0) idle = args.splits > 1 && all.begin >= all.end;
         if (searches && all.begin < all.end) {
