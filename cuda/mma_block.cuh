@@ -30,6 +30,11 @@ template <typename T, int dim_, int warps_, int m_, int keys_, bool q_stays_> st
     // no register is left in full tiles for a look into the table of pages: all tiles of keys in pages are
     // taken as masked, which load them out of line
     static constexpr bool pages_are_masked = dim > 192;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    static constexpr bool reads_pages = dim != 128; // its registers would spill; the host refuses such runs
+#else
+    static constexpr bool reads_pages = true;
+#endif
     // at least this many blocks a multiprocessor: 168 registers a thread, or 255
     static constexpr int blocks = m * (dim + keys) / 2 <= 96 ? 3 : 1;
     using scores = float[m][2 * key_steps][4];
