@@ -52,22 +52,9 @@ __device__ void multiply(float2 (&o)[rows][columns], const float *a, const float
 #pragma unroll 1
     for (int key = 0; key < tile::other; key += 4) {
         float weight[rows][4];
+        load_weights<tile::pitch_p>(weight, a + key);
 #pragma unroll
-        for (int i = 0; i < rows; i++)
-            *reinterpret_cast<float4 *>(weight[i]) =
-                *reinterpret_cast<const float4 *>(a + i * tile::pitch_p + key);
-#pragma unroll
-        for (int j = 0; j < 4; j++)
-#pragma unroll
-            for (int c = 0; c < columns; c++) {
-                const float2 value = *reinterpret_cast<const float2 *>(b + (key + j) * tile::pitch + 32 * c);
-#pragma unroll
-                for (int i = 0; i < rows; i++) {
-                    if (border && is_hidden(weight[i][j])) continue;
-                    o[i][c].x = fmaf(weight[i][j], value.x, o[i][c].x);
-                    o[i][c].y = fmaf(weight[i][j], value.y, o[i][c].y);
-                }
-            }
+        for (int j = 0; j < 4; j++) add_row<border>(o, weight, j, b + (key + j) * tile::pitch);
     }
 }
 

@@ -84,24 +84,12 @@ __device__ void aggregate(float2 (&o)[rows][columns], softmax_row (&state)[rows]
 #pragma unroll 2
     for (int key = 0; key < tile::k; key += 4) {
         float weight[rows][4];
-#pragma unroll
-        for (int i = 0; i < rows; i++)
-            *reinterpret_cast<float4 *>(weight[i]) =
-                *reinterpret_cast<const float4 *>(p + i * tile::pitch_p + key);
+        load_weights<tile::pitch_p>(weight, p + key);
 #pragma unroll
         for (int j = 0; j < 4; j++) {
 #pragma unroll
             for (int i = 0; i < rows; i++) state[i].sum += weight[i][j];
-#pragma unroll
-            for (int c = 0; c < columns; c++) {
-                float2 value = *reinterpret_cast<const float2 *>(v + (key + j) * tile::pitch_v + 32 * c);
-#pragma unroll
-                for (int i = 0; i < rows; i++) {
-                    if (border && is_hidden(weight[i][j])) continue;
-                    o[i][c].x = fmaf(weight[i][j], value.x, o[i][c].x);
-                    o[i][c].y = fmaf(weight[i][j], value.y, o[i][c].y);
-                }
-            }
+            add_row<border>(o, weight, j, v + (key + j) * tile::pitch_v);
         }
     }
 }

@@ -77,4 +77,30 @@ __device__ void score(float (&s)[fma_rows][keys], const float *a_rows, const flo
 constexpr float hidden = -0.0f;
 __device__ inline bool is_hidden(float weight) { return __float_as_uint(weight) == 0x80000000u; }
 
+// A thread's weights of four neighbouring keys.
+template <int pitch> __device__ void load_weights(float (&weight)[fma_rows][4], const float *p)
+{
+#pragma unroll
+    for (int i = 0; i < fma_rows; i++)
+        *reinterpret_cast<float4 *>(weight[i]) = *reinterpret_cast<const float4 *>(p + i * pitch);
+}
+
+// O += the j-th of four weights times its row of V, two columns in each 32. In `border` tiles rows skip the
+// keys that are hidden from them, since 0·NaN and 0·infinity are NaN.
+template <bool border, int columns>
+__device__ void add_row(float2 (&o)[fma_rows][columns], const float (&weight)[fma_rows][4], int j,
+                        const float *v)
+{
+#pragma unroll
+    for (int c = 0; c < columns; c++) {
+        const float2 value = *reinterpret_cast<const float2 *>(v + 32 * c);
+#pragma unroll
+        for (int i = 0; i < fma_rows; i++) {
+            if (border && is_hidden(weight[i][j])) continue;
+            o[i][c].x = fmaf(weight[i][j], value.x, o[i][c].x);
+            o[i][c].y = fmaf(weight[i][j], value.y, o[i][c].y);
+        }
+    }
+}
+
 } // namespace attend
