@@ -23,6 +23,12 @@ static inline attend_view attend_view_of(const attend_tensor *t)
     const attend_view view = {t->data, t->stride[0], t->stride[1], t->stride[2]};
     return view;
 }
+/* Of one number a row: [batch, heads, seqlen] */
+static inline attend_view attend_rows_view_of(const attend_tensor *t)
+{
+    const attend_view view = {t->data, t->stride[0], t->stride[2], t->stride[1]};
+    return view;
+}
 
 /* A row's sums run over spans of attend_span_keys keys, which are then merged (spans.cuh). Each span gets a
    block of its own (split schedule) where a KV head has at most split_rows query rows; no bit depends on

@@ -38,6 +38,15 @@ static attend_status create_on(attend_device device, const attend_context_option
     return context->backend->context_create(options, context);
 }
 
+static attend_status hand_over(attend_status status, attend_context *made, attend_context **context)
+{
+    if (status)
+        free(made);
+    else
+        *context = made;
+    return status;
+}
+
 attend_status attend_context_create_sized(const attend_context_options *caller_options, size_t options_bytes,
                                           attend_context **context)
 {
@@ -55,12 +64,7 @@ attend_status attend_context_create_sized(const attend_context_options *caller_o
     } else {
         status = create_on(options.device, &options, made);
     }
-    if (status != ATTEND_OK) {
-        free(made);
-        return status;
-    }
-    *context = made;
-    return ATTEND_OK;
+    return hand_over(status, made, context);
 }
 
 #ifdef ATTEND_HAVE_CUDA
@@ -101,12 +105,7 @@ attend_status attend_context_create_group_sized(const attend_context_options *ca
     options.device = ATTEND_CUDA;
     attend_context *made = calloc(1, sizeof *made);
     if (!made) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a context");
-    const attend_status status = create_over(&options, devices, count, made);
-    if (status)
-        free(made);
-    else
-        *context = made;
-    return status;
+    return hand_over(create_over(&options, devices, count, made), made, context);
 }
 
 attend_status attend_context_destroy(attend_context *context)

@@ -14,6 +14,12 @@ static inline bool attend_multiply(int64_t a, int64_t b, int64_t *product)
 /* Number of elements; the shape of a checked tensor never overflows. */
 int64_t attend_tensor_elements(const attend_tensor *tensor);
 
+/* The stride along an axis; 0 where there is one element. */
+static inline int64_t attend_tensor_step(const attend_tensor *t, int axis)
+{
+    return axis < t->rank && t->shape[axis] > 1 ? t->stride[axis] : 0;
+}
+
 /* The tensor's first and one-past-last byte, equal if it is empty. False if an address overflows. */
 bool attend_tensor_extent(const attend_tensor *tensor, uintptr_t *begin, uintptr_t *end);
 

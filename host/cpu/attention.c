@@ -33,12 +33,12 @@ int64_t attend_cpu_rows_reserved(const attend_problem *p) { return rows_before(p
 static int64_t panels_of(const attend_cpu_plan *plan)
 {
     int64_t width = plan->context->kernel->lanes * plan->context->kernel->vectors;
-    return (attend_cpu_slot_rows(plan) + width - 1) / width;
+    return attend_parts_of(attend_cpu_slot_rows(plan), width);
 }
 
 static int64_t parts_of(const attend_cpu_plan *plan)
 {
-    return (panels_of(plan) + plan->blocking.panels - 1) / plan->blocking.panels;
+    return attend_parts_of(panels_of(plan), plan->blocking.panels);
 }
 
 attend_cpu_schedule attend_cpu_schedule_of(const attend_cpu_plan *plan)

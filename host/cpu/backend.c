@@ -54,20 +54,14 @@ static void plan_destroy(attend_plan *plan)
     free(cpu);
 }
 
-/* a·b, or INT64_MAX, for which the allocation fails. */
-static int64_t times(int64_t a, int64_t b)
-{
-    int64_t product;
-    return attend_multiply(a, b, &product) ? product : INT64_MAX;
-}
-
 static attend_status check_sizes(const attend_problem *p)
 {
     /* wider rows cannot be allocated anyway, and products below do not overflow */
     const int64_t widest = (int64_t)1 << 40;
     if (p->head_dim > widest || p->head_dim_v > widest ||
-        times(p->batch, times(p->num_heads, p->seqlen_q)) > INT64_MAX / 2 || p->total_k > INT64_MAX / 2 ||
-        p->seqlen_k > INT64_MAX / 2 || times(p->batch, p->seqlen_k + ATTEND_CPU_BLOCK) > INT64_MAX / 2)
+        attend_cpu_times(p->batch, attend_cpu_times(p->num_heads, p->seqlen_q)) > INT64_MAX / 2 ||
+        p->total_k > INT64_MAX / 2 || p->seqlen_k > INT64_MAX / 2 ||
+        attend_cpu_times(p->batch, p->seqlen_k + ATTEND_CPU_BLOCK) > INT64_MAX / 2)
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a plan of these sizes");
     return ATTEND_OK;
 }
@@ -87,16 +81,18 @@ static attend_status reserve(attend_cpu_plan *cpu, bool backward, size_t *bytes)
     ATTEND_TRY(check_sizes(p));
     cpu->blocking = attend_cpu_blocking_for(kernel, p, cpu->context->threads);
     cpu->scratch_floats = kernel->scratch_floats(p, &cpu->blocking);
-    const int64_t heads = times(p->batch, p->num_kv_heads);
+    const int64_t heads = attend_cpu_times(p->batch, p->num_kv_heads);
     bool complete = (cpu->scratch = attend_cpu_allocate(cpu->context->threads,
                                                         (size_t)cpu->scratch_floats * sizeof(float), bytes));
-    cpu->per_head = attend_cpu_allocate(times(p->batch, p->num_heads), sizeof *cpu->per_head, bytes);
+    cpu->per_head =
+        attend_cpu_allocate(attend_cpu_times(p->batch, p->num_heads), sizeof *cpu->per_head, bytes);
     cpu->elements = attend_cpu_allocate(heads, sizeof *cpu->elements, bytes);
     cpu->relative_buckets =
         attend_cpu_allocate(attend_relative_distances(p), sizeof *cpu->relative_buckets, bytes);
-    cpu->relative =
-        attend_cpu_allocate(times(p->num_heads, attend_cpu_relative_floats(p)), sizeof *cpu->relative, bytes);
-    cpu->ids = attend_cpu_allocate(times(p->batch, attend_cpu_id_blocks(p)), sizeof *cpu->ids, bytes);
+    cpu->relative = attend_cpu_allocate(attend_cpu_times(p->num_heads, attend_cpu_relative_floats(p)),
+                                        sizeof *cpu->relative, bytes);
+    cpu->ids =
+        attend_cpu_allocate(attend_cpu_times(p->batch, attend_cpu_id_blocks(p)), sizeof *cpu->ids, bytes);
     complete =
         complete && cpu->per_head && cpu->elements && cpu->relative_buckets && cpu->relative && cpu->ids;
     if (complete) attend_relative_fill(p, cpu->relative_buckets);

@@ -162,6 +162,14 @@ static int64_t tiles_a_head(const attend_problem *p)
     return attend_cpu_backward_tiles(group_of(p) * p->seqlen_q);
 }
 
+static attend_cpu_backward_task tile_task(const backward_run *r, int64_t unit)
+{
+    const int64_t tiles = tiles_a_head(r->plan->problem);
+    attend_cpu_backward_task t = task_of(r, unit / tiles);
+    t.tile = unit % tiles;
+    return t;
+}
+
 static void sum_delta_of_block(void *job, int64_t unit, int thread)
 {
     const backward_run *r = job;
@@ -173,10 +181,8 @@ static void sum_delta_of_block(void *job, int64_t unit, int thread)
 static void normalise_tile(void *job, int64_t unit, int thread)
 {
     const backward_run *r = job;
-    const attend_problem *p = r->plan->problem;
-    attend_cpu_backward_task t = task_of(r, unit / tiles_a_head(p));
+    const attend_cpu_backward_task t = tile_task(r, unit);
     (void)thread;
-    t.tile = unit % tiles_a_head(p);
     r->plan->context->kernel->backward->normalise(&t);
 }
 
@@ -191,20 +197,16 @@ static void run_block(void *job, int64_t unit, int thread)
 static void pack_tile(void *job, int64_t unit, int thread)
 {
     const backward_run *r = job;
-    const attend_problem *p = r->plan->problem;
-    attend_cpu_backward_task t = task_of(r, unit / tiles_a_head(p));
+    const attend_cpu_backward_task t = tile_task(r, unit);
     (void)thread;
-    t.tile = unit % tiles_a_head(p);
     if (t.tile < attend_cpu_backward_tiles(t.head.rows)) r->plan->context->kernel->backward->pack(&t);
 }
 
 static void finish_tile(void *job, int64_t unit, int thread)
 {
     const backward_run *r = job;
-    const attend_problem *p = r->plan->problem;
-    attend_cpu_backward_task t = task_of(r, unit / tiles_a_head(p));
+    const attend_cpu_backward_task t = tile_task(r, unit);
     (void)thread;
-    t.tile = unit % tiles_a_head(p);
     r->plan->context->kernel->backward->finish(&t);
 }
 
@@ -249,11 +251,6 @@ static void add_to(const attend_tensor *t, int64_t a, int64_t b, double sum)
     ((float *)t->data)[a * t->stride[0] + (t->rank > 1 ? b * t->stride[1] : 0)] += (float)sum;
 }
 
-static int64_t bias_stride(const attend_tensor *t, int axis)
-{
-    return t->shape[axis] > 1 ? t->stride[axis] : 0;
-}
-
 /* Sums of blocks, in their order, and of heads. */
 static void leave_sums(const backward_run *r)
 {
@@ -275,7 +272,8 @@ static void leave_sums(const backward_run *r)
                 all += sums[0], slopes += sums[1];
             }
             if (one_bias)
-                ((float *)bias->data)[b * bias_stride(bias, 0) + h * bias_stride(bias, 1)] += (float)all;
+                ((float *)bias->data)[b * attend_tensor_step(bias, 0) + h * attend_tensor_step(bias, 1)] +=
+                    (float)all;
         }
         if (of[ATTEND_GRADIENT_SINKS].data) add_to(&of[ATTEND_GRADIENT_SINKS], h, 0, sinks);
         if (of[ATTEND_GRADIENT_HEAD_SCALES].data) add_to(&of[ATTEND_GRADIENT_HEAD_SCALES], h, 0, scales);

@@ -420,12 +420,6 @@ ALWAYS_INLINE const attend_tensor *gradient_of(const block *b, attend_gradient g
     return &b->task->gradients->of[g];
 }
 
-/* Of a head's bias, and the stride along an axis: 0 where it does not vary. */
-static int64_t bias_stride(const attend_tensor *t, int axis)
-{
-    return t->shape[axis] > 1 ? t->stride[axis] : 0;
-}
-
 static float sum_row(const float *ds, int64_t keys)
 {
     float sum = 0;
@@ -436,8 +430,8 @@ static float sum_row(const float *ds, int64_t keys)
 static float *bias_row(const block *b, packed_row at)
 {
     const attend_tensor *t = gradient_of(b, ATTEND_GRADIENT_BIAS);
-    return (float *)t->data + b->task->batch * bias_stride(t, 0) +
-           b->task->head.heads[at.head].head * bias_stride(t, 1) + at.query * bias_stride(t, 2);
+    return (float *)t->data + b->task->batch * attend_tensor_step(t, 0) +
+           b->task->head.heads[at.head].head * attend_tensor_step(t, 1) + at.query * attend_tensor_step(t, 2);
 }
 
 /* Rows of a bias's gradient lie far apart: asked for before the tile's products, they are there behind them.
@@ -445,8 +439,8 @@ static float *bias_row(const block *b, packed_row at)
 static void begin_bias(const block *b, int64_t first_row, int64_t rows)
 {
     const attend_tensor *t = gradient_of(b, ATTEND_GRADIENT_BIAS);
-    const int64_t step = t->data ? bias_stride(t, 3) : 0;
-    if (!t->data || (!b->task->begins_bias && (bias_stride(t, 2) == 0 || step != 1))) return;
+    const int64_t step = t->data ? attend_tensor_step(t, 3) : 0;
+    if (!t->data || (!b->task->begins_bias && (attend_tensor_step(t, 2) == 0 || step != 1))) return;
     for (int64_t r = 0; r < rows; r++) {
         float *to = bias_row(b, packed_row_of(&b->task->head, first_row + r)) + b->task->first_key * step;
         for (int64_t k = 0; b->task->begins_bias && k < b->keys; k++) to[k * step] = 0;
@@ -459,7 +453,8 @@ static void add_bias(const block *b, const key_panel *panel, int64_t first_row, 
 {
     const attend_tensor *t = gradient_of(b, ATTEND_GRADIENT_BIAS);
     const bool by_query = b->p->bias_axes & ATTEND_PER_QUERY, by_key = b->p->bias_axes & ATTEND_PER_KEY;
-    const int64_t key = b->task->first_key + panel->first, step = bias_stride(t, 3), rows = b->elements->rows;
+    const int64_t key = b->task->first_key + panel->first, step = attend_tensor_step(t, 3),
+                  rows = b->elements->rows;
     for (int64_t r = 0; r < rows; r++) {
         const packed_row at = packed_row_of(&b->task->head, first_row + r);
         const float *ds = b->ds + panel->first * TILE + r * panel->step;
@@ -507,9 +502,9 @@ static void leave_key_bias(const block *b)
     const attend_tensor *t = gradient_of(b, ATTEND_GRADIENT_BIAS);
     for (int64_t g = 0; g < b->task->head.group; g++)
         for (int64_t k = 0; k < b->keys; k++)
-            ((float *)t->data)[b->task->batch * bias_stride(t, 0) +
-                               b->task->head.heads[g].head * bias_stride(t, 1) +
-                               (b->task->first_key + k) * bias_stride(t, 3)] +=
+            ((float *)t->data)[b->task->batch * attend_tensor_step(t, 0) +
+                               b->task->head.heads[g].head * attend_tensor_step(t, 1) +
+                               (b->task->first_key + k) * attend_tensor_step(t, 3)] +=
                 (float)b->key_bias[g * BLOCK + k];
 }
 

@@ -2,22 +2,13 @@
    parts of keys, whose sums are carried from part to part (docs/state.md). No bit depends on it. */
 #include "cpu/cpu.h"
 
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t half(int64_t n) { return (n + 1) / 2; }
-
-/* a·b, or INT64_MAX, for which the allocation fails. */
-static int64_t times(int64_t a, int64_t b)
-{
-    int64_t product;
-    return attend_multiply(a, b, &product) ? product : INT64_MAX;
-}
 
 /* ---- memory ---- */
 
 int64_t attend_cpu_slot_keys(const attend_cpu_plan *plan)
 {
-    return attend_cpu_round_up(least(plan->box.keys, plan->problem->seqlen_k), plan->blocking.keys);
+    return attend_cpu_round_up(attend_least(plan->box.keys, plan->problem->seqlen_k), plan->blocking.keys);
 }
 
 int64_t attend_cpu_slot_rows(const attend_cpu_plan *plan)
@@ -30,26 +21,29 @@ bool attend_cpu_carries(const attend_cpu_plan *plan) { return plan->box.keys < p
 static int64_t state_floats(const attend_cpu_plan *plan)
 {
     if (!attend_cpu_carries(plan)) return 0;
-    return times(times(plan->box.heads, attend_cpu_slot_rows(plan)), plan->problem->head_dim_v + 2);
+    return attend_cpu_times(attend_cpu_times(plan->box.heads, attend_cpu_slot_rows(plan)),
+                            plan->problem->head_dim_v + 2);
 }
 
 void attend_cpu_reservations(const attend_cpu_plan *plan, attend_cpu_reservation all[ATTEND_CPU_RESERVATIONS])
 {
     const attend_problem *p = plan->problem;
     const bool panels = plan->schedule != ATTEND_CPU_DECODE;
-    const int64_t whole_rows = times(p->num_kv_heads, attend_cpu_rows_reserved(p)),
-                  keys = !panels             ? 0
-                         : plan->box.is_part ? times(plan->box.heads, attend_cpu_slot_keys(plan))
-                                             : times(p->num_kv_heads, attend_cpu_keys_reserved(plan)),
-                  rows = plan->box.is_part ? times(plan->box.heads, attend_cpu_slot_rows(plan)) : whole_rows,
+    const int64_t whole_rows = attend_cpu_times(p->num_kv_heads, attend_cpu_rows_reserved(p)),
+                  keys = !panels ? 0
+                         : plan->box.is_part
+                             ? attend_cpu_times(plan->box.heads, attend_cpu_slot_keys(plan))
+                             : attend_cpu_times(p->num_kv_heads, attend_cpu_keys_reserved(plan)),
+                  rows = plan->box.is_part ? attend_cpu_times(plan->box.heads, attend_cpu_slot_rows(plan))
+                                           : whole_rows,
                   spans = plan->schedule != ATTEND_CPU_WHOLE
-                              ? attend_cpu_spans(least(plan->box.keys, p->seqlen_k))
+                              ? attend_cpu_spans(attend_least(plan->box.keys, p->seqlen_k))
                               : 0;
     const attend_cpu_reservation made[] = {
-        {times(keys, p->head_dim), sizeof(float)},
-        {times(keys, attend_cpu_v_width(plan->context->kernel, p)), sizeof(float)},
+        {attend_cpu_times(keys, p->head_dim), sizeof(float)},
+        {attend_cpu_times(keys, attend_cpu_v_width(plan->context->kernel, p)), sizeof(float)},
         {attend_is_elementwise(p) ? keys / plan->blocking.keys : 0, sizeof(bool)},
-        {times(rows, times(spans, attend_cpu_partial_floats(p))), sizeof(float)},
+        {attend_cpu_times(rows, attend_cpu_times(spans, attend_cpu_partial_floats(p))), sizeof(float)},
         {state_floats(plan), sizeof(float)},
     };
     memcpy(all, made, sizeof made);
@@ -81,17 +75,18 @@ size_t attend_cpu_choose_box(attend_cpu_plan *plan, size_t room)
     const bool few = attend_cpu_rows_of(p) <= ATTEND_CPU_FEW_ROWS;
     attend_cpu_box *box = &plan->box;
     size_t fewest = SIZE_MAX;
-    *box = (attend_cpu_box){times(p->batch, p->num_kv_heads), p->seqlen_q, most(p->seqlen_k, 1), false};
+    *box = (attend_cpu_box){attend_cpu_times(p->batch, p->num_kv_heads), p->seqlen_q,
+                            attend_most(p->seqlen_k, 1), false};
     bool found = fits(plan, room, &fewest);
     box->is_part = !found;
     while (!found && !few && box->heads > 1) box->heads = half(box->heads), found = fits(plan, room, &fewest);
     if (p->packed) return fewest; /* a state has no entries of packed sequences */
     if (!found && !few)
-        box->keys = least(box->keys, MOST_SPANS * ATTEND_CPU_SPAN), found = fits(plan, room, &fewest);
+        box->keys = attend_least(box->keys, MOST_SPANS * ATTEND_CPU_SPAN), found = fits(plan, room, &fewest);
     while (!found && box->keys > ATTEND_CPU_SPAN)
         box->keys = attend_cpu_round_up(half(box->keys), ATTEND_CPU_SPAN), found = fits(plan, room, &fewest);
     while (!found && !few && box->queries > FEWEST_QUERIES)
-        box->queries = most(half(box->queries), FEWEST_QUERIES), found = fits(plan, room, &fewest);
+        box->queries = attend_most(half(box->queries), FEWEST_QUERIES), found = fits(plan, room, &fewest);
     return fewest;
 }
 
@@ -107,10 +102,10 @@ static void seen_keys(attend_cpu_boxes *b)
     if (!attend_cpu_carries(plan)) return;
     for (int64_t i = b->first_head; i < b->first_head + b->heads; i++) {
         const attend_sequence *s = &plan->per_head[i / p->num_kv_heads * p->num_heads].sequence;
-        const int64_t last = least(b->at.end_query, s->seqlen_q) - 1;
+        const int64_t last = attend_least(b->at.end_query, s->seqlen_q) - 1;
         if (last < b->at.first_query) continue;
-        low = least(low, attend_visible_begin(p, s, b->at.first_query));
-        high = most(high, attend_visible_end(p, s, last));
+        low = attend_least(low, attend_visible_begin(p, s, b->at.first_query));
+        high = attend_most(high, attend_visible_end(p, s, last));
     }
     if (low >= high) low = high = b->part->first;
     b->at.first = attend_clamp(low / ATTEND_CPU_SPAN * ATTEND_CPU_SPAN, b->part->first, b->part->end);
@@ -172,8 +167,8 @@ static bool next_rows(attend_cpu_boxes *b)
         b->at.first_query = b->at.end_query;
     }
     b->begun = true;
-    b->heads = least(box->heads, p->batch * p->num_kv_heads - b->first_head);
-    b->at.end_query = least(b->part->end_query, b->at.first_query + box->queries);
+    b->heads = attend_least(box->heads, p->batch * p->num_kv_heads - b->first_head);
+    b->at.end_query = attend_least(b->part->end_query, b->at.first_query + box->queries);
     return b->heads > 0 && b->at.first_query < b->at.end_query;
 }
 
@@ -187,7 +182,7 @@ bool attend_cpu_next_box(attend_cpu_boxes *b)
         if (!next_rows(b)) return false;
         seen_keys(b);
     }
-    b->at.end = carries ? least(b->seen_end, b->at.first + b->plan->box.keys) : b->seen_end;
+    b->at.end = carries ? attend_least(b->seen_end, b->at.first + b->plan->box.keys) : b->seen_end;
     const int64_t queries = b->at.first_query - b->part->first_query;
     b->at.from = goes_on ? carried(b) : from_query(&b->part->from, queries);
     b->at.into = b->at.end < b->seen_end ? carried(b) : from_query(&b->part->into, queries);

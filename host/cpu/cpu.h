@@ -83,6 +83,13 @@ int attend_cpu_limited_threads(const char *membership, const char *mount, int pr
 void *attend_cpu_allocate(int64_t elements, size_t bytes, size_t *total);
 /* Only counts them; false: not representable. */
 bool attend_cpu_count_bytes(int64_t elements, size_t bytes, size_t *total);
+/* a·b, or INT64_MAX, for which the allocation fails. */
+static inline int64_t attend_cpu_times(int64_t a, int64_t b)
+{
+    int64_t product;
+    return attend_multiply(a, b, &product) ? product : INT64_MAX;
+}
+
 /* Where element 0 of a view would lie of which memory has those from element `before` on. */
 static inline void *attend_cpu_counted_from(void *memory, int64_t before, size_t bytes)
 {

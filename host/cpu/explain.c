@@ -44,8 +44,6 @@ bool attend_cpu_kernel_choice(const attend_plan *plan, size_t index, attend_kern
     return true;
 }
 
-static int64_t count_parts(int64_t n, int64_t size) { return (n + size - 1) / size; }
-
 attend_status attend_cpu_explain(const attend_plan *plan, attend_explanation *e)
 {
     const attend_cpu_plan *own = plan->state;
@@ -59,9 +57,9 @@ attend_status attend_cpu_explain(const attend_plan *plan, attend_explanation *e)
     e->blocks = attend_cpu_units(own, heads, attend_cpu_spans(plan->problem.seqlen_k), 1);
     e->blocks_at_once = own->context->threads;
     if (own->box.is_part) {
-        e->query_blocks =
-            count_parts(heads, own->box.heads) * count_parts(plan->problem.seqlen_q, own->box.queries);
-        e->key_parts = e->query_blocks * count_parts(plan->problem.seqlen_k, own->box.keys);
+        e->query_blocks = attend_parts_of(heads, own->box.heads) *
+                          attend_parts_of(plan->problem.seqlen_q, own->box.queries);
+        e->key_parts = e->query_blocks * attend_parts_of(plan->problem.seqlen_k, own->box.keys);
     }
     e->projection_library = "oneDNN, in fp32";
     for (int i = 0; i < 4; i++) e->projections[i].call = i;

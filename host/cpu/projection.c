@@ -35,18 +35,16 @@ static double nanoseconds(const attend_cpu_projection *m)
     return (double)m->in * (double)m->out * ((double)m->rows / 32 + 0.125);
 }
 
-static int64_t parts(int64_t of, int64_t most) { return (of + most - 1) / most; }
-
 /* Chooses blocks and panels: enough products that no thread waits long for the last one. Rows are divided
    first, down to where a product becomes slow; columns first where a panel of W would not fit in a cache. */
 static void cut(attend_cpu_projection *m, bool convolution)
 {
     const int threads = attend_pool_worth(m->pool, nanoseconds(m));
     const int64_t wanted = threads > 1 ? 4 * threads : 1;
-    int64_t blocks = parts(m->rows, MOST_ROWS), panels = 1;
+    int64_t blocks = attend_parts_of(m->rows, MOST_ROWS), panels = 1;
     if (!convolution) {
         m->block = FIXED_ROWS, m->columns = m->out < FIXED_COLUMNS ? m->out : FIXED_COLUMNS;
-        m->blocks = parts(m->rows, m->block), m->panels = parts(m->out, m->columns);
+        m->blocks = attend_parts_of(m->rows, m->block), m->panels = attend_parts_of(m->out, m->columns);
         return;
     }
     while (blocks * panels < wanted) {
@@ -58,9 +56,10 @@ static void cut(attend_cpu_projection *m, bool convolution)
         else
             blocks *= 2;
     }
-    m->block = parts(m->rows, blocks),
-    m->columns = attend_cpu_round_up(parts(m->out, panels), 16); /* whole vectors on any processor */
-    m->blocks = parts(m->rows, m->block), m->panels = parts(m->out, m->columns);
+    m->block = attend_parts_of(m->rows, blocks),
+    m->columns =
+        attend_cpu_round_up(attend_parts_of(m->out, panels), 16); /* whole vectors on any processor */
+    m->blocks = attend_parts_of(m->rows, m->block), m->panels = attend_parts_of(m->out, m->columns);
 }
 
 static size_t whole_lines(size_t bytes) { return (bytes + 63) / 64 * 64; }

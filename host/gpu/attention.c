@@ -103,7 +103,7 @@ attend_status attend_gpu_launch_box(const attend_plan *plan, const attend_kernel
     const attend_gpu_plan *gpu_plan = plan->state;
     const attend_gpu_context *gpu = gpu_plan->gpu;
     const attend_problem *p = &plan->problem;
-    const attend_view lse = {args->lse.data, args->lse.stride[0], args->lse.stride[2], args->lse.stride[1]};
+    const attend_view lse = attend_rows_view_of(&args->lse);
     const attend_kernel_row *row;
     bool aligned;
     ATTEND_TRY(choose_row(gpu_plan, args, &aligned, &row));

@@ -7,14 +7,11 @@
 
 /* ---- memory, reserved with the plan ---- */
 
-static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-
 /* Of a plan's two rows, the tiles of queries that need the most room. */
 static int64_t bucket_tiles(const attend_gpu_plan *own, const attend_problem *p)
 {
-    const int tile_q = own->backward.row->info.tile_q, any = own->backward.row_any->info.tile_q,
-              least = tile_q < any ? tile_q : any;
-    return (p->seqlen_q + least - 1) / least;
+    const int64_t least = attend_least(own->backward.row->info.tile_q, own->backward.row_any->info.tile_q);
+    return attend_parts_of(p->seqlen_q, least);
 }
 
 static void reserve_sums(attend_plan *plan, attend_gpu_arena *arena)
@@ -87,8 +84,8 @@ typedef struct backward_run {
     attend_gradients given, use;
 } backward_run;
 
-/* The plan's kernel, or the one for tensors of any alignment: for those, and where features get gradients that the
-   first does not make. A strict context refuses the former. */
+/* The plan's kernel, or the one for tensors of any alignment: for those, and where features get gradients
+   that the first does not make. A strict context refuses the former. */
 static attend_status choose_row(const attend_gpu_plan *own, const attend_attention_args *args,
                                 const attend_gradients *g, backward_run *r)
 {
@@ -134,22 +131,10 @@ static attend_status take_others(const attend_plan *plan, const attend_attention
     return ATTEND_OK;
 }
 
-static attend_view of_rows(const attend_tensor *t)
-{
-    const attend_view view = {t->data, t->stride[0], t->stride[2], t->stride[1]};
-    return view;
-}
-
 static attend_gradient_view gradient_of(const attend_tensor *t)
 {
     const attend_gradient_view view = {attend_view_of(t), t->dtype};
     return view;
-}
-
-/* Of one element along an axis the stride is 0. */
-static int64_t step(const attend_tensor *t, int axis)
-{
-    return axis < t->rank && t->shape[axis] > 1 ? t->stride[axis] : 0;
 }
 
 static void set_args(const attend_plan *plan, const attend_attention_args *args, const attend_terms *terms,
@@ -164,16 +149,21 @@ static void set_args(const attend_plan *plan, const attend_attention_args *args,
     k->problem = plan->problem;
     k->q = attend_view_of(&args->q), k->k = attend_view_of(&args->k), k->v = attend_view_of(&args->v);
     k->dout = attend_view_of(&g->dout), k->out = attend_view_of(&g->out_f32);
-    k->lse = of_rows(&args->lse), k->dlse = of_rows(&g->dlse);
+    k->lse = attend_rows_view_of(&args->lse), k->dlse = attend_rows_view_of(&g->dlse);
     k->lists = attend_lists_of(args->features), k->terms = *terms;
     k->dq = gradient_of(&g->of[ATTEND_GRADIENT_Q]), k->dk = gradient_of(&g->of[ATTEND_GRADIENT_K]);
     k->dv = gradient_of(&g->of[ATTEND_GRADIENT_V]);
-    k->bias =
-        (attend_plane){bias->data, step(bias, 0), step(bias, 1), step(bias, 2), step(bias, 3), ATTEND_F32};
-    k->slopes = (attend_plane){.data = slopes->data, .head = step(slopes, 0)};
-    k->scales = (attend_plane){.data = scales->data, .head = step(scales, 0)};
-    k->sinks = (attend_plane){.data = sinks->data, .head = step(sinks, 0)};
-    k->table = (attend_plane){.data = table->data, .head = step(table, 0), .key = step(table, 1)};
+    k->bias = (attend_plane){bias->data,
+                             attend_tensor_step(bias, 0),
+                             attend_tensor_step(bias, 1),
+                             attend_tensor_step(bias, 2),
+                             attend_tensor_step(bias, 3),
+                             ATTEND_F32};
+    k->slopes = (attend_plane){.data = slopes->data, .head = attend_tensor_step(slopes, 0)};
+    k->scales = (attend_plane){.data = scales->data, .head = attend_tensor_step(scales, 0)};
+    k->sinks = (attend_plane){.data = sinks->data, .head = attend_tensor_step(sinks, 0)};
+    k->table = (attend_plane){
+        .data = table->data, .head = attend_tensor_step(table, 0), .key = attend_tensor_step(table, 1)};
     k->sums = own->backward.sums;
     const bool by_key = plan->problem.bias_axes & ATTEND_PER_KEY,
                by_query = plan->problem.bias_axes & ATTEND_PER_QUERY;
@@ -183,7 +173,7 @@ static void set_args(const attend_plan *plan, const attend_attention_args *args,
     if (!scales->data) k->sums.scales = NULL;
     if (!sinks->data) k->sums.sinks = NULL;
     if (!table->data) k->sums.buckets = NULL;
-    k->tiles = (plan->problem.seqlen_q + r->row->info.tile_q - 1) / r->row->info.tile_q;
+    k->tiles = attend_parts_of(plan->problem.seqlen_q, r->row->info.tile_q);
     k->accumulate = g->accumulate;
 }
 

@@ -111,7 +111,7 @@ static attend_status inspect_on_device(const attend_plan *plan, const attend_att
                                           output(&k->request.want, i)));
     k->problem = plan->problem;
     k->q = attend_view_of(&use.q), k->k = attend_view_of(&use.k), k->keys = *keys;
-    k->lse = (attend_view){use.lse.data, use.lse.stride[0], use.lse.stride[2], use.lse.stride[1]};
+    k->lse = attend_rows_view_of(&use.lse);
     k->lists = attend_lists_of(&features), k->terms = attend_terms_of(&features);
     k->terms.relative_buckets = own->features.relative_buckets;
     k->request.want.queries = l->queries;

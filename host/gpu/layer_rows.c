@@ -7,8 +7,6 @@
 enum { LEAST_ROWS = 64, SLOTS = ATTEND_GPU_QUERY_SLOTS };
 static const size_t enough = (size_t)32 << 20; /* bytes of a slot: larger copies and products gain nothing */
 
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 static attend_gpu_rows *rows_of(const attend_plan *plan)
 {
     return &((attend_gpu_plan *)plan->state)->layer.rows;
@@ -25,7 +23,7 @@ static void lay_slots(attend_plan *plan, int64_t batch, int64_t count, bool spil
     rows->batch = batch, rows->count = count;
     rows->project = rows->output = (attend_gpu_arena){0};
     attend_gpu_reserve_tensor(&rows->project, &own->layer.x, p->dtype, 3,
-                              (int64_t[]){batch, count, most(p->hidden_size, p->context_hidden_size)});
+                              (int64_t[]){batch, count, attend_most(p->hidden_size, p->context_hidden_size)});
     attend_gpu_reserve_x(plan, &rows->project, batch, count);
     if (spills) attend_gpu_reserve_heads(plan, &rows->project, batch, count, count);
     if (spills) attend_gpu_reserve_heads_out(plan, &rows->output, batch, count);
@@ -39,12 +37,15 @@ static size_t slot_bytes(const attend_gpu_rows *rows)
     return rows->project.bytes > rows->output.bytes ? rows->project.bytes : rows->output.bytes;
 }
 
-static int64_t all_rows(const attend_problem *p) { return most(most(attend_rows_q(p), attend_rows_k(p)), 1); }
+static int64_t all_rows(const attend_problem *p)
+{
+    return attend_most(attend_most(attend_rows_q(p), attend_rows_k(p)), 1);
+}
 
 /* Whole entries, or rows of one, as many as fit and are of use. */
 static bool choose_rows(attend_plan *plan, double room, bool spills)
 {
-    int64_t batch = most(attend_tensor_batch(&plan->problem), 1), count = all_rows(&plan->problem);
+    int64_t batch = attend_most(attend_tensor_batch(&plan->problem), 1), count = all_rows(&plan->problem);
     const attend_gpu_rows *rows = rows_of(plan);
     for (;;) {
         lay_slots(plan, batch, count, spills);
@@ -54,7 +55,7 @@ static bool choose_rows(attend_plan *plan, double room, bool spills)
         if (batch > 1)
             batch = (batch + 1) / 2;
         else
-            count = most(LEAST_ROWS, (count + 1) / 2);
+            count = attend_most(LEAST_ROWS, (count + 1) / 2);
     }
 }
 
@@ -245,7 +246,8 @@ static bool next_block(layer_run *l, stage stage, rows_block *b)
         b->first = 0;
         if ((b->first_batch += b->batch) >= batch) return false;
     }
-    b->batch = least(rows->batch, batch - b->first_batch), b->count = least(rows->count, count - b->first);
+    b->batch = attend_least(rows->batch, batch - b->first_batch),
+    b->count = attend_least(rows->count, count - b->first);
     b->slot = l->blocks++ % SLOTS;
     return true;
 }

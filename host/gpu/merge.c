@@ -92,12 +92,8 @@ attend_status attend_gpu_give_state(const attend_gpu_context *gpu, const attend_
 
 attend_state_view attend_gpu_state_view(const attend_state *state)
 {
-    const attend_tensor *out = &state->out, *max = &state->max, *sum = &state->sum;
-    return (attend_state_view){
-        {out->data, out->stride[0], out->stride[1], out->stride[2]},
-        {max->data, max->stride[0], max->stride[2], max->stride[1]},
-        {sum->data, sum->stride[0], sum->stride[2], sum->stride[1]},
-    };
+    return (attend_state_view){attend_view_of(&state->out), attend_rows_view_of(&state->max),
+                               attend_rows_view_of(&state->sum)};
 }
 
 static attend_status launch(const attend_gpu_context *gpu, const attend_problem *p, const attend_merging *m)
@@ -140,8 +136,8 @@ static attend_status run(const attend_gpu_context *gpu, const attend_problem *p,
         if (args->lse.data) ATTEND_TRY(attend_gpu_take_output(gpu, "lse", &args->lse, &m->lse, &lse));
         if (args->sinks.data)
             ATTEND_TRY(attend_gpu_take_input(gpu, "sinks", &args->sinks, &m->sinks, &sinks));
-        merging.out = (attend_view){out.data, out.stride[0], out.stride[1], out.stride[2]};
-        merging.lse = (attend_view){lse.data, lse.stride[0], lse.stride[2], lse.stride[1]};
+        merging.out = attend_view_of(&out);
+        merging.lse = attend_rows_view_of(&lse);
         merging.sinks = sinks.data, merging.sinks_head = sinks.stride[0];
     }
     attend_range_begin("attend: merge states");

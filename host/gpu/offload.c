@@ -11,8 +11,6 @@ enum {
 };
 static const size_t large = (size_t)16 << 20; /* copies of more bytes gain nothing */
 
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t round_down(int64_t n, int64_t to) { return n / to * to; }
 
 /* ---- bytes of a choice ---- */
@@ -21,7 +19,7 @@ int64_t attend_gpu_pitch(const attend_problem *p, attend_gpu_buffer buffer)
 {
     const int64_t dims = buffer == ATTEND_GPU_KEYS     ? p->head_dim
                          : buffer == ATTEND_GPU_VALUES ? p->head_dim_v
-                                                       : most(p->head_dim, p->head_dim_v);
+                                                       : attend_most(p->head_dim, p->head_dim_v);
     return attend_gpu_whole_rows(dims, attend_dtype_bytes(p->dtype));
 }
 
@@ -57,7 +55,7 @@ static double partials_of(const attend_problem *p, const attend_gpu_blocks *b)
     const attend_kernel_box box = {0, b->batch, 0, b->kv_heads, 0, b->queries, 0, b->keys};
     int64_t bytes = 0;
     for (int i = 0; i < 2; i++)
-        if (b->rows[i]->partial_bytes) bytes = most(bytes, b->rows[i]->partial_bytes(p, &box));
+        if (b->rows[i]->partial_bytes) bytes = attend_most(bytes, b->rows[i]->partial_bytes(p, &box));
     return (double)bytes;
 }
 
@@ -125,7 +123,7 @@ static bool take_heads(const attend_problem *p, double budget, attend_gpu_blocks
 static bool take_queries(const attend_problem *p, double budget, attend_gpu_blocks *b)
 {
     const int64_t all = b->queries;
-    int64_t low = p->packed ? all : least(all, LEAST_QUERIES), high = all;
+    int64_t low = p->packed ? all : attend_least(all, LEAST_QUERIES), high = all;
     b->batch = b->kv_heads = 1, b->queries = low;
     if (bytes_of(p, b) > budget) return false;
     while (low < high) {
@@ -172,8 +170,8 @@ bool attend_gpu_choose_blocks(const attend_problem *p, double budget, const atte
     }
     *b = *all, b->query_slots = 1, b->key_slots = 2;
     if (p->packed) return false;
-    /* The rest is for queries. A power of two fits beside a plan's tables, too: half of it would move states twice as
-       often. */
+    /* The rest is for queries. A power of two fits beside a plan's tables, too: half of it would move states
+       twice as often. */
     take_part(p, budget / 63, b);
     return take_queries(p, budget, b);
 }
@@ -191,8 +189,8 @@ attend_gpu_blocks attend_gpu_whole_blocks(const attend_problem *p, const attend_
 {
     attend_gpu_blocks all = {.batch = attend_tensor_batch(p),
                              .kv_heads = p->num_kv_heads,
-                             .queries = most(attend_rows_q(p), 1),
-                             .keys = most(attend_rows_k(p), 1),
+                             .queries = attend_most(attend_rows_q(p), 1),
+                             .keys = attend_most(attend_rows_k(p), 1),
                              .states = states && !p->packed,
                              .streams_mask = streams(p, p->mask_axes, 1, budget),
                              .streams_bias = streams(p, p->bias_axes, sizeof(float), budget),
@@ -207,8 +205,8 @@ size_t attend_gpu_least_bytes(const attend_problem *p, const attend_gpu_blocks *
     b.query_slots = 1, b.key_slots = 2, b.batch = b.kv_heads = 1;
     whole = b, whole.key_slots = 1;
     if (p->packed) return saturated(bytes_of(p, &whole));
-    b.queries = whole.queries = least(all->queries, LEAST_QUERIES);
-    b.keys = least(all->keys, attend_span_keys), b.carries = b.keys < all->keys;
+    b.queries = whole.queries = attend_least(all->queries, LEAST_QUERIES);
+    b.keys = attend_least(all->keys, attend_span_keys), b.carries = b.keys < all->keys;
     return saturated(bytes_of(p, &b) < bytes_of(p, &whole) ? bytes_of(p, &b) : bytes_of(p, &whole));
 }
 
@@ -223,10 +221,10 @@ static void seen_keys(const attend_gpu_steps *s, const attend_kernel_box *box, i
     int64_t low = *end, high = *first;
     for (int64_t b = box->first_batch; b < box->first_batch + box->batch; b++) {
         const attend_sequence sequence = attend_sequence_of(p, s->lists, b);
-        const int64_t last = least(box->end_query, sequence.seqlen_q) - 1;
+        const int64_t last = attend_least(box->end_query, sequence.seqlen_q) - 1;
         if (last < box->first_query) continue;
-        low = least(low, attend_visible_begin(p, &sequence, box->first_query));
-        high = most(high, attend_visible_end(p, &sequence, last));
+        low = attend_least(low, attend_visible_begin(p, &sequence, box->first_query));
+        high = attend_most(high, attend_visible_end(p, &sequence, last));
     }
     if (low >= high) low = high = *first;
     *first = attend_clamp(round_down(low, attend_span_keys), *first, *end);
@@ -246,8 +244,9 @@ static bool next_box(attend_gpu_steps *s)
         box->first_kv_head = whole->first_kv_head;
         if ((box->first_batch += box->batch) >= whole->first_batch + whole->batch) return false;
     }
-    box->batch = least(batch, whole->first_batch + whole->batch - box->first_batch);
-    box->kv_heads = least(s->blocks->kv_heads, whole->first_kv_head + whole->kv_heads - box->first_kv_head);
+    box->batch = attend_least(batch, whole->first_batch + whole->batch - box->first_batch);
+    box->kv_heads =
+        attend_least(s->blocks->kv_heads, whole->first_kv_head + whole->kv_heads - box->first_kv_head);
     return true;
 }
 
@@ -259,7 +258,7 @@ static int64_t block_queries(const attend_gpu_steps *s)
 
 static int64_t part_end(const attend_gpu_steps *s, int64_t first)
 {
-    return s->problem->packed ? s->seen_end : least(s->seen_end, first + s->blocks->keys);
+    return s->problem->packed ? s->seen_end : attend_least(s->seen_end, first + s->blocks->keys);
 }
 
 /* The first block of a box is the smaller one: with causality it sees the fewest keys. */

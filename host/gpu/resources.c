@@ -15,8 +15,6 @@ static const struct {
                        {120, 100 << 10, 1536, 32}};
 enum { REGISTERS = 65536, REGISTER_UNIT = 256, SYSTEM_SHARED = 1024 };
 
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-
 /* The least number of blocks that any resource allows. Registers are allocated to warps in units of 256. */
 static int blocks_that_fit(const attend_kernel_resources *r, int threads)
 {
@@ -24,9 +22,9 @@ static int blocks_that_fit(const attend_kernel_resources *r, int threads)
     while (i < last && multiprocessors[i + 1].architecture <= r->architecture) i++;
     int64_t warps = (threads + 31) / 32,
             warp_registers = ((int64_t)r->registers * 32 + REGISTER_UNIT - 1) / REGISTER_UNIT * REGISTER_UNIT;
-    int64_t blocks = least(multiprocessors[i].blocks, multiprocessors[i].threads / threads);
-    blocks = least(blocks, multiprocessors[i].shared_bytes / (r->shared_bytes + SYSTEM_SHARED));
-    if (warp_registers > 0) blocks = least(blocks, REGISTERS / (warp_registers * warps));
+    int64_t blocks = attend_least(multiprocessors[i].blocks, multiprocessors[i].threads / threads);
+    blocks = attend_least(blocks, multiprocessors[i].shared_bytes / (r->shared_bytes + SYSTEM_SHARED));
+    if (warp_registers > 0) blocks = attend_least(blocks, REGISTERS / (warp_registers * warps));
     return (int)blocks;
 }
 

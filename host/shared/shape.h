@@ -4,6 +4,9 @@
 
 #include <attend/problem.h>
 
+static inline int64_t attend_least(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t attend_most(int64_t a, int64_t b) { return a > b ? a : b; }
+
 /* The first two extents of q, k, v and out: packed sequences lie end to end in one batch entry. */
 static inline int64_t attend_tensor_batch(const attend_problem *p) { return p->packed ? 1 : p->batch; }
 static inline int64_t attend_rows_q(const attend_problem *p) { return p->packed ? p->total_q : p->seqlen_q; }
