@@ -107,6 +107,11 @@ attend_status attend_gpu_launch_box(const attend_plan *plan, const attend_kernel
     const attend_kernel_row *row;
     bool aligned;
     ATTEND_TRY(choose_row(gpu_plan, args, &aligned, &row));
+    if (keys->table && row->pages_below && gpu->architecture >= row->pages_below)
+        return attend_fail(
+            ATTEND_UNSUPPORTED,
+            "cache.block_table is given, but %s reads no pages on sm_%d: give the cache in one piece",
+            row->info.name, gpu->architecture);
     attend_kernel_grid grid;
     launching l = {gpu,
                    row,

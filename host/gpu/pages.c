@@ -2,8 +2,6 @@
 #include "gpu/gpu.h"
 #include "core/cache.h"
 
-#include <string.h>
-
 attend_status attend_gpu_check_pool(const attend_gpu_context *gpu, const char *name,
                                     const attend_tensor *pool)
 {
@@ -41,12 +39,6 @@ attend_status attend_gpu_take_pages(const attend_plan *plan, const attend_attent
     bool on_host, lengths_on_host = true;
     *pages = (attend_gpu_pages){.part = *part};
     if (!part->keys.table) return ATTEND_OK;
-    if (own->gpu->architecture >= 90 && !strncmp(own->row->info.name, "flash_mma", 9) &&
-        strstr(own->row->info.name, "_d128")) /* mma_tile::reads_pages */
-        return attend_fail(
-            ATTEND_UNSUPPORTED,
-            "cache.block_table is given, but %s reads no pages on sm_%d: give the cache in one piece",
-            own->row->info.name, own->gpu->architecture);
     ATTEND_TRY(attend_gpu_check_pool(own->gpu, "cache.k", &args->k));
     ATTEND_TRY(attend_gpu_check_pool(own->gpu, "cache.v", &args->v));
     ATTEND_TRY(attend_gpu_is_on_host(own->gpu, "cache.block_table", part->keys.table, &on_host));
