@@ -1,13 +1,14 @@
-// Gradients on the tensor cores: the two passes of backward_fma.cu on mma.sync, ldmatrix and cp.async, fp16 or bf16.
-// A warp owns 16·m rows of what the block keeps, `own`: queries or keys. For each tile of the other side
+// Gradients on the tensor cores: the two passes of backward_fma.cu on mma.sync, ldmatrix and cp.async, fp16
+// or bf16. A warp owns 16·m rows of what the block keeps, `own`: queries or keys. For each tile of the other
+// side
 //     S = own₁·other₁ᵀ, dP = own₂·other₂ᵀ;  P = 2^(unit·S - lse2), dS = P∘(dP - delta)
 //     queries: dQ += dS·K;  keys: dK += dSᵀ·Q, dV += Pᵀ·dO
-// As S of the keys' pass is made transposed, P and dS stay in registers in both: the layout in which mma leaves S is
-// that of its A operand. Shared memory holds own₁, own₂ and two tiles of other₁ and other₂ in turn, swizzled
-// (tile.cuh); the next arrives while one is at work.
+// As S of the keys' pass is made transposed, P and dS stay in registers in both: the layout in which mma
+// leaves S is that of its A operand. Shared memory holds own₁, own₂ and two tiles of other₁ and other₂ in
+// turn, swizzled (tile.cuh); the next arrives while one is at work.
 //
-// delta is taken in a pass of its own over S and dP, which also makes weights add up to 1: their LSE is rounded.
-// What biases, slopes and tables of distances get is left to backward_fma.
+// delta is taken in a pass of its own over S and dP, which also makes weights add up to 1: their LSE is
+// rounded. What biases, slopes and tables of distances get is left to backward_fma.
 #pragma once
 
 #include "backward.cuh"
@@ -97,9 +98,9 @@ __device__ void multiply_columns(typename tile::output &o, const typename tile::
 // Keeps an array in local memory.
 __device__ inline void in_memory(float *array) { asm volatile("" ::"l"(array) : "memory"); }
 
-// Turns a lane's part of S from q·k to scores, -infinity where a key is hidden; slopes as in fma_elements.cuh. Row and
-// key are the first of the warp's. In local memory and not inlined, so that it takes no registers from problems
-// without such features.
+// Turns a lane's part of S from q·k to scores, -infinity where a key is hidden; slopes as in
+// fma_elements.cuh. Row and key are the first of the warp's. In local memory and not inlined, so that it
+// takes no registers from problems without such features.
 template <typename tile, bool by_keys>
 __device__ __noinline__ void score_lane(const attend_head &head, float *cells, float *slopes, int64_t row0,
                                         int64_t key0)

@@ -1,6 +1,6 @@
-// The kernels and rows of backward_mma in one dtype. The file that includes this defines ATTEND_FAMILY, the prefix of
-// their names, ATTEND_ELEMENT and ATTEND_DTYPE. Parameters of a kernel: dim, warps, 16-row fragments a warp, rows of
-// the other side's tile; of queries, then of keys.
+// The kernels and rows of backward_mma in one dtype. The file that includes this defines ATTEND_FAMILY, the
+// prefix of their names, ATTEND_ELEMENT and ATTEND_DTYPE. Parameters of a kernel: dim, warps, 16-row
+// fragments a warp, rows of the other side's tile; of queries, then of keys.
 #include "backward_mma.cuh"
 
 #define CONCAT_(a, b) a##b

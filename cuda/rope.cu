@@ -1,7 +1,7 @@
-// Rotary embedding and QK-norm of Q and K, in place or not, or of new keys into a cache. A block takes all heads of its tokens, so that
-// the cosine and sine of an angle, a fraction of a turn taken in double, are computed once a token and not
-// once a head. A warp takes one head at a time: it first reduces the norm's sums over its lanes; then each
-// lane rotates pairs of elements.
+// Rotary embedding and QK-norm of Q and K, in place or not, or of new keys into a cache. A block takes all
+// heads of its tokens, so that the cosine and sine of an angle, a fraction of a turn taken in double, are
+// computed once a token and not once a head. A warp takes one head at a time: it first reduces the norm's
+// sums over its lanes; then each lane rotates pairs of elements.
 #include "dtype.cuh"
 #include "position_kernels.h"
 #include "warp.cuh"

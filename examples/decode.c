@@ -1,11 +1,11 @@
-/* Four sequences of different lengths in one cache of pages: their prompts in chunks, then token by token. New
- * keys are rotated and appended, queries attend to all keys so far, and every step is held against the fp64
- * reference as it goes.
+/* Four sequences of different lengths in one cache of pages: their prompts in chunks, then token by token.
+ * New keys are rotated and appended, queries attend to all keys so far, and every step is held against the
+ * fp64 reference as it goes.
  *
  *     cc decode.c $(pkg-config --cflags --libs attend) -o decode && ./decode [tokens]
  *
- * With -DON_CUDA and -lcudart the same on a CUDA device, whose caches lie in memory that host and device share;
- * examples/graph.c is how a server would do it there.
+ * With -DON_CUDA and -lcudart the same on a CUDA device, whose caches lie in memory that host and device
+ * share; examples/graph.c is how a server would do it there.
  */
 #include <attend/attend.h>
 #include <stdio.h>
@@ -87,8 +87,8 @@ static void take_pages(int64_t sequence, int64_t keys)
     }
 }
 
-/* At most `rows` new tokens of each sequence: counts[b] of them. The plan is for that many. Returns the time that
-   attention and cache took. */
+/* At most `rows` new tokens of each sequence: counts[b] of them. The plan is for that many. Returns the time
+   that attention and cache took. */
 static double step(attend_context *context, attend_plan *plan, int64_t rows, const int64_t counts[BATCH])
 {
     static float q[BATCH * CHUNK * HEADS * DIM], k[BATCH * CHUNK * KV_HEADS * DIM],

@@ -1,6 +1,7 @@
-/* A decoder's step, captured in a CUDA graph once and replayed for each token: new keys are rotated and appended
- * to pages, queries attend to all keys so far. Lengths and page table are read on the device, so the host only
- * says what the new tokens are; nothing is planned, allocated or waited for. Sequences join one after the other.
+/* A decoder's step, captured in a CUDA graph once and replayed for each token: new keys are rotated and
+ * appended to pages, queries attend to all keys so far. Lengths and page table are read on the device, so the
+ * host only says what the new tokens are; nothing is planned, allocated or waited for. Sequences join one
+ * after the other.
  *
  *     cc graph.c $(pkg-config --cflags --libs attend) -I/usr/local/cuda/include -lcudart -o graph
  */

@@ -1,5 +1,5 @@
-/* Appending to a cache on the device: one kernel launch if all else is on the device too. What lies on the host
-   is copied through memory allocated for the call, which then waits. */
+/* Appending to a cache on the device: one kernel launch if all else is on the device too. What lies on the
+   host is copied through memory allocated for the call, which then waits. */
 #include "gpu/gpu.h"
 #include "gpu/range.h"
 

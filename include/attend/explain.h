@@ -53,8 +53,8 @@ typedef struct attend_explanation {
      * host_tensors lets them: what one run copies, and the loop. Every block of queries meets the parts of
      * keys that it sees. */
     double bytes_to_device, bytes_to_host;
-    /* So many times queries, keys are brought; on a CPU whose memory_limit_bytes cuts a run, are taken up and,
-     * at most, packed. */
+    /* So many times queries, keys are brought; on a CPU whose memory_limit_bytes cuts a run, are taken up
+     * and, at most, packed. */
     int64_t query_blocks, key_parts;
     /* Measured by the context's first explanation of a plan with large copies, behind the work in flight; 0:
      * none was. By it the copies take transfer_seconds; compute_seconds are a model's, of the device's clock
