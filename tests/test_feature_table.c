@@ -60,28 +60,33 @@ static void the_document_is_current(void **state)
     (void)state;
     if (!features_of(ATTEND_CUDA) || !ATTEND_TEST_X86 || ATTEND_TEST_LEAVES_ROWS_OUT) skip(); /* all rows are part of the table */
     test_document t = {NULL};
-    test_print(&t, "# Features\n\nGenerated from the code; `ATTEND_WRITE_DOCS=1 build/release/tests/test_feature_table` writes this file anew. What each\n"
-            "feature means is said once, in [`problem.h`](../include/attend/problem.h). Any of them go together unless the header says otherwise;\n"
-            "a kernel that lacks one is not chosen, and where none is left the plan is refused with a sentence that names what is lacking.\n\n"
-            "Plans made with `backward` ([`backward.h`](../include/attend/backward.h)) take all of attention's features on every backend; layers have no\n"
-            "gradients yet.\n\n");
+    test_print(&t, "# Features\n\nGenerated from the code; `ATTEND_WRITE_DOCS=1 build/release/tests/test_feature_table` writes this\n"
+            "file anew. What each feature means is said once, in [`problem.h`](../include/attend/problem.h). Any\n"
+            "of them go together unless the header says otherwise; a kernel that lacks one is not chosen, and\n"
+            "where none is left the plan is refused with a sentence that names what is lacking.\n\n"
+            "Plans made with `backward` ([`backward.h`](../include/attend/backward.h)) take all of attention's\n"
+            "features on every backend; layers have no gradients yet.\n\n");
     add_features(&t);
-    test_print(&t, "\n## Kernel rows\n\nRotary embedding, QK-norm and absolute positions come before attention; no kernel of attention sees them. The first two are\n"
-            "also an operation by themselves, on Q and K that a caller brings: [`rotary.h`](../include/attend/rotary.h).\n\n");
+    test_print(&t, "\n## Kernel rows\n\nRotary embedding, QK-norm and absolute positions come before attention; no kernel of attention sees\n"
+            "them. The first two are also an operation by themselves, on Q and K that a caller brings:\n"
+            "[`rotary.h`](../include/attend/rotary.h).\n\n");
     add_kernels(&t);
-    test_print(&t, "\n## What excludes what\n\nAll else goes together, on every backend (`test_features` runs each pair). A combination without a meaning is INVALID_ARGUMENT, one that a\n"
-            "backend lacks UNSUPPORTED, with both names in the sentence (`test_strict`):\n\n"
+    test_print(&t, "\n## What excludes what\n\nAll else goes together, on every backend (`test_features` runs each pair). A combination without a\n"
+            "meaning is INVALID_ARGUMENT, one that a backend lacks UNSUPPORTED, with both names in the sentence\n"
+            "(`test_strict`):\n\n"
             "| | with | because |\n|---|---|---|\n"
             "| `packed` | `left_padded` | packed sequences have no padding |\n"
             "| `packed` | `seqlens_q`, `seqlens_k` | `cu_seqlens_q` and `cu_seqlens_k` say the lengths |\n"
             "| `ATTEND_CAUSAL_TOP_LEFT` | `align_bottom_right` | they put query 0 in two places |\n"
             "| `rotary`, `qk_norm`, `absolute` | `context_hidden_size` | cross-attention's keys have no place among the queries |\n"
             "| `window_left`, `rotary_dim`, `total_q`, … | the switch that they belong to left off | they would do nothing |\n\n"
-            "Nothing falls back in silence, strict or not: no dtype is exchanged (fp32 never becomes TF32; the CPU projects 16-bit layers in fp32 and rounds\n"
-            "once), no algorithm is approximate, and a device that is named is the one used. Two things are chosen for the caller, and said: `ATTEND_AUTO`\n"
-            "takes the CPU where no CUDA device can be used (`attend_context_device_name()`), and on CUDA tensors whose rows are not at multiples of 16 bytes\n"
-            "take the row that `attend_plan_explain()` names as `kernel_unaligned`. With `strict` in `attend_context_options`, and the command's `--strict`, both are\n"
-            "errors.\n");
+            "Nothing falls back in silence, strict or not: no dtype is exchanged (fp32 never becomes TF32; the\n"
+            "CPU projects 16-bit layers in fp32 and rounds once), no algorithm is approximate, and a device that\n"
+            "is named is the one used. Two things are chosen for the caller, and said: `ATTEND_AUTO` takes the\n"
+            "CPU where no CUDA device can be used (`attend_context_device_name()`), and on CUDA tensors whose\n"
+            "rows are not at multiples of 16 bytes take the row that `attend_plan_explain()` names as\n"
+            "`kernel_unaligned`. With `strict` in `attend_context_options`, and the command's `--strict`, both\n"
+            "are errors.\n");
     test_document_expect(&t, "features.md", "test_feature_table");
 }
 
