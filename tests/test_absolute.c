@@ -270,8 +270,8 @@ static void wrong_problems_are_named(void **state)
         {"absolute is 4, expected one of attend_absolute", {LAYER, .absolute = (attend_absolute)4}},
         {"absolute_base is 100, which counts only with sinusoidal positions", {LAYER, .absolute = LEARNED, .max_positions = 9, .absolute_base = 100}},
         {"absolute_base is 100, which counts only with sinusoidal positions", {LAYER, .absolute_base = 100}},
-        {"absolute_base is 1, expected more than 1", {LAYER, .absolute = INTERLEAVED, .absolute_base = 1}},
-        {"absolute_base is inf, expected more than 1", {LAYER, .absolute = HALVES, .absolute_base = INFINITY}},
+        {"absolute_base is 1, expected a finite number above 1", {LAYER, .absolute = INTERLEAVED, .absolute_base = 1}},
+        {"absolute_base is inf, expected a finite number above 1", {LAYER, .absolute = HALVES, .absolute_base = INFINITY}},
         {"max_positions is 9, which counts only with learned positions", {LAYER, .absolute = HALVES, .max_positions = 9}},
         {"max_positions is 0, expected at least 1", {LAYER, .absolute = LEARNED}},
         {"absolute positions belong to layers", {.batch = 2, .seqlen_q = 3, .num_heads = 4, .head_dim = 8, .absolute = INTERLEAVED}},
@@ -306,7 +306,7 @@ static void wrong_arguments_are_named(void **state)
     t = good, t.features.positions = attend_tensor_2d(positions, ATTEND_F32, 2, 50), expect_refused(&t, context, "positions is f32, expected i32");
     t = good, t.p.absolute = ATTEND_ABSOLUTE_NONE, t.p.max_positions = 0, t.weights.position_table = (attend_tensor){0};
     t.features.positions = attend_tensor_2d(positions, ATTEND_I32, 2, 50);
-    expect_refused(&t, context, "positions is given, but the problem does not ask for it (rotary or absolute)");
+    expect_refused(&t, context, "positions is given, but the problem does not ask for it (rotary or absolute, which belong to layers)");
     release(&good);
     attend_context_destroy(context);
 }

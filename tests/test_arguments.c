@@ -78,8 +78,8 @@ static void bad_problems_are_named(void **state)
         {"total_k is -6, expected at least 0", ATTEND_ATTENTION, {.packed = true, .total_k = -6}},
         {"packed and left_padded exclude each other", ATTEND_ATTENTION, {.packed = true, .left_padded = true}},
         {"total_k (5) differs from total_q (6)", ATTEND_LAYER, {.hidden_size = 16, .seqlen_k = 3, .packed = true, .total_q = 6, .total_k = 5}},
-        {"softcap is -1, expected 0 or more", ATTEND_ATTENTION, {.softcap = -1}},
-        {"softcap is inf", ATTEND_ATTENTION, {.softcap = INFINITY}},
+        {"softcap is -1, expected a finite number from 0 up", ATTEND_ATTENTION, {.softcap = -1}},
+        {"softcap is inf, expected a finite number", ATTEND_ATTENTION, {.softcap = INFINITY}},
         {"alibi is 3", ATTEND_ATTENTION, {.alibi = (attend_alibi)3}},
         {"relative_buckets is 1, expected 2 to", ATTEND_ATTENTION, {.relative_buckets = 1}},
         {"relative_buckets is 7, expected an even number from 4", ATTEND_ATTENTION, {.relative_buckets = 7, .relative_bidirectional = true}},
@@ -90,14 +90,20 @@ static void bad_problems_are_named(void **state)
         {"rotary_dim is 10, expected an even number up to head_dim (8)", ATTEND_LAYER, {.hidden_size = 16, .seqlen_k = 3, .rotary = ATTEND_ROTARY_HALVES, .rotary_dim = 10}},
         {"rotary_dim is 3", ATTEND_LAYER, {.hidden_size = 16, .seqlen_k = 3, .rotary = ATTEND_ROTARY_HALVES, .rotary_dim = 3}},
         {"rotary_base is 0.5", ATTEND_LAYER, {.hidden_size = 16, .seqlen_k = 3, .rotary = ATTEND_ROTARY_HALVES, .rotary_base = 0.5}},
+        {"rotary_base is inf, expected a finite number above 1", ATTEND_LAYER, {.hidden_size = 16, .seqlen_k = 3, .rotary = ATTEND_ROTARY_HALVES, .rotary_base = INFINITY}},
         {"first_position is -1", ATTEND_LAYER, {.hidden_size = 16, .seqlen_k = 3, .rotary = ATTEND_ROTARY_HALVES, .first_position = -1}},
-        {"rotary_factor is 0, expected at least 1", ATTEND_LAYER, {.hidden_size = 16, .seqlen_k = 3, .rotary = ATTEND_ROTARY_HALVES, .rotary_scaling = ATTEND_ROTARY_LINEAR}},
+        {"rotary_factor is 0, expected a finite number from 1 up", ATTEND_LAYER, {.hidden_size = 16, .seqlen_k = 3, .rotary = ATTEND_ROTARY_HALVES, .rotary_scaling = ATTEND_ROTARY_LINEAR}},
         {"rotary_original_seqlen is 0, expected at least 1", ATTEND_LAYER,
          {.hidden_size = 16, .seqlen_k = 3, .rotary = ATTEND_ROTARY_HALVES, .rotary_scaling = ATTEND_ROTARY_YARN, .rotary_factor = 2}},
         {"rotary_low (5) and rotary_high (4) must be", ATTEND_LAYER,
          {.hidden_size = 16, .seqlen_k = 3, .rotary = ATTEND_ROTARY_HALVES, .rotary_scaling = ATTEND_ROTARY_LLAMA3, .rotary_factor = 2, .rotary_original_seqlen = 8, .rotary_low = 5}},
+        {"rotary_low (1) and rotary_high (inf) must be finite", ATTEND_LAYER,
+         {.hidden_size = 16, .seqlen_k = 3, .rotary = ATTEND_ROTARY_HALVES, .rotary_scaling = ATTEND_ROTARY_LLAMA3, .rotary_factor = 2, .rotary_original_seqlen = 8, .rotary_high = INFINITY}},
+        {"rotary_attention_factor is inf, expected a finite number above 0", ATTEND_LAYER,
+         {.hidden_size = 16, .seqlen_k = 3, .rotary = ATTEND_ROTARY_HALVES, .rotary_scaling = ATTEND_ROTARY_YARN, .rotary_factor = 2, .rotary_original_seqlen = 8, .rotary_attention_factor = INFINITY}},
         {"qk_norm is 3", ATTEND_LAYER, {.hidden_size = 16, .seqlen_k = 3, .qk_norm = (attend_qk_norm)3}},
         {"qk_norm_epsilon is -1", ATTEND_LAYER, {.hidden_size = 16, .seqlen_k = 3, .qk_norm_epsilon = -1}},
+        {"qk_norm_epsilon is inf, expected a finite number from 0 up", ATTEND_LAYER, {.hidden_size = 16, .seqlen_k = 3, .qk_norm_epsilon = INFINITY}},
         {"belong to layers, which project Q and K", ATTEND_ATTENTION, {.rotary = ATTEND_ROTARY_HALVES}},
         {"are for self-attention", ATTEND_LAYER, {.hidden_size = 16, .context_hidden_size = 16, .qk_norm = ATTEND_QK_NORM_RMS}},
         {"more bytes than 63 bits", ATTEND_ATTENTION, {.batch = HUGE_SIZE, .seqlen_k = HUGE_SIZE}},
@@ -207,7 +213,7 @@ static void side_tensors_are_announced(void **state)
     f = (attend_feature_args){0}, f.starts_k = starts, expect_bad_args(&a, "starts_k is given, but the problem does not ask for it (left_padded)");
     f = (attend_feature_args){0}, f.cu_seqlens_q = cu, expect_bad_args(&a, "cu_seqlens_q is given, but the problem does not ask for it (packed)");
     f = (attend_feature_args){.positions = attend_tensor_2d(memory, ATTEND_I32, 2, 3)};
-    expect_bad_args(&a, "positions is given, but the problem does not ask for it (rotary or absolute)");
+    expect_bad_args(&a, "positions is given, but the problem does not ask for it (rotary or absolute, which belong to layers)");
     p.bias_axes = ATTEND_PER_HEAD | ATTEND_PER_KEY, p.sinks = true;
     assert_int_equal(attend_problem_resolve(&p, sizeof p, ATTEND_ATTENTION, &r), ATTEND_OK);
     a.features = NULL;
@@ -332,6 +338,57 @@ static void weights_in_either_orientation(void **state)
     test_expect_failure(resolve_weights(&w), ATTEND_INVALID_ARGUMENT, "wo is NULL");
 }
 
+/* A plan's weights are read by every run. Only addresses matter here. */
+static void no_output_overlaps_a_weight(void **state)
+{
+    (void)state;
+    static float places[21][1024];
+    attend_problem p = small_layer(), r;
+    p.qk_norm = ATTEND_QK_NORM_LAYER, p.absolute = ATTEND_ABSOLUTE_LEARNED, p.max_positions = 10;
+    assert_int_equal(attend_problem_resolve(&p, sizeof p, ATTEND_LAYER, &r), ATTEND_OK);
+    attend_layer_weights w = {0}, resolved;
+    attend_layer_args args = {.x = attend_tensor_3d(places[0], ATTEND_F32, 2, 3, 16),
+                              .out = attend_tensor_3d(places[1], ATTEND_F32, 2, 3, 16),
+                              .lse = attend_tensor_3d(places[2], ATTEND_F32, 2, 4, 3),
+                              .q = attend_tensor_4d(places[3], ATTEND_F32, 2, 3, 4, 8),
+                              .k = attend_tensor_4d(places[4], ATTEND_F32, 2, 3, 2, 8),
+                              .v = attend_tensor_4d(places[5], ATTEND_F32, 2, 3, 2, 8),
+                              .heads = attend_tensor_4d(places[6], ATTEND_F32, 2, 3, 4, 8)};
+    const struct {
+        const char *name;
+        attend_tensor *tensor;
+        int64_t rows, columns; /* columns 0: one axis */
+    } weights[] = {{"wq", &w.wq, 32, 16}, {"wk", &w.wk, 16, 16}, {"wv", &w.wv, 16, 16}, {"wo", &w.wo, 16, 32}, {"bq", &w.bq, 32, 0},
+                   {"bk", &w.bk, 16, 0}, {"bv", &w.bv, 16, 0}, {"bo", &w.bo, 16, 0}, {"q_norm", &w.q_norm, 8, 0}, {"k_norm", &w.k_norm, 8, 0},
+                   {"q_norm_bias", &w.q_norm_bias, 8, 0}, {"k_norm_bias", &w.k_norm_bias, 8, 0}, {"position_table", &w.position_table, 10, 16}};
+    enum { WEIGHTS = sizeof weights / sizeof *weights };
+    for (int i = 0; i < WEIGHTS; i++)
+        *weights[i].tensor = weights[i].columns ? attend_tensor_2d(places[7 + i], ATTEND_F32, weights[i].rows, weights[i].columns)
+                                                : attend_tensor_1d(places[7 + i], ATTEND_F32, weights[i].rows);
+    assert_int_equal(attend_layer_weights_resolve(&r, &w, sizeof w, &resolved), ATTEND_OK);
+    const struct {
+        const char *name;
+        attend_tensor *tensor;
+    } outputs[] = {{"out", &args.out}, {"lse", &args.lse}, {"q", &args.q}, {"k", &args.k}, {"v", &args.v}, {"heads", &args.heads}};
+    for (int o = -1; o < 6; o++)
+        for (int i = 0; i < (o < 0 ? 1 : WEIGHTS); i++) {
+            void *const before = o < 0 ? NULL : outputs[o].tensor->data;
+            attend_layer_args read;
+            attend_feature_args features;
+            char sentence[80];
+            if (o >= 0) outputs[o].tensor->data = (float *)weights[i].tensor->data + weights[i].rows - 1;
+            assert_int_equal(attend_layer_args_read(&r, &args, sizeof args, 0, &read, &features), ATTEND_OK);
+            const attend_status status = attend_layer_args_resolve(&r, &resolved, &read, &features);
+            if (o < 0) {
+                assert_int_equal(status, ATTEND_OK);
+                continue;
+            }
+            outputs[o].tensor->data = before;
+            snprintf(sentence, sizeof sentence, "%s overlaps %s in memory", outputs[o].name, weights[i].name);
+            test_expect_failure(status, ATTEND_INVALID_ARGUMENT, sentence);
+        }
+}
+
 static void context_only_where_the_problem_has_one(void **state)
 {
     (void)state;
@@ -343,10 +400,11 @@ static void context_only_where_the_problem_has_one(void **state)
     attend_feature_args features;
     assert_int_equal(attend_problem_resolve(&p, sizeof p, ATTEND_LAYER, &r), ATTEND_OK);
     assert_int_equal(attend_layer_args_read(&r, &args, sizeof args, 0, &read, &features), ATTEND_OK);
-    test_expect_failure(attend_layer_args_resolve(&r, &read, &features), ATTEND_INVALID_ARGUMENT,
+    const attend_layer_weights none = {0};
+    test_expect_failure(attend_layer_args_resolve(&r, &none, &read, &features), ATTEND_INVALID_ARGUMENT,
                    "context is given, but the problem's context_hidden_size is 0");
     r.context_hidden_size = 16, read.context = (attend_tensor){0};
-    test_expect_failure(attend_layer_args_resolve(&r, &read, &features), ATTEND_INVALID_ARGUMENT,
+    test_expect_failure(attend_layer_args_resolve(&r, &none, &read, &features), ATTEND_INVALID_ARGUMENT,
                    "context is missing");
 }
 
@@ -364,6 +422,7 @@ int main(void)
         cmocka_unit_test(weights_in_either_orientation),
         cmocka_unit_test(parameters_of_norms_go_with_their_norm),
         cmocka_unit_test(context_only_where_the_problem_has_one),
+        cmocka_unit_test(no_output_overlaps_a_weight),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

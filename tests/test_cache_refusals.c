@@ -106,6 +106,8 @@ static void pages_that_are_none_are_named(void **state)
     expect_run(&c, ATTEND_INVALID_ARGUMENT, "cache.block_table[1, 1] is -1, expected 0 to 7: sequence 1 has 17 keys, and cache.k 8 pages");
     c = cache_of(), table[0][2] = PAGES;
     expect_run(&c, ATTEND_INVALID_ARGUMENT, "cache.block_table[0, 2] is 8, expected 0 to 7");
+    c = cache_of(), c.k.shape[0] = c.v.shape[0] = 0;
+    expect_run(&c, ATTEND_INVALID_ARGUMENT, "cache.k has no pages, but sequence 0 has 40 keys");
     c = cache_of(), table[1][2] = INT32_MIN; /* behind the length */
     const attend_attention_args args = args_of(&c);
     assert_int_equal(attend_attention_forward(plan, &args), ATTEND_OK);
@@ -125,6 +127,8 @@ static void new_keys_need_slots(void **state)
     cached[0] = 49, args.features = &(attend_feature_args){.seqlens_q = none_and_two};
     expect(attend_cache_append(context, &p, &c, &args, NULL), ATTEND_INVALID_ARGUMENT, "cache.seqlens[0] is 49, but with 0 new tokens expected 0 to 48");
     args.features = NULL;
+    c = cache_of(), c.block_table.shape[1] = c.block_table.stride[1] = 1, c.k.shape[1] = c.v.shape[1] = 1;
+    expect(attend_cache_append(context, &p, &c, &args, NULL), ATTEND_INVALID_ARGUMENT, "sequence 0 has 2 new tokens, but the cache holds 1 keys a sequence");
     c = cache_of(), cached[1] = -1;
     expect(attend_cache_append(context, &p, &c, &args, NULL), ATTEND_INVALID_ARGUMENT, "cache.seqlens[1] is -1, but with 2 new tokens");
     c = cache_of(), cached[1] = 31, table[1][2] = PAGES;

@@ -78,6 +78,9 @@ static void plans_beyond_memory_say_how_much(void **state)
     assert_int_equal(sscanf(attend_error_message(), "no memory for the plan's %llu bytes", &bytes), 1);
     /* So many queries have K and V packed, in fp32. */
     assert_true(bytes >= (unsigned long long)(p.batch * p.seqlen_k * p.num_kv_heads * p.head_dim * 2 * 4));
+    /* Without a query there is nothing to compute, but batch entries are still counted. */
+    p.batch = (int64_t)1 << 40, p.seqlen_q = p.seqlen_k = 0;
+    test_expect_failure(attend_attention_plan(context, &p, &plan), ATTEND_OUT_OF_MEMORY, "bytes: batch is 1099511627776, num_heads ");
     attend_context_destroy(context);
 }
 

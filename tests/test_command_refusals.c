@@ -65,6 +65,7 @@ static void bad_usage_is_refused(void **state)
         {"--random has batch twice", "compare --random batch=0,batch=2"},
         {"expected key=value", "compare --random seqlen_q=4,"},
         {"--random heads is \"0\"", "compare --random heads=0"},
+        {"--random heads is \"1e30\", expected a whole number from 1 up, below 2^63", "compare --random heads=1e30"},
         {"heads (8) is not a multiple of kv_heads (3)", "compare --random kv_heads=3"},
         {"--result-lse", "compare " QKV " --result-lse l.npy"},
         {"computes nothing that could be written to --output", "compare " QKV " --result o.npy --output p.npy"},
@@ -99,6 +100,7 @@ static void bad_input_is_refused(void **state)
     const float large[4] = {1, 2, 7e4f, 4}, nan[4] = {1, NAN, 3, 4};
     test_write_tensor("large.npy", ATTEND_F32, 4, (int64_t[]){1, 1, 1, 4}, large);
     test_write_tensor("nan.npy", ATTEND_F32, 4, (int64_t[]){1, 1, 1, 4}, nan);
+    test_write_tensor("sinks.npy", ATTEND_F32, 1, (int64_t[]){2}, (const float[]){1, INFINITY});
     test_write_tensor("rank2.npy", ATTEND_F32, 2, (int64_t[]){2, 2}, large);
     test_write_tensor("headless.npy", ATTEND_F32, 4, (int64_t[]){2, 7, 0, 8}, large);
     test_write_integers("long.npy", (int64_t[]){7, 8}, 2);
@@ -127,6 +129,8 @@ static void bad_input_is_refused(void **state)
         {"element 2 is 70000, which overflows f16",
          "attention --q large.npy --k large.npy --v large.npy --dtype f16 --output o.npy"},
         {"o.npy cannot store bf16", "attention " QKV " --dtype bf16 --output o.npy"},
+        {"the reference itself is not finite: q, k, v or a feature's tensor hold NaN, infinity",
+         "compare --random heads=2,seqlen_q=4,seqlen_k=9 --sinks sinks.npy --device cpu"},
         {"the reference itself is not finite", "compare --q nan.npy --k nan.npy --v nan.npy --device cpu"},
         {"q16.npy is f16, but the problem is f32", "compare " QKV " --result q16.npy"},
         {"out has shape", "compare " QKV " --result k.npy"},

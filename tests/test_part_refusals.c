@@ -53,9 +53,9 @@ static void ranges_are_whole_spans(void **state)
         {100, 0, "first_key is 100, expected a multiple of the plan's key span (1024) or seqlen_k (3000)"},
         {4096, 0, "first_key is 4096, expected 0 to seqlen_k (3000)"},
         {0, 1000, "end_key is 1000, expected a multiple of the plan's key span (1024) or seqlen_k (3000)"},
-        {0, 3072, "end_key is 3072, expected first_key, 0 to seqlen_k (3000)"},
-        {2048, 1024, "end_key is 1024, expected first_key, 2048 to seqlen_k (3000)"},
-        {0, INT64_MIN, "end_key is -9223372036854775808, expected first_key, 0"},
+        {0, 3072, "end_key is 3072, expected first_key (0) to seqlen_k (3000)"},
+        {2048, 1024, "end_key is 1024, expected first_key (2048) to seqlen_k (3000)"},
+        {0, INT64_MIN, "end_key is -9223372036854775808, expected first_key (0) to"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         attend_attention_args a = args_of(0, 1024);
@@ -76,8 +76,8 @@ static void ranges_of_queries_lie_within(void **state)
     } cases[] = {
         {-1, 0, "first_query is -1, expected 0 to seqlen_q (2)"},
         {3, 0, "first_query is 3, expected 0 to seqlen_q (2)"},
-        {0, 3, "end_query is 3, expected first_query, 0 to seqlen_q (2)"},
-        {2, 1, "end_query is 1, expected first_query, 2 to seqlen_q (2)"},
+        {0, 3, "end_query is 3, expected first_query (0) to seqlen_q (2)"},
+        {2, 1, "end_query is 1, expected first_query (2) to seqlen_q (2)"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         attend_attention_args a = args_of(0, 0);

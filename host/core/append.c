@@ -80,6 +80,11 @@ static attend_status check_slots(const attend_append *a, int64_t b, int64_t toke
     const int64_t first = a->seqlens ? a->seqlens[b] : 0;
     const attend_key_layout *l = &a->slots;
     const attend_sequence s = {.batch = b};
+    if (tokens > a->capacity)
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "sequence %" PRId64 " has %" PRId64 " new tokens, but the cache holds %" PRId64
+                           " keys a sequence",
+                           b, tokens, a->capacity);
     if (first < 0 || first > a->capacity - tokens)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
                            "cache.seqlens[%" PRId64 "] is %" PRId64 ", but with %" PRId64

@@ -27,7 +27,8 @@ static const struct {
     [ATTEND_FEATURE_TENSOR_SINKS] = {AT(sinks), ATTEND_F32, "sinks"},
     [ATTEND_FEATURE_TENSOR_BLOCK_OFFSETS] = {AT(block_offsets), ATTEND_I64, "block_list"},
     [ATTEND_FEATURE_TENSOR_BLOCK_INDICES] = {AT(block_indices), ATTEND_I32, "block_list"},
-    [ATTEND_FEATURE_TENSOR_POSITIONS] = {AT(positions), ATTEND_I32, "rotary or absolute"},
+    [ATTEND_FEATURE_TENSOR_POSITIONS] = {AT(positions), ATTEND_I32,
+                                         "rotary or absolute, which belong to layers"},
 };
 
 const char *attend_feature_tensor_name(attend_feature_tensor feature) { return tensors[feature].name; }
@@ -220,13 +221,17 @@ int attend_state_expect(const attend_problem *p, int64_t rows_q, const char *nam
     return count;
 }
 
+/* A limit, and the argument that it is, "" where it is none. */
+#define LEAST               "%s%s%" PRId64 "%s"
+#define LEAST_OF(is, least) is, *is ? " (" : "", least, *is ? ")" : ""
+
 static attend_status check_query(const char *name, int64_t query, int64_t least, const char *least_is,
                                  const attend_problem *p)
 {
     if (query >= least && query <= p->seqlen_q) return ATTEND_OK;
     return attend_fail(ATTEND_INVALID_ARGUMENT,
-                       "%s is %" PRId64 ", expected %s%" PRId64 " to seqlen_q (%" PRId64 ")", name, query,
-                       least_is, least, p->seqlen_q);
+                       "%s is %" PRId64 ", expected " LEAST " to seqlen_q (%" PRId64 ")", name, query,
+                       LEAST_OF(least_is, least), p->seqlen_q);
 }
 
 static attend_status check_key(const char *name, int64_t key, int64_t least, const char *least_is,
@@ -234,8 +239,8 @@ static attend_status check_key(const char *name, int64_t key, int64_t least, con
 {
     if (key < least || key > p->seqlen_k)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
-                           "%s is %" PRId64 ", expected %s%" PRId64 " to seqlen_k (%" PRId64 ")", name, key,
-                           least_is, least, p->seqlen_k);
+                           "%s is %" PRId64 ", expected " LEAST " to seqlen_k (%" PRId64 ")", name, key,
+                           LEAST_OF(least_is, least), p->seqlen_k);
     if (key % span != 0 && key != p->seqlen_k)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
                            "%s is %" PRId64 ", expected a multiple of the plan's key span (%" PRId64
@@ -260,9 +265,9 @@ attend_status attend_key_part_resolve(const attend_problem *p, int64_t span, con
             "first_key, end_key, first_query, end_query, from and into do not go here: all keys "
             "and queries take part at once");
     ATTEND_TRY(check_key("first_key", r->first_key, 0, "", p, span));
-    if (r->end_key) ATTEND_TRY(check_key("end_key", r->end_key, r->first_key, "first_key, ", p, span));
+    if (r->end_key) ATTEND_TRY(check_key("end_key", r->end_key, r->first_key, "first_key", p, span));
     ATTEND_TRY(check_query("first_query", r->first_query, 0, "", p));
-    if (r->end_query) ATTEND_TRY(check_query("end_query", r->end_query, r->first_query, "first_query, ", p));
+    if (r->end_query) ATTEND_TRY(check_query("end_query", r->end_query, r->first_query, "first_query", p));
     part->first = r->first_key, part->first_query = r->first_query;
     if (r->end_key) part->end = r->end_key;
     if (r->end_query) part->end_query = r->end_query;
@@ -348,51 +353,16 @@ attend_status attend_attention_args_resolve(const attend_problem *p, int64_t key
     return ATTEND_OK;
 }
 
-attend_status attend_layer_args_resolve(const attend_problem *p, attend_layer_args *r,
-                                        attend_feature_args *features)
-{
-    bool cross = attend_problem_is_cross(p);
-    if (!cross && r->context.data)
-        return attend_fail(ATTEND_INVALID_ARGUMENT,
-                           "context is given, but the problem's context_hidden_size is 0");
-    int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
-    const attend_expected arguments[] = {
-        {"x", &r->x, ATTEND_INPUT, false, p->dtype, 3, {batch, rows_q, p->hidden_size}},
-        {"context", &r->context, ATTEND_INPUT, !cross, p->dtype, 3, {batch, rows_k, p->context_hidden_size}},
-        {"out", &r->out, ATTEND_OUTPUT, false, p->dtype, 3, {batch, rows_q, p->output_size}},
-        {"q", &r->q, ATTEND_OUTPUT, true, p->dtype, 4, {batch, rows_q, p->num_heads, p->head_dim}},
-        {"k", &r->k, ATTEND_OUTPUT, true, p->dtype, 4, {batch, rows_k, p->num_kv_heads, p->head_dim}},
-        {"v", &r->v, ATTEND_OUTPUT, true, p->dtype, 4, {batch, rows_k, p->num_kv_heads, p->head_dim_v}},
-        {"heads", &r->heads, ATTEND_OUTPUT, true, p->dtype, 4, {batch, rows_q, p->num_heads, p->head_dim_v}},
-        {"lse", &r->lse, ATTEND_OUTPUT, true, ATTEND_F32, 3, {batch, p->num_heads, rows_q}},
-    };
-    ATTEND_TRY(attend_features_resolve(p, features));
-    ATTEND_TRY(attend_expected_resolve(arguments, 8, features));
-    return attend_expected_check_rows(arguments, 7);
-}
+enum { LAYER_WEIGHTS = 13 };
 
-/* One of a matrix's strides is 1 and the other steps over a whole row or column, as GEMM needs it. */
-static attend_status check_matrix(const char *name, const attend_tensor *w)
+static void expect_weights(const attend_problem *p, attend_layer_weights *r,
+                           attend_expected expected[LAYER_WEIGHTS])
 {
-    bool by_rows = (w->stride[1] == 1 || w->shape[1] == 1) && w->stride[0] >= w->shape[1];
-    bool by_columns = (w->stride[0] == 1 || w->shape[0] == 1) && w->stride[1] >= w->shape[0];
-    if (!by_rows && !by_columns)
-        return attend_fail(ATTEND_INVALID_ARGUMENT,
-                           "%s has strides [%" PRId64 ", %" PRId64
-                           "]: one must be 1, the other at least the extent it steps over",
-                           name, w->stride[0], w->stride[1]);
-    return ATTEND_OK;
-}
-
-attend_status attend_layer_weights_resolve(const attend_problem *p, const attend_layer_weights *weights,
-                                           size_t bytes, attend_layer_weights *r)
-{
-    ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_layer_weights), "weights", r, weights, bytes));
-    int64_t source = attend_problem_is_cross(p) ? p->context_hidden_size : p->hidden_size;
-    int64_t q = p->num_heads * p->head_dim, k = p->num_kv_heads * p->head_dim,
-            v = p->num_kv_heads * p->head_dim_v;
-    bool learned = p->absolute == ATTEND_ABSOLUTE_LEARNED;
-    const attend_expected arguments[] = {
+    const int64_t source = attend_problem_is_cross(p) ? p->context_hidden_size : p->hidden_size,
+                  q = p->num_heads * p->head_dim, k = p->num_kv_heads * p->head_dim,
+                  v = p->num_kv_heads * p->head_dim_v;
+    const bool learned = p->absolute == ATTEND_ABSOLUTE_LEARNED;
+    const attend_expected all[LAYER_WEIGHTS] = {
         {"wq", &r->wq, ATTEND_INPUT, false, p->dtype, 2, {q, p->hidden_size}},
         {"wk", &r->wk, ATTEND_INPUT, false, p->dtype, 2, {k, source}},
         {"wv", &r->wv, ATTEND_INPUT, false, p->dtype, 2, {v, source}},
@@ -413,14 +383,68 @@ attend_status attend_layer_weights_resolve(const attend_problem *p, const attend
          2,
          {p->max_positions, p->hidden_size}},
     };
-    if (!learned && r->position_table.data)
+    memcpy(expected, all, sizeof all);
+}
+
+attend_status attend_layer_args_resolve(const attend_problem *p, const attend_layer_weights *weights,
+                                        attend_layer_args *r, attend_feature_args *features)
+{
+    bool cross = attend_problem_is_cross(p);
+    if (!cross && r->context.data)
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "context is given, but the problem's context_hidden_size is 0");
+    int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
+    const attend_expected arguments[] = {
+        {"x", &r->x, ATTEND_INPUT, false, p->dtype, 3, {batch, rows_q, p->hidden_size}},
+        {"context", &r->context, ATTEND_INPUT, !cross, p->dtype, 3, {batch, rows_k, p->context_hidden_size}},
+        {"out", &r->out, ATTEND_OUTPUT, false, p->dtype, 3, {batch, rows_q, p->output_size}},
+        {"q", &r->q, ATTEND_OUTPUT, true, p->dtype, 4, {batch, rows_q, p->num_heads, p->head_dim}},
+        {"k", &r->k, ATTEND_OUTPUT, true, p->dtype, 4, {batch, rows_k, p->num_kv_heads, p->head_dim}},
+        {"v", &r->v, ATTEND_OUTPUT, true, p->dtype, 4, {batch, rows_k, p->num_kv_heads, p->head_dim_v}},
+        {"heads", &r->heads, ATTEND_OUTPUT, true, p->dtype, 4, {batch, rows_q, p->num_heads, p->head_dim_v}},
+        {"lse", &r->lse, ATTEND_OUTPUT, true, ATTEND_F32, 3, {batch, p->num_heads, rows_q}},
+    };
+    ATTEND_TRY(attend_features_resolve(p, features));
+    ATTEND_TRY(attend_expected_resolve(arguments, 8, features));
+    ATTEND_TRY(attend_expected_check_rows(arguments, 7));
+    attend_layer_weights w = *weights;
+    attend_expected of_plan[LAYER_WEIGHTS];
+    attend_named_tensor named[8 + LAYER_WEIGHTS];
+    expect_weights(p, &w, of_plan);
+    for (int i = 0; i < 8 + LAYER_WEIGHTS; i++) {
+        const attend_expected *e = i < 8 ? &arguments[i] : &of_plan[i - 8];
+        named[i] = (attend_named_tensor){e->name, e->tensor, e->role};
+    }
+    return attend_tensors_disjoint(named, 8 + LAYER_WEIGHTS);
+}
+
+/* One of a matrix's strides is 1 and the other steps over a whole row or column, as GEMM needs it. */
+static attend_status check_matrix(const char *name, const attend_tensor *w)
+{
+    bool by_rows = (w->stride[1] == 1 || w->shape[1] == 1) && w->stride[0] >= w->shape[1];
+    bool by_columns = (w->stride[0] == 1 || w->shape[0] == 1) && w->stride[1] >= w->shape[0];
+    if (!by_rows && !by_columns)
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "%s has strides [%" PRId64 ", %" PRId64
+                           "]: one must be 1, the other at least the extent it steps over",
+                           name, w->stride[0], w->stride[1]);
+    return ATTEND_OK;
+}
+
+attend_status attend_layer_weights_resolve(const attend_problem *p, const attend_layer_weights *weights,
+                                           size_t bytes, attend_layer_weights *r)
+{
+    ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_layer_weights), "weights", r, weights, bytes));
+    attend_expected arguments[LAYER_WEIGHTS];
+    expect_weights(p, r, arguments);
+    if (p->absolute != ATTEND_ABSOLUTE_LEARNED && r->position_table.data)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
                            "position_table is given, but the problem's absolute does not use it");
     for (int i = 8; i < 12; i++)
         if (arguments[i].tensor->data && p->qk_norm < (i < 10 ? ATTEND_QK_NORM_RMS : ATTEND_QK_NORM_LAYER))
             return attend_fail(ATTEND_INVALID_ARGUMENT,
                                "%s is given, but the problem's qk_norm does not use it", arguments[i].name);
-    ATTEND_TRY(attend_expected_resolve(arguments, 13, NULL));
+    ATTEND_TRY(attend_expected_resolve(arguments, LAYER_WEIGHTS, NULL));
     for (int i = 0; i < 4; i++) ATTEND_TRY(check_matrix(arguments[i].name, arguments[i].tensor));
     return attend_expected_check_rows(arguments + 4, 9);
 }

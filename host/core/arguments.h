@@ -79,8 +79,9 @@ attend_status attend_layer_args_read(const attend_problem *problem, const attend
 attend_status attend_attention_args_resolve(const attend_problem *problem, int64_t key_span,
                                             attend_attention_args *args, attend_feature_args *features,
                                             attend_key_part *part);
-attend_status attend_layer_args_resolve(const attend_problem *problem, attend_layer_args *args,
-                                        attend_feature_args *features);
+/* weights: resolved. */
+attend_status attend_layer_args_resolve(const attend_problem *problem, const attend_layer_weights *weights,
+                                        attend_layer_args *args, attend_feature_args *features);
 attend_status attend_layer_weights_resolve(const attend_problem *problem, const attend_layer_weights *weights,
                                            size_t bytes, attend_layer_weights *resolved);
 

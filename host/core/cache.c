@@ -119,6 +119,10 @@ attend_status attend_key_layout_check(const attend_problem *p, const int64_t *se
                       end = length < part->end ? length : part->end;
         for (int64_t page = attend_page_of(l, part->first); page * l->page_size < end; page++) {
             const int32_t entry = l->table[b * l->table_batch + page * l->table_page];
+            if (l->pages == 0)
+                return attend_fail(ATTEND_INVALID_ARGUMENT,
+                                   "cache.k has no pages, but sequence %" PRId64 " has %" PRId64 " keys", b,
+                                   length);
             if (entry < 0 || entry >= l->pages)
                 return attend_fail(ATTEND_INVALID_ARGUMENT,
                                    "cache.block_table[%" PRId64 ", %" PRId64 "] is %" PRId32

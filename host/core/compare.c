@@ -206,9 +206,9 @@ attend_status attend_compare_resolved(const attend_problem *problem, const atten
         return attend_fail(ATTEND_OUT_OF_MEMORY,
                            "no memory for the reference's copy of K and V, or for sums of rows");
     if (!c.reference_finite)
-        return attend_fail(
-            ATTEND_INVALID_ARGUMENT,
-            "the reference itself is not finite: q, k or v hold NaN, infinity or values that overflow fp64");
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "the reference itself is not finite: q, k, v or a feature's tensor hold NaN, "
+                           "infinity or values that overflow fp64");
     result->passed = result->bound_ratio <= 1 && result->quality_ratio <= 1 && result->lse_bound_ratio <= 1;
     return ATTEND_OK;
 }

@@ -166,10 +166,9 @@ static attend_status compare(gradients_judge *j, attend_judge *judge, attend_bac
     ATTEND_TRY(attend_progress_status(&judge->tracker));
     if (!complete) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's gradients");
     if (!j->finite)
-        return attend_fail(
-            ATTEND_INVALID_ARGUMENT,
-            "the reference itself is not finite: q, k, v, dout or dlse hold NaN, infinity or values "
-            "that overflow fp64");
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "the reference itself is not finite: q, k, v, dout, dlse "
+                                                    "or a feature's tensor hold NaN, infinity or values "
+                                                    "that overflow fp64");
     return ATTEND_OK;
 }
 

@@ -202,8 +202,9 @@ static attend_status compare_end_to_end(const attend_problem *p, const attend_la
     if (!complete)
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's fp64 intermediates");
     if (!finite)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "the reference itself is not finite: x, context or the "
-                                                    "weights hold NaN, infinity or values that overflow");
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "the reference itself is not finite: x, context, the "
+                           "weights or a feature's tensor hold NaN, infinity or values that overflow");
     return ATTEND_OK;
 }
 
@@ -240,7 +241,7 @@ attend_status attend_layer_compare_sized(const attend_problem *problem, size_t p
     ATTEND_TRY(attend_problem_resolve(problem, problem_bytes, ATTEND_LAYER, &p));
     ATTEND_TRY(attend_layer_weights_resolve(&p, weights, weights_bytes, &w));
     ATTEND_TRY(attend_layer_args_read(&p, args, args_bytes, features_bytes, &a, &features));
-    ATTEND_TRY(attend_layer_args_resolve(&p, &a, &features));
+    ATTEND_TRY(attend_layer_args_resolve(&p, &w, &a, &features));
     ATTEND_TRY(check_stages_given(&a));
     ATTEND_TRY(attend_lists_check(&p, &features));
     const attend_row_positions row_positions = attend_row_positions_of(&p, &features);

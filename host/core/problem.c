@@ -110,7 +110,8 @@ static attend_status check_score(const attend_problem *p)
     int least = p->relative_bidirectional ? 4 : 2,
         exact = p->relative_buckets / (p->relative_bidirectional ? 4 : 2);
     if (!isfinite(p->softcap) || p->softcap < 0)
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "softcap is %g, expected 0 or more", (double)p->softcap);
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "softcap is %g, expected a finite number from 0 up",
+                           (double)p->softcap);
     if ((unsigned)p->alibi > ATTEND_ALIBI_CAUSAL)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "alibi is %d, expected one of attend_alibi",
                            (int)p->alibi);
@@ -153,11 +154,11 @@ static attend_status check_rotary(attend_problem *p)
                            p->rotary_dim, p->head_dim, 2 * ATTEND_ROPE_PAIRS);
     if (p->rotary_base == 0) p->rotary_base = 10000;
     if (!(p->rotary_base > 1) || !isfinite(p->rotary_base))
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "rotary_base is %g, expected more than 1",
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "rotary_base is %g, expected a finite number above 1",
                            p->rotary_base);
     if (scaling == ATTEND_ROTARY_UNSCALED) return ATTEND_OK;
     if (!(p->rotary_factor >= 1) || !isfinite(p->rotary_factor))
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "rotary_factor is %g, expected at least 1",
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "rotary_factor is %g, expected a finite number from 1 up",
                            p->rotary_factor);
     bool ramps = scaling == ATTEND_ROTARY_YARN || scaling == ATTEND_ROTARY_LLAMA3;
     ATTEND_TRY(check_range("rotary_original_seqlen", p->rotary_original_seqlen, ramps ? 1 : 0));
@@ -165,11 +166,12 @@ static attend_status check_rotary(attend_problem *p)
     if (p->rotary_high == 0) p->rotary_high = scaling == ATTEND_ROTARY_YARN ? 32 : 4;
     if (!(p->rotary_low > 0) || !(p->rotary_high > p->rotary_low) || !isfinite(p->rotary_high))
         return attend_fail(ATTEND_INVALID_ARGUMENT,
-                           "rotary_low (%g) and rotary_high (%g) must be positive and ascending",
+                           "rotary_low (%g) and rotary_high (%g) must be finite, positive and ascending",
                            p->rotary_low, p->rotary_high);
     if (p->rotary_attention_factor == 0) p->rotary_attention_factor = 0.1 * log(p->rotary_factor) + 1;
     if (!(p->rotary_attention_factor > 0) || !isfinite(p->rotary_attention_factor))
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "rotary_attention_factor is %g, expected more than 0",
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "rotary_attention_factor is %g, expected a finite number above 0",
                            p->rotary_attention_factor);
     return ATTEND_OK;
 }
@@ -198,7 +200,7 @@ static attend_status check_absolute(attend_problem *p, attend_operation operatio
     if (learned) return check_range("max_positions", p->max_positions, 1);
     if (p->absolute_base == 0) p->absolute_base = 10000;
     if (!(p->absolute_base > 1) || !isfinite(p->absolute_base))
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "absolute_base is %g, expected more than 1",
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "absolute_base is %g, expected a finite number above 1",
                            p->absolute_base);
     return ATTEND_OK;
 }
@@ -217,7 +219,8 @@ static attend_status check_turns(attend_problem *p, attend_operation operation)
         return attend_fail(ATTEND_INVALID_ARGUMENT, "qk_norm is %d, expected one of attend_qk_norm",
                            (int)p->qk_norm);
     if (!(p->qk_norm_epsilon >= 0) || !isfinite(p->qk_norm_epsilon))
-        return attend_fail(ATTEND_INVALID_ARGUMENT, "qk_norm_epsilon is %g, expected 0 or more",
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "qk_norm_epsilon is %g, expected a finite number from 0 up",
                            (double)p->qk_norm_epsilon);
     if (p->qk_norm_epsilon == 0) p->qk_norm_epsilon = 1e-6f;
     if (operation == ATTEND_ROTATION && !attend_has_rope_or_norm(p))

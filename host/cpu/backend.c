@@ -6,6 +6,7 @@
 #include "core/feature_set.h"
 #include "shared/relative.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -54,6 +55,17 @@ static void plan_destroy(attend_plan *plan)
     free(cpu);
 }
 
+/* The sizes that a plan's memory grows with, to say which of them to look at. */
+static attend_status no_memory(const attend_problem *p, size_t bytes)
+{
+    char needed[48] = "the plan, more bytes than 63 bits can count";
+    if (bytes <= INT64_MAX) snprintf(needed, sizeof needed, "the plan's %zu bytes", bytes);
+    return attend_fail(ATTEND_OUT_OF_MEMORY,
+                       "no memory for %s: batch is %" PRId64 ", num_heads %" PRId64 ", seqlen_q %" PRId64
+                       ", seqlen_k %" PRId64 ", head_dim %" PRId64,
+                       needed, p->batch, p->num_heads, p->seqlen_q, p->seqlen_k, p->head_dim);
+}
+
 static attend_status check_sizes(const attend_problem *p)
 {
     /* wider rows cannot be allocated anyway, and products below do not overflow */
@@ -62,15 +74,8 @@ static attend_status check_sizes(const attend_problem *p)
         attend_cpu_times(p->batch, attend_cpu_times(p->num_heads, p->seqlen_q)) > INT64_MAX / 2 ||
         p->total_k > INT64_MAX / 2 || p->seqlen_k > INT64_MAX / 2 ||
         attend_cpu_times(p->batch, p->seqlen_k + ATTEND_CPU_BLOCK) > INT64_MAX / 2)
-        return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a plan of these sizes");
+        return no_memory(p, SIZE_MAX);
     return ATTEND_OK;
-}
-
-static attend_status no_memory(size_t bytes)
-{
-    if (bytes > INT64_MAX)
-        return attend_fail(ATTEND_OUT_OF_MEMORY, "the plan needs more bytes than 63 bits can count");
-    return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the plan's %zu bytes", bytes);
 }
 
 /* What does not depend on the box. */
@@ -97,7 +102,7 @@ static attend_status reserve(attend_cpu_plan *cpu, bool backward, size_t *bytes)
         complete && cpu->per_head && cpu->elements && cpu->relative_buckets && cpu->relative && cpu->ids;
     if (complete) attend_relative_fill(p, cpu->relative_buckets);
     if (backward) complete = attend_cpu_backward_reserve(cpu, bytes) && complete;
-    return complete ? ATTEND_OK : no_memory(*bytes);
+    return complete ? ATTEND_OK : no_memory(p, *bytes);
 }
 
 /* The rest, within the limit. */
@@ -121,7 +126,7 @@ static attend_status reserve_box(attend_cpu_plan *cpu, const attend_plan_options
         if (sizes[i].elements > 0) *all[i] = attend_cpu_allocate(sizes[i].elements, sizes[i].bytes, bytes);
         complete = complete && (sizes[i].elements <= 0 || *all[i]);
     }
-    return complete ? ATTEND_OK : no_memory(*bytes);
+    return complete ? ATTEND_OK : no_memory(cpu->problem, *bytes);
 }
 
 static attend_status plan_create(attend_plan *plan)

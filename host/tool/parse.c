@@ -55,8 +55,8 @@ attend_status parse_whole(const char *option, const char *text, int64_t least, i
     if (whole && *value >= least && *value <= most) return ATTEND_OK;
     if (most >= INT64_MAX - 1)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "%s is \"%s\", expected a whole number from %" PRId64 " up", option, text,
-                                least);
+                                "%s is \"%s\", expected a whole number from %" PRId64 " up, below 2^63",
+                                option, text, least);
     return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                             "%s is \"%s\", expected a whole number from %" PRId64 " to %" PRId64, option,
                             text, least, most);
