@@ -12,9 +12,6 @@
 typedef struct group {
     int count;
     attend_context *contexts; /* [count] */
-    attend_progress *progress;
-    void *user;
-    bool cancelled;
 } group;
 
 typedef struct group_plan {
@@ -45,29 +42,12 @@ static attend_status synchronize(attend_context *context)
     return status;
 }
 
-/* The first device's share, which the calling thread runs, stands for all. */
-static bool report_first(void *user, int64_t done, int64_t total)
-{
-    group *g = user;
-    const bool goes_on = g->progress(g->user, done, total);
-    if (!goes_on) __atomic_store_n(&g->cancelled, true, __ATOMIC_RELAXED);
-    return goes_on;
-}
-
-static bool go_on(void *user, int64_t done, int64_t total)
-{
-    (void)done, (void)total;
-    return !__atomic_load_n(&((group *)user)->cancelled, __ATOMIC_RELAXED);
-}
-
 static attend_status open_contexts(group *g, attend_context_options options, const int *devices)
 {
     for (int i = 0; i < g->count; i++) {
         attend_context *one = &g->contexts[i];
         options.device_index = devices[i];
         one->backend = &attend_gpu_backend;
-        if (g->progress)
-            one->tracker = (attend_progress_tracker){.progress = i ? go_on : report_first, .user = g};
         ATTEND_TRY(attend_gpu_context_create(&options, one));
         const int first = ((attend_gpu_context *)g->contexts[0].state)->architecture,
                   here = ((attend_gpu_context *)one->state)->architecture;
@@ -89,14 +69,16 @@ attend_status attend_gpu_group_create(const attend_context_options *options, con
         free(g);
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a context");
     }
-    g->count = count, g->progress = options->progress, g->user = options->progress_user;
+    g->count = count;
     const attend_status status = open_contexts(g, *options, devices);
     if (status) {
         destroy(g);
         return status;
     }
     snprintf(context->name, sizeof context->name, "%d devices: %.100s", count, g->contexts[0].name);
-    context->state = g, context->tracker = (attend_progress_tracker){0}; /* the first device's reports */
+    context->state = g;
+    context->tracker =
+        (attend_progress_tracker){.progress = options->progress, .user = options->progress_user};
     return ATTEND_OK;
 }
 
@@ -150,16 +132,28 @@ static attend_status plan_create(attend_plan *plan)
 
 static void plan_destroy(attend_plan *plan) { free_plans(plan->state); }
 
-/* ---- runs ---- */
+/* ---- shares of a run ---- */
 
 enum { MOST_BOXES = 3 };
 
+/* What the shares of a run have in common. */
+typedef struct team {
+    attend_progress_tracker *tracker; /* the caller's */
+    pthread_mutex_t lock;
+    pthread_cond_t told; /* one of its threads has counted, or ended */
+    int running;         /* threads */
+} team;
+
 typedef struct share {
+    team *team;
     attend_plan *plan;
     const attend_attention_args *args;
     const attend_key_part *part;
     attend_kernel_box boxes[MOST_BOXES];
     int count;
+    bool is_callers; /* run by the thread that called the library */
+    double weight;   /* of the work of all shares */
+    int64_t counted; /* of ATTEND_PROGRESS_TOTAL, by that weight */
     attend_status status;
     char sentence[512];
 } share;
@@ -200,58 +194,134 @@ static void share_queries(share *s, const attend_kernel_box *whole, int i, int c
     }
 }
 
-static void *run_share(void *argument)
+/* ---- progress: the sum over the devices, which the calling thread reports ---- */
+
+static void tell(team *t, int ended)
 {
-    share *s = argument;
+    pthread_mutex_lock(&t->lock);
+    t->running -= ended;
+    pthread_cond_signal(&t->told);
+    pthread_mutex_unlock(&t->lock);
+}
+
+/* The callback of each device's context. */
+static bool count_share(void *user, int64_t done, int64_t total)
+{
+    share *s = user;
+    attend_progress_tracker *tracker = s->team->tracker;
+    const int64_t counted = (int64_t)(s->weight * (double)done / (double)total * ATTEND_PROGRESS_TOTAL);
+    attend_progress_count(tracker, counted - s->counted, s->is_callers);
+    s->counted = counted;
+    if (!s->is_callers) tell(s->team, 0);
+    return attend_progress_continues(tracker);
+}
+
+static void wait_for_threads(team *t)
+{
+    pthread_mutex_lock(&t->lock);
+    while (t->running > 0) {
+        pthread_cond_wait(&t->told, &t->lock);
+        pthread_mutex_unlock(&t->lock);
+        attend_progress_count(t->tracker, 0, true);
+        pthread_mutex_lock(&t->lock);
+    }
+    pthread_mutex_unlock(&t->lock);
+}
+
+static double rows_of(const share *s)
+{
+    double rows = 0;
+    for (int i = 0; i < s->count; i++)
+        rows += (double)s->boxes[i].batch * (double)s->boxes[i].kv_heads *
+                (double)(s->boxes[i].end_query - s->boxes[i].first_query);
+    return rows;
+}
+
+static void begin_progress(team *t, share *shares, int count)
+{
+    double all = 0;
+    for (int i = 0; i < count; i++) all += rows_of(&shares[i]);
+    for (int i = 0; i < count; i++) {
+        shares[i].weight = all > 0 ? rows_of(&shares[i]) / all : 0;
+        shares[i].plan->context->tracker = (attend_progress_tracker){
+            .progress = t->tracker->progress ? count_share : NULL, .user = &shares[i]};
+    }
+    attend_progress_stage(t->tracker, t->tracker->work.attention, ATTEND_PROGRESS_TOTAL);
+}
+
+/* ---- a run ---- */
+
+static void run_share(share *s)
+{
     s->status = attend_plan_begin(s->plan);
     if (!s->status) s->status = attend_gpu_attention_boxes(s->plan, s->args, s->part, s->boxes, s->count);
     if (!s->status) s->status = attend_plan_end(s->plan);
     if (s->status) snprintf(s->sentence, sizeof s->sentence, "%s", attend_error_message());
+}
+
+static void *run_thread(void *argument)
+{
+    share *s = argument;
+    run_share(s);
+    tell(s->team, 1);
     return NULL;
 }
 
+/* A failure counts before the cancellations that a callback asked for. */
+static attend_status status_of(const team *t, const share *shares, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (shares[i].status && shares[i].status != ATTEND_CANCELLED)
+            return attend_fail(shares[i].status, "%s", shares[i].sentence);
+    return attend_progress_status(t->tracker);
+}
+
 /* A thread for each device but the first: copies through pageable memory keep it busy. */
-static attend_status run_shares(share *shares, pthread_t *threads, int count)
+static attend_status run_shares(team *t, share *shares, pthread_t *threads, int count)
 {
     int begun = 1;
     attend_status status = ATTEND_OK;
+    begin_progress(t, shares, count);
+    t->running = count - 1;
     while (begun < count && !status) {
-        if (pthread_create(&threads[begun], NULL, run_share, &shares[begun]))
+        if (pthread_create(&threads[begun], NULL, run_thread, &shares[begun]))
             status = attend_fail(ATTEND_OUT_OF_MEMORY, "no thread for device %d of the context", begun);
         else
             begun++;
     }
-    if (!status) run_share(&shares[0]);
+    if (!status) {
+        run_share(&shares[0]);
+        wait_for_threads(t);
+    }
     for (int i = 1; i < begun; i++) pthread_join(threads[i], NULL);
-    for (int i = 0; i < count && !status; i++)
-        if (shares[i].status) status = attend_fail(shares[i].status, "%s", shares[i].sentence);
-    return status;
+    return status ? status : status_of(t, shares, count);
 }
 
 static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args,
                                        const attend_key_part *part, const attend_run *run)
 {
-    group *g = plan->context->state;
+    const group *g = plan->context->state;
     const group_plan *own = plan->state;
     const attend_problem *p = &plan->problem;
     const attend_kernel_box whole = attend_gpu_box_of(p, part);
     const int64_t entries = p->packed ? 1 : whole.batch, queries = whole.end_query - whole.first_query;
     const bool by_pairs = p->packed || entries * whole.kv_heads >= g->count || queries < 2 * g->count;
+    team t = {&plan->context->tracker, PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
     if (run->stream)
         return attend_fail(ATTEND_UNSUPPORTED, "stream is given, but the context is over several devices");
     share *shares = calloc((size_t)g->count, sizeof *shares);
     pthread_t *threads = calloc((size_t)g->count, sizeof *threads);
     attend_status status =
         shares && threads ? ATTEND_OK : attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a run's shares");
-    g->cancelled = false;
     for (int i = 0; i < g->count && !status; i++) {
-        shares[i] = (share){.plan = &own->plans[i], .args = args, .part = part};
+        shares[i] =
+            (share){.team = &t, .plan = &own->plans[i], .args = args, .part = part, .is_callers = i == 0};
         if (by_pairs)
             share_pairs(&shares[i], &whole, entries, i, g->count);
         else
             share_queries(&shares[i], &whole, i, g->count);
     }
-    if (!status) status = run_shares(shares, threads, g->count);
+    if (!status) status = run_shares(&t, shares, threads, g->count);
     free(shares), free(threads);
     return status;
 }
@@ -277,7 +347,12 @@ static attend_status merge(attend_context *context, const attend_problem *proble
 static attend_status inspect(attend_plan *plan, const attend_attention_args *args,
                              const attend_key_part *part, const attend_inspect_request *request)
 {
-    return attend_gpu_inspect(first_plan(plan), args, part, request);
+    attend_plan *const first = first_plan(plan);
+    attend_gpu_context *const gpu = first->context->state;
+    gpu->tracker = &plan->context->tracker; /* which has begun */
+    const attend_status status = attend_gpu_inspect(first, args, part, request);
+    gpu->tracker = &first->context->tracker;
+    return status;
 }
 
 static attend_status rotary(attend_context *context, const attend_problem *problem,

@@ -72,10 +72,10 @@ ATTEND_API attend_status attend_context_create_group_sized(const attend_context_
  * own: pairs of batch entry and KV head are shared out, or, where there are fewer than devices, blocks of
  * queries. The bits are those of one device, whatever their number. Attention alone, forwards; q, k, v, out
  * and states lie on the host, in managed memory, or on every device at once, and no device reads another's
- * memory. A run takes no stream, and keeps a thread of the host for each device but the first, whose share
- * is what progress reports. Merges, inspections and explanations are the first device's. memory_limit_bytes
- * is each device's; attend_plan_memory is of all. options->device_index counts for nothing. Errors: as above,
- * and UNSUPPORTED for devices of several architectures. */
+ * memory. A run takes no stream, and keeps a thread of the host for each device but the first; progress is the
+ * sum over the devices. Merges, inspections and explanations are the first device's. memory_limit_bytes is
+ * each device's; attend_plan_memory is of all. options->device_index counts for nothing. Errors: as above, and
+ * UNSUPPORTED for devices of several architectures. */
 static inline attend_status attend_context_create_group(const attend_context_options *options,
                                                         const int *devices, int count,
                                                         attend_context **context)

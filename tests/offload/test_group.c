@@ -4,6 +4,8 @@
 #include "gpu/gpu.h"
 
 #include <cuda_runtime_api.h>
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -64,29 +66,78 @@ static void the_number_of_devices_changes_no_bit(void **state)
     assert_int_equal(attend_context_destroy(one) || attend_context_destroy(two) || attend_context_destroy(three), 0);
 }
 
-static bool stop_half_way(void *calls, int64_t done, int64_t total)
+/* ---- progress ---- */
+
+enum { LONG = 8 * 1024, SHARED = 64 };
+static float q[SHARED * 16], k[LONG * 16], v[LONG * 16], out[SHARED * 16];
+
+/* What a callback was told, and what it does: it returns false at a call, or waits once until the second device has written its last output. */
+typedef struct watch {
+    pthread_t caller;
+    int calls, stop_at;
+    bool waits, elsewhere, backwards;
+    double part, behind; /* told last; told next after the wait */
+} watch;
+
+static bool look(void *user, int64_t done, int64_t total)
 {
-    ++*(int *)calls;
-    return 2 * done < total;
+    watch *w = user;
+    const double part = (double)done / (double)total;
+    w->elsewhere |= !pthread_equal(w->caller, pthread_self());
+    w->backwards |= part < w->part;
+    if (w->waits && w->behind == 0 && w->part > 0) w->behind = part;
+    if (w->waits && w->part == 0 && part > 0)
+        while (__atomic_load_n((const uint32_t *)&out[(SHARED / 2 - 1) * 16], __ATOMIC_ACQUIRE) == UINT32_MAX ||
+               __atomic_load_n((const uint32_t *)&out[(3 * SHARED / 4 - 1) * 16], __ATOMIC_ACQUIRE) == UINT32_MAX)
+            sched_yield();
+    w->part = part;
+    return ++w->calls != w->stop_at;
 }
 
-static void a_run_reports_and_stops(void **state)
+/* The first device has the first and last quarter of the queries, the second the others: each two boxes of as much work, with keys in parts. */
+static attend_status run_watched(watch *w)
 {
-    (void)state;
-    static float q[64 * 16], k[64 * 16], v[64 * 16], out[64 * 16];
-    const attend_problem problem = {.batch = 1, .seqlen_q = 64, .seqlen_k = 64, .num_heads = 1, .head_dim = 16};
-    int calls = 0;
-    const attend_context_options options = {.device = ATTEND_CUDA, .progress = stop_half_way, .progress_user = &calls};
+    const attend_problem problem = {.batch = 1, .seqlen_q = SHARED, .seqlen_k = LONG, .num_heads = 1, .head_dim = 16};
+    const attend_context_options options = {.device = ATTEND_CUDA, .progress = look, .progress_user = w};
     attend_context *context;
     attend_plan *plan;
+    size_t least;
+    w->caller = pthread_self();
+    memset(out, 0xff, sizeof out);
     if (attend_context_create_group(&options, devices, 2, &context)) fail_msg("%s", attend_error_message());
-    assert_int_equal(attend_attention_plan_with(context, &problem, &(attend_plan_options){.host_tensors = ATTEND_HOST_ALL}, &plan), ATTEND_OK);
-    const attend_attention_args args = {.q = attend_tensor_4d(q, ATTEND_F32, 1, 64, 1, 16), .k = attend_tensor_4d(k, ATTEND_F32, 1, 64, 1, 16),
-                                        .v = attend_tensor_4d(v, ATTEND_F32, 1, 64, 1, 16), .out = attend_tensor_4d(out, ATTEND_F32, 1, 64, 1, 16)};
-    assert_int_equal(attend_attention_forward(plan, &args), ATTEND_CANCELLED);
-    assert_true(calls >= 2);
+    attend_plan_options on_host = {.host_tensors = ATTEND_HOST_ALL, .least_bytes = &least};
+    assert_int_equal(attend_attention_plan_with(context, &problem, &on_host, &plan), ATTEND_OK);
+    attend_plan_destroy(plan);
+    on_host.memory_limit_bytes = least;
+    assert_int_equal(attend_attention_plan_with(context, &problem, &on_host, &plan), ATTEND_OK);
+    const attend_attention_args args = {.q = attend_tensor_4d(q, ATTEND_F32, 1, SHARED, 1, 16), .k = attend_tensor_4d(k, ATTEND_F32, 1, LONG, 1, 16),
+                                        .v = attend_tensor_4d(v, ATTEND_F32, 1, LONG, 1, 16), .out = attend_tensor_4d(out, ATTEND_F32, 1, SHARED, 1, 16)};
+    const attend_status status = attend_attention_forward(plan, &args);
     attend_plan_destroy(plan);
     assert_int_equal(attend_context_destroy(context), ATTEND_OK);
+    assert_false(w->elsewhere || w->backwards);
+    return status;
+}
+
+/* The first device reports an eighth or less of its half and waits for the other: then more than a half is told. */
+static void progress_is_the_sum_over_the_devices(void **state)
+{
+    (void)state;
+    watch w = {.waits = true};
+    assert_int_equal(run_watched(&w), ATTEND_OK);
+    assert_true(w.part == 1);
+    if (w.behind < 0.5 || w.behind > 0.75) fail_msg("%.3g were told when one of two devices had ended", w.behind);
+}
+
+static void a_run_stops_wherever_it_is_asked_to(void **state)
+{
+    (void)state;
+    for (int call = 1; call <= 5; call += 2) {
+        watch w = {.stop_at = call};
+        assert_int_equal(run_watched(&w), ATTEND_CANCELLED);
+        if (!strstr(attend_error_message(), "asked to stop after")) fail_msg("\"%s\"", attend_error_message());
+        assert_true(w.calls == call && w.part < 1);
+    }
 }
 
 static void expect(attend_status status, attend_status expected, const char *sentence)
@@ -125,7 +176,8 @@ static void what_one_device_does_is_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(the_number_of_devices_changes_no_bit), cmocka_unit_test(a_run_reports_and_stops),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(the_number_of_devices_changes_no_bit), cmocka_unit_test(progress_is_the_sum_over_the_devices),
+                                       cmocka_unit_test(a_run_stops_wherever_it_is_asked_to),
                                        cmocka_unit_test(what_one_device_does_is_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
