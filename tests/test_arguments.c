@@ -63,7 +63,7 @@ static void bad_problems_are_named(void **state)
         {"hidden_size is 0, expected at least 1", ATTEND_LAYER, {.batch = 2}},
         {"context_hidden_size is -1", ATTEND_LAYER, {.hidden_size = 16, .context_hidden_size = -1}},
         {"output_size is -1", ATTEND_LAYER, {.hidden_size = 16, .output_size = -1}},
-        {"seqlen_k (5) differs from seqlen_q (3) in self-attention", ATTEND_LAYER, {.hidden_size = 16}},
+        {"seqlen_k (2) is less than seqlen_q (3) in self-attention", ATTEND_LAYER, {.seqlen_k = 2, .hidden_size = 16}},
         {"align_bottom_right is set", ATTEND_ATTENTION, {.causal = ATTEND_CAUSAL_TOP_LEFT, .align_bottom_right = true}},
         {"count only with windowed", ATTEND_ATTENTION, {.window_left = 4}},
         {"window_left is -2, expected at least -1", ATTEND_ATTENTION, {.windowed = true, .window_left = -2}},
@@ -377,8 +377,8 @@ static void no_output_overlaps_a_weight(void **state)
             attend_feature_args features;
             char sentence[80];
             if (o >= 0) outputs[o].tensor->data = (float *)weights[i].tensor->data + weights[i].rows - 1;
-            assert_int_equal(attend_layer_args_read(&r, &args, sizeof args, 0, &read, &features), ATTEND_OK);
-            const attend_status status = attend_layer_args_resolve(&r, &resolved, &read, &features);
+            assert_int_equal(attend_layer_args_read(&r, &args, sizeof args, 0, &read, &features, NULL), ATTEND_OK);
+            const attend_status status = attend_layer_args_resolve(&r, &resolved, &read, &features, NULL);
             if (o < 0) {
                 assert_int_equal(status, ATTEND_OK);
                 continue;
@@ -399,12 +399,12 @@ static void context_only_where_the_problem_has_one(void **state)
                       read;
     attend_feature_args features;
     assert_int_equal(attend_problem_resolve(&p, sizeof p, ATTEND_LAYER, &r), ATTEND_OK);
-    assert_int_equal(attend_layer_args_read(&r, &args, sizeof args, 0, &read, &features), ATTEND_OK);
+    assert_int_equal(attend_layer_args_read(&r, &args, sizeof args, 0, &read, &features, NULL), ATTEND_OK);
     const attend_layer_weights none = {0};
-    test_expect_failure(attend_layer_args_resolve(&r, &none, &read, &features), ATTEND_INVALID_ARGUMENT,
+    test_expect_failure(attend_layer_args_resolve(&r, &none, &read, &features, NULL), ATTEND_INVALID_ARGUMENT,
                    "context is given, but the problem's context_hidden_size is 0");
     r.context_hidden_size = 16, read.context = (attend_tensor){0};
-    test_expect_failure(attend_layer_args_resolve(&r, &none, &read, &features), ATTEND_INVALID_ARGUMENT,
+    test_expect_failure(attend_layer_args_resolve(&r, &none, &read, &features, NULL), ATTEND_INVALID_ARGUMENT,
                    "context is missing");
 }
 

@@ -25,53 +25,40 @@ static attend_status resolve(const attend_problem *p, attend_cache *cache, atten
     const int64_t batch = attend_tensor_batch(p), rows = attend_rows_q(p);
     ATTEND_TRY(check_features(p, f));
     ATTEND_TRY(attend_cache_check(p, cache, 0));
-    const bool paged = cache->block_table.rank != 0;
-    const int64_t entries = paged ? cache->k.shape[0] : p->batch, room = cache->k.shape[1];
-    const attend_expected expected[] = {
+    attend_expected expected[8] = {
         {"k", &r->k, ATTEND_INPUT, false, p->dtype, 4, {batch, rows, p->num_kv_heads, p->head_dim}},
         {"v", &r->v, ATTEND_INPUT, false, p->dtype, 4, {batch, rows, p->num_kv_heads, p->head_dim_v}},
-        {"cache.k",
-         &cache->k,
-         ATTEND_OUTPUT,
-         false,
-         p->dtype,
-         4,
-         {entries, room, p->num_kv_heads, p->head_dim}},
-        {"cache.v",
-         &cache->v,
-         ATTEND_OUTPUT,
-         false,
-         p->dtype,
-         4,
-         {entries, room, p->num_kv_heads, p->head_dim_v}},
         {"k_norm", &r->k_norm, ATTEND_INPUT, true, p->dtype, 1, {p->head_dim}},
         {"k_norm_bias", &r->k_norm_bias, ATTEND_INPUT, true, p->dtype, 1, {p->head_dim}},
         {"positions", &f->positions, ATTEND_INPUT, true, ATTEND_I32, 2, {batch, rows}},
-        {"cache.block_table",
-         &cache->block_table,
-         ATTEND_INPUT,
-         !paged,
-         ATTEND_I32,
-         2,
-         {p->batch, cache->block_table.shape[1]}},
     };
-    for (int i = 4; i < 6; i++)
-        if (expected[i].tensor->data && p->qk_norm < (i == 4 ? ATTEND_QK_NORM_RMS : ATTEND_QK_NORM_LAYER))
+    const int count =
+        5 + attend_cache_expect(p, ATTEND_OUTPUT, &cache->k, &cache->v, &cache->block_table, expected + 5);
+    for (int i = 2; i < 4; i++)
+        if (expected[i].tensor->data && p->qk_norm < (i == 2 ? ATTEND_QK_NORM_RMS : ATTEND_QK_NORM_LAYER))
             return attend_fail(ATTEND_INVALID_ARGUMENT,
                                "%s is given, but the problem's qk_norm has no use for it", expected[i].name);
-    ATTEND_TRY(attend_expected_resolve(expected, 8, NULL));
-    ATTEND_TRY(attend_expected_check_rows(expected, 6));
-    *a = (attend_appending){
+    ATTEND_TRY(attend_expected_resolve(expected, count, NULL));
+    ATTEND_TRY(attend_expected_check_rows(expected, 4));
+    ATTEND_TRY(attend_expected_check_rows(expected + 5, 2));
+    r->features = f;
+    *a = attend_appending_of(p, cache, r);
+    return ATTEND_OK;
+}
+
+attend_appending attend_appending_of(const attend_problem *p, const attend_cache *cache,
+                                     const attend_cache_append_args *r)
+{
+    const bool paged = cache->block_table.rank != 0;
+    return (attend_appending){
         .k = {r->k, cache->k, r->k_norm, r->k_norm_bias},
-        .rows = attend_row_positions_of(p, f),
+        .rows = attend_row_positions_of(p, r->features, cache),
         .append = {.slots = attend_key_layout_of(&cache->k, &cache->block_table),
-                   .capacity = paged ? room * cache->block_table.shape[1] : room,
+                   .capacity = cache->k.shape[1] * (paged ? cache->block_table.shape[1] : 1),
                    .seqlens = cache->seqlens,
                    .v = r->v,
                    .cache_v = cache->v},
     };
-    a->rows.firsts = cache->seqlens, a->rows.lengths = f->seqlens_q;
-    return ATTEND_OK;
 }
 
 /* Every new key of a sequence has a slot. */
@@ -110,6 +97,37 @@ attend_status attend_appending_check(const attend_problem *p, const attend_appen
                                rows->cu_seqlens ? rows->cu_seqlens[b + 1] - rows->cu_seqlens[b]
                                                 : attend_length(rows->lengths, b, p->seqlen_q)));
     return ATTEND_OK;
+}
+
+attend_appending attend_layer_appending(const attend_problem *p, const attend_layer_weights *w,
+                                        const attend_layer_args *args, const attend_tensor *new_k,
+                                        const attend_tensor *new_v)
+{
+    return attend_appending_of(p, args->cache,
+                               &(attend_cache_append_args){.k = *new_k,
+                                                           .v = *new_v,
+                                                           .features = args->features,
+                                                           .k_norm = w->k_norm,
+                                                           .k_norm_bias = w->k_norm_bias});
+}
+
+attend_status attend_layer_appending_check(const attend_problem *p, const attend_appending *a,
+                                           const int64_t *seqlens_k)
+{
+    ATTEND_TRY(attend_appending_check(p, a));
+    for (int64_t b = 0; b < p->batch; b++) {
+        const int64_t before = a->append.seqlens ? a->append.seqlens[b] : 0,
+                      tokens = attend_length(a->rows.lengths, b, p->seqlen_q),
+                      keys = attend_length(seqlens_k, b, p->seqlen_k);
+        if (keys != before + tokens)
+            return attend_fail(ATTEND_INVALID_ARGUMENT,
+                               "seqlens_k[%" PRId64 "] is %" PRId64 "%s, but the cache has %" PRId64
+                               " keys and %" PRId64 " new ones",
+                               b, keys, seqlens_k ? "" : ", seqlen_k, as it is not given", before, tokens);
+    }
+    attend_key_part all = attend_all_keys(p);
+    all.keys = a->append.slots;
+    return attend_key_layout_check(p, seqlens_k, &all);
 }
 
 attend_status attend_cache_append_sized(attend_context *context, const attend_problem *problem,

@@ -297,13 +297,14 @@ attend_status attend_attention_args_read(const attend_attention_args *args, size
 
 attend_status attend_layer_args_read(const attend_problem *p, const attend_layer_args *args, size_t bytes,
                                      size_t features_bytes, attend_layer_args *read,
-                                     attend_feature_args *features)
+                                     attend_feature_args *features, attend_cache *cache)
 {
     ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_layer_args), "args", read, args, bytes));
     ATTEND_TRY(attend_feature_args_read(read->features, features_bytes, features));
     if (!attend_problem_is_cross(p) && !features->cu_seqlens_k)
         features->cu_seqlens_k = features->cu_seqlens_q;
     read->features = features;
+    if (read->cache) *cache = *read->cache, read->cache = cache;
     return ATTEND_OK;
 }
 
@@ -353,6 +354,40 @@ attend_status attend_attention_args_resolve(const attend_problem *p, int64_t key
     return ATTEND_OK;
 }
 
+/* Whether anything counts from a query's position among the keys. */
+static bool counts_queries(const attend_problem *p)
+{
+    return p->causal || p->windowed || p->chunk || p->alibi || p->relative_buckets;
+}
+
+static attend_status check_layer_cache(const attend_problem *p, const attend_layer_args *r)
+{
+    if (!r->cache && !attend_problem_is_cross(p) && p->seqlen_k > p->seqlen_q)
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "cache is missing: seqlen_k (%" PRId64 ") is more than seqlen_q (%" PRId64
+                           "), so that there are keys before x",
+                           p->seqlen_k, p->seqlen_q);
+    if (!r->cache) return ATTEND_OK;
+    if (attend_problem_is_cross(p))
+        return attend_fail(ATTEND_UNSUPPORTED,
+                           "cache does not go with cross-attention: its K and V are those "
+                           "of context, which the layer projects");
+    if (p->packed)
+        return attend_fail(
+            ATTEND_UNSUPPORTED,
+            "cache does not go with packed sequences: x as [batch, seqlen_q] with seqlens_q does");
+    if (p->left_padded)
+        return attend_fail(ATTEND_UNSUPPORTED, "cache does not go with left_padded: caches hold no padding");
+    if (counts_queries(p) && !p->align_bottom_right)
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "cache is given, but the problem counts queries from the first key, not from the "
+                           "end: causal is to be ATTEND_CAUSAL_BOTTOM_RIGHT, or align_bottom_right set");
+    if (r->k.data || r->v.data)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is given beside cache, which has it",
+                           r->k.data ? "k" : "v");
+    return attend_cache_check(p, r->cache, p->seqlen_k);
+}
+
 enum { LAYER_WEIGHTS = 13 };
 
 static void expect_weights(const attend_problem *p, attend_layer_weights *r,
@@ -387,14 +422,16 @@ static void expect_weights(const attend_problem *p, attend_layer_weights *r,
 }
 
 attend_status attend_layer_args_resolve(const attend_problem *p, const attend_layer_weights *weights,
-                                        attend_layer_args *r, attend_feature_args *features)
+                                        attend_layer_args *r, attend_feature_args *features,
+                                        attend_cache *cache)
 {
     bool cross = attend_problem_is_cross(p);
     if (!cross && r->context.data)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
                            "context is given, but the problem's context_hidden_size is 0");
-    int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
-    const attend_expected arguments[] = {
+    ATTEND_TRY(check_layer_cache(p, r));
+    int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_projected(p);
+    attend_expected arguments[ATTEND_MAX_EXPECTED] = {
         {"x", &r->x, ATTEND_INPUT, false, p->dtype, 3, {batch, rows_q, p->hidden_size}},
         {"context", &r->context, ATTEND_INPUT, !cross, p->dtype, 3, {batch, rows_k, p->context_hidden_size}},
         {"out", &r->out, ATTEND_OUTPUT, false, p->dtype, 3, {batch, rows_q, p->output_size}},
@@ -404,18 +441,23 @@ attend_status attend_layer_args_resolve(const attend_problem *p, const attend_la
         {"heads", &r->heads, ATTEND_OUTPUT, true, p->dtype, 4, {batch, rows_q, p->num_heads, p->head_dim_v}},
         {"lse", &r->lse, ATTEND_OUTPUT, true, ATTEND_F32, 3, {batch, p->num_heads, rows_q}},
     };
+    int count = 8;
+    if (r->cache)
+        count += attend_cache_expect(p, ATTEND_OUTPUT, &cache->k, &cache->v, &cache->block_table,
+                                     arguments + count);
     ATTEND_TRY(attend_features_resolve(p, features));
-    ATTEND_TRY(attend_expected_resolve(arguments, 8, features));
+    ATTEND_TRY(attend_expected_resolve(arguments, count, features));
     ATTEND_TRY(attend_expected_check_rows(arguments, 7));
+    ATTEND_TRY(attend_expected_check_rows(arguments + 8, r->cache ? 2 : 0));
     attend_layer_weights w = *weights;
     attend_expected of_plan[LAYER_WEIGHTS];
-    attend_named_tensor named[8 + LAYER_WEIGHTS];
+    attend_named_tensor named[ATTEND_MAX_EXPECTED + LAYER_WEIGHTS];
     expect_weights(p, &w, of_plan);
-    for (int i = 0; i < 8 + LAYER_WEIGHTS; i++) {
-        const attend_expected *e = i < 8 ? &arguments[i] : &of_plan[i - 8];
+    for (int i = 0; i < count + LAYER_WEIGHTS; i++) {
+        const attend_expected *e = i < count ? &arguments[i] : &of_plan[i - count];
         named[i] = (attend_named_tensor){e->name, e->tensor, e->role};
     }
-    return attend_tensors_disjoint(named, 8 + LAYER_WEIGHTS);
+    return attend_tensors_disjoint(named, count + LAYER_WEIGHTS);
 }
 
 /* One of a matrix's strides is 1 and the other steps over a whole row or column, as GEMM needs it. */

@@ -65,13 +65,13 @@ attend_status attend_feature_args_read(const attend_feature_args *given, size_t 
                                        attend_feature_args *read);
 
 /* Copy a caller's args, and what features bring to `features`, which read->features then points to: it is
-   never NULL behind this call. */
+   never NULL behind this call. Of layers also the cache, to which read->cache then points if there is one. */
 attend_status attend_attention_args_read(const attend_attention_args *args, size_t bytes,
                                          size_t features_bytes, attend_attention_args *read,
                                          attend_feature_args *features);
 attend_status attend_layer_args_read(const attend_problem *problem, const attend_layer_args *args,
                                      size_t bytes, size_t features_bytes, attend_layer_args *read,
-                                     attend_feature_args *features);
+                                     attend_feature_args *features, attend_cache *cache);
 
 /* Check such copies against a resolved problem; tensors then have explicit strides and, where absent, data
    NULL. Lengths are not looked at: only a backend knows where they lie. The part has states too; the args'
@@ -81,7 +81,8 @@ attend_status attend_attention_args_resolve(const attend_problem *problem, int64
                                             attend_key_part *part);
 /* weights: resolved. */
 attend_status attend_layer_args_resolve(const attend_problem *problem, const attend_layer_weights *weights,
-                                        attend_layer_args *args, attend_feature_args *features);
+                                        attend_layer_args *args, attend_feature_args *features,
+                                        attend_cache *cache);
 attend_status attend_layer_weights_resolve(const attend_problem *problem, const attend_layer_weights *weights,
                                            size_t bytes, attend_layer_weights *resolved);
 

@@ -53,6 +53,21 @@ attend_status attend_cache_check(const attend_problem *p, const attend_cache *c,
     return ATTEND_OK;
 }
 
+int attend_cache_expect(const attend_problem *p, attend_tensor_role role, attend_tensor *k, attend_tensor *v,
+                        attend_tensor *table, attend_expected expected[3])
+{
+    const bool paged = table->rank != 0;
+    const int64_t entries = paged ? k->shape[0] : p->batch, rows = k->shape[1]; /* capacity, or page_size */
+    expected[0] = (attend_expected){
+        "cache.k", k, role, false, p->dtype, 4, {entries, rows, p->num_kv_heads, p->head_dim}};
+    expected[1] = (attend_expected){
+        "cache.v", v, role, false, p->dtype, 4, {entries, rows, p->num_kv_heads, p->head_dim_v}};
+    if (paged)
+        expected[2] = (attend_expected){"cache.block_table",        table, ATTEND_INPUT, false, ATTEND_I32, 2,
+                                        {p->batch, table->shape[1]}};
+    return paged ? 3 : 2;
+}
+
 attend_status attend_keys_take(const attend_problem *p, attend_attention_args *r, const attend_key_part *part,
                                attend_tensor *table, attend_expected expected[3])
 {
@@ -73,14 +88,7 @@ attend_status attend_keys_take(const attend_problem *p, attend_attention_args *r
             "cache does not go with packed sequences: q as [batch, seqlen_q] with seqlens_q does");
     ATTEND_TRY(attend_cache_check(p, c, p->seqlen_k));
     r->k = c->k, r->v = c->v, *table = c->block_table;
-    expected[0].name = "cache.k", expected[1].name = "cache.v";
-    for (int i = 0; i < 2; i++) {
-        expected[i].shape[1] = c->k.shape[1]; /* capacity, or page_size */
-        if (table->rank) expected[i].shape[0] = c->k.shape[0];
-    }
-    if (table->rank)
-        expected[2] = (attend_expected){"cache.block_table",        table, ATTEND_INPUT, false, ATTEND_I32, 2,
-                                        {p->batch, table->shape[1]}};
+    attend_cache_expect(p, ATTEND_INPUT, &r->k, &r->v, table, expected);
     return ATTEND_OK;
 }
 
@@ -108,6 +116,12 @@ void attend_keys_locate(attend_attention_args *r, const attend_tensor *table, at
     r->cache = NULL;
     part->keys = attend_key_layout_of(&r->k, table);
     if (!table->rank) part->keys.first = part->first;
+}
+
+void attend_layer_keys_locate(const attend_cache *cache, attend_attention_args *args, attend_key_part *all)
+{
+    args->k = cache->k, args->v = cache->v, args->cache = cache;
+    attend_keys_locate(args, &cache->block_table, all);
 }
 
 attend_status attend_key_layout_check(const attend_problem *p, const int64_t *seqlens_k,

@@ -2,6 +2,8 @@
    it; by rule 2 the whole layer, with a baseline that rounds Q, K, V, P, heads and result to the storage
    dtype. */
 #include "core/compare.h"
+#include "core/append.h"
+#include "core/cache.h"
 #include "core/positions.h"
 #include "shared/absolute.h"
 #include "core/arguments.h"
@@ -21,7 +23,7 @@ typedef struct projection {
     attend_dtype dtype;
     /* Q and K: rotary embedding and norm that follow; problem NULL: none. */
     const attend_problem *problem;
-    const attend_feature_args *features;
+    const attend_row_positions *row_positions;
     const attend_tensor *norm, *norm_bias;
     const attend_tensor *x_bound; /* error bound of x; NULL: x is exact */
 } projection;
@@ -82,8 +84,8 @@ static attend_status compare_projection(const projection *p, int index, attend_j
         attend_reference_project(p->x, p->weight, p->bias, p->dtype, judge->threads, tracker, &to);
     if (complete && p->x_bound) complete = add_bound_of_x(p, judge->threads, elements, bound);
     if (complete && p->problem)
-        attend_reference_rope_all(p->problem, p->features, p->norm, p->norm_bias, p->y.shape[2], false, exact,
-                                  bound);
+        attend_reference_rope_all(p->problem, p->row_positions, p->norm, p->norm_bias, p->y.shape[2], false,
+                                  exact, bound);
     if (complete) judge_bound(p, exact, bound, ratio, worst);
     free(exact), free(bound);
     ATTEND_TRY(attend_progress_status(tracker));
@@ -117,11 +119,28 @@ static attend_status compare_output(const attend_problem *p, const attend_layer_
     return status;
 }
 
-static attend_status compare_stages(const attend_problem *p, const attend_layer_weights *w,
-                                    const attend_layer_args *args, attend_judge *judge,
-                                    attend_layer_comparison *result)
+/* What the run wrote to its cache, as [batch, seqlen_q, heads, dim]; data is NULL if memory is exhausted. */
+static attend_tensor take_new(const attend_appending *a, const attend_tensor *pool, const attend_problem *p)
+{
+    const int64_t heads = pool->shape[2], dim = pool->shape[3], row = heads * dim;
+    double *rows = calloc((size_t)(p->batch * p->seqlen_q * row + 1), sizeof *rows);
+    for (int64_t n = 0; rows && n < p->batch * p->seqlen_q; n++) {
+        const attend_key_slot slot =
+            attend_append_slot(&a->append, &a->rows, n / p->seqlen_q, n % p->seqlen_q);
+        for (int64_t c = 0; slot.entry >= 0 && c < row; c++)
+            rows[n * row + c] = actual_at(pool, slot.entry, slot.row, c);
+    }
+    return attend_reference_view(rows, p->batch, p->seqlen_q, heads, dim);
+}
+
+static attend_status compare_projections(const attend_problem *p, const attend_layer_weights *w,
+                                         const attend_layer_args *args, const attend_tensor *k,
+                                         const attend_tensor *v, attend_judge *judge,
+                                         attend_layer_comparison *result)
 {
     const attend_feature_args *f = args->features;
+    const attend_row_positions at = attend_row_positions_of(p, f, args->cache);
+    const int64_t *lengths_k = args->cache ? f->seqlens_q : f->seqlens_k;
     attend_tensor x = args->x, x_bound = {0};
     attend_status status = ATTEND_OK;
     if (p->absolute && !attend_reference_add_positions(p, w, args, false, &x, &x_bound))
@@ -129,23 +148,46 @@ static attend_status compare_stages(const attend_problem *p, const attend_layer_
     const attend_tensor *source = attend_problem_is_cross(p) ? &args->context : &x,
                         *off = p->absolute ? &x_bound : NULL;
     const projection projections[] = {
-        {&x, &w->wq, &w->bq, args->q, f->seqlens_q, p->dtype, p, f, &w->q_norm, &w->q_norm_bias, off},
-        {source, &w->wk, &w->bk, args->k, f->seqlens_k, p->dtype, p, f, &w->k_norm, &w->k_norm_bias, off},
-        {source, &w->wv, &w->bv, args->v, f->seqlens_k, p->dtype, NULL, NULL, NULL, NULL, off},
+        {&x, &w->wq, &w->bq, args->q, f->seqlens_q, p->dtype, p, &at, &w->q_norm, &w->q_norm_bias, off},
+        {source, &w->wk, &w->bk, *k, lengths_k, p->dtype, p, &at, &w->k_norm, &w->k_norm_bias, off},
+        {source, &w->wv, &w->bv, *v, lengths_k, p->dtype, NULL, NULL, NULL, NULL, off},
     };
     attend_element ignored;
     for (int i = 0; i < 3 && !status; i++)
         status = compare_projection(&projections[i], i, judge, &result->projection_ratio[i], &ignored);
     if (p->absolute) free(x.data), free(x_bound.data);
-    ATTEND_TRY(status);
+    return status;
+}
+
+/* The same, of K and V in a cache. */
+static attend_status compare_appended(const attend_problem *p, const attend_layer_weights *w,
+                                      const attend_layer_args *args, attend_judge *judge,
+                                      attend_layer_comparison *result)
+{
+    const attend_appending a = attend_layer_appending(p, w, args, &args->k, &args->v);
+    attend_tensor k = take_new(&a, &args->cache->k, p), v = take_new(&a, &args->cache->v, p);
+    const attend_status status =
+        k.data && v.data ? compare_projections(p, w, args, &k, &v, judge, result)
+                         : attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a copy of the new keys");
+    free(k.data), free(v.data);
+    return status;
+}
+
+static attend_status compare_stages(const attend_problem *p, const attend_layer_weights *w,
+                                    const attend_layer_args *args, attend_judge *judge,
+                                    attend_layer_comparison *result)
+{
+    attend_attention_args attention = {.q = args->q,
+                                       .k = args->k,
+                                       .v = args->v,
+                                       .out = args->heads,
+                                       .lse = args->lse,
+                                       .features = args->features};
+    attend_key_part all = attend_all_keys(p);
+    ATTEND_TRY(args->cache ? compare_appended(p, w, args, judge, result)
+                           : compare_projections(p, w, args, &args->k, &args->v, judge, result));
     ATTEND_TRY(compare_output(p, w, args, judge, result));
-    const attend_attention_args attention = {.q = args->q,
-                                             .k = args->k,
-                                             .v = args->v,
-                                             .out = args->heads,
-                                             .lse = args->lse,
-                                             .features = args->features};
-    const attend_key_part all = attend_all_keys(p);
+    if (args->cache) attend_layer_keys_locate(args->cache, &attention, &all);
     return attend_compare_resolved(p, &attention, &all, judge, &result->attention);
 }
 
@@ -215,7 +257,7 @@ static attend_status check_stages_given(const attend_layer_args *args)
         const void *data;
     } stages[] = {{"q", args->q.data}, {"k", args->k.data}, {"v", args->v.data}, {"heads", args->heads.data}};
     for (int i = 0; i < 4; i++)
-        if (!stages[i].data)
+        if (!stages[i].data && !(args->cache && (i == 1 || i == 2)))
             return attend_fail(ATTEND_INVALID_ARGUMENT,
                                "%s is missing: comparing a layer needs its q, k, v and heads",
                                stages[i].name);
@@ -233,6 +275,7 @@ attend_status attend_layer_compare_sized(const attend_problem *problem, size_t p
     attend_layer_weights w;
     attend_layer_args a;
     attend_feature_args features;
+    attend_cache cache;
     attend_judge judge;
     attend_layer_comparison result = {0};
     ATTEND_TRY(attend_struct_check(ATTEND_STRUCT(attend_layer_comparison), "comparison", comparison,
@@ -240,11 +283,15 @@ attend_status attend_layer_compare_sized(const attend_problem *problem, size_t p
     ATTEND_TRY(attend_judge_make(options, options_bytes, &judge));
     ATTEND_TRY(attend_problem_resolve(problem, problem_bytes, ATTEND_LAYER, &p));
     ATTEND_TRY(attend_layer_weights_resolve(&p, weights, weights_bytes, &w));
-    ATTEND_TRY(attend_layer_args_read(&p, args, args_bytes, features_bytes, &a, &features));
-    ATTEND_TRY(attend_layer_args_resolve(&p, &w, &a, &features));
+    ATTEND_TRY(attend_layer_args_read(&p, args, args_bytes, features_bytes, &a, &features, &cache));
+    ATTEND_TRY(attend_layer_args_resolve(&p, &w, &a, &features, &cache));
     ATTEND_TRY(check_stages_given(&a));
     ATTEND_TRY(attend_lists_check(&p, &features));
-    const attend_row_positions row_positions = attend_row_positions_of(&p, &features);
+    if (a.cache) {
+        const attend_appending appending = attend_layer_appending(&p, &w, &a, &a.k, &a.v);
+        ATTEND_TRY(attend_layer_appending_check(&p, &appending, features.seqlens_k));
+    }
+    const attend_row_positions row_positions = attend_row_positions_of(&p, &features, a.cache);
     ATTEND_TRY(attend_absolute_check(&p, &row_positions));
     attend_work work = attend_count_work(&p, true);
     work.rounds = 3; /* exact, rounded, and stage by stage */

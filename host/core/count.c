@@ -106,7 +106,7 @@ attend_count attend_count_pairs(const attend_problem *p, const attend_lists *lis
 void attend_count_projections(const attend_problem *p, int64_t sizes[4][3])
 {
     const int64_t rows_q = attend_tensor_batch(p) * attend_rows_q(p),
-                  rows_k = attend_tensor_batch(p) * attend_rows_k(p);
+                  rows_k = attend_tensor_batch(p) * attend_rows_projected(p);
     const int64_t source = attend_problem_is_cross(p) ? p->context_hidden_size : p->hidden_size;
     const int64_t all[4][3] = {{rows_q, p->hidden_size, p->num_heads * p->head_dim},
                                {rows_k, source, p->num_kv_heads * p->head_dim},

@@ -41,8 +41,7 @@ static void count(const attend_problem *p, const attend_lists *lists, attend_exp
         e->position_bytes =
             (p->absolute == ATTEND_ABSOLUTE_LEARNED ? 3 : 2) * rows_q * (double)p->hidden_size * element;
     if (attend_has_rope_or_norm(p))
-        e->rope_bytes = 2 * (rows_q * (double)p->num_heads + rows_k * (double)p->num_kv_heads) *
-                        (double)p->head_dim * element;
+        e->rope_bytes = 2 * rows_q * (double)(p->num_heads + p->num_kv_heads) * (double)p->head_dim * element;
 }
 
 static void count_projections(const attend_problem *p, attend_explanation *e)

@@ -183,9 +183,12 @@ attend_status attend_layer_inspect_sized(attend_plan *plan, const attend_layer_a
 {
     attend_layer_args own;
     attend_feature_args features;
+    attend_cache cache;
     ATTEND_TRY(attend_plan_check(plan, ATTEND_LAYER));
-    ATTEND_TRY(attend_layer_args_read(&plan->problem, args, args_bytes, features_bytes, &own, &features));
-    attend_attention_args attention = {.q = own.q, .k = own.k, .lse = own.lse, .features = &features};
+    ATTEND_TRY(
+        attend_layer_args_read(&plan->problem, args, args_bytes, features_bytes, &own, &features, &cache));
+    attend_attention_args attention = {
+        .q = own.q, .k = own.k, .lse = own.lse, .features = &features, .cache = own.cache};
     attend_key_part all = attend_all_keys(&plan->problem);
     return inspect(plan, &attention, &features, &all, inspection, inspection_bytes);
 }

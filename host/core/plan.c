@@ -155,11 +155,12 @@ attend_status attend_layer_run_sized(attend_plan *plan, const attend_layer_args 
 {
     attend_layer_args resolved;
     attend_feature_args features;
+    attend_cache cache;
     attend_run r;
     ATTEND_TRY(attend_plan_check(plan, ATTEND_LAYER));
-    ATTEND_TRY(
-        attend_layer_args_read(&plan->problem, args, args_bytes, features_bytes, &resolved, &features));
-    ATTEND_TRY(attend_layer_args_resolve(&plan->problem, &plan->weights, &resolved, &features));
+    ATTEND_TRY(attend_layer_args_read(&plan->problem, args, args_bytes, features_bytes, &resolved, &features,
+                                      &cache));
+    ATTEND_TRY(attend_layer_args_resolve(&plan->problem, &plan->weights, &resolved, &features, &cache));
     ATTEND_TRY(attend_plan_run_read(plan, run, run_bytes, &r));
     ATTEND_TRY(attend_plan_begin(plan));
     ATTEND_TRY(plan->context->backend->layer_forward(plan, &resolved, &r));

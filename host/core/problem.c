@@ -33,9 +33,9 @@ static attend_status check_layer_fields(attend_problem *p, attend_operation oper
     if (attend_problem_is_cross(p)) return ATTEND_OK;
     if (p->seqlen_k == 0) p->seqlen_k = p->seqlen_q;
     if (p->total_k == 0) p->total_k = p->total_q;
-    if (p->seqlen_k != p->seqlen_q)
+    if (p->seqlen_k < p->seqlen_q)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
-                           "seqlen_k (%" PRId64 ") differs from seqlen_q (%" PRId64
+                           "seqlen_k (%" PRId64 ") is less than seqlen_q (%" PRId64
                            ") in self-attention; give context_hidden_size for cross-attention",
                            p->seqlen_k, p->seqlen_q);
     if (p->total_k != p->total_q)

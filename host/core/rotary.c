@@ -148,7 +148,7 @@ attend_row_positions attend_rotary_row_positions(const attend_problem *p, const 
 {
     const attend_feature_args features = {
         .starts_k = args->starts_k, .cu_seqlens_q = args->cu_seqlens_q, .positions = args->positions};
-    attend_row_positions row_positions = attend_row_positions_of(p, &features);
+    attend_row_positions row_positions = attend_row_positions_of(p, &features, NULL);
     row_positions.firsts = args->first_positions, row_positions.lengths = args->seqlens_q;
     return row_positions;
 }

@@ -51,7 +51,9 @@ static void add_position(void *job, int64_t n, int thread)
     const attend_problem *p = cpu->problem;
     const attend_tensor *x = to->x;
     const int64_t hidden = p->hidden_size, rows = x->shape[1],
-                  position = attend_row_position(&to->row_positions, n / rows, n % rows);
+                  position = attend_is_there(&to->row_positions, n / rows, n % rows)
+                                 ? attend_row_position(&to->row_positions, n / rows, n % rows)
+                                 : 0;
     float *row = cpu->position_rows + 3 * hidden * thread, *more = row + hidden;
     attend_cpu_load_row(row, x->data, n / rows * x->stride[0] + n % rows * x->stride[1], hidden, x->dtype);
     if (p->absolute == ATTEND_ABSOLUTE_LEARNED) {
@@ -67,7 +69,7 @@ attend_tensor attend_cpu_add_positions(const attend_plan *plan, const attend_lay
 {
     const attend_problem *p = &plan->problem;
     position_rows to = {plan->state, &args->x, &plan->weights.position_table,
-                        attend_row_positions_of(p, args->features)};
+                        attend_row_positions_of(p, args->features, args->cache)};
     const int64_t hidden = p->hidden_size, rows = args->x.shape[1], tokens = args->x.shape[0] * rows;
     attend_tensor x_with_positions = args->x;
     x_with_positions.data = to.cpu->x_with_positions;

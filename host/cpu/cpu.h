@@ -65,7 +65,7 @@ typedef struct attend_cpu_plan {
     /* Of a layer: tensors that the projections read and write; NULL: the caller's own tensor is used. */
     attend_cpu_projection *projections[4]; /* Q, K, V, output */
     char *projection_scratch;              /* scratch of the current projection, a part a thread */
-    float *rope_scratch;                   /* attend_cpu_rope_floats() */
+    float *rope_scratch;                   /* attend_cpu_rope_floats(); NULL in cross-attention */
     void *q, *k, *v, *heads;
     void *x_with_positions; /* x with its absolute positions */
     double *sinusoids;      /* their frequencies; three rows a thread */
@@ -185,7 +185,11 @@ void attend_cpu_rope(attend_pool *pool, const attend_rope *rope, const attend_ro
 attend_status attend_cpu_positions_create(attend_plan *plan);
 void attend_cpu_positions_destroy(attend_cpu_plan *cpu);
 attend_tensor attend_cpu_add_positions(const attend_plan *plan, const attend_layer_args *args);
-void attend_cpu_layer_rope(const attend_plan *plan, const attend_attention_args *attention);
+/* Q in place, and K in place too, or, of a layer with a cache (appending; NULL: none), K and V to their
+ * slots.
+ */
+void attend_cpu_layer_rope(const attend_plan *plan, const attend_row_positions *row_positions,
+                           const attend_tensor *q, const attend_tensor *k, const attend_appending *appending);
 attend_status attend_cpu_append(attend_context *context, const attend_problem *problem,
                                 const attend_appending *appending, const attend_run *run);
 attend_status attend_cpu_rotary(attend_context *context, const attend_problem *problem,

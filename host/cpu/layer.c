@@ -3,6 +3,8 @@
 #include "core/positions.h"
 #include "shared/absolute.h"
 #include "core/arguments.h"
+#include "core/append.h"
+#include "core/cache.h"
 #include "shared/rope.h"
 #include "cpu/cpu.h"
 
@@ -15,7 +17,7 @@ attend_status attend_cpu_layer_create(attend_plan *plan)
     const attend_layer_weights *w = &plan->weights;
     size_t *bytes = &plan->memory.host_bytes, element = attend_dtype_bytes(p->dtype);
     attend_pool *pool = cpu->context->pool;
-    int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
+    int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_projected(p);
     cpu->q = attend_cpu_allocate(batch * rows_q * p->num_heads * p->head_dim, element, bytes);
     cpu->k = attend_cpu_allocate(batch * rows_k * p->num_kv_heads * p->head_dim, element, bytes);
     cpu->v = attend_cpu_allocate(batch * rows_k * p->num_kv_heads * p->head_dim_v, element, bytes);
@@ -39,7 +41,7 @@ attend_status attend_cpu_layer_create(attend_plan *plan)
     }
     cpu->projection_scratch = attend_cpu_allocate(attend_pool_threads(pool), scratch, bytes);
     cpu->rope_scratch =
-        attend_cpu_allocate(attend_has_rope_or_norm(p) ? attend_cpu_rope_floats(pool, p->head_dim) : 0,
+        attend_cpu_allocate(attend_problem_is_cross(p) ? 0 : attend_cpu_rope_floats(pool, p->head_dim),
                             sizeof *cpu->rope_scratch, bytes);
     if (!cpu->projection_scratch || !cpu->rope_scratch)
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the rows that a layer's threads work on");
@@ -84,16 +86,26 @@ attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_arg
 {
     attend_cpu_plan *cpu = plan->state;
     const attend_problem *p = &plan->problem;
-    const attend_attention_args attention = {
-        .q = choose(&args->q, cpu->q, p, attend_rows_q(p), p->num_heads, p->head_dim),
-        .k = choose(&args->k, cpu->k, p, attend_rows_k(p), p->num_kv_heads, p->head_dim),
-        .v = choose(&args->v, cpu->v, p, attend_rows_k(p), p->num_kv_heads, p->head_dim_v),
-        .out = choose(&args->heads, cpu->heads, p, attend_rows_q(p), p->num_heads, p->head_dim_v),
+    const int64_t rows_q = attend_rows_q(p), rows_k = attend_rows_projected(p);
+    const attend_tensor new_k = choose(&args->k, cpu->k, p, rows_k, p->num_kv_heads, p->head_dim),
+                        new_v = choose(&args->v, cpu->v, p, rows_k, p->num_kv_heads, p->head_dim_v);
+    attend_attention_args attention = {
+        .q = choose(&args->q, cpu->q, p, rows_q, p->num_heads, p->head_dim),
+        .k = new_k,
+        .v = new_v,
+        .out = choose(&args->heads, cpu->heads, p, rows_q, p->num_heads, p->head_dim_v),
         .lse = args->lse,
         .features = args->features,
     };
-    const attend_row_positions row_positions = attend_row_positions_of(p, args->features);
+    const attend_row_positions row_positions = attend_row_positions_of(p, args->features, args->cache);
+    attend_key_part all = attend_all_keys(p);
+    attend_appending appending;
     ATTEND_TRY(attend_lists_check(p, args->features));
+    if (args->cache) {
+        appending = attend_layer_appending(p, &plan->weights, args, &new_k, &new_v);
+        ATTEND_TRY(attend_layer_appending_check(p, &appending, args->features->seqlens_k));
+        attend_layer_keys_locate(args->cache, &attention, &all);
+    }
     ATTEND_TRY(attend_absolute_check(p, &row_positions));
     /* Nothing has been written yet. From here on a run fails only if it is cancelled or oneDNN lacks
        memory. */
@@ -102,10 +114,9 @@ attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_arg
     const attend_tensor source = attend_problem_is_cross(p) ? one_head(&args->context) : x,
                         out = one_head(&args->out);
     ATTEND_TRY(project(cpu, 0, &x, &attention.q));
-    ATTEND_TRY(project(cpu, 1, &source, &attention.k));
-    ATTEND_TRY(project(cpu, 2, &source, &attention.v));
-    if (attend_has_rope_or_norm(p)) attend_cpu_layer_rope(plan, &attention);
-    const attend_key_part all = attend_all_keys(p);
+    ATTEND_TRY(project(cpu, 1, &source, &new_k));
+    ATTEND_TRY(project(cpu, 2, &source, &new_v));
+    attend_cpu_layer_rope(plan, &row_positions, &attention.q, &new_k, args->cache ? &appending : NULL);
     ATTEND_TRY(attend_cpu_attention(cpu, &attention, &all));
     return project(cpu, 3, &attention.out, &out);
 }

@@ -143,15 +143,19 @@ void attend_cpu_rope(attend_pool *pool, const attend_rope *t, const attend_row_p
     attend_pool_run(pool, tokens, (double)tokens * (double)(2 * t->dims + heads * d), rope_tensors, &j);
 }
 
-void attend_cpu_layer_rope(const attend_plan *plan, const attend_attention_args *attention)
+void attend_cpu_layer_rope(const attend_plan *plan, const attend_row_positions *row_positions,
+                           const attend_tensor *q, const attend_tensor *k, const attend_appending *appending)
 {
     const attend_cpu_plan *cpu = plan->state;
     const attend_layer_weights *w = &plan->weights;
     const attend_rope rope = attend_rope_of(&plan->problem);
-    const attend_row_positions row_positions = attend_row_positions_of(&plan->problem, attention->features);
-    const attend_rope_tensor tensors[] = {{attention->q, attention->q, w->q_norm, w->q_norm_bias},
-                                          {attention->k, attention->k, w->k_norm, w->k_norm_bias}};
-    attend_cpu_rope(cpu->context->pool, &rope, &row_positions, tensors, 2, NULL, cpu->rope_scratch);
+    const attend_rope_tensor tensors[] = {{*q, *q, w->q_norm, w->q_norm_bias},
+                                          {*k, *k, w->k_norm, w->k_norm_bias}};
+    attend_pool *pool = cpu->context->pool;
+    if (attend_has_rope_or_norm(&plan->problem))
+        attend_cpu_rope(pool, &rope, row_positions, tensors, appending ? 1 : 2, NULL, cpu->rope_scratch);
+    if (appending)
+        attend_cpu_rope(pool, &rope, row_positions, &appending->k, 1, &appending->append, cpu->rope_scratch);
 }
 
 static attend_status run(attend_context *context, const attend_rope *rope,

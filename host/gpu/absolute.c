@@ -50,18 +50,26 @@ attend_status attend_gpu_create_positions(attend_plan *plan)
     return attend_gpu_check(error, "cudaMemcpyAsync of the frequencies");
 }
 
-/* Those that the host can read: a list on the host, and counted positions unless starts_k is on the device.
-   */
-attend_status attend_gpu_check_positions(const attend_plan *plan, const attend_feature_args *given)
+/* Those that the host can read: a list on the host, and counted positions unless what they are counted from
+   is on the device. */
+attend_status attend_gpu_check_positions(const attend_plan *plan, const attend_layer_args *args)
 {
     const attend_gpu_context *gpu = ((const attend_gpu_plan *)plan->state)->gpu;
-    bool positions_here, starts_here;
+    const attend_row_positions at = attend_row_positions_of(&plan->problem, args->features, args->cache);
+    const struct {
+        const char *name;
+        const void *data;
+    } lists[] = {{"seqlens_q", at.lengths},
+                 {"positions", at.positions},
+                 {"starts_k", at.positions ? NULL : at.starts},
+                 {"cache.seqlens", at.positions ? NULL : at.firsts}};
+    bool on_host;
     if (!plan->problem.absolute) return ATTEND_OK;
-    ATTEND_TRY(attend_gpu_is_on_host(gpu, "positions", given->positions.data, &positions_here));
-    ATTEND_TRY(attend_gpu_is_on_host(gpu, "starts_k", given->starts_k, &starts_here));
-    if (given->positions.data ? !positions_here : given->starts_k && !starts_here) return ATTEND_OK;
-    const attend_row_positions row_positions = attend_row_positions_of(&plan->problem, given);
-    return attend_absolute_check(&plan->problem, &row_positions);
+    for (int i = 0; i < 4; i++) {
+        ATTEND_TRY(attend_gpu_is_on_host(gpu, lists[i].name, lists[i].data, &on_host));
+        if (lists[i].data && !on_host) return ATTEND_OK;
+    }
+    return attend_absolute_check(&plan->problem, &at);
 }
 
 attend_status attend_gpu_add_positions(const attend_plan *plan, const attend_row_positions *row_positions,

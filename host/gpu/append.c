@@ -102,6 +102,17 @@ static attend_status take_inputs(const attend_gpu_context *gpu, const attend_pro
     return ATTEND_OK;
 }
 
+attend_status attend_gpu_append_heads(const attend_gpu_context *gpu, const attend_rope *rope,
+                                      const attend_appending *a)
+{
+    attend_range_begin("attend: append");
+    const attend_status status =
+        attend_gpu_check(attend_rope_heads(rope, &a->rows, &a->k, 1, &a->append, gpu->stream),
+                         "cudaLaunchKernel of rope_heads");
+    attend_range_end();
+    return status;
+}
+
 static attend_status run(const attend_gpu_context *gpu, const attend_problem *p, const attend_appending *a,
                          append_call *c)
 {
@@ -111,12 +122,7 @@ static attend_status run(const attend_gpu_context *gpu, const attend_problem *p,
     ATTEND_TRY(attend_gpu_check_pool(gpu, "cache.v", &a->append.cache_v));
     ATTEND_TRY(take_inputs(gpu, p, a, c));
     use_inputs(c, &use);
-    attend_range_begin("attend: append");
-    const attend_status status =
-        attend_gpu_check(attend_rope_heads(&rope, &use.rows, &use.k, 1, &use.append, gpu->stream),
-                         "cudaLaunchKernel of rope_heads");
-    attend_range_end();
-    return status;
+    return attend_gpu_append_heads(gpu, &rope, &use);
 }
 
 attend_status attend_gpu_append(attend_context *context, const attend_problem *p, const attend_appending *a,

@@ -66,7 +66,7 @@ static void count_layer_transfers(const attend_plan *plan, bool inputs, bool out
     const attend_problem *p = &plan->problem;
     const double element = (double)attend_dtype_bytes(p->dtype), batch = (double)attend_tensor_batch(p),
                  rows_q = batch * (double)attend_rows_q(p) * element,
-                 rows_k = batch * (double)attend_rows_k(p) * element;
+                 rows_k = batch * (double)attend_rows_projected(p) * element;
     if (inputs)
         e->bytes_to_device += rows_q * (double)p->hidden_size + rows_k * (double)p->context_hidden_size;
     if (outputs) e->bytes_to_host += rows_q * (double)p->output_size;

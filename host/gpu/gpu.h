@@ -233,6 +233,7 @@ typedef struct attend_gpu_layer {
     /* for a projection without a bias in a product where another has one */
     void *zeros;
     attend_tensor x, context, out; /* staging */
+    int64_t *cached;               /* room for a cache's seqlens; NULL in cross-attention */
     /* device copies of host weights and biases */
     attend_tensor weights[4], biases[4];
     bool follows[4]; /* the copy of this weight follows the previous one: rows of one matrix */
@@ -293,6 +294,9 @@ attend_status attend_gpu_launch_box(const attend_plan *plan, const attend_kernel
                                     const attend_key_layout *keys, const attend_attention_args *args,
                                     const attend_state *from, const attend_state *into,
                                     const attend_terms *terms);
+/* Fails where the launch would: no kernel reads what is given. */
+attend_status attend_gpu_check_row(const attend_plan *plan, const attend_key_layout *keys,
+                                   const attend_attention_args *args);
 /* Attention on tensors and lists that are all on the device. */
 attend_status attend_gpu_attention(const attend_plan *plan, const attend_attention_args *on_device,
                                    const attend_key_part *part);
@@ -397,7 +401,8 @@ attend_status attend_gpu_layer_run_rows(const attend_plan *plan, const attend_la
 attend_status attend_gpu_layer_create(attend_plan *plan);
 attend_status attend_gpu_layer_forward(attend_plan *plan, const attend_layer_args *args);
 
-/* Rotary embedding and QK-norm of a layer; attend_gpu_rope() does nothing if the problem has neither. */
+/* Rotary embedding and QK-norm of a layer; attend_gpu_rope() does nothing if the problem has neither. k may
+   be NULL. */
 attend_status attend_gpu_reserve_rope(attend_plan *plan, attend_gpu_arenas *arenas);
 attend_status attend_gpu_create_rope(attend_plan *plan);
 attend_status attend_gpu_rope(const attend_plan *plan, const attend_row_positions *on_device,
@@ -406,7 +411,9 @@ attend_status attend_gpu_rope(const attend_plan *plan, const attend_row_position
 attend_status attend_gpu_rotary(attend_context *context, const attend_problem *problem,
                                 const attend_rotary_args *args);
 
-/* attend_cache_append(). */
+/* One launch, all of it on the device; and attend_cache_append(). */
+attend_status attend_gpu_append_heads(const attend_gpu_context *gpu, const attend_rope *rope,
+                                      const attend_appending *on_device);
 attend_status attend_gpu_append(attend_context *context, const attend_problem *problem,
                                 const attend_appending *appending, const attend_run *run);
 
@@ -416,7 +423,7 @@ attend_status attend_gpu_reserve_positions(attend_plan *plan, attend_gpu_arena *
 void attend_gpu_reserve_x(attend_plan *plan, attend_gpu_arena *arena, int64_t batch, int64_t rows);
 attend_status attend_gpu_create_positions(attend_plan *plan);
 /* Of the caller's features, those that the host can read. */
-attend_status attend_gpu_check_positions(const attend_plan *plan, const attend_feature_args *given);
+attend_status attend_gpu_check_positions(const attend_plan *plan, const attend_layer_args *args);
 attend_status attend_gpu_add_positions(const attend_plan *plan, const attend_row_positions *on_device,
                                        attend_tensor *x);
 

@@ -1,6 +1,7 @@
 /* A layer on the device: weights are uploaded with the plan; a run projects Q, K and V into the workspace, in
    the layout that attention kernels read, then does attention and the output projection. */
 #include "gpu/gpu.h"
+#include "core/cache.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -129,14 +130,14 @@ static void reserve_staging(attend_plan *plan, attend_gpu_arena *staging)
 {
     attend_gpu_plan *own = plan->state;
     const attend_problem *p = &plan->problem;
-    const int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
+    const int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p);
     own->layer.x = own->layer.context = own->layer.out = own->lse = (attend_tensor){0};
     if (own->offload.host_tensors & ATTEND_HOST_INPUTS) {
         attend_gpu_reserve_tensor(staging, &own->layer.x, p->dtype, 3,
                                   (int64_t[]){batch, rows_q, p->hidden_size});
         if (attend_problem_is_cross(p))
             attend_gpu_reserve_tensor(staging, &own->layer.context, p->dtype, 3,
-                                      (int64_t[]){batch, rows_k, p->context_hidden_size});
+                                      (int64_t[]){batch, attend_rows_k(p), p->context_hidden_size});
     }
     if (own->offload.host_tensors & ATTEND_HOST_OUTPUTS) {
         attend_gpu_reserve_tensor(staging, &own->layer.out, p->dtype, 3,
@@ -163,9 +164,12 @@ static attend_status reserve_whole(attend_plan *plan, attend_gpu_arenas *arenas)
     *arenas = (attend_gpu_arenas){0};
     attend_gpu_reserve_fixed(plan, arenas);
     ATTEND_TRY(attend_gpu_reserve_constants(plan, arenas));
-    attend_gpu_reserve_heads(plan, &arenas->run, batch, rows_q, attend_rows_k(p));
+    attend_gpu_reserve_heads(plan, &arenas->run, batch, rows_q, attend_rows_projected(p));
     attend_gpu_reserve_heads_out(plan, &arenas->run, batch, rows_q);
     attend_gpu_reserve_x(plan, &arenas->run, batch, rows_q);
+    if (!attend_problem_is_cross(p))
+        attend_gpu_reserve(&arenas->run, (void **)&((attend_gpu_plan *)plan->state)->layer.cached, p->batch,
+                           sizeof(int64_t));
     reserve_staging(plan, &arenas->staging);
     return ATTEND_OK;
 }
@@ -315,7 +319,84 @@ static attend_status give_intermediates(const attend_gpu_plan *own, const attend
     return attend_gpu_give_output(own->gpu, &args->heads, &own->out);
 }
 
-attend_status attend_gpu_layer_forward(attend_plan *plan, const attend_layer_args *args)
+/* A layer's cache, as kernels read it: all of it on the device. */
+typedef struct layer_cache {
+    attend_cache cache;
+    attend_gpu_pages pages;
+} layer_cache;
+
+/* That new keys have slots, and that seqlens_k counts them, only lists and a table that are all on the host
+   can tell. */
+static attend_status check_lists(const attend_plan *plan, const attend_layer_args *args, bool seqlens_on_host)
+{
+    const attend_gpu_plan *own = plan->state;
+    const struct {
+        const char *name;
+        const void *data;
+    } lists[] = {{"seqlens_q", args->features->seqlens_q},
+                 {"seqlens_k", args->features->seqlens_k},
+                 {"cache.block_table", args->cache->block_table.data}};
+    bool readable = !args->cache->seqlens || seqlens_on_host, on_host;
+    for (int i = 0; i < 3; i++) {
+        ATTEND_TRY(attend_gpu_is_on_host(own->gpu, lists[i].name, lists[i].data, &on_host));
+        readable = readable && (!lists[i].data || on_host);
+    }
+    if (!readable) return ATTEND_OK;
+    const attend_problem *p = &plan->problem;
+    const attend_appending a = attend_layer_appending(p, &plan->weights, args, &args->k, &args->v);
+    ATTEND_TRY(attend_lengths_check("seqlens_k", args->features->seqlens_k, p->batch, p->seqlen_k));
+    return attend_layer_appending_check(p, &a, args->features->seqlens_k);
+}
+
+/* Takes the cache of args, sets the keys of *attention to it, and checks that a kernel can read it. */
+static attend_status take_cache(const attend_plan *plan, const attend_layer_args *args,
+                                attend_attention_args *attention, layer_cache *c)
+{
+    const attend_gpu_plan *own = plan->state;
+    const attend_gpu_context *gpu = own->gpu;
+    const attend_problem *p = &plan->problem;
+    attend_key_part all = attend_all_keys(p);
+    bool on_host;
+    c->cache = *args->cache;
+    ATTEND_TRY(attend_gpu_check_pool(gpu, "cache.k", &c->cache.k));
+    ATTEND_TRY(attend_gpu_check_pool(gpu, "cache.v", &c->cache.v));
+    ATTEND_TRY(attend_gpu_is_on_host(gpu, "cache.seqlens", c->cache.seqlens, &on_host));
+    ATTEND_TRY(check_lists(plan, args, on_host));
+    attend_layer_keys_locate(args->cache, attention, &all);
+    ATTEND_TRY(attend_gpu_check_row(plan, &all.keys, attention));
+    if (on_host && p->batch > 0) {
+        ATTEND_TRY(
+            attend_gpu_check(attend_set_lengths(own->layer.cached, c->cache.seqlens, p->batch, gpu->stream),
+                             "cudaLaunchKernel of set_lengths"));
+        c->cache.seqlens = own->layer.cached;
+    }
+    ATTEND_TRY(attend_gpu_take_pages(plan, attention, &all, &c->pages));
+    const attend_key_layout *keys = &c->pages.part.keys;
+    if (c->pages.memory) /* the columns that seqlen_k keys have */
+        c->cache.block_table.shape[1] = attend_parts_of(p->seqlen_k, keys->page_size);
+    c->cache.block_table.data = (void *)(uintptr_t)keys->table;
+    c->cache.block_table.stride[0] = keys->table_batch, c->cache.block_table.stride[1] = keys->table_page;
+    return ATTEND_OK;
+}
+
+/* Q is rotated in place, and K too, or both K and V go to the cache (NULL: none). */
+static attend_status rotate(const attend_plan *plan, const attend_row_positions *row_positions,
+                            const attend_feature_args *on_device, const attend_cache *cache)
+{
+    const attend_gpu_plan *own = plan->state;
+    ATTEND_TRY(attend_gpu_rope(plan, row_positions, &own->q, cache ? NULL : &own->k));
+    if (!cache) return ATTEND_OK;
+    const attend_appending a = attend_appending_of(&plan->problem, cache,
+                                                   &(attend_cache_append_args){.k = own->k,
+                                                                               .v = own->v,
+                                                                               .features = on_device,
+                                                                               .k_norm = own->norms[1],
+                                                                               .k_norm_bias = own->norms[3]});
+    return attend_gpu_append_heads(own->gpu, &own->rope, &a);
+}
+
+static attend_status run_whole(const attend_plan *plan, const attend_layer_args *args,
+                               attend_attention_args *attention, layer_cache *taken)
 {
     const attend_gpu_plan *own = plan->state;
     const attend_gpu_layer *layer = &own->layer;
@@ -323,18 +404,18 @@ attend_status attend_gpu_layer_forward(attend_plan *plan, const attend_layer_arg
     const attend_problem *p = &plan->problem;
     const double *work = gpu->tracker->work.projections;
     const attend_tensor *const heads[] = {&own->q, &own->k, &own->v};
+    const attend_cache *cache = args->cache ? &taken->cache : NULL;
     attend_tensor x, context, out;
     attend_feature_args features = *args->features;
-    attend_attention_args attention = {
-        .q = own->q, .k = own->k, .v = own->v, .out = own->out, .features = &features};
-    if (layer->rows.count) return attend_gpu_layer_run_rows(plan, args);
+    if (cache) ATTEND_TRY(take_cache(plan, args, attention, taken));
     ATTEND_TRY(attend_gpu_take_features(plan, &features));
+    attention->features = &features;
     ATTEND_TRY(attend_gpu_take_output(gpu, "out", &args->out, &layer->out, &out));
-    ATTEND_TRY(attend_gpu_take_output(gpu, "lse", &args->lse, &own->lse, &attention.lse));
+    ATTEND_TRY(attend_gpu_take_output(gpu, "lse", &args->lse, &own->lse, &attention->lse));
     ATTEND_TRY(p->absolute ? attend_gpu_take_input(gpu, "x", &args->x, &layer->x, &x)
                            : take_rows(gpu, "x", &args->x, &layer->x, &x));
-    const attend_row_positions row_positions = attend_row_positions_of(p, &features);
-    ATTEND_TRY(attend_gpu_check_positions(plan, args->features));
+    const attend_row_positions row_positions = attend_row_positions_of(p, &features, cache);
+    ATTEND_TRY(attend_gpu_check_positions(plan, args));
     ATTEND_TRY(attend_gpu_add_positions(plan, &row_positions, &x));
     context = x;
     if (attend_problem_is_cross(p))
@@ -342,12 +423,26 @@ attend_status attend_gpu_layer_forward(attend_plan *plan, const attend_layer_arg
     attend_progress_stage(gpu->tracker, work[ATTEND_GPU_Q] + work[ATTEND_GPU_K] + work[ATTEND_GPU_V],
                           ATTEND_GPU_O);
     ATTEND_TRY(attend_gpu_project_heads(plan, &x, &context, heads));
-    ATTEND_TRY(attend_gpu_rope(plan, &row_positions, &own->q, &own->k));
-    const attend_key_part all = attend_all_keys(&plan->problem);
-    ATTEND_TRY(attend_gpu_attention(plan, &attention, &all));
+    ATTEND_TRY(rotate(plan, &row_positions, &features, cache));
+    ATTEND_TRY(attend_gpu_attention(plan, attention, &taken->pages.part));
     attend_progress_stage(gpu->tracker, work[ATTEND_GPU_O], 1);
     ATTEND_TRY(attend_gpu_project_output(plan, &own->out, &out));
     ATTEND_TRY(attend_gpu_give_output(gpu, &args->out, &out));
-    ATTEND_TRY(attend_gpu_give_output(gpu, &args->lse, &attention.lse));
+    ATTEND_TRY(attend_gpu_give_output(gpu, &args->lse, &attention->lse));
     return give_intermediates(own, args);
+}
+
+attend_status attend_gpu_layer_forward(attend_plan *plan, const attend_layer_args *args)
+{
+    const attend_gpu_plan *own = plan->state;
+    attend_attention_args attention = {
+        .q = own->q, .k = own->k, .v = own->v, .out = own->out, .features = args->features};
+    layer_cache taken = {.pages = {.part = attend_all_keys(&plan->problem)}};
+    if (own->layer.rows.count && args->cache)
+        return attend_fail(ATTEND_UNSUPPORTED,
+                           "cache is given, but the device's memory lets this plan run in blocks of rows "
+                           "alone, which does not go with caches");
+    if (own->layer.rows.count) return attend_gpu_layer_run_rows(plan, args);
+    const attend_status status = run_whole(plan, args, &attention, &taken);
+    return attend_gpu_release_pages(plan, &taken.pages, status);
 }

@@ -39,7 +39,7 @@ static size_t slot_bytes(const attend_gpu_rows *rows)
 
 static int64_t all_rows(const attend_problem *p)
 {
-    return attend_most(attend_most(attend_rows_q(p), attend_rows_k(p)), 1);
+    return attend_most(attend_most(attend_rows_q(p), attend_rows_projected(p)), 1);
 }
 
 /* Whole entries, or rows of one, as many as fit and are of use. */
@@ -84,7 +84,7 @@ static attend_status reserve_resident(attend_plan *plan, attend_gpu_arenas *aren
     own->offload.blocks = (attend_gpu_blocks){0};
     attend_gpu_reserve_fixed(plan, arenas);
     ATTEND_TRY(attend_gpu_reserve_constants(plan, arenas));
-    attend_gpu_reserve_heads(plan, &arenas->run, batch, rows_q, attend_rows_k(p));
+    attend_gpu_reserve_heads(plan, &arenas->run, batch, rows_q, attend_rows_projected(p));
     attend_gpu_reserve_heads_out(plan, &arenas->run, batch, rows_q);
     if (own->offload.host_tensors & ATTEND_HOST_OUTPUTS)
         attend_gpu_reserve_tensor(&arenas->staging, &own->lse, ATTEND_F32, 3,
@@ -105,7 +105,7 @@ static size_t lay_spilled(attend_tensor *t, const attend_problem *p, int64_t row
 /* The heads' output takes the place of Q, which attention has read by then, where it is as wide. */
 static size_t lay_all_spilled(const attend_problem *p, attend_gpu_rows *rows)
 {
-    const int64_t rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
+    const int64_t rows_q = attend_rows_q(p), rows_k = attend_rows_projected(p);
     size_t end = lay_spilled(&rows->q, p, rows_q, p->num_heads, p->head_dim, 0);
     end = lay_spilled(&rows->k, p, rows_k, p->num_kv_heads, p->head_dim, end);
     end = lay_spilled(&rows->v, p, rows_k, p->num_kv_heads, p->head_dim_v, end);
@@ -462,11 +462,11 @@ attend_status attend_gpu_layer_run_rows(const attend_plan *plan, const attend_la
     ATTEND_TRY(find(&l, "out", &args->out, ATTEND_HOST_OUTPUTS, &l.place_out));
     ATTEND_TRY(find(&l, "lse", &args->lse, ATTEND_HOST_OUTPUTS, &place_lse));
     l.places[PROJECT_OUTPUT] = rows->spills ? ATTEND_GPU_PAGE_LOCKED : ATTEND_GPU_ON_DEVICE;
-    ATTEND_TRY(attend_gpu_check_positions(plan, args->features));
+    ATTEND_TRY(attend_gpu_check_positions(plan, args));
     own->offload.streaming = rows->spills; /* in the run's view of the plan */
     ATTEND_TRY(attend_gpu_take_features(plan, &features));
     own->offload.host_tensors = ATTEND_HOST_ALL; /* Q, K and V */
-    l.row_positions = attend_row_positions_of(&plan->problem, &features);
+    l.row_positions = attend_row_positions_of(&plan->problem, &features, NULL);
     attend_range_begin("attend: layer in blocks of rows");
     attend_status status = project_inputs(&l);
     if (!status) status = attend_to_all(&l, &features);

@@ -25,7 +25,7 @@ attend_status attend_gpu_reserve_rope(attend_plan *plan, attend_gpu_arenas *aren
 attend_status attend_gpu_create_rope(attend_plan *plan)
 {
     attend_gpu_plan *own = plan->state;
-    if (attend_has_rope_or_norm(&plan->problem)) own->rope = attend_rope_of(&plan->problem);
+    own->rope = attend_rope_of(&plan->problem);
     for (int i = 0; i < 4; i++)
         if (own->norms[i].data != norm_of(plan, i)->data)
             ATTEND_TRY(attend_gpu_copy(own->gpu, &own->norms[i], norm_of(plan, i), cudaMemcpyHostToDevice));
@@ -38,11 +38,12 @@ attend_status attend_gpu_rope(const attend_plan *plan, const attend_row_position
     const attend_gpu_plan *own = plan->state;
     const attend_tensor *norms = own->norms;
     if (!attend_has_rope_or_norm(&plan->problem)) return ATTEND_OK;
-    const attend_rope_tensor tensors[] = {{*q, *q, norms[0], norms[2]}, {*k, *k, norms[1], norms[3]}};
+    attend_rope_tensor tensors[2] = {{*q, *q, norms[0], norms[2]}};
+    if (k) tensors[1] = (attend_rope_tensor){*k, *k, norms[1], norms[3]};
     attend_range_begin("attend: rotate Q and K");
-    attend_status status =
-        attend_gpu_check(attend_rope_heads(&own->rope, row_positions, tensors, 2, NULL, own->gpu->stream),
-                         "cudaLaunchKernel of rope_heads");
+    attend_status status = attend_gpu_check(
+        attend_rope_heads(&own->rope, row_positions, tensors, k ? 2 : 1, NULL, own->gpu->stream),
+        "cudaLaunchKernel of rope_heads");
     attend_range_end();
     return status;
 }

@@ -37,7 +37,7 @@ bool attend_reference_add_positions(const attend_problem *p, const attend_layer_
                                     attend_tensor *x_with_positions, attend_tensor *bound)
 {
     const attend_tensor *x = &args->x;
-    const attend_row_positions row_positions = attend_row_positions_of(p, args->features);
+    const attend_row_positions row_positions = attend_row_positions_of(p, args->features, args->cache);
     const int64_t rows = attend_rows_q(p), hidden = p->hidden_size;
     const double u = attend_unit_roundoff(p->dtype);
     double *angles = malloc((size_t)(hidden / 2 + 1) * sizeof *angles);
@@ -47,7 +47,9 @@ bool attend_reference_add_positions(const attend_problem *p, const attend_layer_
     for (int64_t w = 0; complete && attend_has_sinusoids(p) && 2 * w < hidden; w++)
         angles[w] = attend_reference_sinusoid(p, w);
     for (int64_t n = 0; complete && n < attend_tensor_batch(p) * rows; n++) {
-        const int64_t position = attend_row_position(&row_positions, n / rows, n % rows);
+        const int64_t position = attend_is_there(&row_positions, n / rows, n % rows)
+                                     ? attend_row_position(&row_positions, n / rows, n % rows)
+                                     : 0;
         for (int64_t c = 0; c < hidden; c++) {
             const double own =
                 attend_load(x, n / rows * x->stride[0] + n % rows * x->stride[1] + c * x->stride[2]);

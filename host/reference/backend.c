@@ -2,6 +2,7 @@
    callers see the stages. */
 #include "core/positions.h"
 #include "shared/absolute.h"
+#include "core/append.h"
 #include "core/arguments.h"
 #include "core/backend.h"
 #include "core/cache.h"
@@ -175,14 +176,41 @@ static void copy_out(const attend_tensor *from, const attend_tensor *to)
                                     b * from->stride[0] + i * from->stride[1] + h * from->stride[2] + c));
 }
 
+static void store_new_row(const attend_tensor *from, int64_t b, int64_t i, const attend_tensor *to,
+                          attend_key_slot slot)
+{
+    for (int64_t h = 0; h < to->shape[2]; h++)
+        for (int64_t c = 0; c < to->shape[3]; c++)
+            attend_store(
+                to, slot.entry * to->stride[0] + slot.row * to->stride[1] + h * to->stride[2] + c,
+                attend_load(from, b * from->stride[0] + i * from->stride[1] + h * from->stride[2] + c));
+}
+
+/* A layer's new keys and values, which are rotated already, to their slots. */
+static void store_new(const attend_reference_layer *layer, const attend_appending *a)
+{
+    for (int64_t b = 0; b < layer->k.shape[0]; b++)
+        for (int64_t i = 0; i < layer->k.shape[1]; i++) {
+            const attend_key_slot slot = attend_append_slot(&a->append, &a->rows, b, i);
+            if (slot.entry < 0) continue;
+            store_new_row(&layer->k, b, i, &a->k.to, slot);
+            store_new_row(&layer->v, b, i, &a->append.cache_v, slot);
+        }
+}
+
 static attend_status layer_forward(attend_plan *plan, const attend_layer_args *args, const attend_run *run)
 {
     (void)run;
     const attend_problem *p = &plan->problem;
     attend_reference_layer layer;
     attend_progress_tracker *tracker = &plan->context->tracker;
+    attend_appending appending;
     ATTEND_TRY(attend_lists_check(p, args->features));
-    const attend_row_positions row_positions = attend_row_positions_of(p, args->features);
+    if (args->cache) {
+        appending = attend_layer_appending(p, &plan->weights, args, &args->k, &args->v);
+        ATTEND_TRY(attend_layer_appending_check(p, &appending, args->features->seqlens_k));
+    }
+    const attend_row_positions row_positions = attend_row_positions_of(p, args->features, args->cache);
     ATTEND_TRY(attend_absolute_check(p, &row_positions));
     bool complete = attend_reference_run_layer(p, &plan->weights, args, ATTEND_REFERENCE_STORED,
                                                threads_of(plan), tracker, &layer);
@@ -194,6 +222,7 @@ static attend_status layer_forward(attend_plan *plan, const attend_layer_args *a
         copy_out(&layer.k, &args->k);
         copy_out(&layer.v, &args->v);
         copy_out(&layer.heads, &args->heads);
+        if (args->cache) store_new(&layer, &appending);
     }
     attend_reference_free_layer(&layer);
     if (!complete)

@@ -1,7 +1,9 @@
 /* A whole layer by its definition: three projections, attention, one more projection. */
 #include "reference/reference.h"
 #include "core/arguments.h"
+#include "core/cache.h"
 #include "core/problem.h"
+#include "shared/positions.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +78,34 @@ static int64_t elements(const attend_tensor *t)
     return t->shape[0] * t->shape[1] * t->shape[2] * t->shape[3];
 }
 
+static void copy_row(const attend_tensor *to, int64_t b, int64_t i, const attend_tensor *from,
+                     attend_key_slot row)
+{
+    for (int64_t h = 0; h < to->shape[2]; h++)
+        for (int64_t c = 0; c < to->shape[3]; c++)
+            ((double *)to->data)[b * to->stride[0] + i * to->stride[1] + h * to->stride[2] + c] = attend_load(
+                from, row.entry * from->stride[0] + row.row * from->stride[1] + h * from->stride[2] + c);
+}
+
+/* The keys that the cache had before the run, and the new ones. */
+static void join_cache(const attend_problem *p, const attend_layer_args *args, attend_reference_layer *r)
+{
+    const attend_cache *cache = args->cache;
+    const attend_key_layout slots = attend_key_layout_of(&cache->k, &cache->block_table);
+    for (int64_t b = 0; b < p->batch; b++) {
+        const int64_t before = cache->seqlens ? cache->seqlens[b] : 0,
+                      tokens = attend_length(args->features->seqlens_q, b, p->seqlen_q);
+        const attend_sequence s = {.batch = b};
+        for (int64_t j = 0; j < before + tokens; j++) {
+            const bool is_new = j >= before;
+            const attend_key_slot row =
+                is_new ? (attend_key_slot){b, j - before} : attend_slot_of(&slots, &s, j);
+            copy_row(&r->all_k, b, j, is_new ? &r->k : &cache->k, row);
+            copy_row(&r->all_v, b, j, is_new ? &r->v : &cache->v, row);
+        }
+    }
+}
+
 bool attend_reference_run_layer(const attend_problem *p, const attend_layer_weights *w,
                                 const attend_layer_args *args, attend_reference_rounding rounding,
                                 int threads, attend_progress_tracker *tracker, attend_reference_layer *r)
@@ -83,20 +113,26 @@ bool attend_reference_run_layer(const attend_problem *p, const attend_layer_weig
     memset(r, 0, sizeof *r);
     r->lse = args->lse;
     const bool baseline = rounding == ATTEND_REFERENCE_BASELINE;
-    int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_k(p);
+    int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_projected(p);
     if (!allocate(&r->q, batch, rows_q, p->num_heads, p->head_dim) ||
         !allocate(&r->k, batch, rows_k, p->num_kv_heads, p->head_dim) ||
         !allocate(&r->v, batch, rows_k, p->num_kv_heads, p->head_dim_v) ||
         !allocate(&r->heads, batch, rows_q, p->num_heads, p->head_dim_v) ||
         !allocate(&r->out, batch, rows_q, 1, p->output_size) ||
-        !allocate(&r->magnitude, batch, rows_q, 1, p->output_size))
+        !allocate(&r->magnitude, batch, rows_q, 1, p->output_size) ||
+        (args->cache && (!allocate(&r->all_k, batch, p->seqlen_k, p->num_kv_heads, p->head_dim) ||
+                         !allocate(&r->all_v, batch, p->seqlen_k, p->num_kv_heads, p->head_dim_v))))
         return false;
     if (p->absolute && !attend_reference_add_positions(p, w, args, rounding != ATTEND_REFERENCE_EXACT,
                                                        &r->x_with_positions, NULL))
         return false;
     const attend_tensor *x = p->absolute ? &r->x_with_positions : &args->x,
                         *source = p->context_hidden_size ? &args->context : x;
-    const attend_attention_args attention = {.q = r->q, .k = r->k, .v = r->v, .features = args->features};
+    const attend_attention_args attention = {.q = r->q,
+                                             .k = args->cache ? r->all_k : r->k,
+                                             .v = args->cache ? r->all_v : r->v,
+                                             .features = args->features};
+    const attend_row_positions row_positions = attend_row_positions_of(p, args->features, args->cache);
     attend_tensor joined = join(&r->heads);
     attention_job job = {r, rounding, p->dtype, p->head_dim_v};
     const attend_key_part all = attend_all_keys(p);
@@ -105,13 +141,14 @@ bool attend_reference_run_layer(const attend_problem *p, const attend_layer_weig
                     project(&run, 1, source, &w->wk, &w->bk, &r->k, NULL) &&
                     project(&run, 2, source, &w->wv, &w->bv, &r->v, NULL);
     if (!complete || !attend_progress_continues(tracker)) return complete;
-    attend_reference_rope_all(p, args->features, &w->q_norm, &w->q_norm_bias, p->num_heads, baseline,
+    attend_reference_rope_all(p, &row_positions, &w->q_norm, &w->q_norm_bias, p->num_heads, baseline,
                               r->q.data, NULL);
-    attend_reference_rope_all(p, args->features, &w->k_norm, &w->k_norm_bias, p->num_kv_heads, baseline,
+    attend_reference_rope_all(p, &row_positions, &w->k_norm, &w->k_norm_bias, p->num_kv_heads, baseline,
                               r->k.data, NULL);
     attend_tensor *const stored[] = {&r->q, &r->k, &r->v};
     for (int i = 0; i < 3 && rounding == ATTEND_REFERENCE_STORED; i++)
         round_all(stored[i]->data, elements(stored[i]), p->dtype);
+    if (args->cache) join_cache(p, args, r);
     return attend_reference_attention(p, &attention, &all, threads, tracker, store_row, &job) &&
            project(&run, 3, &joined, &w->wo, &w->bo, &r->out, r->magnitude.data);
 }
@@ -119,5 +156,5 @@ bool attend_reference_run_layer(const attend_problem *p, const attend_layer_weig
 void attend_reference_free_layer(attend_reference_layer *r)
 {
     free(r->x_with_positions.data), free(r->q.data), free(r->k.data), free(r->v.data), free(r->heads.data),
-        free(r->out.data), free(r->magnitude.data);
+        free(r->out.data), free(r->magnitude.data), free(r->all_k.data), free(r->all_v.data);
 }

@@ -168,10 +168,12 @@ int64_t attend_reference_bucket(const attend_problem *problem, int64_t distance)
 void attend_reference_rope(const attend_reference_rotation *rotation, int64_t head_dim,
                            const attend_tensor *weight, const attend_tensor *bias, int64_t position,
                            double *y, double *bound);
-/* The same for all tokens of [batch][rows][heads][head_dim], with the layer's positions. */
-void attend_reference_rope_all(const attend_problem *problem, const attend_feature_args *features,
-                               const attend_tensor *weight, const attend_tensor *bias, int64_t heads,
-                               bool rounded, double *y, double *bound);
+/* The same for all tokens of [batch][rows][heads][head_dim], at these positions. */
+struct attend_row_positions;
+void attend_reference_rope_all(const attend_problem *problem,
+                               const struct attend_row_positions *row_positions, const attend_tensor *weight,
+                               const attend_tensor *bias, int64_t heads, bool rounded, double *y,
+                               double *bound);
 
 /* x plus the absolute positions of a layer, [batch, rows, hidden_size] in fp64: exact, or rounded to the
    dtype; and, unless NULL, the error bound of a computed one. False without memory; the data must be freed in
@@ -183,7 +185,6 @@ bool attend_reference_add_positions(const attend_problem *problem, const attend_
 /* QK-norm and rotary embedding of a tensor on the host, with `append` (or NULL) into a cache; rows past their
    sequence's length stay untouched. False without memory. */
 struct attend_append;
-struct attend_row_positions;
 struct attend_rope_tensor;
 bool attend_reference_rope_tensor(const attend_reference_rotation *rotation,
                                   const struct attend_row_positions *row_positions,
@@ -194,8 +195,9 @@ bool attend_reference_rope_tensor(const attend_reference_rotation *rotation,
 typedef struct attend_reference_layer {
     attend_tensor x_with_positions; /* x plus absolute positions, in a layer that has them */
     attend_tensor q, k, v, heads, out;
-    attend_tensor magnitude; /* Σ|wo||heads| + |bo|, shaped as out */
-    attend_tensor lse;       /* the caller's, written if given */
+    attend_tensor all_k, all_v; /* with a cache, what attention reads: its keys, and behind them k and v */
+    attend_tensor magnitude;    /* Σ|wo||heads| + |bo|, shaped as out */
+    attend_tensor lse;          /* the caller's, written if given */
 } attend_reference_layer;
 /* What is rounded to the dtype */
 typedef enum attend_reference_rounding {

@@ -62,17 +62,16 @@ void attend_reference_rope(const attend_reference_rotation *t, int64_t head_dim,
     }
 }
 
-void attend_reference_rope_all(const attend_problem *p, const attend_feature_args *features,
+void attend_reference_rope_all(const attend_problem *p, const attend_row_positions *row_positions,
                                const attend_tensor *weight, const attend_tensor *bias, int64_t heads,
                                bool rounded, double *y, double *bound)
 {
     const attend_reference_rotation rope = attend_reference_rotation_of(p, false);
     if (!attend_has_rope_or_norm(p)) return;
-    const attend_row_positions row_positions = attend_row_positions_of(p, features);
     int64_t rows = attend_rows_q(p), d = p->head_dim;
     double u = attend_unit_roundoff(p->dtype);
     for (int64_t n = 0; n < attend_tensor_batch(p) * rows; n++) {
-        int64_t position = attend_row_position(&row_positions, n / rows, n % rows);
+        int64_t position = attend_row_position(row_positions, n / rows, n % rows);
         for (int64_t at = n * heads * d; at < (n + 1) * heads * d; at += d) {
             attend_reference_rope(&rope, d, weight, bias, position, y + at, bound ? bound + at : NULL);
             for (int64_t c = at; c < at + d; c++) {

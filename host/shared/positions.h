@@ -23,9 +23,13 @@ typedef struct attend_row_positions {
 /* The largest magnitude of a first position. */
 #define ATTEND_LAST_POSITION INT32_MAX
 
-/* The positions of a problem's q rows; reads starts_k, cu_seqlens_q and positions of features. */
+struct attend_cache;
+
+/* The positions of a problem's q rows; reads starts_k, cu_seqlens_q and positions of features. With a cache
+   (NULL: none) they follow its keys, and are there as far as seqlens_q says. */
 attend_row_positions attend_row_positions_of(const attend_problem *problem,
-                                             const attend_feature_args *features);
+                                             const attend_feature_args *features,
+                                             const struct attend_cache *cache);
 
 /* The packed sequence that holds a row: the last that begins at or before it. */
 ATTEND_SHARED int64_t attend_packed_sequence(const attend_row_positions *p, int64_t row)

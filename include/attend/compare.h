@@ -80,8 +80,9 @@ ATTEND_API attend_status attend_layer_compare_sized(const attend_problem *proble
                                                     size_t options_bytes, attend_layer_comparison *comparison,
                                                     size_t comparison_bytes);
 
-/* args holds out and the intermediate q, k, v and heads of one run. All tensors on the host. Errors as
- * attend_compare(). */
+/* args holds out and the intermediate q, k, v and heads of one run; of one with a cache (on the host as all
+ * tensors are) the cache in place of k and v, as the run left it, with the seqlens that it was given: earlier
+ * keys are taken as they are. Errors as attend_compare(). */
 static inline attend_status attend_layer_compare(const attend_problem *problem,
                                                  const attend_layer_weights *weights,
                                                  const attend_layer_args *args,

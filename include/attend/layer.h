@@ -51,6 +51,8 @@ static inline attend_status attend_layer_plan_with(attend_context *context, cons
                                    sizeof *options, plan);
 }
 
+struct attend_cache;
+
 /* If packed, x, context and out are [1, total, …]. */
 typedef struct attend_layer_args {
     attend_tensor x;       /* [batch, seqlen_q, hidden_size]; the last stride is 1 */
@@ -62,6 +64,21 @@ typedef struct attend_layer_args {
      * 1: a [batch, heads, seqlen, dim] cache is written where it is. */
     attend_tensor q, k, v, heads;
     const attend_feature_args *features; /* NULL: none */
+    /* Keys and values of earlier tokens (cache.h), to which x adds: seqlens_q[b] new tokens of sequence b
+     * (not given: seqlen_q), at positions from first_position + cache->seqlens[b] on, or those of
+     * `positions`. Their keys, normalised and rotated, and their values go to the slots from
+     * cache->seqlens[b] on, as attend_cache_append() writes them. Attention then reads the cache:
+     * seqlens_k[b] = cache->seqlens[b] + seqlens_q[b] keys (not given: seqlen_k), at most seqlen_k of the
+     * plan, which may exceed seqlen_q; other sums are an error where all lists are on the host.
+     * cache->seqlens stays as it is.
+     *
+     * One plan serves prompts, chunks of them and single tokens, and trees of speculated ones: by a mask, and
+     * `positions`. What counts queries by position asks for align_bottom_right, which
+     * ATTEND_CAUSAL_BOTTOM_RIGHT implies. Of the plan, seqlen_k also sets the base of a dynamic NTK scaling.
+     * `k` and `v` are then absent. Not with packed or left-padded sequences, nor cross-attention. A call that
+     * fails has written nothing; on CUDA, a key without a slot is dropped where a list or the table is on the
+     * device. */
+    const struct attend_cache *cache;
 } attend_layer_args;
 
 ATTEND_API attend_status attend_layer_run_sized(attend_plan *plan, const attend_layer_args *args,

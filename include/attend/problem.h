@@ -80,7 +80,8 @@ typedef enum attend_qk_norm {
  * align_bottom_right i + seqlen_k - seqlen_q, lengths being those of its batch entry. */
 typedef struct attend_problem {
     int64_t batch;
-    /* the longest in the batch; a self-attention layer may leave seqlen_k 0: seqlen_q */
+    /* the longest in the batch; a self-attention layer may leave seqlen_k 0: seqlen_q. A larger one counts
+       the keys of a cache, which its runs then bring */
     int64_t seqlen_q, seqlen_k;
     int64_t num_heads;
     int64_t num_kv_heads; /* divides num_heads; 0: num_heads */
