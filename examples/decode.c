@@ -1,6 +1,6 @@
-/* Four sequences of different lengths in one cache of pages: their prompts in chunks, then token by token.
- * New keys are rotated and appended, queries attend to all keys so far, and every step is held against the
- * fp64 reference as it goes.
+/* A layer decodes four sequences of different lengths over one cache of pages: their prompts in chunks, then
+ * token by token. Each step projects x, rotates, appends keys and values and attends to all so far; it is held
+ * against the fp64 reference as it goes.
  *
  *     cc decode.c $(pkg-config --cflags --libs attend) -o decode && ./decode [tokens]
  *
@@ -18,9 +18,10 @@
 
 enum {
     BATCH = 4,
+    WIDTH = 128,
     HEADS = 8,
     KV_HEADS = 2,
-    DIM = 64,
+    DIM = 32,
     CHUNK = 32,
     PAGE = 16,
     TABLE = 16,
@@ -63,14 +64,40 @@ static void release(void *memory)
 #endif
 }
 
-/* What the model around attention would project; a token's numbers depend on its place alone. */
-static void project(float *to, unsigned seed, int64_t sequence, int64_t token, int64_t heads)
+/* A tensor's numbers depend on its seed alone. */
+static void fill(float *to, int64_t elements, unsigned seed, float size)
 {
-    for (int64_t i = 0; i < heads * DIM; i++) {
-        unsigned x = (unsigned)((sequence * 100000 + token) * heads * DIM + i) * 2654435761u + seed;
+    for (int64_t i = 0; i < elements; i++) {
+        unsigned x = (unsigned)i * 2654435761u + seed * 2246822519u;
         x ^= x >> 15, x *= 2246822519u, x ^= x >> 13;
-        to[i] = (float)(x % 2001) / 1000 - 1;
+        to[i] = size * ((float)(x % 2001) / 1000 - 1);
     }
+}
+
+static attend_layer_weights weights_of(void)
+{
+    static float wq[HEADS * DIM * WIDTH], wk[KV_HEADS * DIM * WIDTH], wv[KV_HEADS * DIM * WIDTH],
+        wo[WIDTH * HEADS * DIM];
+    fill(wq, HEADS * DIM * WIDTH, 1, 0.2f), fill(wk, KV_HEADS * DIM * WIDTH, 2, 0.2f);
+    fill(wv, KV_HEADS * DIM * WIDTH, 3, 0.2f), fill(wo, WIDTH * HEADS * DIM, 4, 0.2f);
+    return (attend_layer_weights){.wq = attend_tensor_2d(wq, ATTEND_F32, HEADS * DIM, WIDTH),
+                                  .wk = attend_tensor_2d(wk, ATTEND_F32, KV_HEADS * DIM, WIDTH),
+                                  .wv = attend_tensor_2d(wv, ATTEND_F32, KV_HEADS * DIM, WIDTH),
+                                  .wo = attend_tensor_2d(wo, ATTEND_F32, WIDTH, HEADS * DIM)};
+}
+
+/* At most `rows` new tokens of each sequence, over at most TABLE pages of keys. */
+static attend_problem problem_of(int64_t rows)
+{
+    return (attend_problem){.batch = BATCH,
+                            .seqlen_q = rows,
+                            .seqlen_k = TABLE * PAGE,
+                            .num_heads = HEADS,
+                            .num_kv_heads = KV_HEADS,
+                            .head_dim = DIM,
+                            .hidden_size = WIDTH,
+                            .causal = ATTEND_CAUSAL_BOTTOM_RIGHT,
+                            .rotary = ATTEND_ROTARY_HALVES};
 }
 
 /* The caller's side of a cache: pools, who has which page, how many keys each sequence has. */
@@ -87,75 +114,53 @@ static void take_pages(int64_t sequence, int64_t keys)
     }
 }
 
-/* At most `rows` new tokens of each sequence: counts[b] of them. The plan is for that many. Returns the time
-   that attention and cache took. */
-static double step(attend_context *context, attend_plan *plan, int64_t rows, const int64_t counts[BATCH])
+/* counts[b] new tokens of each sequence, by a plan for `rows`. Returns the time that the layer took. */
+static double step(attend_context *context, attend_plan *plan, const attend_layer_weights *weights,
+                   int64_t rows, const int64_t counts[BATCH])
 {
-    static float q[BATCH * CHUNK * HEADS * DIM], k[BATCH * CHUNK * KV_HEADS * DIM],
-        v[BATCH * CHUNK * KV_HEADS * DIM], out[BATCH * CHUNK * HEADS * DIM];
-    const attend_problem rotated = {.batch = BATCH,
-                                    .seqlen_q = rows,
-                                    .num_heads = HEADS,
-                                    .num_kv_heads = KV_HEADS,
-                                    .head_dim = DIM,
-                                    .rotary = ATTEND_ROTARY_HALVES};
+    static float x[BATCH * CHUNK * WIDTH], out[BATCH * CHUNK * WIDTH], q[BATCH * CHUNK * HEADS * DIM],
+        heads[BATCH * CHUNK * HEADS * DIM];
+    int64_t keys[BATCH];
     const attend_cache cache = {.k = attend_tensor_4d(k_pool, ATTEND_F32, PAGES, PAGE, KV_HEADS, DIM),
                                 .v = attend_tensor_4d(v_pool, ATTEND_F32, PAGES, PAGE, KV_HEADS, DIM),
                                 .block_table = attend_tensor_2d(table, ATTEND_I32, BATCH, TABLE),
                                 .seqlens = cached};
-    const attend_feature_args new_tokens = {.seqlens_q = counts};
-    const attend_cache_append_args append = {
-        .k = attend_tensor_4d(k, ATTEND_F32, BATCH, rows, KV_HEADS, DIM),
-        .v = attend_tensor_4d(v, ATTEND_F32, BATCH, rows, KV_HEADS, DIM),
-        .features = &new_tokens,
+    const attend_feature_args lengths = {.seqlens_q = counts, .seqlens_k = keys};
+    const attend_layer_args args = {
+        .x = attend_tensor_3d(x, ATTEND_F32, BATCH, rows, WIDTH),
+        .out = attend_tensor_3d(out, ATTEND_F32, BATCH, rows, WIDTH),
+        .q = attend_tensor_4d(q, ATTEND_F32, BATCH, rows, HEADS, DIM), /* this and heads for the comparison */
+        .heads = attend_tensor_4d(heads, ATTEND_F32, BATCH, rows, HEADS, DIM),
+        .features = &lengths,
+        .cache = &cache,
     };
-    const attend_rotary_args rotate = {.q = attend_tensor_4d(q, ATTEND_F32, BATCH, rows, HEADS, DIM),
-                                       .first_positions = cached,
-                                       .seqlens_q = counts};
     for (int64_t b = 0; b < BATCH; b++) {
-        take_pages(b, cached[b] + counts[b]);
-        for (int64_t i = 0; i < counts[b]; i++) {
-            const int64_t row = b * rows + i, token = cached[b] + i;
-            project(q + row * HEADS * DIM, 1, b, token, HEADS);
-            project(k + row * KV_HEADS * DIM, 2, b, token, KV_HEADS);
-            project(v + row * KV_HEADS * DIM, 3, b, token, KV_HEADS);
-        }
+        keys[b] = cached[b] + counts[b];
+        take_pages(b, keys[b]);
+        for (int64_t i = 0; i < counts[b]; i++) /* what the model makes of a token */
+            fill(x + (b * rows + i) * WIDTH, WIDTH, (unsigned)(b * 100000 + cached[b] + i), 1);
     }
 
     const double begin = seconds();
-    ok(attend_rotary_apply(context, &rotated, &rotate));
-    ok(attend_cache_append(context, &rotated, &cache, &append, NULL));
-    for (int64_t b = 0; b < BATCH; b++) cached[b] += counts[b];
-    const attend_feature_args lengths = {.seqlens_q = counts, .seqlens_k = cached};
-    const attend_attention_args args = {.q = rotate.q,
-                                        .out = attend_tensor_4d(out, ATTEND_F32, BATCH, rows, HEADS, DIM),
-                                        .features = &lengths,
-                                        .cache = &cache};
-    ok(attend_attention_forward(plan, &args));
+    ok(attend_layer_forward(plan, &args));
     ok(attend_synchronize(context));
     const double took = seconds() - begin;
 
-    attend_problem problem = rotated;
-    attend_comparison comparison;
-    problem.rotary = ATTEND_ROTARY_NONE, problem.seqlen_k = TABLE * PAGE;
-    problem.causal = ATTEND_CAUSAL_BOTTOM_RIGHT;
-    ok(attend_compare(&problem, &args, NULL, &comparison));
+    const attend_problem problem = problem_of(rows);
+    attend_layer_comparison comparison;
+    ok(attend_layer_compare(&problem, weights, &args, NULL, &comparison));
     if (!comparison.passed) fprintf(stderr, "a step is off by %g\n", comparison.max_error), exit(1);
+    memcpy(cached, keys, sizeof cached);
     return took;
 }
 
-static attend_plan *plan_for(attend_context *context, int64_t rows)
+/* Rows of x that hold no token are projected too: single tokens have a plan of their own. */
+static attend_plan *plan_for(attend_context *context, const attend_layer_weights *weights, int64_t rows)
 {
-    const attend_problem problem = {.batch = BATCH,
-                                    .seqlen_q = rows,
-                                    .seqlen_k = TABLE * PAGE,
-                                    .num_heads = HEADS,
-                                    .num_kv_heads = KV_HEADS,
-                                    .head_dim = DIM,
-                                    .causal = ATTEND_CAUSAL_BOTTOM_RIGHT};
+    const attend_problem problem = problem_of(rows);
+    const attend_plan_options options = {.host_tensors = ATTEND_HOST_ALL};
     attend_plan *plan;
-    ok(attend_attention_plan_with(context, &problem, &(attend_plan_options){.host_tensors = ATTEND_HOST_ALL},
-                                  &plan));
+    ok(attend_layer_plan_with(context, &problem, weights, &options, &plan));
     return plan;
 }
 
@@ -169,7 +174,8 @@ int main(int argc, char **argv)
     ok(attend_context_create(&(attend_context_options){.device = ATTEND_CPU}, &context));
 #endif
     k_pool = reserve(POOL_BYTES), v_pool = reserve(POOL_BYTES);
-    attend_plan *prefill = plan_for(context, CHUNK), *decode = plan_for(context, 1);
+    const attend_layer_weights weights = weights_of();
+    attend_plan *prefill = plan_for(context, &weights, CHUNK), *decode = plan_for(context, &weights, 1);
     memset(k_pool, 0xff, POOL_BYTES), memset(v_pool, 0xff, POOL_BYTES); /* NaN in slots of nobody */
 
     int64_t prompt_tokens = 0, counts[BATCH];
@@ -181,13 +187,13 @@ int main(int argc, char **argv)
             counts[b] = left < CHUNK ? left : CHUNK;
             prompt_tokens += counts[b], more = more || left > CHUNK;
         }
-        took += step(context, prefill, CHUNK, counts);
+        took += step(context, prefill, &weights, CHUNK, counts);
     }
     printf("prompts of 70, 1, 33 and 100 tokens: %.0f tokens/s\n", (double)prompt_tokens / took);
 
     took = 0;
     for (int64_t b = 0; b < BATCH; b++) counts[b] = 1;
-    for (int i = 0; i < tokens; i++) took += step(context, decode, 1, counts);
+    for (int i = 0; i < tokens; i++) took += step(context, decode, &weights, 1, counts);
     printf("%d more each: %.0f tokens/s; all within the fp64 reference's bounds\n", tokens,
            (double)(BATCH * tokens) / took);
     release(k_pool), release(v_pool);

@@ -1,10 +1,15 @@
 /* A layer with a cache gives each token what the layer gives it over its sequence alone and whole: the same bits on the CPU and the
    reference, within both rules everywhere; for prompts in chunks, token by token, of ragged lengths, in pages and in one piece, whose bits
-   are the same on all devices. It writes new keys to their slots and nothing else, and reads no slot of nobody. */
+   are the same on all devices; on CUDA also from one graph. It writes new keys to their slots and nothing else, and reads no slot of
+   nobody. */
 #include "support/caches.h"
 #include "support/layers.h"
 #include "support/plans.h"
 #include "tool/values.h"
+
+#ifdef ATTEND_TEST_MANAGED
+#include <attend/attend_cuda.h>
+#endif
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -218,9 +223,67 @@ static void a_tree_of_tokens_sees_its_branches(void **state)
     attend_context_destroy(context);
 }
 
+#ifdef ATTEND_TEST_MANAGED
+/* Lists and tokens are read on the device at each launch: one graph has the bits of runs that are told them on the host. */
+static void one_graph_serves_all_lengths(void **state)
+{
+    (void)state;
+    const int n = 1;
+    const attend_problem all = problem_of(n, BATCH, TOKENS, TOKENS), p = problem_of(n, BATCH, CHUNK, TOKENS);
+    int64_t most[BATCH];
+    attend_context *context = test_context();
+    attend_plan *plan;
+    cudaStream_t stream;
+    cudaGraph_t graph;
+    cudaGraphExec_t replay;
+    test_layer whole, l;
+    for (int b = 0; b < BATCH; b++) most[b] = tokens_of(b);
+    test_layer_make(&whole, &all), test_layer_make(&l, &p);
+    test_cache told = test_cache_make(&whole.p, most, 4, POOLS_APART, false, 6), read = test_cache_make(&whole.p, most, 4, POOLS_APART, false, 6);
+    attend_tensor out = test_layer_tensor(&whole, whole.p.dtype, 3, whole.args.out.shape), *const x = &l.args.x, *const y = &l.args.out;
+    run_steps(&whole, n, context, &told, false, &out);
+
+    int64_t *lists = test_cache_reserve(3 * BATCH * sizeof *lists), *cached = lists, *new_tokens = lists + BATCH, *keys = lists + 2 * BATCH;
+    const size_t bytes = (size_t)(BATCH * CHUNK) * row_bytes(x);
+    x->data = test_cache_reserve(bytes), y->data = test_cache_reserve(bytes);
+    memset(lists, 0, 3 * BATCH * sizeof *lists), memset(x->data, 0xff, bytes);
+    read.cache.seqlens = cached;
+    l.args.lse = (attend_tensor){0}, l.args.cache = &read.cache;
+    l.args.features = &(attend_feature_args){.seqlens_q = new_tokens, .seqlens_k = keys};
+    assert_int_equal(attend_layer_plan(context, &p, &whole.weights, &plan), ATTEND_OK);
+    assert_int_equal(attend_context_stream(context, &stream), ATTEND_OK);
+    assert_int_equal(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), cudaSuccess);
+    if (attend_layer_forward(plan, &l.args)) fail_msg("%s", attend_error_message());
+    assert_int_equal(cudaStreamEndCapture(stream, &graph), cudaSuccess);
+    assert_int_equal(cudaGraphInstantiate(&replay, graph, 0), cudaSuccess);
+    for (int s = 0; s < STEPS; s++) {
+        for (int b = 0; b < BATCH; b++) {
+            cached[b] = keys[b], new_tokens[b] = counts[s][b], keys[b] += counts[s][b];
+            for (int64_t i = 0; i < counts[s][b]; i++) memcpy(row(x, b, i), row(&whole.args.x, b, cached[b] + i), row_bytes(x));
+        }
+        assert_int_equal(cudaGraphLaunch(replay, stream), cudaSuccess);
+        assert_int_equal(cudaStreamSynchronize(stream), cudaSuccess);
+        for (int b = 0; b < BATCH; b++)
+            for (int64_t i = 0; i < counts[s][b]; i++)
+                if (memcmp(row(y, b, i), row(&out, b, cached[b] + i), row_bytes(y)))
+                    fail_msg("step %d: token %d of sequence %d has other bits in a graph", s, (int)i, b);
+    }
+    expect_same_keys("a graph", &told, &read);
+    assert_int_equal(cudaGraphExecDestroy(replay), cudaSuccess), assert_int_equal(cudaGraphDestroy(graph), cudaSuccess);
+    test_cache_release(lists), test_cache_release(x->data), test_cache_release(y->data);
+    attend_plan_destroy(plan);
+    test_cache_free(&told), test_cache_free(&read);
+    test_layer_free(&l), test_layer_free(&whole);
+    attend_context_destroy(context);
+}
+#else
+static void one_graph_serves_all_lengths(void **state) { (void)state, skip(); }
+#endif
+
 int main(void)
 {
     TEST_CACHES_IN_PLACE();
-    const struct CMUnitTest tests[] = {cmocka_unit_test(tokens_have_what_the_whole_sequence_gives_them), cmocka_unit_test(a_tree_of_tokens_sees_its_branches)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(tokens_have_what_the_whole_sequence_gives_them), cmocka_unit_test(a_tree_of_tokens_sees_its_branches),
+                                       cmocka_unit_test(one_graph_serves_all_lengths)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
