@@ -42,7 +42,28 @@ static void a_person_reads_words(void **state)
     assert_int_equal(p.code, 0);
     assert_non_null(strstr(p.out, "bank     -> old 10 %, [CLS] 8 %\n"));
     assert_non_null(strstr(p.out, "head  distance  keys  self  -2..-1  @0..0  most like  strongest\n"));
-    assert_non_null(strstr(p.out, " -> "));
+    /* The table's numbers are those of the report for programs; head 0 is the most like head 3. */
+    cJSON *json = test_json(0, MINILM TOKENS " --queries 3 --top 2 --regions self,-2..-1,@0..0 --json");
+    assert_float_equal(test_json_number(json, "heads_seen/3/most_like"), 0, 0);
+    for (int head = 0; head < 12; head++) {
+        const char *const names[] = {"distance", "keys", "mass/self", "mass/-2..-1", "mass/@0..0", "most_like", "likeness", "strongest/weight"};
+        double seen[8];
+        char path[64], line[200], written[200];
+        for (int i = 0; i < 8; i++) {
+            snprintf(path, sizeof path, "heads_seen/%d/%s", head, names[i]);
+            seen[i] = test_json_number(json, path);
+        }
+        snprintf(line, sizeof line, "\n%4d ", head);
+        const char *at = strstr(p.out, line);
+        assert_non_null(at);
+        snprintf(written, sizeof written, "%.*s", (int)strcspn(at + 1, "\n"), at + 1);
+        snprintf(line, sizeof line, "%4d  %8.1f  %4.1f  %2.0f %%  %4.0f %%  %3.0f %%  %2.0f (%.2f)  ", head, seen[0], seen[1], 100 * seen[2],
+                 100 * seen[3], 100 * seen[4], seen[5], seen[6]);
+        assert_memory_equal(written, line, strlen(line));
+        snprintf(line, sizeof line, " %.0f %%", 100 * seen[7]);
+        assert_string_equal(written + strlen(written) - strlen(line), line);
+    }
+    cJSON_Delete(json);
     test_process_free(&p);
 }
 

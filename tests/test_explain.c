@@ -286,6 +286,63 @@ static void the_text_fits_the_room_that_it_is_given(void **state)
     attend_context_destroy(context);
 }
 
+static void expect_line(const char *text, const char *format, ...)
+{
+    char line[300];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(line, sizeof line, format, list);
+    va_end(list);
+    const char *found = strstr(text, line);
+    if (!found || (found > text && found[-1] != '\n' && *line != ';')) fail_msg("no line \"%s\" in\n%s", line, text);
+}
+
+/* Each line of the text, of few rows whose keys are split, of many rows, and of a layer. */
+static void the_text_says_the_numbers(void **state)
+{
+    (void)state;
+    static float weights[64 * 64];
+    const attend_tensor w = attend_tensor_2d(weights, ATTEND_F32, 64, 64);
+    attend_context *context = test_context();
+    for (int n = 0; n < 3; n++) {
+        attend_problem p = {.batch = 2, .seqlen_q = n ? 70 : 1, .seqlen_k = n ? 70 : 5000, .num_heads = 4, .num_kv_heads = n == 2 ? 4 : 2, .head_dim = 16};
+        attend_plan *plan = NULL;
+        if (n == 2) {
+            p.hidden_size = 64, p.rotary = ATTEND_ROTARY_HALVES, p.absolute = ATTEND_ABSOLUTE_SINUSOIDAL_HALVES;
+            const attend_layer_weights all = {.wq = w, .wk = w, .wv = w, .wo = w};
+            if (test_layer_plan(context, &p, &all, &plan)) fail_msg("%s", attend_error_message());
+        } else {
+            plan = plan_of(context, &p);
+        }
+        const attend_explanation e = explain(plan, NULL);
+        static char text[8192];
+        assert_true(attend_plan_explain_text(plan, NULL, text, sizeof text) < sizeof text);
+        expect_line(text, "device      %s\n", attend_context_device_name(context));
+        expect_line(text, "kernel      %s", e.kernel);
+        if (e.device == ATTEND_CUDA && e.blocks_at_once)
+            expect_line(text, "blocks      %lld, %lld at once: %.2f waves", (long long)e.blocks, (long long)e.blocks_at_once,
+                        (double)e.blocks / (double)e.blocks_at_once);
+        else if (e.device == ATTEND_CUDA) /* built as PTX alone */
+            expect_line(text, "blocks      %lld", (long long)e.blocks);
+        else
+            expect_line(text, "units       %lld for %lld thread", (long long)e.blocks, (long long)e.blocks_at_once);
+        if (n == 0 && e.device == ATTEND_CPU) assert_true(e.splits > 1);
+        if (e.splits > 1) expect_line(text, "; keys split in %lld parts, merged in order\n", (long long)e.splits);
+        expect_line(text, "memory      %zu bytes on the host, on the device %zu of workspace, %zu of staging\n", e.host_bytes,
+                    e.device_workspace_bytes, e.device_staging_bytes);
+        expect_line(text, "pairs       %.6g visible", e.pairs);
+        expect_line(text, "attention   %.4g GFLOP, %.4g MB in and out, %.4g FLOP a byte\n", e.flops * 1e-9, e.bytes * 1e-6, e.flops / e.bytes);
+        for (int i = 0; i < e.projection_count; i++)
+            expect_line(text, "project %-6s [140, 64] x [64, 64], %.4g GFLOP", (const char *[]){"Q", "K", "V", "output"}[i], 2 * 140 * 64 * 64e-9);
+        if (n < 2) assert_null(strstr(text, "project"));
+        if (n == 2) expect_line(text, "projections %.4g GFLOP by %s\n", 4 * 2 * 140 * 64 * 64e-9, e.projection_library);
+        if (n == 2) expect_line(text, "positions   added to x: %.4g MB\n", e.position_bytes * 1e-6);
+        if (n == 2) expect_line(text, "turning     Q and K once more: %.4g MB for", e.rope_bytes * 1e-6);
+        attend_plan_destroy(plan);
+    }
+    attend_context_destroy(context);
+}
+
 static void misuse_is_refused(void **state)
 {
     (void)state;
@@ -315,6 +372,7 @@ int main(void)
         cmocka_unit_test(tiles_count_what_a_window_makes_of_them),  cmocka_unit_test(every_row_that_is_not_chosen_has_a_reason),
         cmocka_unit_test(a_forced_row_is_named_with_what_it_lacks), cmocka_unit_test(bytes_are_those_of_the_tensors),
         cmocka_unit_test(a_layer_has_its_projections),
+        cmocka_unit_test(the_text_says_the_numbers),
         cmocka_unit_test(the_text_fits_the_room_that_it_is_given),  cmocka_unit_test(misuse_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
