@@ -119,6 +119,11 @@ static void pictures_have_a_panel_a_head(void **state)
     test_expect(0, "",
                 MINILM TOKENS " --quiet --map 1:6,2:9 --head 4 --output words.png"); /* "stood" and "stood", "where", "river" … */
     expect_picture("words.png", 32 + 7 * 24 + (5 * 6 + 6) + 16, 32 + 5 * 24 + (5 * 6 + 6) + 34 + 16);
+    /* "spring" among the queries, then among the keys; the others have four letters at most, or five */
+    test_expect(0, "", MINILM TOKENS " --quiet --map 8:13,1:4 --head 4 --output words.png");
+    expect_picture("words.png", 32 + 3 * 24 + (6 * 6 + 6) + 16, 32 + 5 * 24 + (6 * 6 + 6) + 34 + 16);
+    test_expect(0, "", MINILM TOKENS " --quiet --map 1:4,8:13 --head 4 --output words.png");
+    expect_picture("words.png", 32 + 5 * 24 + (6 * 6 + 6) + 16, 32 + 3 * 24 + (6 * 6 + 6) + 34 + 16);
     test_expect(0, "", "inspect --random heads=1,seqlen_q=3000,head_dim=8 --causal --tiles 100 --quiet --output long.png");
     expect_picture("long.png", 32 + 100 * 9 + 26 + 16, 32 + 100 * 9 + 26 + 34 + 16);
 }
