@@ -15,12 +15,31 @@ static attend_status status_of(cudaError_t error)
     }
 }
 
+/* After these, says CUDA's manual, the process must be terminated and relaunched. */
+static bool is_final(cudaError_t error)
+{
+    switch (error) {
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorAssert:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorLaunchFailure:
+    case cudaErrorMpsClientTerminated: return true;
+    default: return false;
+    }
+}
+
 attend_status attend_gpu_check(cudaError_t error, const char *call)
 {
     if (error == cudaSuccess) return ATTEND_OK;
     cudaGetLastError(); /* clears the error, so that the caller's next check does not return it again */
-    return attend_fail(status_of(error), "%s failed: %s (%s)", call, cudaGetErrorName(error),
-                       cudaGetErrorString(error));
+    return attend_fail(status_of(error), "%s failed: %s (%s)%s", call, cudaGetErrorName(error),
+                       cudaGetErrorString(error),
+                       is_final(error) ? "; CUDA cannot be used again in this process" : "");
 }
 
 attend_status attend_gpu_check_blas(const attend_gpu_context *gpu, cublasStatus_t status, const char *call)

@@ -20,7 +20,7 @@ typedef enum attend_status {
     ATTEND_UNSUPPORTED,      /* a valid problem that this backend or build does not implement */
     ATTEND_OUT_OF_MEMORY,    /* on the host or on the device */
     ATTEND_NO_DEVICE,        /* no driver, no such device or a busy one, or a build without CUDA */
-    /* CUDA or cuBLAS failed; the message has the call and CUDA's name for the error */
+    /* CUDA or cuBLAS failed; the message has the call, CUDA's name for it, and if CUDA cannot be used again */
     ATTEND_DEVICE_ERROR,
     ATTEND_BAD_FILE, /* a file whose content violates its format */
     ATTEND_IO_ERROR, /* the system refused to open, read or write */

@@ -284,6 +284,45 @@ static void mapped_files_and_managed_memory_are_read_and_written(void **state)
     assert_int_equal(attend_context_destroy(context), ATTEND_OK);
 }
 
+/* Gradients are not streamed: what they need lies on the device whole, is part of the least budget, and suffices. */
+static void gradients_fit_the_least_budget(void **state)
+{
+    (void)state;
+    enum { FEW = 5, SOME = 1024 + 8 };
+    static float grads[2][3][SOME * WIDTH], dout[FEW * WIDTH], lse[FEW];
+    const attend_problem problem = {.batch = 1, .seqlen_q = FEW, .seqlen_k = SOME, .num_heads = 1, .head_dim = WIDTH};
+    size_t forwards, least;
+    char sentence[128];
+    attend_context *context;
+    attend_plan *plan;
+    if (attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context)) fail_msg("%s", attend_error_message());
+    attend_plan_options options = {.host_tensors = ATTEND_HOST_ALL, .least_bytes = &forwards};
+    assert_int_equal(attend_attention_plan_with(context, &problem, &options, &plan), ATTEND_OK);
+    attend_plan_destroy(plan);
+    options.backward = true, options.least_bytes = &least;
+    attend_attention_args args = small_args(out);
+    args.q = rows(q, FEW, 1), args.k = rows(k, SOME, 1), args.v = rows(v, SOME, 1), args.out = rows(out, FEW, 1);
+    args.lse = attend_tensor_3d(lse, ATTEND_F32, 1, 1, FEW);
+    memcpy(dout, v, sizeof dout);
+    for (int i = 0; i < 2; i++) {
+        const attend_attention_grads wanted = {.dout = rows(dout, FEW, 1), .dq = rows(grads[i][0], FEW, 1), .dk = rows(grads[i][1], SOME, 1), .dv = rows(grads[i][2], SOME, 1)};
+        options.memory_limit_bytes = i ? least : 0;
+        const size_t before = device_bytes();
+        if (attend_attention_plan_with(context, &problem, &options, &plan) || attend_attention_forward(plan, &args) ||
+            attend_attention_backward(plan, &args, &wanted, NULL) || attend_synchronize(context))
+            fail_msg("%s", attend_error_message());
+        assert_true(i == 0 || device_bytes() - before <= least);
+        attend_plan_destroy(plan);
+    }
+    assert_memory_equal(grads[0], grads[1], sizeof *grads);
+    assert_true(grads[0][1][SOME * WIDTH - 1] != 0 && least > forwards + 4 * SOME * WIDTH * sizeof(float)); /* K, V, dK and dV, whole */
+    options.memory_limit_bytes = least - 1;
+    assert_int_equal(attend_attention_plan_with(context, &problem, &options, &plan), ATTEND_OUT_OF_MEMORY);
+    snprintf(sentence, sizeof sentence, "memory_limit_bytes is %zu, but the plan needs at least %zu bytes", least - 1, least);
+    assert_string_equal(attend_error_message(), sentence);
+    assert_int_equal(attend_context_destroy(context), ATTEND_OK);
+}
+
 /* Neither room on the device, nor pinned memory, streams or events. */
 static void what_was_not_announced_takes_nothing(void **state)
 {
@@ -343,6 +382,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(budgets_change_no_bit), cmocka_unit_test(a_run_stops_between_blocks),
                                        cmocka_unit_test(states_pass_through_the_budget),
-                                       cmocka_unit_test(mapped_files_and_managed_memory_are_read_and_written), cmocka_unit_test(what_was_not_announced_takes_nothing), cmocka_unit_test(what_was_not_announced_is_refused)};
+                                       cmocka_unit_test(mapped_files_and_managed_memory_are_read_and_written), cmocka_unit_test(gradients_fit_the_least_budget),
+                                       cmocka_unit_test(what_was_not_announced_takes_nothing), cmocka_unit_test(what_was_not_announced_is_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
