@@ -149,11 +149,70 @@ static void an_offload_bench_falls_to_the_least(void **state)
     test_expect(2, "--offload and --sweep exclude each other", "bench --offload --sweep");
 }
 
+/* --decode: a row for each page size, whose numbers are of one query a sequence. */
+static void a_decode_bench_has_every_page_size(void **state)
+{
+    static const int sizes[] = {0, 64, 16, 1};
+    static const char shape[] = "batch=2,heads=4,kv_heads=2,head_dim=16,seqlen_k=70";
+    (void)state;
+    cJSON *json = test_json(0, "bench --decode --device %s --seconds 0 --dtype bf16 --random %s --json", device(), shape);
+    const cJSON *rows = cJSON_GetObjectItem(json, "decode");
+    assert_int_equal(cJSON_GetArraySize(rows), 4);
+    for (int i = 0; i < 4; i++) {
+        const cJSON *row = cJSON_GetArrayItem(rows, i);
+        const double seconds = test_json_number(row, "seconds");
+        assert_int_equal(test_json_number(row, "page_size"), sizes[i]);
+        assert_int_equal(test_json_number(row, "batch"), 2);
+        assert_int_equal(test_json_number(row, "seqlen_k"), 70);
+        assert_float_equal(test_json_number(row, "tokens_per_second") * seconds, 2, 1e-6);
+        assert_float_equal(test_json_number(row, "gbps") * 1e9 * seconds, 2 * 2 * 70 * 2 * 16 * 2, 1e-3);
+        assert_true(test_json_number(row, "reading_gbps") > 0 && test_json_number(row, "share") > 0);
+    }
+    cJSON_Delete(json);
+    if (strcmp(device(), "cpu")) return;
+    json = test_json(0, "bench --decode --device cpu --seconds 0 --page-size 7 --random %s --json", shape);
+    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(json, "decode")), 1);
+    assert_int_equal(test_json_number(json, "decode/0/page_size"), 7);
+    cJSON_Delete(json);
+    test_expect(2, "--explain and --decode exclude each other", "bench --decode --explain");
+    test_expect(2, "--decode and --random hidden exclude each other", "bench --decode --random hidden=8");
+    test_expect(2, "--decode has one query a sequence", "bench --decode --random seqlen_q=2");
+    test_expect(2, "--offload", "bench --decode --offload");
+}
+
+/* --page-size: the bits of one tensor, within the rules; a bench says that the naive algorithm reads no pages. */
+static void pages_are_compared_and_timed(void **state)
+{
+    static const char problem[] = "--random batch=2,heads=4,kv_heads=2,head_dim=16,seqlen_q=5,seqlen_k=70 --causal=bottom-right --dtype f16";
+    size_t size, paged;
+    (void)state;
+    cJSON *json = test_json(0, "compare --device %s %s --output whole.npy --json", device(), problem);
+    cJSON_Delete(json);
+    char *whole = test_read_file(test_path("whole.npy"), &size);
+    for (int n = strcmp(device(), "cpu") ? 13 : 1; n < 80; n = strcmp(device(), "cpu") ? 80 : 3 * n + 1) {
+        json = test_json(0, "compare --device %s %s --page-size %d --output paged.npy --json", device(), problem, n);
+        assert_int_equal(test_json_number(json, "page_size"), n);
+        cJSON_Delete(json);
+        char *other = test_read_file(test_path("paged.npy"), &paged);
+        assert_int_equal(size, paged);
+        if (memcmp(whole, other, size)) fail_msg("pages of %d give other bits", n);
+        free(other);
+    }
+    free(whole);
+    json = bench("--page-size 16 --random seqlen_q=1,seqlen_k=40,heads=2,head_dim=16");
+    assert_string_equal(test_json_text(json, "naive"), "it reads no pages");
+    cJSON_Delete(json);
+    test_expect(2, "--page-size and --backward exclude each other", "compare --backward --page-size 4 --random seqlen_q=8");
+    test_expect(2, "--page-size and --weights exclude each other", "compare --weights w.safetensors --input x.npy --page-size 4");
+    test_expect(2, "--page-size and --random hidden exclude each other", "bench --page-size 4 --random hidden=8");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(the_naive_algorithm_agrees), cmocka_unit_test(differences_have_no_sign), cmocka_unit_test(memory_is_what_a_run_adds),
                                        cmocka_unit_test(what_it_cannot_do_it_says),
                                        cmocka_unit_test(a_layer_is_timed_too), cmocka_unit_test(a_sweep_decodes),
-                                       cmocka_unit_test(an_offload_bench_falls_to_the_least)};
+                                       cmocka_unit_test(an_offload_bench_falls_to_the_least),
+                                       cmocka_unit_test(a_decode_bench_has_every_page_size), cmocka_unit_test(pages_are_compared_and_timed)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -63,6 +63,7 @@ attend_status command_bench(const options *o, report *r)
     job job;
     if (o->sweep) return bench_sweep(o, r);
     if (o->offload) return bench_offload(o, r);
+    if (o->decode) return bench_decode(o, r);
     attend_status status = job_load(o, &job);
     if (status == ATTEND_OK) status = bench(o, &job, r);
     job_free(&job);

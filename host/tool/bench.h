@@ -26,6 +26,12 @@ attend_status bench_point(const options *options, job *job, point *point, report
    there if they are wanted resident, else on the host. */
 attend_status bench_attend(const options *options, job *job, const wanted *wanted, point *point);
 
+/* Whether the device that the options name is a CUDA device. */
+attend_status bench_on_gpu(const options *options, bool *gpu);
+
+/* attend bench --decode: batches, lengths and page sizes, as a table. */
+attend_status bench_decode(const options *options, report *report);
+
 /* attend bench --offload: tensors on the device, and on the host within ever lower limits of memory, as a
    table and a picture. */
 attend_status bench_offload(const options *options, report *report);

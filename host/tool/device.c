@@ -27,6 +27,7 @@ static attend_status copy_all(attend_tensor *const *tensors, int count, device_a
 {
     for (int i = 0; i < count; i++) {
         const void *from = tensors[i]->data;
+        if (!from) continue;
         ATTEND_TRY(check(cudaMalloc(&device->blocks[i], bytes_of(tensors[i]) + 1), "cudaMalloc"));
         ATTEND_TRY(check(cudaMemcpy(device->blocks[i], from, bytes_of(tensors[i]), cudaMemcpyHostToDevice),
                          "cudaMemcpy"));
@@ -51,6 +52,14 @@ attend_status device_layer_make(const attend_layer_args *host, device_args *devi
     memset(device, 0, sizeof *device);
     device->layer = *host;
     return copy_all((attend_tensor *const[]){&device->layer.x, &device->layer.out}, 2, device);
+}
+
+attend_status device_cache_make(const attend_cache *host, device_args *device)
+{
+    memset(device, 0, sizeof *device);
+    device->cache = *host;
+    return copy_all((attend_tensor *const[]){&device->cache.k, &device->cache.v, &device->cache.block_table},
+                    3, device);
 }
 
 attend_status device_fetch(const attend_tensor *from, const attend_tensor *out)
@@ -127,6 +136,13 @@ attend_status device_attention_make(const attend_attention_args *host, device_ar
 }
 
 attend_status device_layer_make(const attend_layer_args *host, device_args *device)
+{
+    (void)host;
+    memset(device, 0, sizeof *device);
+    return no_cuda();
+}
+
+attend_status device_cache_make(const attend_cache *host, device_args *device)
 {
     (void)host;
     memset(device, 0, sizeof *device);

@@ -4,16 +4,18 @@
 
 #include <attend/attend.h>
 
-/* Device copies of q, k and v, or of a layer's x, and a buffer for out. */
+/* Device copies of q, k and v, or of a layer's x, and a buffer for out; or of a cache. */
 typedef struct device_args {
     attend_attention_args attention;
     attend_layer_args layer;
+    attend_cache cache;
     void *blocks[4];
 } device_args;
 
-/* Fail with ATTEND_NO_DEVICE in a build without CUDA. Call device_args_free() after success and failure. */
+/* Tensors that are absent stay so. Fail with ATTEND_NO_DEVICE in a build without CUDA. Call device_args_free() after success and failure. */
 attend_status device_attention_make(const attend_attention_args *host, device_args *device);
 attend_status device_layer_make(const attend_layer_args *host, device_args *device);
+attend_status device_cache_make(const attend_cache *host, device_args *device);
 /* Copies `from`, on the device, to `out`, on the host. */
 attend_status device_fetch(const attend_tensor *from, const attend_tensor *out);
 void device_args_free(device_args *device);

@@ -4,6 +4,7 @@
 #include "tool/explain.h"
 #include "tool/features.h"
 #include "tool/measure.h"
+#include "tool/pages.h"
 #include "tool/progress.h"
 #include "file/fail.h"
 
@@ -196,8 +197,8 @@ attend_status job_load(const options *o, job *job)
         job->is_layer = true;
         return load_layer(o, job);
     }
-    if (!o->q) return make_random(o, job);
-    return load_tensors(o, job);
+    ATTEND_TRY(o->q ? load_tensors(o, job) : make_random(o, job));
+    return o->page_size ? pages_make(o, job) : ATTEND_OK;
 }
 
 void job_free(job *job)
@@ -265,6 +266,8 @@ attend_status job_open(const job *job, const wanted *wanted, running *running, o
     progress_stage("planning");
     ATTEND_TRY(from_library(attend_context_create(&options, &running->context)));
     snprintf(outcome->device, sizeof outcome->device, "%s", attend_context_device_name(running->context));
+    if (job->cache.k.data && attend_context_device(running->context) == ATTEND_CUDA)
+        ATTEND_TRY(device_cache_make(&job->cache, &running->pages));
     double begin = seconds_now();
     if (job->is_layer)
         ATTEND_TRY(from_library(attend_layer_plan_with(running->context, &problem, &job->layer.weights,
@@ -291,7 +294,7 @@ attend_status job_open(const job *job, const wanted *wanted, running *running, o
 
 attend_status job_run(const job *job, const running *running, outcome *outcome)
 {
-    const attend_attention_args attention = job_attention_args(job, outcome);
+    const attend_attention_args attention = running_attention_args(job, running, outcome);
     const attend_layer_args layer = job_layer_args(job, outcome);
     double begin = seconds_now();
     if (job->is_layer)
@@ -307,6 +310,7 @@ void job_close(running *running)
 {
     attend_plan_destroy(running->plan);
     attend_context_destroy(running->context);
+    device_args_free(&running->pages);
     memset(running, 0, sizeof *running);
 }
 
@@ -333,6 +337,14 @@ attend_attention_args job_attention_args(const job *job, const outcome *outcome)
     attend_attention_args args = job->attention;
     args.out = outcome->out, args.lse = outcome->lse;
     args.features = &job->features;
+    if (job->cache.k.data) args.k = args.v = (attend_tensor){0}, args.cache = &job->cache;
+    return args;
+}
+
+attend_attention_args running_attention_args(const job *job, const running *running, const outcome *outcome)
+{
+    attend_attention_args args = job_attention_args(job, outcome);
+    if (running->pages.cache.k.data) args.cache = &running->pages.cache;
     return args;
 }
 

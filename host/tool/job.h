@@ -3,6 +3,7 @@
 #ifndef ATTEND_TOOL_JOB_H
 #define ATTEND_TOOL_JOB_H
 
+#include "tool/device.h"
 #include "tool/layer.h"
 #include "tool/report.h"
 #include "tool/tensors.h"
@@ -13,6 +14,7 @@ typedef struct job {
     attend_problem problem;
     attend_feature_args features;    /* of both operations */
     attend_attention_args attention; /* q, k and v; inspect may leave out v */
+    attend_cache cache;              /* k and v once more, in pages; absent: k.data is NULL */
     attend_layer_args inputs;        /* a layer's input x */
     layer layer;
 } job;
@@ -59,6 +61,7 @@ typedef struct running {
     attend_context *context;
     attend_plan *plan;
     passing passing;
+    device_args pages; /* the job's cache, on a device */
 } running;
 attend_status job_open(const job *job, const wanted *wanted, running *running, outcome *outcome);
 attend_status job_run(const job *job, const running *running, outcome *outcome);
@@ -73,8 +76,9 @@ attend_status job_compute_files(const options *options, job *job, const wanted *
 /* The lists of lengths of the job's runs. */
 attend_lists job_lists(const job *job);
 
-/* The arguments of a run with its results, for attend_compare(). */
+/* The arguments of a run with its results, for attend_compare(); and for the run itself. */
 attend_attention_args job_attention_args(const job *job, const outcome *outcome);
+attend_attention_args running_attention_args(const job *job, const running *running, const outcome *outcome);
 attend_layer_args job_layer_args(const job *job, const outcome *outcome);
 
 /* Reports shape, dtype and mask of the problem, and a layer's decisions. */

@@ -94,6 +94,10 @@ void job_report(const job *job, report *r)
     report_text(r, "causal", "causal", causal_name(p->causal), "%s",
                 decided ? decided : causal_name(p->causal));
     report_features(p, r);
+    if (job->cache.k.data)
+        report_number(r, "page_size", "pages", (double)job->cache.k.shape[1],
+                      "%" PRId64 " of %" PRId64 " keys, in any order", job->cache.k.shape[0],
+                      job->cache.k.shape[1]);
     const struct {
         const char *key;
         int64_t value;

@@ -19,7 +19,7 @@ static const struct {
     {COMMAND_COMPARE, "compare", "a result against the fp64 reference, by both rules of docs/numerics.md",
      "--random seqlen_q=N,... | as run or attention"},
     {COMMAND_BENCH, "bench", "time, memory and speed, against the naive algorithm",
-     "[--random seqlen_q=N,...] [--offload] | --sweep"},
+     "[--random seqlen_q=N,...] [--offload | --decode] | --sweep"},
     {COMMAND_INSPECT, "inspect", "which keys each query attends to: heads, distances, top keys, pictures",
      "--weights FILE.safetensors --input X.npy [--tokens FILE] [--output FILE.png] | as compare"},
     {COMMAND_ROTARY, "rotary", "applies rotary embedding to a given Q or K, or judges a result of it",
@@ -159,6 +159,25 @@ static attend_status check_gradients(const options *o)
                             "give a file for one gradient at least: --dq, --dk, --dv, ...");
 }
 
+/* layer: an option of one; NULL: none. */
+static attend_status check_pages(const options *o, const char *layer)
+{
+    const char *beside = layer                  ? layer
+                         : o->shape.hidden >= 0 ? "--random hidden"
+                         : o->backward          ? "--backward"
+                         : o->offload           ? "--offload"
+                                                : NULL;
+    if ((o->page_size || o->decode) && beside)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s and %s exclude each other",
+                                o->page_size ? "--page-size" : "--decode", beside);
+    if (o->decode && o->shape.head_dim_v >= 0)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--decode takes head_dim for V too");
+    if (o->decode && o->shape.seqlen_q >= 0 && o->shape.seqlen_q != 1)
+        return attend_file_fail(ATTEND_INVALID_ARGUMENT,
+                                "--decode has one query a sequence: --random seqlen_k is what it takes");
+    return ATTEND_OK;
+}
+
 /* Checks that exactly one source of a problem is given, and that it is complete. */
 static attend_status check_sources(const options *o, const bool *given)
 {
@@ -194,13 +213,15 @@ static attend_status check_sources(const options *o, const bool *given)
             : o->explain           ? "--explain"
             : o->shape.hidden >= 0 ? "--random hidden"
                                    : layer);
+    ATTEND_TRY(check_pages(o, layer));
     if (o->strict && o->device == ATTEND_AUTO)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
                                 "--strict needs --device cpu, cuda or reference: auto may take either");
-    for (int i = 0; i < option_row_count && o->sweep; i++)
-        if (given[i] && !(option_rows[i].commands & WITH_SWEEP))
-            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s and --sweep exclude each other",
-                                    option_rows[i].name);
+    const int table = o->sweep ? WITH_SWEEP : o->decode ? WITH_DECODE : 0;
+    for (int i = 0; i < option_row_count && table; i++)
+        if (given[i] && !(option_rows[i].commands & table))
+            return attend_file_fail(ATTEND_INVALID_ARGUMENT, "%s and %s exclude each other",
+                                    option_rows[i].name, o->sweep ? "--sweep" : "--decode");
     const random_shape *s = &o->shape;
     if (o->sweep && ((s->seqlen_k >= 0 && s->seqlen_q != 1) || s->head_dim_v >= 0 || s->hidden >= 0))
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,

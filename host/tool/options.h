@@ -103,8 +103,9 @@ typedef struct options {
     const char *output, *lse;
     const char *result, *result_lse; /* compare, rotary: another program's result */
     attend_device against;
-    bool kernels, sweep, offload, explain, strict;
-    double seconds; /* how long to time each algorithm */
+    bool kernels, sweep, offload, decode, explain, strict;
+    int64_t page_size; /* of keys and values in pages; 0: one tensor each */
+    double seconds;    /* how long to time each algorithm */
 
     attend_device device;
     bool dtype_given;

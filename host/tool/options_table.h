@@ -16,8 +16,8 @@ typedef struct option_row {
     const char *help;
 } option_row;
 
-/* Beside a row's commands: the option also applies to attend bench --sweep. */
-enum { WITH_SWEEP = 1 << 16 };
+/* Beside a row's commands: the option also applies to attend bench --sweep, or --decode. */
+enum { WITH_SWEEP = 1 << 16, WITH_DECODE = 1 << 17, WITH_TABLES = WITH_SWEEP | WITH_DECODE };
 enum { MOST_OPTIONS = 128 };
 extern const option_row option_rows[];
 extern const int option_row_count;

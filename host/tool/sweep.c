@@ -1,6 +1,5 @@
 /* attend bench --sweep: head dims by lengths, full and causal, each against the naive algorithm. */
 #include "tool/sweep.h"
-#include "tool/library.h"
 #include "tool/bench.h"
 #include "tool/measure.h"
 #include "file/fail.h"
@@ -144,16 +143,6 @@ static attend_status make_values(sweep *s)
     return job_load(&one, &s->values);
 }
 
-static attend_status find_device(sweep *s)
-{
-    attend_context *context = NULL;
-    const attend_context_options options = {.device = s->options->device, .threads = s->options->threads};
-    ATTEND_TRY(from_library(attend_context_create(&options, &context)));
-    s->gpu = attend_context_device(context) == ATTEND_CUDA;
-    attend_context_destroy(context);
-    return ATTEND_OK;
-}
-
 static attend_status run_points(sweep *s)
 {
     ATTEND_TRY(make_values(s));
@@ -188,7 +177,7 @@ attend_status bench_sweep(const options *o, report *r)
                .series = {{.name = "attend", .colour = SWEEP_ATTEND_COLOUR},
                           {.name = "naive: three steps, scores in memory", .colour = SWEEP_NAIVE_COLOUR}}};
     const char *path = o->output ? o->output : "attend-sweep.png", *dtype = dtype_of(o);
-    ATTEND_TRY(find_device(&s));
+    ATTEND_TRY(bench_on_gpu(o, &s.gpu));
     s.rows = cJSON_AddArrayToObject(r->object, "sweep");
     report_table(r, "rrlrrrrrr");
     for (int i = 0; i < 9; i++) report_cell(r, "%s", heads[i]);

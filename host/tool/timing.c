@@ -142,6 +142,7 @@ static const char *why_not_naive(const job *job)
     uint64_t others = attend_problem_features(&job->problem) & ~(uint64_t)ATTEND_FEATURE_CAUSAL;
     if (others || job->features.seqlens_q || job->features.seqlens_k)
         return "of all features it supports only a causal mask";
+    if (job->cache.k.data) return "it reads no pages";
     return NULL;
 }
 
@@ -206,7 +207,7 @@ static attend_status time_attend(const options *o, job *job, const wanted *wante
     running running;
     attend_status status = job_open(job, wanted, &running, &point->outcome);
     point->on_device = status == ATTEND_OK && attend_context_device(running.context) == ATTEND_CUDA;
-    attend_run_state run = {&running, job_attention_args(job, &point->outcome),
+    attend_run_state run = {&running, running_attention_args(job, &running, &point->outcome),
                             job_layer_args(job, &point->outcome), job->is_layer};
     if (status == ATTEND_OK)
         status = !point->on_device       ? time_runs(o, "attend", run_attend, &run, &point->attend)
@@ -214,6 +215,16 @@ static attend_status time_attend(const options *o, job *job, const wanted *wante
                                          : time_on_device(o, &run, job, placement == AS_BENCHED, point);
     job_close(&running);
     return status;
+}
+
+attend_status bench_on_gpu(const options *o, bool *gpu)
+{
+    attend_context *context = NULL;
+    const attend_context_options options = {.device = o->device, .threads = o->threads};
+    ATTEND_TRY(from_library(attend_context_create(&options, &context)));
+    *gpu = attend_context_device(context) == ATTEND_CUDA;
+    attend_context_destroy(context);
+    return ATTEND_OK;
 }
 
 attend_status bench_attend(const options *o, job *job, const wanted *wanted, point *point)
