@@ -164,51 +164,6 @@ __device__ void multiply_values(typename tile::output &o, const typename tile::w
         }
 }
 
-// Updates the running max of the lane's rows, and rescales l and O if it grows in any row of the warp; in
-// most tiles it does not.
-template <typename tile>
-__device__ void follow(softmax_row (&state)[tile::lane_rows], typename tile::output &o,
-                       const typename tile::scores &s, float scale)
-{
-    float most[tile::lane_rows];
-    bool grown = false;
-#pragma unroll
-    for (int i = 0; i < tile::lane_rows; i++) {
-        most[i] = fmaxf(s[i / 2][0][i % 2 * 2], s[i / 2][0][i % 2 * 2 + 1]);
-#pragma unroll
-        for (int n = 1; n < 2 * tile::key_steps; n++)
-            most[i] = fmaxf(most[i], fmaxf(s[i / 2][n][i % 2 * 2], s[i / 2][n][i % 2 * 2 + 1]));
-        grown = grown || state[i].below(most[i], scale);
-    }
-    if (!__any_sync(~0u, grown)) return;
-#pragma unroll
-    for (int i = 0; i < tile::lane_rows; i++) {
-        const float shrink = state[i].fold(quad_max(most[i]), scale);
-#pragma unroll
-        for (int n = 0; n < 2 * tile::dim_steps; n++)
-            o[i / 2][n][i % 2 * 2] *= shrink, o[i / 2][n][i % 2 * 2 + 1] *= shrink;
-    }
-}
-
-// P = 2^(c·S - m), and l += its sums over the lane's columns.
-template <typename tile>
-__device__ void weigh(typename tile::weights &p, softmax_row (&state)[tile::lane_rows],
-                      const typename tile::scores &s, float scale)
-{
-#pragma unroll
-    for (int i = 0; i < tile::lane_rows; i++) {
-        float sum;
-#pragma unroll
-        for (int n = 0; n < 2 * tile::key_steps; n++) {
-            const float low = state[i].weight(s[i / 2][n][i % 2 * 2], scale),
-                        high = state[i].weight(s[i / 2][n][i % 2 * 2 + 1], scale);
-            sum = n == 0 ? low + high : sum + low + high;
-            p[i / 2][n / 2][n % 2 * 2 + i % 2] = pack<typename tile::element>(low, high);
-        }
-        state[i].sum += sum;
-    }
-}
-
 // Copies a tile of which all rows and dims are there, in pages whose size is a power of two: one look into
 // the table where a page holds the tile, else one a row. `pool` is where this thread's first row and vector
 // would be if the tile began the first page, `step` the bytes from one row of the thread to its next.
@@ -365,9 +320,97 @@ template <typename tile> struct mma_warp {
     typename tile::v_fragments v;
     query_operand<tile> q;
     float scale; // from scores to exponents of 2
+    int wary;    // some row is far (far_exponent), or has seen no key and may become far unnoticed
     softmax_row state[tile::lane_rows] = {};
     typename tile::output o = {};
 };
+
+// The weights of a lane's row i, P = 2^(c·S - m), and l += their sum over the lane's columns.
+template <typename tile, typename F>
+__device__ void weigh(typename tile::weights &p, softmax_row (&state)[tile::lane_rows],
+                      const typename tile::scores &s, int i, const F &weight)
+{
+    float sum;
+#pragma unroll
+    for (int n = 0; n < 2 * tile::key_steps; n++) {
+        const float low = weight(s[i / 2][n][i % 2 * 2]), high = weight(s[i / 2][n][i % 2 * 2 + 1]);
+        sum = n == 0 ? low + high : sum + low + high;
+        p[i / 2][n / 2][n % 2 * 2 + i % 2] = pack<typename tile::element>(low, high);
+    }
+    state[i].sum += sum;
+}
+
+// Raises the running max of the lane's rows, and rescales l and O.
+template <typename tile> __device__ void raise(mma_warp<tile> &w, const float (&max)[tile::lane_rows])
+{
+#pragma unroll
+    for (int i = 0; i < tile::lane_rows; i++) {
+        const float shrink = w.state[i].raise(max[i]);
+#pragma unroll
+        for (int n = 0; n < 2 * tile::dim_steps; n++)
+            w.o[i / 2][n][i % 2 * 2] *= shrink, w.o[i / 2][n][i % 2 * 2 + 1] *= shrink;
+    }
+}
+
+// fold() of a warp of which some row is far; `most` are the tile's largest scores.
+template <typename tile>
+__device__ void fold_far(typename tile::weights &p, mma_warp<tile> &w, const typename tile::scores &s,
+                         const float (&most)[tile::lane_rows])
+{
+    float max[tile::lane_rows];
+#pragma unroll
+    for (int i = 0; i < tile::lane_rows; i++) max[i] = w.state[i].with(exponent_of(most[i], w.scale));
+    raise(w, max);
+#pragma unroll
+    for (int i = 0; i < tile::lane_rows; i++) {
+        const bool is_far = !(fabsf(w.state[i].max) < far_exponent<typename tile::element>);
+        const far_weights of_row(w.state[i], is_far, most[i], w.scale);
+        weigh<tile>(p, w.state, s, i, [&](float score) { return of_row.weight(score, w.scale); });
+    }
+}
+
+// Follows a tile's scores with the running max, and turns them into weights. A warp looks for far rows where
+// its maxima grow, and in each tile while it is wary.
+template <typename tile, bool masked>
+__device__ void fold(typename tile::weights &p, mma_warp<tile> &w, const typename tile::scores &s)
+{
+    constexpr float limit = far_exponent<typename tile::element>;
+    float most[tile::lane_rows];
+    bool grown = w.wary != 0;
+#pragma unroll
+    for (int i = 0; i < tile::lane_rows; i++) {
+        most[i] = fmaxf(s[i / 2][0][i % 2 * 2], s[i / 2][0][i % 2 * 2 + 1]);
+#pragma unroll
+        for (int n = 1; n < 2 * tile::key_steps; n++)
+            most[i] = fmaxf(most[i], fmaxf(s[i / 2][n][i % 2 * 2], s[i / 2][n][i % 2 * 2 + 1]));
+        grown |= most[i] * w.scale > w.state[i].max;
+    }
+    if (__any_sync(~0u, grown)) {
+        float max[tile::lane_rows], farthest = 0;
+#pragma unroll
+        for (int i = 0; i < tile::lane_rows; i++) {
+            max[i] = w.state[i].with(quad_max(most[i] * w.scale));
+            farthest = i == 0 ? fabsf(max[i]) : fmaxf(farthest, fabsf(max[i]));
+        }
+        w.wary = __any_sync(~0u, farthest >= limit);
+        if (w.wary) {
+            bool far = false; // a masked tile may have nothing for a row that has seen no key
+#pragma unroll
+            for (int i = 0; i < tile::lane_rows; i++) {
+                most[i] = quad_max(most[i]);
+                far |= fabsf(max[i]) >= limit && most[i] > -INFINITY;
+            }
+            if (!masked || __any_sync(~0u, far)) {
+                fold_far(p, w, s, most);
+                return;
+            }
+        }
+        raise(w, max);
+    }
+#pragma unroll
+    for (int i = 0; i < tile::lane_rows; i++)
+        weigh<tile>(p, w.state, s, i, [&](float score) { return w.state[i].weight(score, w.scale); });
+}
 
 // A tile of which all rows see all keys. V arrives during Q·Kᵀ, the next K during P·V.
 template <typename tile>
@@ -381,8 +424,7 @@ __device__ __forceinline__ int full_tile(mma_warp<tile> &w, key_copies<tile> &co
     {
         typename tile::scores s;
         multiply_keys<tile>(s, w.q, w.k);
-        follow<tile>(w.state, w.o, s, w.scale);
-        weigh<tile>(p, w.state, s, w.scale);
+        fold<tile, false>(p, w, s);
     }
     cp_async_wait<0>();
     __syncthreads(); // V is here, and no thread reads K any more
@@ -418,8 +460,7 @@ __device__ __forceinline__ int masked_tile(mma_warp<tile> &w, key_copies<tile> &
         multiply_keys_looped<tile>(s, w.q, w.k);
         if (block.scored) add_terms<tile>(s, args, terms, key, visible);
         if (hides) hide<tile>(s, visible);
-        follow<tile>(w.state, w.o, s, w.scale);
-        weigh<tile>(p, w.state, s, w.scale);
+        fold<tile, true>(p, w, s);
     }
     cp_async_wait<0>();
     // V is here, and no thread reads K any more
@@ -487,6 +528,11 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
     int t = seen.begin;
 #pragma unroll 1
     for (bool last = false; !last;) {
+        warp.wary = true;
+        if (block.rows.valid < tile::rows)
+#pragma unroll
+            for (int i = 0; i < tile::lane_rows; i++) // padding is never far
+                if (warp_row<tile>() + lane_row(i) >= block.rows.valid) warp.state[i].max = 0;
 #pragma unroll 1
         while (t < min(seen.end, block.span_end))
             t = seen.border(t) ? masked_tile<tile>(warp, copies, seen, t, args, block, terms, v_bytes)
