@@ -90,6 +90,25 @@ static void fill_nan(const attend_tensor *t)
     memset(t->data, 0xff, (size_t)t->shape[0] * (size_t)t->stride[0] * attend_dtype_bytes(t->dtype));
 }
 
+/* The layer's inspection is that of attention on its q and cache. */
+static void expect_inspected(const test_layer *l, attend_plan *plan, attend_context *context)
+{
+    attend_problem p = l->given;
+    float entropies[2][BATCH * 4 * CHUNK];
+    attend_plan *attention;
+    p.hidden_size = 0, p.rotary = ATTEND_ROTARY_NONE, p.rotary_dim = p.first_position = 0, p.qk_norm = ATTEND_QK_NORM_NONE;
+    p.absolute = ATTEND_ABSOLUTE_NONE, p.max_positions = 0;
+    for (int i = 0; i < 2; i++) memset(entropies[i], 0xff, sizeof entropies[i]);
+    attend_inspection want[2];
+    for (int i = 0; i < 2; i++) want[i] = (attend_inspection){.entropy = attend_tensor_3d(entropies[i], ATTEND_F32, BATCH, p.num_heads, CHUNK)};
+    const attend_attention_args args = {.q = l->args.q, .lse = l->args.lse, .features = l->args.features, .cache = l->args.cache};
+    if (test_attention_plan(context, &p, &attention) || attend_layer_inspect(plan, &l->args, &want[0]) ||
+        attend_attention_inspect(attention, &args, &want[1]))
+        fail_msg("%s", attend_error_message());
+    assert_memory_equal(entropies[0], entropies[1], sizeof entropies[0]);
+    attend_plan_destroy(attention);
+}
+
 /* All tokens through one plan; out of each to `out`, shaped as that of `whole`. */
 static void run_steps(const test_layer *whole, int n, attend_context *context, test_cache *cache, bool compared, attend_tensor *out)
 {
@@ -117,6 +136,7 @@ static void run_steps(const test_layer *whole, int n, attend_context *context, t
             for (int64_t b = 0; b < BATCH; b++) /* the reference has no NaN */
                 for (int64_t i = counts[s][b]; i < CHUNK; i++) memset(row(&l.args.x, b, i), 0, row_bytes(&l.args.x));
             expect_within(cases[n].name, s, &l, &l.args);
+            if (s == STEPS - 1) expect_inspected(&l, plan, context);
         }
         for (int64_t b = 0; b < BATCH; b++)
             for (int64_t i = 0; i < counts[s][b]; i++) memcpy(row(out, b, cached[b]++), row(&l.args.out, b, i), row_bytes(out));

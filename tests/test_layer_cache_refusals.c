@@ -104,7 +104,7 @@ static void arguments_beside_a_cache(void **state)
     (void)state;
     attend_problem p = problem_of();
     reset(), args.cache = NULL;
-    expect(&p, ATTEND_INVALID_ARGUMENT, "cache is missing: seqlen_k (20) is more than seqlen_q (3), so that there are keys before x");
+    expect(&p, ATTEND_INVALID_ARGUMENT, "cache is missing: seqlen_k (20) is more than seqlen_q (3), so that keys come before x");
     args.k = given.k;
     expect(&p, ATTEND_INVALID_ARGUMENT, "k is given beside cache, which has it");
     args.v = given.v;

@@ -365,7 +365,7 @@ static attend_status check_layer_cache(const attend_problem *p, const attend_lay
     if (!r->cache && !attend_problem_is_cross(p) && p->seqlen_k > p->seqlen_q)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
                            "cache is missing: seqlen_k (%" PRId64 ") is more than seqlen_q (%" PRId64
-                           "), so that there are keys before x",
+                           "), so that keys come before x; cross-attention has a context_hidden_size",
                            p->seqlen_k, p->seqlen_q);
     if (!r->cache) return ATTEND_OK;
     if (attend_problem_is_cross(p))
