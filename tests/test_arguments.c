@@ -338,6 +338,36 @@ static void weights_in_either_orientation(void **state)
     test_expect_failure(resolve_weights(&w), ATTEND_INVALID_ARGUMENT, "wo is NULL");
 }
 
+/* Of every feature, one at a time; with a block mask, then with a block list. */
+static void no_output_overlaps_what_a_feature_brings(void **state)
+{
+    (void)state;
+    static int64_t places[ATTEND_FEATURE_TENSORS][256];
+    int checked = 0;
+    for (int list = 0; list < 2; list++)
+        for (int i = 0; i < ATTEND_FEATURE_TENSORS; i++) {
+            attend_problem p = small_problem(), r;
+            p.segments = p.head_scales = p.sinks = true, p.mask_axes = p.bias_axes = 15, p.alibi = ATTEND_ALIBI_SYMMETRIC;
+            p.relative_buckets = 4, p.relative_max_distance = 8, p.block_q = p.block_k = 2, p.block_list = list ? 4 : 0;
+            assert_int_equal(attend_problem_resolve(&p, sizeof p, ATTEND_ATTENTION, &r), ATTEND_OK);
+            attend_feature_args f = {0}, brought;
+            attend_attention_args a = small_args(), resolved;
+            for (int n = 0; n < ATTEND_FEATURE_TENSORS; n++) {
+                const attend_feature_shape shape = attend_feature_expected(&r, (attend_feature_tensor)n);
+                attend_tensor t = {.data = n == i ? a.out.data : places[n], .dtype = attend_feature_dtype((attend_feature_tensor)n), .rank = shape.rank};
+                for (int axis = 0; axis < shape.rank; axis++) t.shape[axis] = shape.varies[axis] ? shape.shape[axis] : 1;
+                if (shape.rank) *attend_feature_tensor_of(&f, (attend_feature_tensor)n) = attend_tensor_row_major(t);
+            }
+            if (!attend_feature_tensor_of(&f, (attend_feature_tensor)i)->data) continue;
+            char sentence[80];
+            a.features = &f;
+            snprintf(sentence, sizeof sentence, "out overlaps %s in memory", attend_feature_tensor_name((attend_feature_tensor)i));
+            test_expect_failure(resolve_for(&r, &a, &resolved, &brought), ATTEND_INVALID_ARGUMENT, sentence);
+            checked++;
+        }
+    assert_int_equal(checked, 9 + 10);
+}
+
 /* A plan's weights are read by every run. Only addresses matter here. */
 static void no_output_overlaps_a_weight(void **state)
 {
@@ -422,6 +452,7 @@ int main(void)
         cmocka_unit_test(weights_in_either_orientation),
         cmocka_unit_test(parameters_of_norms_go_with_their_norm),
         cmocka_unit_test(context_only_where_the_problem_has_one),
+        cmocka_unit_test(no_output_overlaps_what_a_feature_brings),
         cmocka_unit_test(no_output_overlaps_a_weight),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
