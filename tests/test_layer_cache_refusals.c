@@ -40,14 +40,14 @@ static void reset(void)
 
 static size_t pool_bytes(void) { return (size_t)(cache.pages * 2 * PAGE * 2 * 8) * sizeof(float); }
 
-static void expect(const attend_problem *p, attend_status wanted, const char *sentence)
+static void expect_of(const attend_problem *p, const attend_plan_options *options, attend_status wanted, const char *sentence)
 {
     unsigned char before[16384];
     const size_t out_bytes = BATCH * NEW * WIDTH * sizeof(float);
     attend_plan *plan;
     assert_true(pool_bytes() <= sizeof before);
     memcpy(before, cache.memory, pool_bytes()), memset(layer.args.out.data, 0xff, out_bytes);
-    if (test_layer_plan(context, p, &layer.weights, &plan)) fail_msg("%s: %s", sentence, attend_error_message());
+    if (attend_layer_plan_with(context, p, &layer.weights, options, &plan)) fail_msg("%s: %s", sentence, attend_error_message());
     test_expect_failure(attend_layer_forward(plan, &args), wanted, sentence);
     assert_int_equal(attend_synchronize(context), ATTEND_OK);
     attend_plan_destroy(plan);
@@ -56,6 +56,8 @@ static void expect(const attend_problem *p, attend_status wanted, const char *se
         if (((unsigned char *)layer.args.out.data)[i] != 0xff) fail_msg("\"%s\" was refused, yet byte %d of out is written", sentence, (int)i);
     reset();
 }
+
+static void expect(const attend_problem *p, attend_status wanted, const char *sentence) { expect_of(p, &test_on_host, wanted, sentence); }
 
 static void lengths_that_do_not_add_up(void **state)
 {
@@ -133,6 +135,21 @@ static void positions_behind_the_table(void **state)
     layer.weights.position_table = none;
 }
 
+/* Within little memory CUDA runs a layer in blocks of rows. */
+static void a_layer_in_blocks_of_rows(void **state)
+{
+    (void)state;
+    const attend_problem p = problem_of();
+    size_t least = 0;
+    attend_plan_options options = {.host_tensors = ATTEND_HOST_ALL, .least_bytes = &least};
+    attend_plan *plan;
+    if (attend_context_device(context) != ATTEND_CUDA) skip();
+    assert_int_equal(attend_layer_plan_with(context, &p, &layer.weights, &options, &plan), ATTEND_OK);
+    attend_plan_destroy(plan);
+    reset(), options.memory_limit_bytes = least;
+    expect_of(&p, &options, ATTEND_UNSUPPORTED, "lets this plan run in blocks of rows alone, which does not go with caches");
+}
+
 int main(void)
 {
     TEST_CACHES_IN_PLACE();
@@ -141,7 +158,7 @@ int main(void)
     test_layer_make(&layer, &p);
     cache = test_cache_make(&layer.p, (int64_t[]){7, 3}, PAGE, POOLS_APART, false, 4);
     const struct CMUnitTest tests[] = {cmocka_unit_test(lengths_that_do_not_add_up), cmocka_unit_test(caches_of_another_shape),
-                                       cmocka_unit_test(arguments_beside_a_cache), cmocka_unit_test(positions_behind_the_table)};
+                                       cmocka_unit_test(arguments_beside_a_cache), cmocka_unit_test(positions_behind_the_table), cmocka_unit_test(a_layer_in_blocks_of_rows)};
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     test_cache_free(&cache);
     test_layer_free(&layer);
