@@ -251,12 +251,18 @@ static void begin_progress(team *t, share *shares, int count)
 
 /* ---- a run ---- */
 
+static void fail_share(share *s, attend_status status)
+{
+    s->status = status;
+    snprintf(s->sentence, sizeof s->sentence, "%s", attend_error_message());
+}
+
 static void run_share(share *s)
 {
-    s->status = attend_plan_begin(s->plan);
-    if (!s->status) s->status = attend_gpu_attention_boxes(s->plan, s->args, s->part, s->boxes, s->count);
-    if (!s->status) s->status = attend_plan_end(s->plan);
-    if (s->status) snprintf(s->sentence, sizeof s->sentence, "%s", attend_error_message());
+    attend_status status = attend_plan_begin(s->plan);
+    if (!status) status = attend_gpu_attention_boxes(s->plan, s->args, s->part, s->boxes, s->count);
+    if (!status) status = attend_plan_end(s->plan);
+    if (status) fail_share(s, status);
 }
 
 static void *run_thread(void *argument)
@@ -267,9 +273,13 @@ static void *run_thread(void *argument)
     return NULL;
 }
 
-/* A failure counts before the cancellations that a callback asked for. */
+/* Behind a failure nothing is in flight, of other devices either. A failure counts before the cancellations
+   that a callback asked for. */
 static attend_status status_of(const team *t, const share *shares, int count)
 {
+    bool failed = false;
+    for (int i = 0; i < count; i++) failed = failed || shares[i].status;
+    for (int i = 0; i < count && failed; i++) attend_gpu_synchronize(shares[i].plan->context);
     for (int i = 0; i < count; i++)
         if (shares[i].status && shares[i].status != ATTEND_CANCELLED)
             return attend_fail(shares[i].status, "%s", shares[i].sentence);
@@ -280,21 +290,18 @@ static attend_status status_of(const team *t, const share *shares, int count)
 static attend_status run_shares(team *t, share *shares, pthread_t *threads, int count)
 {
     int begun = 1;
-    attend_status status = ATTEND_OK;
     begin_progress(t, shares, count);
     t->running = count - 1;
-    while (begun < count && !status) {
-        if (pthread_create(&threads[begun], NULL, run_thread, &shares[begun]))
-            status = attend_fail(ATTEND_OUT_OF_MEMORY, "no thread for device %d of the context", begun);
-        else
-            begun++;
-    }
-    if (!status) {
+    while (begun < count && !pthread_create(&threads[begun], NULL, run_thread, &shares[begun])) begun++;
+    if (begun < count) {
+        fail_share(&shares[begun],
+                   attend_fail(ATTEND_OUT_OF_MEMORY, "no thread for device %d of the context", begun));
+    } else {
         run_share(&shares[0]);
         wait_for_threads(t);
     }
     for (int i = 1; i < begun; i++) pthread_join(threads[i], NULL);
-    return status ? status : status_of(t, shares, count);
+    return status_of(t, shares, count);
 }
 
 static attend_status attention_forward(attend_plan *plan, const attend_attention_args *args,

@@ -102,6 +102,7 @@ attend_status attend_gpu_end_work(const attend_gpu_stream *on, attend_status sta
 {
     if (!on) return status;
     const cudaError_t error = cudaEventRecord(on->done, on->handle);
+    if (error) cudaStreamSynchronize(on->handle); /* or nobody could wait for the work */
     if (!status) return attend_gpu_check(error, "cudaEventRecord");
     cudaGetLastError(); /* the first failure is returned, later ones are cleared */
     return status;
