@@ -50,7 +50,7 @@ static attend_status resolve(const attend_problem *p, attend_merge_args *r, atte
     ATTEND_TRY(attend_tensor_check_rows(r->into ? "into.out" : "out", r->into ? &into->out : &r->out));
     for (int64_t n = 0; n < r->count; n++) {
         attend_state state = r->states[n];
-        char name[32];
+        char name[48];
         snprintf(name, sizeof name, "states[%" PRId64 "]", n);
         const int more = attend_state_expect(p, attend_rows_q(p), name, ATTEND_INPUT, &state, in_place,
                                              &names, expected + results);
