@@ -326,41 +326,23 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
 #pragma unroll
                 for (int j = 0; j < keys; j++) s[i][j] = own_p[i * tile::pitch_p + across * j];
         }
-        float tile_max[rows];
-        bool far = false;
 #pragma unroll
         for (int i = 0; i < rows; i++) {
-            tile_max[i] = -INFINITY;
+            float tile_max = -INFINITY;
 #pragma unroll
             for (int j = 0; j < keys; j++) {
                 const int column = x + across * j;
                 if (column < first[i] || column >= limit[i]) s[i][j] = -INFINITY;
-                tile_max[i] = fmaxf(tile_max[i], s[i][j]);
+                tile_max = fmaxf(tile_max, s[i][j]);
             }
-            tile_max[i] = row_max(tile_max[i]);
-            far = far || !(fabsf(tile_max[i] * scale) < far_exponent<float>);
-        }
-#pragma unroll
-        for (int i = 0; i < rows; i++) {
-            const float shrink =
-                state[i].raise(state[i].with(far ? exponent_of(tile_max[i], scale) : tile_max[i] * scale));
+            const float shrink = state[i].fold(row_max(tile_max), scale);
 #pragma unroll
             for (int c = 0; c < columns; c++) o[i][c].x *= shrink, o[i][c].y *= shrink;
-        }
-        const auto store_weights = [&](int i, const auto &weight) {
 #pragma unroll
             for (int j = 0; j < keys; j++)
-                own_p[i * tile::pitch_p + across * j] = s[i][j] == -INFINITY ? hidden : weight(s[i][j]);
-        };
-#pragma unroll
-        for (int i = 0; i < rows; i++)
-            if (far) {
-                const bool is_far = !(fabsf(tile_max[i] * scale) < far_exponent<float>);
-                const far_weights of_row(state[i], is_far, tile_max[i], scale);
-                store_weights(i, [&](float score) { return of_row.weight(score, scale); });
-            } else {
-                store_weights(i, [&](float score) { return state[i].weight(score, scale); });
-            }
+                own_p[i * tile::pitch_p + across * j] =
+                    s[i][j] == -INFINITY ? hidden : state[i].weight(s[i][j], scale);
+        }
         cp_async_wait<0>();
         __syncthreads(); // V and P are here, and no thread reads K any more
         t = max(t + 1, seen.begin);

@@ -164,6 +164,51 @@ __device__ void multiply_values(typename tile::output &o, const typename tile::w
         }
 }
 
+// Updates the running max of the lane's rows, and rescales l and O if it grows in any row of the warp; in
+// most tiles it does not.
+template <typename tile>
+__device__ void follow(softmax_row (&state)[tile::lane_rows], typename tile::output &o,
+                       const typename tile::scores &s, float scale)
+{
+    float most[tile::lane_rows];
+    bool grown = false;
+#pragma unroll
+    for (int i = 0; i < tile::lane_rows; i++) {
+        most[i] = fmaxf(s[i / 2][0][i % 2 * 2], s[i / 2][0][i % 2 * 2 + 1]);
+#pragma unroll
+        for (int n = 1; n < 2 * tile::key_steps; n++)
+            most[i] = fmaxf(most[i], fmaxf(s[i / 2][n][i % 2 * 2], s[i / 2][n][i % 2 * 2 + 1]));
+        grown = grown || state[i].below(most[i], scale);
+    }
+    if (!__any_sync(~0u, grown)) return;
+#pragma unroll
+    for (int i = 0; i < tile::lane_rows; i++) {
+        const float shrink = state[i].fold(quad_max(most[i]), scale);
+#pragma unroll
+        for (int n = 0; n < 2 * tile::dim_steps; n++)
+            o[i / 2][n][i % 2 * 2] *= shrink, o[i / 2][n][i % 2 * 2 + 1] *= shrink;
+    }
+}
+
+// P = 2^(c·S - m), and l += its sums over the lane's columns.
+template <typename tile>
+__device__ void weigh(typename tile::weights &p, softmax_row (&state)[tile::lane_rows],
+                      const typename tile::scores &s, float scale)
+{
+#pragma unroll
+    for (int i = 0; i < tile::lane_rows; i++) {
+        float sum;
+#pragma unroll
+        for (int n = 0; n < 2 * tile::key_steps; n++) {
+            const float low = state[i].weight(s[i / 2][n][i % 2 * 2], scale),
+                        high = state[i].weight(s[i / 2][n][i % 2 * 2 + 1], scale);
+            sum = n == 0 ? low + high : sum + low + high;
+            p[i / 2][n / 2][n % 2 * 2 + i % 2] = pack<typename tile::element>(low, high);
+        }
+        state[i].sum += sum;
+    }
+}
+
 // Copies a tile of which all rows and dims are there, in pages whose size is a power of two: one look into
 // the table where a page holds the tile, else one a row. `pool` is where this thread's first row and vector
 // would be if the tile began the first page, `step` the bytes from one row of the thread to its next.
@@ -319,99 +364,10 @@ template <typename tile> struct mma_warp {
     typename tile::k_fragments k;
     typename tile::v_fragments v;
     query_operand<tile> q;
-    float scale; // from scores to exponents of 2: the block's, or NaN (fold)
+    float scale; // from scores to exponents of 2
     softmax_row state[tile::lane_rows] = {};
     typename tile::output o = {};
 };
-
-// The weights of a lane's row i, P = 2^(c·S - m), and l += their sum over the lane's columns.
-template <typename tile, typename F>
-__device__ void weigh(typename tile::weights &p, softmax_row (&state)[tile::lane_rows],
-                      const typename tile::scores &s, int i, const F &weight)
-{
-    float sum;
-#pragma unroll
-    for (int n = 0; n < 2 * tile::key_steps; n++) {
-        const float low = weight(s[i / 2][n][i % 2 * 2]), high = weight(s[i / 2][n][i % 2 * 2 + 1]);
-        sum = n == 0 ? low + high : sum + low + high;
-        p[i / 2][n / 2][n % 2 * 2 + i % 2] = pack<typename tile::element>(low, high);
-    }
-    state[i].sum += sum;
-}
-
-// Raises the running max of the lane's rows, and rescales l and O.
-template <typename tile> __device__ void raise(mma_warp<tile> &w, const float (&max)[tile::lane_rows])
-{
-#pragma unroll
-    for (int i = 0; i < tile::lane_rows; i++) {
-        const float shrink = w.state[i].raise(max[i]);
-#pragma unroll
-        for (int n = 0; n < 2 * tile::dim_steps; n++)
-            w.o[i / 2][n][i % 2 * 2] *= shrink, w.o[i / 2][n][i % 2 * 2 + 1] *= shrink;
-    }
-}
-
-// fold() of a warp of which some row is far; `most` are the tile's largest scores.
-template <typename tile>
-__device__ void fold_far(typename tile::weights &p, mma_warp<tile> &w, const typename tile::scores &s,
-                         const float (&most)[tile::lane_rows], float scale)
-{
-    float max[tile::lane_rows];
-#pragma unroll
-    for (int i = 0; i < tile::lane_rows; i++) max[i] = w.state[i].with(exponent_of(most[i], scale));
-    raise(w, max);
-#pragma unroll
-    for (int i = 0; i < tile::lane_rows; i++) {
-        const bool is_far = !(fabsf(w.state[i].max) < far_exponent<typename tile::element>);
-        const far_weights of_row(w.state[i], is_far, most[i], scale);
-        weigh<tile>(p, w.state, s, i, [&](float score) { return of_row.weight(score, scale); });
-    }
-}
-
-// Follows a tile's scores with the running max, and turns them into weights. A warp looks for far rows where
-// its maxima grow. While one is far, or has seen no key and may become far unnoticed, w.scale is NaN, so that
-// each tile is taken as one in which they do.
-template <typename tile, bool masked>
-__device__ void fold(typename tile::weights &p, mma_warp<tile> &w, const typename tile::scores &s,
-                     const mma_block<tile> &block)
-{
-    constexpr float limit = far_exponent<typename tile::element>;
-    float most[tile::lane_rows];
-    bool grown = false;
-#pragma unroll
-    for (int i = 0; i < tile::lane_rows; i++) {
-        most[i] = fmaxf(s[i / 2][0][i % 2 * 2], s[i / 2][0][i % 2 * 2 + 1]);
-#pragma unroll
-        for (int n = 1; n < 2 * tile::key_steps; n++)
-            most[i] = fmaxf(most[i], fmaxf(s[i / 2][n][i % 2 * 2], s[i / 2][n][i % 2 * 2 + 1]));
-        grown |= !(most[i] * w.scale <= w.state[i].max);
-    }
-    if (__any_sync(~0u, grown)) {
-        float max[tile::lane_rows], farthest = 0;
-        w.scale = block.scale;
-#pragma unroll
-        for (int i = 0; i < tile::lane_rows; i++) {
-            most[i] = quad_max(most[i]);
-            max[i] = w.state[i].with(most[i] * w.scale);
-            farthest = i == 0 ? fabsf(max[i]) : fmaxf(farthest, fabsf(max[i]));
-        }
-        if (__any_sync(~0u, farthest >= limit)) {
-            bool far = false; // a masked tile may have nothing for a row that has seen no key
-#pragma unroll
-            for (int i = 0; i < tile::lane_rows; i++) far |= fabsf(max[i]) >= limit && most[i] > -INFINITY;
-            w.scale = NAN;
-            if (!masked || __any_sync(~0u, far)) {
-                fold_far(p, w, s, most, block.scale);
-                return;
-            }
-        }
-        raise(w, max);
-    }
-    const float scale = masked ? block.scale : w.scale;
-#pragma unroll
-    for (int i = 0; i < tile::lane_rows; i++)
-        weigh<tile>(p, w.state, s, i, [&](float score) { return w.state[i].weight(score, scale); });
-}
 
 // A tile of which all rows see all keys. V arrives during Q·Kᵀ, the next K during P·V.
 template <typename tile>
@@ -425,7 +381,8 @@ __device__ __forceinline__ int full_tile(mma_warp<tile> &w, key_copies<tile> &co
     {
         typename tile::scores s;
         multiply_keys<tile>(s, w.q, w.k);
-        fold<tile, false>(p, w, s, copies.block);
+        follow<tile>(w.state, w.o, s, w.scale);
+        weigh<tile>(p, w.state, s, w.scale);
     }
     cp_async_wait<0>();
     __syncthreads(); // V is here, and no thread reads K any more
@@ -461,7 +418,8 @@ __device__ __forceinline__ int masked_tile(mma_warp<tile> &w, key_copies<tile> &
         multiply_keys_looped<tile>(s, w.q, w.k);
         if (block.scored) add_terms<tile>(s, args, terms, key, visible);
         if (hides) hide<tile>(s, visible);
-        fold<tile, true>(p, w, s, block);
+        follow<tile>(w.state, w.o, s, w.scale);
+        weigh<tile>(p, w.state, s, w.scale);
     }
     cp_async_wait<0>();
     // V is here, and no thread reads K any more
@@ -510,7 +468,8 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
     copies.start(seen.begin);
     mma_warp<tile> warp = {across_first<typename tile::kv_tile, tile::k_at>(q_shared),
                            down_first<typename tile::kv_tile, tile::v_at>(q_shared, 0),
-                           {down_first<typename tile::q_tile>(q_shared, warp_row<tile>())}};
+                           {down_first<typename tile::q_tile>(q_shared, warp_row<tile>())},
+                           block.scored ? log2e : fabsf(problem.softmax_scale) * log2e};
     if (seen.begin < seen.end) {
         load_queries<tile>(q_shared, args, block);
         cp_async_wait<0>();
@@ -528,11 +487,6 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
     int t = seen.begin;
 #pragma unroll 1
     for (bool last = false; !last;) {
-        warp.scale = NAN;
-        if (block.rows.valid < tile::rows)
-#pragma unroll
-            for (int i = 0; i < tile::lane_rows; i++) // padding is never far
-                if (warp_row<tile>() + lane_row(i) >= block.rows.valid) warp.state[i].max = 0;
 #pragma unroll 1
         while (t < min(seen.end, block.span_end))
             t = seen.border(t) ? masked_tile<tile>(warp, copies, seen, t, args, block, terms, v_bytes)

@@ -6,7 +6,6 @@
 #include "mask.cuh"
 #include "order.cuh"
 #include "search.cuh"
-#include "softmax.cuh"
 #include "tile.cuh"
 
 namespace attend
@@ -105,7 +104,6 @@ template <typename tile> struct mma_block {
     int span;           // of this block, where spans are split
     int slot;           // of scratch memory (spans.cuh); -1: none
     int span_end;       // the first tile behind the current span
-    float scale;        // from scores to exponents of 2
     bool scored, hides; // attend_scores_terms(); there are masks beyond the interval
     bool holes;         // some keys have no page
     bool searches;      // attend_hides_tiles(): tiles come in several runs
@@ -127,7 +125,6 @@ template <typename tile> struct mma_block {
         span = static_cast<int>(args.box.first_key / attend_span_keys + block_at.tile % args.splits),
         slot = -1;
         scored = attend_scores_terms(&p);
-        scale = scored ? log2e : fabsf(p.softmax_scale) * log2e;
         searches = attend_hides_tiles(&p);
         hides = searches || p.mask_axes;
         table = args.keys.table ? args.keys.table + sequence.batch * args.keys.table_batch : nullptr;

@@ -4,7 +4,6 @@
 #pragma once
 
 #include "ptx.cuh"
-#include "shared/running_max.h"
 
 #include <cfloat>
 #include <cmath>
@@ -14,29 +13,18 @@ namespace attend
 
 constexpr float ln2 = 0.693147180559945309f, log2e = 1.44269504088896341f;
 
-// From this exponent on, which no huge score is below, weights are relative to the tile's largest score: the
-// rounding error of score·scale would be a factor of more than 2^32, in fp16 2^8.
-template <typename T> constexpr float far_exponent = 1.4f * ATTEND_HUGE_SCORE;
-template <> constexpr float far_exponent<__half> = 0x1p28f;
-
-// A score's exponent of 2 or, if it is huge, its running max. Never decreases as scores increase.
-__device__ inline float exponent_of(float score, float scale)
-{
-    const float natural = score * (scale * ln2);
-    return fabsf(natural) < ATTEND_HUGE_SCORE ? score * scale : attend_max_of_huge(natural);
-}
-
 // The state of one row over some of its keys, without its output.
 struct softmax_row {
     // the running max of score·scale; never -inf, so that -inf - max is -inf
     float max = -FLT_MAX;
     float sum = 0; // Σ weight, or this lane's share of it
 
-    // The maximum with one more exponent
-    __device__ float with(float exponent) const { return fmaxf(max, exponent); }
-    // Raises the maximum; returns the factor that rescales the sums so far.
-    __device__ float raise(float most)
+    __device__ bool below(float score, float scale) const { return score * scale > max; }
+    // Raises the maximum to that of a tile's row; returns the factor that rescales the sums so far.
+    __device__ float fold(float tile_max, float scale)
     {
+        const float most = tile_max * scale;
+        if (!below(tile_max, scale)) return 1;
         const float shrink = ex2(max - most);
         max = most;
         sum *= shrink;
@@ -73,15 +61,6 @@ struct softmax_row {
     __device__ void finish(float sink, float &normaliser, float &lse) const
     {
         float shrink = 1, total = sum, top = max;
-        if ((sum != 0 && attend_max_is_huge(max)) || (fabsf(sink) >= ATTEND_HUGE_SCORE && sink > -INFINITY)) {
-            const float score = sum == 0                  ? -INFINITY
-                                : attend_max_is_huge(max) ? attend_score_of_huge(max)
-                                                          : max * ln2;
-            top = fmaxf(score, sink), shrink = expf(score - top);
-            total = fmaf(sum, shrink, expf(sink - top));
-            normaliser = shrink / total, lse = top + logf(total);
-            return;
-        }
         if (sink > -INFINITY) {
             constexpr float log2e_rest = 1.92596299112661746887e-8f; // log2 e - log2e
             top = fmaxf(max, sink * log2e);
@@ -91,19 +70,6 @@ struct softmax_row {
         normaliser = total == 0 ? 0 : shrink / total;
         lse = total == 0 ? -INFINITY : fmaf(top, ln2, logf(total));
     }
-};
-
-// Weights of a row's scores in one tile, whose largest is tile_max. Where the row is far, they are made from
-// the difference to that score, which is exact; elsewhere they have the bits of softmax_row::weight.
-struct far_weights {
-    float from, base;
-
-    __device__ far_weights(const softmax_row &row, bool is_far, float tile_max, float scale)
-        : from(is_far ? fmaxf(tile_max, -FLT_MAX) : 0),
-          base((is_far ? exponent_of(fmaxf(tile_max, -FLT_MAX), scale) : 0) - row.max)
-    {
-    }
-    __device__ float weight(float score, float scale) const { return ex2(fmaf(score - from, scale, base)); }
 };
 
 // The number of a tile's keys before a limit that is `left` keys from its first.
