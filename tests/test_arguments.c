@@ -375,21 +375,22 @@ static void no_output_overlaps_a_weight(void **state)
     static float places[21][1024];
     attend_problem p = small_layer(), r;
     p.qk_norm = ATTEND_QK_NORM_LAYER, p.absolute = ATTEND_ABSOLUTE_LEARNED, p.max_positions = 10;
+    p.head_dim_v = 6, p.output_size = 20; /* so that no two of the sizes are the same */
     assert_int_equal(attend_problem_resolve(&p, sizeof p, ATTEND_LAYER, &r), ATTEND_OK);
     attend_layer_weights w = {0}, resolved;
     attend_layer_args args = {.x = attend_tensor_3d(places[0], ATTEND_F32, 2, 3, 16),
-                              .out = attend_tensor_3d(places[1], ATTEND_F32, 2, 3, 16),
+                              .out = attend_tensor_3d(places[1], ATTEND_F32, 2, 3, 20),
                               .lse = attend_tensor_3d(places[2], ATTEND_F32, 2, 4, 3),
                               .q = attend_tensor_4d(places[3], ATTEND_F32, 2, 3, 4, 8),
                               .k = attend_tensor_4d(places[4], ATTEND_F32, 2, 3, 2, 8),
-                              .v = attend_tensor_4d(places[5], ATTEND_F32, 2, 3, 2, 8),
-                              .heads = attend_tensor_4d(places[6], ATTEND_F32, 2, 3, 4, 8)};
+                              .v = attend_tensor_4d(places[5], ATTEND_F32, 2, 3, 2, 6),
+                              .heads = attend_tensor_4d(places[6], ATTEND_F32, 2, 3, 4, 6)};
     const struct {
         const char *name;
         attend_tensor *tensor;
         int64_t rows, columns; /* columns 0: one axis */
-    } weights[] = {{"wq", &w.wq, 32, 16}, {"wk", &w.wk, 16, 16}, {"wv", &w.wv, 16, 16}, {"wo", &w.wo, 16, 32}, {"bq", &w.bq, 32, 0},
-                   {"bk", &w.bk, 16, 0}, {"bv", &w.bv, 16, 0}, {"bo", &w.bo, 16, 0}, {"q_norm", &w.q_norm, 8, 0}, {"k_norm", &w.k_norm, 8, 0},
+    } weights[] = {{"wq", &w.wq, 32, 16}, {"wk", &w.wk, 16, 16}, {"wv", &w.wv, 12, 16}, {"wo", &w.wo, 20, 24}, {"bq", &w.bq, 32, 0},
+                   {"bk", &w.bk, 16, 0}, {"bv", &w.bv, 12, 0}, {"bo", &w.bo, 20, 0}, {"q_norm", &w.q_norm, 8, 0}, {"k_norm", &w.k_norm, 8, 0},
                    {"q_norm_bias", &w.q_norm_bias, 8, 0}, {"k_norm_bias", &w.k_norm_bias, 8, 0}, {"position_table", &w.position_table, 10, 16}};
     enum { WEIGHTS = sizeof weights / sizeof *weights };
     for (int i = 0; i < WEIGHTS; i++)
