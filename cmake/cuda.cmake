@@ -16,8 +16,13 @@ if(NOT ATTEND_CUDA STREQUAL "OFF")
   include(CheckLanguage)
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
-    if(NOT CMAKE_CUDA_ARCHITECTURES) # CMake's own variable goes before
+    set(ATTEND_CUDA_ARCHITECTURES OFF) # of targets, whose options attend_code_options() gives
+    if(CMAKE_CUDA_ARCHITECTURES) # CMake's own variable goes before
+      set(ATTEND_CUDA_ARCHITECTURES ${CMAKE_CUDA_ARCHITECTURES})
+      set(ATTEND_CODE_OPTIONS)
+    else()
       set(CMAKE_CUDA_ARCHITECTURES ${ATTEND_ARCHITECTURES})
+      attend_code_options(ATTEND_CODE_OPTIONS "${ATTEND_ARCHITECTURES}")
     endif()
     set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)
     enable_language(CUDA)

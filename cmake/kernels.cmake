@@ -2,7 +2,7 @@
 
 cmake_policy(VERSION 3.25)
 set(attend_head_dims 32 64 96 128 192 256)
-set(ATTEND_ARCHITECTURES "80;90" CACHE STRING
+set(ATTEND_ARCHITECTURES "80;90-real" CACHE STRING
   "Architectures that GPU kernels are compiled for, from 80 on: 80 is code and PTX, 80-real and 80-virtual one of them")
 set(ATTEND_HEAD_DIMS "${attend_head_dims}" CACHE STRING
   "Head dims that GPU kernels are compiled for, of ${attend_head_dims}: each also serves smaller ones")
@@ -31,6 +31,40 @@ foreach(dim IN LISTS attend_head_dims)
     set(attend_head_dims_left_out 1)
   endif()
 endforeach()
+
+# attend_code_options(VARIABLE ARCHITECTURES): nvcc's options for these architectures. Machine code alone is made of the oldest one's PTX, so
+# that the front end runs once; an architecture with a letter has instructions of its own, so it needs its own PTX.
+function(attend_code_options variable architectures)
+  set(oldest 0)
+  foreach(architecture IN LISTS architectures)
+    if(architecture MATCHES "^([0-9]+)(-real|-virtual)?$" AND (NOT oldest OR CMAKE_MATCH_1 LESS oldest))
+      set(oldest ${CMAKE_MATCH_1})
+    endif()
+  endforeach()
+  set(sources)
+  foreach(architecture IN LISTS architectures)
+    string(REGEX MATCH "^([0-9]+[af]?)(-real|-virtual)?$" whole ${architecture})
+    set(source ${CMAKE_MATCH_1})
+    set(codes compute_${source} sm_${source})
+    if(CMAKE_MATCH_2 STREQUAL "-virtual")
+      set(codes compute_${source})
+    elseif(CMAKE_MATCH_2 STREQUAL "-real")
+      set(codes sm_${source})
+      if(source MATCHES "^[0-9]+$")
+        set(source ${oldest})
+      endif()
+    endif()
+    list(APPEND sources ${source})
+    list(APPEND codes_of_${source} ${codes})
+  endforeach()
+  list(REMOVE_DUPLICATES sources)
+  set(options)
+  foreach(source IN LISTS sources)
+    list(JOIN codes_of_${source} "," codes)
+    list(APPEND options "--generate-code=arch=compute_${source},code=[${codes}]")
+  endforeach()
+  set(${variable} ${options} PARENT_SCOPE)
+endfunction()
 
 # attend_write_kernel_choice(FILE): the choice for C and CUDA. ATTEND_D64(…) is its arguments where rows of 64 are wanted, else nothing;
 # ATTEND_TO_128(…) and ATTEND_TO_256(…) where any row is that serves head dims up to 128, or from there to 256.
