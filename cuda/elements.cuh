@@ -69,7 +69,7 @@ __device__ uint32_t shown_columns(uint32_t columns, const attend_kernel_args &ar
             if (!shown) columns &= ~(1u << c);
         }
     }
-    if (tile::reads_pages && block.holes) {
+    if (block.holes) {
 #pragma unroll 1
         for (uint32_t left = columns; left; left &= left - 1) {
             const int c = __ffs(left) - 1;

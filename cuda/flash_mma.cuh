@@ -293,7 +293,7 @@ template <typename tile> struct key_copies {
         using T = typename tile::element;
         const T *const k = static_cast<const T *>(args.k.data) + block.key_offset(args.k),
                        *const v = static_cast<const T *>(args.v.data) + block.key_offset(args.v);
-        if (tile::reads_pages && args.keys.table) {
+        if (args.keys.table) {
             const int within =
                 tile::kv_share::row() & static_cast<int>(min(args.keys.page_size, int64_t(tile::keys)) - 1);
             from(0) = reinterpret_cast<const char *>(pool_row<T>(args.k, within));
@@ -314,7 +314,7 @@ template <typename tile> struct key_copies {
     }
     __device__ void skip(int64_t tiles)
     {
-        if (tile::reads_pages && args.keys.table) tiles = 0;
+        if (args.keys.table) tiles = 0;
         from(0) += tiles * block.k.step * tile::kv_share::passes_down;
         from(1) += tiles * block.v.step * tile::kv_share::passes_down;
     }
@@ -332,7 +332,7 @@ template <typename tile> struct key_copies {
         const tile_copies c = copies;
         if (t < c.whole)
             at = copy::whole(into, at, c.step);
-        else if (paged && tile::reads_pages && args.keys.table)
+        else if (paged && args.keys.table)
             load_pages(into, at, args, pool, block, copies, t);
         else
             at = copy::part(
@@ -457,7 +457,7 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
     }
     if (args.problem.segments) block.note_segments(args.terms, threadIdx.x / 32);
     __syncthreads();
-    if (tile::reads_pages && args.keys.table) block.find_holes(args);
+    if (args.keys.table) block.find_holes(args);
     if (threadIdx.x < 32) block.start(args);
     __syncthreads();
     if (block.idle) return;
@@ -488,7 +488,7 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
 #pragma unroll 1
     for (bool last = false; !last;) {
 #pragma unroll 1
-        while (t < min(seen.end, block.span_end))
+        while (t < min(again(seen.end), block.span_end))
             t = seen.border(t) ? masked_tile<tile>(warp, copies, seen, t, args, block, terms, v_bytes)
                                : full_tile<tile>(warp, copies, seen, t);
         last = t >= seen.end;

@@ -106,7 +106,6 @@ typedef struct attend_kernel_grid {
 typedef struct attend_kernel_row {
     attend_kernel_info info;
     bool any_alignment; /* also takes tensors whose rows are not aligned to 16 bytes */
-    int pages_below;    /* reads keys in pages on architectures below it, as 90; 0: on all */
     int64_t term_bytes; /* shared memory beyond info's, where attend_scores_terms() */
     int64_t (*partial_bytes)(const attend_problem *problem, const attend_kernel_box *box); /* NULL: none */
     /* false: more blocks than a grid holds */

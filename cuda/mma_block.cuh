@@ -11,12 +11,6 @@
 namespace attend
 {
 
-#ifdef __CUDA_ARCH__
-constexpr int compiled_architecture = __CUDA_ARCH__ / 10;
-#else
-constexpr int compiled_architecture = 0;
-#endif
-
 template <typename T, int dim_, int warps_, int m_, int keys_, bool q_stays_> struct mma_tile {
     using element = T;
     static constexpr int dim = dim_, warps = warps_, m = m_, keys = keys_, threads = 32 * warps;
@@ -36,9 +30,6 @@ template <typename T, int dim_, int warps_, int m_, int keys_, bool q_stays_> st
     // no register is left in full tiles for a look into the table of pages: all tiles of keys in pages are
     // taken as masked, which load them out of line
     static constexpr bool pages_are_masked = dim > 192;
-    // where they would spill registers, so that the host refuses such runs
-    static constexpr int pages_below = dim == 128 ? 90 : 0;
-    static constexpr bool reads_pages = pages_below == 0 || compiled_architecture < pages_below;
     // at least this many blocks a multiprocessor: 168 registers a thread, or 255
     static constexpr int blocks = m * (dim + keys) / 2 <= 96 ? 3 : 1;
     using scores = float[m][2 * key_steps][4];

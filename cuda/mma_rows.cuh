@@ -112,7 +112,6 @@ constexpr attend_kernel_row mma_row(const char *name, attend_dtype dtype)
              false,
              {}},
             false,
-            tile::pages_below,
             term_bytes<tile>(),
             partial_bytes,
             mma_grid<tile>,

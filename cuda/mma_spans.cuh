@@ -23,6 +23,11 @@ __device__ void forget_padding(typename tile::output &o, softmax_row (&state)[ti
     }
 }
 
+// The two rows of a fragment that a lane shares
+struct row_pair {
+    softmax_row low, high;
+};
+
 // Merges the span's sums behind the total in the block's slot; the result stays in registers.
 template <typename tile>
 __device__ void merge_slot(typename tile::output &o, softmax_row (&state)[tile::lane_rows],
@@ -30,12 +35,17 @@ __device__ void merge_slot(typename tile::output &o, softmax_row (&state)[tile::
 {
 #pragma unroll
     for (int i = 0; i < tile::m; i++) {
-        const float4 rows = slot[tile::m * 2 * tile::dim_steps + i];
-        softmax_row low, high;
-        low.max = rows.x, low.sum = rows.y, high.max = rows.z, high.sum = rows.w;
+        const auto merge_rows = [&](float(&own)[2], float(&others)[2]) {
+            const float4 rows = slot[tile::m * 2 * tile::dim_steps + i];
+            row_pair merged;
+            merged.low.max = rows.x, merged.low.sum = rows.y, merged.high.max = rows.z,
+            merged.high.sum = rows.w;
+            merged.low.merge(state[2 * i], own[0], others[0]);
+            merged.high.merge(state[2 * i + 1], own[1], others[1]);
+            return merged;
+        };
         float own[2], others[2];
-        low.merge(state[2 * i], own[0], others[0]), high.merge(state[2 * i + 1], own[1], others[1]);
-        state[2 * i] = low, state[2 * i + 1] = high;
+        merge_rows(own, others);
 #pragma unroll
         for (int n = 0; n < 2 * tile::dim_steps; n++) {
             const float4 total = slot[i * 2 * tile::dim_steps + n];
@@ -45,6 +55,9 @@ __device__ void merge_slot(typename tile::output &o, softmax_row (&state)[tile::
             o[i][n][3] = softmax_row::merged(total.w, own[1], o[i][n][3], others[1]);
             if (n % 4 == 3) __syncwarp(); // a barrier against moving loads ahead: no register is free
         }
+        // once more: merged rows would have taken registers meanwhile
+        const row_pair merged = merge_rows(own, others);
+        state[2 * i] = merged.low, state[2 * i + 1] = merged.high;
     }
 }
 

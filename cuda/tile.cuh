@@ -24,6 +24,8 @@ __device__ inline uint32_t late(uint32_t value)
     asm volatile("" : "+r"(value));
     return value;
 }
+// Reads shared memory now: a value read before would take a register until here.
+__device__ inline int again(const int &value) { return *static_cast<const volatile int *>(&value); }
 template <typename T> __device__ T *keep(T *address)
 {
     asm("" : "+l"(address));

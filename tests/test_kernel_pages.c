@@ -173,29 +173,11 @@ static void tables_on_the_host_are_checked(void **state)
     test_cache_free(&c), test_run_free(&r);
 }
 
-/* From sm_90 on, 16-bit kernels of 128 dims have no register left for pages: refused in words, and in one piece nothing is. */
-static void pages_are_refused_where_they_would_spill(void **state)
-{
-    (void)state;
-    attend_context *context = test_context();
-    const char *sm = strstr(attend_context_device_name(context), "(sm_");
-    const bool refused = sm && atoi(sm + 4) >= 90;
-    attend_context_destroy(context);
-    for (int64_t page_size = 0; page_size <= 16; page_size += 16) {
-        test_run r = test_run_make(ATTEND_F16, 128, BATCH, 4, 40, 4, 2, ATTEND_CAUSAL_NONE);
-        test_cache c = test_cache_make(&r.p, NULL, page_size, POOLS_APART, false, 1);
-        expect(&r, &c.cache, refused && page_size ? ATTEND_UNSUPPORTED : ATTEND_OK, "d128 reads no pages on sm_90: give the cache in one piece");
-        test_cache_free(&c), test_run_free(&r);
-    }
-}
-
-/* An argument is the name of the only test to run. */
-int main(int argc, char **argv)
+int main(void)
 {
     setenv("ATTEND_TEST_DEVICE", "cuda", 1);
     TEST_CACHES_IN_PLACE();
     const struct CMUnitTest tests[] = {cmocka_unit_test(keys_without_pages_are_as_if_masked), cmocka_unit_test(new_keys_without_slots_are_dropped),
-                                       cmocka_unit_test(tables_on_the_host_are_checked), cmocka_unit_test(pages_are_refused_where_they_would_spill)};
-    if (argc > 1) cmocka_set_test_filter(argv[1]);
+                                       cmocka_unit_test(tables_on_the_host_are_checked)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

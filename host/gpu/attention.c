@@ -41,25 +41,11 @@ static attend_status choose_row(const attend_gpu_plan *own, const attend_attenti
     return attend_gpu_refuse_odd(odd, &own->row->info, &own->row_any->info);
 }
 
-static attend_status find_row(const attend_plan *plan, const attend_key_layout *keys,
-                              const attend_attention_args *args, bool *aligned, const attend_kernel_row **row)
-{
-    const attend_gpu_plan *own = plan->state;
-    ATTEND_TRY(choose_row(own, args, aligned, row));
-    if (keys->table && (*row)->pages_below && own->gpu->architecture >= (*row)->pages_below)
-        return attend_fail(
-            ATTEND_UNSUPPORTED,
-            "cache.block_table is given, but %s reads no pages on sm_%d: give the cache in one piece",
-            (*row)->info.name, own->gpu->architecture);
-    return ATTEND_OK;
-}
-
-attend_status attend_gpu_check_row(const attend_plan *plan, const attend_key_layout *keys,
-                                   const attend_attention_args *args)
+attend_status attend_gpu_check_row(const attend_plan *plan, const attend_attention_args *args)
 {
     const attend_kernel_row *row;
     bool aligned;
-    return find_row(plan, keys, args, &aligned, &row);
+    return choose_row(plan->state, args, &aligned, &row);
 }
 
 typedef struct launching {
@@ -127,7 +113,7 @@ attend_status attend_gpu_launch_box(const attend_plan *plan, const attend_kernel
     const attend_view lse = attend_rows_view_of(&args->lse);
     const attend_kernel_row *row;
     bool aligned;
-    ATTEND_TRY(find_row(plan, keys, args, &aligned, &row));
+    ATTEND_TRY(choose_row(gpu_plan, args, &aligned, &row));
     attend_kernel_grid grid;
     launching l = {gpu,
                    row,

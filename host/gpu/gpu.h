@@ -295,8 +295,7 @@ attend_status attend_gpu_launch_box(const attend_plan *plan, const attend_kernel
                                     const attend_state *from, const attend_state *into,
                                     const attend_terms *terms);
 /* Fails where the launch would: no kernel reads what is given. */
-attend_status attend_gpu_check_row(const attend_plan *plan, const attend_key_layout *keys,
-                                   const attend_attention_args *args);
+attend_status attend_gpu_check_row(const attend_plan *plan, const attend_attention_args *args);
 /* Attention on tensors and lists that are all on the device. */
 attend_status attend_gpu_attention(const attend_plan *plan, const attend_attention_args *on_device,
                                    const attend_key_part *part);

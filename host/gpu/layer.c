@@ -363,7 +363,7 @@ static attend_status take_cache(const attend_plan *plan, const attend_layer_args
     ATTEND_TRY(attend_gpu_is_on_host(gpu, "cache.seqlens", c->cache.seqlens, &on_host));
     ATTEND_TRY(check_lists(plan, args, on_host));
     attend_layer_keys_locate(args->cache, attention, &all);
-    ATTEND_TRY(attend_gpu_check_row(plan, &all.keys, attention));
+    ATTEND_TRY(attend_gpu_check_row(plan, attention));
     if (on_host && p->batch > 0) {
         ATTEND_TRY(
             attend_gpu_check(attend_set_lengths(own->layer.cached, c->cache.seqlens, p->batch, gpu->stream),

@@ -21,7 +21,6 @@ extern "C" {
  *                           .block_table = attend_tensor_2d(table, ATTEND_I32, batch, max_pages)};
  *     attend_attention_args args = {.q = q, .out = out, .cache = &cache, ...};
  *
- * From sm_90 on, kernels of 16-bit dtypes and head dims 97 to 128 read no pages yet: UNSUPPORTED.
  * docs/cache.md shows prefill, decoding and shared pages. */
 typedef struct attend_cache {
     /* In one piece: [batch, capacity, num_kv_heads, dim], capacity at least seqlen_k. With a block_table,
