@@ -1,6 +1,7 @@
 /* Bad input gets a sentence that names the argument and the limit: problems, tensors, weights and lengths. */
 #include "support/refusal.h"
 #include "core/arguments.h"
+#include "core/layer_arguments.h"
 #include "core/problem.h"
 #include "core/tensor.h"
 

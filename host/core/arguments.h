@@ -64,27 +64,18 @@ attend_status attend_key_part_resolve(const attend_problem *problem, int64_t key
 attend_status attend_feature_args_read(const attend_feature_args *given, size_t bytes,
                                        attend_feature_args *read);
 
-/* Copy a caller's args, and what features bring to `features`, which read->features then points to: it is
-   never NULL behind this call. Of layers also the cache, to which read->cache then points if there is one. */
+/* Copies a caller's args, and what features bring to `features`, which read->features then points to: it is
+   never NULL behind this call. */
 attend_status attend_attention_args_read(const attend_attention_args *args, size_t bytes,
                                          size_t features_bytes, attend_attention_args *read,
                                          attend_feature_args *features);
-attend_status attend_layer_args_read(const attend_problem *problem, const attend_layer_args *args,
-                                     size_t bytes, size_t features_bytes, attend_layer_args *read,
-                                     attend_feature_args *features, attend_cache *cache);
 
-/* Check such copies against a resolved problem; tensors then have explicit strides and, where absent, data
+/* Checks such copies against a resolved problem; tensors then have explicit strides and, where absent, data
    NULL. Lengths are not looked at: only a backend knows where they lie. The part has states too; the args'
    own are then NULL. */
 attend_status attend_attention_args_resolve(const attend_problem *problem, int64_t key_span,
                                             attend_attention_args *args, attend_feature_args *features,
                                             attend_key_part *part);
-/* weights: resolved. */
-attend_status attend_layer_args_resolve(const attend_problem *problem, const attend_layer_weights *weights,
-                                        attend_layer_args *args, attend_feature_args *features,
-                                        attend_cache *cache);
-attend_status attend_layer_weights_resolve(const attend_problem *problem, const attend_layer_weights *weights,
-                                           size_t bytes, attend_layer_weights *resolved);
 
 /* One expected argument: where it stands, what it must look like. */
 typedef struct attend_expected {
@@ -97,7 +88,7 @@ typedef struct attend_expected {
     int64_t shape[ATTEND_MAX_RANK];
 } attend_expected;
 
-enum { ATTEND_MAX_EXPECTED = 16 };
+enum { ATTEND_MAX_EXPECTED = 24 };
 
 /* Lists the three tensors of a state of rows_q queries, called `name`; `names` holds their names. A tensor
    that is the same view as in `shared` (NULL: none) is already listed as an output and is left out. Returns

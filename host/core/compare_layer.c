@@ -6,7 +6,7 @@
 #include "core/cache.h"
 #include "core/positions.h"
 #include "shared/absolute.h"
-#include "core/arguments.h"
+#include "core/layer_arguments.h"
 #include "core/backend.h"
 #include "core/count.h"
 #include "core/struct.h"
@@ -286,13 +286,7 @@ attend_status attend_layer_compare_sized(const attend_problem *problem, size_t p
     ATTEND_TRY(attend_layer_args_read(&p, args, args_bytes, features_bytes, &a, &features, &cache));
     ATTEND_TRY(attend_layer_args_resolve(&p, &w, &a, &features, &cache));
     ATTEND_TRY(check_stages_given(&a));
-    ATTEND_TRY(attend_lists_check(&p, &features));
-    if (a.cache) {
-        const attend_appending appending = attend_layer_appending(&p, &w, &a, &a.k, &a.v);
-        ATTEND_TRY(attend_layer_appending_check(&p, &appending, features.seqlens_k));
-    }
-    const attend_row_positions row_positions = attend_row_positions_of(&p, &features, a.cache);
-    ATTEND_TRY(attend_absolute_check(&p, &row_positions));
+    ATTEND_TRY(attend_layer_lists_check(&p, &w, &a));
     attend_work work = attend_count_work(&p, true);
     work.rounds = 3; /* exact, rounded, and stage by stage */
     ATTEND_TRY(attend_progress_begin(&judge.tracker, &work));

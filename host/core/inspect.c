@@ -1,6 +1,7 @@
 /* Inspection of attention: checks the request against the plan's problem and calls the plan's backend. */
 #include "core/inspect.h"
 #include "core/arguments.h"
+#include "core/layer_arguments.h"
 #include "core/cache.h"
 #include "core/backend.h"
 #include "core/struct.h"

@@ -1,5 +1,6 @@
 /* Plans: validated once, run many times. Each call checks its arguments and calls the backend. */
 #include "core/arguments.h"
+#include "core/layer_arguments.h"
 #include "core/backend.h"
 #include "core/count.h"
 #include "core/struct.h"

@@ -2,7 +2,7 @@
    stored in the plan in the storage dtype, or directly in the caller's tensors where given. */
 #include "core/positions.h"
 #include "shared/absolute.h"
-#include "core/arguments.h"
+#include "core/layer_arguments.h"
 #include "core/append.h"
 #include "core/cache.h"
 #include "shared/rope.h"
@@ -100,13 +100,11 @@ attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_arg
     const attend_row_positions row_positions = attend_row_positions_of(p, args->features, args->cache);
     attend_key_part all = attend_all_keys(p);
     attend_appending appending;
-    ATTEND_TRY(attend_lists_check(p, args->features));
+    ATTEND_TRY(attend_layer_lists_check(p, &plan->weights, args));
     if (args->cache) {
         appending = attend_layer_appending(p, &plan->weights, args, &new_k, &new_v);
-        ATTEND_TRY(attend_layer_appending_check(p, &appending, args->features->seqlens_k));
         attend_layer_keys_locate(args->cache, &attention, &all);
     }
-    ATTEND_TRY(attend_absolute_check(p, &row_positions));
     /* Nothing has been written yet. From here on a run fails only if it is cancelled or oneDNN lacks
        memory. */
     const attend_tensor x_with_positions = p->absolute ? attend_cpu_add_positions(plan, args) : args->x,

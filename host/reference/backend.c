@@ -4,6 +4,7 @@
 #include "shared/absolute.h"
 #include "core/append.h"
 #include "core/arguments.h"
+#include "core/layer_arguments.h"
 #include "core/backend.h"
 #include "core/cache.h"
 #include "reference/reference.h"
@@ -164,26 +165,22 @@ static attend_status merge(attend_context *context, const attend_problem *p, con
     return ATTEND_OK;
 }
 
-static void copy_out(const attend_tensor *from, const attend_tensor *to)
-{
-    for (int64_t b = 0; to->data && b < to->shape[0]; b++)
-        for (int64_t i = 0; i < to->shape[1]; i++)
-            for (int64_t h = 0; h < to->shape[2]; h++)
-                for (int64_t c = 0; c < to->shape[3]; c++)
-                    attend_store(
-                        to, b * to->stride[0] + i * to->stride[1] + h * to->stride[2] + c * to->stride[3],
-                        attend_load(from,
-                                    b * from->stride[0] + i * from->stride[1] + h * from->stride[2] + c));
-}
-
-static void store_new_row(const attend_tensor *from, int64_t b, int64_t i, const attend_tensor *to,
-                          attend_key_slot slot)
+/* All heads of row i of entry b, to a row of `to`. */
+static void copy_row(const attend_tensor *from, int64_t b, int64_t i, const attend_tensor *to,
+                     attend_key_slot row)
 {
     for (int64_t h = 0; h < to->shape[2]; h++)
         for (int64_t c = 0; c < to->shape[3]; c++)
             attend_store(
-                to, slot.entry * to->stride[0] + slot.row * to->stride[1] + h * to->stride[2] + c,
+                to,
+                row.entry * to->stride[0] + row.row * to->stride[1] + h * to->stride[2] + c * to->stride[3],
                 attend_load(from, b * from->stride[0] + i * from->stride[1] + h * from->stride[2] + c));
+}
+
+static void copy_out(const attend_tensor *from, const attend_tensor *to)
+{
+    for (int64_t b = 0; to->data && b < to->shape[0]; b++)
+        for (int64_t i = 0; i < to->shape[1]; i++) copy_row(from, b, i, to, (attend_key_slot){b, i});
 }
 
 /* A layer's new keys and values, which are rotated already, to their slots. */
@@ -193,8 +190,8 @@ static void store_new(const attend_reference_layer *layer, const attend_appendin
         for (int64_t i = 0; i < layer->k.shape[1]; i++) {
             const attend_key_slot slot = attend_append_slot(&a->append, &a->rows, b, i);
             if (slot.entry < 0) continue;
-            store_new_row(&layer->k, b, i, &a->k.to, slot);
-            store_new_row(&layer->v, b, i, &a->append.cache_v, slot);
+            copy_row(&layer->k, b, i, &a->k.to, slot);
+            copy_row(&layer->v, b, i, &a->append.cache_v, slot);
         }
 }
 
@@ -204,14 +201,7 @@ static attend_status layer_forward(attend_plan *plan, const attend_layer_args *a
     const attend_problem *p = &plan->problem;
     attend_reference_layer layer;
     attend_progress_tracker *tracker = &plan->context->tracker;
-    attend_appending appending;
-    ATTEND_TRY(attend_lists_check(p, args->features));
-    if (args->cache) {
-        appending = attend_layer_appending(p, &plan->weights, args, &args->k, &args->v);
-        ATTEND_TRY(attend_layer_appending_check(p, &appending, args->features->seqlens_k));
-    }
-    const attend_row_positions row_positions = attend_row_positions_of(p, args->features, args->cache);
-    ATTEND_TRY(attend_absolute_check(p, &row_positions));
+    ATTEND_TRY(attend_layer_lists_check(p, &plan->weights, args));
     bool complete = attend_reference_run_layer(p, &plan->weights, args, ATTEND_REFERENCE_STORED,
                                                threads_of(plan), tracker, &layer);
     if (complete && attend_progress_continues(tracker)) {
@@ -222,7 +212,10 @@ static attend_status layer_forward(attend_plan *plan, const attend_layer_args *a
         copy_out(&layer.k, &args->k);
         copy_out(&layer.v, &args->v);
         copy_out(&layer.heads, &args->heads);
-        if (args->cache) store_new(&layer, &appending);
+        if (args->cache) {
+            const attend_appending a = attend_layer_appending(p, &plan->weights, args, &args->k, &args->v);
+            store_new(&layer, &a);
+        }
     }
     attend_reference_free_layer(&layer);
     if (!complete)
