@@ -9,8 +9,8 @@ static attend_status check_given(const attend_problem *p, const attend_row_posit
 {
     for (int64_t b = 0; b < attend_tensor_batch(p); b++)
         for (int64_t i = 0; i < attend_rows_q(p); i++) {
-            const int64_t position = attend_row_position(row_positions, b, i);
             if (!attend_is_there(row_positions, b, i)) continue;
+            const int64_t position = attend_row_position(row_positions, b, i);
             if (position < 0 || position >= p->max_positions)
                 return attend_fail(ATTEND_INVALID_ARGUMENT,
                                    "positions[%" PRId64 ", %" PRId64 "] is %" PRId64

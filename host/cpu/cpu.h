@@ -185,9 +185,8 @@ void attend_cpu_rope(attend_pool *pool, const attend_rope *rope, const attend_ro
 attend_status attend_cpu_positions_create(attend_plan *plan);
 void attend_cpu_positions_destroy(attend_cpu_plan *cpu);
 attend_tensor attend_cpu_add_positions(const attend_plan *plan, const attend_layer_args *args);
-/* Q in place, and K in place too, or, of a layer with a cache (appending; NULL: none), K and V to their
- * slots.
- */
+/* Q in place, and K in place too, or, of a layer with a cache (appending; NULL: none), K and V to their slots.
+   */
 void attend_cpu_layer_rope(const attend_plan *plan, const attend_row_positions *row_positions,
                            const attend_tensor *q, const attend_tensor *k, const attend_appending *appending);
 attend_status attend_cpu_append(attend_context *context, const attend_problem *problem,

@@ -225,8 +225,7 @@ static void score(const attend_reference_keys *keys, const double *q, row_work *
     double sink = p->sinks ? by_head(&keys->features->sinks, w->head) : -INFINITY;
     double top = fmax(w->max, sink), all = w->sum * exp(w->max - top) + exp(sink - top);
     w->log_sum = log(all), w->lse = top + w->log_sum, w->sink = exp(sink - top) / all;
-    /* infinite where the sink leaves the keys less than e^-709; a sink of infinity gives NaN, as a score does
-       */
+    /* infinite where the sink leaves the keys less than e^-709; NaN by a sink of infinity, as by a score */
     w->sum += sink == INFINITY ? NAN : exp(sink - w->max);
     if (sink != -INFINITY) w->max_magnitude = fmax(w->max_magnitude, fabs(sink));
 }

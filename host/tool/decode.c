@@ -5,6 +5,7 @@
 #include "tool/measure.h"
 #include "tool/pages.h"
 #include "file/fail.h"
+#include "shared/shape.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -127,8 +128,7 @@ static attend_status run_point(decoding *d, const attend_problem *p, int64_t pag
     job job = {.batched = true, .problem = *p};
     point point = {0};
     const int64_t rows = page_size ? page_size : p->seqlen_k,
-                  columns = page_size ? p->seqlen_k / rows + (p->seqlen_k % rows != 0) : 1,
-                  entries = p->batch * columns;
+                  columns = page_size ? attend_parts_of(p->seqlen_k, rows) : 1, entries = p->batch * columns;
     const attend_tensor k = attend_tensor_4d(values->k.data, p->dtype, entries, rows, p->num_kv_heads,
                                              p->head_dim),
                         v = attend_tensor_4d(values->v.data, p->dtype, entries, rows, p->num_kv_heads,

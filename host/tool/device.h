@@ -12,7 +12,8 @@ typedef struct device_args {
     void *blocks[4];
 } device_args;
 
-/* Tensors that are absent stay so. Fail with ATTEND_NO_DEVICE in a build without CUDA. Call device_args_free() after success and failure. */
+/* Tensors that are absent stay so. Fail with ATTEND_NO_DEVICE in a build without CUDA. Call
+   device_args_free() after success and failure. */
 attend_status device_attention_make(const attend_attention_args *host, device_args *device);
 attend_status device_layer_make(const attend_layer_args *host, device_args *device);
 attend_status device_cache_make(const attend_cache *host, device_args *device);

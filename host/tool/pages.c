@@ -1,6 +1,7 @@
 /* Keys and values in pages, in any order: copied from the tensors of a job. */
 #include "tool/pages.h"
 #include "file/fail.h"
+#include "shared/shape.h"
 #include "shared/splitmix.h"
 
 #include <inttypes.h>
@@ -50,7 +51,7 @@ static void copy_keys(const attend_tensor *from, const attend_cache *cache, cons
 attend_status pages_make(const options *o, job *job)
 {
     const attend_tensor *k = &job->attention.k, *v = &job->attention.v;
-    const int64_t size = o->page_size, columns = k->shape[1] / size + (k->shape[1] % size != 0);
+    const int64_t size = o->page_size, columns = attend_parts_of(k->shape[1], size);
     attend_cache *cache = &job->cache;
     if (job->problem.packed)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--page-size does not go with packed sequences");

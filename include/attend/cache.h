@@ -11,10 +11,9 @@ extern "C" {
 
 /* Where cached keys and values are: in memory of the caller, on the host for CPUs and the reference, on the
  * context's device for CUDA. Given to a run as attend_attention_args.cache, in place of k and v, or as
- * attend_layer_args.cache, and then written too. A run sees
- * the first seqlens_k keys of each sequence, at most seqlen_k of the plan; what lies in slots behind them,
- * and in pages of nobody, may be anything. A row's bits are those of the same keys in one piece, whatever the
- * pages. A frozen struct with room.
+ * attend_layer_args.cache, and then written too. A run sees the first seqlens_k keys of each sequence, at
+ * most seqlen_k of the plan; what lies in slots behind them, and in pages of nobody, may be anything. A row's
+ * bits are those of the same keys in one piece, whatever the pages. A frozen struct with room.
  *
  *     attend_cache cache = {.k = attend_tensor_4d(k, ATTEND_BF16, pages, 16, kv_heads, 128),
  *                           .v = attend_tensor_4d(v, ATTEND_BF16, pages, 16, kv_heads, 128),
@@ -34,8 +33,7 @@ typedef struct attend_cache {
      * and is over when it returns. */
     attend_tensor block_table;
     /* [batch], host or device: where attend_cache_append() and layers write each sequence's first new key;
-     * NULL: slot 0. Attention goes by seqlens_k of attend_feature_args alone, which count the new keys too.
-     * */
+     * NULL: slot 0. Attention goes by seqlens_k of attend_feature_args alone, which count new keys too. */
     const int64_t *seqlens;
     uint64_t reserved[47]; /* zeros */
 } attend_cache;
