@@ -631,6 +631,7 @@ template <int dim> constexpr attend_backward_row row(const char *name, attend_dt
              tile::shared_bytes,
              features,
              true,
+             false,
              {}},
             true,
             dtype == ATTEND_F32,

@@ -129,8 +129,8 @@ template <typename tile, attend_backward_stage stage> struct backward_mma {
     using T = typename tile::element;
     using own_tile = typename tile::own_tile;
     using other_tile = typename tile::other_tile;
-    using copy = tile_copy<other_tile, tile::threads>;
-    using own_copy = tile_copy<own_tile, tile::threads>;
+    using copy = tile_copy<tile_share<other_tile, tile::threads>>;
+    using own_copy = tile_copy<tile_share<own_tile, tile::threads>>;
     static constexpr bool by_keys = stage == ATTEND_BACKWARD_KEYS;
 
     const attend_backward_args &args;
@@ -564,6 +564,7 @@ struct backward_mma_row {
                  queries::shared_bytes > keys::shared_bytes ? queries::shared_bytes : keys::shared_bytes,
                  ATTEND_FEATURES_INTERVAL | ATTEND_FEATURES_ELEMENT | ATTEND_FEATURES_HEAD,
                  true,
+                 false,
                  {}},
                 false,
                 false,

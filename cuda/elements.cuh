@@ -13,6 +13,12 @@ namespace attend
 template <typename tile> constexpr int lane_columns = 4 * tile::key_steps;
 template <typename tile> __device__ int element_column(int c) { return lane_column(c / 2, c % 2); }
 
+// The visible columns of a lane's rows, one bit a column: row i has lane_columns bits of a word.
+template <typename tile> constexpr int lane_words = tile::lane_rows *lane_columns<tile> / 32;
+template <typename tile> using lane_mask = uint32_t[lane_words<tile>];
+template <typename tile> __device__ constexpr int word_of(int i) { return i * lane_columns<tile> / 32; }
+template <typename tile> __device__ constexpr int shift_of(int i) { return i * lane_columns<tile> % 32; }
+
 // ---- visible keys ----
 
 // The number of a lane's columns before column `end` of the tile.
@@ -21,11 +27,14 @@ template <typename tile> __device__ int columns_before(int end)
     const int within = max(0, min(end, tile::keys));
     return within / 8 * 2 + max(0, min(within % 8 - lane_column(0, 0), 2));
 }
+template <typename tile> __device__ uint32_t first_columns(int count)
+{
+    return lane_columns<tile> == 32 && count == 32 ? ~0u : (1u << count) - 1;
+}
 template <typename tile> __device__ uint32_t columns_between(int begin, int end)
 {
-    static_assert(lane_columns<tile> <= 16, "a row's bits are half a register");
-    const uint32_t before = (1u << columns_before<tile>(begin)) - 1,
-                   past = (1u << columns_before<tile>(end)) - 1;
+    const uint32_t before = first_columns<tile>(columns_before<tile>(begin)),
+                   past = first_columns<tile>(columns_before<tile>(end));
     return past & ~before;
 }
 
@@ -87,14 +96,12 @@ __device__ uint32_t shown_columns(uint32_t columns, const attend_kernel_args &ar
     return columns;
 }
 
-// The visible columns of each row of a lane, one bit a column: rows 2i and 2i + 1 have the low and the high
-// half of visible[i].
 template <typename tile>
-__device__ void visible_columns(uint32_t (&visible)[tile::m], const attend_kernel_args &args,
+__device__ void visible_columns(lane_mask<tile> &visible, const attend_kernel_args &args,
                                 const mma_block<tile> &block, int key)
 {
 #pragma unroll
-    for (int i = 0; i < tile::m; i++) visible[i] = 0;
+    for (int i = 0; i < lane_words<tile>; i++) visible[i] = 0;
 #pragma unroll 1
     for (int i = 0; i < tile::lane_rows; i++) {
         const int row = warp_row<tile>() + lane_row(i);
@@ -102,10 +109,14 @@ __device__ void visible_columns(uint32_t (&visible)[tile::m], const attend_kerne
         uint32_t columns = columns_between<tile>(keys.begin - key, keys.end - key);
         if (block.hides && columns) columns = shown_columns(columns, args, block, row, key);
 #pragma unroll
-        for (int j = 0; j < tile::m; j++) visible[j] |= j == i / 2 ? columns << i % 2 * 16 : 0;
+        for (int j = 0; j < lane_words<tile>; j++)
+            visible[j] |= j == word_of<tile>(i) ? columns << shift_of<tile>(i) : 0;
     }
 }
-__device__ inline bool sees_column(uint32_t visible, int i, int c) { return visible >> (i % 2 * 16 + c) & 1; }
+template <typename tile> __device__ bool sees_column(const lane_mask<tile> &visible, int i, int c)
+{
+    return visible[word_of<tile>(i)] >> (shift_of<tile>(i) + c) & 1;
+}
 
 // Whether segments, block masks or the prefix's gap hide the whole tile from all rows of the warp. Each lane
 // checks one row.
@@ -155,12 +166,12 @@ template <typename tile, typename F> __device__ void each_score(typename tile::s
     for (int c = 0; c < lane_columns<tile>; c++) f(s[i / 2][c / 2][i % 2 * 2 + c % 2], c);
 }
 
-template <typename tile> __device__ void hide(typename tile::scores &s, const uint32_t (&visible)[tile::m])
+template <typename tile> __device__ void hide(typename tile::scores &s, const lane_mask<tile> &visible)
 {
 #pragma unroll
     for (int i = 0; i < tile::lane_rows; i++)
         each_score<tile>(s, i, [&](float &score, int c) {
-            if (!sees_column(visible[i / 2], i, c)) score = -INFINITY;
+            if (!sees_column<tile>(visible, i, c)) score = -INFINITY;
         });
 }
 
@@ -170,11 +181,11 @@ __device__ inline float to_float(__nv_bfloat16 x) { return __bfloat162float(x); 
 
 template <typename tile, typename B>
 __device__ void add_bias(typename tile::scores &s, int i, const attend_plane &bias, int64_t row, int key,
-                         uint32_t visible)
+                         const lane_mask<tile> &visible)
 {
     const B *const of_row = static_cast<const B *>(bias.data) + row + (key + lane_column(0, 0)) * bias.key;
     each_score<tile>(s, i, [&](float &score, int c) {
-        if (!sees_column(visible, i, c)) return;
+        if (!sees_column<tile>(visible, i, c)) return;
         const float b = to_float(of_row[(c / 2 * 8 + c % 2) * bias.key]);
         score = b == -INFINITY ? b : score + b;
     });
@@ -183,7 +194,7 @@ __device__ void add_bias(typename tile::scores &s, int i, const attend_plane &bi
 // Applies attend_visible_score to q·k in S, for visible keys. One row at a time: registers are the limit.
 template <typename tile>
 __device__ void add_terms(typename tile::scores &s, const attend_kernel_args &args, const row_terms *terms,
-                          int key, const uint32_t (&visible)[tile::m])
+                          int key, const lane_mask<tile> &visible)
 {
     const attend_problem &p = args.problem;
     const attend_terms &t = args.terms;
@@ -218,11 +229,11 @@ __device__ void add_terms(typename tile::scores &s, const attend_kernel_args &ar
         }
         if (p.bias_axes) {
             if (t.bias.dtype == ATTEND_F32)
-                add_bias<tile, float>(s, i, t.bias, row.bias, key, visible[i / 2]);
+                add_bias<tile, float>(s, i, t.bias, row.bias, key, visible);
             else if (t.bias.dtype == ATTEND_F16)
-                add_bias<tile, __half>(s, i, t.bias, row.bias, key, visible[i / 2]);
+                add_bias<tile, __half>(s, i, t.bias, row.bias, key, visible);
             else
-                add_bias<tile, __nv_bfloat16>(s, i, t.bias, row.bias, key, visible[i / 2]);
+                add_bias<tile, __nv_bfloat16>(s, i, t.bias, row.bias, key, visible);
         }
     }
 }

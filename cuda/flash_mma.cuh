@@ -218,7 +218,7 @@ __device__ __forceinline__ void load_whole_pages(uint32_t to, const char *pool, 
                                                  int t)
 {
     using share = typename tile::kv_share;
-    using copy = tile_copy<typename tile::kv_tile, tile::threads>;
+    using copy = tile_copy<typename tile::kv_share>;
     const int shift = static_cast<int>(keys.shift), size = static_cast<int>(keys.page_size);
     if (size >= tile::keys) {
         const int within = t & (size / tile::keys - 1);
@@ -227,14 +227,13 @@ __device__ __forceinline__ void load_whole_pages(uint32_t to, const char *pool, 
                     step);
         return;
     }
-    // a row of an odd pass is `down` rows into a page of more than that
-    const int64_t odd = size > share::down ? step : 0;
+    // rows of a pass are so many passes into their page
+    const auto within = [&](int pass) { return pass & (max(size / share::down, 1) - 1); };
     const int key = t * tile::keys + share::row();
-    static_assert(tile::keys <= 4 * share::down);
     const char *rows[share::passes_down];
 #pragma unroll
     for (int i = 0; i < share::passes_down; i++)
-        rows[i] = pool + table[(key + i * share::down) >> shift] * page_bytes + (i % 2 ? odd : 0);
+        rows[i] = pool + table[(key + i * share::down) >> shift] * page_bytes + within(i) * step;
 #pragma unroll
     for (int i = 0; i < share::passes_down; i++)
 #pragma unroll
@@ -276,7 +275,7 @@ __device__ __noinline__ void load_pages(uint32_t to, const char *at, const atten
 
 // Copies consecutive tiles of K and V to shared memory.
 template <typename tile> struct key_copies {
-    using copy = tile_copy<typename tile::kv_tile, tile::threads>;
+    using copy = tile_copy<typename tile::kv_share>;
     const attend_kernel_args &args;
     mma_block<tile> &block;
     uint32_t to; // address of this thread's first vector of K's tile
@@ -413,7 +412,7 @@ __device__ __forceinline__ int masked_tile(mma_warp<tile> &w, key_copies<tile> &
     if (sees) {
         typename tile::scores s;
         const bool hides = !whole && (block.hides || warp_seen.border(t));
-        uint32_t visible[tile::m];
+        lane_mask<tile> visible;
         if (hides || args.problem.bias_axes) visible_columns<tile>(visible, args, block, key);
         multiply_keys_looped<tile>(s, w.q, w.k);
         if (block.scored) add_terms<tile>(s, args, terms, key, visible);
@@ -424,7 +423,7 @@ __device__ __forceinline__ int masked_tile(mma_warp<tile> &w, key_copies<tile> &
     cp_async_wait<0>();
     // V is here, and no thread reads K any more
     if (__syncthreads_or(holds_poison<T, typename tile::kv_tile, tile::threads>(v_bytes))) {
-        uint32_t visible[tile::m];
+        lane_mask<tile> visible;
         visible_columns<tile>(visible, args, block, key);
         add_poison<T>(w.o, w.v, visible);
         __syncthreads();

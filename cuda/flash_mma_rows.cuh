@@ -2,7 +2,18 @@
 // prefix of their names, ATTEND_ELEMENT and ATTEND_DTYPE. Parameters of a kernel: dim, warps, 16-row
 // fragments a warp, keys a tile, whether Q stays in registers; docs/kernels.md has the figures that chose
 // them.
+#include "flash_mma.cuh"
 #include "mma_rows.cuh"
+
+// A kernel under the name that its row has; … are mma_tile's parameters.
+#define ATTEND_MMA_KERNEL_(name, ...)                                                                       \
+    using name##_tile = attend::mma_tile<__VA_ARGS__>;                                                      \
+    extern "C" __global__ void __launch_bounds__(name##_tile::threads, name##_tile::blocks) name(           \
+        const __grid_constant__ attend_kernel_args args, const __grid_constant__ attend::block_order order) \
+    {                                                                                                       \
+        attend::flash_mma<name##_tile>(args, order);                                                        \
+    }
+#define ATTEND_MMA_KERNEL(name, ...) ATTEND_MMA_KERNEL_(name, __VA_ARGS__)
 
 #define CONCAT_(a, b)       a##b
 #define CONCAT(a, b)        CONCAT_(a, b)

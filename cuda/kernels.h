@@ -116,8 +116,9 @@ typedef struct attend_kernel_row {
 
 /* Sorted by speed, fastest first: selection takes the first row that fits a problem. */
 extern const attend_kernel_row attend_flash_fma_rows[], attend_flash_mma_f16_rows[],
-    attend_flash_mma_bf16_rows[];
-extern const int attend_flash_fma_row_count, attend_flash_mma_f16_row_count, attend_flash_mma_bf16_row_count;
+    attend_flash_mma_bf16_rows[], attend_flash_wgmma_f16_rows[], attend_flash_wgmma_bf16_rows[];
+extern const int attend_flash_fma_row_count, attend_flash_mma_f16_row_count, attend_flash_mma_bf16_row_count,
+    attend_flash_wgmma_f16_row_count, attend_flash_wgmma_bf16_row_count;
 
 /* ptxas's report of one kernel for one architecture. The build writes the table (cmake/list-kernels); a name
    of NULL ends it. Kernels have the names of their rows. */

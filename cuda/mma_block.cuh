@@ -11,6 +11,8 @@
 namespace attend
 {
 
+template <typename tile> struct mma_block;
+
 template <typename T, int dim_, int warps_, int m_, int keys_, bool q_stays_> struct mma_tile {
     using element = T;
     static constexpr int dim = dim_, warps = warps_, m = m_, keys = keys_, threads = 32 * warps;
@@ -40,6 +42,13 @@ template <typename T, int dim_, int warps_, int m_, int keys_, bool q_stays_> st
                          tile_bytes = v_at + kv_tile::bytes;
     using k_fragments = fragments<kv_tile, k_at>;
     using v_fragments = fragments<kv_tile, v_at>;
+    using block = mma_block<mma_tile>;
+    static constexpr int block_threads = threads;
+    static constexpr bool architecture_exact = false;
+    static constexpr int most_shared_bytes = 163 * 1024; // an A100's
+
+    // A barrier of the threads that compute
+    static __device__ void sync() { __syncthreads(); }
 };
 
 // A lane's elements of mma's 16x8 results: row i is half i % 2 of fragment i / 2 down, columns 8n … 8n + 7
@@ -188,12 +197,12 @@ template <typename tile> struct mma_block {
         }
         if (threadIdx.x == 0) span_end = (search.run.begin / tile::span_tiles + 1) * tile::span_tiles;
     }
-    // Finds the run after tile `from`; called by the block's first warp. If another run may follow, the last
+    // Finds the run after tile `from`; called by one warp. If another run may follow, the last
     // tile counts as a border tile: masked_tile looks for the next run, full_tile does not.
     __device__ void next_run(const attend_kernel_args &args, int from)
     {
         find_run<tile::keys>(args, search, from);
-        if (threadIdx.x != 0) return;
+        if (threadIdx.x % 32 != 0) return;
         tile_range &run = search.run;
         last_whole = !run.border(run.end - 1) && run.end < search.within.end;
         if (last_whole) run.full_end--;

@@ -1,9 +1,10 @@
-// Rows of flash_mma for the kernel table: grid, preparation, launch.
+// Rows of flash_mma and flash_wgmma for the kernel table: grid, preparation, launch.
 #pragma once
 
 #include "choice.cuh"
+#include "combine.cuh"
 #include "core/feature_set.h"
-#include "flash_mma.cuh"
+#include "elements.cuh"
 
 #include <algorithm>
 #include <climits>
@@ -13,8 +14,8 @@ namespace attend
 
 template <typename tile> constexpr int shared_bytes()
 {
-    constexpr int bytes = tile::tile_bytes + sizeof(mma_block<tile>);
-    static_assert(bytes <= 163 * 1024, "what an A100 gives a block");
+    constexpr int bytes = tile::tile_bytes + sizeof(typename tile::block);
+    static_assert(bytes <= tile::most_shared_bytes);
     return bytes;
 }
 
@@ -86,7 +87,7 @@ cudaError_t launch_mma(const attend_kernel_args *given, cudaStream_t stream)
     if (blocks == 0) return cudaSuccess;
     void *parameters[] = {&args, &order};
     cudaError_t error =
-        cudaLaunchKernel(reinterpret_cast<const void *>(kernel), blocks, tile::threads, parameters,
+        cudaLaunchKernel(reinterpret_cast<const void *>(kernel), blocks, tile::block_threads, parameters,
                          shared_bytes<tile>() + (attend_scores_terms(&p) ? term_bytes<tile>() : 0), stream);
     if (error != cudaSuccess || args.splits == 1 || !last) return error;
     const unsigned dims = static_cast<unsigned>(p.head_dim_v);
@@ -106,10 +107,11 @@ constexpr attend_kernel_row mma_row(const char *name, attend_dtype dtype)
              least_architecture,
              tile::rows,
              tile::keys,
-             tile::threads,
+             tile::block_threads,
              shared_bytes<tile>(),
              ATTEND_FEATURES_INTERVAL | ATTEND_FEATURES_ELEMENT | ATTEND_FEATURES_HEAD,
              false,
+             tile::architecture_exact,
              {}},
             false,
             term_bytes<tile>(),
@@ -121,14 +123,6 @@ constexpr attend_kernel_row mma_row(const char *name, attend_dtype dtype)
 
 } // namespace attend
 
-// A kernel under the name that its row has, and that row; … are mma_tile's parameters.
-#define ATTEND_MMA_KERNEL_(name, ...)                                                                       \
-    using name##_tile = attend::mma_tile<__VA_ARGS__>;                                                      \
-    extern "C" __global__ void __launch_bounds__(name##_tile::threads, name##_tile::blocks) name(           \
-        const __grid_constant__ attend_kernel_args args, const __grid_constant__ attend::block_order order) \
-    {                                                                                                       \
-        attend::flash_mma<name##_tile>(args, order);                                                        \
-    }
-#define ATTEND_MMA_KERNEL(name, ...)          ATTEND_MMA_KERNEL_(name, __VA_ARGS__)
+// The row of a kernel whose tile is NAME_tile
 #define ATTEND_MMA_ROW_(name, combine, dtype) attend::mma_row<name##_tile, name, combine>(#name, dtype)
 #define ATTEND_MMA_ROW(name, combine, dtype)  ATTEND_MMA_ROW_(name, combine, dtype)

@@ -66,7 +66,7 @@ __device__ void merge_slot(typename tile::output &o, softmax_row (&state)[tile::
 template <typename tile> __device__ void load_total(const attend_kernel_args &args, mma_block<tile> &block)
 {
     if (threadIdx.x == 0) block.slot = acquire_slot(args);
-    __syncthreads();
+    tile::sync();
     const slot_part<tile::threads> slot(args, block.slot);
     const attend_state_view &from = args.from;
     const int row0 = warp_row<tile>() + lane_row(0), dims = block.v.dims;
@@ -110,12 +110,12 @@ __device__ void end_span(typename tile::output &o, softmax_row (&state)[tile::la
     if (block.slot >= 0) merge_slot<tile>(o, state, slot_part<tile::threads>(args, block.slot, thread));
     if (last) return;
 
-    __syncthreads(); // all threads have read span_end and slot
+    tile::sync(); // all threads have read span_end and slot
     if (thread == 0) {
         block.span_end = (t / tile::span_tiles + 1) * tile::span_tiles;
         if (block.slot < 0) block.slot = acquire_slot(args);
     }
-    __syncthreads();
+    tile::sync();
     const slot_part<tile::threads> slot(args, block.slot, thread);
 #pragma unroll
     for (int i = 0; i < tile::m; i++) {

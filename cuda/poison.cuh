@@ -94,11 +94,16 @@ template <typename T> __device__ uint32_t visible_pair(uint32_t visible, int col
 }
 
 // Adds the poison of visible keys to O of a warp's 16·m rows. visible has a bit for each of a lane's columns,
-// four a step of 16 keys: row 2i + h of a lane is row h of fragment i, in half h of visible[i].
-template <typename T, typename tile, int at, int m>
+// four a step of 16 keys, row after row, each in half a word or a whole one; rows 2i and 2i + 1 are those of
+// fragment i.
+template <typename T, typename tile, int at, int m, int words>
 __device__ void add_poison(float (&o)[m][tile::dim / 8][4], const fragments<tile, at> &v,
-                           const uint32_t (&visible)[m])
+                           const uint32_t (&visible)[words])
 {
+    const auto pair = [&](int row, int column) {
+        constexpr int bits = words / m * 16;
+        return visible_pair<T>(visible[row * bits / 32], row * bits % 32 + column);
+    };
 #pragma unroll
     for (int n = 0; n < tile::dim / 16; n++) {
         float sum[m][2][4] = {};
@@ -110,9 +115,8 @@ __device__ void add_poison(float (&o)[m][tile::dim / 8][4], const fragments<tile
             for (int i = 0; i < 4; i++) b[i] = counters<T>(b[i]);
 #pragma unroll
             for (int i = 0; i < m; i++) {
-                const uint32_t a[4] = {
-                    visible_pair<T>(visible[i], step * 4), visible_pair<T>(visible[i], 16 + step * 4),
-                    visible_pair<T>(visible[i], step * 4 + 2), visible_pair<T>(visible[i], 18 + step * 4)};
+                const uint32_t a[4] = {pair(2 * i, step * 4), pair(2 * i + 1, step * 4),
+                                       pair(2 * i, step * 4 + 2), pair(2 * i + 1, step * 4 + 2)};
                 mma<T>(sum[i][0], a, b[0], b[1]);
                 mma<T>(sum[i][1], a, b[2], b[3]);
             }

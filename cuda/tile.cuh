@@ -38,12 +38,34 @@ template <int rows_, int dim_> struct shared_tile {
     // a row fills whole lines of 128 bytes, or ends in half a line
     static constexpr bool wide = vectors % 8 == 0;
     static constexpr int period = wide ? 4 : 2; // the permutation stays within this many pairs of vectors
+    static constexpr int period_bytes = period * 32; // from a vector to the one `period` pairs further
     static_assert(dim % 32 == 0 && rows % 16 == 0);
 
     static __device__ uint32_t permute(uint32_t row) { return wide ? row & 7 : row >> 1 & 3; }
     static __device__ uint32_t offset(uint32_t row, uint32_t vector)
     {
         return row * row_bytes + ((vector ^ permute(row)) << 4);
+    }
+};
+
+// The same in panels of 64 columns, one after the other: rows of 128 bytes, as wgmma reads them by its
+// 128-byte swizzle. Begins at a multiple of panel_alignment.
+constexpr int panel_alignment = 1024;
+template <int rows_, int dim_> struct panel_tile {
+    static constexpr int rows = rows_, dim = dim_, vectors = dim / 8, row_bytes = 128, bytes = rows * dim * 2;
+    static constexpr bool wide = true;
+    static constexpr int period = 4, period_bytes = rows * row_bytes;
+    static_assert(dim % 64 == 0 && rows % 8 == 0);
+
+    static __device__ uint32_t permute(uint32_t row) { return row & 7; }
+    static __device__ uint32_t offset(uint32_t row, uint32_t vector)
+    {
+        return vector / 8 * period_bytes + row * row_bytes + ((vector % 8 ^ permute(row)) << 4);
+    }
+    // Where a step of 16 columns begins, before the swizzle
+    static __device__ constexpr uint32_t step(int column_step)
+    {
+        return column_step / period * period_bytes + column_step % period * 32;
     }
 };
 
@@ -71,7 +93,7 @@ template <typename tile, int at = 0> struct fragments {
 
     __device__ uint32_t address(int row_step, int column_step) const
     {
-        return (base ^ (column_step % tile::period * 32)) + column_step / tile::period * (tile::period * 32) +
+        return (base ^ (column_step % tile::period * 32)) + column_step / tile::period * tile::period_bytes +
                row_step * (16 * tile::row_bytes) + at;
     }
 };
@@ -91,20 +113,21 @@ template <typename tile, int at = 0> __device__ fragments<tile, at> across_first
     return fragments<tile, at>(address, lane / 16 * 8 + lane % 8, lane / 8 % 2);
 }
 
-// How the threads of a block share the vectors of a tile: `across` neighbouring threads take neighbouring
-// vectors of a row.
-template <typename tile, int threads> struct tile_share {
+// How `threads` threads of a block, from `first` on, share the vectors of a tile: `across` neighbouring
+// threads take neighbouring vectors of a row.
+template <typename tile_, int threads, int first = 0> struct tile_share {
+    using tile = tile_;
     static constexpr int across = tile::wide ? 8 : 4, down = threads / across;
     static constexpr int passes_down = tile::rows / down, passes_across = tile::vectors / across;
     static_assert(tile::rows % down == 0 && down % 8 == 0);
 
-    static __device__ int row() { return threadIdx.x / across; }
+    static __device__ int row() { return (threadIdx.x - first) / across; }
     static __device__ int vector() { return threadIdx.x % across; }
     static __device__ uint32_t offset() { return tile::offset(row(), vector()); }
     // All of a thread's rows have the same permutation, which acts within each group of `across` vectors.
     static __device__ constexpr uint32_t step(int pass_down, int pass_across)
     {
-        return pass_down * down * tile::row_bytes + pass_across * across * 16;
+        return pass_down * down * tile::row_bytes + pass_across * tile::period_bytes;
     }
 };
 
@@ -114,9 +137,7 @@ __device__ inline int vector_bytes(int dims, int vector) { return max(0, min(16,
 // Copies consecutive tiles of a tensor's rows to shared memory. `from` is the source of this thread's first
 // vector and advances to the next tile, `to` its destination, `step` the bytes from one row of the thread to
 // its next.
-template <typename tile, int threads> struct tile_copy {
-    using share = tile_share<tile, threads>;
-
+template <typename share> struct tile_copy {
     static __device__ const char *start(const void *rows, int64_t row_bytes)
     {
         return static_cast<const char *>(rows) + share::row() * row_bytes + share::vector() * 16;

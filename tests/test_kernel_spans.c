@@ -56,10 +56,9 @@ static void few_rows_have_the_bits_of_many(const span_case *c)
 static void for_each_row(void **state)
 {
     (void)state;
-    const char *part = getenv("ATTEND_TEST_ROWS");
     for (size_t i = 0; attend_kernel(i, &row); i++) {
-        if (row.device != ATTEND_CUDA || row.backward || (part && !strstr(row.name, part))) continue;
-        const bool splits = strstr(row.name, "flash_mma") != NULL;
+        if (!test_wants_row(&row)) continue;
+        const bool splits = strstr(row.name, "mma_") != NULL;
         setenv("ATTEND_KERNEL", row.name, 1);
         context = test_context();
         /* which does not wait for what making the context enqueued */

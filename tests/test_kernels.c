@@ -14,19 +14,13 @@ static const int64_t seqlens[] = {0, 1, 7, 64, 65, 127, 130};
 static const int64_t heads[][2] = {{1, 1}, {2, 1}, {3, 3}, {6, 2}};
 static const int64_t batches[] = {0, 1, 3};
 
-static bool wanted(const attend_kernel_info *row)
-{
-    const char *part = getenv("ATTEND_TEST_ROWS");
-    return row->device == ATTEND_CUDA && !row->backward && (!part || strstr(row->name, part));
-}
-
 /* The widest dims of a row, whole chunks of 16 bytes, and a ragged end. */
 static void every_row_is_within_the_rules(void **state)
 {
     (void)state;
     attend_kernel_info row;
     for (size_t i = 0; attend_kernel(i, &row); i++) {
-        if (!wanted(&row)) continue;
+        if (!test_wants_row(&row)) continue;
         const int64_t dims[] = {row.head_dim_max, row.head_dim_max - 8, row.head_dim_max - 27};
         const test_factors factors = {seqlens, 7, dims, 3, heads, 4, batches, 3, &row.dtype, 1};
         int count;

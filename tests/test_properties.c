@@ -289,10 +289,9 @@ static void on_the_cpu(void (*check)(void))
 
 static void on_every_row(void (*check)(void))
 {
-    const char *part = getenv("ATTEND_TEST_ROWS");
     attend_kernel_info row;
     for (size_t i = 0; attend_kernel(i, &row); i++) {
-        if (row.device != ATTEND_CUDA || row.backward || (part && !strstr(row.name, part))) continue;
+        if (!test_wants_row(&row)) continue;
         setenv("ATTEND_KERNEL", row.name, 1);
         context = test_context();
         dtype = row.dtype, dim = row.head_dim_max;

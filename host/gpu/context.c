@@ -45,7 +45,7 @@ static attend_status read_properties(attend_gpu_context *gpu, attend_context *co
     gpu->multiprocessors = properties.multiProcessorCount;
     gpu->shared_bytes = (int64_t)properties.sharedMemPerBlockOptin;
     snprintf(context->name, sizeof context->name, "%.100s (sm_%d)", properties.name, gpu->architecture);
-    const int least = attend_gpu_kernel_row(0)->info.architecture_min;
+    const int least = attend_gpu_least_architecture();
     if (gpu->architecture < least)
         return attend_fail(ATTEND_NO_DEVICE,
                            "%s is too old: attend needs sm_%d or later, built with ATTEND_ARCHITECTURES %s",

@@ -177,6 +177,7 @@ int attend_gpu_blocks_at_once(const attend_gpu_context *gpu, const attend_kernel
                               int64_t more_shared_bytes);
 attend_status attend_gpu_explain(const attend_plan *plan, attend_explanation *explanation);
 const attend_kernel_row *attend_gpu_kernel_row(size_t index); /* NULL past the last row */
+int attend_gpu_least_architecture(void);                      /* of all rows, as 80 */
 bool attend_gpu_kernel_resources(size_t index, size_t build, attend_kernel_resources *resources);
 bool attend_gpu_device_code(size_t index, const char **family, int64_t *bytes);
 

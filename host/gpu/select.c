@@ -4,6 +4,7 @@
 #include "kernel_choice.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,7 +14,9 @@ const attend_kernel_row *attend_gpu_kernel_row(size_t index)
         const attend_kernel_row *rows;
         size_t count;
     } families[] = {
-        {attend_flash_mma_f16_rows, (size_t)attend_flash_mma_f16_row_count},
+        ATTEND_HOPPER({attend_flash_wgmma_f16_rows, (size_t)attend_flash_wgmma_f16_row_count}, )
+            ATTEND_HOPPER({attend_flash_wgmma_bf16_rows, (size_t)attend_flash_wgmma_bf16_row_count}, ){
+                attend_flash_mma_f16_rows, (size_t)attend_flash_mma_f16_row_count},
         {attend_flash_mma_bf16_rows, (size_t)attend_flash_mma_bf16_row_count},
         {attend_flash_fma_rows, (size_t)attend_flash_fma_row_count},
     };
@@ -22,6 +25,15 @@ const attend_kernel_row *attend_gpu_kernel_row(size_t index)
         index -= families[i].count;
     }
     return NULL;
+}
+
+int attend_gpu_least_architecture(void)
+{
+    int least = INT_MAX;
+    const attend_kernel_row *row;
+    for (size_t i = 0; (row = attend_gpu_kernel_row(i)); i++)
+        if (row->info.architecture_min < least) least = row->info.architecture_min;
+    return least;
 }
 
 const attend_backward_row *attend_gpu_backward_row(size_t index)
@@ -99,9 +111,10 @@ static misfit judge(const attend_gpu_context *gpu, const attend_problem *p, bool
                HEAD_DIM;
     if (!aligned && !row->any_alignment)
         return snprintf(why, bytes, "needs every row of q, k and v at a multiple of 16 bytes"), ALIGNMENT;
-    if (info->architecture_min > gpu->architecture)
-        return snprintf(why, bytes, "needs sm_%d, the device is sm_%d", info->architecture_min,
-                        gpu->architecture),
+    if (info->architecture_exact ? info->architecture_min != gpu->architecture
+                                 : info->architecture_min > gpu->architecture)
+        return snprintf(why, bytes, "needs sm_%d%s, the device is sm_%d", info->architecture_min,
+                        info->architecture_exact ? " itself" : "", gpu->architecture),
                ARCHITECTURE;
     if (shared_bytes > gpu->shared_bytes)
         return snprintf(why, bytes,

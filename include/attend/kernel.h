@@ -23,7 +23,8 @@ typedef struct attend_kernel_info {
     int64_t shared_bytes;
     uint64_t features; /* of attend_feature: what problems may ask of it */
     bool backward; /* its work is gradients, of plans made with `backward`, beside a row that runs forward */
-    uint8_t reserved[7];
+    bool architecture_exact; /* it runs on architecture_min alone, not on later ones */
+    uint8_t reserved[6];
 } attend_kernel_info;
 
 ATTEND_API bool attend_kernel_sized(size_t index, attend_kernel_info *info, size_t info_bytes);

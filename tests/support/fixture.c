@@ -152,6 +152,24 @@ attend_context *test_context(void)
     return context;
 }
 
+static int architecture(void)
+{
+    static int found;
+    if (found) return found;
+    attend_context *context = test_context();
+    const char *text = strstr(attend_context_device_name(context), "(sm_");
+    if (text) found = atoi(text + strlen("(sm_"));
+    attend_context_destroy(context);
+    return found;
+}
+
+bool test_wants_row(const attend_kernel_info *row)
+{
+    const char *part = getenv("ATTEND_TEST_ROWS");
+    if (row->device != ATTEND_CUDA || row->backward || (part && !strstr(row->name, part))) return false;
+    return row->architecture_exact ? row->architecture_min == architecture() : row->architecture_min <= architecture();
+}
+
 uint64_t test_supported(const attend_context *context)
 {
     uint64_t features = 0;

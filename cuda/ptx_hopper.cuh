@@ -1,0 +1,155 @@
+// PTX instructions of sm_90a, one wrapper each, named after it; sections are those of the PTX ISA.
+#pragma once
+
+#include "ptx.cuh"
+
+namespace attend
+{
+
+// ---- barriers ----
+
+// 9.7.13.1 bar.sync: barrier `id` of `threads` threads of the block.
+template <int id, int threads> __device__ inline void bar_sync()
+{
+    asm volatile("bar.sync %0, %1;" ::"n"(id), "n"(threads) : "memory");
+}
+
+// 9.7.13.1 bar.red.or: the same; whether `any` holds in one of the threads.
+template <int id, int threads> __device__ inline bool bar_or(bool any)
+{
+    int result;
+    asm volatile("{\n\t.reg .pred in, out;\n\tsetp.ne.u32 in, %1, 0;\n\tbar.red.or.pred out, %2, %3, in;\n\t"
+                 "selp.u32 %0, 1, 0, out;\n\t}"
+                 : "=r"(result)
+                 : "r"(static_cast<int>(any)), "n"(id), "n"(threads)
+                 : "memory");
+    return result != 0;
+}
+
+// 9.7.13.15.9 mbarrier.init: a phase ends after `count` arrivals.
+__device__ inline void mbarrier_init(uint32_t barrier, int count)
+{
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
+}
+
+// 9.7.13.15.13 mbarrier.arrive
+__device__ inline void mbarrier_arrive(uint32_t barrier)
+{
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
+// 9.7.13.15.15 cp.async.mbarrier.arrive: arrives when this thread's cp.async are complete.
+__device__ inline void cp_async_mbarrier_arrive(uint32_t barrier)
+{
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
+}
+
+// 9.7.13.15.16 mbarrier.try_wait.parity: waits for the end of the phase of this parity.
+__device__ inline void mbarrier_wait(uint32_t barrier, uint32_t parity)
+{
+    asm volatile(
+        "{\n\t.reg .pred done;\nwaiting:\n\t"
+        "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n\t@!done bra waiting;\n\t}" ::"r"(barrier),
+        "r"(parity)
+        : "memory");
+}
+
+// 9.7.13.4 fence.proxy.async: what threads wrote before to shared memory is there for wgmma.
+__device__ inline void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// 9.7.19.5 setmaxnreg: so many registers a thread, given back to the block's pool or taken from it.
+template <int registers> __device__ inline void setmaxnreg_dec()
+{
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(registers));
+}
+template <int registers> __device__ inline void setmaxnreg_inc()
+{
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(registers));
+}
+
+// ---- products of a warpgroup ----
+
+// 9.7.15.5.1: a tile in panels (panel_tile) whose rows run along k, or whose columns do not: groups of 8 rows
+// follow each other, panels `panel_bytes` apart.
+__device__ inline uint64_t matrix_descriptor(uint32_t address, uint32_t panel_bytes)
+{
+    constexpr uint64_t group_bytes = 1024, swizzle_128 = 1;
+    return address >> 4 | uint64_t(panel_bytes >> 4) << 16 | group_bytes >> 4 << 32 | swizzle_128 << 62;
+}
+// The descriptor of what lies `bytes` further.
+__device__ inline uint64_t further(uint64_t descriptor, uint32_t bytes) { return descriptor + (bytes >> 4); }
+
+// Keeps the compiler from moving what it does with a register across a product under way.
+__device__ inline void hold(float &x) { asm volatile("" : "+f"(x)::"memory"); }
+__device__ inline void hold(uint32_t &x) { asm volatile("" : "+r"(x)::"memory"); }
+template <typename T, int n> __device__ void hold(T (&array)[n])
+{
+#pragma unroll
+    for (int i = 0; i < n; i++) hold(array[i]);
+}
+
+// 9.7.15.7.1 wgmma.fence: products that follow see what was written to their registers.
+__device__ inline void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+
+// 9.7.15.7.2 wgmma.commit_group: closes the group of products issued since the last one.
+__device__ inline void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+
+// 9.7.15.7.3 wgmma.wait_group: waits until at most `pending` groups are under way.
+template <int pending> __device__ inline void wgmma_wait()
+{
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(pending) : "memory");
+}
+
+// 9.7.15.5.2 wgmma.mma_async: products of 64 rows with fp32 sums, in steps of 16 along k. A warp has 16 rows
+// of d, each in the layout of mma.m16n8k16.
+template <typename T> struct wgmma;
+
+#define ATTEND_SUMS_16(d, n)                                                                           \
+    "+f"(d[n][0]), "+f"(d[n][1]), "+f"(d[n][2]), "+f"(d[n][3]), "+f"(d[n + 1][0]), "+f"(d[n + 1][1]),  \
+        "+f"(d[n + 1][2]), "+f"(d[n + 1][3]), "+f"(d[n + 2][0]), "+f"(d[n + 2][1]), "+f"(d[n + 2][2]), \
+        "+f"(d[n + 2][3]), "+f"(d[n + 3][0]), "+f"(d[n + 3][1]), "+f"(d[n + 3][2]), "+f"(d[n + 3][3])
+#define ATTEND_SUMS_32(d) ATTEND_SUMS_16(d, 0), ATTEND_SUMS_16(d, 4)
+#define ATTEND_SUMS_64(d) ATTEND_SUMS_32(d), ATTEND_SUMS_16(d, 8), ATTEND_SUMS_16(d, 12)
+#define ATTEND_FIRST_32                                                                                    \
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, " \
+    "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define ATTEND_FIRST_64                                                                       \
+    ATTEND_FIRST_32                                                                           \
+    ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, " \
+    "%49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define ATTEND_WGMMA(element, type)                                                                        \
+    template <> struct wgmma<element> {                                                                    \
+        /* d = a·b, or d += a·b: rows of a and columns of b lie along k */                               \
+        static __device__ void shared(float (&d)[16][4], uint64_t a, uint64_t b, bool adds)                \
+        {                                                                                                  \
+            asm volatile("{\n\t.reg .pred adds;\n\tsetp.ne.u32 adds, %66, 0;\n\t"                          \
+                         "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" ATTEND_FIRST_64 \
+                         "}, %64, %65, adds, 1, 1, 0, 0;\n\t}"                                             \
+                         : ATTEND_SUMS_64(d)                                                               \
+                         : "l"(a), "l"(b), "r"(static_cast<int>(adds))                                     \
+                         : "memory");                                                                      \
+        }                                                                                                  \
+        /* d += a·b: a is in registers, as mma's; rows of b lie along n */                                \
+        static __device__ void registers(float (&d)[16][4], const uint32_t (&a)[4], uint64_t b)            \
+        {                                                                                                  \
+            asm volatile("{\n\t.reg .pred adds;\n\tsetp.ne.u32 adds, 1, 0;\n\t"                            \
+                         "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" ATTEND_FIRST_64 \
+                         "}, {%64, %65, %66, %67}, %68, adds, 1, 1, 1;\n\t}"                               \
+                         : ATTEND_SUMS_64(d)                                                               \
+                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b)                              \
+                         : "memory");                                                                      \
+        }                                                                                                  \
+        static __device__ void registers(float (&d)[8][4], const uint32_t (&a)[4], uint64_t b)             \
+        {                                                                                                  \
+            asm volatile("{\n\t.reg .pred adds;\n\tsetp.ne.u32 adds, 1, 0;\n\t"                            \
+                         "wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type " {" ATTEND_FIRST_32  \
+                         "}, {%32, %33, %34, %35}, %36, adds, 1, 1, 1;\n\t}"                               \
+                         : ATTEND_SUMS_32(d)                                                               \
+                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b)                              \
+                         : "memory");                                                                      \
+        }                                                                                                  \
+    };
+ATTEND_WGMMA(__half, "f16")
+ATTEND_WGMMA(__nv_bfloat16, "bf16")
+
+} // namespace attend
