@@ -159,11 +159,15 @@ __device__ row_terms terms_of(const attend_kernel_args &args, const mma_block<ti
             head.bias + query * args.terms.bias.query, head.relative};
 }
 
-// Calls f(score, c) for all columns c of a lane's row i.
+// Calls f(score, c) for all columns c of a lane's row i. After 16, a barrier against moving loads ahead: no
+// register is free.
 template <typename tile, typename F> __device__ void each_score(typename tile::scores &s, int i, const F &f)
 {
 #pragma unroll
-    for (int c = 0; c < lane_columns<tile>; c++) f(s[i / 2][c / 2][i % 2 * 2 + c % 2], c);
+    for (int c = 0; c < lane_columns<tile>; c++) {
+        if (c == 16) __syncwarp();
+        f(s[i / 2][c / 2][i % 2 * 2 + c % 2], c);
+    }
 }
 
 template <typename tile> __device__ void hide(typename tile::scores &s, const lane_mask<tile> &visible)

@@ -16,6 +16,23 @@ namespace attend
 
 // ---- the warpgroup that loads ----
 
+// Says of a tile that it is here once the next one's copies are on their way.
+struct late_arrival {
+    uint32_t barrier = 0;
+
+    __device__ void say() { arrive<1>(); }
+    __device__ void say_last() { arrive<0>(); }
+
+  private:
+    template <int pending> __device__ void arrive()
+    {
+        if (!barrier) return;
+        cp_async_wait<pending>();
+        fence_proxy_async();
+        mbarrier_arrive(barrier);
+    }
+};
+
 template <typename tile>
 __device__ void load_tiles(const attend_kernel_args &args, wgmma_block<tile> &block, uint32_t shared)
 {
@@ -23,6 +40,7 @@ __device__ void load_tiles(const attend_kernel_args &args, wgmma_block<tile> &bl
     const tile_range &run = block.search.run;
     key_copies<tile> copies = {args, block, own};
     ring_place<tile::stages> place;
+    late_arrival arrival;
     int t = run.begin;
     copies.start(t);
 #pragma unroll 1
@@ -31,16 +49,20 @@ __device__ void load_tiles(const attend_kernel_args &args, wgmma_block<tile> &bl
         copies.to = own + place.stage * tile::stage_bytes;
         mbarrier_wait(shared_address(&stage.k_empty), place.round ^ 1);
         const bool done = t >= run.end;
-        if (threadIdx.x == tile::threads) {
+        if (threadIdx.x == tile::threads)
             stage.tile = {done ? no_tile : t, run.border(t), block.last_whole && t + 1 == run.end};
-            mbarrier_arrive(shared_address(&stage.k_full)); // cp.async's arrival orders copies alone
+        if (done) {
+            arrival.say_last();
+            mbarrier_arrive(shared_address(&stage.k_full));
+            return;
         }
-        if (!done) copies.load_k(t);
-        cp_async_mbarrier_arrive(shared_address(&stage.k_full));
-        if (done) return;
+        copies.load_k(t);
+        arrival.say();
+        arrival.barrier = shared_address(&stage.k_full);
         mbarrier_wait(shared_address(&stage.v_empty), place.round ^ 1);
         copies.load_v(t);
-        cp_async_mbarrier_arrive(shared_address(&stage.v_full));
+        arrival.say();
+        arrival.barrier = shared_address(&stage.v_full);
         if (++t < run.end || !block.searches) continue;
         tile::sync_loading(); // all have read the run
         if (threadIdx.x < tile::threads + 32) block.next_run(args, t);
@@ -54,67 +76,28 @@ __device__ void load_tiles(const attend_kernel_args &args, wgmma_block<tile> &bl
 
 // ---- the warpgroups that compute ----
 
-// S = Q·Kᵀ
-template <typename tile> __device__ void multiply_keys(typename tile::scores &s, uint64_t q, uint64_t k)
-{
-    hold(s);
-    wgmma_fence();
-#pragma unroll
-    for (int step = 0; step < tile::dim_steps; step++)
-        wgmma<typename tile::element>::shared(s[0], further(q, tile::q_tile::step(step)),
-                                              further(k, tile::kv_tile::step(step)), step > 0);
-    wgmma_commit();
-    wgmma_wait<0>();
-    hold(s);
-}
-
-// O += P·V
-template <typename tile>
-__device__ void multiply_values(typename tile::output &o, typename tile::weights &p, uint64_t v)
-{
-    hold(o);
-    hold(p);
-    wgmma_fence();
-#pragma unroll
-    for (int step = 0; step < tile::key_steps; step++)
-        wgmma<typename tile::element>::registers(o[0], p[0][step],
-                                                 further(v, step * 16 * tile::kv_tile::row_bytes));
-    wgmma_commit();
-    wgmma_wait<0>();
-    hold(o);
-    hold(p);
-}
-
-// The registers of a thread that live as long as the block.
-template <typename tile> struct wgmma_warp {
-    uint64_t q; // its warpgroup's rows
-    float scale;
-    softmax_row state[tile::lane_rows] = {};
-    typename tile::output o = {};
-};
-
-// A stage as those that compute see it. The barriers' phases order the loading warps' writes before their
-// reads, the fence before those of the tensor cores.
+// A stage as those that compute see it.
 template <typename tile> struct stage_reader {
-    key_stage &stage;
-    uint32_t round, at; // address of K
+    key_stage *stage;
+    uint32_t round, at; // address of K, uniform for ptxas
 
-    __device__ void wait_for_k() const { wait(stage.k_full); }
-    __device__ void wait_for_v() const { wait(stage.v_full); }
-    __device__ void release_k() const { release(stage.k_empty); }
-    __device__ void release_v() const { release(stage.v_empty); }
-    __device__ uint64_t k() const { return matrix_descriptor(at, tile::kv_tile::period_bytes); }
-    __device__ uint64_t v() const
+    __device__ stage_reader(wgmma_block<tile> &block, const ring_place<tile::stages> &place,
+                            uint32_t stages_at)
+        : stage(&block.stages[place.stage]), round(place.round),
+          at(__shfl_sync(~0u, stages_at + place.stage * tile::stage_bytes, 0))
     {
-        return matrix_descriptor(at + tile::kv_tile::bytes, tile::kv_tile::period_bytes);
     }
+    __device__ void wait_for_k() const { wait(stage->k_full); }
+    __device__ void wait_for_v() const { wait(stage->v_full); }
+    __device__ void release_k() const { release(stage->k_empty); }
+    __device__ void release_v() const { release(stage->v_empty); }
+    __device__ uint32_t v_at() const { return at + tile::kv_tile::bytes; }
 
   private:
     __device__ void wait(uint64_t &barrier) const
     {
         mbarrier_wait(shared_address(&barrier), round);
         __syncwarp(); // lanes may have left the wait one by one
-        fence_proxy_async();
     }
     __device__ void release(uint64_t &barrier) const
     {
@@ -123,111 +106,160 @@ template <typename tile> struct stage_reader {
     }
 };
 
-// A tile of which all rows see all keys.
+// S = Q·Kᵀ; begins it
 template <typename tile>
-__device__ __forceinline__ void full_tile(wgmma_warp<tile> &w, const stage_reader<tile> &stage)
+__device__ void multiply_keys(typename tile::scores &s, uint32_t q_at, const stage_reader<tile> &stage)
 {
-    typename tile::weights p;
-    {
-        typename tile::scores s;
-        multiply_keys<tile>(s, w.q, stage.k());
-        stage.release_k();
-        follow<tile>(w.state, w.o, s, w.scale);
-        weigh<tile>(p, w.state, s, w.scale);
-    }
-    stage.wait_for_v();
-    multiply_values<tile>(w.o, p, stage.v());
-    stage.release_v();
+    const uint32_t q = matrix_at(q_at, tile::q_tile::period_bytes),
+                   k = matrix_at(stage.at, tile::kv_tile::period_bytes);
+    wgmma<typename tile::element>::start(s[0], descriptor(q, 0), descriptor(k, 0));
+#pragma unroll
+    for (int step = 1; step < tile::dim_steps; step++)
+        wgmma<typename tile::element>::add(s[0], descriptor(q, tile::q_tile::step(step)),
+                                           descriptor(k, tile::kv_tile::step(step)));
 }
+
+// O += P·V; begins it
+template <typename tile>
+__device__ void multiply_values(typename tile::output &o, const typename tile::weights &p,
+                                const stage_reader<tile> &stage)
+{
+    const uint32_t v = matrix_at(stage.v_at(), tile::kv_tile::period_bytes);
+#pragma unroll
+    for (int step = 0; step < tile::key_steps; step++)
+        wgmma<typename tile::element>::add(o[0], p[0][step],
+                                           descriptor(v, step * 16 * tile::kv_tile::row_bytes));
+}
+
+// The warpgroups take turns at the tensor cores, so that the softmax of one runs beside the products of
+// another.
+template <typename tile> struct product_turns {
+    int group;
+
+    __device__ static int first() { return 3; } // barriers 3, 4 …, one a warpgroup
+    __device__ void start() const
+    {
+        if (group == tile::groups - 1) bar_arrive<256>(first());
+    }
+    __device__ void take() const { bar_sync<256>(first() + group); }
+    __device__ void pass(bool last = false) const
+    {
+        if (!last || group + 1 < tile::groups) bar_arrive<256>(first() + (group + 1) % tile::groups);
+    }
+};
 
 // Gives the poison of V's visible keys to O, and takes it out of the stage (poison.cuh).
 template <typename tile>
-__device__ void handle_poison(wgmma_warp<tile> &w, const stage_reader<tile> &stage,
-                              const attend_kernel_args &args, const mma_block<tile> &block, int key)
+__device__ void handle_poison(typename tile::output &o, const stage_reader<tile> &stage,
+                              const attend_kernel_args &args, const mma_block<tile> &block, int key,
+                              unsigned char *shared)
 {
     using T = typename tile::element;
     using v_tile = typename tile::kv_tile;
-    extern __shared__ __align__(1024) unsigned char shared[];
-    const uint32_t at = stage.at + v_tile::bytes;
-    unsigned char *const v_bytes = shared + (at - shared_address(shared));
+    unsigned char *const v_bytes = shared + (stage.v_at() - shared_address(shared));
     if (!tile::any(holds_poison<T, v_tile, tile::threads>(v_bytes))) return;
     lane_mask<tile> visible;
     visible_columns<tile>(visible, args, block, key);
-    add_poison<T>(w.o, down_first<v_tile>(at, 0), visible);
+    add_poison<T>(o, down_first<v_tile>(stage.v_at(), 0), visible);
     tile::sync();
     remove_poison<T, v_tile, tile::threads>(v_bytes);
     fence_proxy_async();
     tile::sync();
 }
 
-// A tile that is partly masked for some rows, or whose scores have terms.
+// From q·k to scores, in a tile that is partly masked for some rows, or whose scores have terms.
 template <typename tile>
-__device__ __forceinline__ void masked_tile(wgmma_warp<tile> &w, const stage_reader<tile> &stage,
+__device__ __forceinline__ void mask_scores(typename tile::scores &s, const staged_tile &at,
                                             const attend_kernel_args &args, const mma_block<tile> &block,
                                             const row_terms *terms)
 {
-    const staged_tile at = stage.stage.tile;
     const int key = at.t * tile::keys;
-    const tile_range group_seen = block.tiles(warp_row<tile>() / 64 * 64, 64);
-    const bool sees = at.whole || group_seen.sees(at.t);
-    typename tile::weights p;
-    if (sees) {
-        typename tile::scores s;
-        const bool hides = !at.whole && (block.hides || group_seen.border(at.t));
-        lane_mask<tile> visible;
-        if (hides || args.problem.bias_axes) visible_columns<tile>(visible, args, block, key);
-        multiply_keys<tile>(s, w.q, stage.k());
-        if (block.scored) add_terms<tile>(s, args, terms, key, visible);
-        if (hides) hide<tile>(s, visible);
-        follow<tile>(w.state, w.o, s, w.scale);
-        weigh<tile>(p, w.state, s, w.scale);
-    }
-    stage.release_k();
-    stage.wait_for_v();
-    handle_poison<tile>(w, stage, args, block, key);
-    if (sees) multiply_values<tile>(w.o, p, stage.v());
-    stage.release_v();
+    const bool hides =
+        !at.whole && (block.hides || block.tiles(warp_row<tile>(), tile::warp_rows).border(at.t));
+    lane_mask<tile> visible;
+    if (hides || args.problem.bias_axes) visible_columns<tile>(visible, args, block, key);
+    if (block.scored) add_terms<tile>(s, args, terms, key, visible);
+    if (hides) hide<tile>(s, visible);
 }
 
+// Tile by tile: scores to weights, then at once O += P·V and the next tile's S = Q·Kᵀ.
 template <typename tile>
 __device__ void compute(const attend_kernel_args &args, wgmma_block<tile> &block, const row_terms *terms,
-                        unsigned char *q_bytes)
+                        unsigned char *shared)
 {
-    const uint32_t shared = shared_address(q_bytes);
+    const uint32_t q_at = shared_address(shared), stages_at = q_at + tile::k_at;
     const attend_problem &problem = args.problem;
-    wgmma_warp<tile> w = {matrix_descriptor(shared + warp_row<tile>() / 64 * 64 * tile::q_tile::row_bytes,
-                                            tile::q_tile::period_bytes),
-                          block.scored ? log2e : fabsf(problem.softmax_scale) * log2e};
-    load_queries<tile>(shared, args, block);
+    const float scale = block.scored ? log2e : fabsf(problem.softmax_scale) * log2e;
+    const product_turns<tile> turns = {warp_row<tile>() / 64};
+    const uint32_t group_q_at = q_at + turns.group * 64 * tile::q_tile::row_bytes;
+    softmax_row state[tile::lane_rows] = {};
+    typename tile::output o = {};
+    load_queries<tile>(q_at, args, block);
     cp_async_wait<0>();
-    if (problem.softmax_scale < 0 && !block.scored) negate_queries<tile>(q_bytes);
+    if (problem.softmax_scale < 0 && !block.scored) negate_queries<tile>(shared);
     fence_proxy_async();
     if (args.from.out.data && args.splits == 1) load_total<tile>(args, block);
     tile::sync(); // Q is here, and all threads have read `from`, which `into` may alias
+    turns.start();
 
     ring_place<tile::stages> place;
+    stage_reader<tile> stage(block, place, stages_at);
+    stage.wait_for_k();
+    staged_tile now = stage.stage->tile;
 #pragma unroll 1
-    for (;; place.advance()) {
-        const stage_reader<tile> stage = {block.stages[place.stage], place.round,
-                                          shared + tile::k_at + place.stage * tile::stage_bytes};
-        stage.wait_for_k();
-        const int t = stage.stage.tile.t;
-        const bool last = t == no_tile;
-        if (t >= block.span_end) end_span<tile>(w.o, w.state, args, block, t, last);
-        if (last) break;
-        if (stage.stage.tile.border)
-            masked_tile<tile>(w, stage, args, block, terms);
-        else
-            full_tile<tile>(w, stage);
+    while (now.t != no_tile) {
+        const int span_end = (now.t / tile::span_tiles + 1) * tile::span_tiles;
+        typename tile::scores s;
+        typename tile::weights p;
+        wgmma_fence();
+        multiply_keys<tile>(s, group_q_at, stage);
+        wgmma_commit();
+        wgmma_wait<0>();
+        hold(s);
+        stage.release_k();
+#pragma unroll 1
+        for (;;) {
+            if (now.border) mask_scores<tile>(s, now, args, block, terms);
+            follow<tile>(state, o, s, scale);
+            weigh<tile>(p, state, s, scale);
+            stage.wait_for_v();
+            if (now.border) handle_poison<tile>(o, stage, args, block, now.t * tile::keys, shared);
+            place.advance();
+            const stage_reader<tile> next(block, place, stages_at);
+            next.wait_for_k();
+            now = next.stage->tile;
+            turns.take();
+            if (now.t >= span_end) break;
+            hold(o), hold(p);
+            wgmma_fence();
+            multiply_values<tile>(o, p, stage);
+            multiply_keys<tile>(s, group_q_at, next);
+            wgmma_commit();
+            turns.pass();
+            wgmma_wait<0>();
+            hold(o), hold(p), hold(s);
+            stage.release_v(), next.release_k();
+            stage = next;
+        }
+        hold(o), hold(p);
+        wgmma_fence();
+        multiply_values<tile>(o, p, stage);
+        wgmma_commit();
+        turns.pass(now.t == no_tile);
+        wgmma_wait<0>();
+        hold(o);
+        stage.release_v();
+        stage = stage_reader<tile>(block, place, stages_at);
+        end_span<tile>(o, state, args, block, now.t, now.t == no_tile);
     }
-    forget_padding<tile>(w.o, w.state, block);
+    forget_padding<tile>(o, state, block);
     tile::sync(); // no product reads Q any more
     if (args.splits > 1)
-        store_partial<tile>(w.o, w.state, args, block);
+        store_partial<tile>(o, state, args, block);
     else if (args.into.out.data)
-        store_state<tile>(w.o, w.state, args.into, block);
+        store_state<tile>(o, state, args.into, block);
     else
-        store<tile>(w.o, w.state, args, block, q_bytes);
+        store<tile>(o, state, args, block, shared);
     if (block.slot < 0) return;
     tile::sync(); // all threads have read the slot
     if (threadIdx.x == 0) release_slot(args, block.slot);

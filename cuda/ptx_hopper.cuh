@@ -9,9 +9,15 @@ namespace attend
 // ---- barriers ----
 
 // 9.7.13.1 bar.sync: barrier `id` of `threads` threads of the block.
-template <int id, int threads> __device__ inline void bar_sync()
+template <int threads> __device__ inline void bar_sync(int id)
 {
-    asm volatile("bar.sync %0, %1;" ::"n"(id), "n"(threads) : "memory");
+    asm volatile("bar.sync %0, %1;" ::"r"(id), "n"(threads) : "memory");
+}
+
+// 9.7.13.1 bar.arrive: the same, without waiting.
+template <int threads> __device__ inline void bar_arrive(int id)
+{
+    asm volatile("bar.arrive %0, %1;" ::"r"(id), "n"(threads) : "memory");
 }
 
 // 9.7.13.1 bar.red.or: the same; whether `any` holds in one of the threads.
@@ -69,15 +75,18 @@ template <int registers> __device__ inline void setmaxnreg_inc()
 
 // ---- products of a warpgroup ----
 
-// 9.7.15.5.1: a tile in panels (panel_tile) whose rows run along k, or whose columns do not: groups of 8 rows
-// follow each other, panels `panel_bytes` apart.
-__device__ inline uint64_t matrix_descriptor(uint32_t address, uint32_t panel_bytes)
+// 9.7.15.5.1: the low word of the descriptor of a tile in panels (panel_tile), in rows along k, or along the
+// other dimension: groups of 8 rows follow each other, panels are `panel_bytes` apart.
+__device__ inline uint32_t matrix_at(uint32_t address, uint32_t panel_bytes)
 {
-    constexpr uint64_t group_bytes = 1024, swizzle_128 = 1;
-    return address >> 4 | uint64_t(panel_bytes >> 4) << 16 | group_bytes >> 4 << 32 | swizzle_128 << 62;
+    return address >> 4 | panel_bytes >> 4 << 16;
 }
-// The descriptor of what lies `bytes` further.
-__device__ inline uint64_t further(uint64_t descriptor, uint32_t bytes) { return descriptor + (bytes >> 4); }
+// The descriptor of what lies `bytes` further. The high word is the same for all.
+__device__ inline uint64_t descriptor(uint32_t matrix, uint32_t bytes)
+{
+    constexpr uint32_t group_bytes = 1024, swizzle_128 = 1;
+    return uint64_t(group_bytes >> 4 | swizzle_128 << 30) << 32 | (matrix + (bytes >> 4));
+}
 
 // Keeps the compiler from moving what it does with a register across a product under way.
 __device__ inline void hold(float &x) { asm volatile("" : "+f"(x)::"memory"); }
@@ -101,15 +110,15 @@ template <int pending> __device__ inline void wgmma_wait()
 }
 
 // 9.7.15.5.2 wgmma.mma_async: products of 64 rows with fp32 sums, in steps of 16 along k. A warp has 16 rows
-// of d, each in the layout of mma.m16n8k16.
+// of d, each in the layout of mma.m16n8k16. Rows of a in shared memory lie along k; in registers a is mma's.
 template <typename T> struct wgmma;
 
-#define ATTEND_SUMS_16(d, n)                                                                           \
-    "+f"(d[n][0]), "+f"(d[n][1]), "+f"(d[n][2]), "+f"(d[n][3]), "+f"(d[n + 1][0]), "+f"(d[n + 1][1]),  \
-        "+f"(d[n + 1][2]), "+f"(d[n + 1][3]), "+f"(d[n + 2][0]), "+f"(d[n + 2][1]), "+f"(d[n + 2][2]), \
-        "+f"(d[n + 2][3]), "+f"(d[n + 3][0]), "+f"(d[n + 3][1]), "+f"(d[n + 3][2]), "+f"(d[n + 3][3])
-#define ATTEND_SUMS_32(d) ATTEND_SUMS_16(d, 0), ATTEND_SUMS_16(d, 4)
-#define ATTEND_SUMS_64(d) ATTEND_SUMS_32(d), ATTEND_SUMS_16(d, 8), ATTEND_SUMS_16(d, 12)
+#define ATTEND_SUMS_16(how, d, n)                                                                 \
+    how(d[n][0]), how(d[n][1]), how(d[n][2]), how(d[n][3]), how(d[n + 1][0]), how(d[n + 1][1]),   \
+        how(d[n + 1][2]), how(d[n + 1][3]), how(d[n + 2][0]), how(d[n + 2][1]), how(d[n + 2][2]), \
+        how(d[n + 2][3]), how(d[n + 3][0]), how(d[n + 3][1]), how(d[n + 3][2]), how(d[n + 3][3])
+#define ATTEND_SUMS_32(how, d) ATTEND_SUMS_16(how, d, 0), ATTEND_SUMS_16(how, d, 4)
+#define ATTEND_SUMS_64(how, d) ATTEND_SUMS_32(how, d), ATTEND_SUMS_16(how, d, 8), ATTEND_SUMS_16(how, d, 12)
 #define ATTEND_FIRST_32                                                                                    \
     "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, " \
     "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
@@ -117,39 +126,47 @@ template <typename T> struct wgmma;
     ATTEND_FIRST_32                                                                           \
     ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, " \
     "%49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define ATTEND_WGMMA(element, type)                                                                        \
-    template <> struct wgmma<element> {                                                                    \
-        /* d = a·b, or d += a·b: rows of a and columns of b lie along k */                               \
-        static __device__ void shared(float (&d)[16][4], uint64_t a, uint64_t b, bool adds)                \
-        {                                                                                                  \
-            asm volatile("{\n\t.reg .pred adds;\n\tsetp.ne.u32 adds, %66, 0;\n\t"                          \
-                         "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" ATTEND_FIRST_64 \
-                         "}, %64, %65, adds, 1, 1, 0, 0;\n\t}"                                             \
-                         : ATTEND_SUMS_64(d)                                                               \
-                         : "l"(a), "l"(b), "r"(static_cast<int>(adds))                                     \
-                         : "memory");                                                                      \
-        }                                                                                                  \
-        /* d += a·b: a is in registers, as mma's; rows of b lie along n */                                \
-        static __device__ void registers(float (&d)[16][4], const uint32_t (&a)[4], uint64_t b)            \
-        {                                                                                                  \
-            asm volatile("{\n\t.reg .pred adds;\n\tsetp.ne.u32 adds, 1, 0;\n\t"                            \
-                         "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" ATTEND_FIRST_64 \
-                         "}, {%64, %65, %66, %67}, %68, adds, 1, 1, 1;\n\t}"                               \
-                         : ATTEND_SUMS_64(d)                                                               \
-                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b)                              \
-                         : "memory");                                                                      \
-        }                                                                                                  \
-        static __device__ void registers(float (&d)[8][4], const uint32_t (&a)[4], uint64_t b)             \
-        {                                                                                                  \
-            asm volatile("{\n\t.reg .pred adds;\n\tsetp.ne.u32 adds, 1, 0;\n\t"                            \
-                         "wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type " {" ATTEND_FIRST_32  \
-                         "}, {%32, %33, %34, %35}, %36, adds, 1, 1, 1;\n\t}"                               \
-                         : ATTEND_SUMS_32(d)                                                               \
-                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b)                              \
-                         : "memory");                                                                      \
-        }                                                                                                  \
+// `adds` as the instruction's predicate
+#define ATTEND_WGMMA(adds, shape, type, sums, rest)                \
+    "{\n\t.reg .pred adds;\n\tsetp.ne.u32 adds, " #adds ", 0;\n\t" \
+    "wgmma.mma_async.sync.aligned." shape ".f32." type "." type " {" sums "}, " rest "\n\t}"
+#define ATTEND_WGMMA_OF(element, type)                                                                       \
+    template <> struct wgmma<element> {                                                                      \
+        /* d = a·b for columns of b that lie along k */                                                     \
+        static __device__ void start(float (&d)[16][4], uint64_t a, uint64_t b)                              \
+        {                                                                                                    \
+            asm volatile(ATTEND_WGMMA(0, "m64n128k16", type, ATTEND_FIRST_64, "%64, %65, adds, 1, 1, 0, 0;") \
+                         : ATTEND_SUMS_64("=f", d)                                                           \
+                         : "l"(a), "l"(b)                                                                    \
+                         : "memory");                                                                        \
+        }                                                                                                    \
+        /* d += a·b */                                                                                      \
+        static __device__ void add(float (&d)[16][4], uint64_t a, uint64_t b)                                \
+        {                                                                                                    \
+            asm volatile(ATTEND_WGMMA(1, "m64n128k16", type, ATTEND_FIRST_64, "%64, %65, adds, 1, 1, 0, 0;") \
+                         : ATTEND_SUMS_64("+f", d)                                                           \
+                         : "l"(a), "l"(b)                                                                    \
+                         : "memory");                                                                        \
+        }                                                                                                    \
+        /* d += a·b for rows of b that lie along the columns of d */                                        \
+        static __device__ void add(float (&d)[16][4], const uint32_t (&a)[4], uint64_t b)                    \
+        {                                                                                                    \
+            asm volatile(ATTEND_WGMMA(1, "m64n128k16", type, ATTEND_FIRST_64,                                \
+                                      "{%64, %65, %66, %67}, %68, adds, 1, 1, 1;")                           \
+                         : ATTEND_SUMS_64("+f", d)                                                           \
+                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b)                                \
+                         : "memory");                                                                        \
+        }                                                                                                    \
+        static __device__ void add(float (&d)[8][4], const uint32_t (&a)[4], uint64_t b)                     \
+        {                                                                                                    \
+            asm volatile(ATTEND_WGMMA(1, "m64n64k16", type, ATTEND_FIRST_32,                                 \
+                                      "{%32, %33, %34, %35}, %36, adds, 1, 1, 1;")                           \
+                         : ATTEND_SUMS_32("+f", d)                                                           \
+                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b)                                \
+                         : "memory");                                                                        \
+        }                                                                                                    \
     };
-ATTEND_WGMMA(__half, "f16")
-ATTEND_WGMMA(__nv_bfloat16, "bf16")
+ATTEND_WGMMA_OF(__half, "f16")
+ATTEND_WGMMA_OF(__nv_bfloat16, "bf16")
 
 } // namespace attend

@@ -43,17 +43,17 @@ template <typename T, int dim_, int groups_, int stages_> struct wgmma_tile {
     static_assert(k_at % panel_alignment == 0 && kv_tile::bytes % panel_alignment == 0);
 
     // A barrier of the threads that compute; 0 is __syncthreads()
-    static __device__ void sync() { bar_sync<1, threads>(); }
+    static __device__ void sync() { bar_sync<threads>(1); }
     static __device__ bool any(bool x) { return bar_or<1, threads>(x); }
     // The same of those that load
-    static __device__ void sync_loading() { bar_sync<2, loading>(); }
+    static __device__ void sync_loading() { bar_sync<loading>(2); }
 };
 
 // A tile of keys in a stage: what the loading warps tell the others of it.
 struct staged_tile {
-    int t;       // its number; no_tile behind the last
-    bool border; // tile_range::border()
-    bool whole;  // all rows see all of it, though it is a border tile
+    int t;          // its number; no_tile behind the last
+    int16_t border; // tile_range::border()
+    int16_t whole;  // all rows see all of it, though it is a border tile
 };
 constexpr int no_tile = INT_MAX;
 
@@ -69,7 +69,7 @@ template <typename tile> struct wgmma_block : mma_block<tile> {
     __device__ void make_barriers()
     {
         for (key_stage &stage : stages) {
-            mbarrier_init(shared_address(&stage.k_full), tile::loading + 1); // one also for staged_tile
+            mbarrier_init(shared_address(&stage.k_full), tile::loading);
             mbarrier_init(shared_address(&stage.v_full), tile::loading);
             mbarrier_init(shared_address(&stage.k_empty), tile::warps);
             mbarrier_init(shared_address(&stage.v_empty), tile::warps);
