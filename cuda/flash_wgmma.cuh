@@ -102,7 +102,7 @@ template <typename tile> struct stage_reader {
     __device__ void release(uint64_t &barrier) const
     {
         __syncwarp();
-        if (threadIdx.x % 32 == 0) mbarrier_arrive(shared_address(&barrier));
+        mbarrier_arrive(shared_address(&barrier), threadIdx.x % 32 == 0);
     }
 };
 

@@ -44,10 +44,13 @@ __device__ inline void mbarrier_arrive(uint32_t barrier)
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 
-// 9.7.13.15.15 cp.async.mbarrier.arrive: arrives when this thread's cp.async are complete.
-__device__ inline void cp_async_mbarrier_arrive(uint32_t barrier)
+// The same by those threads alone for which it is said, without a branch.
+__device__ inline void mbarrier_arrive(uint32_t barrier, bool arrives)
 {
-    asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
+    asm volatile("{\n\t.reg .pred arrives;\n\tsetp.ne.u32 arrives, %1, 0;\n\t"
+                 "@arrives mbarrier.arrive.shared::cta.b64 _, [%0];\n\t}" ::"r"(barrier),
+                 "r"(static_cast<int>(arrives))
+                 : "memory");
 }
 
 // 9.7.13.15.16 mbarrier.try_wait.parity: waits for the end of the phase of this parity.
