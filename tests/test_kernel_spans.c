@@ -16,12 +16,14 @@ typedef struct span_case {
     int64_t queries, few; /* more than fit a tile of split rows, and the last of them alone */
     int64_t keys;
     attend_causal causal;
+    int64_t window; /* keys that a query sees before itself; 0: all */
 } span_case;
 
 static const span_case cases[] = {
-    {"keys end within the second span", 33, 3, 1300, ATTEND_CAUSAL_NONE},
-    {"keys end with the second span", 33, 1, 2048, ATTEND_CAUSAL_BOTTOM_RIGHT},
-    {"the causal edge lies in three spans", 1100, 30, 2100, ATTEND_CAUSAL_BOTTOM_RIGHT},
+    {"keys end within the second span", 33, 3, 1300, ATTEND_CAUSAL_NONE, 0},
+    {"a window begins within the first span", 33, 3, 1300, ATTEND_CAUSAL_BOTTOM_RIGHT, 600},
+    {"keys end with the second span", 33, 1, 2048, ATTEND_CAUSAL_BOTTOM_RIGHT, 0},
+    {"the causal edge lies in three spans", 1100, 30, 2100, ATTEND_CAUSAL_BOTTOM_RIGHT, 0},
 };
 
 static attend_context *context;
@@ -48,6 +50,7 @@ static void few_rows_have_the_bits_of_many(const span_case *c)
     memcpy(few.q.data, test_row(&all.q, 0, first), (size_t)c->few * test_row_bytes(&all.q));
     memcpy(few.k.data, all.k.data, (size_t)c->keys * test_row_bytes(&all.k));
     memcpy(few.v.data, all.v.data, (size_t)c->keys * test_row_bytes(&all.v));
+    all.p.windowed = few.p.windowed = c->window > 0, all.p.window_left = few.p.window_left = c->window;
     test_run_go(&all, context, row.name), test_run_go(&few, context, row.name);
     expect_same(c, &all, first, &few, 0, c->few);
     test_run_free(&all), test_run_free(&few);
@@ -64,7 +67,7 @@ static void for_each_row(void **state)
         /* which does not wait for what making the context enqueued */
         assert_int_equal(attend_context_set_stream(context, cudaStreamPerThread), ATTEND_OK);
         /* The last case is large: for the rows that it costs least. */
-        for (int n = 0; n < (splits && row.head_dim_max <= 64 ? 3 : splits ? 2 : 1); n++) few_rows_have_the_bits_of_many(&cases[n]);
+        for (int n = 0; n < (splits && row.head_dim_max <= 64 ? 4 : splits ? 3 : 2); n++) few_rows_have_the_bits_of_many(&cases[n]);
         attend_context_destroy(context);
         unsetenv("ATTEND_KERNEL");
     }
