@@ -2,6 +2,7 @@
    few are visible is the plain problem's in proportion. Runs of the command, which holds each against the reference as well. */
 #include "support/command.h"
 #include "support/files.h"
+#include "support/fixture.h"
 
 #include <attend/attend.h>
 #include <setjmp.h>
@@ -94,10 +95,10 @@ static double share(const struct feature *f, const shape *s, int64_t rows, int64
 /* ---- counting ---- */
 
 typedef struct work {
-    double products, bytes; /* mma, or instructions of the FMA pipe; of global memory */
+    double products, bytes; /* tensor_flops, or instructions of the FMA pipe; of global memory */
 } work;
 
-static work count(const attend_kernel_info *row, const char *pipe, const shape *s, const char *options)
+static work count(const attend_kernel_info *row, const char *counter, const shape *s, const char *options)
 {
     char number[64];
     size_t size;
@@ -113,7 +114,7 @@ static work count(const attend_kernel_info *row, const char *pipe, const shape *
     const int kernels = cJSON_GetArraySize(cJSON_GetObjectItem(report, "kernels"));
     assert_true(kernels > 0);
     for (int i = 0; i < kernels; i++) {
-        snprintf(number, sizeof number, "kernels/%d/pipes/%s", i, pipe);
+        snprintf(number, sizeof number, "kernels/%d/%s", i, counter);
         sum.products += test_json_number(report, number);
         snprintf(number, sizeof number, "kernels/%d/sectors", i);
         sum.bytes += 32 * test_json_number(report, number);
@@ -124,7 +125,7 @@ static work count(const attend_kernel_info *row, const char *pipe, const shape *
 
 /* `rows` share their products: a warp of the tensor cores, a block of CUDA cores. What is read beside Q, K and V, and the search,
    may add a part to what is left of the plain problem. */
-static void check(const char *name, const char *pipe, int64_t rows, const shape *s, double more_products, double more_bytes)
+static void check(const char *name, const char *counter, int64_t rows, const shape *s, double more_products, double more_bytes)
 {
     int failures = 0;
     attend_kernel_info row;
@@ -132,28 +133,28 @@ static void check(const char *name, const char *pipe, int64_t rows, const shape 
     assert_string_equal(row.name, name);
     if (!rows) rows = row.tile_q;
     write_files(s);
-    const work plain = count(&row, pipe, s, "");
+    const work plain = count(&row, counter, s, "");
     const double blocks = (double)((s->queries + row.tile_q - 1) / row.tile_q), element = row.dtype == ATTEND_F32 ? 4 : 2;
     const double keys_and_values = blocks * (double)s->keys * 2 * DIM * element;
     assert_true(plain.products > 0 && plain.bytes > keys_and_values);
     for (size_t i = 0; i < sizeof features / sizeof *features; i++) {
         const struct feature *f = &features[i];
-        const work few = count(&row, pipe, s, f->options);
+        const work few = count(&row, counter, s, f->options);
         const double products = share(f, s, rows, row.tile_k) * plain.products;
         const double bytes = plain.bytes - (1 - share(f, s, row.tile_q, row.tile_k)) * keys_and_values +
                              (double)(f->bytes_a_key * s->keys);
         if (few.products <= (1 + more_products) * products && few.bytes <= (1 + more_bytes) * bytes) continue;
-        print_error("%s, %s: %.0f instructions of the %s pipe and %.0f bytes of global memory, expected %.0f and %.0f\n", name,
-                    f->name, few.products, pipe, few.bytes, products, bytes);
+        print_error("%s, %s: %.0f of %s and %.0f bytes of global memory, expected %.0f and %.0f\n", name,
+                    f->name, few.products, counter, few.bytes, products, bytes);
         failures++;
     }
     assert_int_equal(failures, 0);
 }
 
-static void tensor_cores(void **state) { (void)state, check("flash_mma_f16_d64", "tensor", 32, &square, 0, 0.1); }
+static void tensor_cores(void **state) { (void)state, check("flash_mma_f16_d64", "tensor_flops", 32, &square, 0, 0.1); }
 static void tensor_cores_with_split_keys(void **state)
 {
-    (void)state, check("flash_mma_f16_d64", "tensor", 32, &few_queries, 0, 0.1);
+    (void)state, check("flash_mma_f16_d64", "tensor_flops", 32, &few_queries, 0, 0.1);
 }
 /* Keys are split as the plan's longest sequence needs it; parts that no row sees any key of are neither written nor read. */
 static void splits_without_keys_cost_nothing(void **state)
@@ -170,14 +171,24 @@ static void splits_without_keys_cost_nothing(void **state)
     for (size_t i = 0; attend_kernel(i, &row) && strcmp(row.name, "flash_mma_f16_d64"); i++) continue;
     test_write_npy("start.npy", "<i8", "(1,)", &start, sizeof start);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const work few = count(&row, "tensor", &planned, cases[i].options), plain = count(&row, "tensor", &two_parts, cases[i].options_of_two);
+        const work few = count(&row, "tensor_flops", &planned, cases[i].options), plain = count(&row, "tensor_flops", &two_parts, cases[i].options_of_two);
         if (few.bytes > 1.1 * plain.bytes || few.products > plain.products)
             fail_msg("%s: %.0f products and %.0f bytes, alone %.0f and %.0f", cases[i].name, few.products, few.bytes, plain.products, plain.bytes);
     }
 }
-static void cuda_cores(void **state) { (void)state, check("flash_fma_f32_d64", "FMA", 0, &square, 0.1, 0.1); }
+/* A warpgroup computes whatever tile its block visits. */
+static void hopper(void **state)
+{
+    (void)state;
+    attend_kernel_info row;
+    for (size_t i = 0; attend_kernel(i, &row) && strcmp(row.name, "flash_wgmma_f16_d64"); i++) continue;
+    if (!row.name || !test_wants_row(&row)) skip();
+    check("flash_wgmma_f16_d64", "tensor_flops", 0, &square, 0, 0.1);
+    check("flash_wgmma_f16_d64", "tensor_flops", 0, &few_queries, 0, 0.1);
+}
+static void cuda_cores(void **state) { (void)state, check("flash_fma_f32_d64", "pipes/FMA", 0, &square, 0.1, 0.1); }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tensor_cores),
@@ -185,5 +196,8 @@ int main(void)
         cmocka_unit_test(splits_without_keys_cost_nothing),
         cmocka_unit_test(cuda_cores),
     };
+    const struct CMUnitTest of_hopper[] = {cmocka_unit_test(hopper)};
+    setenv("ATTEND_TEST_DEVICE", "cuda", 1);
+    if (argc > 1 && !strcmp(argv[1], "hopper")) return cmocka_run_group_tests(of_hopper, NULL, NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

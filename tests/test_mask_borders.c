@@ -62,14 +62,20 @@ static const double mean_quality = 0.6;
 static const int64_t seqlens[][2] = {{70, 70}, {40, 130}, {130, 33}};
 enum { SHAPES = 3 };
 
-/* Behind each setting alone: a prefix behind padding that ends in another tile than without it, whole tiles before the window. */
-static const test_setting behind_padding = {"prefix, window and padding", {.prefix = 90, .windowed = true, .window_left = 3, .causal = ATTEND_CAUSAL_BOTTOM_RIGHT, .left_padded = true}};
+/* Behind each setting alone, with more keys: a prefix behind padding that ends in another tile than without it, whole tiles before the
+   window; a window that leaves a tile of 128 keys at the eleventh of 16 rows. */
+static const test_setting longer[] = {
+    {"prefix, window and padding", {.prefix = 90, .windowed = true, .window_left = 3, .causal = ATTEND_CAUSAL_BOTTOM_RIGHT, .left_padded = true}},
+    {"window across tiles", {.windowed = true, .window_left = 142, .causal = ATTEND_CAUSAL_BOTTOM_RIGHT}},
+};
+enum { LONGER = sizeof longer / sizeof *longer };
 static const int64_t long_keys[2] = {40, 300};
 
 static const test_setting *setting(int i)
 {
-    const test_setting *alone = test_feature_setting(i);
-    return alone ? alone : i > 0 && test_feature_setting(i - 1) ? &behind_padding : NULL;
+    int alone = 0;
+    while (test_feature_setting(alone)) alone++;
+    return i < alone ? test_feature_setting(i) : i < alone + LONGER ? &longer[i - alone] : NULL;
 }
 
 static void run_cases(attend_context *context)
@@ -78,11 +84,11 @@ static void run_cases(attend_context *context)
     int count = 0;
     double quality = 0;
     for (int i = 0; setting(i); i++)
-        for (int shape = 0; shape < (test_feature_setting(i) ? SHAPES : 1); shape++)
+        for (int shape = 0; shape < SHAPES; shape++)
             for (int64_t round = 0; round < (getenv("ATTEND_TEST_SHORT") ? 1 : 3); round++) {
                 const int64_t *n = test_feature_setting(i) ? seqlens[shape] : long_keys;
                 test_case c = {.problem = {.batch = 2, .seqlen_q = n[0], .seqlen_k = n[1], .num_heads = 2,
-                                           .num_kv_heads = 1, .head_dim = 32, .dtype = (attend_dtype)(round % 2)},
+                                           .num_kv_heads = 1, .head_dim = 32, .dtype = (attend_dtype)((i + shape + round) % 3)},
                                .values = ATTEND_VALUES_NEEDLE,
                                .seed = (uint64_t)(i * 9 + shape * 3) + (uint64_t)round};
                 test_setting_apply(setting(i), &c.problem);
