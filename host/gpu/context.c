@@ -47,9 +47,13 @@ static attend_status read_properties(attend_gpu_context *gpu, attend_context *co
     snprintf(context->name, sizeof context->name, "%.100s (sm_%d)", properties.name, gpu->architecture);
     const int least = attend_gpu_least_architecture();
     if (gpu->architecture < least)
-        return attend_fail(ATTEND_NO_DEVICE,
-                           "%s is too old: attend needs sm_%d or later, built with ATTEND_ARCHITECTURES %s",
-                           context->name, least, ATTEND_ARCHITECTURES);
+        return attend_fail(
+            ATTEND_NO_DEVICE,
+            "%s is too old: attend, built with ATTEND_ARCHITECTURES %s, needs sm_%d or later%s",
+            context->name, ATTEND_ARCHITECTURES, least,
+            gpu->architecture < 80 ? "; its kernels use cp.async and mma.m16n8k16, which began "
+                                     "with sm_80"
+                                   : "");
     return ATTEND_OK;
 }
 
