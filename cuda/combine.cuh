@@ -1,11 +1,13 @@
-// Merges the partial results of rows whose spans are split over blocks (flash_mma.cuh): in ascending order of
-// keys, by the arithmetic of a block that takes all of them (spans.cuh). A span of which a row sees no key,
-// past the entry's own length or outside its window, has no partial result: none is written or read.
+// Merges the partial results of rows whose spans are split over blocks: in ascending order of keys, by the
+// arithmetic of a block that takes all of them (spans.cuh). A span of which a row sees no key, past the
+// entry's own length or outside its window, has no partial result: none is written or read.
 #pragma once
 
 #include "kernels.h"
 #include "mask.cuh"
 #include "softmax.cuh"
+
+#include <algorithm>
 
 namespace attend
 {
@@ -31,6 +33,22 @@ struct partial_rows {
     }
     __host__ __device__ int64_t floats() const { return state(0, 0) + 2 * partials; }
 };
+
+// The schedule of splits: each span gets a block of its own where a KV head has few query rows, since there
+// are few blocks then, however long the keys are.
+inline int64_t split_spans(const attend_problem &p, const attend_kernel_box &box)
+{
+    const bool few_rows = !p.packed && p.num_heads / p.num_kv_heads <= attend_split_rows &&
+                          p.seqlen_q * (p.num_heads / p.num_kv_heads) <= attend_split_rows;
+    const int64_t end = (box.end_key + attend_span_keys - 1) / attend_span_keys;
+    return few_rows ? std::max<int64_t>(1, end - box.first_key / attend_span_keys) : 1;
+}
+
+inline int64_t partial_bytes(const attend_problem *p, const attend_kernel_box *box)
+{
+    const int64_t splits = split_spans(*p, *box);
+    return splits > 1 ? 4 * partial_rows(*p, *box, splits).floats() : 0;
+}
 
 // One block a row, one thread a column.
 template <typename T> __device__ void combine(const attend_kernel_args &args)
@@ -85,6 +103,19 @@ template <typename T> __device__ void combine(const attend_kernel_args &args)
         (static_cast<T *>(args.out.data) + batch * args.out.batch + query * args.out.seqlen +
          head * args.out.head)[column] = static_cast<T>(softmax_row::finished(o, normaliser));
     if (args.lse.data && column == 0) *at(args.lse) = lse;
+}
+
+using combine_kernel = void(attend_kernel_args);
+
+// After the last launch of a grid; nothing where spans are not split.
+inline cudaError_t launch_combine(combine_kernel *kernel, const attend_kernel_args &args, cudaStream_t stream)
+{
+    if (args.splits == 1) return cudaSuccess;
+    void *parameters[] = {const_cast<attend_kernel_args *>(&args)};
+    const unsigned dims = static_cast<unsigned>(args.problem.head_dim_v);
+    return cudaLaunchKernel(reinterpret_cast<const void *>(kernel),
+                            static_cast<unsigned>(partial_rows(args.problem, args.box, 1).partials),
+                            (dims + 31) / 32 * 32, parameters, 0, stream);
 }
 
 } // namespace attend

@@ -10,6 +10,7 @@
 // apart from a multiple of 32 banks, so that every access is free of conflicts. K of the next tile is fetched
 // during P·V, V during Q·Kᵀ.
 #include "choice.cuh"
+#include "combine.cuh"
 #include "kernels.h"
 #include "keys.cuh"
 #include "core/feature_set.h"
@@ -177,6 +178,30 @@ __device__ void load_total(const slot_part<threads> &slot, const float_rows &out
     }
 }
 
+// Stores a row's state over this block's split, from this thread's first column on, for combine() to merge.
+template <int columns>
+__device__ void store_partial(const float2 (&o)[columns], const softmax_row &state,
+                              const attend_kernel_args &args, const block_coordinates &block_at, int64_t row,
+                              int span, int column)
+{
+    const attend_kernel_box &box = args.box;
+    const partial_rows partials(args.problem, box, args.splits);
+    const int64_t group = args.problem.num_heads / args.problem.num_kv_heads,
+                  pair = (block_at.batch - box.first_batch) * box.kv_heads + block_at.head / group -
+                         box.first_kv_head,
+                  n = (pair * (box.end_query - box.first_query) + row - box.first_query) * group +
+                      block_at.head % group,
+                  split = span - box.first_key / attend_span_keys;
+    float *const to = args.partials + partials.output(n, split);
+#pragma unroll
+    for (int c = 0; c < columns; c++) {
+        if (column + 32 * c < partials.dims) to[column + 32 * c] = o[c].x;
+        if (column + 32 * c + 1 < partials.dims) to[column + 32 * c + 1] = o[c].y;
+    }
+    if (column == 0)
+        *reinterpret_cast<float2 *>(args.partials + partials.state(n, split)) = {state.max, state.sum};
+}
+
 template <typename T, int dim>
 __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     flash_fma(const __grid_constant__ attend_kernel_args args, const __grid_constant__ block_order order)
@@ -191,7 +216,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     const block_coordinates block_at = find_block(order, blockIdx.x);
     const attend_sequence sequence = attend_sequence_of(&problem, &args.lists, block_at.batch);
     const int64_t seqlen_k = sequence.seqlen_k;
-    const int64_t row0 = block_at.tile * tile::q + args.box.first_query,
+    const int64_t row0 = block_at.tile / args.splits * tile::q + args.box.first_query,
                   head_kv = block_at.head / (problem.num_heads / problem.num_kv_heads);
     const T *q = static_cast<const T *>(args.q.data) + sequence.batch * args.q.batch +
                  block_at.head * args.q.head + (sequence.first_q + row0) * args.q.seqlen;
@@ -200,6 +225,8 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     const T *v = static_cast<const T *>(args.v.data) + sequence.batch * args.v.batch + head_kv * args.v.head +
                  sequence.first_k * args.v.seqlen;
 
+    // of this block, where spans are split
+    const int span = static_cast<int>(args.box.first_key / attend_span_keys + block_at.tile % args.splits);
     const int x = threadIdx.x % across, y = threadIdx.x / across * rows;
     // The softmax takes dot products with a scale or, if there are terms, scores in natural units.
     const bool scored = attend_adds_terms(&problem), searches = attend_hides_tiles(&problem);
@@ -209,7 +236,9 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     // the tiles that some rows and that all rows see. Tiles start at multiples of their size, so a row's sums
     // do not depend on the other rows of the block.
     const int64_t last = min(row0 + tile::q, min(sequence.seqlen_q, args.box.end_query)) - 1;
-    bool holes = false; // some keys have no page
+    const bool works = row0 + threadIdx.x / 32 * (32 / across * rows) <= last; // this warp has rows
+    // some keys have no page
+    bool holes = false;
     if (args.keys.table) {
         const int64_t first = last < row0 ? 0 : attend_visible_begin(&problem, &sequence, row0),
                       end = last < row0 ? 0 : attend_visible_end(&problem, &sequence, last);
@@ -218,14 +247,18 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     const bool elementwise = holes || attend_is_elementwise(&problem);
     tile_search &search = *reinterpret_cast<tile_search *>(reinterpret_cast<float *>(shared) + tile::floats);
     const tile_range &seen = search.run;
-    if (threadIdx.x == 0) *reinterpret_cast<int *>(&search + 1) = -1; // no slot
+    int &slot = *reinterpret_cast<int *>(&search + 1);
+    constexpr int no_slot = -1, idle = -2; // idle: no row sees a key of this block's split
+    if (threadIdx.x == 0) slot = no_slot;
     if (threadIdx.x < 32) {
         tile_range all = {0, 0, 0, 0};
         if (last >= row0)
             all = visible_tiles(visible_keys(problem, sequence, row0), visible_keys(problem, sequence, last),
                                 tile::k);
         if (scored || holes || problem.mask_axes) all.full_begin = all.full_end = 0;
+        if (args.splits > 1) all.restrict(span * tile::span_tiles, (span + 1) * tile::span_tiles);
         all.restrict(args, tile::k);
+        if (threadIdx.x == 0 && args.splits > 1 && all.begin >= all.end) slot = idle;
         if (searches && all.begin < all.end) {
             tile_search first;
             first.begin(all, sequence, block_at.batch, row0, last + 1, block_at.head, 1);
@@ -239,6 +272,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
         }
     }
     __syncthreads();
+    if (args.splits > 1 && slot == idle) return; // combine() reads nothing of it
 
     const auto load_k = [&](int64_t key) {
         if (args.keys.table)
@@ -267,9 +301,8 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
 
     softmax_row state[rows];
     float2 o[rows][columns] = {};
-    int &slot = *reinterpret_cast<int *>(&search + 1);
     const auto part = [&] { return slot_part<tile::threads>(args, slot); };
-    if (args.from.out.data) {
+    if (args.from.out.data && args.splits == 1) {
         if (threadIdx.x == 0) slot = acquire_slot(args);
         __syncthreads();
         load_total<columns>(part(), float_rows(args.from.out, sequence, block_at, row0 + y, 2 * x),
@@ -307,46 +340,49 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
         load_v(key);
         if (searches && run_ends && threadIdx.x < 32) find_run<tile::k>(args, search, t + 1);
 
-        float s[rows][keys] = {};
-        for (int c = 0; c < dim; c += fma_summand)
-            score<tile>(s, q_tile + y * tile::pitch + c, k_tile + x * tile::pitch + c);
+        if (works) {
+            float s[rows][keys] = {};
+            for (int c = 0; c < dim; c += fma_summand)
+                score<tile>(s, q_tile + y * tile::pitch + c, k_tile + x * tile::pitch + c);
 
-        // this thread's scores, later weights: rows down, keys `across` apart
-        float *const own_p = p_tile + y * tile::pitch_p + x;
-        if (border && elementwise) {
+            // this thread's scores, later weights: rows down, keys `across` apart
+            float *const own_p = p_tile + y * tile::pitch_p + x;
+            if (border && elementwise) {
 #pragma unroll
-            for (int i = 0; i < rows; i++)
+                for (int i = 0; i < rows; i++)
 #pragma unroll
-                for (int j = 0; j < keys; j++) own_p[i * tile::pitch_p + across * j] = s[i][j];
-            score_elements<keys, tile::pitch_p, false>(
-                attend_head_of(&problem, &args.terms, &sequence, block_at.batch, block_at.head), own_p,
-                nullptr, row0 + y, key + x, last + 1, args.keys.table ? &args.keys : nullptr);
+                    for (int j = 0; j < keys; j++) own_p[i * tile::pitch_p + across * j] = s[i][j];
+                score_elements<keys, tile::pitch_p, false>(
+                    attend_head_of(&problem, &args.terms, &sequence, block_at.batch, block_at.head), own_p,
+                    nullptr, row0 + y, key + x, last + 1, args.keys.table ? &args.keys : nullptr);
 #pragma unroll
-            for (int i = 0; i < rows; i++)
+                for (int i = 0; i < rows; i++)
 #pragma unroll
-                for (int j = 0; j < keys; j++) s[i][j] = own_p[i * tile::pitch_p + across * j];
-        }
-#pragma unroll
-        for (int i = 0; i < rows; i++) {
-            float tile_max = -INFINITY;
-#pragma unroll
-            for (int j = 0; j < keys; j++) {
-                const int column = x + across * j;
-                if (column < first[i] || column >= limit[i]) s[i][j] = -INFINITY;
-                tile_max = fmaxf(tile_max, s[i][j]);
+                    for (int j = 0; j < keys; j++) s[i][j] = own_p[i * tile::pitch_p + across * j];
             }
-            const float shrink = state[i].fold(row_max(tile_max), scale);
 #pragma unroll
-            for (int c = 0; c < columns; c++) o[i][c].x *= shrink, o[i][c].y *= shrink;
+            for (int i = 0; i < rows; i++) {
+                float tile_max = -INFINITY;
 #pragma unroll
-            for (int j = 0; j < keys; j++)
-                own_p[i * tile::pitch_p + across * j] =
-                    s[i][j] == -INFINITY ? hidden : state[i].weight(s[i][j], scale);
+                for (int j = 0; j < keys; j++) {
+                    const int column = x + across * j;
+                    if (column < first[i] || column >= limit[i]) s[i][j] = -INFINITY;
+                    tile_max = fmaxf(tile_max, s[i][j]);
+                }
+                const float shrink = state[i].fold(row_max(tile_max), scale);
+#pragma unroll
+                for (int c = 0; c < columns; c++) o[i][c].x *= shrink, o[i][c].y *= shrink;
+#pragma unroll
+                for (int j = 0; j < keys; j++)
+                    own_p[i * tile::pitch_p + across * j] =
+                        s[i][j] == -INFINITY ? hidden : state[i].weight(s[i][j], scale);
+            }
         }
         cp_async_wait<0>();
         __syncthreads(); // V and P are here, and no thread reads K any more
         t = max(t + 1, seen.begin);
         if (t < seen.end) load_k(int64_t(t) * tile::k);
+        if (!works) continue;
         if (border)
             aggregate<tile, columns, true>(o, state, p_tile + y * tile::pitch_p, v_tile + 2 * x);
         else
@@ -365,6 +401,10 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     for (int i = 0; i < rows; i++) {
         const int64_t row = row0 + y + i;
         if (row >= min(attend_rows_of(&problem, &sequence), args.box.end_query)) continue;
+        if (args.splits > 1) {
+            if (row <= last) store_partial(o[i], state[i], args, block_at, row, span, 2 * x);
+            continue;
+        }
         if (args.into.out.data) {
             float *const out = float_rows(args.into.out, sequence, block_at, row, 2 * x)[0];
 #pragma unroll
@@ -405,30 +445,46 @@ template <typename T, int dim> cudaError_t prepare()
                                 cudaFuncAttributeMaxDynamicSharedMemorySize, fma_tile<dim>::shared_bytes);
 }
 
-template <int dim> int64_t query_tiles(const attend_kernel_box &box)
+template <typename T> __global__ void flash_fma_combine(const __grid_constant__ attend_kernel_args args)
 {
-    return (box.end_query - box.first_query + fma_tile<dim>::q - 1) / fma_tile<dim>::q;
+    combine<T>(args);
+}
+
+// (query tile, split) pairs of one head; false where they, or combine()'s blocks, exceed the limits.
+template <int dim> bool count_tiles(const attend_problem &p, const attend_kernel_box &box, int64_t *tiles)
+{
+    const int64_t queries = box.end_query - box.first_query, splits = split_spans(p, box);
+    int64_t merged;
+    return !__builtin_mul_overflow((queries + fma_tile<dim>::q - 1) / fma_tile<dim>::q, splits, tiles) &&
+           (splits == 1 || count_blocks(box, p.num_heads / p.num_kv_heads, queries, &merged));
 }
 
 template <int dim> bool grid(const attend_problem *p, const attend_kernel_box *box, attend_kernel_grid *grid)
 {
-    *grid = {0, 1, false};
-    return count_blocks(*box, p->num_heads / p->num_kv_heads, query_tiles<dim>(*box), &grid->blocks);
+    int64_t tiles;
+    *grid = {0, split_spans(*p, *box), false};
+    return count_tiles<dim>(*p, *box, &tiles) &&
+           count_blocks(*box, p->num_heads / p->num_kv_heads, tiles, &grid->blocks);
 }
 
-template <typename T, int dim> cudaError_t launch(const attend_kernel_args *args, cudaStream_t stream)
+template <typename T, int dim> cudaError_t launch(const attend_kernel_args *given, cudaStream_t stream)
 {
     using tile = fma_tile<dim>;
+    attend_kernel_args args = *given;
+    const attend_problem &p = args.problem;
+    int64_t tiles;
     block_order order;
-    const attend_problem &p = args->problem;
-    if (!order_blocks(*args, p.num_heads / p.num_kv_heads, query_tiles<dim>(args->box), &order))
+    args.splits = split_spans(p, args.box);
+    if (!count_tiles<dim>(p, args.box, &tiles) ||
+        !order_blocks(args, p.num_heads / p.num_kv_heads, tiles, &order))
         return cudaErrorInvalidConfiguration;
     bool last;
-    const uint32_t blocks = blocks_to_launch(*args, order, &last);
+    const uint32_t blocks = blocks_to_launch(args, order, &last);
     if (blocks == 0) return cudaSuccess;
-    void *parameters[] = {const_cast<attend_kernel_args *>(args), &order};
-    return cudaLaunchKernel(reinterpret_cast<const void *>(&flash_fma<T, dim>), blocks, tile::threads,
-                            parameters, tile::shared_bytes, stream);
+    void *parameters[] = {&args, &order};
+    const cudaError_t error = cudaLaunchKernel(reinterpret_cast<const void *>(&flash_fma<T, dim>), blocks,
+                                               tile::threads, parameters, tile::shared_bytes, stream);
+    return error == cudaSuccess && last ? launch_combine(&flash_fma_combine<T>, args, stream) : error;
 }
 
 template <typename T, int dim> constexpr attend_kernel_row row(const char *name, attend_dtype dtype)
@@ -450,7 +506,7 @@ template <typename T, int dim> constexpr attend_kernel_row row(const char *name,
              {}},
             true,
             0,
-            nullptr,
+            partial_bytes,
             grid<dim>,
             prepare<T, dim>,
             launch<T, dim>};

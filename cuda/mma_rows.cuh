@@ -19,22 +19,6 @@ template <typename tile> constexpr int shared_bytes()
     return bytes;
 }
 
-// The schedule of splits: each span gets a block of its own where all query rows of a KV head fit in one
-// tile, since there are few blocks then, however long the keys are.
-inline int64_t split_spans(const attend_problem &p, const attend_kernel_box &box)
-{
-    const bool few_rows = !p.packed && p.num_heads / p.num_kv_heads <= attend_split_rows &&
-                          p.seqlen_q * (p.num_heads / p.num_kv_heads) <= attend_split_rows;
-    const int64_t end = (box.end_key + attend_span_keys - 1) / attend_span_keys;
-    return few_rows ? std::max<int64_t>(1, end - box.first_key / attend_span_keys) : 1;
-}
-
-inline int64_t partial_bytes(const attend_problem *p, const attend_kernel_box *box)
-{
-    const int64_t splits = split_spans(*p, *box);
-    return splits > 1 ? 4 * partial_rows(*p, *box, splits).floats() : 0;
-}
-
 // Counts (query tile, split) pairs of one KV head. False where they, the rows of a group, or combine()'s
 // blocks exceed the limits.
 template <typename tile>
@@ -57,7 +41,6 @@ bool mma_grid(const attend_problem *p, const attend_kernel_box *box, attend_kern
 }
 
 using mma_kernel = void(attend_kernel_args, block_order);
-using combine_kernel = void(attend_kernel_args);
 
 template <typename tile, mma_kernel *kernel> cudaError_t prepare_mma()
 {
@@ -89,11 +72,7 @@ cudaError_t launch_mma(const attend_kernel_args *given, cudaStream_t stream)
     cudaError_t error =
         cudaLaunchKernel(reinterpret_cast<const void *>(kernel), blocks, tile::block_threads, parameters,
                          shared_bytes<tile>() + (attend_scores_terms(&p) ? term_bytes<tile>() : 0), stream);
-    if (error != cudaSuccess || args.splits == 1 || !last) return error;
-    const unsigned dims = static_cast<unsigned>(p.head_dim_v);
-    return cudaLaunchKernel(reinterpret_cast<const void *>(merge),
-                            static_cast<unsigned>(partial_rows(p, box, 1).partials), (dims + 31) / 32 * 32,
-                            parameters, 0, stream);
+    return error == cudaSuccess && last ? launch_combine(merge, args, stream) : error;
 }
 
 template <typename tile, mma_kernel *kernel, combine_kernel *merge>
