@@ -44,19 +44,25 @@ static test_run make(int n, uint8_t *mask)
     return r;
 }
 
+static test_cache cache_of(const test_run *r, int64_t page_size, int n)
+{
+    test_cache c = test_cache_make(&r->p, NULL, page_size, (test_pools)(n % POOLS), false, (uint64_t)n);
+    for (int64_t b = 0; b < r->k.shape[0]; b++)
+        for (int64_t j = 0; j < r->k.shape[1]; j++)
+            for (int64_t h = 0; h < r->k.shape[2]; h++)
+                for (int which = 0; which < 2; which++) {
+                    const attend_tensor *t = which ? &r->v : &r->k;
+                    const size_t bytes = (size_t)t->shape[3] * attend_dtype_bytes(t->dtype);
+                    memcpy(test_cache_row(&c, which, b, j, h), test_row(t, b, j) + (size_t)h * bytes, bytes);
+                }
+    return c;
+}
+
 static test_cache paged(const test_run *r, int n)
 {
     static const int32_t no_page[] = {-1, INT32_MAX, INT32_MIN};
-    test_cache c = test_cache_make(&r->p, NULL, cases[n].page_size, (test_pools)(n % POOLS), false, (uint64_t)n);
+    test_cache c = cache_of(r, cases[n].page_size, n);
     const int64_t columns = c.cache.block_table.shape[1], pages = columns - 1;
-    for (int64_t b = 0; b < BATCH; b++)
-        for (int64_t j = 0; j < cases[n].keys; j++)
-            for (int64_t h = 0; h < 2; h++)
-                for (int which = 0; which < 2; which++) {
-                    const attend_tensor *t = which ? &r->v : &r->k;
-                    const size_t bytes = 40 * attend_dtype_bytes(t->dtype);
-                    memcpy(test_cache_row(&c, which, b, j, h), test_row(t, b, j) + (size_t)h * bytes, bytes);
-                }
     for (int64_t b = 0; b < BATCH; b++)
         for (int64_t page = 0; page < pages; page++)
             if (is_hole(b, page, pages)) c.table[b * columns + page] = page == 1 ? (int32_t)c.pages : no_page[(b + page) % 3];
@@ -99,6 +105,36 @@ static void keys_without_pages_are_as_if_masked(void **state)
         test_cache_free(&c), test_run_free(&r), test_run_free(&wanted);
     }
     attend_context_destroy(context);
+}
+
+/* Whole tiles that fill a kernel's dims are copied without a look at each row: pages smaller and larger than a tile. */
+static void whole_tiles_have_the_bits_of_keys_in_one_piece(void **state)
+{
+    (void)state;
+    static const int64_t sizes[] = {16, 32, 64, 128, 256};
+    attend_kernel_info row;
+    for (size_t i = 0; attend_kernel(i, &row); i++) {
+        if (!test_wants_row(&row) || row.dtype == ATTEND_F32) continue;
+        setenv("ATTEND_KERNEL", row.name, 1);
+        attend_context *context = test_context();
+        test_run r = test_run_make(row.dtype, row.head_dim_max, 1, 2, 300, 2, 1, ATTEND_CAUSAL_NONE), wanted = test_run_make(row.dtype, row.head_dim_max, 1, 2, 300, 2, 1, ATTEND_CAUSAL_NONE);
+        test_run_go(&wanted, context, row.name);
+        for (size_t n = 0; n < sizeof sizes / sizeof *sizes; n++) {
+            test_cache c = cache_of(&r, sizes[n], (int)n);
+            attend_plan *plan;
+            if (attend_attention_plan_with(context, &r.p, &test_on_host, &plan) ||
+                attend_attention_forward(plan, &(attend_attention_args){.q = r.q, .out = r.out, .lse = r.lse, .cache = &c.cache}) || attend_synchronize(context))
+                fail_msg("%s", attend_error_message());
+            if (memcmp(test_row(&r.out, 0, 0), test_row(&wanted.out, 0, 0), 2 * test_row_bytes(&r.out)))
+                fail_msg("%s: pages of %d have other bits", row.name, (int)sizes[n]);
+            memset(r.out.data, 0xff, 2 * test_row_bytes(&r.out));
+            attend_plan_destroy(plan);
+            test_cache_free(&c);
+        }
+        test_run_free(&r), test_run_free(&wanted);
+        attend_context_destroy(context);
+        unsetenv("ATTEND_KERNEL");
+    }
 }
 
 /* Two new tokens of each sequence. Lists and table are on the device: keys behind the capacity, before slot 0 and of no page are
@@ -177,7 +213,8 @@ int main(void)
 {
     setenv("ATTEND_TEST_DEVICE", "cuda", 1);
     TEST_CACHES_IN_PLACE();
-    const struct CMUnitTest tests[] = {cmocka_unit_test(keys_without_pages_are_as_if_masked), cmocka_unit_test(new_keys_without_slots_are_dropped),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(keys_without_pages_are_as_if_masked), cmocka_unit_test(whole_tiles_have_the_bits_of_keys_in_one_piece),
+                                       cmocka_unit_test(new_keys_without_slots_are_dropped),
                                        cmocka_unit_test(tables_on_the_host_are_checked)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
