@@ -5,6 +5,7 @@
 
 #include "kernels.h"
 #include "mask.cuh"
+#include "order.cuh"
 #include "softmax.cuh"
 
 #include <algorithm>
@@ -35,13 +36,15 @@ struct partial_rows {
 };
 
 // The schedule of splits: each span gets a block of its own where a KV head has few query rows, since there
-// are few blocks then, however long the keys are.
+// are few blocks then, however long the keys are. combine() needs a block a row.
 inline int64_t split_spans(const attend_problem &p, const attend_kernel_box &box)
 {
-    const bool few_rows = !p.packed && p.num_heads / p.num_kv_heads <= attend_split_rows &&
-                          p.seqlen_q * (p.num_heads / p.num_kv_heads) <= attend_split_rows;
+    const int64_t group = p.num_heads / p.num_kv_heads;
+    const bool few_rows = !p.packed && group <= attend_split_rows && p.seqlen_q * group <= attend_split_rows;
+    int64_t merged;
+    if (!few_rows || !count_blocks(box, group, box.end_query - box.first_query, &merged)) return 1;
     const int64_t end = (box.end_key + attend_span_keys - 1) / attend_span_keys;
-    return few_rows ? std::max<int64_t>(1, end - box.first_key / attend_span_keys) : 1;
+    return std::max<int64_t>(1, end - box.first_key / attend_span_keys);
 }
 
 inline int64_t partial_bytes(const attend_problem *p, const attend_kernel_box *box)

@@ -450,13 +450,12 @@ template <typename T> __global__ void flash_fma_combine(const __grid_constant__ 
     combine<T>(args);
 }
 
-// (query tile, split) pairs of one head; false where they, or combine()'s blocks, exceed the limits.
+// (query tile, split) pairs of one head; false where they exceed the limits.
 template <int dim> bool count_tiles(const attend_problem &p, const attend_kernel_box &box, int64_t *tiles)
 {
-    const int64_t queries = box.end_query - box.first_query, splits = split_spans(p, box);
-    int64_t merged;
-    return !__builtin_mul_overflow((queries + fma_tile<dim>::q - 1) / fma_tile<dim>::q, splits, tiles) &&
-           (splits == 1 || count_blocks(box, p.num_heads / p.num_kv_heads, queries, &merged));
+    const int64_t queries = box.end_query - box.first_query;
+    return !__builtin_mul_overflow((queries + fma_tile<dim>::q - 1) / fma_tile<dim>::q, split_spans(p, box),
+                                   tiles);
 }
 
 template <int dim> bool grid(const attend_problem *p, const attend_kernel_box *box, attend_kernel_grid *grid)

@@ -19,17 +19,15 @@ template <typename tile> constexpr int shared_bytes()
     return bytes;
 }
 
-// Counts (query tile, split) pairs of one KV head. False where they, the rows of a group, or combine()'s
-// blocks exceed the limits.
+// Counts (query tile, split) pairs of one KV head. False where they, or the rows of a group, exceed the
+// limits.
 template <typename tile>
 bool count_tiles(const attend_problem &p, const attend_kernel_box &box, int64_t *tiles)
 {
-    const int64_t group = p.num_heads / p.num_kv_heads, queries = box.end_query - box.first_query,
-                  splits = split_spans(p, box);
-    int64_t rows, merged;
+    const int64_t group = p.num_heads / p.num_kv_heads, queries = box.end_query - box.first_query;
+    int64_t rows;
     return group <= INT_MAX && !__builtin_mul_overflow(queries, group, &rows) &&
-           !__builtin_mul_overflow((rows + tile::rows - 1) / tile::rows, splits, tiles) &&
-           (splits == 1 || count_blocks(box, group, queries, &merged));
+           !__builtin_mul_overflow((rows + tile::rows - 1) / tile::rows, split_spans(p, box), tiles);
 }
 
 template <typename tile>

@@ -20,7 +20,7 @@ static const struct {
     {"keys, fp32, 2^31", {.batch = 1, .seqlen_q = 100, .seqlen_k = TWO_31, .num_heads = 1, .head_dim = 256}, NULL, "the problem has 2147483648"},
     {"keys, fp16, 2^31", {.batch = 1, .seqlen_q = 100, .seqlen_k = TWO_31, .num_heads = 1, .head_dim = 8, .dtype = ATTEND_F16}, NULL, "the problem has 2147483648"},
     {"keys, bf16, 2^33 + 5", {.batch = 1, .seqlen_q = 1, .seqlen_k = 4 * TWO_31 + 5, .num_heads = 1, .head_dim = 8, .dtype = ATTEND_BF16}, NULL, "the problem has 8589934597"},
-    {"rows that are merged", {.batch = 1, .seqlen_q = 64, .seqlen_k = 2048, .num_heads = TWO_31 / 64, .num_kv_heads = TWO_31 / 64, .head_dim = 8, .dtype = ATTEND_F16}, "flash_fma_f16", NULL},
+    {"rows that are merged", {.batch = 1, .seqlen_q = 64, .seqlen_k = 2048, .num_heads = TWO_31 / 64, .num_kv_heads = TWO_31 / 64, .head_dim = 8, .dtype = ATTEND_F16}, "flash_mma_f16", NULL}, /* not split */
     {"heads of a group", {.batch = 1, .seqlen_q = 1, .seqlen_k = 8, .num_heads = 2 * TWO_31, .num_kv_heads = 1, .head_dim = 8, .dtype = ATTEND_F16}, NULL, "would need more than 2147483647 blocks"},
     {"blocks", {.batch = TWO_31, .seqlen_q = 1, .seqlen_k = 8, .num_heads = 1, .head_dim = 8}, NULL, "would need more than 2147483647 blocks"},
 };
