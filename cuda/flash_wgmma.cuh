@@ -206,6 +206,7 @@ __device__ void compute(const attend_kernel_args &args, wgmma_block<tile> &block
     stage_reader<tile> stage(block, place, stages_at);
     stage.wait_for_k();
     staged_tile now = stage.stage->tile;
+    if (now.t == no_tile) end_span<tile>(o, state, args, block, no_tile, true); // the caller's state goes on
 #pragma unroll 1
     while (now.t != no_tile) {
         const int span_end = (now.t / tile::span_tiles + 1) * tile::span_tiles;

@@ -88,6 +88,28 @@ static void states_are_within_the_rules(void **state)
     }
 }
 
+/* A state goes on through a range of keys that no query sees, and into one whose spans go to blocks of their own. */
+static void a_state_goes_on_whatever_the_range(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t queries, keys;
+        attend_causal causal;
+    } ranges[] = {{40, 1100, ATTEND_CAUSAL_TOP_LEFT}, {5, 1100, ATTEND_CAUSAL_TOP_LEFT}, {5, 3100, ATTEND_CAUSAL_NONE}};
+    for (int n = 0; n < 9; n++) {
+        test_case c = {.problem = {.batch = 1, .seqlen_q = ranges[n / 3].queries, .seqlen_k = ranges[n / 3].keys, .num_heads = 2, .head_dim = 32,
+                                   .dtype = (attend_dtype)(n % 3), .causal = ranges[n / 3].causal},
+                       .values = ATTEND_VALUES_GAUSS, .seed = (uint64_t)n};
+        test_fixture f;
+        device d;
+        test_fixture_make(&f, &c);
+        open_device(&d, tested(), &f);
+        carried(&f, &d, &d, 1024);
+        close_device(&d);
+        test_fixture_free(&f);
+    }
+}
+
 /* Two spans against three, each wide part merged as one. */
 static void wide_parts_merge_within_the_rules(void **state)
 {
@@ -191,7 +213,7 @@ static void wide_values_merge_in_place(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(states_are_within_the_rules), cmocka_unit_test(wide_parts_merge_within_the_rules), cmocka_unit_test(a_state_is_what_its_header_says),
+        cmocka_unit_test(states_are_within_the_rules), cmocka_unit_test(a_state_goes_on_whatever_the_range), cmocka_unit_test(wide_parts_merge_within_the_rules), cmocka_unit_test(a_state_is_what_its_header_says),
         cmocka_unit_test(nothing_merges_to_nothing),   cmocka_unit_test(wide_values_merge_in_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
