@@ -9,7 +9,7 @@
 
 #define TWO_31 ((int64_t)1 << 31)
 
-/* What the plan's kernel begins with, or a part of the sentence. */
+/* A part of the name of the plan's kernel, or of the sentence. */
 static const struct {
     const char *name;
     attend_problem problem;
@@ -20,7 +20,7 @@ static const struct {
     {"keys, fp32, 2^31", {.batch = 1, .seqlen_q = 100, .seqlen_k = TWO_31, .num_heads = 1, .head_dim = 256}, NULL, "the problem has 2147483648"},
     {"keys, fp16, 2^31", {.batch = 1, .seqlen_q = 100, .seqlen_k = TWO_31, .num_heads = 1, .head_dim = 8, .dtype = ATTEND_F16}, NULL, "the problem has 2147483648"},
     {"keys, bf16, 2^33 + 5", {.batch = 1, .seqlen_q = 1, .seqlen_k = 4 * TWO_31 + 5, .num_heads = 1, .head_dim = 8, .dtype = ATTEND_BF16}, NULL, "the problem has 8589934597"},
-    {"rows that are merged", {.batch = 1, .seqlen_q = 64, .seqlen_k = 2048, .num_heads = TWO_31 / 64, .num_kv_heads = TWO_31 / 64, .head_dim = 8, .dtype = ATTEND_F16}, "flash_mma_f16", NULL}, /* not split */
+    {"rows that are merged", {.batch = 1, .seqlen_q = 64, .seqlen_k = 2048, .num_heads = TWO_31 / 64, .num_kv_heads = TWO_31 / 64, .head_dim = 8, .dtype = ATTEND_F16}, "mma_f16", NULL}, /* not split; by wgmma on Hopper */
     {"heads of a group", {.batch = 1, .seqlen_q = 1, .seqlen_k = 8, .num_heads = 2 * TWO_31, .num_kv_heads = 1, .head_dim = 8, .dtype = ATTEND_F16}, NULL, "would need more than 2147483647 blocks"},
     {"blocks", {.batch = TWO_31, .seqlen_q = 1, .seqlen_k = 8, .num_heads = 1, .head_dim = 8}, NULL, "would need more than 2147483647 blocks"},
 };
@@ -40,7 +40,7 @@ static void nothing_is_cut_to_32_bits(void **state)
         }
         attend_explanation e;
         if (status || attend_plan_explain(plan, NULL, &e)) fail_msg("%s: %s", cases[i].name, attend_error_message());
-        if (strncmp(e.kernel, cases[i].kernel, strlen(cases[i].kernel))) fail_msg("%s: %s runs", cases[i].name, e.kernel);
+        if (!strstr(e.kernel, cases[i].kernel)) fail_msg("%s: %s runs", cases[i].name, e.kernel);
         attend_plan_destroy(plan);
     }
     attend_context_destroy(context);
