@@ -2,10 +2,8 @@
 // prefix of their names, ATTEND_ELEMENT and ATTEND_DTYPE. Parameters of a kernel: dim, warps, 16-row
 // fragments a warp, rows of the other side's tile; of queries, then of keys.
 #include "backward_mma.cuh"
+#include "named.cuh"
 
-#define CONCAT_(a, b) a##b
-#define CONCAT(a, b)  CONCAT_(a, b)
-#define NAMED(suffix) CONCAT(ATTEND_FAMILY, suffix)
 #define KERNEL_(name, stage, ...)                                         \
     using name##_tile = attend::backward_mma_tile<__VA_ARGS__>;           \
     extern "C" __global__ void __launch_bounds__(name##_tile::threads, 1) \
@@ -20,7 +18,6 @@
     attend::backward_mma_row<name##_tile, name, keys##_tile, keys>::row(#name, ATTEND_DTYPE)
 #define ROW__(name, keys) ROW_(name, keys)
 #define ROW(suffix)       ROW__(NAMED(suffix), NAMED(suffix##_keys))
-#define ROWS              CONCAT(attend_, NAMED(_rows))
 
 ATTEND_D64(QUERIES(_d64, 64, 4, 2, 32) KEYS(_d64, 64, 8, 1, 64))
 ATTEND_D128(QUERIES(_d128, 128, 8, 1, 32) KEYS(_d128, 128, 8, 1, 32))
@@ -31,4 +28,4 @@ constexpr attend_backward_row ROWS[] = {
     ATTEND_D128(ROW(_d128),)
     // clang-format on
 };
-const int CONCAT(attend_, NAMED(_row_count)) = sizeof ROWS / sizeof *ROWS;
+const int ROW_COUNT = sizeof ROWS / sizeof *ROWS;

@@ -5,22 +5,7 @@
 #include "flash_mma.cuh"
 #include "mma_rows.cuh"
 
-// A kernel under the name that its row has; … are mma_tile's parameters.
-#define ATTEND_MMA_KERNEL_(name, ...)                                                                       \
-    using name##_tile = attend::mma_tile<__VA_ARGS__>;                                                      \
-    extern "C" __global__ void __launch_bounds__(name##_tile::threads, name##_tile::blocks) name(           \
-        const __grid_constant__ attend_kernel_args args, const __grid_constant__ attend::block_order order) \
-    {                                                                                                       \
-        attend::flash_mma<name##_tile>(args, order);                                                        \
-    }
-#define ATTEND_MMA_KERNEL(name, ...) ATTEND_MMA_KERNEL_(name, __VA_ARGS__)
-
-#define CONCAT_(a, b)       a##b
-#define CONCAT(a, b)        CONCAT_(a, b)
-#define NAMED(suffix)       CONCAT(ATTEND_FAMILY, suffix)
-#define KERNEL(suffix, ...) ATTEND_MMA_KERNEL(NAMED(suffix), ATTEND_ELEMENT, __VA_ARGS__)
-#define ROW(suffix)         ATTEND_MMA_ROW(NAMED(suffix), NAMED(_combine), ATTEND_DTYPE)
-#define ROWS                CONCAT(attend_, NAMED(_rows))
+#define KERNEL(suffix, ...) ATTEND_MMA_KERNEL(NAMED(suffix), flash_mma, mma_tile<ATTEND_ELEMENT, __VA_ARGS__>)
 
 ATTEND_D32(KERNEL(_d32, 32, 4, 2, 64, false))
 ATTEND_D64(KERNEL(_d64, 64, 4, 2, 64, true))
@@ -46,4 +31,4 @@ constexpr attend_kernel_row ROWS[] = {
     ATTEND_D256(ROW(_d256_m64),)
     // clang-format on
 };
-const int CONCAT(attend_, NAMED(_row_count)) = sizeof ROWS / sizeof *ROWS;
+const int ROW_COUNT = sizeof ROWS / sizeof *ROWS;

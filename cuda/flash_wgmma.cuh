@@ -8,7 +8,12 @@
 // flash_mma's.
 #pragma once
 
-#include "flash_mma.cuh"
+#include "elements.cuh"
+#include "mma_copies.cuh"
+#include "mma_output.cuh"
+#include "mma_softmax.cuh"
+#include "mma_spans.cuh"
+#include "poison.cuh"
 #include "wgmma_tile.cuh"
 
 namespace attend

@@ -5,6 +5,7 @@
 #include "combine.cuh"
 #include "core/feature_set.h"
 #include "elements.cuh"
+#include "named.cuh"
 
 #include <algorithm>
 #include <climits>
@@ -100,6 +101,15 @@ constexpr attend_kernel_row mma_row(const char *name, attend_dtype dtype)
 
 } // namespace attend
 
-// The row of a kernel whose tile is NAME_tile
-#define ATTEND_MMA_ROW_(name, combine, dtype) attend::mma_row<name##_tile, name, combine>(#name, dtype)
-#define ATTEND_MMA_ROW(name, combine, dtype)  ATTEND_MMA_ROW_(name, combine, dtype)
+// A kernel of a dtype's family (named.cuh) under the name that its row has: FUNCTION on the tile that … is.
+#define ATTEND_MMA_KERNEL_(name, function, ...)                                                             \
+    using name##_tile = attend::__VA_ARGS__;                                                                \
+    extern "C" __global__ void __launch_bounds__(name##_tile::block_threads, name##_tile::blocks) name(     \
+        const __grid_constant__ attend_kernel_args args, const __grid_constant__ attend::block_order order) \
+    {                                                                                                       \
+        attend::function<name##_tile>(args, order);                                                         \
+    }
+#define ATTEND_MMA_KERNEL(name, function, ...) ATTEND_MMA_KERNEL_(name, function, __VA_ARGS__)
+#define ATTEND_MMA_ROW_(name, combine, dtype)  attend::mma_row<name##_tile, name, combine>(#name, dtype)
+#define ATTEND_MMA_ROW(name, combine, dtype)   ATTEND_MMA_ROW_(name, combine, dtype)
+#define ROW(suffix)                            ATTEND_MMA_ROW(NAMED(suffix), NAMED(_combine), ATTEND_DTYPE)
