@@ -182,7 +182,7 @@ __device__ void load_total(const slot_part<threads> &slot, const float_rows &out
 template <int columns>
 __device__ void store_partial(const float2 (&o)[columns], const softmax_row &state,
                               const attend_kernel_args &args, const block_coordinates &block_at, int64_t row,
-                              int span, int column)
+                              int column)
 {
     const attend_kernel_box &box = args.box;
     const partial_rows partials(args.problem, box, args.splits);
@@ -191,7 +191,7 @@ __device__ void store_partial(const float2 (&o)[columns], const softmax_row &sta
                          box.first_kv_head,
                   n = (pair * (box.end_query - box.first_query) + row - box.first_query) * group +
                       block_at.head % group,
-                  split = span - box.first_key / attend_span_keys;
+                  split = block_at.tile % args.splits;
     float *const to = args.partials + partials.output(n, split);
 #pragma unroll
     for (int c = 0; c < columns; c++) {
@@ -225,8 +225,6 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
     const T *v = static_cast<const T *>(args.v.data) + sequence.batch * args.v.batch + head_kv * args.v.head +
                  sequence.first_k * args.v.seqlen;
 
-    // of this block, where spans are split
-    const int span = static_cast<int>(args.box.first_key / attend_span_keys + block_at.tile % args.splits);
     const int x = threadIdx.x % across, y = threadIdx.x / across * rows;
     // The softmax takes dot products with a scale or, if there are terms, scores in natural units.
     const bool scored = attend_adds_terms(&problem), searches = attend_hides_tiles(&problem);
@@ -256,7 +254,11 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
             all = visible_tiles(visible_keys(problem, sequence, row0), visible_keys(problem, sequence, last),
                                 tile::k);
         if (scored || holes || problem.mask_axes) all.full_begin = all.full_end = 0;
-        if (args.splits > 1) all.restrict(span * tile::span_tiles, (span + 1) * tile::span_tiles);
+        if (args.splits > 1) {
+            const int span =
+                static_cast<int>(args.box.first_key / attend_span_keys + block_at.tile % args.splits);
+            all.restrict(span * tile::span_tiles, (span + 1) * tile::span_tiles);
+        }
         all.restrict(args, tile::k);
         if (threadIdx.x == 0 && args.splits > 1 && all.begin >= all.end) slot = idle;
         if (searches && all.begin < all.end) {
@@ -402,7 +404,7 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
         const int64_t row = row0 + y + i;
         if (row >= min(attend_rows_of(&problem, &sequence), args.box.end_query)) continue;
         if (args.splits > 1) {
-            if (row <= last) store_partial(o[i], state[i], args, block_at, row, span, 2 * x);
+            if (row <= last) store_partial(o[i], state[i], args, block_at, row, 2 * x);
             continue;
         }
         if (args.into.out.data) {

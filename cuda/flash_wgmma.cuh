@@ -52,7 +52,7 @@ __device__ void load_tiles(const attend_kernel_args &args, wgmma_block<tile> &bl
     for (;; place.advance()) {
         key_stage &stage = block.stages[place.stage];
         copies.to = own + place.stage * tile::stage_bytes;
-        mbarrier_wait(shared_address(&stage.k_empty), place.round ^ 1);
+        mbarrier_wait(shared_address(&stage.k_empty), place.parity ^ 1);
         const bool done = t >= run.end;
         if (threadIdx.x == tile::threads)
             stage.tile = {done ? no_tile : t, run.border(t), block.last_whole && t + 1 == run.end};
@@ -64,7 +64,7 @@ __device__ void load_tiles(const attend_kernel_args &args, wgmma_block<tile> &bl
         copies.load_k(t);
         arrival.say();
         arrival.barrier = shared_address(&stage.k_full);
-        mbarrier_wait(shared_address(&stage.v_empty), place.round ^ 1);
+        mbarrier_wait(shared_address(&stage.v_empty), place.parity ^ 1);
         copies.load_v(t);
         arrival.say();
         arrival.barrier = shared_address(&stage.v_full);
@@ -84,11 +84,11 @@ __device__ void load_tiles(const attend_kernel_args &args, wgmma_block<tile> &bl
 // A stage as those that compute see it.
 template <typename tile> struct stage_reader {
     key_stage *stage;
-    uint32_t round, at; // address of K, uniform for ptxas
+    uint32_t parity, at; // address of K, uniform for ptxas
 
     __device__ stage_reader(wgmma_block<tile> &block, const ring_place<tile::stages> &place,
                             uint32_t stages_at)
-        : stage(&block.stages[place.stage]), round(place.round),
+        : stage(&block.stages[place.stage]), parity(place.parity),
           at(__shfl_sync(~0u, stages_at + place.stage * tile::stage_bytes, 0))
     {
     }
@@ -101,7 +101,7 @@ template <typename tile> struct stage_reader {
   private:
     __device__ void wait(uint64_t &barrier) const
     {
-        mbarrier_wait(shared_address(&barrier), round);
+        mbarrier_wait(shared_address(&barrier), parity);
         __syncwarp(); // lanes may have left the wait one by one
     }
     __device__ void release(uint64_t &barrier) const
@@ -139,17 +139,18 @@ __device__ void multiply_values(typename tile::output &o, const typename tile::w
 // The warpgroups take turns at the tensor cores, so that the softmax of one runs beside the products of
 // another.
 template <typename tile> struct product_turns {
+    static constexpr int first = 3,
+                         threads = 2 * 128; // barriers 3, 4 …, one a warpgroup; who passes, who takes
     int group;
 
-    __device__ static int first() { return 3; } // barriers 3, 4 …, one a warpgroup
     __device__ void start() const
     {
-        if (group == tile::groups - 1) bar_arrive<256>(first());
+        if (group == tile::groups - 1) bar_arrive<threads>(first);
     }
-    __device__ void take() const { bar_sync<256>(first() + group); }
+    __device__ void take() const { bar_sync<threads>(first + group); }
     __device__ void pass(bool last = false) const
     {
-        if (!last || group + 1 < tile::groups) bar_arrive<256>(first() + (group + 1) % tile::groups);
+        if (!last || group + 1 < tile::groups) bar_arrive<threads>(first + (group + 1) % tile::groups);
     }
 };
 

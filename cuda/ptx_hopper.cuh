@@ -20,14 +20,14 @@ template <int threads> __device__ inline void bar_arrive(int id)
     asm volatile("bar.arrive %0, %1;" ::"r"(id), "n"(threads) : "memory");
 }
 
-// 9.7.13.1 bar.red.or: the same; whether `any` holds in one of the threads.
-template <int id, int threads> __device__ inline bool bar_or(bool any)
+// 9.7.13.1 bar.red.or: bar.sync; whether `any` holds in one of the threads.
+template <int threads> __device__ inline bool bar_or(int id, bool any)
 {
     int result;
     asm volatile("{\n\t.reg .pred in, out;\n\tsetp.ne.u32 in, %1, 0;\n\tbar.red.or.pred out, %2, %3, in;\n\t"
                  "selp.u32 %0, 1, 0, out;\n\t}"
                  : "=r"(result)
-                 : "r"(static_cast<int>(any)), "n"(id), "n"(threads)
+                 : "r"(static_cast<int>(any)), "r"(id), "n"(threads)
                  : "memory");
     return result != 0;
 }
@@ -129,45 +129,38 @@ template <typename T> struct wgmma;
     ATTEND_FIRST_32                                                                           \
     ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, " \
     "%49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-// `adds` as the instruction's predicate
-#define ATTEND_WGMMA(adds, shape, type, sums, rest)                \
-    "{\n\t.reg .pred adds;\n\tsetp.ne.u32 adds, " #adds ", 0;\n\t" \
-    "wgmma.mma_async.sync.aligned." shape ".f32." type "." type " {" sums "}, " rest "\n\t}"
-#define ATTEND_WGMMA_OF(element, type)                                                                       \
-    template <> struct wgmma<element> {                                                                      \
-        /* d = a·b for columns of b that lie along k */                                                     \
-        static __device__ void start(float (&d)[16][4], uint64_t a, uint64_t b)                              \
-        {                                                                                                    \
-            asm volatile(ATTEND_WGMMA(0, "m64n128k16", type, ATTEND_FIRST_64, "%64, %65, adds, 1, 1, 0, 0;") \
-                         : ATTEND_SUMS_64("=f", d)                                                           \
-                         : "l"(a), "l"(b)                                                                    \
-                         : "memory");                                                                        \
-        }                                                                                                    \
-        /* d += a·b */                                                                                      \
-        static __device__ void add(float (&d)[16][4], uint64_t a, uint64_t b)                                \
-        {                                                                                                    \
-            asm volatile(ATTEND_WGMMA(1, "m64n128k16", type, ATTEND_FIRST_64, "%64, %65, adds, 1, 1, 0, 0;") \
-                         : ATTEND_SUMS_64("+f", d)                                                           \
-                         : "l"(a), "l"(b)                                                                    \
-                         : "memory");                                                                        \
-        }                                                                                                    \
-        /* d += a·b for rows of b that lie along the columns of d */                                        \
-        static __device__ void add(float (&d)[16][4], const uint32_t (&a)[4], uint64_t b)                    \
-        {                                                                                                    \
-            asm volatile(ATTEND_WGMMA(1, "m64n128k16", type, ATTEND_FIRST_64,                                \
-                                      "{%64, %65, %66, %67}, %68, adds, 1, 1, 1;")                           \
-                         : ATTEND_SUMS_64("+f", d)                                                           \
-                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b)                                \
-                         : "memory");                                                                        \
-        }                                                                                                    \
-        static __device__ void add(float (&d)[8][4], const uint32_t (&a)[4], uint64_t b)                     \
-        {                                                                                                    \
-            asm volatile(ATTEND_WGMMA(1, "m64n64k16", type, ATTEND_FIRST_32,                                 \
-                                      "{%32, %33, %34, %35}, %36, adds, 1, 1, 1;")                           \
-                         : ATTEND_SUMS_32("+f", d)                                                           \
-                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b)                                \
-                         : "memory");                                                                        \
-        }                                                                                                    \
+// One product: d = a·b (adds 0, sums "=f") or d += a·b (1, "+f"). n: columns of d; count: its registers; then
+// the operands behind d, as the instruction takes them, and how a comes in.
+#define ATTEND_WGMMA(adds, how, type, n, count, operands, ...)                                             \
+    asm volatile("{\n\t.reg .pred adds;\n\tsetp.ne.u32 adds, " #adds ", 0;\n\t"                            \
+                 "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." type "." type " {" ATTEND_FIRST_##count \
+                 "}, " operands "\n\t}"                                                                    \
+                 : ATTEND_SUMS_##count(how, d)                                                             \
+                 : __VA_ARGS__, "l"(b)                                                                     \
+                 : "memory")
+#define ATTEND_FRAGMENT(a) "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3])
+#define ATTEND_WGMMA_OF(element, type)                                                        \
+    template <> struct wgmma<element> {                                                       \
+        /* d = a·b and d += a·b for columns of b that lie along k */                        \
+        static __device__ void start(float (&d)[16][4], uint64_t a, uint64_t b)               \
+        {                                                                                     \
+            ATTEND_WGMMA(0, "=f", type, 128, 64, "%64, %65, adds, 1, 1, 0, 0;", "l"(a));      \
+        }                                                                                     \
+        static __device__ void add(float (&d)[16][4], uint64_t a, uint64_t b)                 \
+        {                                                                                     \
+            ATTEND_WGMMA(1, "+f", type, 128, 64, "%64, %65, adds, 1, 1, 0, 0;", "l"(a));      \
+        }                                                                                     \
+        /* d += a·b for rows of b that lie along the columns of d */                         \
+        static __device__ void add(float (&d)[16][4], const uint32_t (&a)[4], uint64_t b)     \
+        {                                                                                     \
+            ATTEND_WGMMA(1, "+f", type, 128, 64, "{%64, %65, %66, %67}, %68, adds, 1, 1, 1;", \
+                         ATTEND_FRAGMENT(a));                                                 \
+        }                                                                                     \
+        static __device__ void add(float (&d)[8][4], const uint32_t (&a)[4], uint64_t b)      \
+        {                                                                                     \
+            ATTEND_WGMMA(1, "+f", type, 64, 32, "{%32, %33, %34, %35}, %36, adds, 1, 1, 1;",  \
+                         ATTEND_FRAGMENT(a));                                                 \
+        }                                                                                     \
     };
 ATTEND_WGMMA_OF(__half, "f16")
 ATTEND_WGMMA_OF(__nv_bfloat16, "bf16")

@@ -44,7 +44,7 @@ template <typename T, int dim_, int groups_, int stages_> struct wgmma_tile {
 
     // A barrier of the threads that compute; 0 is __syncthreads()
     static __device__ void sync() { bar_sync<threads>(1); }
-    static __device__ bool any(bool x) { return bar_or<1, threads>(x); }
+    static __device__ bool any(bool x) { return bar_or<threads>(1, x); }
     // The same of those that load
     static __device__ void sync_loading() { bar_sync<loading>(2); }
 };
@@ -80,11 +80,11 @@ template <typename tile> struct wgmma_block : mma_block<tile> {
 // The place of a thread in the ring.
 template <int stages> struct ring_place {
     int stage = 0;
-    uint32_t round = 0; // its parity is that of the phase
+    uint32_t parity = 0; // of the phase of its mbarriers
 
     __device__ void advance()
     {
-        if (++stage == stages) stage = 0, round ^= 1;
+        if (++stage == stages) stage = 0, parity ^= 1;
     }
 };
 

@@ -117,13 +117,15 @@ static void whole_tiles_have_the_bits_of_keys_in_one_piece(void **state)
         if (!test_wants_row(&row) || row.dtype == ATTEND_F32) continue;
         setenv("ATTEND_KERNEL", row.name, 1);
         attend_context *context = test_context();
-        test_run r = test_run_make(row.dtype, row.head_dim_max, 1, 2, 300, 2, 1, ATTEND_CAUSAL_NONE), wanted = test_run_make(row.dtype, row.head_dim_max, 1, 2, 300, 2, 1, ATTEND_CAUSAL_NONE);
+        test_run r = test_run_make(row.dtype, row.head_dim_max, 1, 2, 300, 2, 1, ATTEND_CAUSAL_NONE),
+                 wanted = test_run_make(row.dtype, row.head_dim_max, 1, 2, 300, 2, 1, ATTEND_CAUSAL_NONE);
         test_run_go(&wanted, context, row.name);
         for (size_t n = 0; n < sizeof sizes / sizeof *sizes; n++) {
             test_cache c = cache_of(&r, sizes[n], (int)n);
             attend_plan *plan;
-            if (attend_attention_plan_with(context, &r.p, &test_on_host, &plan) ||
-                attend_attention_forward(plan, &(attend_attention_args){.q = r.q, .out = r.out, .lse = r.lse, .cache = &c.cache}) || attend_synchronize(context))
+            const attend_attention_args args = {.q = r.q, .out = r.out, .lse = r.lse, .cache = &c.cache};
+            if (attend_attention_plan_with(context, &r.p, &test_on_host, &plan) || attend_attention_forward(plan, &args) ||
+                attend_synchronize(context))
                 fail_msg("%s", attend_error_message());
             if (memcmp(test_row(&r.out, 0, 0), test_row(&wanted.out, 0, 0), 2 * test_row_bytes(&r.out)))
                 fail_msg("%s: pages of %d have other bits", row.name, (int)sizes[n]);
@@ -213,7 +215,8 @@ int main(void)
 {
     setenv("ATTEND_TEST_DEVICE", "cuda", 1);
     TEST_CACHES_IN_PLACE();
-    const struct CMUnitTest tests[] = {cmocka_unit_test(keys_without_pages_are_as_if_masked), cmocka_unit_test(whole_tiles_have_the_bits_of_keys_in_one_piece),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(keys_without_pages_are_as_if_masked),
+                                       cmocka_unit_test(whole_tiles_have_the_bits_of_keys_in_one_piece),
                                        cmocka_unit_test(new_keys_without_slots_are_dropped),
                                        cmocka_unit_test(tables_on_the_host_are_checked)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,6 @@
    few are visible is the plain problem's in proportion. Runs of the command, which holds each against the reference as well. */
 #include "support/command.h"
 #include "support/files.h"
-#include "support/fixture.h"
 
 #include <attend/attend.h>
 #include <setjmp.h>
@@ -180,9 +179,6 @@ static void splits_without_keys_cost_nothing(void **state)
 static void hopper(void **state)
 {
     (void)state;
-    attend_kernel_info row;
-    for (size_t i = 0; attend_kernel(i, &row) && strcmp(row.name, "flash_wgmma_f16_d64"); i++) continue;
-    if (!row.name || !test_wants_row(&row)) skip();
     check("flash_wgmma_f16_d64", "tensor_flops", 0, &square, 0, 0.1);
     check("flash_wgmma_f16_d64", "tensor_flops", 0, &few_queries, 0, 0.1);
 }
@@ -197,7 +193,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(cuda_cores),
     };
     const struct CMUnitTest of_hopper[] = {cmocka_unit_test(hopper)};
-    setenv("ATTEND_TEST_DEVICE", "cuda", 1);
     if (argc > 1 && !strcmp(argv[1], "hopper")) return cmocka_run_group_tests(of_hopper, NULL, NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
