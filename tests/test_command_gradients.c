@@ -77,7 +77,7 @@ static void what_does_not_go_is_refused(void **state)
         {"--q q.npy --k k.npy --dout dout.npy --dq dq.npy", "--v is missing"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) test_expect(2, cases[i].sentence, "gradients --quiet %s", cases[i].arguments);
-    test_expect(2, "layers have no gradients yet", "compare --backward --quiet " LAYER);
+    test_expect(2, "gradients of attention alone", "compare --backward --quiet " LAYER);
 }
 
 int main(void)

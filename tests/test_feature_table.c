@@ -65,7 +65,7 @@ static void the_document_is_current(void **state)
             "of them go together unless the header says otherwise; a kernel that lacks one is not chosen, and\n"
             "where none is left the plan is refused with a sentence that names what is lacking.\n\n"
             "Plans made with `backward` ([`backward.h`](../include/attend/backward.h)) take all of attention's\n"
-            "features on every backend; layers have no gradients yet.\n\n");
+            "features on every backend, and a layer's ([`layer_backward.h`](../include/attend/layer_backward.h)).\n\n");
     add_features(&t);
     test_print(&t, "\n## Kernel rows\n\nRotary embedding, QK-norm and absolute positions come before attention; no kernel of attention sees\n"
             "them. The first two are also an operation by themselves, on Q and K that a caller brings:\n"

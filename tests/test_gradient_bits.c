@@ -242,8 +242,6 @@ static void what_cannot_be_is_refused(void **state)
     const test_case c = {.problem = problems[0], .seed = 1};
     test_fixture f;
     test_gradients g;
-    attend_plan *plan;
-    attend_context *context = context_of(1);
     test_fixture_make(&f, &c);
     test_gradients_make(&g, &f, ATTEND_F32);
     attend_attention_args args = f.args;
@@ -266,13 +264,6 @@ static void what_cannot_be_is_refused(void **state)
     test_expect_failure(backward(&f, &args, &grads, true), ATTEND_INVALID_ARGUMENT, "grads.bias is asked for, but the problem has none");
     grads = g.grads, grads.reserved[0] = 1;
     test_expect_failure(backward(&f, &args, &grads, true), ATTEND_INVALID_ARGUMENT, "reserved");
-    const attend_problem layer = {.batch = 1, .seqlen_q = 4, .num_heads = 1, .head_dim = 4, .hidden_size = 4};
-    float w[16] = {0};
-    const attend_tensor matrix = attend_tensor_2d(w, ATTEND_F32, 4, 4);
-    test_expect_failure(attend_layer_plan_with(context, &layer, &(attend_layer_weights){.wq = matrix, .wk = matrix, .wv = matrix, .wo = matrix},
-                                               &(attend_plan_options){.backward = true}, &plan),
-                        ATTEND_UNSUPPORTED, "layers run forward alone");
-    attend_context_destroy(context);
     test_gradients_free(&g);
     test_fixture_free(&f);
 }

@@ -59,7 +59,7 @@ int posix_memalign(void **memory, size_t alignment, size_t bytes)
 
 static const attend_context_options options = {.device = ATTEND_CPU, .threads = 2};
 static attend_context *context;
-static attend_plan *attention_plan, *backward_plan, *layer_plan;
+static attend_plan *attention_plan, *backward_plan, *layer_plan, *trained_plan;
 static attend_tensor gradient;
 static test_run run;
 static test_layer layer;
@@ -97,6 +97,15 @@ static attend_status plan_layer(void)
     return status;
 }
 
+static attend_status plan_trained(void)
+{
+    attend_plan *made;
+    const attend_status status =
+        attend_layer_plan_with(context, &layer.given, &layer.weights, &(attend_plan_options){.backward = true}, &made);
+    attend_plan_destroy(made);
+    return status;
+}
+
 static attend_status run_attention(void)
 {
     return attend_attention_forward(
@@ -123,6 +132,17 @@ static attend_status run_layer_with_cache(void)
     args.cache = &cache;
     return attend_layer_forward(layer_plan, &args);
 }
+
+static attend_status run_trained(void)
+{
+    static float dx[64 * 48], dwk[2 * 16 * 48];
+    const attend_layer_weights weights = {.wk = attend_tensor_2d(dwk, ATTEND_F32, 32, 48)};
+    return attend_layer_backward(
+        trained_plan, &layer.args,
+        &(attend_layer_grads){.dout = layer.args.x, .dx = attend_tensor_3d(dx, ATTEND_F32, 1, 64, 48), .weights = &weights}, NULL);
+}
+
+static attend_status reload(void) { return attend_layer_reload(trained_plan, NULL); }
 
 static attend_status turn(void)
 {
@@ -153,6 +173,9 @@ static const struct subject {
     {"inspection", look, false},
     {"run of a layer", run_layer, false},
     {"plan of a layer", plan_layer, true},
+    {"plan of a layer's gradients", plan_trained, true},
+    {"run of a layer's gradients", run_trained, false},
+    {"weights anew", reload, true},
 };
 
 /* What the call returns where its k-th allocation fails; from 100 on: it had fewer, or something is wrong. */
@@ -250,6 +273,7 @@ static void runs_allocate_nothing(void **state)
     assert_int_equal(allocations, 0);
     assert_int_equal(run_layer(), ATTEND_OK);
     assert_int_equal(run_layer_with_cache(), ATTEND_OK);
+    assert_int_equal(run_trained(), ATTEND_OK);
     assert_int_equal(own, 0);
     printf("runs of layers: %ld allocations in oneDNN\n", (long)allocations);
 }
@@ -276,10 +300,11 @@ int main(void)
     if (attend_attention_plan(context, &run.p, &attention_plan) ||
         attend_attention_plan_with(context, &run.p, &(attend_plan_options){.backward = true},
                                    &backward_plan) ||
-        attend_layer_plan(context, &layer.given, &layer.weights, &layer_plan))
+        attend_layer_plan(context, &layer.given, &layer.weights, &layer_plan) ||
+        attend_layer_plan_with(context, &layer.given, &layer.weights, &(attend_plan_options){.backward = true}, &trained_plan))
         return 1;
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    attend_plan_destroy(attention_plan), attend_plan_destroy(backward_plan), attend_plan_destroy(layer_plan);
+    attend_plan_destroy(attention_plan), attend_plan_destroy(backward_plan), attend_plan_destroy(layer_plan), attend_plan_destroy(trained_plan);
     free(gradient.data);
     attend_context_destroy(context);
     test_run_free(&run), test_layer_free(&layer);

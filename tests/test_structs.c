@@ -80,6 +80,12 @@ static attend_status run_layer(void)
 {
     return attend_layer_run_sized(w.layer, PASS_WITH_FEATURES(attend_layer_args), PASS(attend_run));
 }
+static attend_status run_layer_backward(void)
+{
+    return attend_layer_backward_sized(w.layer, PASS_WITH_FEATURES(attend_layer_args), PASS(attend_layer_grads), sizeof(attend_layer_weights),
+                                       sizeof(attend_feature_grads), PASS(attend_run));
+}
+static attend_status reload_layer(void) { return attend_layer_reload_sized(w.layer, PASS(attend_run)); }
 static attend_status merge(void)
 {
     return attend_merge_sized(w.context, PASS(attend_problem), PASS(attend_merge_args), PASS(attend_run));
@@ -194,6 +200,8 @@ static const struct call {
      -1},
     {"merge", merge, ATTENTION, {S(attend_problem), S(attend_merge_args), S(attend_run), -1}, -1},
     {"layer_run", run_layer, LAYER, {S(attend_layer_args), S(attend_feature_args), S(attend_run), -1}, -1},
+    {"layer_backward", run_layer_backward, LAYER, {S(attend_layer_args), S(attend_feature_args), S(attend_layer_grads), S(attend_run), -1}, -1},
+    {"layer_reload", reload_layer, LAYER, {S(attend_run), -1}, -1},
     {"layer_inspect", inspect_layer, LAYER, {S(attend_layer_args), S(attend_feature_args), S(attend_inspection), -1}, -1},
     {"layer_compare",
      compare_layer,
@@ -256,6 +264,7 @@ static attend_attention_grads grads;
 static attend_merge_args merge_args;
 static attend_cache_append_args append_args;
 static attend_layer_args layer_args;
+static attend_layer_grads layer_grads;
 static attend_layer_weights weights;
 static attend_rotary_args rotary_args;
 static attend_inspection inspection;
@@ -285,6 +294,7 @@ static int make_world(void **state)
                                      .k = heads_at(6),
                                      .v = heads_at(7),
                                      .heads = heads_at(8)};
+    layer_grads = (attend_layer_grads){.dout = layer_args.x, .dx = attend_tensor_3d(memory[13], ATTEND_F32, BATCH, SEQLEN, WIDTH)};
     const attend_tensor matrix = attend_tensor_2d(memory[9], ATTEND_F32, HEADS * DIM, WIDTH);
     weights = (attend_layer_weights){.wq = matrix, .wk = matrix, .wv = matrix, .wo = matrix};
     rotary_args = (attend_rotary_args){.q = heads_at(0), .q_out = heads_at(10)};
@@ -293,12 +303,12 @@ static int make_world(void **state)
     OWN(attend_context_options, options), OWN(attend_compare_options, compare_options),
         OWN(attend_attention_args, args), OWN(attend_attention_grads, grads),
         OWN(attend_merge_args, merge_args), OWN(attend_cache_append_args, append_args);
-    OWN(attend_feature_args, features), OWN(attend_layer_args, layer_args), OWN(attend_layer_weights, weights),
+    OWN(attend_feature_args, features), OWN(attend_layer_args, layer_args), OWN(attend_layer_grads, layer_grads), OWN(attend_layer_weights, weights),
         OWN(attend_rotary_args, rotary_args);
     OWN(attend_inspection, inspection), OWN(attend_lists, lists), OWN(attend_plan_options, plan_options),
         OWN(attend_run, run_alone);
     return attend_attention_plan(w.context, &problems[ATTENTION], &w.attention) ||
-           attend_layer_plan(w.context, &problems[LAYER], &weights, &w.layer);
+           attend_layer_plan_with(w.context, &problems[LAYER], &weights, &(attend_plan_options){.backward = true}, &w.layer);
 }
 
 static int free_world(void **state)

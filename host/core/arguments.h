@@ -88,7 +88,7 @@ typedef struct attend_expected {
     int64_t shape[ATTEND_MAX_RANK];
 } attend_expected;
 
-enum { ATTEND_MAX_EXPECTED = 24 };
+enum { ATTEND_MAX_EXPECTED = 48 };
 
 /* Lists the three tensors of a state of rows_q queries, called `name`; `names` holds their names. A tensor
    that is the same view as in `shared` (NULL: none) is already listed as an output and is left out. Returns

@@ -6,6 +6,7 @@
 #include "core/append.h"
 #include "core/backward.h"
 #include "core/inspect.h"
+#include "core/layer_backward.h"
 #include "core/part.h"
 #include "core/problem.h"
 #include "core/rotary.h"
@@ -34,6 +35,9 @@ struct attend_plan {
 
 /* Fails if the plan is NULL or of another operation. */
 attend_status attend_plan_check(const attend_plan *plan, attend_operation operation);
+
+/* Fails if it was made without `backward`. */
+attend_status attend_plan_check_backward(const attend_plan *plan);
 
 /* Reads a caller's attend_run (NULL: none); its workspace is not checked. */
 attend_status attend_run_read(const attend_context *context, const attend_run *run, size_t bytes,
@@ -72,6 +76,11 @@ typedef struct attend_backend {
     attend_status (*merge)(attend_context *context, const attend_problem *problem,
                            const attend_merge_args *args, const attend_run *run);
     attend_status (*layer_forward)(attend_plan *plan, const attend_layer_args *args, const attend_run *run);
+    /* Of plans made with `backward`. */
+    attend_status (*layer_backward)(attend_plan *plan, const attend_layer_args *args,
+                                    const attend_layer_gradients *gradients, const attend_run *run);
+    /* Takes the values of plan->weights anew; the run has no workspace. */
+    attend_status (*layer_reload)(attend_plan *plan, const attend_run *run);
     /* args has only q, k, lse (an input here) and feature tensors; part, which is all keys, says where they
        lie. For plans of attention and of layers. */
     attend_status (*inspect)(attend_plan *plan, const attend_attention_args *args,

@@ -43,29 +43,48 @@ attend_expected attend_gradient_expected(const attend_problem *p, attend_gradien
     return e;
 }
 
+attend_status attend_feature_grads_read(const attend_feature_grads *given, size_t bytes,
+                                        attend_tensor of[ATTEND_GRADIENTS])
+{
+    attend_feature_grads f = {0};
+    if (given)
+        ATTEND_TRY(
+            attend_struct_read(ATTEND_STRUCT(attend_feature_grads), "grads.features", &f, given, bytes));
+    of[ATTEND_GRADIENT_BIAS] = f.bias, of[ATTEND_GRADIENT_SLOPES] = f.alibi_slopes;
+    of[ATTEND_GRADIENT_RELATIVE_TABLE] = f.relative_table;
+    of[ATTEND_GRADIENT_HEAD_SCALES] = f.head_scales, of[ATTEND_GRADIENT_SINKS] = f.sinks;
+    return ATTEND_OK;
+}
+
 /* Reads a caller's grads into ours, the tensors as they were given. */
 static attend_status read_grads(const attend_attention_grads *grads, size_t bytes, size_t feature_bytes,
                                 attend_gradients *g)
 {
     attend_attention_grads given;
-    attend_feature_grads features = {0};
     ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_attention_grads), "grads", &given, grads, bytes));
-    if (given.features)
-        ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_feature_grads), "grads.features", &features,
-                                      given.features, feature_bytes));
     *g = (attend_gradients){.dout = given.dout,
                             .dlse = given.dlse,
                             .out_f32 = given.out_f32,
-                            .of = {given.dq, given.dk, given.dv, features.bias, features.alibi_slopes,
-                                   features.relative_table, features.head_scales, features.sinks},
+                            .of = {given.dq, given.dk, given.dv},
                             .accumulate = given.accumulate};
-    return ATTEND_OK;
+    return attend_feature_grads_read(given.features, feature_bytes, g->of);
 }
 
 /* dq, dk and dv are stored as the problem's tensors or in f32. */
 static attend_dtype dtype_of(const attend_problem *p, attend_gradient gradient, const attend_tensor *given)
 {
     return gradient <= ATTEND_GRADIENT_V && given->dtype != ATTEND_F32 ? p->dtype : ATTEND_F32;
+}
+
+attend_status attend_gradient_expect(const attend_problem *p, attend_gradient gradient, attend_tensor *given,
+                                     attend_expected *e)
+{
+    *e = attend_gradient_expected(p, gradient);
+    e->tensor = given;
+    e->dtype = dtype_of(p, gradient, given);
+    if (given->data && e->rank == 0)
+        return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is asked for, but the problem has none", e->name);
+    return ATTEND_OK;
 }
 
 static attend_status resolve_args(const attend_problem *p, attend_attention_args *r,
@@ -98,14 +117,8 @@ attend_status attend_backward_resolve(const attend_problem *p, const attend_atte
         {"dlse", &g->dlse, ATTEND_INPUT, true, ATTEND_F32, 3, {batch, heads, q}},
         {"out_f32", &g->out_f32, ATTEND_INPUT, true, ATTEND_F32, 4, {batch, q, heads, dv}},
     };
-    for (int i = 0; i < ATTEND_GRADIENTS; i++) {
-        attend_expected *e = &all[8 + i];
-        *e = attend_gradient_expected(p, (attend_gradient)i);
-        e->tensor = &g->of[i];
-        if (e->tensor->data && e->rank == 0)
-            return attend_fail(ATTEND_INVALID_ARGUMENT, "%s is asked for, but the problem has none", e->name);
-        e->dtype = dtype_of(p, (attend_gradient)i, e->tensor);
-    }
+    for (int i = 0; i < ATTEND_GRADIENTS; i++)
+        ATTEND_TRY(attend_gradient_expect(p, (attend_gradient)i, &g->of[i], &all[8 + i]));
     ATTEND_TRY(attend_expected_resolve(all, 8 + ATTEND_GRADIENTS, features));
     ATTEND_TRY(attend_expected_check_rows(all, 4));
     ATTEND_TRY(attend_tensor_check_rows("dout", &g->dout));
@@ -124,9 +137,7 @@ attend_status attend_attention_backward_sized(attend_plan *plan, const attend_at
     attend_gradients gradients;
     attend_run r;
     ATTEND_TRY(attend_plan_check(plan, ATTEND_ATTENTION));
-    if (!plan->options.backward)
-        return attend_fail(ATTEND_INVALID_ARGUMENT,
-                           "the plan was made without backward: it runs forward alone");
+    ATTEND_TRY(attend_plan_check_backward(plan));
     ATTEND_TRY(attend_attention_args_read(args, args_bytes, features_bytes, &resolved, &features));
     ATTEND_TRY(attend_backward_resolve(&plan->problem, grads, grads_bytes, feature_grads_bytes, true,
                                        &resolved, &features, &gradients));

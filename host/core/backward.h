@@ -29,6 +29,15 @@ typedef struct attend_gradients {
    f32. */
 attend_expected attend_gradient_expected(const attend_problem *problem, attend_gradient gradient);
 
+/* Reads a caller's gradients of features (NULL: none wanted) into their places, as they were given. */
+attend_status attend_feature_grads_read(const attend_feature_grads *given, size_t bytes,
+                                        attend_tensor of[ATTEND_GRADIENTS]);
+
+/* Sets what a gradient that was given has to be: `gradient` becomes an argument of a call. An error if the
+   problem has none. */
+attend_status attend_gradient_expect(const attend_problem *problem, attend_gradient gradient,
+                                     attend_tensor *given, attend_expected *expected);
+
 /* Checks args that were read and a caller's grads. args are resolved without their part: all keys take part.
    lse_needed: false where it is not read. */
 attend_status attend_backward_resolve(const attend_problem *problem, const attend_attention_grads *grads,

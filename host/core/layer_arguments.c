@@ -57,16 +57,14 @@ static attend_status check_layer_cache(const attend_problem *p, const attend_lay
     return attend_cache_check(p, r->cache, p->seqlen_k);
 }
 
-enum { LAYER_WEIGHTS = 13 };
-
-static void expect_weights(const attend_problem *p, attend_layer_weights *r,
-                           attend_expected expected[LAYER_WEIGHTS])
+void attend_layer_weights_expected(const attend_problem *p, attend_layer_weights *r,
+                                   attend_expected expected[ATTEND_LAYER_WEIGHTS])
 {
     const int64_t source = attend_problem_is_cross(p) ? p->context_hidden_size : p->hidden_size,
                   q = p->num_heads * p->head_dim, k = p->num_kv_heads * p->head_dim,
                   v = p->num_kv_heads * p->head_dim_v;
     const bool learned = p->absolute == ATTEND_ABSOLUTE_LEARNED;
-    const attend_expected all[LAYER_WEIGHTS] = {
+    const attend_expected all[ATTEND_LAYER_WEIGHTS] = {
         {"wq", &r->wq, ATTEND_INPUT, false, p->dtype, 2, {q, p->hidden_size}},
         {"wk", &r->wk, ATTEND_INPUT, false, p->dtype, 2, {k, source}},
         {"wv", &r->wv, ATTEND_INPUT, false, p->dtype, 2, {v, source}},
@@ -116,15 +114,14 @@ attend_status attend_layer_args_resolve(const attend_problem *p, const attend_la
                                      arguments + count);
     /* resolved already: no output may overlap them */
     attend_layer_weights w = *weights;
-    expect_weights(p, &w, arguments + count);
+    attend_layer_weights_expected(p, &w, arguments + count);
     ATTEND_TRY(attend_features_resolve(p, features));
-    ATTEND_TRY(attend_expected_resolve(arguments, count + LAYER_WEIGHTS, features));
+    ATTEND_TRY(attend_expected_resolve(arguments, count + ATTEND_LAYER_WEIGHTS, features));
     ATTEND_TRY(attend_expected_check_rows(arguments, 7));
     return attend_expected_check_rows(arguments + 8, r->cache ? 2 : 0);
 }
 
-/* One of a matrix's strides is 1 and the other steps over a whole row or column, as GEMM needs it. */
-static attend_status check_matrix(const char *name, const attend_tensor *w)
+attend_status attend_layer_matrix_check(const char *name, const attend_tensor *w)
 {
     bool by_rows = (w->stride[1] == 1 || w->shape[1] == 1) && w->stride[0] >= w->shape[1];
     bool by_columns = (w->stride[0] == 1 || w->shape[0] == 1) && w->stride[1] >= w->shape[0];
@@ -140,8 +137,8 @@ attend_status attend_layer_weights_resolve(const attend_problem *p, const attend
                                            size_t bytes, attend_layer_weights *r)
 {
     ATTEND_TRY(attend_struct_read(ATTEND_STRUCT(attend_layer_weights), "weights", r, weights, bytes));
-    attend_expected arguments[LAYER_WEIGHTS];
-    expect_weights(p, r, arguments);
+    attend_expected arguments[ATTEND_LAYER_WEIGHTS];
+    attend_layer_weights_expected(p, r, arguments);
     if (p->absolute != ATTEND_ABSOLUTE_LEARNED && r->position_table.data)
         return attend_fail(ATTEND_INVALID_ARGUMENT,
                            "position_table is given, but the problem's absolute does not use it");
@@ -149,8 +146,8 @@ attend_status attend_layer_weights_resolve(const attend_problem *p, const attend
         if (arguments[i].tensor->data && p->qk_norm < (i < 10 ? ATTEND_QK_NORM_RMS : ATTEND_QK_NORM_LAYER))
             return attend_fail(ATTEND_INVALID_ARGUMENT,
                                "%s is given, but the problem's qk_norm does not use it", arguments[i].name);
-    ATTEND_TRY(attend_expected_resolve(arguments, LAYER_WEIGHTS, NULL));
-    for (int i = 0; i < 4; i++) ATTEND_TRY(check_matrix(arguments[i].name, arguments[i].tensor));
+    ATTEND_TRY(attend_expected_resolve(arguments, ATTEND_LAYER_WEIGHTS, NULL));
+    for (int i = 0; i < 4; i++) ATTEND_TRY(attend_layer_matrix_check(arguments[i].name, arguments[i].tensor));
     return attend_expected_check_rows(arguments + 4, 9);
 }
 

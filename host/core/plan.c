@@ -38,8 +38,6 @@ static attend_status create(attend_context *context, attend_operation operation,
     ATTEND_TRY(attend_problem_resolve(problem, problem_bytes, operation, &made.problem));
     if (operation == ATTEND_LAYER)
         ATTEND_TRY(attend_layer_weights_resolve(&made.problem, weights, weights_bytes, &made.weights));
-    if (made.options.backward && operation == ATTEND_LAYER)
-        return attend_fail(ATTEND_UNSUPPORTED, "backward is of attention: layers run forward alone");
     attend_plan *kept = malloc(sizeof *kept);
     if (!kept) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a plan");
     *kept = made;
@@ -77,6 +75,12 @@ attend_status attend_plan_check(const attend_plan *plan, attend_operation operat
                            plan->operation == ATTEND_LAYER ? "a layer" : "attention",
                            operation == ATTEND_LAYER ? "layers" : "attention");
     return ATTEND_OK;
+}
+
+attend_status attend_plan_check_backward(const attend_plan *plan)
+{
+    if (plan->options.backward) return ATTEND_OK;
+    return attend_fail(ATTEND_INVALID_ARGUMENT, "the plan was made without backward: it runs forward alone");
 }
 
 attend_status attend_plan_begin(const attend_plan *plan)

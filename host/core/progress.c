@@ -18,6 +18,7 @@ attend_status attend_progress_begin(attend_progress_tracker *tracker, const atte
         .progress = tracker->progress, .user = tracker->user, .work = *work, .total = work->attention};
     for (int i = 0; i < 4; i++) tracker->total += work->projections[i];
     if (work->rounds > 1) tracker->total *= work->rounds;
+    tracker->total += work->more;
     report(tracker, 0);
     return attend_progress_status(tracker);
 }

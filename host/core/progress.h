@@ -10,6 +10,7 @@ typedef struct attend_work {
     double projections[4]; /* layer: Q, K, V, output */
     double attention;      /* or the inspection */
     int rounds;            /* how often all of that is done; 0: once */
+    double more;           /* beside that */
 } attend_work;
 
 typedef struct attend_progress_tracker {

@@ -21,6 +21,7 @@
     SIZED(attend_cache_append_args, 328)         \
     SIZED(attend_layer_args, 648)                \
     SIZED(attend_layer_weights, 1040)            \
+    RESERVING(attend_layer_grads, 344)           \
     SIZED(attend_inspection, 624)                \
     SIZED(attend_merge_args, 264)                \
     SIZED(attend_lists, 40)                      \

@@ -48,6 +48,7 @@ static void plan_destroy(attend_plan *plan)
 {
     attend_cpu_plan *cpu = plan->state;
     attend_cpu_layer_destroy(cpu);
+    attend_cpu_layer_backward_destroy(cpu);
     attend_cpu_backward_free(cpu);
     free(cpu->keys), free(cpu->values), free(cpu->partials), free(cpu->carried), free(cpu->scratch);
     free(cpu->per_head), free(cpu->elements), free(cpu->relative_buckets), free(cpu->relative),
@@ -141,6 +142,8 @@ static attend_status plan_create(attend_plan *plan)
     snprintf(plan->kernel, sizeof plan->kernel, "cpu_%s", cpu->context->kernel->name);
     attend_status status = reserve(cpu, plan->options.backward, &plan->memory.host_bytes);
     if (!status && plan->operation == ATTEND_LAYER) status = attend_cpu_layer_create(plan);
+    if (!status && plan->operation == ATTEND_LAYER && plan->options.backward)
+        status = attend_cpu_layer_backward_create(plan);
     if (!status) status = reserve_box(cpu, &plan->options, &plan->memory.host_bytes);
     if (status) plan_destroy(plan);
     return status;
@@ -180,6 +183,8 @@ const attend_backend attend_cpu_backend = {
     .key_span = key_span,
     .merge = attend_cpu_merge,
     .layer_forward = layer_forward,
+    .layer_backward = attend_cpu_layer_backward,
+    .layer_reload = attend_cpu_layer_reload,
     .explain = attend_cpu_explain,
     .choice = attend_cpu_kernel_choice,
     .kernel = attend_cpu_kernel_info,

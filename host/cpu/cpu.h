@@ -42,6 +42,30 @@ typedef struct attend_cpu_box {
     bool is_part; /* not the whole problem */
 } attend_cpu_box;
 
+/* A layer's products. The last three are those of running backwards: from dout to the gradient of heads, and
+   from those of Q, K and V, side by side, to those of x and of context. */
+enum {
+    ATTEND_CPU_Q,
+    ATTEND_CPU_K,
+    ATTEND_CPU_V,
+    ATTEND_CPU_O,
+    ATTEND_CPU_BACK_TO_HEADS,
+    ATTEND_CPU_BACK_TO_X,
+    ATTEND_CPU_BACK_TO_CONTEXT,
+    ATTEND_CPU_PROJECTIONS
+};
+
+/* What a layer needs besides to run backwards. */
+typedef struct attend_cpu_layer_memory {
+    void *dheads; /* [tokens][num_heads·head_dim_v] in the problem's dtype */
+    /* [tokens][Q, K and V]; of cross-attention [tokens][Q] and [tokens of context][K, V] */
+    float *dy, *dy_kv;
+    float *dx;         /* [tokens][hidden_size], then that of context */
+    float *lse;        /* [batch][num_heads][seqlen_q] */
+    void *y_q, *y_k;   /* with qk_norm, Q and K as they were projected */
+    double *norm_sums; /* [parts of tokens][4][head_dim]: see rope_backward.c */
+} attend_cpu_layer_memory;
+
 typedef struct attend_cpu_plan {
     const attend_cpu_context *context;
     const attend_problem *problem;
@@ -63,13 +87,15 @@ typedef struct attend_cpu_plan {
     attend_terms terms;
     int64_t scratch_floats;
     /* Of a layer: tensors that the projections read and write; NULL: the caller's own tensor is used. */
-    attend_cpu_projection *projections[4]; /* Q, K, V, output */
-    char *projection_scratch;              /* scratch of the current projection, a part a thread */
-    float *rope_scratch;                   /* attend_cpu_rope_floats(); NULL in cross-attention */
+    attend_cpu_projection *projections[ATTEND_CPU_PROJECTIONS];
+    char *projection_scratch; /* scratch of the current projection, a part a thread */
+    size_t projection_scratch_bytes;
+    float *rope_scratch; /* attend_cpu_rope_floats(); NULL in cross-attention */
     void *q, *k, *v, *heads;
     void *x_with_positions; /* x with its absolute positions */
     double *sinusoids;      /* their frequencies; three rows a thread */
     float *position_rows;
+    attend_cpu_layer_memory back;
 } attend_cpu_plan;
 
 /* Threads that the process may use, at least 1; and the limit of its cgroups for `processors` processors.
@@ -161,9 +187,9 @@ void attend_cpu_prepare_heads(attend_cpu_plan *plan, const attend_attention_args
 attend_status attend_cpu_inspect(attend_plan *plan, const attend_attention_args *args,
                                  const attend_key_part *part, const attend_inspect_request *request);
 
-/* y = x·Wᵀ + b for x of `rows` rows, on the threads of a pool. A row's bits depend on the row and the weights
-   alone. */
-attend_status attend_cpu_projection_create(const attend_tensor *weight, const attend_tensor *bias,
+/* y = x·Wᵀ + b for x of `rows` rows, on the threads of a pool. W is `count` weights side by side, each with
+   the same rows. A row's bits depend on the row and the weights alone. */
+attend_status attend_cpu_projection_create(const attend_tensor *weights, int count, const attend_tensor *bias,
                                            int64_t rows, attend_pool *pool, size_t *bytes,
                                            attend_cpu_projection **projection);
 /* x and y are [batch, seqlen, heads, dim]; a row is its heads, concatenated. Strides are free, but the last
@@ -174,6 +200,23 @@ attend_status attend_cpu_project(const attend_cpu_projection *projection, const 
                                  attend_progress_tracker *tracker);
 size_t attend_cpu_projection_scratch(const attend_cpu_projection *projection);
 void attend_cpu_projection_destroy(attend_cpu_projection *projection);
+/* Columns [first, first + count) of row r of [batch, seqlen, heads, dim], whose heads are joined, from the
+   tensor to floats or back. */
+void attend_cpu_copy_columns(const attend_tensor *tensor, int64_t row, int64_t first, int64_t count,
+                             float *floats, bool back);
+
+/* dw += Σ dy·xᵀ and db += Σ dy over all rows of dy and x, as attend_cpu_project() takes them; or without the
+   sums that were there. data NULL: not wanted. Bits do not depend on the threads. scratch: so many bytes a
+   thread. */
+typedef struct attend_cpu_weight_gradient {
+    const attend_tensor *dy, *x;
+    attend_tensor dw, db; /* f32 [out, in] and [out] */
+    bool accumulate;
+} attend_cpu_weight_gradient;
+size_t attend_cpu_weight_gradient_scratch(void);
+attend_status attend_cpu_sum_weight(attend_pool *pool, const attend_cpu_weight_gradient *gradient,
+                                    char *scratch, size_t scratch_bytes, double work,
+                                    attend_progress_tracker *tracker);
 
 /* QK-norm and rotary embedding of tensors with the same head_dim and rows; with `append` (or NULL) into a
    cache. memory: attend_cpu_rope_floats() floats. */
@@ -185,8 +228,9 @@ void attend_cpu_rope(attend_pool *pool, const attend_rope *rope, const attend_ro
 attend_status attend_cpu_positions_create(attend_plan *plan);
 void attend_cpu_positions_destroy(attend_cpu_plan *cpu);
 attend_tensor attend_cpu_add_positions(const attend_plan *plan, const attend_layer_args *args);
-/* Q in place, and K in place too, or, of a layer with a cache (appending; NULL: none), K and V to their slots.
-   */
+/* Q in place, and K in place too, or, of a layer with a cache (appending; NULL: none), K and V to their
+ * slots.
+ */
 void attend_cpu_layer_rope(const attend_plan *plan, const attend_row_positions *row_positions,
                            const attend_tensor *q, const attend_tensor *k, const attend_appending *appending);
 attend_status attend_cpu_append(attend_context *context, const attend_problem *problem,
@@ -206,6 +250,30 @@ bool attend_cpu_kernel_choice(const attend_plan *plan, size_t index, attend_kern
 
 attend_status attend_cpu_layer_create(attend_plan *plan);
 attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_args *args);
+attend_status attend_cpu_layer_reload(attend_plan *plan, const attend_run *run);
 void attend_cpu_layer_destroy(attend_cpu_plan *plan);
+/* The plan's own tensor, [batch, seqlen, heads, dim] in the problem's dtype; and one of [batch, seqlen,
+   width] with one head. */
+attend_tensor attend_cpu_layer_heads(const attend_problem *problem, void *data, int64_t seqlen, int64_t heads,
+                                     int64_t dim);
+attend_tensor attend_cpu_one_head(const attend_tensor *tensor);
+
+attend_status attend_cpu_layer_backward_create(attend_plan *plan);
+void attend_cpu_layer_backward_destroy(attend_cpu_plan *plan);
+attend_status attend_cpu_layer_backward(attend_plan *plan, const attend_layer_args *args,
+                                        const attend_layer_gradients *gradients, const attend_run *run);
+
+/* From the gradients of Q or K as attention read them, in place, to those of y, as it was projected (data
+   NULL without a norm); and those of the norm's weight and bias. dy is f32 [batch, rows, heads, head_dim]. */
+typedef struct attend_cpu_rope_gradient {
+    attend_tensor dy, y, weight;
+    attend_tensor dweight, dbias; /* f32 [head_dim]; data NULL: not wanted */
+    bool accumulate;
+} attend_cpu_rope_gradient;
+int64_t attend_cpu_rope_backward_sums(const attend_problem *problem);
+/* memory: attend_cpu_rope_floats() floats; sums: so many doubles as the function above says. */
+void attend_cpu_rope_backward(attend_pool *pool, const attend_rope *rope,
+                              const attend_row_positions *row_positions,
+                              const attend_cpu_rope_gradient *gradient, float *memory, double *sums);
 
 #endif

@@ -10,11 +10,78 @@
 
 #include <stdlib.h>
 
+static size_t most(size_t a, size_t b) { return a > b ? a : b; }
+
+/* One of the products of a layer: `count` weights side by side, and the rows that go through. */
+typedef struct product {
+    attend_tensor weights[3];
+    int count;
+    const attend_tensor *bias;
+    int64_t rows;
+} product;
+
+static attend_tensor transposed(const attend_tensor *w)
+{
+    attend_tensor t = *w;
+    t.shape[0] = w->shape[1], t.shape[1] = w->shape[0];
+    t.stride[0] = w->stride[1], t.stride[1] = w->stride[0];
+    return t;
+}
+
+/* count 0: there is none. */
+static product product_of(const attend_plan *plan, int index)
+{
+    static const attend_tensor no_bias;
+    const attend_problem *p = &plan->problem;
+    const attend_layer_weights *w = &plan->weights;
+    const int64_t batch = attend_tensor_batch(p), q = batch * attend_rows_q(p),
+                  k = batch * attend_rows_projected(p);
+    const bool backward = plan->options.backward, cross = attend_problem_is_cross(p);
+    const attend_tensor wq = transposed(&w->wq), wk = transposed(&w->wk), wv = transposed(&w->wv);
+    switch (index) {
+    case ATTEND_CPU_Q: return (product){{w->wq}, 1, &w->bq, q};
+    case ATTEND_CPU_K: return (product){{w->wk}, 1, &w->bk, k};
+    case ATTEND_CPU_V: return (product){{w->wv}, 1, &w->bv, k};
+    case ATTEND_CPU_O: return (product){{w->wo}, 1, &w->bo, q};
+    case ATTEND_CPU_BACK_TO_HEADS: return (product){{transposed(&w->wo)}, backward ? 1 : 0, &no_bias, q};
+    case ATTEND_CPU_BACK_TO_X: return (product){{wq, wk, wv}, !backward ? 0 : cross ? 1 : 3, &no_bias, q};
+    default: return (product){{wk, wv}, backward && cross ? 2 : 0, &no_bias, k};
+    }
+}
+
+/* On failure the caller destroys what was made. */
+static attend_status make_products(const attend_plan *plan,
+                                   attend_cpu_projection *made[ATTEND_CPU_PROJECTIONS], size_t *bytes)
+{
+    attend_pool *pool = ((attend_cpu_plan *)plan->state)->context->pool;
+    for (int i = 0; i < ATTEND_CPU_PROJECTIONS; i++) {
+        const product of = product_of(plan, i);
+        if (of.count > 0)
+            ATTEND_TRY(
+                attend_cpu_projection_create(of.weights, of.count, of.bias, of.rows, pool, bytes, &made[i]));
+    }
+    return ATTEND_OK;
+}
+
+attend_status attend_cpu_layer_reload(attend_plan *plan, const attend_run *run)
+{
+    attend_cpu_plan *cpu = plan->state;
+    attend_cpu_projection *made[ATTEND_CPU_PROJECTIONS] = {0};
+    size_t bytes = 0;
+    (void)run;
+    const attend_status status = make_products(plan, made, &bytes);
+    for (int i = 0; i < ATTEND_CPU_PROJECTIONS; i++) {
+        attend_cpu_projection *old = status ? made[i] : cpu->projections[i];
+        attend_cpu_projection_destroy(old);
+        if (!status) cpu->projections[i] = made[i];
+    }
+    return status;
+}
+
 attend_status attend_cpu_layer_create(attend_plan *plan)
 {
     attend_cpu_plan *cpu = plan->state;
     const attend_problem *p = &plan->problem;
-    const attend_layer_weights *w = &plan->weights;
     size_t *bytes = &plan->memory.host_bytes, element = attend_dtype_bytes(p->dtype);
     attend_pool *pool = cpu->context->pool;
     int64_t batch = attend_tensor_batch(p), rows_q = attend_rows_q(p), rows_k = attend_rows_projected(p);
@@ -25,21 +92,16 @@ attend_status attend_cpu_layer_create(attend_plan *plan)
     if (!cpu->q || !cpu->k || !cpu->v || !cpu->heads)
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the layer's Q, K, V and heads");
     ATTEND_TRY(attend_cpu_positions_create(plan));
-    const struct {
-        const attend_tensor *weight, *bias;
-        int64_t rows;
-    } parts[] = {{&w->wq, &w->bq, batch * rows_q},
-                 {&w->wk, &w->bk, batch * rows_k},
-                 {&w->wv, &w->bv, batch * rows_k},
-                 {&w->wo, &w->bo, batch * rows_q}};
-    size_t scratch = 0;
-    for (int i = 0; i < 4; i++) {
-        ATTEND_TRY(attend_cpu_projection_create(parts[i].weight, parts[i].bias, parts[i].rows, pool, bytes,
-                                                &cpu->projections[i]));
-        if (attend_cpu_projection_scratch(cpu->projections[i]) > scratch)
-            scratch = attend_cpu_projection_scratch(cpu->projections[i]);
-    }
-    cpu->projection_scratch = attend_cpu_allocate(attend_pool_threads(pool), scratch, bytes);
+    ATTEND_TRY(make_products(plan, cpu->projections, bytes));
+    for (int i = 0; i < ATTEND_CPU_PROJECTIONS; i++)
+        if (cpu->projections[i])
+            cpu->projection_scratch_bytes =
+                most(cpu->projection_scratch_bytes, attend_cpu_projection_scratch(cpu->projections[i]));
+    if (plan->options.backward)
+        cpu->projection_scratch_bytes =
+            most(cpu->projection_scratch_bytes, attend_cpu_weight_gradient_scratch());
+    cpu->projection_scratch =
+        attend_cpu_allocate(attend_pool_threads(pool), cpu->projection_scratch_bytes, bytes);
     cpu->rope_scratch =
         attend_cpu_allocate(attend_problem_is_cross(p) ? 0 : attend_cpu_rope_floats(pool, p->head_dim),
                             sizeof *cpu->rope_scratch, bytes);
@@ -50,24 +112,28 @@ attend_status attend_cpu_layer_create(attend_plan *plan)
 
 void attend_cpu_layer_destroy(attend_cpu_plan *cpu)
 {
-    for (int i = 0; i < 4; i++) attend_cpu_projection_destroy(cpu->projections[i]);
+    for (int i = 0; i < ATTEND_CPU_PROJECTIONS; i++) attend_cpu_projection_destroy(cpu->projections[i]);
     attend_cpu_positions_destroy(cpu);
     free(cpu->q), free(cpu->k), free(cpu->v), free(cpu->heads), free(cpu->projection_scratch),
         free(cpu->rope_scratch);
+}
+
+attend_tensor attend_cpu_layer_heads(const attend_problem *p, void *data, int64_t seqlen, int64_t heads,
+                                     int64_t dim)
+{
+    attend_tensor t = attend_tensor_4d(data, p->dtype, attend_tensor_batch(p), seqlen, heads, dim);
+    memcpy(t.stride, (int64_t[]){seqlen * heads * dim, heads * dim, dim, 1}, sizeof t.stride);
+    return t;
 }
 
 /* The caller's tensor if given, otherwise the plan's. */
 static attend_tensor choose(const attend_tensor *wanted, void *own, const attend_problem *p, int64_t seqlen,
                             int64_t heads, int64_t dim)
 {
-    if (wanted->data) return *wanted;
-    attend_tensor t = attend_tensor_4d(own, p->dtype, attend_tensor_batch(p), seqlen, heads, dim);
-    memcpy(t.stride, (int64_t[]){seqlen * heads * dim, heads * dim, dim, 1}, sizeof t.stride);
-    return t;
+    return wanted->data ? *wanted : attend_cpu_layer_heads(p, own, seqlen, heads, dim);
 }
 
-/* [batch, seqlen, width] as a tensor with one head. */
-static attend_tensor one_head(const attend_tensor *t)
+attend_tensor attend_cpu_one_head(const attend_tensor *t)
 {
     attend_tensor rows = attend_tensor_4d(t->data, t->dtype, t->shape[0], t->shape[1], 1, t->shape[2]);
     memcpy(rows.stride, (int64_t[]){t->stride[0], t->stride[1], t->shape[2], 1}, sizeof rows.stride);
@@ -108,9 +174,9 @@ attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_arg
     /* Nothing has been written yet. From here on a run fails only if it is cancelled or oneDNN lacks
        memory. */
     const attend_tensor x_with_positions = p->absolute ? attend_cpu_add_positions(plan, args) : args->x,
-                        x = one_head(&x_with_positions);
-    const attend_tensor source = attend_problem_is_cross(p) ? one_head(&args->context) : x,
-                        out = one_head(&args->out);
+                        x = attend_cpu_one_head(&x_with_positions);
+    const attend_tensor source = attend_problem_is_cross(p) ? attend_cpu_one_head(&args->context) : x,
+                        out = attend_cpu_one_head(&args->out);
     ATTEND_TRY(project(cpu, 0, &x, &attention.q));
     ATTEND_TRY(project(cpu, 1, &source, &new_k));
     ATTEND_TRY(project(cpu, 2, &source, &new_v));

@@ -339,3 +339,12 @@ int attend_onednn_multiply(const attend_onednn *m, int thread, int64_t panel, fl
     product p = {m, &m->worker[thread], &m->panel[panel], x, y, scratch};
     return (int)on_one_thread(execute, &p);
 }
+
+static dnnl_status_t add_products(void *sum)
+{
+    const attend_onednn_sum *s = sum;
+    return dnnl_sgemm('T', 'N', s->rows, s->columns, s->count, 1, s->a, s->a_line, s->b, s->b_line, 1, s->c,
+                      s->c_line);
+}
+
+int attend_onednn_add_products(attend_onednn_sum *sum) { return (int)on_one_thread(add_products, sum); }

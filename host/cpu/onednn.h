@@ -31,6 +31,15 @@ attend_status attend_onednn_prepare(attend_onednn *products, int threads, int64_
    set on the caller's thread, not on one of the pool. */
 int attend_onednn_multiply(const attend_onednn *products, int thread, int64_t panel, float *x, float *y,
                            char *scratch);
+/* c[rows][columns] += Σ_t a[t][rows]·b[t][columns] over `count` t, row-major, each with the distance of its
+   lines. Returns a status as above. */
+typedef struct attend_onednn_sum {
+    int64_t rows, columns, count;
+    const float *a, *b;
+    float *c;
+    int64_t a_line, b_line, c_line;
+} attend_onednn_sum;
+int attend_onednn_add_products(attend_onednn_sum *sum);
 attend_status attend_onednn_failed(int status, const char *what);
 
 #endif

@@ -77,10 +77,20 @@ static attend_status describe(attend_cpu_projection *m)
     return ATTEND_OK;
 }
 
+/* One weight to its columns of W. */
+static void load_weight(const attend_cpu_projection *m, const attend_tensor *weight, float *to)
+{
+    const int64_t together = weight->stride[1] == 1 ? weight->shape[1] : 1;
+    for (int64_t r = 0; r < m->out; r++)
+        for (int64_t c = 0; c < weight->shape[1]; c += together)
+            attend_cpu_load_row(to + r * m->in + c, weight->data,
+                                r * weight->stride[0] + c * weight->stride[1], together, weight->dtype);
+}
+
 /* Allocates memory for describe()'s sizes; converts W, row by row, and the bias to floats. Padding of the
    last panel is 0. */
-static attend_status reserve(attend_cpu_projection *m, const attend_tensor *weight, const attend_tensor *bias,
-                             size_t *bytes)
+static attend_status reserve(attend_cpu_projection *m, const attend_tensor *weights, int count,
+                             const attend_tensor *bias, size_t *bytes)
 {
     const int64_t padded = m->panels * m->columns;
     size_t for_now = 0;
@@ -91,26 +101,24 @@ static attend_status reserve(attend_cpu_projection *m, const attend_tensor *weig
         return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a projection's weights");
     memset(m->weight + m->out * m->in, 0, (size_t)((padded - m->out) * m->in) * sizeof(float));
     memset(m->bias, 0, (size_t)padded * sizeof(float));
-    const int64_t together = weight->stride[1] == 1 ? m->in : 1;
-    for (int64_t r = 0; r < m->out; r++)
-        for (int64_t c = 0; c < m->in; c += together)
-            attend_cpu_load_row(m->weight + r * m->in + c, weight->data,
-                                r * weight->stride[0] + c * weight->stride[1], together, weight->dtype);
+    float *to = m->weight;
+    for (int i = 0; i < count; to += weights[i++].shape[1]) load_weight(m, &weights[i], to);
     if (m->biased) attend_cpu_load_row(m->bias, bias->data, 0, m->out, bias->dtype);
     return ATTEND_OK;
 }
 
-attend_status attend_cpu_projection_create(const attend_tensor *weight, const attend_tensor *bias,
+attend_status attend_cpu_projection_create(const attend_tensor *weights, int count, const attend_tensor *bias,
                                            int64_t rows, attend_pool *pool, size_t *bytes,
                                            attend_cpu_projection **projection)
 {
     attend_cpu_projection *m = *projection = calloc(1, sizeof *m);
     if (!m) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a projection");
     m->pool = pool;
-    m->rows = rows, m->in = weight->shape[1], m->out = weight->shape[0], m->biased = bias->data != NULL;
+    m->rows = rows, m->out = weights->shape[0], m->biased = bias->data != NULL;
+    for (int i = 0; i < count; i++) m->in += weights[i].shape[1];
     if (rows == 0) return ATTEND_OK; /* there is nothing to multiply */
     ATTEND_TRY(describe(m));
-    ATTEND_TRY(reserve(m, weight, bias, bytes));
+    ATTEND_TRY(reserve(m, weights, count, bias, bytes));
     ATTEND_TRY(attend_onednn_prepare(m->products, attend_pool_threads(pool), m->panels, m->weight,
                                      m->arranged, m->panel_bytes, m->bias));
     free(m->weight), m->weight = NULL; /* `arranged` replaces it */
@@ -136,9 +144,8 @@ static bool is_plain(const attend_tensor *t)
            (n[0] == 1 || s[0] == n[1] * n[2] * n[3]);
 }
 
-/* Copies columns [first, first + count) of row r, head by head, from the tensor to floats or back. */
-static void copy_row(const attend_tensor *t, int64_t r, int64_t first, int64_t count, float *floats,
-                     bool back)
+void attend_cpu_copy_columns(const attend_tensor *t, int64_t r, int64_t first, int64_t count, float *floats,
+                             bool back)
 {
     const int64_t row = r / t->shape[1] * t->stride[0] + r % t->shape[1] * t->stride[1], dim = t->shape[3];
     for (int64_t c = first, n; c < first + count; c += n) {
@@ -168,7 +175,8 @@ static void multiply(void *job, int64_t index, int thread)
     if (of->x_plain && rows == m->block) {
         x_block = (float *)of->x->data + first * m->in;
     } else {
-        for (int64_t r = 0; r < rows; r++) copy_row(of->x, first + r, 0, m->in, x + r * m->in, false);
+        for (int64_t r = 0; r < rows; r++)
+            attend_cpu_copy_columns(of->x, first + r, 0, m->in, x + r * m->in, false);
         memset(x + rows * m->in, 0, (size_t)((m->block - rows) * m->in) * sizeof *x);
     }
     const bool in_place =
@@ -178,7 +186,7 @@ static void multiply(void *job, int64_t index, int thread)
         attend_onednn_multiply(m->products, thread, index / m->blocks, x_block, y_block, scratch);
     if (status) __atomic_store_n(&of->status, status, __ATOMIC_RELAXED);
     for (int64_t r = 0; r < rows && !in_place && !status; r++)
-        copy_row(of->y, first + r, column, columns, y + r * m->columns, true);
+        attend_cpu_copy_columns(of->y, first + r, column, columns, y + r * m->columns, true);
     attend_progress_count(of->tracker, 1, thread == 0);
 }
 

@@ -29,15 +29,19 @@ attend_status attend_gpu_reserve_positions(attend_plan *plan, attend_gpu_arena *
     return ATTEND_OK;
 }
 
-/* The copy is asynchronous: the caller waits for the stream before it returns the plan. */
+/* The copy is asynchronous: the caller waits for the stream. */
+attend_status attend_gpu_upload_table(const attend_plan *plan)
+{
+    const attend_gpu_plan *own = plan->state;
+    if (own->table.data == plan->weights.position_table.data) return ATTEND_OK;
+    return attend_gpu_copy(own->gpu, &own->table, &plan->weights.position_table, cudaMemcpyHostToDevice);
+}
+
 attend_status attend_gpu_create_positions(attend_plan *plan)
 {
     attend_gpu_plan *own = plan->state;
     const attend_problem *p = &plan->problem;
     const int64_t count = attend_sinusoid_count(p);
-    if (own->table.data != plan->weights.position_table.data)
-        ATTEND_TRY(
-            attend_gpu_copy(own->gpu, &own->table, &plan->weights.position_table, cudaMemcpyHostToDevice));
     if (count == 0) return ATTEND_OK;
     double *sinusoids = malloc((size_t)count * sizeof *sinusoids);
     if (!sinusoids)

@@ -64,13 +64,15 @@ void attend_gpu_reserve_backward(attend_plan *plan, attend_gpu_arenas *arenas)
     };
     attend_tensor *const copies[] = {&b->q, &b->k, &b->v, &b->dout, &b->out, &b->lse, &b->dlse};
     reserve_sums(plan, &arenas->run);
-    for (size_t i = 0; i < sizeof inputs / sizeof *inputs && own->offload.host_tensors & ATTEND_HOST_INPUTS;
+    const bool of_layer = plan->operation == ATTEND_LAYER; /* which takes its own */
+    for (size_t i = 0;
+         !of_layer && i < sizeof inputs / sizeof *inputs && own->offload.host_tensors & ATTEND_HOST_INPUTS;
          i++)
         reserve_copy(&arenas->staging, copies[i], &inputs[i]);
     for (int i = 0; i < ATTEND_GRADIENTS && own->offload.host_tensors & ATTEND_HOST_OUTPUTS; i++) {
         attend_expected e = attend_gradient_expected(p, (attend_gradient)i);
         e.dtype = ATTEND_F32; /* whichever the caller's is, it finds room */
-        if (e.rank) reserve_copy(&arenas->staging, &b->of[i], &e);
+        if (e.rank && (!of_layer || i >= ATTEND_GRADIENT_BIAS)) reserve_copy(&arenas->staging, &b->of[i], &e);
     }
 }
 
@@ -214,23 +216,38 @@ static attend_status run_stages(backward_run *r)
                             "cudaLaunchKernel of sums of gradients");
 }
 
+static attend_status compute(const attend_plan *plan, const attend_attention_args *on_device, backward_run *r)
+{
+    attend_terms terms;
+    ATTEND_TRY(attend_gpu_make_terms(plan, on_device->features, &terms));
+    set_args(plan, on_device, &terms, r);
+    attend_range_begin(r->row->info.name);
+    const attend_status status = run_stages(r);
+    attend_range_end();
+    return status;
+}
+
+attend_status attend_gpu_gradients(const attend_plan *plan, const attend_attention_args *on_device,
+                                   const attend_gradients *gradients)
+{
+    const attend_gpu_plan *own = plan->state;
+    backward_run r = {.gpu = own->gpu, .given = *gradients, .use = *gradients};
+    ATTEND_TRY(choose_row(own, on_device, gradients, &r));
+    if (!r.row->takes_out) r.use.out_f32 = (attend_tensor){0};
+    return compute(plan, on_device, &r);
+}
+
 static attend_status run_on_device(const attend_plan *plan, const attend_attention_args *args,
                                    backward_run *r)
 {
     attend_attention_args use = *args;
     attend_feature_args features = *args->features;
-    attend_terms terms;
     ATTEND_TRY(take_inputs(plan, &use, r));
     ATTEND_TRY(choose_row(plan->state, &use, &r->use, r));
     ATTEND_TRY(take_others(plan, &use, r));
     ATTEND_TRY(attend_gpu_take_features(plan, &features));
-    ATTEND_TRY(attend_gpu_make_terms(plan, &features, &terms));
     use.features = &features;
-    set_args(plan, &use, &terms, r);
-    attend_range_begin(r->row->info.name);
-    const attend_status status = run_stages(r);
-    attend_range_end();
-    ATTEND_TRY(status);
+    ATTEND_TRY(compute(plan, &use, r));
     for (int i = 0; i < ATTEND_GRADIENTS; i++)
         ATTEND_TRY(attend_gpu_give_output(r->gpu, &r->given.of[i], &r->use.of[i]));
     return ATTEND_OK;

@@ -9,6 +9,7 @@
 #include "gpu/offload.h"
 #include "core/pool.h"
 #include "backward_kernels.h"
+#include "layer_backward_kernels.h"
 #include "position_kernels.h"
 
 #include <cuda.h>
@@ -88,7 +89,7 @@ void attend_gpu_forget_streams(attend_gpu_context *gpu);
 
 /* ---- memory of a plan: sizes first, then one allocation ---- */
 
-enum { ATTEND_GPU_SLOTS = 48 };
+enum { ATTEND_GPU_SLOTS = 96 };
 
 typedef struct attend_gpu_arena {
     size_t bytes;
@@ -228,6 +229,17 @@ typedef struct attend_gpu_rows {
     attend_tensor q, k, v, heads;     /* in it */
 } attend_gpu_rows;
 
+/* What running a layer backwards needs besides. */
+typedef struct attend_gpu_layer_backward {
+    attend_tensor dheads, dq, dk, dv; /* gradients of what Q, K, V and the heads' output store */
+    attend_tensor y_q, y_k;           /* with qk_norm, Q and K as they were projected */
+    attend_tensor lse;
+    void *kept;       /* x or context, without the rows that bring no gradient */
+    float *dx, *sums; /* of x or context; of parts of the rows */
+    /* staging; of weights room for either orientation */
+    attend_tensor dout, dlse, to_x, to_context, weights[ATTEND_LAYER_WEIGHTS];
+} attend_gpu_layer_backward;
+
 typedef struct attend_gpu_layer {
     attend_gpu_projection projections[ATTEND_GPU_PROJECTIONS];
     int group_end[ATTEND_GPU_O]; /* projections j up to, without, group_end[j] are one product */
@@ -240,6 +252,7 @@ typedef struct attend_gpu_layer {
     bool follows[4]; /* the copy of this weight follows the previous one: rows of one matrix */
     bool aligned;    /* every line of all weights is at a multiple of 16 bytes */
     attend_gpu_rows rows;
+    attend_gpu_layer_backward back;
 } attend_gpu_layer;
 
 /* What running backwards needs besides; rows NULL in a plan that does not. */
@@ -326,6 +339,15 @@ void attend_gpu_reserve_backward(attend_plan *plan, attend_gpu_arenas *arenas);
 attend_status attend_gpu_attention_backward(attend_plan *plan, const attend_attention_args *args,
                                             const attend_gradients *gradients, const attend_run *run);
 
+/* The same on tensors, lists and features that are all on the device. */
+attend_status attend_gpu_gradients(const attend_plan *plan, const attend_attention_args *on_device,
+                                   const attend_gradients *gradients);
+
+/* A layer's: layer_backward.c. */
+void attend_gpu_reserve_layer_backward(attend_plan *plan, attend_gpu_arenas *arenas);
+attend_status attend_gpu_layer_backward_run(attend_plan *plan, const attend_layer_args *args,
+                                            const attend_layer_gradients *gradients, const attend_run *run);
+
 /* ---- carried states: merge.c ---- */
 
 void attend_gpu_reserve_state(attend_gpu_arena *arena, const attend_problem *problem, attend_state *state);
@@ -399,12 +421,22 @@ attend_status attend_gpu_create_rows(attend_plan *plan);
 void attend_gpu_free_rows(attend_gpu_rows *rows);
 attend_status attend_gpu_layer_run_rows(const attend_plan *plan, const attend_layer_args *args);
 attend_status attend_gpu_layer_create(attend_plan *plan);
+attend_status attend_gpu_layer_reload(attend_plan *plan, const attend_run *run);
+/* *use has the rows of [batch, seqlen, width] that cuBLAS needs, which do not overlap: the given ones, or
+   those of staging, to which they are copied. */
+attend_status attend_gpu_take_rows(const attend_gpu_context *gpu, const char *name,
+                                   const attend_tensor *given, const attend_tensor *staging,
+                                   attend_tensor *use);
+/* The distance of rows, or of batch entries if each has one row, at least `width`, as cuBLAS wants it. */
+int64_t attend_gpu_row_stride(const attend_tensor *tensor, int64_t width);
+/* A column-major matrix as its transpose, so that the contiguous axis is the last. */
+attend_tensor attend_gpu_long_lines(const attend_tensor *matrix);
 attend_status attend_gpu_layer_forward(attend_plan *plan, const attend_layer_args *args);
 
 /* Rotary embedding and QK-norm of a layer; attend_gpu_rope() does nothing if the problem has neither. k may
    be NULL. */
 attend_status attend_gpu_reserve_rope(attend_plan *plan, attend_gpu_arenas *arenas);
-attend_status attend_gpu_create_rope(attend_plan *plan);
+attend_status attend_gpu_upload_norms(const attend_plan *plan);
 attend_status attend_gpu_rope(const attend_plan *plan, const attend_row_positions *on_device,
                               const attend_tensor *q, const attend_tensor *k);
 /* The same on Q and K of the caller's: attend_rotary_apply(). */
@@ -421,6 +453,7 @@ attend_status attend_gpu_append(attend_context *context, const attend_problem *p
    *x stays. */
 attend_status attend_gpu_reserve_positions(attend_plan *plan, attend_gpu_arena *constants);
 void attend_gpu_reserve_x(attend_plan *plan, attend_gpu_arena *arena, int64_t batch, int64_t rows);
+attend_status attend_gpu_upload_table(const attend_plan *plan);
 attend_status attend_gpu_create_positions(attend_plan *plan);
 /* Of the caller's features, those that the host can read. */
 attend_status attend_gpu_check_positions(const attend_plan *plan, const attend_layer_args *args);

@@ -2,6 +2,7 @@
    the layout that attention kernels read, then does attention and the output projection. */
 #include "gpu/gpu.h"
 #include "core/cache.h"
+#include "gpu/range.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -171,7 +172,18 @@ static attend_status reserve_whole(attend_plan *plan, attend_gpu_arenas *arenas)
         attend_gpu_reserve(&arenas->run, (void **)&((attend_gpu_plan *)plan->state)->layer.cached, p->batch,
                            sizeof(int64_t));
     reserve_staging(plan, &arenas->staging);
+    if (plan->options.backward) attend_gpu_reserve_layer_backward(plan, arenas);
     return ATTEND_OK;
+}
+
+/* Gradients need the layer whole. */
+static attend_status check_whole(const attend_plan *plan, size_t whole)
+{
+    const double budget = ((const attend_gpu_plan *)plan->state)->offload.budget;
+    ATTEND_TRY(attend_gpu_check_limit(plan, whole));
+    if ((double)whole <= budget) return ATTEND_OK;
+    return attend_fail(ATTEND_OUT_OF_MEMORY,
+                       "the device has room for %.0f bytes, but the plan needs at least %zu", budget, whole);
 }
 
 attend_status attend_gpu_layer_reserve(attend_plan *plan, attend_gpu_arenas *arenas)
@@ -184,15 +196,14 @@ attend_status attend_gpu_layer_reserve(attend_plan *plan, attend_gpu_arenas *are
     if (!own->offload.host_tensors) return ATTEND_OK;
     const bool counts = !arenas->constants.overflow && !arenas->run.overflow && !arenas->staging.overflow;
     const size_t whole = arenas->constants.bytes + arenas->run.bytes + arenas->staging.bytes;
+    if (plan->options.backward) return check_whole(plan, counts ? whole : SIZE_MAX);
     ATTEND_TRY(attend_gpu_reserve_rows(plan, counts ? whole : SIZE_MAX, arenas));
     return own->layer.rows.count ? ATTEND_OK : reserve_whole(plan, arenas);
 }
 
 /* ---- after allocation: pointers and uploads ---- */
 
-/* A column-major matrix as its transpose, so that the contiguous axis is the last, as attend_gpu_copy()
-   needs. */
-static attend_tensor long_lines(const attend_tensor *w)
+attend_tensor attend_gpu_long_lines(const attend_tensor *w)
 {
     attend_tensor t = *w;
     if (is_row_major(w)) return t;
@@ -213,8 +224,8 @@ static attend_status upload(const attend_gpu_context *gpu, attend_tensor *copy, 
         *copy = *given;
         return ATTEND_OK;
     }
-    attend_tensor to = given->rank == 2 ? long_lines(copy) : *copy,
-                  from = given->rank == 2 ? long_lines(given) : *given;
+    attend_tensor to = given->rank == 2 ? attend_gpu_long_lines(copy) : *copy,
+                  from = given->rank == 2 ? attend_gpu_long_lines(given) : *given;
     return attend_gpu_copy(gpu, &to, &from, cudaMemcpyHostToDevice);
 }
 
@@ -266,6 +277,19 @@ static void group(attend_plan *plan)
     }
 }
 
+static attend_status upload_weights(const attend_plan *plan)
+{
+    attend_gpu_plan *own = plan->state;
+    attend_gpu_layer *layer = &own->layer;
+    for (int j = 0; j < 4; j++) {
+        ATTEND_TRY(upload(own->gpu, &layer->weights[j], weight_of(&plan->weights, j)));
+        if (layer->biases[j].data)
+            ATTEND_TRY(upload(own->gpu, &layer->biases[j], bias_of(&plan->weights, j)));
+    }
+    ATTEND_TRY(attend_gpu_upload_norms(plan));
+    return attend_gpu_upload_table(plan);
+}
+
 attend_status attend_gpu_layer_create(attend_plan *plan)
 {
     attend_gpu_plan *own = plan->state;
@@ -275,10 +299,10 @@ attend_status attend_gpu_layer_create(attend_plan *plan)
     const int64_t heads[] = {p->num_heads, p->num_kv_heads, p->num_kv_heads, 1};
     int64_t zeros = 1;
     layer->aligned = true;
-    for (int j = 0; j < 4; j++) {
+    for (int j = 0; j < 4; j++)
         if (layer->follows[j]) place_after(&layer->weights[j - 1], &layer->weights[j]);
-        ATTEND_TRY(upload(gpu, &layer->weights[j], weight_of(&plan->weights, j)));
-        if (layer->biases[j].data) ATTEND_TRY(upload(gpu, &layer->biases[j], bias_of(&plan->weights, j)));
+    ATTEND_TRY(upload_weights(plan));
+    for (int j = 0; j < 4; j++) {
         layer->projections[j] = describe(&layer->weights[j], layer->biases[j].data, heads[j]);
         layer->aligned &= is_aligned(&layer->projections[j], p->dtype);
         if (layer->weights[j].shape[0] > zeros) zeros = layer->weights[j].shape[0];
@@ -286,18 +310,48 @@ attend_status attend_gpu_layer_create(attend_plan *plan)
     ATTEND_TRY(attend_gpu_check(cudaMemsetAsync(layer->zeros, 0, (size_t)zeros * sizeof(float), gpu->stream),
                                 "cudaMemsetAsync"));
     group(plan);
-    ATTEND_TRY(attend_gpu_create_rope(plan));
+    own->rope = attend_rope_of(p);
     ATTEND_TRY(attend_gpu_create_positions(plan));
     /* The caller may free or overwrite host weights once it has the plan. */
     return attend_gpu_check(cudaStreamSynchronize(gpu->stream), "cudaStreamSynchronize");
 }
 
+static attend_status reload(attend_plan *plan, const attend_run *brought)
+{
+    attend_gpu_context *gpu = ((attend_gpu_plan *)plan->state)->gpu;
+    attend_gpu_use *const last[2] = {&((attend_gpu_plan *)plan->state)->last, NULL};
+    attend_gpu_stream *on;
+    attend_gpu_run run = {.gpu = *gpu, .own = *(attend_gpu_plan *)plan->state, .plan = *plan};
+    run.own.gpu = &run.gpu, run.plan.state = &run.own;
+    if (brought->stream) run.gpu.stream = brought->stream;
+    ATTEND_TRY(attend_gpu_begin_work(gpu, run.gpu.stream, last, &on));
+    if (!on)
+        return attend_fail(ATTEND_INVALID_ARGUMENT,
+                           "weights are taken anew on a stream that is captured: a graph would take those of "
+                           "today each time");
+    attend_status status = upload_weights(&run.plan);
+    if (!status) /* the caller may change host weights again */
+        status = attend_gpu_check(cudaStreamSynchronize(run.gpu.stream), "cudaStreamSynchronize");
+    return attend_gpu_end_work(on, status);
+}
+
+attend_status attend_gpu_layer_reload(attend_plan *plan, const attend_run *run)
+{
+    const attend_gpu_context *gpu = ((attend_gpu_plan *)plan->state)->gpu;
+    ATTEND_TRY(attend_gpu_enter(gpu));
+    attend_range_begin("attend: weights");
+    const attend_status status = reload(plan, run);
+    attend_range_end();
+    attend_gpu_leave(gpu);
+    return status;
+}
+
 /* ---- running ---- */
 
-/* cuBLAS needs rows that do not overlap, but an input may have a stride of 0: such an input is copied to
-   staging. */
-static attend_status take_rows(const attend_gpu_context *gpu, const char *name, const attend_tensor *given,
-                               const attend_tensor *staging, attend_tensor *use)
+/* An input may have a stride of 0. */
+attend_status attend_gpu_take_rows(const attend_gpu_context *gpu, const char *name,
+                                   const attend_tensor *given, const attend_tensor *staging,
+                                   attend_tensor *use)
 {
     ATTEND_TRY(attend_gpu_take_input(gpu, name, given, staging, use));
     if (use->stride[1] >= use->shape[2] || use->shape[1] <= 1) return ATTEND_OK;
@@ -413,13 +467,13 @@ static attend_status run_whole(const attend_plan *plan, const attend_layer_args 
     ATTEND_TRY(attend_gpu_take_output(gpu, "out", &args->out, &layer->out, &out));
     ATTEND_TRY(attend_gpu_take_output(gpu, "lse", &args->lse, &own->lse, &attention->lse));
     ATTEND_TRY(p->absolute ? attend_gpu_take_input(gpu, "x", &args->x, &layer->x, &x)
-                           : take_rows(gpu, "x", &args->x, &layer->x, &x));
+                           : attend_gpu_take_rows(gpu, "x", &args->x, &layer->x, &x));
     const attend_row_positions row_positions = attend_row_positions_of(p, &features, cache);
     ATTEND_TRY(attend_gpu_check_positions(plan, args));
     ATTEND_TRY(attend_gpu_add_positions(plan, &row_positions, &x));
     context = x;
     if (attend_problem_is_cross(p))
-        ATTEND_TRY(take_rows(gpu, "context", &args->context, &layer->context, &context));
+        ATTEND_TRY(attend_gpu_take_rows(gpu, "context", &args->context, &layer->context, &context));
     attend_progress_stage(gpu->tracker, work[ATTEND_GPU_Q] + work[ATTEND_GPU_K] + work[ATTEND_GPU_V],
                           ATTEND_GPU_O);
     ATTEND_TRY(attend_gpu_project_heads(plan, &x, &context, heads));

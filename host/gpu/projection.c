@@ -6,9 +6,8 @@
 #include "gpu/dtype.h"
 #include "gpu/range.h"
 
-/* The stride between rows, or between batch entries if each has one row. An axis of one element may have any
-   stride, but cuBLAS wants at least the width of a row. */
-static int64_t row_stride(const attend_tensor *t, int64_t width)
+/* An axis of one element may have any stride. */
+int64_t attend_gpu_row_stride(const attend_tensor *t, int64_t width)
 {
     const int64_t stride = t->shape[1] > 1 ? t->stride[1] : t->shape[0] > 1 ? t->stride[0] : width;
     return stride > width ? stride : width;
@@ -38,7 +37,7 @@ static attend_status multiply(const attend_plan *plan, const attend_gpu_projecti
     const bool side_by_side = p->heads == 1 || y->stride[2] == p->dim;
     const int64_t columns = side_by_side ? p->heads * p->dim : p->dim, batch = x->shape[0],
                   seqlen = x->shape[1];
-    const int64_t ld_x = row_stride(x, p->in), ld_y = row_stride(y, columns);
+    const int64_t ld_x = attend_gpu_row_stride(x, p->in), ld_y = attend_gpu_row_stride(y, columns);
     const bool joined = batch == 1 || (x->stride[0] == seqlen * ld_x && y->stride[0] == seqlen * ld_y);
     const int64_t rows = joined ? batch * seqlen : seqlen, entries = joined ? 1 : batch;
     const int64_t calls = side_by_side ? 1 : entries, products = side_by_side ? entries : p->heads;

@@ -22,10 +22,9 @@ attend_status attend_gpu_reserve_rope(attend_plan *plan, attend_gpu_arenas *aren
     return ATTEND_OK;
 }
 
-attend_status attend_gpu_create_rope(attend_plan *plan)
+attend_status attend_gpu_upload_norms(const attend_plan *plan)
 {
-    attend_gpu_plan *own = plan->state;
-    own->rope = attend_rope_of(&plan->problem);
+    const attend_gpu_plan *own = plan->state;
     for (int i = 0; i < 4; i++)
         if (own->norms[i].data != norm_of(plan, i)->data)
             ATTEND_TRY(attend_gpu_copy(own->gpu, &own->norms[i], norm_of(plan, i), cudaMemcpyHostToDevice));

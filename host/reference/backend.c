@@ -223,6 +223,35 @@ static attend_status layer_forward(attend_plan *plan, const attend_layer_args *a
     return attend_progress_status(tracker);
 }
 
+static attend_status layer_backward(attend_plan *plan, const attend_layer_args *args,
+                                    const attend_layer_gradients *g, const attend_run *run)
+{
+    attend_reference_layer_gradients of;
+    attend_progress_tracker *tracker = &plan->context->tracker;
+    (void)run;
+    ATTEND_TRY(attend_layer_lists_check(&plan->problem, &plan->weights, args));
+    const bool complete = attend_reference_layer_backward(
+        &plan->problem, &plan->weights, args, g, ATTEND_REFERENCE_STORED, threads_of(plan), tracker, &of);
+    if (complete && attend_progress_continues(tracker)) {
+        if (g->dx.data) store_gradient(&g->dx, of.dx, g->accumulate);
+        if (g->dcontext.data) store_gradient(&g->dcontext, of.dcontext, g->accumulate);
+        for (int i = 0; i < ATTEND_LAYER_WEIGHTS; i++)
+            if (of.weights[i]) store_gradient(&(&g->weights.wq)[i], of.weights[i], g->accumulate);
+        for (int i = 0; i < ATTEND_GRADIENTS; i++)
+            if (of.of[i].exact) store_gradient(&g->of[i], of.of[i].exact, g->accumulate);
+    }
+    attend_reference_layer_backward_free(&of);
+    if (!complete) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for the reference's gradients");
+    return attend_progress_status(tracker);
+}
+
+/* Weights are read by each run. */
+static attend_status layer_reload(attend_plan *plan, const attend_run *run)
+{
+    (void)plan, (void)run;
+    return ATTEND_OK;
+}
+
 static attend_status inspect(attend_plan *plan, const attend_attention_args *args,
                              const attend_key_part *part, const attend_inspect_request *request)
 {
@@ -276,6 +305,8 @@ const attend_backend attend_reference_backend = {
     .key_span = key_span,
     .merge = merge,
     .layer_forward = layer_forward,
+    .layer_backward = layer_backward,
+    .layer_reload = layer_reload,
     .inspect = inspect,
     .rotary = rotary,
     .append = append,

@@ -4,7 +4,7 @@
 #ifndef ATTEND_REFERENCE_REFERENCE_H
 #define ATTEND_REFERENCE_REFERENCE_H
 
-#include "core/backward.h"
+#include "core/layer_backward.h"
 #include "core/part.h"
 #include "core/progress.h"
 #include <attend/inspect.h>
@@ -212,6 +212,29 @@ bool attend_reference_run_layer(const attend_problem *problem, const attend_laye
                                 const attend_layer_args *args, attend_reference_rounding rounding,
                                 int threads, attend_progress_tracker *tracker, attend_reference_layer *layer);
 void attend_reference_free_layer(attend_reference_layer *layer);
+
+/* A layer's gradients by their definition, each in contiguous fp64; NULL: not wanted. */
+typedef struct attend_reference_layer_gradients {
+    double *dx, *dcontext, *weights[ATTEND_LAYER_WEIGHTS];
+    attend_reference_gradient of[ATTEND_GRADIENTS]; /* those of features */
+} attend_reference_layer_gradients;
+
+/* Computes those that are wanted, EXACT or STORED: then the gradients of heads, q, k and v are rounded, too,
+   behind each stage. args and gradients: resolved, on the host. False without memory; they must be freed in
+   either case. */
+bool attend_reference_layer_backward(const attend_problem *problem, const attend_layer_weights *weights,
+                                     const attend_layer_args *args, const attend_layer_gradients *wanted,
+                                     attend_reference_rounding rounding, int threads,
+                                     attend_progress_tracker *tracker,
+                                     attend_reference_layer_gradients *gradients);
+void attend_reference_layer_backward_free(attend_reference_layer_gradients *gradients);
+
+/* The way back through QK-norm and rotary embedding of one head: dy[head_dim] becomes the gradient of y, the
+   head as it was before both; those of the norm's weight and bias are added to dweight and dbias, unless
+   NULL. */
+void attend_reference_rope_backward(const attend_reference_rotation *rotation, int64_t head_dim,
+                                    const attend_tensor *weight, int64_t position, const double *y,
+                                    double *dy, double *dweight, double *dbias);
 
 /* A tensor of contiguous fp64. */
 attend_tensor attend_reference_view(double *data, int64_t batch, int64_t seqlen, int64_t heads, int64_t dim);

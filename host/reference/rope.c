@@ -62,6 +62,43 @@ void attend_reference_rope(const attend_reference_rotation *t, int64_t head_dim,
     }
 }
 
+/* With n = (y - mean)·f and f = 1/root: z = n·w + b, and dy = f·(g - mean of g - n·mean of g·n) for g = dz·w;
+   the mean of g falls away with the norm's own mean, in an RMS norm. */
+static void normalise_backward(const attend_reference_rotation *t, int64_t d, const attend_tensor *weight,
+                               const double *y, double *dy, double *dweight, double *dbias)
+{
+    double mean = 0, squares = 0, shift = 0, along = 0;
+    const double n = (double)d;
+    const bool centres = t->norm == ATTEND_QK_NORM_LAYER;
+    for (int64_t c = 0; c < d && centres; c++) mean += y[c] / n;
+    for (int64_t c = 0; c < d; c++) squares += (y[c] - mean) * (y[c] - mean) / n;
+    const double factor = 1 / sqrt(squares + t->epsilon);
+    for (int64_t c = 0; c < d; c++) {
+        const double normal = (y[c] - mean) * factor, g = dy[c] * parameter(weight, c, 1);
+        if (dweight) dweight[c] += dy[c] * normal;
+        if (dbias) dbias[c] += dy[c];
+        if (centres) shift += g / n;
+        along += g * normal / n;
+    }
+    for (int64_t c = 0; c < d; c++)
+        dy[c] = factor * (dy[c] * parameter(weight, c, 1) - shift - (y[c] - mean) * factor * along);
+}
+
+void attend_reference_rope_backward(const attend_reference_rotation *t, int64_t head_dim,
+                                    const attend_tensor *weight, int64_t position, const double *y,
+                                    double *dy, double *dweight, double *dbias)
+{
+    for (int64_t i = 0; i < t->dims / 2; i++) {
+        int64_t at_a, at_b;
+        attend_reference_pair(t, i, &at_a, &at_b);
+        const double angle = (double)position * t->angles[i], cosine = t->factor * cos(angle),
+                     sine = t->factor * sin(angle), first = dy[at_a], second = dy[at_b];
+        dy[at_a] = first * cosine + second * sine;
+        dy[at_b] = second * cosine - first * sine;
+    }
+    if (t->norm != ATTEND_QK_NORM_NONE) normalise_backward(t, head_dim, weight, y, dy, dweight, dbias);
+}
+
 void attend_reference_rope_all(const attend_problem *p, const attend_row_positions *row_positions,
                                const attend_tensor *weight, const attend_tensor *bias, int64_t heads,
                                bool rounded, double *y, double *bound)

@@ -231,8 +231,8 @@ static attend_status check_sources(const options *o, const bool *given)
     if (o->command == COMMAND_GRADIENTS) return check_gradients(o);
     if (o->backward && layer && o->command == COMMAND_COMPARE)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT,
-                                "--backward and %s exclude each other: layers have no "
-                                "gradients yet",
+                                "--backward and %s exclude each other: the command compares "
+                                "gradients of attention alone",
                                 layer);
     if (o->backward && o->result && o->command == COMMAND_COMPARE)
         return attend_file_fail(ATTEND_INVALID_ARGUMENT, "--backward and --result exclude each other");

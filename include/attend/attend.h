@@ -59,6 +59,7 @@
  *     explain.h     what a plan will do, and why
  *     inspect.h     inspection: which keys get the weight
  *     backward.h    gradients of attention
+ *     layer_backward.h  gradients of layers
  *     compare.h     comparing results with the fp64 reference
  *     kernel.h      the kernels of this build
  */
@@ -81,6 +82,7 @@
 #include <attend/inspect.h>
 #include <attend/compare.h>
 #include <attend/backward.h>
+#include <attend/layer_backward.h>
 #include <attend/kernel.h>
 
 #endif

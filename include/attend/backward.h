@@ -45,7 +45,8 @@ ATTEND_API attend_status attend_attention_backward_sized(attend_plan *plan, cons
 /* Backwards; examples/train.c is a whole program. args are those of the forward run: its lse is needed, its
  * out is read in f32 alone and may be absent. `run` may be NULL. Bits depend on nothing but the problem and
  * its tensors: not on threads, nor of dq on other batch entries and heads, nor of dk and dv on those of other
- * KV heads.
+ * KV heads; but on CUDA 16-bit gradients of bias, slopes or a relative table, where wanted, come of another
+ * kernel, and all others with them.
  * Errors: INVALID_ARGUMENT (shapes, dtypes, strides, overlaps, lengths; a plan made without `backward`),
  * UNSUPPORTED (ranges of keys or queries, states), CANCELLED, OUT_OF_MEMORY, DEVICE_ERROR. */
 static inline attend_status attend_attention_backward(attend_plan *plan, const attend_attention_args *args,

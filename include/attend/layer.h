@@ -34,7 +34,8 @@ ATTEND_API attend_status attend_layer_plan_sized(attend_context *context, const 
 
 /* Plans out = Wo·attention(Wq·x + bq, Wk·c + bk, Wv·c + bv) + bo, where c is x or the context tensor. The
  * weights must stay valid and unchanged while the plan lives, so that no output may overlap them; the plan
- * may keep a rearranged copy of its own. Errors as for attention. */
+ * may keep a rearranged copy of its own. attend_layer_reload() takes changed values. Errors as for attention.
+ */
 static inline attend_status attend_layer_plan(attend_context *context, const attend_problem *problem,
                                               const attend_layer_weights *weights, attend_plan **plan)
 {

@@ -26,8 +26,9 @@ typedef struct attend_plan_options {
     /* Runs bring their workspace (attend_run), and the plan reserves neither that nor staging for host
      * tensors. Allowed on CPUs too, where a run needs none: run_workspace_bytes is 0. */
     bool caller_workspace;
-    /* The plan also runs backwards (backward.h), with what that needs: on CPUs about five times q in f32, on
-     * CUDA two numbers a query and head, and whole copies of tensors on the host. Layers: UNSUPPORTED. */
+    /* The plan also runs backwards (backward.h, layer_backward.h), with what that needs: on CPUs about five
+     * times q in f32, on CUDA two numbers a query and head, and whole copies of tensors on the host. Layers
+     * add the gradients of Q, K, V, heads and x, and on CPUs the weights once more, in f32. */
     bool backward;
     /* On CUDA, attend_host_tensors: for these alone a plan holds room on the device, pinned memory, streams
      * and threads, and its runs refuse others that lie on the host. 0: all tensors lie on the device. Lists

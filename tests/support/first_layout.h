@@ -158,6 +158,11 @@
     F(S, attend_tensor, dv) F(S, const attend_feature_grads *, features) F(S, attend_tensor, out_f32) \
     F(S, bool, accumulate) R(S, uint8_t, reserved, [7])
 
+#define FIRST_attend_layer_grads(F, R, S) \
+    F(S, attend_tensor, dout) F(S, attend_tensor, dlse) F(S, attend_tensor, dx) F(S, attend_tensor, dcontext) \
+    F(S, const attend_layer_weights *, weights) F(S, const attend_feature_grads *, features) F(S, bool, accumulate) \
+    R(S, uint8_t, reserved, [7])
+
 #define FIRST_attend_gradient_comparison(F, R, S) \
     F(S, int64_t, elements) F(S, double, bound_ratio) F(S, double, quality_ratio) F(S, double, max_error) \
     F(S, double, rms_error) F(S, attend_element, worst)
@@ -203,6 +208,7 @@
     X(attend_layer_comparison) \
     X(attend_feature_grads) \
     X(attend_attention_grads) \
+    X(attend_layer_grads) \
     X(attend_gradient_comparison) \
     X(attend_backward_comparison) \
     X(attend_rotary_comparison)

@@ -39,6 +39,8 @@ static void compute_expected(subject *s)
     memcpy(s->expected, s->host[3], subject_result_bytes(s));
     if (s->kind == SUBJECT_ATTENTION) need(subject_inspect(s, plan, false) == ATTEND_OK, "the CPU's inspection");
     memcpy(s->expected_inspection, s->inspection, sizeof s->inspection);
+    if (s->kind == SUBJECT_LAYER) need(subject_backward(s, plan) == ATTEND_OK, "the CPU's gradients");
+    memcpy(s->expected_gradients, s->gradients, sizeof s->gradients);
     attend_plan_destroy(plan);
     attend_context_destroy(context);
 }
@@ -75,7 +77,9 @@ attend_status subject_plan(subject *s, attend_context *context, attend_plan **pl
 {
     s->context = context, *plan = NULL;
     if (s->kind == SUBJECT_ROTARY) return ATTEND_OK;
-    return s->kind == SUBJECT_LAYER ? test_layer_plan(context, &s->problem, &s->weights, plan) : test_attention_plan(context, &s->problem, plan);
+    const attend_plan_options both_ways = {.backward = true, .host_tensors = ATTEND_HOST_ALL};
+    return s->kind == SUBJECT_LAYER ? attend_layer_plan_with(context, &s->problem, &s->weights, &both_ways, plan)
+                                    : test_attention_plan(context, &s->problem, plan);
 }
 
 attend_status subject_run(const subject *s, attend_plan *plan, bool on_device)
@@ -137,5 +141,23 @@ bool subject_inspection_is_right(const subject *s)
 {
     for (int i = 0; i < SUBJECT_INSPECTION_FLOATS; i++)
         if (!(fabsf(s->inspection[i] - s->expected_inspection[i]) < 1e-5f)) return false;
+    return true;
+}
+
+attend_status subject_backward(subject *s, attend_plan *plan)
+{
+    enum { DX = BATCH * SEQLEN * HIDDEN };
+    _Static_assert((DX + HIDDEN * HIDDEN) * sizeof(float) <= SUBJECT_BYTES, "all fits");
+    memset(s->gradients, 0, sizeof s->gradients);
+    const attend_layer_weights weights = {.wq = attend_tensor_2d(s->gradients + DX, ATTEND_F32, HIDDEN, HIDDEN)};
+    const attend_layer_grads grads = {.dout = hidden(s->host[1]), .dx = hidden(s->gradients), .weights = &weights};
+    const attend_status status = attend_layer_backward(plan, &(attend_layer_args){.x = hidden(s->host[0])}, &grads, NULL);
+    return status ? status : attend_layer_reload(plan, NULL);
+}
+
+bool subject_gradients_are_right(const subject *s)
+{
+    for (size_t i = 0; i < SUBJECT_BYTES / sizeof(float); i++)
+        if (!(fabsf(s->gradients[i] - s->expected_gradients[i]) < 1e-5f)) return false;
     return true;
 }

@@ -19,6 +19,7 @@ typedef struct subject {
     void *device[SUBJECT_TENSORS];
     struct CUstream_st *stream; /* of the runs; NULL: the context's */
     float *weight_memory, *expected;
+    float gradients[SUBJECT_BYTES / sizeof(float)], expected_gradients[SUBJECT_BYTES / sizeof(float)];
     float inspection[SUBJECT_INSPECTION_FLOATS], expected_inspection[SUBJECT_INSPECTION_FLOATS]; /* an inspection's outputs, on the host */
 } subject;
 
@@ -37,6 +38,9 @@ attend_status subject_inspect(subject *s, attend_plan *plan, bool on_device);
 bool subject_inspection_is_right(const subject *s);
 /* The same for attention into a state on the host, which is merged with that of no keys. */
 attend_status subject_merge(const subject *s, attend_plan *plan);
+/* Of the layer alone, whose plan is made with gradients: those of x and of wq, from tensors on the host; and weights taken anew. */
+attend_status subject_backward(subject *s, attend_plan *plan);
+bool subject_gradients_are_right(const subject *s);
 size_t subject_result_bytes(const subject *s);
 
 #endif

@@ -79,6 +79,10 @@ static void use(subject *s, attend_context *context, cudaStream_t callers_stream
         done = done && ATTEMPT(subject_run(s, plan, on_device)) && ATTEMPT(attend_synchronize(context));
         done = done && (!on_device || copy(s->host[3], s->device[3], subject_result_bytes(s)));
         if (done && !subject_is_right(s)) wrong("a wrong result, and no failure");
+        if (done && s->kind == SUBJECT_LAYER && !on_device) {
+            done = ATTEMPT(subject_backward(s, plan)) && ATTEMPT(attend_synchronize(context));
+            if (done && !subject_gradients_are_right(s)) wrong("wrong gradients, and no failure");
+        }
         if (done && s->kind == SUBJECT_ATTENTION) {
             done = ATTEMPT(subject_inspect(s, plan, on_device));
             if (done && !subject_inspection_is_right(s)) wrong("a wrong inspection, and no failure");
