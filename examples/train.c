@@ -1,9 +1,9 @@
-/* Trains a small attention layer with attend alone: associative recall, on the CPU. A sequence is pairs of a
- * symbol and a value, then a symbol that was there before: which value came with it? Attention finds it, an
- * average of all values cannot, which the last lines show.
+/* Trains an attention layer with attend alone: associative recall. A sequence is pairs of a symbol and a
+ * value, then a symbol that was there before: which value came with it? Attention finds it, an average of all
+ * values cannot, which the last lines show.
  *
  *     cc train.c $(pkg-config --cflags --libs attend) -lm -o train
- *     ./train [threads]
+ *     ./train [cpu|cuda]
  */
 #include <attend/attend.h>
 #include <math.h>
@@ -17,17 +17,12 @@ enum {
     PAIRS = 12,
     SYMBOLS = 16,
     VALUES = 16,
+    PAIR = SYMBOLS + VALUES,
     HEADS = 2,
     DIM = 16,
     WIDTH = HEADS * DIM,
     STEPS = 240
 };
-
-/* A linear map y = W·x with Adam (Kingma, Ba, arXiv:1412.6980); gradients arrive in dw. */
-typedef struct linear {
-    int in, out;
-    float *w, *dw, *mean, *square;
-} linear;
 
 static unsigned long long state = 1;
 static unsigned draw(unsigned below)
@@ -36,85 +31,60 @@ static unsigned draw(unsigned below)
     return (unsigned)(state >> 33) % below;
 }
 
-static float *zeros(int count)
+static void ok(attend_status status)
 {
-    float *x = calloc((size_t)count, sizeof *x);
-    if (!x) exit(1);
-    return x;
+    if (status == ATTEND_OK) return;
+    fprintf(stderr, "attend: %s\n", attend_error_message());
+    exit(1);
 }
 
-static linear linear_make(int in, int out)
+/* A weight, its gradient, and what Adam keeps of it (Kingma, Ba, arXiv:1412.6980). */
+typedef struct matrix {
+    attend_tensor w, dw;
+    float value[WIDTH * PAIR], gradient[WIDTH * PAIR], mean[WIDTH * PAIR], square[WIDTH * PAIR];
+} matrix;
+
+static void matrix_make(matrix *m, int out, int in)
 {
-    const int count = in * out;
-    linear l = {in, out, zeros(count), zeros(count), zeros(count), zeros(count)};
-    for (int i = 0; i < count; i++) l.w[i] = ((float)draw(20001) / 10000 - 1) / sqrtf((float)in);
-    return l;
+    memset(m, 0, sizeof *m);
+    m->w = attend_tensor_2d(m->value, ATTEND_F32, out, in);
+    m->dw = attend_tensor_2d(m->gradient, ATTEND_F32, out, in);
+    for (int i = 0; i < out * in; i++) m->value[i] = ((float)draw(20001) / 10000 - 1) / sqrtf((float)in);
 }
 
-static void forward(const linear *l, const float *x, float *y, int rows)
-{
-    for (int r = 0; r < rows; r++)
-        for (int o = 0; o < l->out; o++) {
-            float sum = 0;
-            for (int i = 0; i < l->in; i++) sum += l->w[o * l->in + i] * x[r * l->in + i];
-            y[r * l->out + o] = sum;
-        }
-}
-
-/* dW += dYᵀ·X and, unless NULL, dX = dY·W. */
-static void backward(linear *l, const float *x, const float *dy, float *dx, int rows)
-{
-    if (dx) memset(dx, 0, (size_t)(rows * l->in) * sizeof *dx);
-    for (int r = 0; r < rows; r++)
-        for (int o = 0; o < l->out; o++)
-            for (int i = 0; i < l->in; i++) {
-                l->dw[o * l->in + i] += dy[r * l->out + o] * x[r * l->in + i];
-                if (dx) dx[r * l->in + i] += dy[r * l->out + o] * l->w[o * l->in + i];
-            }
-}
-
-static void adam(linear *l, int step)
+static void adam(matrix *m, int step)
 {
     const float rate = 0.01f, beta1 = 0.9f, beta2 = 0.99f;
-    for (int i = 0; i < l->in * l->out; i++) {
-        l->mean[i] = beta1 * l->mean[i] + (1 - beta1) * l->dw[i];
-        l->square[i] = beta2 * l->square[i] + (1 - beta2) * l->dw[i] * l->dw[i];
-        l->w[i] -= rate * (l->mean[i] / (1 - powf(beta1, (float)step))) /
-                   (sqrtf(l->square[i] / (1 - powf(beta2, (float)step))) + 1e-8f);
-        l->dw[i] = 0;
+    for (int i = 0; i < m->w.shape[0] * m->w.shape[1]; i++) {
+        const float g = m->gradient[i];
+        m->mean[i] = beta1 * m->mean[i] + (1 - beta1) * g;
+        m->square[i] = beta2 * m->square[i] + (1 - beta2) * g * g;
+        m->value[i] -= rate * (m->mean[i] / (1 - powf(beta1, (float)step))) /
+                       (sqrtf(m->square[i] / (1 - powf(beta2, (float)step))) + 1e-8f);
     }
 }
 
-/* One query a sequence, PAIRS keys: one-hot symbols are what queries and keys come from, one-hot values what
- * values do. */
+/* One-hot symbols and values: one question a sequence, and its pairs. */
 typedef struct examples {
-    float asked[BATCH * SYMBOLS], symbols[BATCH * PAIRS * SYMBOLS], values[BATCH * PAIRS * VALUES];
+    float asked[BATCH * SYMBOLS], pairs[BATCH * PAIRS * PAIR];
     int answers[BATCH];
 } examples;
 
 static void draw_examples(examples *e)
 {
     memset(e, 0, sizeof *e);
-    for (int b = 0; b < BATCH; b++) {
+    for (unsigned b = 0; b < BATCH; b++) {
         unsigned order[SYMBOLS];
         const unsigned asked = draw(PAIRS);
         for (unsigned s = 0; s < SYMBOLS; s++) order[s] = s;
         for (unsigned j = 0; j < PAIRS; j++) { /* no symbol twice */
             const unsigned other = j + draw(SYMBOLS - j), symbol = order[other], value = draw(VALUES);
+            float *pair = e->pairs + (b * PAIRS + j) * PAIR;
             order[other] = order[j], order[j] = symbol;
-            e->symbols[((unsigned)b * PAIRS + j) * SYMBOLS + symbol] = 1;
-            e->values[((unsigned)b * PAIRS + j) * VALUES + value] = 1;
-            if (j != asked) continue;
-            e->asked[(unsigned)b * SYMBOLS + symbol] = 1, e->answers[b] = (int)value;
+            pair[symbol] = pair[SYMBOLS + value] = 1;
+            if (j == asked) e->asked[b * SYMBOLS + symbol] = 1, e->answers[b] = (int)value;
         }
     }
-}
-
-static void ok(attend_status status)
-{
-    if (status == ATTEND_OK) return;
-    fprintf(stderr, "attend: %s\n", attend_error_message());
-    exit(1);
 }
 
 /* Softmax over the values: loss, how many answers are right, and the gradient of the logits. */
@@ -139,46 +109,47 @@ static float judge(const float *logits, const int *answers, float *dlogits, int 
 static double train(attend_context *context, bool attends)
 {
     static examples e;
-    static float q[BATCH * WIDTH], k[BATCH * PAIRS * WIDTH], v[BATCH * PAIRS * WIDTH], out[BATCH * WIDTH],
-        lse[BATCH * HEADS], logits[BATCH * VALUES];
-    static float dlogits[BATCH * VALUES], dout[BATCH * WIDTH], dq[BATCH * WIDTH], dk[BATCH * PAIRS * WIDTH],
-        dv[BATCH * PAIRS * WIDTH];
-    linear wq = linear_make(SYMBOLS, WIDTH), wk = linear_make(SYMBOLS, WIDTH),
-           wv = linear_make(VALUES, WIDTH), wo = linear_make(WIDTH, VALUES);
-    const attend_problem problem = {
-        .batch = BATCH, .seqlen_q = 1, .seqlen_k = PAIRS, .num_heads = HEADS, .head_dim = DIM};
-    attend_plan *plan;
+    static float logits[BATCH * VALUES], dlogits[BATCH * VALUES];
+    static matrix q, k, v, o;
+    matrix *const all[] = {&q, &k, &v, &o};
+    matrix_make(&q, WIDTH, SYMBOLS), matrix_make(&k, WIDTH, PAIR), matrix_make(&v, WIDTH, PAIR);
+    matrix_make(&o, VALUES, WIDTH);
+    if (!attends) memset(q.value, 0, sizeof q.value); /* all keys have the same weight then */
+
+    const attend_problem problem = {.batch = BATCH,
+                                    .seqlen_q = 1,
+                                    .seqlen_k = PAIRS,
+                                    .num_heads = HEADS,
+                                    .head_dim = DIM,
+                                    .hidden_size = SYMBOLS,
+                                    .context_hidden_size = PAIR,
+                                    .output_size = VALUES};
+    const attend_layer_weights weights = {.wq = q.w, .wk = k.w, .wv = v.w, .wo = o.w},
+                               gradients = {.wq = q.dw, .wk = k.dw, .wv = v.dw, .wo = o.dw};
+    const attend_layer_args args = {.x = attend_tensor_3d(e.asked, ATTEND_F32, BATCH, 1, SYMBOLS),
+                                    .context = attend_tensor_3d(e.pairs, ATTEND_F32, BATCH, PAIRS, PAIR),
+                                    .out = attend_tensor_3d(logits, ATTEND_F32, BATCH, 1, VALUES)};
+    const attend_layer_grads grads = {.dout = attend_tensor_3d(dlogits, ATTEND_F32, BATCH, 1, VALUES),
+                                      .weights = &gradients};
     const attend_plan_options options = {.backward = true, .host_tensors = ATTEND_HOST_ALL};
-    ok(attend_attention_plan_with(context, &problem, &options, &plan));
-    const attend_attention_args args = {.q = attend_tensor_4d(q, ATTEND_F32, BATCH, 1, HEADS, DIM),
-                                        .k = attend_tensor_4d(k, ATTEND_F32, BATCH, PAIRS, HEADS, DIM),
-                                        .v = attend_tensor_4d(v, ATTEND_F32, BATCH, PAIRS, HEADS, DIM),
-                                        .out = attend_tensor_4d(out, ATTEND_F32, BATCH, 1, HEADS, DIM),
-                                        .lse = attend_tensor_3d(lse, ATTEND_F32, BATCH, HEADS, 1)};
-    const attend_attention_grads grads = {.dout = attend_tensor_4d(dout, ATTEND_F32, BATCH, 1, HEADS, DIM),
-                                          .dq = attend_tensor_4d(dq, ATTEND_F32, BATCH, 1, HEADS, DIM),
-                                          .dk = attend_tensor_4d(dk, ATTEND_F32, BATCH, PAIRS, HEADS, DIM),
-                                          .dv = attend_tensor_4d(dv, ATTEND_F32, BATCH, PAIRS, HEADS, DIM)};
+    attend_plan *plan;
+    ok(attend_layer_plan_with(context, &problem, &weights, &options, &plan));
+
     float loss = 0;
     int right = 0, asked = 0;
     for (int step = 1; step <= STEPS; step++) {
         draw_examples(&e);
         if (step == STEPS * 9 / 10) right = asked = 0;
-        forward(&wq, e.asked, q, BATCH), forward(&wk, e.symbols, k, BATCH * PAIRS);
-        forward(&wv, e.values, v, BATCH * PAIRS);
-        if (!attends) memset(q, 0, sizeof q); /* all weights are equal then */
-        ok(attend_attention_forward(plan, &args));
-        forward(&wo, out, logits, BATCH);
+        ok(attend_layer_forward(plan, &args));
+        ok(attend_synchronize(context));
         loss = 0.9f * loss + 0.1f * judge(logits, e.answers, dlogits, &right);
         asked += BATCH;
 
-        backward(&wo, out, dlogits, dout, BATCH);
-        ok(attend_attention_backward(plan, &args, &grads, NULL));
-        backward(&wv, e.values, dv, NULL, BATCH * PAIRS);
-        if (attends)
-            backward(&wk, e.symbols, dk, NULL, BATCH * PAIRS), backward(&wq, e.asked, dq, NULL, BATCH);
-        linear *const all[] = {&wq, &wk, &wv, &wo};
-        for (int i = 0; i < 4; i++) adam(all[i], step);
+        ok(attend_layer_backward(plan, &args, &grads, NULL));
+        ok(attend_synchronize(context));
+        for (int i = attends ? 0 : 1; i < 4; i++) adam(all[i], step);
+        ok(attend_layer_reload(plan, NULL)); /* the weights have changed */
+
         if (step % 12) continue;
         char bar[] = "[....................]";
         for (int i = 1; i <= 20 * step / STEPS; i++) bar[i] = '#';
@@ -188,14 +159,13 @@ static double train(attend_context *context, bool attends)
     const double share = (double)right / asked;
     printf(": %.1f %% right\n", 100 * share);
     attend_plan_destroy(plan);
-    linear *const all[] = {&wq, &wk, &wv, &wo};
-    for (int i = 0; i < 4; i++) free(all[i]->w), free(all[i]->dw), free(all[i]->mean), free(all[i]->square);
     return share;
 }
 
 int main(int argc, char **argv)
 {
-    const attend_context_options options = {.device = ATTEND_CPU, .threads = argc > 1 ? atoi(argv[1]) : 0};
+    const bool on_gpu = argc > 1 && strcmp(argv[1], "cuda") == 0;
+    const attend_context_options options = {.device = on_gpu ? ATTEND_CUDA : ATTEND_CPU};
     attend_context *context;
     ok(attend_context_create(&options, &context));
     const double attention = train(context, true), averaging = train(context, false);
