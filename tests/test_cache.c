@@ -3,6 +3,7 @@
    inspection. */
 #include "support/caches.h"
 #include "support/feature_cases.h"
+#include "support/forget.h"
 #include "support/inspection.h"
 #include "support/plans.h"
 #include "core/problem.h"
@@ -54,6 +55,7 @@ static void go(ran *r, const attend_attention_args *args, const char *how)
 {
     char text[TEST_CASE_TEXT];
     memset(r->f.out.bytes, 0xff, r->f.out.size), memset(r->f.lse.bytes, 0xff, r->f.lse.size);
+    test_forget_runs(r->plan);
     if (attend_attention_forward(r->plan, args) || attend_synchronize(r->context))
         fail_msg("%s, %s: %s", test_case_text(&r->f.c, text), how, attend_error_message());
 }

@@ -1,6 +1,7 @@
 /* A query's bits do not depend on how its sequence came to be: the whole prompt at once, in chunks of any size, token by token, alone
    or in a batch of other lengths, from one tensor or from pages. */
 #include "support/caches.h"
+#include "support/forget.h"
 #include "support/plans.h"
 #include "tool/values.h"
 
@@ -94,6 +95,7 @@ static void expect_chunk(sequence *s, const attend_problem *p, attend_plan *plan
         args.k = s->k, args.v = s->v;
     else
         args.cache = &s->cache.cache;
+    test_forget_runs(plan);
     if (attend_attention_forward(plan, &args) || attend_synchronize(s->context)) fail_msg("%s: %s", how, attend_error_message());
     if (memcmp(row(&out, at * p->seqlen_q), row(&s->out, first), (size_t)count * bytes))
         fail_msg("%s: queries from %d on, %d of them, have other bits", how, (int)first, (int)count);

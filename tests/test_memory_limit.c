@@ -1,6 +1,7 @@
 /* A plan on a CPU takes no more than memory_limit_bytes, and gives the bits of one without a limit: whatever the limit, the schedule and the
    features, over all keys and over ranges of them. */
 #include "support/feature_cases.h"
+#include "support/forget.h"
 #include "support/parts.h"
 #include "cpu/cpu.h"
 
@@ -57,6 +58,7 @@ static void run(attend_plan *plan, attend_context *context, test_fixture *f, boo
 {
     char text[TEST_CASE_TEXT];
     memset(f->out.bytes, 0xff, f->out.size), memset(f->lse.bytes, 0xff, f->lse.size);
+    test_forget_runs(plan);
     if (in_ranges) {
         test_state state = test_state_make(&f->problem, true);
         test_part_run(plan, context, f, 0, RANGE, NULL, &state.state);

