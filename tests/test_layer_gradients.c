@@ -5,6 +5,7 @@
 #include "core/tensor.h"
 #include "reference/reference.h"
 #include "support/fixture.h"
+#include "support/forget.h"
 #include "support/layer_gradients.h"
 #include "support/refusal.h"
 
@@ -103,6 +104,7 @@ static attend_plan *plan_of(const test_trained *l, attend_context *context)
 
 static void run(attend_plan *plan, const test_trained *l, const attend_layer_grads *grads)
 {
+    test_forget_runs(plan);
     if (attend_layer_backward(plan, &l->args, grads, NULL) || attend_synchronize(plan->context)) fail_msg("%s: %s", l->c->name, attend_error_message());
 }
 

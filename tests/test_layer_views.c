@@ -2,6 +2,7 @@
    are one, value dims other than head_dim. Nothing between rows is read or written; and each plan runs twice
    with other work between, so that what the first run overwrites shows in the second. */
 #include "support/fixture.h"
+#include "support/forget.h"
 #include "support/plans.h"
 #include "core/problem.h"
 #include "core/tensor.h"
@@ -159,6 +160,7 @@ static void forget_results(layer *l)
 static void run(layer *l, attend_context *context, attend_plan *plan, const char *name)
 {
     forget_results(l);
+    test_forget_runs(plan);
     if (attend_layer_forward(plan, &l->args) || attend_synchronize(context))
         fail_msg("%s: %s", name, attend_error_message());
 }

@@ -2,6 +2,7 @@
    along every axis at once; strides that lead nowhere, along an extent of 1, do not matter; strides that no
    backend reads are refused. */
 #include "support/fixture.h"
+#include "support/forget.h"
 #include "support/plans.h"
 #include "support/refusal.h"
 #include "support/run.h"
@@ -131,6 +132,7 @@ static void one_element_serves_all(void **state)
         memcpy(full, r.out.data, out_bytes);
         memset(memory + bytes, 0xff, sizeof memory - bytes);
         memset(tensor->stride, 0, sizeof tensor->stride), memset(r.out.data, 0xff, out_bytes);
+        test_forget_runs(plan);
         if (attend_attention_forward(plan, &args) || attend_synchronize(context))
             fail_msg("%s of one element: %s", attend_feature_tensor_name(features[n].feature), attend_error_message());
         if (memcmp(full, r.out.data, out_bytes))

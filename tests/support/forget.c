@@ -34,6 +34,7 @@ static void forget_cuda(const attend_gpu_plan *p)
 {
     const attend_tensor *const staged[] = {&p->out, &p->lse, &p->layer.out};
     uintptr_t begin, end;
+    assert_int_equal(cudaDeviceSynchronize(), cudaSuccess); /* runs may go on */
     if (p->workspace) assert_int_equal(cudaMemset(p->workspace, 0xff, p->run_memory.bytes), cudaSuccess);
     for (size_t i = 0; i < sizeof staged / sizeof *staged; i++)
         if (staged[i]->data && attend_tensor_extent(staged[i], &begin, &end))

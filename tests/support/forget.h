@@ -5,7 +5,7 @@
 #include <attend/attend.h>
 
 /* Fills with NaN what runs of a plan on a CPU or CUDA write for themselves. What an earlier run left there is
-   right, and would hide that the next one computes nothing. The plan's runs have ended. */
+   right, and would hide that the next one computes nothing. Waits until the plan's runs have ended. */
 void test_forget_runs(const attend_plan *plan);
 
 #endif

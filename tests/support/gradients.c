@@ -1,5 +1,6 @@
 /* Makes, runs and judges gradients; see gradients.h. */
 #include "support/gradients.h"
+#include "support/forget.h"
 #include "core/problem.h"
 #include "reference/reference.h"
 #include "tool/values.h"
@@ -72,12 +73,21 @@ void test_gradients_free(test_gradients *g)
 
 void test_gradients_run(test_gradients *g, test_fixture *f, attend_context *context)
 {
+    const attend_plan_options options = {.backward = true, .host_tensors = ATTEND_HOST_ALL};
+    attend_status status;
     attend_plan *plan;
     char text[TEST_CASE_TEXT];
-    if (attend_attention_plan_with(context, &f->c.problem, &(attend_plan_options){.backward = true, .host_tensors = ATTEND_HOST_ALL}, &plan) ||
-        attend_attention_forward(plan, &f->args) || attend_attention_backward(plan, &f->args, &g->grads, NULL) ||
-        attend_synchronize(context))
+    if (attend_attention_plan_with(context, &f->c.problem, &options, &plan))
         fail_msg("%s: %s", test_case_text(&f->c, text), attend_error_message());
+    memset(f->out.bytes, 0xff, f->out.size), memset(f->lse.bytes, 0xff, f->lse.size);
+    for (int i = 0; i < ATTEND_GRADIENTS && !g->grads.accumulate; i++)
+        if (g->of[i].bytes) memset(g->of[i].bytes, 0xff, g->of[i].size);
+    test_forget_runs(plan); /* a plan before may have had its memory */
+    status = attend_attention_forward(plan, &f->args);
+    if (!status) status = attend_synchronize(context);
+    test_forget_runs(plan);
+    if (!status) status = attend_attention_backward(plan, &f->args, &g->grads, NULL);
+    if (status || attend_synchronize(context)) fail_msg("%s: %s", test_case_text(&f->c, text), attend_error_message());
     attend_plan_destroy(plan);
 }
 

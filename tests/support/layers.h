@@ -22,5 +22,7 @@ void test_layer_free(test_layer *layer);
 attend_tensor test_layer_tensor(test_layer *layer, attend_dtype dtype, int rank, const int64_t *shape);
 /* Plans and runs; fails the test on an error. */
 void test_layer_go(const test_layer *layer, attend_context *context);
+/* Runs a plan, with out, lse and what earlier runs left in the plan filled with NaN before. */
+void test_layer_go_again(const test_layer *layer, attend_plan *plan);
 
 #endif
