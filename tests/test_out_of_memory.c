@@ -2,15 +2,13 @@
    does not check all of its own while a layer is planned, and some of those end a process; a system that has
    no more memory does not, whatever there is left. Attention allocates nothing while it runs, a layer only
    within oneDNN. */
+#include "support/allocator.h"
 #include "support/layers.h"
 #include "support/run.h"
-#include "support/sanitized.h"
 
-#include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,42 +16,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
-
-/* ---- the allocator ---- */
-
-static atomic_long countdown = -1; /* the allocation at 1 fails; negative: none */
-static atomic_long allocations,
-    own; /* own: asked for by code of this program, which libattend is linked into */
-
-#if !TEST_SANITIZED
-extern char __executable_start, etext;
-
-static bool fails(const void *caller)
-{
-    atomic_fetch_add(&allocations, 1);
-    if ((const char *)caller >= &__executable_start && (const char *)caller < &etext)
-        atomic_fetch_add(&own, 1);
-    return atomic_load(&countdown) > 0 && atomic_fetch_sub(&countdown, 1) == 1;
-}
-
-#pragma GCC visibility push(default) /* libraries are to find these */
-extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t),
-    *__libc_memalign(size_t, size_t);
-#define OR_FAIL(memory) (fails(__builtin_return_address(0)) ? (errno = ENOMEM, (void *)NULL) : (memory))
-
-void *malloc(size_t bytes) { return OR_FAIL(__libc_malloc(bytes)); }
-void *calloc(size_t count, size_t bytes) { return OR_FAIL(__libc_calloc(count, bytes)); }
-void *realloc(void *memory, size_t bytes) { return OR_FAIL(__libc_realloc(memory, bytes)); }
-void *aligned_alloc(size_t alignment, size_t bytes) { return OR_FAIL(__libc_memalign(alignment, bytes)); }
-void *memalign(size_t alignment, size_t bytes);
-void *memalign(size_t alignment, size_t bytes) { return OR_FAIL(__libc_memalign(alignment, bytes)); }
-int posix_memalign(void **memory, size_t alignment, size_t bytes)
-{
-    *memory = OR_FAIL(__libc_memalign(alignment, bytes));
-    return *memory ? 0 : ENOMEM;
-}
-#pragma GCC visibility pop
-#endif
 
 /* ---- what is tried ---- */
 
@@ -181,9 +143,9 @@ static const struct subject {
 /* What the call returns where its k-th allocation fails; from 100 on: it had fewer, or something is wrong. */
 static int outcome(const struct subject *s, long k)
 {
-    atomic_store(&countdown, k);
+    atomic_store(&allocator.countdown, k);
     const attend_status status = s->call();
-    const bool reached = atomic_exchange(&countdown, -1) <= 0;
+    const bool reached = atomic_exchange(&allocator.countdown, -1) <= 0;
     if (!reached) return status ? 101 : 100;
     if (status && (status != ATTEND_OUT_OF_MEMORY || !*attend_error_message())) return 102;
     return s->call() ? 103 : (int)status;
@@ -266,16 +228,16 @@ static void a_layer_is_planned_or_refused_in_little_memory(void **state)
 static void runs_allocate_nothing(void **state)
 {
     (void)state;
-    atomic_store(&allocations, 0), atomic_store(&own, 0);
+    atomic_store(&allocator.allocations, 0), atomic_store(&allocator.own, 0);
     assert_int_equal(run_attention(), ATTEND_OK);
-    assert_int_equal(allocations, 0);
+    assert_int_equal(allocator.allocations, 0);
     assert_int_equal(run_backward(), ATTEND_OK);
-    assert_int_equal(allocations, 0);
+    assert_int_equal(allocator.allocations, 0);
     assert_int_equal(run_layer(), ATTEND_OK);
     assert_int_equal(run_layer_with_cache(), ATTEND_OK);
     assert_int_equal(run_trained(), ATTEND_OK);
-    assert_int_equal(own, 0);
-    printf("runs of layers: %ld allocations in oneDNN\n", (long)allocations);
+    assert_int_equal(allocator.own, 0);
+    printf("runs of layers: %ld allocations in oneDNN\n", (long)allocator.allocations);
 }
 
 int main(void)

@@ -23,6 +23,7 @@ attend_status attend_input_open(const char *path, attend_input *input)
     }
     *input = (attend_input){strdup(path), descriptor, about.st_size};
     if (input->path) return ATTEND_OK;
+    *input = (attend_input){0};
     close(descriptor);
     return attend_file_fail(ATTEND_OUT_OF_MEMORY, "%s: no memory for its name", path);
 }
