@@ -12,6 +12,8 @@ namespace attend
 // Column c of the 4·key_steps columns of a lane's row i is element (i / 2, c / 2, 2·(i % 2) + c % 2) of S.
 template <typename tile> constexpr int lane_columns = 4 * tile::key_steps;
 template <typename tile> __device__ int element_column(int c) { return lane_column(c / 2, c % 2); }
+// The same, counted from a lane's first column
+__device__ constexpr int from_first_column(int c) { return c / 2 * 8 + c % 2; }
 
 // The visible columns of a lane's rows, one bit a column: row i has lane_columns bits of a word.
 template <typename tile> constexpr int lane_words = tile::lane_rows *lane_columns<tile> / 32;
@@ -59,10 +61,11 @@ __device__ uint32_t shown_columns(uint32_t columns, const attend_kernel_args &ar
     if (p.segments) {
         const int32_t mine = attend_segment(&t.segments_q, &s, (s.first_q + query) * t.segments_q.query);
         const int32_t *const ids = static_cast<const int32_t *>(t.segments_k.data) +
-                                   s.batch * t.segments_k.batch + (s.first_k + key) * t.segments_k.key;
+                                   s.batch * t.segments_k.batch +
+                                   (s.first_k + key + lane_column(0, 0)) * t.segments_k.key;
 #pragma unroll
         for (int c = 0; c < lane_columns<tile>; c++)
-            if (columns >> c & 1 && ids[element_column<tile>(c) * t.segments_k.key] != mine)
+            if (columns >> c & 1 && ids[from_first_column(c) * t.segments_k.key] != mine)
                 columns &= ~(1u << c);
     }
     if (p.block_q > 0) {
@@ -87,11 +90,11 @@ __device__ uint32_t shown_columns(uint32_t columns, const attend_kernel_args &ar
         }
     }
     if (p.mask_axes) {
-        const uint8_t *const mask =
-            static_cast<const uint8_t *>(t.mask.data) + head.mask + query * t.mask.query + key * t.mask.key;
+        const uint8_t *const mask = static_cast<const uint8_t *>(t.mask.data) + head.mask +
+                                    query * t.mask.query + (key + lane_column(0, 0)) * t.mask.key;
 #pragma unroll
         for (int c = 0; c < lane_columns<tile>; c++)
-            if (columns >> c & 1 && !mask[element_column<tile>(c) * t.mask.key]) columns &= ~(1u << c);
+            if (columns >> c & 1 && !mask[from_first_column(c) * t.mask.key]) columns &= ~(1u << c);
     }
     return columns;
 }
@@ -104,7 +107,7 @@ __device__ void visible_columns(lane_mask<tile> &visible, const attend_kernel_ar
     for (int i = 0; i < lane_words<tile>; i++) visible[i] = 0;
 #pragma unroll 1
     for (int i = 0; i < tile::lane_rows; i++) {
-        const int row = warp_row<tile>() + lane_row(i);
+        const int row = warp_row<tile>() + lane_row(i, thread_now());
         const key_interval keys = block.visible_keys_of[row];
         uint32_t columns = columns_between<tile>(keys.begin - key, keys.end - key);
         if (block.hides && columns) columns = shown_columns(columns, args, block, row, key);
@@ -190,7 +193,7 @@ __device__ void add_bias(typename tile::scores &s, int i, const attend_plane &bi
     const B *const of_row = static_cast<const B *>(bias.data) + row + (key + lane_column(0, 0)) * bias.key;
     each_score<tile>(s, i, [&](float &score, int c) {
         if (!sees_column<tile>(visible, i, c)) return;
-        const float b = to_float(of_row[(c / 2 * 8 + c % 2) * bias.key]);
+        const float b = to_float(of_row[from_first_column(c) * bias.key]);
         score = b == -INFINITY ? b : score + b;
     });
 }
@@ -214,11 +217,11 @@ __device__ void add_terms(typename tile::scores &s, const attend_kernel_args &ar
         if (p.alibi) {
             const float slope = row.slope, from = static_cast<float>(key + lane_column(0, 0) - row.position);
             if (p.alibi == ATTEND_ALIBI_CAUSAL)
-                each_score<tile>(s, i,
-                                 [&](float &score, int c) { score += slope * (from + (c / 2 * 8 + c % 2)); });
+                each_score<tile>(
+                    s, i, [&](float &score, int c) { score += slope * (from + from_first_column(c)); });
             else
                 each_score<tile>(
-                    s, i, [&](float &score, int c) { score -= slope * fabsf(from + (c / 2 * 8 + c % 2)); });
+                    s, i, [&](float &score, int c) { score -= slope * fabsf(from + from_first_column(c)); });
         }
         if (p.relative_buckets > 0) {
             const int limit = static_cast<int>(p.relative_max_distance);
@@ -227,7 +230,7 @@ __device__ void add_terms(typename tile::scores &s, const attend_kernel_args &ar
             const int32_t *const buckets = t.relative_buckets + limit;
             const float *const table = static_cast<const float *>(t.relative_table.data) + row.relative;
             each_score<tile>(s, i, [&](float &score, int c) {
-                score += table[buckets[max(-limit, min(from + (c / 2 * 8 + c % 2), limit))] *
+                score += table[buckets[max(-limit, min(from + from_first_column(c), limit))] *
                                t.relative_table.key];
             });
         }

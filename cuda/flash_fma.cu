@@ -371,13 +371,13 @@ __global__ void __launch_bounds__(fma_tile<dim>::threads, 1)
                     if (column < first[i] || column >= limit[i]) s[i][j] = -INFINITY;
                     tile_max = fmaxf(tile_max, s[i][j]);
                 }
-                const float shrink = state[i].fold(row_max(tile_max), scale);
+                const far_weights of_row(state[i], row_max(tile_max), scale);
 #pragma unroll
-                for (int c = 0; c < columns; c++) o[i][c].x *= shrink, o[i][c].y *= shrink;
+                for (int c = 0; c < columns; c++) o[i][c].x *= of_row.shrink, o[i][c].y *= of_row.shrink;
 #pragma unroll
                 for (int j = 0; j < keys; j++)
                     own_p[i * tile::pitch_p + across * j] =
-                        s[i][j] == -INFINITY ? hidden : state[i].weight(s[i][j], scale);
+                        s[i][j] == -INFINITY ? hidden : of_row.weight(s[i][j], scale);
             }
         }
         cp_async_wait<0>();

@@ -187,8 +187,13 @@ __device__ __forceinline__ int masked_tile(mma_warp<tile> &w, key_copies<tile> &
         multiply_keys_looped<tile>(s, w.q, w.k);
         if (block.scored) add_terms<tile>(s, args, terms, key, visible);
         if (hides) hide<tile>(s, visible);
-        follow<tile>(w.state, w.o, s, w.scale);
-        weigh<tile>(p, w.state, s, w.scale);
+        if (block.far) {
+            weigh_far<tile>(p, w.state, w.o, s, w.scale);
+        } else {
+            if (block.scored) note_lost<tile>(block, s, w.scale);
+            follow<tile>(w.state, w.o, s, w.scale);
+            weigh<tile>(p, w.state, s, w.scale);
+        }
     }
     cp_async_wait<0>();
     // V is here, and no thread reads K any more
@@ -210,30 +215,33 @@ __device__ __forceinline__ int masked_tile(mma_warp<tile> &w, key_copies<tile> &
     return next;
 }
 
-template <typename tile> __device__ void flash_mma(const attend_kernel_args &args, const block_order &order)
+// All tiles of a block. Returns whether it met far rows, for which all has to be computed once more: then
+// nothing was stored.
+template <typename tile>
+__device__ __forceinline__ bool pass(const attend_kernel_args &args, const block_order &order,
+                                     unsigned char *shared)
 {
-    extern __shared__ __align__(128) unsigned char shared[]; // Q, K, V, mma_block, row_terms
     mma_block<tile> &block = *reinterpret_cast<mma_block<tile> *>(shared + tile::tile_bytes);
     unsigned char *const q_bytes = shared, *const v_bytes = shared + tile::v_at;
     const uint32_t q_shared = shared_address(q_bytes);
 
-    if (threadIdx.x == 0) block.find(args, order);
+    if (thread_now() == 0) block.find(args, order);
     __syncthreads();
     row_terms *const terms = reinterpret_cast<row_terms *>(&block + 1);
-    if (threadIdx.x < tile::rows) {
-        block.find_visible(args.problem, threadIdx.x);
-        if (block.scored) terms[threadIdx.x] = terms_of(args, block, threadIdx.x);
+    if (thread_now() < tile::rows) {
+        block.find_visible(args.problem, thread_now());
+        if (block.scored) terms[thread_now()] = terms_of(args, block, thread_now());
     }
-    if (args.problem.segments) block.note_segments(args.terms, threadIdx.x / 32);
+    if (args.problem.segments) block.note_segments(args.terms, thread_now() / 32);
     __syncthreads();
     if (args.keys.table) block.find_holes(args);
-    if (threadIdx.x < 32) block.start(args);
+    if (thread_now() < 32) block.start(args);
     __syncthreads();
-    if (block.idle) return;
+    if (block.idle) return false;
     const tile_range &seen = block.search.run;
     const attend_problem &problem = args.problem;
 
-    key_copies<tile> copies = {args, block, keep(q_shared + tile::k_at + tile::kv_share::offset())};
+    key_copies<tile> copies = {args, block, keep(q_shared + tile::kv_share::offset())};
     copies.start(seen.begin);
     mma_warp<tile> warp = {across_first<typename tile::kv_tile, tile::k_at>(q_shared),
                            down_first<typename tile::kv_tile, tile::v_at>(q_shared, 0),
@@ -263,16 +271,32 @@ template <typename tile> __device__ void flash_mma(const attend_kernel_args &arg
         last = t >= seen.end;
         end_span<tile>(warp.o, warp.state, args, block, t, last);
     }
+    __syncthreads(); // all threads have seen whether they met far rows, and have read the slot
+    const bool repeats = block.repeats();
     forget_padding<tile>(warp.o, warp.state, block);
-    if (args.splits > 1)
+    if (repeats)
+        ;
+    else if (args.splits > 1)
         store_partial<tile>(warp.o, warp.state, args, block);
     else if (args.into.out.data)
         store_state<tile>(warp.o, warp.state, args.into, block);
     else
         store<tile>(warp.o, warp.state, args, block, q_bytes);
-    if (block.slot < 0) return;
-    __syncthreads(); // all threads have read the slot
-    if (threadIdx.x == 0) release_slot(args, block.slot);
+    if (thread_now() == 0 && block.slot >= 0) release_slot(args, block.slot);
+    return repeats;
+}
+
+template <typename tile> __device__ void flash_mma(const attend_kernel_args &args, const block_order &order)
+{
+    extern __shared__ __align__(128) unsigned char shared[]; // Q, K, V, mma_block, row_terms
+    mma_block<tile> &block = *reinterpret_cast<mma_block<tile> *>(shared + tile::tile_bytes);
+    if (thread_now() == 0) block.far = false, block.met_far = 0;
+    block.lost[thread_now()] = 0;
+#pragma unroll 1
+    while (pass<tile>(args, order, shared)) {
+        __syncthreads(); // all threads have read `far`
+        if (thread_now() == 0) block.far = true;
+    }
 }
 
 } // namespace attend

@@ -39,12 +39,12 @@ struct late_arrival {
 };
 
 template <typename tile>
-__device__ void load_tiles(const attend_kernel_args &args, wgmma_block<tile> &block, uint32_t shared)
+__device__ void load_tiles(const attend_kernel_args &args, wgmma_block<tile> &block, uint32_t shared,
+                           ring_place<tile::stages> &place)
 {
-    const uint32_t own = shared + tile::k_at + tile::kv_share::offset();
+    const uint32_t own = shared + tile::kv_share::offset();
     const tile_range &run = block.search.run;
     key_copies<tile> copies = {args, block, own};
-    ring_place<tile::stages> place;
     late_arrival arrival;
     int t = run.begin;
     copies.start(t);
@@ -59,6 +59,9 @@ __device__ void load_tiles(const attend_kernel_args &args, wgmma_block<tile> &bl
         if (done) {
             arrival.say_last();
             mbarrier_arrive(shared_address(&stage.k_full));
+            mbarrier_wait(shared_address(&stage.v_empty), place.parity ^ 1);
+            mbarrier_arrive(shared_address(&stage.v_full)); // the stage was used as any other
+            place.advance();
             return;
         }
         copies.load_k(t);
@@ -188,6 +191,25 @@ __device__ __forceinline__ void mask_scores(typename tile::scores &s, const stag
     if (hides) hide<tile>(s, visible);
 }
 
+// Whether all tiles are to be computed once more, for far rows: called by all threads at their end.
+template <typename tile, bool loads>
+__device__ bool begin_again(const attend_kernel_args &args, wgmma_block<tile> &block)
+{
+    __syncthreads(); // all threads are done
+    if (!block.repeats()) return false;
+    __syncthreads();                                 // all threads have read `far`
+    if (loads && threadIdx.x < tile::threads + 32) { // those that compute call no function
+        if (threadIdx.x == tile::threads) {
+            if (block.slot >= 0) release_slot(args, block.slot);
+            block.slot = -1, block.far = true;
+        }
+        __syncwarp();
+        block.start(args);
+    }
+    __syncthreads();
+    return true;
+}
+
 // Tile by tile: scores to weights, then at once O += P·V and the next tile's S = Q·Kᵀ.
 template <typename tile>
 __device__ void compute(const attend_kernel_args &args, wgmma_block<tile> &block, const row_terms *terms,
@@ -212,7 +234,10 @@ __device__ void compute(const attend_kernel_args &args, wgmma_block<tile> &block
     stage_reader<tile> stage(block, place, stages_at);
     stage.wait_for_k();
     staged_tile now = stage.stage->tile;
-    if (now.t == no_tile) end_span<tile>(o, state, args, block, no_tile, true); // the caller's state goes on
+    if (now.t == no_tile) {
+        end_span<tile>(o, state, args, block, no_tile, true); // the caller's state goes on
+        begin_again<tile, false>(args, block);
+    }
 #pragma unroll 1
     while (now.t != no_tile) {
         const int span_end = (now.t / tile::span_tiles + 1) * tile::span_tiles;
@@ -226,9 +251,16 @@ __device__ void compute(const attend_kernel_args &args, wgmma_block<tile> &block
         stage.release_k();
 #pragma unroll 1
         for (;;) {
-            if (now.border) mask_scores<tile>(s, now, args, block, terms);
-            follow<tile>(state, o, s, scale);
-            weigh<tile>(p, state, s, scale);
+            if (now.border) {
+                mask_scores<tile>(s, now, args, block, terms);
+                if (block.scored && !block.far) note_lost<tile>(block, s, scale);
+            }
+            if (now.border && block.far) {
+                weigh_far<tile>(p, state, o, s, scale);
+            } else {
+                follow<tile>(state, o, s, scale);
+                weigh<tile>(p, state, s, scale);
+            }
             stage.wait_for_v();
             if (now.border) handle_poison<tile>(o, stage, args, block, now.t * tile::keys, shared);
             place.advance();
@@ -258,18 +290,27 @@ __device__ void compute(const attend_kernel_args &args, wgmma_block<tile> &block
         stage.release_v();
         stage = stage_reader<tile>(block, place, stages_at);
         end_span<tile>(o, state, args, block, now.t, now.t == no_tile);
+        if (now.t != no_tile || !begin_again<tile, false>(args, block)) continue;
+        stage.wait_for_v(); // the stage without a tile ends as any other
+        stage.release_k(), stage.release_v();
+        forget<tile>(o, state);
+        if (args.from.out.data && args.splits == 1) load_total<tile>(args, block);
+        tile::sync();
+        turns.start();
+        place.advance();
+        stage = stage_reader<tile>(block, place, stages_at);
+        stage.wait_for_k();
+        now = stage.stage->tile;
     }
     forget_padding<tile>(o, state, block);
-    tile::sync(); // no product reads Q any more
+    tile::sync(); // no product reads Q any more, and all threads have read the slot
     if (args.splits > 1)
         store_partial<tile>(o, state, args, block);
     else if (args.into.out.data)
         store_state<tile>(o, state, args.into, block);
     else
         store<tile>(o, state, args, block, shared);
-    if (block.slot < 0) return;
-    tile::sync(); // all threads have read the slot
-    if (threadIdx.x == 0) release_slot(args, block.slot);
+    if (threadIdx.x == 0 && block.slot >= 0) release_slot(args, block.slot);
 }
 
 template <typename tile> __device__ void flash_wgmma(const attend_kernel_args &args, const block_order &order)
@@ -279,7 +320,9 @@ template <typename tile> __device__ void flash_wgmma(const attend_kernel_args &a
     if (threadIdx.x == 0) {
         block.find(args, order);
         block.make_barriers();
+        block.far = false, block.met_far = 0;
     }
+    if (threadIdx.x < tile::threads) block.lost[threadIdx.x] = 0;
     __syncthreads();
     row_terms *const terms = reinterpret_cast<row_terms *>(&block + 1);
     if (threadIdx.x < tile::rows) {
@@ -295,7 +338,10 @@ template <typename tile> __device__ void flash_wgmma(const attend_kernel_args &a
     if (block.idle) return;
     if (threadIdx.x >= tile::threads) {
         setmaxnreg_dec<tile::loading_registers>();
-        load_tiles<tile>(args, block, shared_address(shared));
+        ring_place<tile::stages> place;
+        do {
+            load_tiles<tile>(args, block, shared_address(shared), place);
+        } while (begin_again<tile, true>(args, block));
     } else {
         setmaxnreg_inc<tile::registers>();
         compute<tile>(args, block, terms, shared);

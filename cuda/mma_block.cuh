@@ -53,7 +53,10 @@ template <typename T, int dim_, int warps_, int m_, int keys_, bool q_stays_> st
 
 // A lane's elements of mma's 16x8 results: row i is half i % 2 of fragment i / 2 down, columns 8n … 8n + 7
 // are fragment n across.
-__device__ inline int lane_row(int i) { return i / 2 * 16 + i % 2 * 8 + threadIdx.x % 32 / 4; }
+__device__ inline int lane_row(int i, uint32_t thread = threadIdx.x)
+{
+    return i / 2 * 16 + i % 2 * 8 + thread % 32 / 4;
+}
 __device__ inline int lane_column(int n, int e) { return n * 8 + threadIdx.x % 4 * 2 + e % 2; }
 
 // Over the four lanes that share a row
@@ -107,6 +110,8 @@ template <typename tile> struct mma_block {
     bool scored, hides; // attend_scores_terms(); there are masks beyond the interval
     bool holes;         // some keys have no page
     bool searches;      // attend_hides_tiles(): tiles come in several runs
+    bool far;           // tiles are computed once more for far rows (mma_softmax.cuh)
+    int met_far;        // the first time: such a row was met
     bool last_whole;    // all rows see all of the run's last tile, though it counts as a border tile
     // no row sees a key of this block's span: it writes nothing, and combine() reads nothing
     bool idle;
@@ -114,6 +119,7 @@ template <typename tile> struct mma_block {
     tile_search search;
     attend_ids ids[tile::warps];                          // segments of each warp's rows
     key_interval visible_keys_of[tile::rows];             // visible interval of each row
+    unsigned char lost[tile::threads];                    // of a thread's rows, one bit each: note_lost()
     const char *from[2][tile::tight ? tile::threads : 1]; // tile_copy's source in K and V
 
     __device__ void find(const attend_kernel_args &args, const block_order &order)
@@ -173,14 +179,16 @@ template <typename tile> struct mma_block {
         if (args.splits > 1) range.restrict(span * tile::span_tiles, (span + 1) * tile::span_tiles);
         range.restrict(args, tile::keys);
     }
-    // Finds the first run of tiles; called by the block's first warp.
+    // Whether far rows were met for the first time
+    __device__ bool repeats() const { return met_far && !far; }
+    // Finds the first run of tiles; called by one warp.
     __device__ void start(const attend_kernel_args &args)
     {
         tile_range all = tiles(0, tile::rows);
-        if (scored || holes || (hides && !searches) || (tile::pages_are_masked && args.keys.table))
+        if (far || scored || holes || (hides && !searches) || (tile::pages_are_masked && args.keys.table))
             all.full_end = all.full_begin = 0;
         restrict(all, args);
-        if (threadIdx.x == 0) idle = args.splits > 1 && all.begin >= all.end;
+        if (thread_now() % 32 == 0) idle = args.splits > 1 && all.begin >= all.end;
         if (searches && all.begin < all.end) {
             tile_search first;
             const int last = static_cast<int>(min(int64_t(tile::rows), rows.valid)) - 1;
@@ -189,20 +197,20 @@ template <typename tile> struct mma_block {
             first.ids = attend_no_ids();
             for (int warp = 0; args.problem.segments && warp < tile::warps; warp++)
                 attend_ids_join(&first.ids, &ids[warp]);
-            if (threadIdx.x == 0) search = first;
+            if (thread_now() % 32 == 0) search = first;
             __syncwarp();
             next_run(args, all.begin);
-        } else if (threadIdx.x == 0) {
+        } else if (thread_now() % 32 == 0) {
             search.run = all, last_whole = false;
         }
-        if (threadIdx.x == 0) span_end = (search.run.begin / tile::span_tiles + 1) * tile::span_tiles;
+        if (thread_now() % 32 == 0) span_end = (search.run.begin / tile::span_tiles + 1) * tile::span_tiles;
     }
     // Finds the run after tile `from`; called by one warp. If another run may follow, the last
     // tile counts as a border tile: masked_tile looks for the next run, full_tile does not.
     __device__ void next_run(const attend_kernel_args &args, int from)
     {
         find_run<tile::keys>(args, search, from);
-        if (threadIdx.x % 32 != 0) return;
+        if (thread_now() % 32 != 0) return;
         tile_range &run = search.run;
         last_whole = !run.border(run.end - 1) && run.end < search.within.end;
         if (last_whole) run.full_end--;
@@ -234,7 +242,7 @@ template <typename tile> struct mma_block {
 
 template <typename tile> __device__ int warp_row()
 {
-    return __shfl_sync(~0u, threadIdx.x / 32, 0) * tile::warp_rows;
+    return __shfl_sync(~0u, thread_now() / 32, 0) * tile::warp_rows;
 }
 
 } // namespace attend

@@ -112,7 +112,7 @@ template <typename tile> struct key_copies {
     using copy = tile_copy<typename tile::kv_share>;
     const attend_kernel_args &args;
     mma_block<tile> &block;
-    uint32_t to; // address of this thread's first vector of K's tile
+    uint32_t to; // address of this thread's first vector of a tile that began at the block's shared memory
     const char *in_registers[2];
 
     // The source of this thread's first vector of the next tile of K (0) or V (1); in pages,
@@ -139,11 +139,11 @@ template <typename tile> struct key_copies {
     // paged: the keys may lie in pages
     template <bool paged = true> __device__ void load_k(int t)
     {
-        load<paged>(to, from(0), args.k, block.k, t);
+        load<paged>(to + tile::k_at, from(0), args.k, block.k, t);
     }
     template <bool paged = true> __device__ void load_v(int t)
     {
-        load<paged>(to + tile::kv_tile::bytes, from(1), args.v, block.v, t);
+        load<paged>(to + tile::k_at + tile::kv_tile::bytes, from(1), args.v, block.v, t);
     }
     __device__ void skip(int64_t tiles)
     {

@@ -23,12 +23,12 @@ __device__ void store_partial(const typename tile::output &o, const softmax_row 
     for (int i = 0; i < tile::lane_rows; i++) {
         const int row = warp_row<tile>() + lane_row(i);
         if (row >= count) continue;
-        float *const to = args.partials + rows.output(first + row, span);
+        float *const to = args.partials + rows.output(first + row, span) + lane_column(0, 0);
 #pragma unroll
         for (int n = 0; n < 2 * tile::dim_steps; n++)
 #pragma unroll
             for (int e = 0; e < 2; e++)
-                if (lane_column(n, e) < rows.dims) to[lane_column(n, e)] = o[i / 2][n][i % 2 * 2 + e];
+                if (lane_column(0, 0) < rows.dims - (8 * n + e)) to[8 * n + e] = o[i / 2][n][i % 2 * 2 + e];
         if (threadIdx.x % 4 == 0)
             *reinterpret_cast<float2 *>(args.partials + rows.state(first + row, span)) = {state[i].max,
                                                                                           state[i].sum};
@@ -48,13 +48,13 @@ __device__ void store_state(const typename tile::output &o, const softmax_row (&
     for (int i = 0; i < tile::lane_rows; i++) {
         const int row = warp_row<tile>() + lane_row(i);
         if (row >= block.rows.all) continue;
-        float *const to = out + block.rows.offset(row, into.out);
+        float *const to = out + block.rows.offset(row, into.out) + lane_column(0, 0);
 #pragma unroll
         for (int n = 0; n < 2 * tile::dim_steps; n++)
 #pragma unroll
             for (int e = 0; e < 2; e++)
-                if (lane_column(n, e) < dims)
-                    to[lane_column(n, e)] = state[i].sum == 0 ? 0 : o[i / 2][n][i % 2 * 2 + e];
+                if (lane_column(0, 0) < dims - (8 * n + e))
+                    to[8 * n + e] = state[i].sum == 0 ? 0 : o[i / 2][n][i % 2 * 2 + e];
         if (threadIdx.x % 4 == 0)
             state[i].store(max + block.rows.offset(row, into.max), sum + block.rows.offset(row, into.sum));
     }

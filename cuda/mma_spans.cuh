@@ -1,12 +1,22 @@
 // Merging of spans in flash_mma (spans.cuh).
 #pragma once
 
-#include "mma_block.cuh"
-#include "softmax.cuh"
+#include "mma_softmax.cuh"
 #include "spans.cuh"
 
 namespace attend
 {
+
+template <typename tile>
+__device__ void forget(typename tile::output &o, softmax_row (&state)[tile::lane_rows])
+{
+#pragma unroll
+    for (int i = 0; i < tile::lane_rows; i++) {
+        state[i] = softmax_row();
+#pragma unroll
+        for (int n = 0; n < 2 * tile::dim_steps; n++) o[i / 2][n][i % 2 * 2] = o[i / 2][n][i % 2 * 2 + 1] = 0;
+    }
+}
 
 // Clears rows past the query length as if they had no visible key: the zeros of Q got weights too.
 template <typename tile>
@@ -65,7 +75,7 @@ __device__ void merge_slot(typename tile::output &o, softmax_row (&state)[tile::
 // length get an empty state.
 template <typename tile> __device__ void load_total(const attend_kernel_args &args, mma_block<tile> &block)
 {
-    if (threadIdx.x == 0) block.slot = acquire_slot(args);
+    if (thread_now() == 0) block.slot = acquire_slot(args);
     tile::sync();
     const slot_part<tile::threads> slot(args, block.slot);
     const attend_state_view &from = args.from;
@@ -104,9 +114,10 @@ template <typename tile>
 __device__ void end_span(typename tile::output &o, softmax_row (&state)[tile::lane_rows],
                          const attend_kernel_args &args, mma_block<tile> &block, int t, bool last)
 {
-    const uint32_t thread = late(threadIdx.x);
+    const uint32_t thread = thread_now();
 #pragma unroll
     for (int i = 0; i < tile::lane_rows; i++) state[i].sum = quad_sum(state[i].sum);
+    find_far<tile>(block, state, o);
     if (block.slot >= 0) merge_slot<tile>(o, state, slot_part<tile::threads>(args, block.slot, thread));
     if (last) return;
 

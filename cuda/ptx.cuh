@@ -47,6 +47,14 @@ __device__ inline void cp_async(uint32_t to, const void *from)
                  : "memory");
 }
 
+// 10.1 %tid.x, read anew at each call, which takes no register between: threadIdx.x is kept across loops.
+__device__ inline uint32_t thread_now()
+{
+    uint32_t thread;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+    return thread;
+}
+
 // 9.7.9.25.3.2 cp.async.commit_group: closes the group of copies issued since the last one.
 __device__ inline void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "ptx.cuh"
+#include "shared/running_max.h"
 
 #include <cfloat>
 #include <cmath>
@@ -12,6 +13,18 @@ namespace attend
 {
 
 constexpr float ln2 = 0.693147180559945309f, log2e = 1.44269504088896341f;
+
+// From this exponent on a row is far: the rounding error of score·scale, 4 at least, is a factor of its
+// weights that 16 bits may not hold.
+constexpr float far_exponent = 0x1p26f;
+
+// A score's exponent of 2 or, if it is huge, its running max (shared/running_max.h). Never decreases as
+// scores increase.
+__device__ inline float exponent_of(float score, float scale)
+{
+    const float natural = score * (scale * ln2);
+    return fabsf(natural) < ATTEND_HUGE_SCORE ? score * scale : attend_max_of_huge(natural);
+}
 
 // The state of one row over some of its keys, without its output.
 struct softmax_row {
@@ -61,6 +74,13 @@ struct softmax_row {
     __device__ void finish(float sink, float &normaliser, float &lse) const
     {
         float shrink = 1, total = sum, top = max;
+        if ((sum != 0 && attend_max_is_huge(max)) || (fabsf(sink) >= ATTEND_HUGE_SCORE && sink > -INFINITY)) {
+            const float score = sum == 0 ? -INFINITY : static_cast<float>(attend_score_of_max(max));
+            top = fmaxf(score, sink), shrink = expf(score - top);
+            total = fmaf(sum, shrink, expf(sink - top));
+            normaliser = shrink / total, lse = top + logf(total);
+            return;
+        }
         if (sink > -INFINITY) {
             constexpr float log2e_rest = 1.92596299112661746887e-8f; // log2 e - log2e
             top = fmaxf(max, sink * log2e);
@@ -70,6 +90,25 @@ struct softmax_row {
         normaliser = total == 0 ? 0 : shrink / total;
         lse = total == 0 ? -INFINITY : fmaf(top, ln2, logf(total));
     }
+};
+
+// Weights of a row's scores in one tile, whose largest is tile_max. Where that is far they are made of the
+// difference to it, which is exact; elsewhere they have the bits of softmax_row::weight. Raises the row's
+// maximum and rescales its sum by `shrink`.
+struct far_weights {
+    float from, base, shrink;
+
+    __device__ far_weights(softmax_row &row, float tile_max, float scale)
+    {
+        const bool far = !(fabsf(tile_max * scale) < far_exponent);
+        from = far ? fmaxf(tile_max, -FLT_MAX) : 0; // no visible key: any finite score
+        const float exponent = far ? exponent_of(from, scale) : tile_max * scale,
+                    most = fmaxf(row.max, exponent);
+        shrink = ex2(row.max - most);
+        row.max = most, row.sum *= shrink;
+        base = (far ? exponent : 0) - most;
+    }
+    __device__ float weight(float score, float scale) const { return ex2(fmaf(score - from, scale, base)); }
 };
 
 // The number of a tile's keys before a limit that is `left` keys from its first.
