@@ -173,7 +173,7 @@ static void what_the_forward_run_left_changes_no_bit(void **state)
 {
     (void)state;
     attend_context *context = test_context();
-    for (int i = 0; i < test_layer_case_count; i = after(i, 2)) {
+    for (int i = 0; i < test_layer_case_count; i = after(i, 4)) {
         test_trained l;
         test_trained_make(&l, &test_layer_cases[i], false);
         attend_plan *plan = plan_of(&l, context);
@@ -201,7 +201,7 @@ static void gaps_between_lines_change_nothing(void **state)
 {
     (void)state;
     attend_context *context = test_context();
-    for (int i = 0; i < test_layer_case_count; i = after(i, 2)) {
+    for (int i = 0; i < test_layer_case_count; i = after(i, 3)) {
         test_trained l, wide;
         attend_reference_layer_gradients exact, rounded;
         test_trained_make_views(&l, &test_layer_cases[i], 8);
@@ -254,7 +254,7 @@ static void any_gradient_alone_has_the_same_bits(void **state)
 {
     (void)state;
     attend_context *context = test_context();
-    for (int i = 0; i < test_layer_case_count; i = after(i, 5)) {
+    for (int i = 0; i < test_layer_case_count; i = after(i, 7)) {
         test_trained l;
         test_trained_make(&l, &test_layer_cases[i], false);
         attend_plan *plan = plan_of(&l, context);
@@ -284,7 +284,7 @@ static void accumulating_adds_to_what_was_there(void **state)
 {
     (void)state;
     attend_context *context = test_context();
-    for (int i = 1; i < test_layer_case_count; i = after(i, 3)) {
+    for (int i = 1; i < test_layer_case_count; i = after(i, 5)) {
         test_trained l;
         test_trained_make(&l, &test_layer_cases[i], false);
         attend_plan *plan = plan_of(&l, context);
