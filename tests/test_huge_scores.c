@@ -235,8 +235,36 @@ static void the_largest_scores_share_the_weight(void **state)
     }
 }
 
+/* Whole tiles of keys that a bias of about -10^9 hides, then usual ones in the same span: its product with log2 e is rounded by 54, so that
+   weights relative to a maximum of such scores are 2^54. */
+static void usual_scores_behind_far_ones_have_all_the_weight(void **state)
+{
+    (void)state;
+    attend_context *context = test_context();
+    for (int dtype = 0; dtype < 3; dtype++) {
+        const test_case c = {.problem = {.batch = 1, .seqlen_q = 20, .seqlen_k = 300, .num_heads = 1, .head_dim = 16, .dtype = (attend_dtype)dtype,
+                                         .bias_axes = ATTEND_PER_KEY}, .seed = 3}; /* a bias in fp32 */
+        static float bias[300], far[20 * 16], near[20 * 16];
+        test_fixture f;
+        test_fixture_make(&f, &c);
+        for (int run = 0; run < 2; run++) { /* hidden by the bias, then by -infinity */
+            for (int j = 0; j < 300; j++) bias[j] = j >= 200 ? 0 : run ? -INFINITY : -1000000064.0f;
+            f.features.bias = attend_tensor_4d(bias, ATTEND_F32, 1, 1, 1, 300);
+            test_fixture_run(&f, context);
+            for (int64_t n = 0; n < 20 * 16; n++)
+                (run ? near : far)[n] =
+                    (float)attend_load(&f.args.out, n / 16 * f.args.out.stride[1] + n % 16);
+        }
+        for (int n = 0; n < 20 * 16; n++)
+            if (!(fabsf(far[n] - near[n]) <= 1e-2f)) fail_msg("dtype %d: element %d is %.9g, expected %.9g", dtype, n, far[n], near[n]);
+        test_fixture_free(&f);
+    }
+    attend_context_destroy(context);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(the_largest_scores_share_the_weight)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(the_largest_scores_share_the_weight),
+                                       cmocka_unit_test(usual_scores_behind_far_ones_have_all_the_weight)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
