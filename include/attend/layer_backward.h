@@ -10,10 +10,11 @@ extern "C" {
 #endif
 
 /* Gradients arrive in dout and dlse; those wanted leave by the others; absent: not wanted. Each is summed in
- * fp32 and rounded once. Rows that bring no gradient take no part, NaN or not: those past the lengths, and
- * keys that no query sees. */
+ * fp32 and rounded once. Rows of x and context that bring no gradient take no part, NaN or not: those past
+ * the lengths, and keys that no query sees. */
 typedef struct attend_layer_grads {
-    attend_tensor dout; /* of out, shaped and stored as it; that of rows past the lengths reaches bo alone */
+    /* of out, shaped and stored as it. Finite in rows past the lengths, too, where it reaches bo alone. */
+    attend_tensor dout;
     attend_tensor dlse; /* optional: of lse, f32 [batch, num_heads, seqlen_q] */
     /* of x and of context, shaped as they, in the problem's dtype or f32; the last stride is 1 */
     attend_tensor dx, dcontext;
@@ -32,10 +33,10 @@ ATTEND_API attend_status attend_layer_backward_sized(attend_plan *plan, const at
                                                      const attend_run *run, size_t run_bytes);
 
 /* Backwards; examples/train.c is a whole program. args are those of the forward run. What that left in q, k
- * and v, and in heads and lse, spares computing that again: each of the two groups, if it is given whole.
- * It is to be unchanged; no bit depends on whether it is given. out is not read. `run` may be NULL. Bits depend on nothing but the
- * problem and its tensors; but on CUDA 16-bit gradients of bias, slopes or a relative table, where wanted,
- * come of another kernel, and all others with them.
+ * and v, and in heads and lse, spares computing that again: each of the two groups, if it is given whole. It
+ * is to be unchanged; no bit depends on whether it is given. out is not read. `run` may be NULL. Bits depend
+ * on nothing but the problem and its tensors; but on CUDA 16-bit gradients of bias, slopes or a relative
+ * table, where wanted, come of another kernel, and all others with them.
  * Errors: as attend_attention_backward(); UNSUPPORTED with a cache. */
 static inline attend_status attend_layer_backward(attend_plan *plan, const attend_layer_args *args,
                                                   const attend_layer_grads *grads, const attend_run *run)
@@ -50,7 +51,8 @@ ATTEND_API attend_status attend_layer_reload_sized(attend_plan *plan, const atte
 /* Takes the values of the plan's weights anew, from the tensors that it was made with, which may have changed
  * since: a step of training, a merged adapter. Weights on the device are read where they are, in the order of
  * streams; this call is for those on the host and may overlap no run of the plan. `run` may be NULL. On
- * failure the plan has the values that it had, but on CUDA after a DEVICE_ERROR.
+ * failure the plan has the values that it had, but on CUDA after a DEVICE_ERROR. On CPUs the new and the old
+ * are held together meanwhile, beyond memory_limit_bytes.
  * Errors: OUT_OF_MEMORY, DEVICE_ERROR, INVALID_ARGUMENT. */
 static inline attend_status attend_layer_reload(attend_plan *plan, const attend_run *run)
 {
