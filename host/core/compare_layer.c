@@ -28,13 +28,6 @@ typedef struct projection {
     const attend_tensor *x_bound; /* error bound of x; NULL: x is exact */
 } projection;
 
-static attend_tensor one_head(const attend_tensor *rows)
-{
-    attend_tensor t = *rows;
-    t.rank = 4, t.shape[2] = 1, t.shape[3] = rows->shape[2], t.stride[2] = 0, t.stride[3] = rows->stride[2];
-    return t;
-}
-
 static double actual_at(const attend_tensor *t, int64_t b, int64_t i, int64_t row)
 {
     int64_t h = row / t->shape[3], c = row % t->shape[3];
@@ -112,8 +105,9 @@ static attend_status compare_output(const attend_problem *p, const attend_layer_
     attend_tensor heads = join_heads(&args->heads), rows = heads;
     if (!heads.data) return attend_fail(ATTEND_OUT_OF_MEMORY, "no memory for a copy of the heads' output");
     rows.rank = 3, rows.shape[2] = heads.shape[3], rows.stride[2] = 1;
-    const projection output = {&rows, &w->wo, &w->bo, one_head(&args->out), NULL, p->dtype, NULL, NULL,
-                               NULL,  NULL,   NULL};
+    const projection output = {&rows, &w->wo,   &w->bo, attend_tensor_one_head(&args->out),
+                               NULL,  p->dtype, NULL,   NULL,
+                               NULL,  NULL,     NULL};
     attend_status status = compare_projection(&output, 3, judge, &result->output_ratio, &result->worst);
     free(heads.data);
     return status;
@@ -230,7 +224,7 @@ static attend_status compare_end_to_end(const attend_problem *p, const attend_la
     inputs.lse = (attend_tensor){0};
     attend_reference_layer exact, rounded = {0};
     attend_progress_tracker *tracker = &judge->tracker;
-    attend_tensor actual = one_head(&args->out);
+    attend_tensor actual = attend_tensor_one_head(&args->out);
     bool complete =
         attend_reference_run_layer(p, w, &inputs, ATTEND_REFERENCE_EXACT, judge->threads, tracker, &exact) &&
         (!attend_progress_continues(tracker) ||

@@ -27,11 +27,6 @@ typedef enum attend_layer_weight {
 _Static_assert(sizeof(attend_layer_weights) == ATTEND_LAYER_WEIGHTS * sizeof(attend_tensor),
                "attend_layer_weights has other tensors than the list above");
 
-static inline attend_tensor *attend_layer_weight_of(attend_layer_weights *weights, int weight)
-{
-    return &weights->wq + weight;
-}
-
 /* What each has to be: an input in the problem's dtype. */
 void attend_layer_weights_expected(const attend_problem *problem, attend_layer_weights *weights,
                                    attend_expected expected[ATTEND_LAYER_WEIGHTS]);

@@ -207,3 +207,19 @@ attend_status attend_tensors_disjoint(const attend_named_tensor *tensors, int co
     }
     return ATTEND_OK;
 }
+
+attend_tensor attend_tensor_one_head(const attend_tensor *t)
+{
+    attend_tensor rows = attend_tensor_4d(t->data, t->dtype, t->shape[0], t->shape[1], 1, t->shape[2]);
+    const int64_t stride[] = {t->stride[0], t->stride[1], t->shape[2], t->stride[2]};
+    for (int axis = 0; axis < 4; axis++) rows.stride[axis] = stride[axis];
+    return rows;
+}
+
+attend_tensor attend_tensor_transposed(const attend_tensor *matrix)
+{
+    attend_tensor t = *matrix;
+    t.shape[0] = matrix->shape[1], t.shape[1] = matrix->shape[0];
+    t.stride[0] = matrix->stride[1], t.stride[1] = matrix->stride[0];
+    return t;
+}

@@ -25,6 +25,11 @@ bool attend_tensor_extent(const attend_tensor *tensor, uintptr_t *begin, uintptr
 
 typedef enum attend_tensor_role { ATTEND_INPUT, ATTEND_OUTPUT } attend_tensor_role;
 
+/* [batch, seqlen, width] as a tensor with one head. */
+attend_tensor attend_tensor_one_head(const attend_tensor *rows);
+/* A matrix as its transpose: the same memory, the axes exchanged. */
+attend_tensor attend_tensor_transposed(const attend_tensor *matrix);
+
 /* Checks the argument called `name` against the expected dtype, rank and shape, and returns it with explicit
    strides and a valid address, even if it is empty. Also requires natural alignment, no negative stride,
    addresses that do not overflow, and, of outputs, that no two elements share memory. */

@@ -63,7 +63,7 @@ typedef struct attend_cpu_layer_memory {
     float *dx;         /* [tokens][hidden_size], then that of context */
     float *lse;        /* [batch][num_heads][seqlen_q] */
     void *y_q, *y_k;   /* with qk_norm, Q and K as they were projected */
-    double *norm_sums; /* [parts of tokens][4][head_dim]: see rope_backward.c */
+    double *norm_sums; /* [parts of tokens][2][head_dim]: see rope_backward.c */
 } attend_cpu_layer_memory;
 
 typedef struct attend_cpu_plan {
@@ -228,9 +228,7 @@ void attend_cpu_rope(attend_pool *pool, const attend_rope *rope, const attend_ro
 attend_status attend_cpu_positions_create(attend_plan *plan);
 void attend_cpu_positions_destroy(attend_cpu_plan *cpu);
 attend_tensor attend_cpu_add_positions(const attend_plan *plan, const attend_layer_args *args);
-/* Q in place, and K in place too, or, of a layer with a cache (appending; NULL: none), K and V to their
- * slots.
- */
+/* Q in place, and K in place too or, of a layer with a cache (appending; NULL: none), K and V to slots. */
 void attend_cpu_layer_rope(const attend_plan *plan, const attend_row_positions *row_positions,
                            const attend_tensor *q, const attend_tensor *k, const attend_appending *appending);
 attend_status attend_cpu_append(attend_context *context, const attend_problem *problem,
@@ -252,11 +250,9 @@ attend_status attend_cpu_layer_create(attend_plan *plan);
 attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_args *args);
 attend_status attend_cpu_layer_reload(attend_plan *plan, const attend_run *run);
 void attend_cpu_layer_destroy(attend_cpu_plan *plan);
-/* The plan's own tensor, [batch, seqlen, heads, dim] in the problem's dtype; and one of [batch, seqlen,
-   width] with one head. */
+/* The plan's own tensor, [batch, seqlen, heads, dim] in the problem's dtype. */
 attend_tensor attend_cpu_layer_heads(const attend_problem *problem, void *data, int64_t seqlen, int64_t heads,
                                      int64_t dim);
-attend_tensor attend_cpu_one_head(const attend_tensor *tensor);
 
 attend_status attend_cpu_layer_backward_create(attend_plan *plan);
 void attend_cpu_layer_backward_destroy(attend_cpu_plan *plan);

@@ -20,14 +20,6 @@ typedef struct product {
     int64_t rows;
 } product;
 
-static attend_tensor transposed(const attend_tensor *w)
-{
-    attend_tensor t = *w;
-    t.shape[0] = w->shape[1], t.shape[1] = w->shape[0];
-    t.stride[0] = w->stride[1], t.stride[1] = w->stride[0];
-    return t;
-}
-
 /* count 0: there is none. */
 static product product_of(const attend_plan *plan, int index)
 {
@@ -37,13 +29,15 @@ static product product_of(const attend_plan *plan, int index)
     const int64_t batch = attend_tensor_batch(p), q = batch * attend_rows_q(p),
                   k = batch * attend_rows_projected(p);
     const bool backward = plan->options.backward, cross = attend_problem_is_cross(p);
-    const attend_tensor wq = transposed(&w->wq), wk = transposed(&w->wk), wv = transposed(&w->wv);
+    const attend_tensor wq = attend_tensor_transposed(&w->wq), wk = attend_tensor_transposed(&w->wk),
+                        wv = attend_tensor_transposed(&w->wv);
     switch (index) {
     case ATTEND_CPU_Q: return (product){{w->wq}, 1, &w->bq, q};
     case ATTEND_CPU_K: return (product){{w->wk}, 1, &w->bk, k};
     case ATTEND_CPU_V: return (product){{w->wv}, 1, &w->bv, k};
     case ATTEND_CPU_O: return (product){{w->wo}, 1, &w->bo, q};
-    case ATTEND_CPU_BACK_TO_HEADS: return (product){{transposed(&w->wo)}, backward ? 1 : 0, &no_bias, q};
+    case ATTEND_CPU_BACK_TO_HEADS:
+        return (product){{attend_tensor_transposed(&w->wo)}, backward ? 1 : 0, &no_bias, q};
     case ATTEND_CPU_BACK_TO_X: return (product){{wq, wk, wv}, !backward ? 0 : cross ? 1 : 3, &no_bias, q};
     default: return (product){{wk, wv}, backward && cross ? 2 : 0, &no_bias, k};
     }
@@ -133,13 +127,6 @@ static attend_tensor choose(const attend_tensor *wanted, void *own, const attend
     return wanted->data ? *wanted : attend_cpu_layer_heads(p, own, seqlen, heads, dim);
 }
 
-attend_tensor attend_cpu_one_head(const attend_tensor *t)
-{
-    attend_tensor rows = attend_tensor_4d(t->data, t->dtype, t->shape[0], t->shape[1], 1, t->shape[2]);
-    memcpy(rows.stride, (int64_t[]){t->stride[0], t->stride[1], t->shape[2], 1}, sizeof rows.stride);
-    return rows;
-}
-
 static attend_status project(const attend_cpu_plan *cpu, int index, const attend_tensor *x,
                              const attend_tensor *y)
 {
@@ -174,9 +161,9 @@ attend_status attend_cpu_layer_forward(attend_plan *plan, const attend_layer_arg
     /* Nothing has been written yet. From here on a run fails only if it is cancelled or oneDNN lacks
        memory. */
     const attend_tensor x_with_positions = p->absolute ? attend_cpu_add_positions(plan, args) : args->x,
-                        x = attend_cpu_one_head(&x_with_positions);
-    const attend_tensor source = attend_problem_is_cross(p) ? attend_cpu_one_head(&args->context) : x,
-                        out = attend_cpu_one_head(&args->out);
+                        x = attend_tensor_one_head(&x_with_positions);
+    const attend_tensor source = attend_problem_is_cross(p) ? attend_tensor_one_head(&args->context) : x,
+                        out = attend_tensor_one_head(&args->out);
     ATTEND_TRY(project(cpu, 0, &x, &attention.q));
     ATTEND_TRY(project(cpu, 1, &source, &new_k));
     ATTEND_TRY(project(cpu, 2, &source, &new_v));

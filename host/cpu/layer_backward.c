@@ -61,6 +61,7 @@ typedef struct layer_run {
     const attend_layer_args *args;
     const attend_layer_gradients *g;
     attend_row_positions row_positions;
+    attend_rope rope;
     attend_tensor x, source; /* what Q, and K and V, are projected from, with one head */
     attend_tensor y_q, y_k;  /* data NULL without qk_norm */
     attend_attention_args attention;
@@ -82,7 +83,6 @@ static attend_status project_inputs(layer_run *r)
     const attend_problem *p = &r->plan->problem;
     attend_attention_args *a = &r->attention;
     const bool norm = p->qk_norm != ATTEND_QK_NORM_NONE, given = a->q.data;
-    const attend_rope rope = attend_rope_of(p);
     const int64_t rows_q = attend_rows_q(p), rows_k = attend_rows_projected(p);
     attend_cpu_plan *cpu = r->cpu;
     if (!given) {
@@ -103,7 +103,7 @@ static attend_status project_inputs(layer_run *r)
     const attend_rope_tensor tensors[] = {{norm ? r->y_q : a->q, a->q, w->q_norm, w->q_norm_bias},
                                           {norm ? r->y_k : a->k, a->k, w->k_norm, w->k_norm_bias}};
     if (!given && attend_has_rope_or_norm(p))
-        attend_cpu_rope(cpu->context->pool, &rope, &r->row_positions, tensors, 2, NULL, cpu->rope_scratch);
+        attend_cpu_rope(cpu->context->pool, &r->rope, &r->row_positions, tensors, 2, NULL, cpu->rope_scratch);
     return ATTEND_OK;
 }
 
@@ -162,7 +162,7 @@ static attend_status attention_back(layer_run *r, const attend_layer_needs *need
     float *kv = cross ? m->dy_kv : m->dy + w.q;
     const int64_t kv_width = cross ? w.k + w.v : wide, q_width = cross ? w.q : wide;
     attend_gradients g = {.dlse = r->g->dlse, .accumulate = r->g->accumulate};
-    const attend_tensor dout = attend_cpu_one_head(&r->g->dout);
+    const attend_tensor dout = attend_tensor_one_head(&r->g->dout);
     g.dout = attend_cpu_layer_heads(p, m->dheads, rows_q, p->num_heads, p->head_dim_v);
     memcpy(g.of, r->g->of, sizeof g.of);
     r->dy[0] = columns_of(p, m->dy, rows_q, q_width, 0, p->num_heads, p->head_dim);
@@ -182,7 +182,6 @@ static attend_status attention_back(layer_run *r, const attend_layer_needs *need
 static void rope_back(const layer_run *r, int which)
 {
     const attend_plan *plan = r->plan;
-    const attend_rope rope = attend_rope_of(&plan->problem);
     const attend_layer_weights *g = &r->g->weights;
     const attend_cpu_rope_gradient gradient = {.dy = r->dy[which],
                                                .y = which ? r->y_k : r->y_q,
@@ -191,7 +190,7 @@ static void rope_back(const layer_run *r, int which)
                                                .dbias = (&g->q_norm_bias)[which],
                                                .accumulate = r->g->accumulate};
     if (attend_has_rope_or_norm(&plan->problem))
-        attend_cpu_rope_backward(r->cpu->context->pool, &rope, &r->row_positions, &gradient,
+        attend_cpu_rope_backward(r->cpu->context->pool, &r->rope, &r->row_positions, &gradient,
                                  r->cpu->rope_scratch, r->cpu->back.norm_sums);
 }
 
@@ -276,7 +275,7 @@ static attend_status run(layer_run *r)
     const attend_problem *p = &r->plan->problem;
     const attend_layer_gradients *g = r->g;
     const attend_layer_needs needs = attend_layer_needs_of(p, g);
-    const attend_tensor dout = attend_cpu_one_head(&g->dout);
+    const attend_tensor dout = attend_tensor_one_head(&g->dout);
     const bool heads = needs.attention || g->weights.wo.data; /* else they are not read */
     if (needs.attention || (heads && !r->attention.out.data)) ATTEND_TRY(project_inputs(r));
     ATTEND_TRY(attend_again(r, heads));
@@ -305,13 +304,14 @@ attend_status attend_cpu_layer_backward(attend_plan *plan, const attend_layer_ar
                    .args = args,
                    .g = g,
                    .row_positions = attend_row_positions_of(p, args->features, NULL),
-                   .x = attend_cpu_one_head(&x),
+                   .rope = attend_rope_of(p),
+                   .x = attend_tensor_one_head(&x),
                    .attention = {.q = args->q,
                                  .k = args->k,
                                  .v = args->v,
                                  .out = args->heads,
                                  .lse = args->lse,
                                  .features = args->features}};
-    r.source = attend_problem_is_cross(p) ? attend_cpu_one_head(&args->context) : r.x;
+    r.source = attend_problem_is_cross(p) ? attend_tensor_one_head(&args->context) : r.x;
     return run(&r);
 }

@@ -429,8 +429,8 @@ attend_status attend_gpu_take_rows(const attend_gpu_context *gpu, const char *na
                                    attend_tensor *use);
 /* The distance of rows, or of batch entries if each has one row, at least `width`, as cuBLAS wants it. */
 int64_t attend_gpu_row_stride(const attend_tensor *tensor, int64_t width);
-/* A column-major matrix as its transpose, so that the contiguous axis is the last. */
-attend_tensor attend_gpu_long_lines(const attend_tensor *matrix);
+/* A column-major matrix as its transpose, so that the contiguous axis is the last; others as they are. */
+attend_tensor attend_gpu_long_lines(const attend_tensor *tensor);
 attend_status attend_gpu_layer_forward(attend_plan *plan, const attend_layer_args *args);
 
 /* Rotary embedding and QK-norm of a layer; attend_gpu_rope() does nothing if the problem has neither. k may

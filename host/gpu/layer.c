@@ -203,13 +203,9 @@ attend_status attend_gpu_layer_reserve(attend_plan *plan, attend_gpu_arenas *are
 
 /* ---- after allocation: pointers and uploads ---- */
 
-attend_tensor attend_gpu_long_lines(const attend_tensor *w)
+attend_tensor attend_gpu_long_lines(const attend_tensor *t)
 {
-    attend_tensor t = *w;
-    if (is_row_major(w)) return t;
-    t.shape[0] = w->shape[1], t.shape[1] = w->shape[0];
-    t.stride[0] = w->stride[1], t.stride[1] = w->stride[0];
-    return t;
+    return t->rank != 2 || is_row_major(t) ? *t : attend_tensor_transposed(t);
 }
 
 static void place_after(const attend_tensor *before, attend_tensor *w)
@@ -224,8 +220,7 @@ static attend_status upload(const attend_gpu_context *gpu, attend_tensor *copy, 
         *copy = *given;
         return ATTEND_OK;
     }
-    attend_tensor to = given->rank == 2 ? attend_gpu_long_lines(copy) : *copy,
-                  from = given->rank == 2 ? attend_gpu_long_lines(given) : *given;
+    const attend_tensor to = attend_gpu_long_lines(copy), from = attend_gpu_long_lines(given);
     return attend_gpu_copy(gpu, &to, &from, cudaMemcpyHostToDevice);
 }
 

@@ -46,7 +46,6 @@ static void reserve_staging(attend_plan *plan, attend_gpu_arena *staging)
 {
     attend_gpu_plan *own = plan->state;
     attend_gpu_layer_backward *b = &own->layer.back;
-    attend_layer_weights *weights = &plan->weights;
     const attend_problem *p = &plan->problem;
     const int64_t batch = attend_tensor_batch(p), q = attend_rows_q(p), k = attend_rows_projected(p);
     if (own->offload.host_tensors & ATTEND_HOST_INPUTS) {
@@ -59,7 +58,8 @@ static void reserve_staging(attend_plan *plan, attend_gpu_arena *staging)
         attend_gpu_reserve_tensor(staging, &b->to_context, ATTEND_F32, 3,
                                   (int64_t[]){batch, k, p->context_hidden_size});
     for (int i = 0; i < ATTEND_LAYER_WEIGHTS; i++) {
-        attend_tensor *w = attend_layer_weight_of(weights, i), *t = &b->weights[i];
+        const attend_tensor *w = &(&plan->weights.wq)[i];
+        attend_tensor *t = &b->weights[i];
         if (!w->data) continue;
         *t = *w, t->dtype = ATTEND_F32;
         attend_gpu_reserve(staging, &t->data, attend_tensor_elements(w), sizeof(float));
@@ -118,8 +118,6 @@ static attend_tensor like(const attend_tensor *staging, const attend_tensor *giv
     return t;
 }
 
-static attend_tensor lines(const attend_tensor *t) { return t->rank == 2 ? attend_gpu_long_lines(t) : *t; }
-
 /* For one gradient that leaves; `use` is what kernels write. */
 typedef attend_status each_gradient(const layer_run *r, const char *name, const attend_tensor *given,
                                     const attend_tensor *staging, attend_tensor *use);
@@ -129,7 +127,7 @@ static attend_status take_gradient(const layer_run *r, const char *name, const a
                                    const attend_tensor *staging, attend_tensor *use)
 {
     const attend_tensor room = staging->data ? like(staging, given) : *staging;
-    const attend_tensor from = lines(given), to = lines(&room);
+    const attend_tensor from = attend_gpu_long_lines(given), to = attend_gpu_long_lines(&room);
     if (!given->data) return ATTEND_OK;
     ATTEND_TRY(attend_gpu_take_output(r->gpu, name, given, &room, use));
     return r->given->accumulate && use->data != given->data
@@ -140,7 +138,7 @@ static attend_status take_gradient(const layer_run *r, const char *name, const a
 static attend_status give_gradient(const layer_run *r, const char *name, const attend_tensor *given,
                                    const attend_tensor *staging, attend_tensor *use)
 {
-    const attend_tensor to = lines(given), from = lines(use);
+    const attend_tensor to = attend_gpu_long_lines(given), from = attend_gpu_long_lines(use);
     (void)name, (void)staging;
     return given->data ? attend_gpu_give_output(r->gpu, &to, &from) : ATTEND_OK;
 }
@@ -332,17 +330,10 @@ static attend_status weight_back(const layer_run *r, int j, const attend_tensor 
 
 /* ---- stages ---- */
 
-static attend_tensor one_head(const attend_tensor *t)
-{
-    attend_tensor rows = attend_tensor_4d(t->data, t->dtype, t->shape[0], t->shape[1], 1, t->shape[2]);
-    memcpy(rows.stride, (int64_t[]){t->stride[0], t->stride[1], t->shape[2], 1}, sizeof rows.stride);
-    return rows;
-}
-
 static attend_status output_back(const layer_run *r)
 {
     const attend_gpu_layer_backward *b = &r->own->layer.back;
-    const attend_tensor dout = one_head(&r->use.dout);
+    const attend_tensor dout = attend_tensor_one_head(&r->use.dout);
     const int64_t width = b->dheads.shape[2] * b->dheads.shape[3];
     ATTEND_TRY(weight_back(r, ATTEND_GPU_O, &dout, &r->attention.out));
     return r->needs.attention

@@ -47,18 +47,10 @@ static attend_tensor tokens_of(const layer_run *r, int projection, double *data,
     return t;
 }
 
-static attend_tensor transposed(const attend_tensor *w)
-{
-    attend_tensor t = *w;
-    t.shape[0] = w->shape[1], t.shape[1] = w->shape[0];
-    t.stride[0] = w->stride[1], t.stride[1] = w->stride[0];
-    return t;
-}
-
 /* dx += Wᵀ·dy for all tokens. */
 static bool project_back(const layer_run *r, int projection, const attend_tensor *dy, double *dx)
 {
-    const attend_tensor w = transposed(&(&r->w->wq)[projection]), none = {0};
+    const attend_tensor w = attend_tensor_transposed(&(&r->w->wq)[projection]), none = {0};
     const int64_t count = rows_of(r, projection) * w.shape[0];
     double *own = zeros(count);
     const attend_reference_projection to = {.exact = own};
