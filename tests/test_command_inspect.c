@@ -260,6 +260,19 @@ static void rows_without_keys_and_equal_weights(void **state)
     }
 }
 
+/* It holds little for one query, whatever reading the keys took. */
+static void memory_is_what_an_inspection_adds(void **state)
+{
+    (void)state;
+    enum { KEYS = 1 << 15, DIM = 64 };
+    float *zeros = calloc(KEYS * DIM, sizeof *zeros);
+    test_write_tensor("few.npy", ATTEND_F32, 3, (int64_t[]){1, 1, DIM}, zeros), test_write_tensor("many.npy", ATTEND_F32, 3, (int64_t[]){KEYS, 1, DIM}, zeros);
+    free(zeros);
+    cJSON *json = test_json(0, "inspect --q few.npy --k many.npy --dtype f16 --json --device cpu --threads 1");
+    assert_true(test_json_number(json, "inspect_grew_bytes") < 6e6);
+    cJSON_Delete(json);
+}
+
 /* ---- sentences --------------------------------------------------------------------------------------------------- */
 
 static void bad_requests_get_a_sentence(void **state)
@@ -301,6 +314,7 @@ int main(void)
         cmocka_unit_test(a_packed_sequence_is_seen_as_if_it_were_alone),
         cmocka_unit_test(an_entry_of_a_batch_is_seen_as_if_it_were_alone),
         cmocka_unit_test(rows_without_keys_and_equal_weights),
+        cmocka_unit_test(memory_is_what_an_inspection_adds),
         cmocka_unit_test(bad_requests_get_a_sentence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

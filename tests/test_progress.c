@@ -32,7 +32,7 @@ static bool look(void *user, int64_t done, int64_t total)
     return ++w->calls != w->stop_at;
 }
 
-typedef enum kind { ATTENTION, LAYER, INSPECTION, INSPECTION_WITH_LSE, COMPARISON, LAYER_COMPARISON } kind;
+typedef enum kind { ATTENTION, LAYER, INSPECTION, INSPECTION_WITH_LSE, COMPARISON, LAYER_COMPARISON, GRADIENTS_COMPARISON } kind;
 
 typedef struct subject {
     const char *name;
@@ -55,6 +55,7 @@ static const subject subjects[] = {
                                 .causal = ATTEND_CAUSAL_TOP_LEFT}, 10, 3},
     {"comparison", COMPARISON, {.batch = 2, .seqlen_q = 40, .seqlen_k = 50, .num_heads = 4, .num_kv_heads = 2, .head_dim = 8}, 10, 2},
     {"layer comparison", LAYER_COMPARISON, {.batch = 2, .seqlen_q = 30, .num_heads = 2, .head_dim = 8, .hidden_size = 16}, 10, 2},
+    {"comparison of gradients", GRADIENTS_COMPARISON, {.batch = 2, .seqlen_q = 20, .seqlen_k = 30, .num_heads = 4, .num_kv_heads = 2, .head_dim = 8}, 3, 2},
     {"inspection with LSE", INSPECTION_WITH_LSE, {.batch = 1, .seqlen_q = 120, .seqlen_k = 120, .num_heads = 2, .head_dim = 8}, 3, 2},
 };
 enum { SUBJECTS = sizeof subjects / sizeof *subjects, BLOCKS = 16 };
@@ -69,6 +70,8 @@ typedef struct work {
     test_inspection inspection;
     attend_comparison comparison;
     attend_layer_comparison layer_comparison;
+    attend_attention_grads gradients;
+    attend_backward_comparison gradients_comparison;
     attend_tensor out;
     void *blocks[BLOCKS];
     int count;
@@ -105,6 +108,12 @@ static void make_comparison(work *w)
 {
     const attend_problem *p = &w->p;
     attend_layer_args *l = &w->layer;
+    if (w->s->kind == GRADIENTS_COMPARISON) {
+        w->gradients.dout = filled(w, 4, (int64_t[]){p->batch, p->seqlen_q, p->num_heads, p->head_dim}, 1);
+        w->gradients.dk = filled(w, 4, (int64_t[]){p->batch, p->seqlen_k, p->num_kv_heads, p->head_dim}, 1);
+        w->out = attend_tensor_1d(&w->gradients_comparison.dk, ATTEND_I64, 3); /* elements and both ratios */
+        return;
+    }
     if (w->s->kind == COMPARISON) {
         attend_values_gauss(1, 1, &w->attention.out);
         w->out = attend_tensor_1d(&w->comparison.elements, ATTEND_I64, 2); /* and bound_ratio: sums depend on the order of rows */
@@ -166,6 +175,8 @@ static attend_status run(work *w, attend_plan *plan, const attend_compare_option
     if (w->s->kind == COMPARISON) return attend_compare(&w->s->problem, &w->attention, options, &w->comparison);
     if (w->s->kind == LAYER_COMPARISON)
         return attend_layer_compare(&w->s->problem, &w->weights, &w->layer, options, &w->layer_comparison);
+    if (w->s->kind == GRADIENTS_COMPARISON)
+        return attend_backward_compare(&w->s->problem, &w->attention, &w->gradients, options, &w->gradients_comparison);
     return w->s->kind == LAYER       ? attend_layer_forward(plan, &w->layer)
            : w->s->kind == ATTENTION ? attend_attention_forward(plan, &w->attention)
                                      : attend_attention_inspect(plan, &w->attention, &w->inspection.want);
