@@ -1,5 +1,7 @@
 /* The rules of gradients, tried on a model: correct, it is within both; with any one of the planted defects, some case shows it. */
 #include "support/gradient_model.h"
+#include "core/tensor.h"
+#include "reference/reference.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -57,8 +59,38 @@ static void every_defect_is_caught(void **state)
     attend_context_destroy(reference);
 }
 
+/* Rule 2 allows what the baseline is off by and what its errors are expected to be: the one is about the other, with a softcap and sinks too. A
+   bias's gradient has no baseline of its own in 16 bits, nor sinks in any. */
+static void baselines_are_off_by_what_is_expected(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2 * CASES; i++) {
+        test_case c = case_of(i % CASES);
+        attend_reference_gradient of[ATTEND_GRADIENTS];
+        attend_progress_tracker nobody = {0};
+        test_fixture f;
+        test_gradients g;
+        if (i >= CASES) c.problem.softcap = 2, c.problem.sinks = true;
+        test_fixture_make(&f, &c);
+        test_gradients_make(&g, &f, f.problem.dtype);
+        const attend_gradients given = {.of = {g.grads.dq, g.grads.dk, g.grads.dv, g.features.bias}, .dout = g.grads.dout, .dlse = g.grads.dlse};
+        assert_true(attend_reference_backward(&f.problem, &f.args, &given, true, 1, &nobody, of));
+        for (int n = 0; n < (f.problem.dtype == ATTEND_F32 ? 4 : 3); n++) {
+            double squares = 0, expected = 0;
+            for (int64_t e = 0; e < attend_tensor_elements(&given.of[n]); e++) {
+                const double off = of[n].baseline[e] - of[n].exact[e];
+                squares += off * off, expected += of[n].spread[e];
+            }
+            const double ratio = sqrt(squares / expected);
+            if (!(ratio > 0.5 && ratio < 1.25)) fail_msg("case %d, gradient %d: the baseline is off by %.3g of what is expected", i, n, ratio);
+        }
+        attend_reference_backward_free(of);
+        test_gradients_free(&g), test_fixture_free(&f);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_defect_is_caught)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_defect_is_caught), cmocka_unit_test(baselines_are_off_by_what_is_expected)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

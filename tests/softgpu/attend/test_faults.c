@@ -2,6 +2,7 @@
    is lost at every call. Each time there must be a status with a sentence and no leak; the same call must
    work when repeated, with correct results. Each run is a process, forked from one that has used the device
    before. */
+#include "attend/attempt.h"
 #include "attend/forks.h"
 #include "attend/subject.h"
 
@@ -14,33 +15,11 @@
 #include <cmocka.h>
 
 /* CALLER_MET: a call of the test itself failed. */
-enum { CLEAN = 0, WRONG = 1, FAULT_MET = 10, CALLER_MET = 11 };
+enum { CLEAN = 0, FAULT_MET = 10, CALLER_MET = 11 };
 
 /* ---- the run with a fault ---- */
 
-static bool lost; /* this run's device may be lost: then no call works again */
-static attend_status usual;
-static int failures, callers_failures;
-
-static void wrong(const char *what)
-{
-    fprintf(stderr, "%s: %s\n", what, attend_error_message());
-    exit(WRONG);
-}
-
-/* Checks a status. False if the run must end; everything can still be destroyed. */
-static bool accept(attend_status status, const char *what)
-{
-    if (status == ATTEND_OK) return true;
-    if (!*attend_error_message() || !strstr(attend_error_message(), " ")) wrong("no sentence");
-    if (!lost && status != usual) wrong(what);
-    if (lost && status != ATTEND_DEVICE_ERROR && status != ATTEND_NO_DEVICE) wrong(what);
-    if (failures++ && !lost) wrong("a second failure");
-    return false;
-}
-
-/* Makes a call, and repeats it if it failed. False: the device is lost. */
-#define ATTEMPT(call) (accept(call, #call) || (!lost && accept(call, "again: " #call)))
+static int callers_failures;
 
 /* The test's own calls, repeated if they meet the fault. */
 static bool fine(cudaError_t error)
@@ -70,7 +49,7 @@ static void use(subject *s, attend_context *context, cudaStream_t callers_stream
     attend_plan *plan = NULL;
     for (int on_device = 0; on_device < 2; on_device++) {
         if (!ATTEMPT(subject_plan(s, context, &plan))) {
-            if (plan) wrong("a plan in spite of a failure");
+            if (plan) attempt_give_up("a plan in spite of a failure");
             return;
         }
         subject_clear(s);
@@ -78,18 +57,18 @@ static void use(subject *s, attend_context *context, cudaStream_t callers_stream
         bool done = !on_device || copy(s->device[3], s->host[3], subject_result_bytes(s));
         done = done && ATTEMPT(subject_run(s, plan, on_device)) && ATTEMPT(attend_synchronize(context));
         done = done && (!on_device || copy(s->host[3], s->device[3], subject_result_bytes(s)));
-        if (done && !subject_is_right(s)) wrong("a wrong result, and no failure");
+        if (done && !subject_is_right(s)) attempt_give_up("a wrong result, and no failure");
         if (done && s->kind == SUBJECT_LAYER && !on_device) {
             done = ATTEMPT(subject_backward(s, plan)) && ATTEMPT(attend_synchronize(context));
-            if (done && !subject_gradients_are_right(s)) wrong("wrong gradients, and no failure");
+            if (done && !subject_gradients_are_right(s)) attempt_give_up("wrong gradients, and no failure");
         }
         if (done && s->kind == SUBJECT_ATTENTION) {
             done = ATTEMPT(subject_inspect(s, plan, on_device));
-            if (done && !subject_inspection_is_right(s)) wrong("a wrong inspection, and no failure");
+            if (done && !subject_inspection_is_right(s)) attempt_give_up("a wrong inspection, and no failure");
             if (done && !on_device) {
                 subject_clear(s);
                 done = ATTEMPT(subject_merge(s, plan));
-                if (done && !subject_is_right(s)) wrong("a wrong merge, and no failure");
+                if (done && !subject_is_right(s)) attempt_give_up("a wrong merge, and no failure");
             }
         }
         attend_plan_destroy(plan);
@@ -103,10 +82,9 @@ static subject subjects[SUBJECTS];
 static int run_with_fault(const char *kind)
 {
     attend_context *context = NULL;
-    lost = !strcmp(kind, "lost");
-    usual = !strcmp(kind, "alloc") ? ATTEND_OUT_OF_MEMORY : ATTEND_DEVICE_ERROR;
+    attempt = (attempt_fault){.lost = !strcmp(kind, "lost"), .status = !strcmp(kind, "alloc") ? ATTEND_OUT_OF_MEMORY : ATTEND_DEVICE_ERROR};
     bool created = ATTEMPT(attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context));
-    if (!created && context) wrong("a context in spite of a failure");
+    if (!created && context) attempt_give_up("a context in spite of a failure");
     for (int s = SUBJECTS - 1; s >= 0 && created; s--) {
         /* The last subject also runs on a stream of the caller's: each stream adds a wait to all later
            calls. */
@@ -119,7 +97,7 @@ static int run_with_fault(const char *kind)
         for (int t = 0; t < SUBJECT_TENSORS; t++) cudaFree(subjects[s].device[t]);
     }
     attend_context_destroy(context);
-    return failures ? FAULT_MET : callers_failures ? CALLER_MET : CLEAN;
+    return attempt.failures ? FAULT_MET : callers_failures ? CALLER_MET : CLEAN;
 }
 
 /* Without a device, or with one in exclusive use by another process, ATTEND_CUDA is refused with a sentence,
@@ -127,12 +105,11 @@ static int run_with_fault(const char *kind)
 static int run_without_device(int devices, const char *sentence)
 {
     attend_context *context = NULL;
-    usual = ATTEND_NO_DEVICE;
     attend_status status = attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context);
     if (status != ATTEND_NO_DEVICE || context || !strstr(attend_error_message(), sentence))
-        wrong("CUDA without a device");
-    if (attend_cuda_device_count() != devices) wrong("devices counted");
-    if (attend_context_create(NULL, &context) || attend_context_device(context) != ATTEND_CPU) wrong("automatic choice");
+        attempt_give_up("CUDA without a device");
+    if (attend_cuda_device_count() != devices) attempt_give_up("devices counted");
+    if (attend_context_create(NULL, &context) || attend_context_device(context) != ATTEND_CPU) attempt_give_up("automatic choice");
     attend_context_destroy(context);
     return CLEAN;
 }

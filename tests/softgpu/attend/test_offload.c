@@ -2,9 +2,8 @@
    work as late as the waits allow, so that the result is wrong, or a finding reported, unless other
    waits imply this one. And calls of CUDA fail by turns: there is a status with a sentence, nothing leaks, the context is
    usable, and the same call works when it is repeated. Each run is a process. */
+#include "attend/attempt.h"
 #include "attend/forks.h"
-
-#include <attend/attend.h>
 
 #include <cuda_runtime_api.h>
 #include <math.h>
@@ -17,7 +16,7 @@
 
 /* Two blocks of queries, three parts of keys. */
 enum { QUERIES = 72, KEYS = 2048 + 40, HEADS = 1, DIM = 16, RUNS = 3, OUT = QUERIES * HEADS * DIM };
-enum { RIGHT = 0, WRONG = 1, FAILED = 10 };
+enum { RIGHT = 0, WRONG = ATTEMPT_WRONG, FAILED = 10 };
 
 static const attend_problem problem = {.batch = 1, .seqlen_q = QUERIES, .seqlen_k = KEYS, .num_heads = HEADS, .num_kv_heads = 1, .head_dim = DIM, .dtype = ATTEND_F16,
                                        .causal = ATTEND_CAUSAL_BOTTOM_RIGHT};
@@ -51,28 +50,6 @@ static attend_attention_args args_of(const tensors *t, uint16_t *out)
                                    .out = attend_tensor_4d(out, ATTEND_F16, 1, QUERIES, HEADS, DIM)};
 }
 
-static int failures;
-static bool may_fail;
-
-static void give_up(const char *what)
-{
-    fprintf(stderr, "%s: %s\n", what, attend_error_message());
-    exit(WRONG);
-}
-
-static bool accept(attend_status status, const char *what)
-{
-    if (status == ATTEND_OK) return true;
-    if (!may_fail || failures++ || !strstr(attend_error_message(), " ")) give_up(what);
-    return false;
-}
-
-/* A call that fails is repeated once. */
-#define ATTEMPT(call) \
-    do { \
-        if (!accept(call, #call)) accept(call, "again: " #call); \
-    } while (0)
-
 static bool right(const tensors *t)
 {
     for (int i = 0; i < OUT; i++)
@@ -88,7 +65,7 @@ static void make(tensors *t, unsigned seed)
     const attend_attention_args args = args_of(t, t->expected);
     if (attend_context_create(&(attend_context_options){.device = ATTEND_CPU, .threads = 1}, &cpu) || attend_attention_plan(cpu, &problem, &plan) ||
         attend_attention_forward(plan, &args))
-        give_up("on the CPU");
+        attempt_give_up("on the CPU");
     attend_plan_destroy(plan), attend_context_destroy(cpu);
     memset(t->out, 0xff, OUT * sizeof *t->out);
 }
@@ -99,8 +76,8 @@ static void pin(const tensors *t, bool inputs, bool pins)
     uint16_t *const all[] = {t->q, t->k, t->v, t->out};
     const size_t bytes[] = {OUT * 2, KEYS * DIM * 2, KEYS * DIM * 2, OUT * 2};
     for (int i = inputs ? 0 : 3; i < 4; i++)
-        for (int again = may_fail; (pins ? cudaHostRegister(all[i], bytes[i], 0) : cudaHostUnregister(all[i])) != cudaSuccess; again--)
-            if (!again) give_up("cudaHostRegister");
+        for (int again = !attempt.none; (pins ? cudaHostRegister(all[i], bytes[i], 0) : cudaHostUnregister(all[i])) != cudaSuccess; again--)
+            if (!again) attempt_give_up("cudaHostRegister");
 }
 
 static cudaStream_t stream; /* of the runs */
@@ -110,9 +87,9 @@ static void *produced;
 static void produce(const tensors *t)
 {
     const size_t bytes = KEYS * DIM * 2;
-    if (cudaMalloc(&produced, bytes) || cudaMemcpyAsync(produced, t->k, bytes, cudaMemcpyHostToDevice, stream) || cudaStreamSynchronize(stream)) give_up("produce");
+    if (cudaMalloc(&produced, bytes) || cudaMemcpyAsync(produced, t->k, bytes, cudaMemcpyHostToDevice, stream) || cudaStreamSynchronize(stream)) attempt_give_up("produce");
     memset(t->k, 0xff, bytes);
-    if (cudaMemcpyAsync(t->k, produced, bytes, cudaMemcpyDeviceToHost, stream)) give_up("produce");
+    if (cudaMemcpyAsync(t->k, produced, bytes, cudaMemcpyDeviceToHost, stream)) attempt_give_up("produce");
 }
 
 /* Two runs of pinned tensors in flight together, then one of pageable inputs. */
@@ -122,7 +99,7 @@ static int one_process(const char *mode)
     attend_plan *plan = NULL;
     size_t least = 0;
     tensors t[RUNS];
-    may_fail = !strcmp(mode, "fault"), produced = NULL;
+    attempt = (attempt_fault){.none = strcmp(mode, "fault") != 0}, produced = NULL;
     for (unsigned i = 0; i < RUNS; i++) make(&t[i], 7 * i + 1);
     ATTEMPT(attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context));
     const attend_plan_options unlimited = {.host_tensors = ATTEND_HOST_ALL, .least_bytes = &least};
@@ -131,18 +108,18 @@ static int one_process(const char *mode)
     const attend_plan_options options = {.host_tensors = ATTEND_HOST_ALL, .memory_limit_bytes = least + 1024};
     ATTEMPT(attend_attention_plan_with(context, &problem, &options, &plan));
     for (int i = 0; i < RUNS; i++) pin(&t[i], i < RUNS - 1, true);
-    for (int again = may_fail; cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) != cudaSuccess; again--)
-        if (!again) give_up("cudaStreamCreateWithFlags");
+    for (int again = !attempt.none; cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) != cudaSuccess; again--)
+        if (!again) attempt_give_up("cudaStreamCreateWithFlags");
     for (int i = 0; i < RUNS; i++) {
         const attend_attention_args args = args_of(&t[i], t[i].out);
         if (i == RUNS - 1) cudaDeviceSynchronize(); /* all streams meet, in an order drawn from the seed */
-        if (i == 0 && !may_fail) produce(&t[0]);
+        if (i == 0 && attempt.none) produce(&t[0]);
         ATTEMPT(attend_attention_run(plan, &args, &(attend_run){.stream = stream}));
     }
-    if (!accept(attend_synchronize(context), "attend_synchronize")) /* what was enqueued is lost */
+    if (!attempt_accept(attend_synchronize(context), "attend_synchronize")) /* what was enqueued is lost */
         for (int i = 0; i < RUNS; i++) {
             const attend_attention_args args = args_of(&t[i], t[i].out);
-            if (attend_attention_forward(plan, &args) || attend_synchronize(context)) give_up("again");
+            if (attend_attention_forward(plan, &args) || attend_synchronize(context)) attempt_give_up("again");
         }
     bool all_right = true;
     for (int i = 0; i < RUNS; i++) all_right = all_right && right(&t[i]);
@@ -150,7 +127,7 @@ static int one_process(const char *mode)
     attend_plan_destroy(plan), attend_context_destroy(context);
     cudaFree(produced), cudaStreamDestroy(stream);
     for (int i = 0; i < RUNS; i++) free(t[i].q), free(t[i].k), free(t[i].v), free(t[i].out), free(t[i].expected);
-    return !all_right ? WRONG : failures ? FAILED : RIGHT;
+    return !all_right ? WRONG : attempt.failures ? FAILED : RIGHT;
 }
 
 /* ---- the parent ---- */

@@ -1,6 +1,7 @@
 /* Layers and several devices, streamed through the least budget: calls of CUDA fail by turns, and a device is lost. There is a status with
    a sentence; after one failed call nothing leaks and the same call works when it is repeated; once CUDA cannot be used again, the sentence
    says so, every call fails, and everything can still be destroyed. Each run is a process. */
+#include "attend/attempt.h"
 #include "attend/forks.h"
 #include "support/layers.h"
 
@@ -14,7 +15,7 @@
 #include <cmocka.h>
 
 enum { QUERIES = 66, KEYS = 1024 + 8, HIDDEN = 8, HEADS = 1, DIM = 8, DEVICES = 2, OUT = QUERIES * HIDDEN };
-enum { RIGHT = 0, WRONG = 1, FAILED = 10 };
+enum { RIGHT = 0, FAILED = 10 };
 
 /* Each in blocks of rows, and attention in parts of keys. */
 typedef struct subject {
@@ -35,25 +36,6 @@ static test_layer layer;
 static float numbers[3][KEYS * HIDDEN], out[OUT], expected[SUBJECTS][OUT];
 
 /* ---- one process ---- */
-
-static bool lost;
-static int failures;
-
-static void give_up(const char *what)
-{
-    fprintf(stderr, "%s: %s\n", what, attend_error_message());
-    exit(WRONG);
-}
-
-static bool accept(attend_status status, const char *what)
-{
-    if (status == ATTEND_OK) return true;
-    if (!strstr(attend_error_message(), " ") || (failures++ && !lost)) give_up(what);
-    return false;
-}
-
-/* A call that fails is repeated once, unless the device is lost. */
-#define ATTEMPT(call) (accept(call, #call) || (!lost && accept(call, "again: " #call)))
 
 static attend_status plan_of(const subject *s, attend_context *context, size_t limit, size_t *least, attend_plan **plan)
 {
@@ -80,31 +62,31 @@ static attend_status open(const subject *s, attend_context **context)
 /* A run that failed left nothing in flight that would write to the caller's memory later. */
 static bool accept_run(const subject *s, attend_plan *plan)
 {
-    if (accept(run(s, plan), "run")) return true;
-    if (lost) return false;
+    if (attempt_accept(run(s, plan), "run")) return true;
+    if (attempt.lost) return false;
     memset(out, 0x55, sizeof out);
     for (int device = 0; device < DEVICES; device++)
-        if (cudaSetDevice(device) || cudaDeviceSynchronize()) give_up("cudaDeviceSynchronize");
+        if (cudaSetDevice(device) || cudaDeviceSynchronize()) attempt_give_up("cudaDeviceSynchronize");
     for (size_t i = 0; i < sizeof out; i++)
-        if (((const unsigned char *)out)[i] != 0x55) give_up("written behind a failure");
-    return accept(run(s, plan), "run again");
+        if (((const unsigned char *)out)[i] != 0x55) attempt_give_up("written behind a failure");
+    return attempt_accept(run(s, plan), "run again");
 }
 
 static void use(const subject *s, attend_context *context)
 {
     attend_plan *plan = NULL;
     memset(out, 0xff, sizeof out);
-    if (cudaHostRegister(out, sizeof out, cudaHostRegisterDefault) && !lost && cudaHostRegister(out, sizeof out, cudaHostRegisterDefault)) give_up("cudaHostRegister");
+    if (cudaHostRegister(out, sizeof out, cudaHostRegisterDefault) && !attempt.lost && cudaHostRegister(out, sizeof out, cudaHostRegisterDefault)) attempt_give_up("cudaHostRegister");
     if (!ATTEMPT(plan_of(s, context, s->least, NULL, &plan))) {
-        if (plan) give_up("a plan in spite of a failure");
+        if (plan) attempt_give_up("a plan in spite of a failure");
         cudaHostUnregister(out);
         return;
     }
     bool done = accept_run(s, plan);
-    if (done && !accept(attend_synchronize(context), "attend_synchronize")) /* what was enqueued is lost */
-        done = !lost && ATTEMPT(run(s, plan)) && ATTEMPT(attend_synchronize(context));
+    if (done && !attempt_accept(attend_synchronize(context), "attend_synchronize")) /* what was enqueued is lost */
+        done = !attempt.lost && ATTEMPT(run(s, plan)) && ATTEMPT(attend_synchronize(context));
     for (int i = 0; i < OUT && done; i++)
-        if (!(fabsf(out[i] - expected[s - subjects][i]) <= 1e-4f)) give_up("a wrong result, and no failure");
+        if (!(fabsf(out[i] - expected[s - subjects][i]) <= 1e-4f)) attempt_give_up("a wrong result, and no failure");
     attend_plan_destroy(plan);
     cudaHostUnregister(out);
 }
@@ -115,15 +97,14 @@ static int one_process(const char *mode)
     const subject *s = subjects;
     attend_context *context = NULL;
     while (strncmp(s->name, mode, strlen(s->name))) s++;
-    lost = strchr(mode, ' ') != NULL;
-    failures = 0;
+    attempt = (attempt_fault){.lost = strchr(mode, ' ') != NULL};
     if (ATTEMPT(open(s, &context))) {
         use(s, context);
-        if (lost && failures && attend_synchronize(context) == ATTEND_OK) give_up("a lost device can be used");
+        if (attempt.lost && attempt.failures && attend_synchronize(context) == ATTEND_OK) attempt_give_up("a lost device can be used");
     }
-    if (lost && failures && !strstr(attend_error_message(), "CUDA cannot be used again in this process")) give_up("it is not said that the device is lost");
-    if (attend_context_destroy(context)) give_up("attend_context_destroy");
-    return failures ? FAILED : RIGHT;
+    if (attempt.lost && attempt.failures && !strstr(attend_error_message(), "CUDA cannot be used again in this process")) attempt_give_up("it is not said that the device is lost");
+    if (attend_context_destroy(context)) attempt_give_up("attend_context_destroy");
+    return attempt.failures ? FAILED : RIGHT;
 }
 
 /* ---- the parent ---- */
