@@ -101,12 +101,12 @@ static int one_process(const char *mode)
     tensors t[RUNS];
     attempt = (attempt_fault){.none = strcmp(mode, "fault") != 0}, produced = NULL;
     for (unsigned i = 0; i < RUNS; i++) make(&t[i], 7 * i + 1);
-    ATTEMPT(attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context));
+    (void)ATTEMPT(attend_context_create(&(attend_context_options){.device = ATTEND_CUDA}, &context));
     const attend_plan_options unlimited = {.host_tensors = ATTEND_HOST_ALL, .least_bytes = &least};
-    ATTEMPT(attend_attention_plan_with(context, &problem, &unlimited, &plan));
+    (void)ATTEMPT(attend_attention_plan_with(context, &problem, &unlimited, &plan));
     attend_plan_destroy(plan);
     const attend_plan_options options = {.host_tensors = ATTEND_HOST_ALL, .memory_limit_bytes = least + 1024};
-    ATTEMPT(attend_attention_plan_with(context, &problem, &options, &plan));
+    (void)ATTEMPT(attend_attention_plan_with(context, &problem, &options, &plan));
     for (int i = 0; i < RUNS; i++) pin(&t[i], i < RUNS - 1, true);
     for (int again = !attempt.none; cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) != cudaSuccess; again--)
         if (!again) attempt_give_up("cudaStreamCreateWithFlags");
@@ -114,7 +114,7 @@ static int one_process(const char *mode)
         const attend_attention_args args = args_of(&t[i], t[i].out);
         if (i == RUNS - 1) cudaDeviceSynchronize(); /* all streams meet, in an order drawn from the seed */
         if (i == 0 && attempt.none) produce(&t[0]);
-        ATTEMPT(attend_attention_run(plan, &args, &(attend_run){.stream = stream}));
+        (void)ATTEMPT(attend_attention_run(plan, &args, &(attend_run){.stream = stream}));
     }
     if (!attempt_accept(attend_synchronize(context), "attend_synchronize")) /* what was enqueued is lost */
         for (int i = 0; i < RUNS; i++) {
