@@ -267,6 +267,13 @@ static void overlaps_are_told_from_interleaving(void **state)
         a.out.data = memory + (swap ? 1 : 31);
         expect_bad_args(&a, "out overlaps q in memory");
     }
+    /* rows of 64 and of 96, which begin beside each other and meet in the second and third, both ways round */
+    for (int swap = 0; swap < 2; swap++) {
+        a = small_args(), a.q.data = memory + (swap ? 32 : 0), a.out.data = memory + (swap ? 0 : 32);
+        memcpy(swap ? a.out.stride : a.q.stride, (int64_t[]){192, 64, 8, 1}, 32);
+        memcpy(swap ? a.q.stride : a.out.stride, (int64_t[]){288, 96, 8, 1}, 32);
+        expect_bad_args(&a, "out overlaps q in memory");
+    }
     a = small_args(), a.lse.data = memory + 1536, expect_bad_args(&a, "overlaps");
 }
 
