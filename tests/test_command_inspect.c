@@ -128,26 +128,6 @@ static void pictures_have_a_panel_a_head(void **state)
     expect_picture("long.png", 32 + 100 * 9 + 26 + 16, 32 + 100 * 9 + 26 + 34 + 16);
 }
 
-/* A label is twelve characters of its token, of one byte or more; those that the font lacks are question marks. */
-static void labels_have_twelve_characters(void **state)
-{
-    (void)state;
-    static const char *const tokens[] = {"h\u00e9llo w\u00f6rld\u00df!", "h?llo w?rld???", "h?llo w?rld!"}; /* 13, 14 and 12 characters */
-    char *file[3];
-    size_t size[3];
-    for (int i = 0; i < 3; i++) {
-        char text[64];
-        snprintf(text, sizeof text, "a\n%s\n", tokens[i]);
-        test_write_file(test_path("labels.txt"), text, strlen(text));
-        test_expect(0, "", "inspect --random heads=1,seqlen_q=2,head_dim=8 --device cpu --quiet --tokens labels.txt --output labels.png");
-        file[i] = test_read_file(test_path("labels.png"), &size[i]);
-    }
-    assert_int_equal(size[0], size[1]);
-    assert_memory_equal(file[0], file[1], size[0]);
-    assert_true(size[0] != size[2] || memcmp(file[0], file[2], size[0]));
-    for (int i = 0; i < 3; i++) free(file[i]);
-}
-
 static void weights_and_maps_are_written_as_numbers(void **state)
 {
     (void)state;
@@ -330,7 +310,6 @@ int main(void)
         cmocka_unit_test(a_person_reads_words),
         cmocka_unit_test(pictures_have_a_panel_a_head),
         cmocka_unit_test(a_picture_is_of_its_entry),
-        cmocka_unit_test(labels_have_twelve_characters),
         cmocka_unit_test(weights_and_maps_are_written_as_numbers),
         cmocka_unit_test(a_packed_sequence_is_seen_as_if_it_were_alone),
         cmocka_unit_test(an_entry_of_a_batch_is_seen_as_if_it_were_alone),
