@@ -40,6 +40,7 @@ const rotary_case test_rotations[TEST_ROTATIONS] = {
     {"no batch", {.batch = 0, .seqlen_q = 5, .num_heads = 2, .head_dim = 8, .rotary = ATTEND_ROTARY_HALVES}, FIRSTS, false, false, false, false},
     {"YaRN, a ramp beyond the last pair", {SHAPE, .head_dim = 64, .rotary = ATTEND_ROTARY_HALVES, .rotary_scaling = ATTEND_ROTARY_YARN, .rotary_factor = 8,
       .rotary_original_seqlen = 1 << 20}, FIRSTS, false, false, false, false},
+    {"layer norm, all tensors at once", {SHAPE, .head_dim = 24, .rotary = ATTEND_ROTARY_HALVES, .qk_norm = ATTEND_QK_NORM_LAYER}, GIVEN, false, false, false, false},
 };
 static void *block(rotated *t, size_t bytes)
 {
@@ -94,6 +95,7 @@ void test_rotation_make(rotated *t, const rotary_case *c)
     if (!c->one_tensor) t->args.q = test_rotation_heads(t, t->p.num_heads, true), t->args.q_out = test_rotation_heads(t, t->p.num_heads, false);
     if (t->p.qk_norm) t->args.k_norm = norm(t), t->args.q_norm = norm(t);
     if (t->p.qk_norm == ATTEND_QK_NORM_LAYER) t->args.k_norm_bias = norm(t);
+    if (t->args.k_norm_bias.data && c->where == GIVEN) t->args.q_norm_bias = norm(t);
     t->args.backward = c->backward;
     set_positions(t);
 }

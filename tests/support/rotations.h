@@ -15,7 +15,7 @@ typedef struct rotary_case {
     bool lengths, backward, one_tensor, gaps; /* gaps: between rows, as in a wider cache */
 } rotary_case;
 
-enum { TEST_ROTATIONS = 23, TEST_ROTATION_BACKWARD = 11, TEST_ROTATION_FAR = 3, TEST_ROTATION_BLOCKS = 12 };
+enum { TEST_ROTATIONS = 24, TEST_ROTATION_BACKWARD = 11, TEST_ROTATION_FAR = 3, TEST_ROTATION_BLOCKS = 12 };
 extern const rotary_case test_rotations[TEST_ROTATIONS];
 
 /* A case with its memory; padding holds NaN. */
