@@ -152,14 +152,11 @@ static void what_is_not_finite_reaches_what_it_must(void **state)
     }
 }
 
-static void gradients_add_up(void **state)
+static void expect_twice(const test_case *c, attend_context *context)
 {
-    (void)state;
-    const test_case c = {.problem = problems[1], .seed = 9};
-    attend_context *context = context_of(2);
     test_fixture f;
     test_gradients once, twice;
-    test_fixture_make(&f, &c);
+    test_fixture_make(&f, c);
     test_gradients_make(&once, &f, ATTEND_F32), test_gradients_make(&twice, &f, ATTEND_F32);
     test_gradients_run(&once, &f, context);
     for (int g = 0; g < ATTEND_GRADIENTS; g++)
@@ -171,6 +168,19 @@ static void gradients_add_up(void **state)
             assert_true(((float *)twice.of[g].tensor.data)[n] == 2 * ((float *)once.of[g].tensor.data)[n]);
     test_gradients_free(&once), test_gradients_free(&twice);
     test_fixture_free(&f);
+}
+
+/* Values as wide as keys, narrower and wider. */
+static void gradients_add_up(void **state)
+{
+    (void)state;
+    static const int64_t widths[][2] = {{0, 0}, {40, 9}, {9, 40}};
+    attend_context *context = context_of(2);
+    for (int i = 0; i < 3; i++) {
+        test_case c = {.problem = problems[1], .seed = 9};
+        if (i > 0) c.problem.head_dim = widths[i][0], c.problem.head_dim_v = widths[i][1];
+        expect_twice(&c, context);
+    }
     attend_context_destroy(context);
 }
 
