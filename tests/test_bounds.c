@@ -20,6 +20,7 @@ typedef struct bound_case {
     const char *name;
     attend_problem problem; /* batch, heads, head_dim and scale are set below where they are 0 */
     float q, k, bias, table, slope, head_scale, sink;
+    int weightless;         /* so many of the keys are -∞ instead */
     double out, bound, lse; /* lse: η + m + 8 + 4|lse| */
 } bound_case;
 
@@ -30,6 +31,8 @@ static const bound_case bounds[] = {
     /* δ = 2·3·2 = 12, η = 12 + 8 + 4 = 24 */
     {"scores of 2", KEYS(4, ), .q = 2, .k = 1, .out = 1, .bound = 80.125, .lse = 24 + 12 + 4 * 3.3862943611},
     {"scores of -2", KEYS(4, ), .q = 2, .k = -1, .out = 1, .bound = 80.125, .lse = 24 + 12 + 4 * 0.6137056389},
+    /* a score of -∞ has weight 0 and no error; m = 5: 2·24 + 2 + 18.15625 + 13 */
+    {"a score of -∞", KEYS(5, ), .q = 2, .k = 1, .weightless = 1, .out = 1, .bound = 81.15625, .lse = 24 + 13 + 4 * 3.3862943611},
     {"a scale", KEYS(4, .softmax_scale = 0.5f), .q = 4, .k = 1, .out = 1, .bound = 80.125, .lse = 24 + 12 + 4 * 3.3862943611},
     /* δ = 2·(3 + 2)·6 = 60, η = 60 + 24 + 4 = 88 */
     {"three dims", KEYS(4, .head_dim = 3), .q = 2, .k = 1, .out = 1, .bound = 208.125, .lse = 88 + 12 + 4 * 7.3862943611},
@@ -82,6 +85,7 @@ static void make(small *s, const bound_case *c)
     if (p->softmax_scale == 0) p->softmax_scale = 1;
     fill(s->q, p->dtype, p->seqlen_q * p->head_dim, c->q), fill(s->k, p->dtype, p->seqlen_k * p->head_dim, c->k);
     fill(s->v, p->dtype, p->seqlen_k, 1), fill(s->bias, ATTEND_F32, p->seqlen_k, c->bias);
+    fill(s->k, p->dtype, c->weightless, -INFINITY);
     s->scale = c->head_scale, s->sink = c->sink, s->slope = c->slope, s->table[0] = s->table[1] = c->table;
     s->args = (attend_attention_args){.q = attend_tensor_4d(s->q, p->dtype, 1, p->seqlen_q, 1, p->head_dim),
                                       .k = attend_tensor_4d(s->k, p->dtype, 1, p->seqlen_k, 1, p->head_dim),

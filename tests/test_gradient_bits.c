@@ -184,15 +184,21 @@ static void gradients_add_up(void **state)
     attend_context_destroy(context);
 }
 
-static attend_status backward(const test_fixture *f, const attend_attention_args *args, const attend_attention_grads *grads, bool plans)
+/* In a context of its own, which goes. */
+static attend_status backward_in(attend_context *context, const test_fixture *f, const attend_attention_args *args, const attend_attention_grads *grads,
+                                 bool plans)
 {
     attend_plan *plan;
-    attend_context *context = context_of(1);
     attend_status status = attend_attention_plan_with(context, &f->c.problem, &(attend_plan_options){.backward = plans}, &plan);
     if (!status) status = attend_attention_backward(plan, args, grads, NULL);
     attend_plan_destroy(plan);
     attend_context_destroy(context);
     return status;
+}
+
+static attend_status backward(const test_fixture *f, const attend_attention_args *args, const attend_attention_grads *grads, bool plans)
+{
+    return backward_in(context_of(1), f, args, grads, plans);
 }
 
 /* Asks to stop at the `calls`-th report of work done, but not when all is done. */
@@ -274,6 +280,14 @@ static void what_cannot_be_is_refused(void **state)
     test_expect_failure(backward(&f, &args, &grads, true), ATTEND_INVALID_ARGUMENT, "grads.bias is asked for, but the problem has none");
     grads = g.grads, grads.reserved[0] = 1;
     test_expect_failure(backward(&f, &args, &grads, true), ATTEND_INVALID_ARGUMENT, "reserved");
+    /* lists are looked at by each backend */
+    const attend_feature_args lengths = {.seqlens_k = (int64_t[]){300, 301}};
+    args = f.args, args.features = &lengths;
+    for (int reference = 0; reference < 2; reference++) {
+        attend_context *context = reference ? NULL : context_of(1);
+        if (reference) assert_int_equal(attend_context_create(&(attend_context_options){.device = ATTEND_REFERENCE}, &context), ATTEND_OK);
+        test_expect_failure(backward_in(context, &f, &args, &g.grads, true), ATTEND_INVALID_ARGUMENT, "seqlens_k[1] is 301, expected 0 to 300");
+    }
     test_gradients_free(&g);
     test_fixture_free(&f);
 }

@@ -295,7 +295,7 @@ static void bad_requests_get_a_sentence(void **state)
     (void)state;
     example e;
     float out[512];
-    const int64_t far[] = {2, 4};
+    const int64_t far[] = {2, 4}, first_far[] = {-1, 0};
     const attend_key_window windows[] = {{.first = 0}, {.first = 2, .last = 1}};
     example_make(&e, (attend_problem){0});
     const attend_tensor map = attend_tensor_4d(out, ATTEND_F32, 1, 1, 2, 2);
@@ -314,6 +314,8 @@ static void bad_requests_get_a_sentence(void **state)
         {{.num_windows = 2, .windows = windows}, "windows[1] goes from 2 to 1"},
         {{.weights = attend_tensor_4d(out, ATTEND_F32, 1, 1, 2, SEQLEN), .queries = far, .num_queries = 2},
          "queries[1] is 4, but q has 4 rows"},
+        {{.weights = attend_tensor_4d(out, ATTEND_F32, 1, 1, 2, SEQLEN), .queries = first_far, .num_queries = 2},
+         "queries[0] is -1, but q has 4 rows"},
         {{.weights = attend_tensor_4d(out, ATTEND_F32, 1, 1, 2, SEQLEN), .num_queries = 2}, "queries is NULL"},
         {{.map = map, .first_query = 4}, "first_query is 4, but the map can begin at 0 to 3"},
         {{.map = map, .first_key = 2, .map_keys = 3}, "map_keys is 3, but from 2 on there are 2"},
