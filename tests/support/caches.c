@@ -1,5 +1,6 @@
 /* See caches.h. */
 #include "support/caches.h"
+#include "support/guard.h"
 #include "shared/splitmix.h"
 
 #include <setjmp.h>
@@ -8,10 +9,8 @@
 #include <string.h>
 #include <cmocka.h>
 
-static void *reserve(size_t bytes) { return aligned_alloc(64, bytes / 64 * 64 + 64); }
-
-void *(*test_cache_reserve)(size_t) = reserve;
-void (*test_cache_release)(void *) = free;
+void *(*test_cache_reserve)(size_t) = test_guarded_begin; /* an entry before the first page's is read where pages are counted down */
+void (*test_cache_release)(void *) = test_guarded_begin_free;
 
 /* A view of one of the two pools. */
 static attend_tensor pool(unsigned char *memory, attend_dtype dtype, const int64_t shape[4], test_pools pools, int64_t before, int64_t entry)
