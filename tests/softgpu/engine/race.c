@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GRANULE = 4 };
+enum { GRANULE = 4, NEIGHBOURS = 32 /* granules that share a lock */ };
 
 /* ---- launches and blocks ---------------------------------------------------------------------------------------------------- */
 
@@ -62,17 +62,18 @@ void race_block_destroy(race_block *block)
 typedef struct visit {
     race_block *block;
     const race_access *access;
+    const uint32_t *seen; /* by the warp, of its block's others */
     struct race_stamp stamp;
     bool writes, reads, strong, shared, of_product;
 } visit;
 
-static bool ordered(const visit *v, const struct race_stamp *earlier)
+static inline bool ordered(const visit *v, const struct race_stamp *earlier)
 {
     const struct race_stamp *now = &v->stamp;
     if (earlier->clock == IN_FLIGHT) return false;
     if (earlier->block != now->block)
         return earlier->clock <= race_seen_of(v->block, now->warp, earlier->block, earlier->warp);
-    if (earlier->warp != now->warp) return earlier->clock <= v->block->now[now->warp][earlier->warp];
+    if (earlier->warp != now->warp) return earlier->clock <= v->seen[earlier->warp];
     return earlier->lane == now->lane || earlier->lane == MIXED_LANES || earlier->clock < now->clock || earlier->step == now->step;
 }
 
@@ -81,40 +82,51 @@ static race_point point(const struct race_stamp *stamp, bool write)
     return (race_point){stamp->block, stamp->place, stamp->warp, stamp->lane, write};
 }
 
-static void report(const visit *v, const char *kind, uint64_t address, const struct race_stamp *earlier, bool write)
+__attribute__((cold, noinline)) static void report(const visit *v, const char *kind, uint64_t address, const struct race_stamp *earlier, bool write)
 {
     race_point first = point(earlier, write), now = point(&v->stamp, v->writes);
     v->block->launch->report(v->block->launch->context, kind, v->shared, address, &first, &now);
 }
 
-static void remember_read(race_granule *g, const struct race_stamp *stamp, uint8_t mask, bool strong)
+/* In two halves: a copy of 16 bytes would wait for the lane's byte to be written. */
+static inline void copy_stamp(struct race_stamp *to, const struct race_stamp *from) { to->when = from->when, to->where = from->where; }
+
+static inline void remember_read(race_granule *g, const struct race_stamp *stamp, uint8_t mask, bool strong)
 {
     struct race_stamp *last = &g->reads[0];
     bool same_warp = last->block == stamp->block && last->warp == stamp->warp;
     if (g->read_mask[0] && same_warp && last->clock == stamp->clock) {
-        if (last->lane != stamp->lane) last->lane = g->read_mask[0] == mask && last->lane != MIXED_LANES ? SEVERAL_LANES : MIXED_LANES;
+        uint8_t lane = last->lane;
+        if (lane != stamp->lane) lane = g->read_mask[0] == mask && lane != MIXED_LANES ? SEVERAL_LANES : MIXED_LANES;
         g->read_mask[0] |= mask;
         g->read_strong[0] &= strong;
-        last->place = stamp->place;
-        last->step = stamp->step;
+        last->where = stamp->where;
+        last->lane = lane;
         return;
     }
     if (g->read_mask[0] && !same_warp) {
-        g->reads[1] = g->reads[0];
+        copy_stamp(&g->reads[1], &g->reads[0]);
         g->read_mask[1] = g->read_mask[0];
         g->read_strong[1] = g->read_strong[0];
     }
-    g->reads[0] = *stamp;
+    copy_stamp(&g->reads[0], stamp);
     g->read_mask[0] = mask;
     g->read_strong[0] = strong;
 }
 
-static bool came_before(const visit *v, const race_granule *g, uint8_t mask)
+static inline bool came_before(const visit *v, const race_granule *g, uint8_t mask)
 {
     return (g->write_mask & mask) || (v->writes && ((g->read_mask[0] | g->read_mask[1]) & mask));
 }
 
-static void visit_granule(const visit *v, race_granule *g, uint32_t serial, uint8_t mask, uint64_t address)
+/* Written by a thread of the block since its last fence.proxy.async. */
+static inline bool by_thread(const race_block *block, const struct race_stamp *w)
+{
+    return w->block == block->id && w->warp < RACE_ASYNC && w->clock > block->proxied[w->warp];
+}
+
+/* Inlined into each loop over granules: half of what a kernel costs here is spent in it. */
+__attribute__((always_inline)) static inline void visit_granule(const visit *v, race_granule *g, uint32_t serial, uint8_t mask, uint64_t address)
 {
     if (!v->shared && !v->block->waited && g->launch == v->block->launch->before && came_before(v, g, mask)) {
         race_point now = point(&v->stamp, v->writes);
@@ -125,15 +137,13 @@ static void visit_granule(const visit *v, race_granule *g, uint32_t serial, uint
         *g = (race_granule){.launch = serial, .busy = busy};
     }
     bool told = g->pending;
-    const struct race_stamp *w = &g->write;
-    bool by_thread = w->block == v->block->id && w->warp < RACE_ASYNC && w->clock > v->block->proxied[w->warp];
     if (g->pending) {
         report(v, "async copy", address, &g->write, true);
         g->pending = 0;
     } else if ((g->write_mask & mask) && !(v->strong && g->write_strong) && !ordered(v, &g->write)) {
         report(v, g->write.clock == IN_FLIGHT ? "async copy" : "race", address, &g->write, true);
         told = true;
-    } else if (v->access->async && (g->write_mask & mask) && by_thread) {
+    } else if (v->access->async && (g->write_mask & mask) && by_thread(v->block, &g->write)) {
         report(v, "proxy fence", address, &g->write, true);
         told = true;
     }
@@ -151,14 +161,14 @@ static void visit_granule(const visit *v, race_granule *g, uint32_t serial, uint
         remember_read(g, &v->stamp, mask, v->strong);
     }
     if (v->writes) {
-        g->write = v->stamp;
+        copy_stamp(&g->write, &v->stamp);
         g->write_mask = mask;
         g->write_strong = v->strong;
     }
 }
 
 /* The bytes of a granule that an access covers. */
-static uint8_t bytes_mask(uint64_t granule_start, uint64_t from, uint64_t to)
+static inline uint8_t bytes_mask(uint64_t granule_start, uint64_t from, uint64_t to)
 {
     unsigned first = from > granule_start ? (unsigned)(from - granule_start) : 0;
     unsigned last = to < granule_start + GRANULE ? (unsigned)(to - granule_start) : GRANULE;
@@ -170,11 +180,14 @@ static visit begin_visit(race_block *block, const race_access *access, bool shar
     int w = access->warp;
     bool writes = access->kind == RACE_WRITE || access->kind == RACE_STRONG_WRITE || access->kind == RACE_ATOMIC;
     bool reads = access->kind == RACE_READ || access->kind == RACE_STRONG_READ || access->kind == RACE_ATOMIC;
-    return (visit){.block = block, .access = access, .writes = writes, .reads = reads, .shared = shared, .of_product = access->product != 0,
+    return (visit){.block = block, .access = access, .seen = block->now[w], .writes = writes, .reads = reads, .shared = shared, .of_product = access->product != 0,
                    .strong = access->kind >= RACE_STRONG_READ,
                    .stamp = {.block = block->id, .clock = block->now[w][w], .place = access->place, .step = ++block->step[w],
                              .warp = (uint8_t)w}};
 }
+
+/* In one write: the stamp's half is read right behind it. */
+static inline void set_lane(visit *v, int lane) { v->stamp.where = (v->stamp.where & UINT64_MAX >> 8) | (uint64_t)lane << 56; }
 
 /* Keys of shared memory's strong accesses: no device address is that small. */
 static uint64_t carrier_key(const race_block *block, bool shared, uint64_t address)
@@ -209,7 +222,7 @@ void race_shared_of(race_block *block, race_block *owner, const race_access *acc
     for (uint32_t rest = access->lanes; rest; rest &= rest - 1) {
         int lane = __builtin_ctz(rest);
         uint64_t from = access->addresses[lane], to = from + (uint64_t)access->bytes;
-        v.stamp.lane = (uint8_t)lane;
+        set_lane(&v, lane);
         if (to > (uint64_t)owner->shared_granules * GRANULE) continue; /* out of bounds: another check's */
         for (uint64_t g = from / GRANULE; g * GRANULE < to; g++)
             visit_granule(&v, &owner->shared[g], owner->serial, bytes_mask(g * GRANULE, from, to), from);
@@ -232,12 +245,15 @@ static race_granule *global_granules(sg_region *region)
     return expected;
 }
 
-static void lock_granule(race_granule *g)
+/* The granule whose lock is that of granule g. */
+static race_granule *lock_of(race_granule *granules, uint64_t g) { return &granules[g - g % NEIGHBOURS]; }
+
+static void lock_granules(race_granule *lock)
 {
-    while (__atomic_test_and_set(&g->busy, __ATOMIC_ACQUIRE)) __builtin_ia32_pause();
+    while (__atomic_test_and_set(&lock->busy, __ATOMIC_ACQUIRE)) __builtin_ia32_pause();
 }
 
-static void unlock_granule(race_granule *g) { __atomic_clear(&g->busy, __ATOMIC_RELEASE); }
+static void unlock_granules(race_granule *lock) { __atomic_clear(&lock->busy, __ATOMIC_RELEASE); }
 
 /* A write to what a copy in flight still reads. */
 static void check_sources(const visit *v, uint64_t from, uint64_t to)
@@ -254,17 +270,24 @@ static void check_sources(const visit *v, uint64_t from, uint64_t to)
 void race_global(race_block *block, sg_region *region, const race_access *access)
 {
     visit v = begin_visit(block, access, false);
-    race_granule *granules = global_granules(region);
+    race_granule *granules = global_granules(region), *held = NULL;
     uint32_t serial = block->launch->serial;
     for (uint32_t rest = granules ? access->lanes : 0; rest; rest &= rest - 1) {
         int lane = __builtin_ctz(rest);
         uint64_t address = access->addresses[lane], from = address - region->address, to = from + (uint64_t)access->bytes;
-        v.stamp.lane = (uint8_t)lane;
+        set_lane(&v, lane);
         for (uint64_t g = from / GRANULE; g * GRANULE < to; g++) {
-            lock_granule(&granules[g]);
+            if (lock_of(granules, g) != held) {
+                if (held) unlock_granules(held);
+                lock_granules(held = lock_of(granules, g));
+            }
             visit_granule(&v, &granules[g], serial, bytes_mask(g * GRANULE, from, to), address);
-            unlock_granule(&granules[g]);
         }
+    }
+    if (held) unlock_granules(held);
+    for (uint32_t rest = granules && (v.strong || (v.writes && block->pending_count)) ? access->lanes : 0; rest; rest &= rest - 1) {
+        uint64_t address = access->addresses[__builtin_ctz(rest)];
+        set_lane(&v, __builtin_ctz(rest));
         if (v.writes && block->pending_count) check_sources(&v, address, address + (uint64_t)access->bytes);
         carry_order(&v, block, address);
     }
@@ -383,10 +406,10 @@ void race_global_in_flight(race_block *block, sg_region *region, const race_acce
     uint64_t from = access->addresses[lane] - region->address, to = from + (uint64_t)access->bytes;
     uint32_t now = block->now[access->warp][access->warp];
     for (uint64_t g = (from + GRANULE - 1) / GRANULE; granules && (g + 1) * GRANULE <= to; g++) { /* whole ones: a neighbour's copy may share one */
-        lock_granule(&granules[g]);
+        lock_granules(lock_of(granules, g));
         if (!begins && granules[g].pending) granules[g].write.clock = now;
         granules[g].pending = begins;
-        unlock_granule(&granules[g]);
+        unlock_granules(lock_of(granules, g));
     }
 }
 
@@ -397,11 +420,11 @@ void race_global_reducing(race_block *block, sg_region *region, const race_acces
     int lane = __builtin_ctz(access->lanes);
     uint64_t from = access->addresses[lane] - region->address, to = from + (uint64_t)access->bytes;
     for (uint64_t g = from / GRANULE; granules && g * GRANULE < to; g++) {
-        lock_granule(&granules[g]);
+        lock_granules(lock_of(granules, g));
         struct race_stamp *w = &granules[g].write;
         bool mine = w->block == block->id && w->warp == access->warp && (begins || w->clock == IN_FLIGHT);
         if (mine) w->clock = begins ? IN_FLIGHT : block->now[access->warp][access->warp];
-        unlock_granule(&granules[g]);
+        unlock_granules(lock_of(granules, g));
     }
 }
 

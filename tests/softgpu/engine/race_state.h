@@ -24,13 +24,24 @@ typedef struct race_known {
 /* 4 bytes of memory. Entries of another launch count as empty. */
 typedef struct race_granule {
     uint32_t launch;
-    uint8_t busy;              /* a lock, for global memory */
+    uint8_t busy;              /* a lock of this and its neighbours, for global memory */
     uint8_t write_mask;        /* bytes of the last write */
     uint8_t write_strong, pending;
     struct race_stamp {
-        uint32_t block, clock, place;
-        uint16_t step;         /* accesses of one instruction share it */
-        uint8_t warp, lane;
+        union {
+            struct {
+                uint32_t block, clock;
+            };
+            uint64_t when;
+        };
+        union {
+            struct {
+                uint32_t place;
+                uint16_t step; /* accesses of one instruction share it */
+                uint8_t warp, lane;
+            };
+            uint64_t where;
+        };
     } write, reads[2];
     uint8_t read_mask[2], read_strong[2];
 } race_granule;
