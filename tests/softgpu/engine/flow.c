@@ -12,6 +12,8 @@ typedef struct basic_block {
     uint64_t *in, *out;       /* registers that live */
     uint64_t *gen, *kill;
     uint64_t *assigned;       /* surely written when the block begins */
+    int grew, heard;          /* when `in` last did; when its successors were last asked for theirs */
+    bool stale;               /* `assigned` has shrunk since its successors heard of it */
 } basic_block;
 
 typedef struct flow {
@@ -92,22 +94,29 @@ static void summarise(flow *w, basic_block *b)
 
 static void add_live(const flow *w, int from, int to, void *context)
 {
-    (void)context;
-    for (int i = 0; i < w->words; i++) w->blocks[from].out[i] |= w->blocks[to].in[i];
+    basic_block *block = &w->blocks[from];
+    if (w->blocks[to].grew <= block->heard) return;
+    for (int i = 0; i < w->words; i++) block->out[i] |= w->blocks[to].in[i];
+    *(bool *)context = true;
 }
 
 static void find_live(flow *w)
 {
+    int now = 1;
     for (bool changed = true; changed;) {
         changed = false;
         for (int b = w->block_count - 1; b >= 0; b--) {
             basic_block *block = &w->blocks[b];
-            each_successor(w, b, add_live, NULL);
-            for (int i = 0; i < w->words; i++) {
+            bool fed = !block->heard;
+            uint64_t grown = 0;
+            each_successor(w, b, add_live, &fed);
+            block->heard = now++;
+            for (int i = 0; fed && i < w->words; i++) {
                 uint64_t in = block->gen[i] | (block->out[i] & ~block->kill[i]);
-                changed |= in != block->in[i];
+                grown |= in ^ block->in[i];
                 block->in[i] = in;
             }
+            if (grown) block->grew = now, changed = true;
         }
     }
 }
@@ -124,11 +133,13 @@ static void meet(const flow *w, int from, int to, void *context)
     assigning *a = context;
     /* Whichever caller a ret goes to knows best itself what it had written: its call goes on behind itself, too. */
     if (w->f->code[w->blocks[from].last].returns) return;
+    uint64_t shrunk = 0;
     for (int i = 0; i < w->words; i++) {
         uint64_t both = w->blocks[to].assigned[i] & a->now[i];
-        a->changed |= both != w->blocks[to].assigned[i];
+        shrunk |= both ^ w->blocks[to].assigned[i];
         w->blocks[to].assigned[i] = both;
     }
+    if (shrunk) w->blocks[to].stale = a->changed = true;
 }
 
 static void assign(uint64_t *now, const insn *at)
@@ -158,9 +169,12 @@ static void find_assigned(flow *w)
 {
     assigning a = {.now = zeroed((size_t)w->words, sizeof *a.now)};
     for (int b = 1; b < w->block_count; b++) memset(w->blocks[b].assigned, 0xff, (size_t)w->words * sizeof *a.now);
+    for (int b = 0; b < w->block_count; b++) w->blocks[b].stale = true;
     do {
         a.changed = false;
         for (int b = 0; b < w->block_count; b++) {
+            if (!w->blocks[b].stale) continue;
+            w->blocks[b].stale = false;
             memcpy(a.now, w->blocks[b].assigned, (size_t)w->words * sizeof *a.now);
             for (int32_t i = w->blocks[b].first; i <= w->blocks[b].last; i++) assign(a.now, &w->f->code[i]);
             each_successor(w, b, meet, &a);
