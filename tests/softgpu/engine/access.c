@@ -114,14 +114,17 @@ block *shared_block(const warp *w, uint64_t address, uint64_t *offset)
 static uint32_t telling_lanes(const warp_access *a, uint32_t lanes, const uint64_t *addresses)
 {
     enum { SLOTS = 64 };
-    uint64_t address_of[SLOTS];
-    uint8_t readers[SLOTS] = {0};
+    uint64_t address_of[SLOTS], taken = 0, taken_twice = 0;
     uint32_t telling = lanes;
     for (uint32_t rest = a->kind == ACCESS_READ ? lanes : 0; rest; rest &= rest - 1) {
         int lane = __builtin_ctz(rest);
-        uint64_t slot = addresses[lane] / (uint64_t)a->bytes % SLOTS;
-        if (!readers[slot]) address_of[slot] = addresses[lane];
-        if (address_of[slot] == addresses[lane] && ++readers[slot] > 2) telling &= ~(1u << lane);
+        uint64_t slot = addresses[lane] / (uint64_t)a->bytes % SLOTS, bit = UINT64_C(1) << slot;
+        if (!(taken & bit))
+            address_of[slot] = addresses[lane], taken |= bit;
+        else if (address_of[slot] == addresses[lane] && (taken_twice & bit))
+            telling &= ~(1u << lane);
+        else if (address_of[slot] == addresses[lane])
+            taken_twice |= bit;
     }
     return telling;
 }

@@ -20,15 +20,30 @@ static uint64_t widened(const char *from, int bytes, bool sign)
     return value;
 }
 
+/* What most loads are: as many bytes as the register has. */
+#define LOAD_WHOLE(lanes)                                                                            \
+    do {                                                                                             \
+        for (int l = 0; l < LANES; l++)                                                              \
+            if (mask >> l & 1 && hosts[l]) memcpy(&(lanes)[l], hosts[l] + at, sizeof *(lanes));      \
+    } while (0)
+
 static void load_element(warp *w, const operand *d, uint32_t mask, char *const hosts[LANES], int at, int bytes, bool sign)
 {
     uint32_t keep = d->bits >= 32 ? UINT32_MAX : (1u << d->bits) - 1;
+    if (d->bits == 64 && bytes == 8) {
+        uint64_t *to = lanes64(w, d);
+        LOAD_WHOLE(to);
+        return;
+    }
+    if (d->bits <= 32 && bytes == 4) {
+        uint32_t *to = lanes32(w, d);
+        LOAD_WHOLE(to);
+        return;
+    }
     for (int l = 0; l < LANES; l++) {
         if (!(mask >> l & 1) || !hosts[l]) continue;
         if (d->bits == 64)
             lanes64(w, d)[l] = widened(hosts[l] + at, bytes, sign);
-        else if (bytes == 4)
-            memcpy(&lanes32(w, d)[l], hosts[l] + at, 4);
         else
             lanes32(w, d)[l] = (uint32_t)widened(hosts[l] + at, bytes, sign) & keep;
     }
