@@ -46,6 +46,10 @@ static void a_real_layer_gives_what_pytorch_gives(void **state)
     assert_true(most > 0);
     assert_float_equal(fabs(test_json_number(json, "tensors/4/worst/actual") - test_json_number(json, "tensors/4/worst/expected")) / most, 1, 1e-6);
     cJSON_Delete(json);
+    test_expect(0, "", "run " LAYER " --dtype f16 --output z.npy --quiet --device cpu");
+    z = test_read_npy("z.npy");
+    assert_int_equal(z.type, ATTEND_ARRAY_F16);
+    attend_array_free(&z);
     remove(test_path("z.npy")), remove(test_path("l.npy"));
 }
 

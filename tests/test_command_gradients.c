@@ -47,6 +47,15 @@ static void gradients_come_as_files(void **state)
     expect_shape("dq.npy", 3, (int64_t[]){5, 4, 8});
     expect_shape("dv.npy", 3, (int64_t[]){5, 4, 8});
     expect_shape("dbias.npy", 4, (int64_t[]){1, 4, 5, 5});
+    /* in 16 bits those of Q, K and V are, too */
+    test_expect(0, "", "gradients --device cpu --quiet --q q16.npy --k k16.npy --v v16.npy --dout q16.npy --bias bias.npy --dq dq.npy --dk dk.npy --dv dv.npy "
+                       "--dbias dbias.npy");
+    static const char *const names[] = {"dq.npy", "dk.npy", "dv.npy", "dbias.npy"};
+    for (int i = 0; i < 4; i++) {
+        attend_array array = test_read_npy(names[i]);
+        assert_int_equal(array.type, i < 3 ? ATTEND_ARRAY_F16 : ATTEND_ARRAY_F32);
+        attend_array_free(&array);
+    }
 }
 
 static void gradients_are_judged(void **state)
@@ -74,6 +83,9 @@ static void what_does_not_go_is_refused(void **state)
         {QKV " --dout dout.npy --dsinks s.npy", "dsinks is asked for"},
         {QKV " --dout wide.npy --dq dq.npy", "dout"},
         {QKV " --dout dout.npy --dq dout.npy", "would overwrite"},
+        {QKV " --dout dout.npy --dtype bf16 --dq d.npy", "d.npy cannot store bf16"},
+        {QKV " --dout dout.npy --dtype bf16 --dk d.npy", "d.npy cannot store bf16"},
+        {QKV " --dout dout.npy --dtype bf16 --dv d.npy", "d.npy cannot store bf16"},
         {"--q q.npy --k k.npy --dout dout.npy --dq dq.npy", "--v is missing"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) test_expect(2, cases[i].sentence, "gradients --quiet %s", cases[i].arguments);

@@ -334,6 +334,32 @@ static void each_stage_sees_its_own_error(void **state)
     attend_context_destroy(context);
 }
 
+/* Of a query without keys, and of keys without queries, which no other stage reads: half of what is allowed passes, and one and a half does not. */
+static void a_projection_alone_decides(void **state)
+{
+    (void)state;
+    enum { CROSS = 8, NO_KEYS = 10 };
+    attend_context *context = test_context();
+    for (int stage = 0; stage < 3; stage++) {
+        layer l;
+        make(&l, &cases[stage ? CROSS : NO_KEYS]);
+        assert_true(stage ? l.features.seqlens_q[1] == 0 : l.p.seqlen_k == 0);
+        run(&l, context);
+        const attend_tensor *t = ((attend_tensor *[]){&l.args.q, &l.args.k, &l.args.v})[stage];
+        const int64_t at = stage ? t->stride[0] : 0;
+        const double right = element(t, at);
+        attend_store(t, at, right + 0.5);
+        const double allowed = 0.5 / compare(&l).projection_ratio[stage];
+        for (int much = 0; much < 2; much++) {
+            attend_store(t, at, right + (much ? 1.5 : 0.5) * allowed);
+            attend_layer_comparison r = compare(&l);
+            assert_true(r.passed == !much && r.projection_ratio[stage] > much && r.projection_ratio[stage] < much + 1);
+        }
+        release(&l);
+    }
+    attend_context_destroy(context);
+}
+
 /* Nor is anything past an entry's own length, whatever those of other entries are. */
 static void rows_past_a_length_are_not_judged(void **state)
 {
@@ -385,7 +411,7 @@ int main(void)
         cmocka_unit_test(every_stage_is_within_its_bound),
         cmocka_unit_test(another_plan_and_inner_outputs_change_nothing),
         cmocka_unit_test(orientation_changes_nothing),
-        cmocka_unit_test(each_stage_sees_its_own_error),
+        cmocka_unit_test(each_stage_sees_its_own_error), cmocka_unit_test(a_projection_alone_decides),
         cmocka_unit_test(rows_past_a_length_are_not_judged),
         cmocka_unit_test(comparing_needs_every_stage_and_finite_input),
     };

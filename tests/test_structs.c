@@ -472,6 +472,8 @@ static void sizes_of_no_release_are_refused(void **state)
         }
     }
     free_given();
+    static const unsigned char largest[65536];
+    for (int i = 0; i < ATTEND_STRUCT_COUNT; i++) assert_int_equal(attend_struct_check(&attend_structs[i], "it", largest, sizeof largest), ATTEND_OK);
 }
 
 int main(void)

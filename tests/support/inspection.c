@@ -127,6 +127,29 @@ static void check_lists(const test_inspection *t, const attend_problem *p, const
         }
 }
 
+/* A mean of a tile is as uncertain as its weights, and the sum of them has a term for each of its queries and keys. */
+static void check_map_bounds(const test_inspection *t, const attend_problem *p, const attend_inspection *expected, const attend_inspection *bounds,
+                             const char *text)
+{
+    const int64_t rows = attend_rows_q(p), tiles_q = t->want.map.shape[2], tiles_k = t->want.map.shape[3];
+    const double *weights = expected->weights.data, *within = bounds->weights.data;
+    for (int64_t n = 0; t->want.map.data && !p->packed && n < elements(&t->want.map); n++) {
+        const int64_t head = n / (tiles_q * tiles_k), y = n / tiles_k % tiles_q, x = n % tiles_k;
+        const int64_t query = attend_map_begin(y, t->want.map_queries, tiles_q), end_query = attend_map_begin(y + 1, t->want.map_queries, tiles_q),
+                      key = attend_map_begin(x, t->want.map_keys, tiles_k), end_key = attend_map_begin(x + 1, t->want.map_keys, tiles_k);
+        double weight = 0, bound = 0;
+        for (int64_t i = query; i < end_query; i++) /* queries are listed from the last */
+            for (int64_t j = key; j < end_key; j++) {
+                const int64_t at = (head * (rows + 1) + rows - 1 - (t->want.first_query + i)) * p->seqlen_k + t->want.first_key + j;
+                weight += weights[at], bound += within[at];
+            }
+        const double count = (double)((end_query - query) * (end_key - key)), terms = (double)(end_query - query + end_key - key + 8);
+        const double by_hand = (bound + terms * 0x1p-24 * weight) / count;
+        if (!(fabs(value(&bounds->map, n) - by_hand) <= 1e-9 * by_hand + 1e-100) && !isnan(by_hand))
+            fail_msg("%s: the bound of the map's element %" PRId64 " is %.9g, of its weights come %.9g", text, n, value(&bounds->map, n), by_hand);
+    }
+}
+
 double test_inspection_check(const test_inspection *t, const attend_problem *p, const attend_attention_args *args,
                              const char *text)
 {
@@ -144,6 +167,7 @@ double test_inspection_check(const test_inspection *t, const attend_problem *p, 
     allocate_all(&bounds, p, ATTEND_REFERENCE_F64, sizeof(double));
     assert_true(attend_reference_inspect(p, args, &all, &request, &bounds, 2, &nobody));
     check_lists(t, p, &request.want, &bounds, text);
+    check_map_bounds(t, p, &request.want, &bounds, text);
     for (int n = 0; n < TEST_OUTPUTS; n++) {
         attend_inspection want = t->want;
         const attend_tensor *actual = output(&want, n), *expected = output(&request.want, n), *bound = output(&bounds, n);
