@@ -63,7 +63,8 @@ enum { SUBJECTS = sizeof subjects / sizeof *subjects, BLOCKS = 16 };
 /* A subject with its memory; what it writes lies in `out`, or in the inspection. */
 typedef struct work {
     const subject *s;
-    attend_problem p; /* resolved */
+    attend_problem problem; /* the subject's */
+    attend_problem p;       /* resolved */
     attend_layer_weights weights;
     attend_layer_args layer;
     attend_attention_args attention;
@@ -131,10 +132,23 @@ static bool is_layer(const subject *s) { return s->kind == LAYER || s->kind == L
 static bool compares(const subject *s) { return s->kind >= COMPARISON; }
 static bool inspects(const subject *s) { return s->kind == INSPECTION || s->kind == INSPECTION_WITH_LSE; }
 
+/* Slices grow with the device: for each multiprocessor there is as much work as on an A100. */
+static int64_t batch_for(int64_t batch)
+{
+    static int multiprocessors;
+    if (!multiprocessors) {
+        attend_context *context = test_context();
+        multiprocessors = test_multiprocessors(context);
+        attend_context_destroy(context);
+    }
+    return batch > 2 && multiprocessors ? (batch * multiprocessors + 107) / 108 : batch;
+}
+
 static void make(work *w, const subject *s)
 {
-    *w = (work){.s = s};
-    if (attend_problem_resolve(&s->problem, sizeof s->problem, is_layer(s) ? ATTEND_LAYER : ATTEND_ATTENTION, &w->p))
+    *w = (work){.s = s, .problem = s->problem};
+    w->problem.batch = batch_for(s->problem.batch);
+    if (attend_problem_resolve(&w->problem, sizeof w->problem, is_layer(s) ? ATTEND_LAYER : ATTEND_ATTENTION, &w->p))
         fail_msg("%s: %s", s->name, attend_error_message());
     const attend_problem *p = &w->p;
     if (is_layer(s)) {
@@ -163,8 +177,8 @@ static void release(work *w)
 static attend_plan *plan_of(work *w, attend_context *context)
 {
     attend_plan *plan;
-    if (is_layer(w->s) ? test_layer_plan(context, &w->s->problem, &w->weights, &plan)
-                            : test_attention_plan(context, &w->s->problem, &plan))
+    if (is_layer(w->s) ? test_layer_plan(context, &w->problem, &w->weights, &plan)
+                            : test_attention_plan(context, &w->problem, &plan))
         fail_msg("%s: %s", w->s->name, attend_error_message());
     return plan;
 }
@@ -172,11 +186,11 @@ static attend_plan *plan_of(work *w, attend_context *context)
 /* options: for comparing, which has no plan. */
 static attend_status run(work *w, attend_plan *plan, const attend_compare_options *options)
 {
-    if (w->s->kind == COMPARISON) return attend_compare(&w->s->problem, &w->attention, options, &w->comparison);
+    if (w->s->kind == COMPARISON) return attend_compare(&w->problem, &w->attention, options, &w->comparison);
     if (w->s->kind == LAYER_COMPARISON)
-        return attend_layer_compare(&w->s->problem, &w->weights, &w->layer, options, &w->layer_comparison);
+        return attend_layer_compare(&w->problem, &w->weights, &w->layer, options, &w->layer_comparison);
     if (w->s->kind == GRADIENTS_COMPARISON)
-        return attend_backward_compare(&w->s->problem, &w->attention, &w->gradients, options, &w->gradients_comparison);
+        return attend_backward_compare(&w->problem, &w->attention, &w->gradients, options, &w->gradients_comparison);
     return w->s->kind == LAYER       ? attend_layer_forward(plan, &w->layer)
            : w->s->kind == ATTENTION ? attend_attention_forward(plan, &w->attention)
                                      : attend_attention_inspect(plan, &w->attention, &w->inspection.want);

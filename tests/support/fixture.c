@@ -6,6 +6,9 @@
 #include "core/compare.h"
 #include "core/problem.h"
 #include "core/tensor.h"
+#if ATTEND_HAVE_CUDA
+#include "gpu/gpu.h"
+#endif
 
 #include <inttypes.h>
 #include <setjmp.h>
@@ -169,6 +172,15 @@ bool test_wants_row(const attend_kernel_info *row)
     const char *part = getenv("ATTEND_TEST_ROWS");
     if (row->device != ATTEND_CUDA || row->backward || (part && !strstr(row->name, part))) return false;
     return row->architecture_exact ? row->architecture_min == architecture() : row->architecture_min <= architecture();
+}
+
+int test_multiprocessors(const attend_context *context)
+{
+#if ATTEND_HAVE_CUDA
+    if (attend_context_device(context) == ATTEND_CUDA) return ((const attend_gpu_context *)context->state)->multiprocessors;
+#endif
+    (void)context;
+    return 0;
 }
 
 uint64_t test_supported(const attend_context *context)

@@ -41,6 +41,8 @@ attend_context *test_context(void);
 /* Whether a row of the kernel table is to be tested: one of CUDA's that runs forward, on this device, with ATTEND_TEST_ROWS in its
    name. */
 bool test_wants_row(const attend_kernel_info *row);
+/* 0: no CUDA device. */
+int test_multiprocessors(const attend_context *context);
 
 /* Features that some kernel of the context's device supports; all features for the reference. */
 uint64_t test_supported(const attend_context *context);
