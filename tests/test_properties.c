@@ -287,11 +287,11 @@ static void on_the_cpu(void (*check)(void))
     attend_context_destroy(context);
 }
 
-static void on_every_row(void (*check)(void))
+static void on_every_row(int promise, void (*check)(void))
 {
     attend_kernel_info row;
     for (size_t i = 0; attend_kernel(i, &row); i++) {
-        if (!test_wants_row(&row)) continue;
+        if (!test_wants_promise(&row, promise)) continue;
         setenv("ATTEND_KERNEL", row.name, 1);
         context = test_context();
         dtype = row.dtype, dim = row.head_dim_max;
@@ -302,22 +302,22 @@ static void on_every_row(void (*check)(void))
     }
 }
 
-static void everywhere(void (*check)(void))
+static void everywhere(int promise, void (*check)(void))
 {
     const char *device = getenv("ATTEND_TEST_DEVICE");
     if (device && !strcmp(device, "cuda"))
-        on_every_row(check);
+        on_every_row(promise, check);
     else
         on_the_cpu(check);
 }
 
-static void order(void **state) { (void)state, everywhere(the_order_of_keys_does_not_matter); }
-static void shift(void **state) { (void)state, everywhere(a_constant_on_all_scores_goes_into_the_lse_alone); }
-static void linear(void **state) { (void)state, everywhere(it_is_linear_in_v); }
-static void range(void **state) { (void)state, everywhere(outputs_stay_within_the_values); }
-static void merging(void **state) { (void)state, everywhere(parts_of_the_keys_merge_to_the_whole); }
-static void far_off(void **state) { (void)state, everywhere(scores_may_be_far_from_zero); }
-static void bits(void **state) { (void)state, everywhere(a_rows_bits_are_its_own); }
+static void order(void **state) { (void)state, everywhere(0, the_order_of_keys_does_not_matter); }
+static void shift(void **state) { (void)state, everywhere(1, a_constant_on_all_scores_goes_into_the_lse_alone); }
+static void linear(void **state) { (void)state, everywhere(2, it_is_linear_in_v); }
+static void range(void **state) { (void)state, everywhere(3, outputs_stay_within_the_values); }
+static void merging(void **state) { (void)state, everywhere(4, parts_of_the_keys_merge_to_the_whole); }
+static void far_off(void **state) { (void)state, everywhere(5, scores_may_be_far_from_zero); }
+static void bits(void **state) { (void)state, everywhere(6, a_rows_bits_are_its_own); }
 
 int main(void)
 {

@@ -174,6 +174,12 @@ bool test_wants_row(const attend_kernel_info *row)
     return row->architecture_exact ? row->architecture_min == architecture() : row->architecture_min <= architecture();
 }
 
+bool test_wants_promise(const attend_kernel_info *row, int promise)
+{
+    const bool halved = getenv("ATTEND_TEST_SHORT") && row->dtype != ATTEND_F32;
+    return test_wants_row(row) && (!halved || (promise + row->head_dim_max / 32) % 2 == (row->dtype == ATTEND_BF16));
+}
+
 int test_multiprocessors(const attend_context *context)
 {
 #if ATTEND_HAVE_CUDA

@@ -41,6 +41,9 @@ attend_context *test_context(void);
 /* Whether a row of the kernel table is to be tested: one of CUDA's that runs forward, on this device, with ATTEND_TEST_ROWS in its
    name. */
 bool test_wants_row(const attend_kernel_info *row);
+/* The same of one of a test's promises. fp16 and bf16 are one code: with ATTEND_TEST_SHORT a promise is tested on one of the two rows,
+   and the next promise on the other. */
+bool test_wants_promise(const attend_kernel_info *row, int promise);
 /* 0: no CUDA device. */
 int test_multiprocessors(const attend_context *context);
 
