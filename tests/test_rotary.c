@@ -322,7 +322,7 @@ static void wrong_arguments_are_named(void **state)
 {
     (void)state;
     attend_context *context = test_context();
-    static float x[64], y[64];
+    static float x[64], y[128];
     static int64_t lists[3] = {0, 5, 8};
     const attend_problem plain = {.batch = 2, .seqlen_q = 4, .num_heads = 1, .head_dim = 8, .rotary = ATTEND_ROTARY_HALVES};
     const attend_rotary_args good = {.q = attend_tensor_4d(x, ATTEND_F32, 2, 4, 1, 8)};
@@ -342,6 +342,7 @@ static void wrong_arguments_are_named(void **state)
     REFUSED("q overlaps k in memory", (void)p, a.k = good.q);
     REFUSED("q_out overlaps q in memory", (void)p, a.q_out = attend_tensor_4d(x + 1, ATTEND_F32, 2, 4, 1, 8));
     REFUSED("q has last stride 2", (void)p, memcpy(a.q.stride, ((int64_t[]){32, 4, 8, 2}), sizeof a.q.stride));
+    REFUSED("q_out has last stride 2", (void)p, (a.q_out = attend_tensor_4d(y, ATTEND_F32, 2, 4, 1, 8), memcpy(a.q_out.stride, ((int64_t[]){64, 16, 16, 2}), sizeof a.q_out.stride)));
     REFUSED("rows must be contiguous", p.head_dim = 2, (a.q = attend_tensor_4d(x, ATTEND_F32, 2, 4, 1, 2), memcpy(a.q.stride, ((int64_t[]){16, 4, 4, 2}), sizeof a.q.stride)));
     REFUSED("backward is set, but qk_norm is too", p.qk_norm = ATTEND_QK_NORM_RMS, a.backward = true);
     const attend_tensor vector = attend_tensor_1d(y, ATTEND_F32, 8);
