@@ -318,7 +318,14 @@ static void the_text_says_the_numbers(void **state)
         static char text[8192];
         assert_true(attend_plan_explain_text(plan, NULL, text, sizeof text) < sizeof text);
         expect_line(text, "device      %s\n", attend_context_device_name(context));
-        expect_line(text, "kernel      %s", e.kernel);
+        char tiles[120] = "", shared[80] = "";
+        const int64_t group = p.num_heads / p.num_kv_heads;
+        if (e.tile_q && e.grouped && group > 1)
+            snprintf(tiles, sizeof tiles, ", tiles of %d rows (queries of %lld heads side by side) by %d keys", e.tile_q, (long long)group, e.tile_k);
+        else if (e.tile_q)
+            snprintf(tiles, sizeof tiles, ", tiles of %d queries by %d keys", e.tile_q, e.tile_k);
+        if (e.device == ATTEND_CUDA) snprintf(shared, sizeof shared, ", %d threads, %lld bytes of shared memory", e.threads, (long long)e.shared_bytes);
+        expect_line(text, "kernel      %s%s%s\n", e.kernel, tiles, shared);
         if (e.device == ATTEND_CUDA && e.blocks_at_once)
             expect_line(text, "blocks      %lld, %lld at once: %.2f waves", (long long)e.blocks, (long long)e.blocks_at_once,
                         (double)e.blocks / (double)e.blocks_at_once);
