@@ -4,6 +4,7 @@
 #include "gpu/gpu.h"
 
 #include <cuda_runtime_api.h>
+#include <dlfcn.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -64,6 +65,31 @@ static void the_number_of_devices_changes_no_bit(void **state)
         test_fixture_free(&f);
     }
     assert_int_equal(attend_context_destroy(one) || attend_context_destroy(two) || attend_context_destroy(three), 0);
+}
+
+/* Pairs of entry and head where there is one for each device, which reads its own keys alone; else queries, of which each takes two parts. The
+   software device counts what is launched. */
+static void pairs_go_before_queries(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t batch, heads;
+        int launches;
+    } shared[] = {{1, 2, 2}, {2, 1, 2}, {1, 1, 4}};
+    int64_t (*calls)(const char *kind);
+    *(void **)&calls = dlsym(RTLD_DEFAULT, "softgpu_calls");
+    if (!calls) skip();
+    attend_context *const two = group_of(2);
+    for (size_t n = 0; n < sizeof shared / sizeof *shared; n++) {
+        const test_case c = {.problem = {.batch = shared[n].batch, .seqlen_q = 40, .seqlen_k = 40, .num_heads = shared[n].heads, .head_dim = 16}, .seed = n};
+        test_fixture f;
+        test_fixture_make(&f, &c);
+        const int64_t before = calls("launch");
+        run(two, &f, 0, NULL);
+        assert_int_equal(calls("launch") - before, shared[n].launches);
+        test_fixture_free(&f);
+    }
+    assert_int_equal(attend_context_destroy(two), ATTEND_OK);
 }
 
 /* ---- progress ---- */
@@ -176,7 +202,7 @@ static void what_one_device_does_is_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(the_number_of_devices_changes_no_bit), cmocka_unit_test(progress_is_the_sum_over_the_devices),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(the_number_of_devices_changes_no_bit), cmocka_unit_test(pairs_go_before_queries), cmocka_unit_test(progress_is_the_sum_over_the_devices),
                                        cmocka_unit_test(a_run_stops_wherever_it_is_asked_to),
                                        cmocka_unit_test(what_one_device_does_is_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
