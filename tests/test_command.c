@@ -44,6 +44,8 @@ static void a_real_layer_gives_what_pytorch_gives(void **state)
     assert_string_equal(test_json_text(json, "tensors/4/of"), "between");
     const double most = test_json_number(json, "tensors/4/max_error");
     assert_true(most > 0);
+    assert_string_equal(test_json_text(json, "tensors/1/tensor"), "lse"); /* has no rule 2 */
+    assert_null(cJSON_GetObjectItem(cJSON_GetArrayItem(cJSON_GetObjectItem(json, "tensors"), 1), "quality_ratio"));
     assert_float_equal(fabs(test_json_number(json, "tensors/4/worst/actual") - test_json_number(json, "tensors/4/worst/expected")) / most, 1, 1e-6);
     cJSON_Delete(json);
     test_expect(0, "", "run " LAYER " --dtype f16 --output z.npy --quiet --device cpu");
@@ -293,16 +295,16 @@ static void a_sweep_writes_a_table_and_a_picture(void **state)
 {
     (void)state;
     size_t size;
-    cJSON *json = test_json(0, "bench --sweep --device cpu --random heads=1,head_dim=64,seqlen_q=512 --output sweep.png --json");
+    cJSON *json = test_json(0, "bench --sweep --device cpu --random head_dim=64,seqlen_q=512 --output sweep.png --json");
     assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(json, "sweep")), 2); /* full and causal */
     for (int i = 0; i < 2; i++) {
-        const double flop = 1e-12 * 4 * 64 * (i ? 512 * 513 / 2 : 512 * 512); /* causal ones leave as much */
+        const double flop = 1e-12 * 8 * 4 * 64 * (i ? 512 * 513 / 2 : 512 * 512); /* causal ones leave as much */
         const double seconds = of_point(json, i, "seconds"), naive_seconds = of_point(json, i, "naive_seconds");
         assert_float_equal(seconds * of_point(json, i, "tflops") / flop, 1, 1e-6);
         assert_float_equal(naive_seconds * of_point(json, i, "naive_tflops") / flop, 1, 1e-6);
         assert_float_equal(naive_seconds / seconds / of_point(json, i, "speedup"), 1, 1e-6);
         assert_true(seconds > 0 && of_point(json, i, "seqlen") == 512 && of_point(json, i, "head_dim") == 64);
-        assert_true(of_point(json, i, "heads") == 1 && of_point(json, i, "batch") == 1);
+        assert_true(of_point(json, i, "heads") == 8 /* of a width of 512 */ && of_point(json, i, "batch") == 1);
     }
     cJSON_Delete(json);
     char *png = test_read_file(test_path("sweep.png"), &size);
