@@ -1,8 +1,9 @@
-/* Preloaded into the command: each stage of its progress becomes a line of the file ATTEND_TEST_STAGES. It is the only text that is printed
- * into as many bytes. */
+/* Preloaded into the command: each stage of its progress becomes a line of the file ATTEND_TEST_STAGES. It is the only text that the command
+ * prints into as many bytes; LLVM's OpenMP has more. */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,21 +23,31 @@ static void note(const char *text)
     close(file);
 }
 
-static int print(char *text, size_t bytes, const char *format, va_list arguments)
+static bool is_command(const void *caller)
+{
+    Dl_info in;
+    const char *slash = dladdr(caller, &in) ? strrchr(in.dli_fname, '/') : NULL;
+    return slash && !strcmp(slash, "/attend");
+}
+
+static int print(const void *caller, char *text, size_t bytes, const char *format, va_list arguments)
 {
     static int (*real)(char *, size_t, const char *, va_list);
     if (!real) *(void **)&real = dlsym(RTLD_NEXT, "vsnprintf");
     const int length = real(text, bytes, format, arguments);
-    if (bytes == STAGE) note(text);
+    if (bytes == STAGE && is_command(caller)) note(text);
     return length;
 }
 
-int vsnprintf(char *text, size_t bytes, const char *format, va_list arguments) { return print(text, bytes, format, arguments); }
+int vsnprintf(char *text, size_t bytes, const char *format, va_list arguments)
+{
+    return print(__builtin_return_address(0), text, bytes, format, arguments);
+}
 
 /* As a compiler calls it that checks sizes. */
 int __vsnprintf_chk(char *text, size_t bytes, int flag, size_t room, const char *format, va_list arguments);
 int __vsnprintf_chk(char *text, size_t bytes, int flag, size_t room, const char *format, va_list arguments)
 {
     (void)flag, (void)room;
-    return print(text, bytes, format, arguments);
+    return print(__builtin_return_address(0), text, bytes, format, arguments);
 }
