@@ -300,9 +300,31 @@ static void floats_become_those_of_another_type(void **state)
     }
 }
 
+/* A result without elements is its header alone, mapped too. */
+static void nothing_can_be_mapped(void **state)
+{
+    (void)state;
+    attend_output output;
+    attend_mapping mapping;
+    void *data;
+    size_t size;
+    assert_int_equal(attend_output_open(test_path("empty"), &output), ATTEND_OK);
+    assert_int_equal(attend_output_write(&output, "header", 6), ATTEND_OK);
+    assert_int_equal(attend_output_map(&output, 0, &mapping, &data), ATTEND_OK);
+    attend_mapping_free(&mapping);
+    assert_int_equal(attend_output_finish(&output), ATTEND_OK);
+    assert_int_equal(attend_output_commit(&output), ATTEND_OK);
+    attend_output_close(&output);
+    char *bytes = test_read_file(test_path("empty"), &size);
+    assert_int_equal(size, 6);
+    assert_string_equal(bytes, "header");
+    free(bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_can_be_mapped),
         cmocka_unit_test(what_numpy_writes_is_read),
         cmocka_unit_test(lies_are_refused),
         cmocka_unit_test(mutations_never_harm),
