@@ -92,7 +92,7 @@ static void place_in_slot(const running *r, int64_t index, attend_cpu_task *task
             attend_cpu_counted_from(plan->keys, before * p->head_dim, sizeof(float)),
             attend_cpu_counted_from(plan->values, before * attend_cpu_v_width(plan->context->kernel, p),
                                     sizeof(float)),
-            plan->finite ? attend_cpu_counted_from(plan->finite, before / block, sizeof(bool)) : NULL};
+            attend_cpu_counted_from(plan->finite, before / block, sizeof(bool))};
     if (plan->partials) {
         task->partial_spans = attend_cpu_spans(plan->box.keys < p->seqlen_k ? plan->box.keys : p->seqlen_k);
         task->partials = attend_cpu_counted_from(plan->partials,
@@ -112,7 +112,7 @@ static void place(const running *r, int64_t entry, int64_t kv_head, attend_cpu_t
         int64_t at = kv_head * attend_cpu_keys_reserved(plan) + keys_before(plan, entry, s->first_k);
         task->keys = (attend_cpu_keys){plan->keys + at * p->head_dim,
                                        plan->values + at * attend_cpu_v_width(plan->context->kernel, p),
-                                       plan->finite ? plan->finite + at / plan->blocking.keys : NULL};
+                                       plan->finite + at / plan->blocking.keys};
     }
     if (plan->partials) {
         task->partial_spans = attend_cpu_spans(p->seqlen_k);

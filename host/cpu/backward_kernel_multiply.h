@@ -38,7 +38,7 @@ typedef void dq_product(const block *b, int64_t r, const float *k, float *dq, in
             multiply(ROWS, vectors, (steps){1, ROWS, vectors * LANES, vectors * LANES}, rows, keys, depth, \
                      to, FRESH);                                                                           \
     }                                                                                                      \
-    OUTPUT_PRODUCT(output, vectors, ADDED)                                                                 \
+    OUTPUT_PRODUCT(output, vectors)                                                                        \
     DQ_PRODUCT(vectors)
 PANEL_PRODUCTS(1)
 PANEL_PRODUCTS(2)
@@ -60,8 +60,8 @@ static void output_weighed(const key_panel *panel, const float *columns, const f
     const steps at = {1, ROWS, panel->step, panel->step};
     for (int64_t c = 0; c < width; c += ROWS)
         for (int v = 0; v < panel->vectors; v++)
-            multiply_weighed(at, columns + c * TILE, weights + v * LANES, depth,
-                             to + c * panel->step + v * LANES);
+            multiply_seen(at, columns + c * TILE, weights + v * LANES, depth,
+                          to + c * panel->step + v * LANES, 0, splat_int(0), splat_int(0), true);
 }
 
 static void dq_weighed(const block *b, int64_t r, const float *k, int64_t step, float *dq)

@@ -42,7 +42,7 @@ void attend_cpu_reservations(const attend_cpu_plan *plan, attend_cpu_reservation
     const attend_cpu_reservation made[] = {
         {attend_cpu_times(keys, p->head_dim), sizeof(float)},
         {attend_cpu_times(keys, attend_cpu_v_width(plan->context->kernel, p)), sizeof(float)},
-        {attend_is_elementwise(p) ? keys / plan->blocking.keys : 0, sizeof(bool)},
+        {keys / plan->blocking.keys, sizeof(bool)},
         {attend_cpu_times(rows, attend_cpu_times(spans, attend_cpu_partial_floats(p))), sizeof(float)},
         {state_floats(plan), sizeof(float)},
     };

@@ -82,7 +82,7 @@ typedef struct attend_cpu_plan {
     int32_t *relative_buckets;
     float *relative; /* [num_heads][attend_cpu_relative_floats()] */
     attend_ids *ids; /* [batch][attend_cpu_id_blocks()] */
-    bool *finite;    /* whether all values of a block are finite; NULL: not needed */
+    bool *finite;    /* whether all values of a block are finite */
     attend_cpu_backward_memory backward;
     attend_terms terms;
     int64_t scratch_floats;

@@ -42,8 +42,6 @@ typedef struct work {
     const attend_cpu_task *task;
     int64_t d, v_width, keys;
     float *s; /* [keys of a block][WIDTH] */
-    /* [width of V][WIDTH]: a block's part of the output, where rows see different keys of it */
-    float *o_block;
     panel *panels;
     attend_cpu_element_rows *element_rows; /* one a panel; NULL without elementwise features */
     int64_t count;
@@ -59,10 +57,9 @@ static int64_t scratch_floats(const attend_problem *p, const attend_cpu_blocking
 {
     const int64_t element_rows =
         attend_is_elementwise(p) ? (int64_t)(sizeof(attend_cpu_element_rows) / sizeof(float)) : 0;
-    return attend_cpu_round_up(most((blocking->keys + attend_cpu_round_up(p->head_dim_v, ROWS)) * WIDTH +
-                                        blocking->panels * (panel_floats(p) + element_rows),
-                                    few_floats(p)),
-                               16);
+    return attend_cpu_round_up(
+        most(blocking->keys * WIDTH + blocking->panels * (panel_floats(p) + element_rows), few_floats(p)),
+        16);
 }
 
 /* ---- panels ---- */
@@ -215,56 +212,31 @@ typedef void scores_product(const float *k, const float *q, int64_t depth, float
 typedef void output_product(const float *v, int64_t next, const float *p, int64_t depth, float *o,
                             int64_t tiles);
 
-/* Adds to the block's output the keys [from, to) of the block at `key`, which are masked for some lanes;
-   anywhere: not only outside an interval. */
-static void aggregate_some(const work *w, const panel *p, int64_t key, int64_t from, int64_t to,
-                           bool anywhere)
+/* O += Vᵀ·P. Where values are finite, a weight of 0 is enough for keys that a row does not see. On every path
+   the block's output is one chain of multiply-adds from zero, added to O once: a chain through all keys would
+   accumulate more rounding error. */
+ALWAYS_INLINE void aggregate(const work *w, panel *p, int vectors, output_product *output, int64_t key,
+                             int64_t from, int64_t to, bool hides)
 {
-    int64_t step = p->vectors * LANES;
-    steps at = {1, ROWS, step, step};
-    for (int v = 0; v < p->vectors && from < to; v++) {
-        vi begin, end;
-        visible_from(p, v, key, &begin, &end);
-        const float *weights = w->s + from * step + v * LANES;
-        for (int64_t c = 0; c < w->v_width; c += ROWS) {
-            const float *values = w->task->keys.v + key * w->v_width + c * w->keys + from * ROWS;
-            float *o = w->o_block + c * step + v * LANES;
-            if (anywhere)
-                multiply_weighed(at, values, weights, to - from, o);
-            else
-                multiply_visible(at, values, weights, to - from, o, (int32_t)from, begin, end);
-        }
-    }
-}
-
-/* O += Vᵀ·P. All lanes see keys [low, high), but for elementwise masks, for which a weight of 0 suffices
-   where values are finite. On every path the block's output is one chain of multiply-adds from zero, added to
-   O once: a chain through all keys would accumulate more rounding error. */
-ALWAYS_INLINE void aggregate(const work *w, panel *p, int vectors, output_product *output,
-                             output_product *extend, int64_t key, int64_t from, int64_t to, bool hides)
-{
-    int64_t low = least(most(p->all_low - key, from), to), high = least(most(p->all_high - key, low), to);
-    const bool anywhere = hides && !w->task->keys.finite[key / w->keys];
-    if (anywhere) low = high = to;
-    const bool together = low == from && high == to;
-    const float *values = w->task->keys.v + key * w->v_width + low * ROWS,
-                *weights = w->s + low * vectors * LANES;
-    const int64_t step = vectors * LANES, tiles = w->v_width / ROWS;
-    if (together) {
-        output(values, w->keys * ROWS, weights, high - low, p->o_span, tiles);
+    const float *values = w->task->keys.v + key * w->v_width + from * ROWS;
+    const int64_t step = vectors * LANES;
+    const bool hidden = hides || from < p->all_low - key || p->all_high - key < to;
+    if (!hidden || w->task->keys.finite[key / w->keys]) {
+        output(values, w->keys * ROWS, w->s + from * step, to - from, p->o_span, w->v_width / ROWS);
         return;
     }
-    memset(w->o_block, 0, (size_t)(w->v_width * step) * sizeof *w->o_block);
-    aggregate_some(w, p, key, from, low, anywhere);
-    if (low < high) extend(values, w->keys * ROWS, weights, high - low, w->o_block, tiles);
-    aggregate_some(w, p, key, high, to, anywhere);
-    for (int64_t i = 0; i < w->v_width * step; i += LANES)
-        store(p->o_span + i, load(p->o_span + i) + load(w->o_block + i));
+    for (int v = 0; v < vectors; v++) {
+        vi begin, end;
+        visible_from(p, v, key, &begin, &end);
+        for (int64_t c = 0; c < w->v_width; c += ROWS)
+            multiply_seen((steps){1, ROWS, step, step}, values + c * w->keys, w->s + from * step + v * LANES,
+                          to - from, p->o_span + c * step + v * LANES, (int32_t)from, begin, end, hides);
+    }
 }
 
 /* One panel and the block of keys at `key`. */
 ALWAYS_INLINE void block_of(const work *w, panel *p, int vectors, scores_product *scores,
-                            output_product *output, output_product *extend, int64_t key)
+                            output_product *output, int64_t key)
 {
     int64_t from = most(p->low - key, 0), to = least(p->high - key, w->keys), step = vectors * LANES;
     if (from >= to) return;
@@ -285,14 +257,14 @@ ALWAYS_INLINE void block_of(const work *w, panel *p, int vectors, scores_product
     hide(w, p, key, from, least(p->all_low - key, to));
     hide(w, p, key, most(p->all_high - key, from), to);
     fold(w, p, vectors, from, to);
-    aggregate(w, p, vectors, output, extend, key, from, to, hides);
+    aggregate(w, p, vectors, output, key, from, to, hides);
 }
 
 #define BLOCK(n)                                                                          \
     PANEL_PRODUCTS(n)                                                                     \
     __attribute__((noinline)) static void block_##n(const work *w, panel *p, int64_t key) \
     {                                                                                     \
-        block_of(w, p, n, scores_##n, output_##n, extend_##n, key);                       \
+        block_of(w, p, n, scores_##n, output_##n, key);                                   \
     }
 BLOCK(1)
 BLOCK(2)
@@ -410,10 +382,8 @@ static void run(const attend_cpu_task *task)
               task->scratch,
               NULL,
               NULL,
-              NULL,
               0};
-    w.o_block = w.s + w.keys * WIDTH;
-    w.panels = (panel *)(w.o_block + w.v_width * WIDTH);
+    w.panels = (panel *)(w.s + w.keys * WIDTH);
     cut(&w);
     for (int64_t span = task->first_span; span < task->end_span; span++) {
         int64_t key = span * ATTEND_CPU_SPAN, end = key + ATTEND_CPU_SPAN;
@@ -437,24 +407,9 @@ static void run(const attend_cpu_task *task)
     for (int64_t i = 0; i < w.count && !task->partials; i++) panel_finish(&w, &w.panels[i]);
 }
 
-/* Whether the tiled values of the block of keys at `first` are finite; padding is not read. */
-static bool values_finite(const attend_cpu_task *task, int64_t first)
-{
-    const int64_t width = attend_cpu_round_up(task->problem->head_dim_v, ROWS), keys = task->blocking.keys;
-    const int64_t floats = least(task->sequence.seqlen_k - first, keys) * ROWS;
-    vf none = splat(0);
-    for (int64_t c = 0; c < width; c += ROWS) {
-        const float *panel = task->keys.v + first * width + c * keys;
-        for (int64_t i = 0; i < floats; i += LANES)
-            none += load_some(panel, i, floats - i, ATTEND_F32) * splat(0);
-    }
-    return !any(none != none);
-}
-
 static void pack_block(const attend_cpu_task *task, int64_t first)
 {
-    pack(task, first);
-    if (task->keys.finite) task->keys.finite[first / task->blocking.keys] = values_finite(task, first);
+    task->keys.finite[first / task->blocking.keys] = pack(task, first);
 }
 
 static bool runs_here(void) { return ATTEND_RUNS_HERE; }

@@ -96,13 +96,13 @@ ALWAYS_INLINE void multiply(int rows, int vectors, steps at, const float *a, con
 
 /* The products of a panel `vectors` wide over `tiles` tiles, as separate functions so that their loops get
    all registers: S = K·Qᵀ, over adjacent tiles of K, and O += Vᵀ·P, over tiles of V `next` floats apart. */
-#define OUTPUT_PRODUCT(name, vectors, how)                                                               \
+#define OUTPUT_PRODUCT(name, vectors)                                                                    \
     __attribute__((noinline)) static void name##_##vectors(const float *v, int64_t next, const float *p, \
                                                            int64_t depth, float *o, int64_t tiles)       \
     {                                                                                                    \
         for (; tiles > 0; tiles--, v += next, o += ROWS * vectors * LANES)                               \
             multiply(ROWS, vectors, (steps){1, ROWS, vectors * LANES, vectors * LANES}, v, p, depth, o,  \
-                     how);                                                                               \
+                     ADDED);                                                                             \
     }
 #define PANEL_PRODUCTS(vectors)                                                                           \
     __attribute__((noinline)) static void scores_##vectors(const float *k, const float *q, int64_t depth, \
@@ -112,39 +112,24 @@ ALWAYS_INLINE void multiply(int rows, int vectors, steps at, const float *a, con
             multiply(ROWS, vectors, (steps){1, ROWS, vectors * LANES, vectors * LANES}, k, q, depth, s,   \
                      FRESH);                                                                              \
     }                                                                                                     \
-    OUTPUT_PRODUCT(output, vectors, ADDED)                                                                \
-    OUTPUT_PRODUCT(extend, vectors, CONTINUED)
+    OUTPUT_PRODUCT(output, vectors)
 
-/* One vector wide, for lanes with the visible interval [begin, end); key is that of depth 0. Masked keys have
-   no effect on a lane, even if they are NaN. */
-ALWAYS_INLINE void multiply_visible(steps at, const float *a, const float *b, int64_t depth, float *c,
-                                    int32_t key, vi begin, vi end)
+/* C += A·B one vector wide, where keys are masked whose values are not finite: those have no effect on a lane.
+   Lanes see keys [begin, end); key is that of depth 0. `anywhere`: they see the keys that have weights. */
+ALWAYS_INLINE void multiply_seen(steps at, const float *a, const float *b, int64_t depth, float *c,
+                                 int32_t key, vi begin, vi end, bool anywhere)
 {
     vf sum[ROWS];
-    UNROLL_FOR (8, int r = 0; r < ROWS; r++) sum[r] = load(c + r * at.c_row);
+    UNROLL_FOR (8, int r = 0; r < ROWS; r++) sum[r] = splat(0);
     for (int64_t k = 0; k < depth; k++) {
-        vi j = splat_int(key + (int32_t)k), seen = (begin <= j) & (j < end);
-        vf column = load(b);
+        const vf column = load(b);
+        const vi j = splat_int(key + (int32_t)k);
+        const vi seen = anywhere ? column != splat(0) : (begin <= j) & (j < end);
         UNROLL_FOR (8, int r = 0; r < ROWS; r++)
             sum[r] = choose(seen, multiply_into(sum[r], splat(a[r * at.a_row]), column), sum[r]);
         a += at.a_depth, b += at.b_depth;
     }
-    UNROLL_FOR (8, int r = 0; r < ROWS; r++) store(c + r * at.c_row, sum[r]);
-}
-
-/* One vector wide; weights of 0 are skipped: masked keys have no effect on a lane, even if they are NaN. */
-ALWAYS_INLINE void multiply_weighed(steps at, const float *a, const float *b, int64_t depth, float *c)
-{
-    vf sum[ROWS];
-    UNROLL_FOR (8, int r = 0; r < ROWS; r++) sum[r] = load(c + r * at.c_row);
-    for (int64_t k = 0; k < depth; k++) {
-        vf column = load(b);
-        vi weighs = column != splat(0);
-        UNROLL_FOR (8, int r = 0; r < ROWS; r++)
-            sum[r] = choose(weighs, multiply_into(sum[r], splat(a[r * at.a_row]), column), sum[r]);
-        a += at.a_depth, b += at.b_depth;
-    }
-    UNROLL_FOR (8, int r = 0; r < ROWS; r++) store(c + r * at.c_row, sum[r]);
+    UNROLL_FOR (8, int r = 0; r < ROWS; r++) store(c + r * at.c_row, load(c + r * at.c_row) + sum[r]);
 }
 
 #endif

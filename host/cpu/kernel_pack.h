@@ -109,19 +109,21 @@ ALWAYS_INLINE void pack_keys(const attend_cpu_task *task, int64_t first, float *
     }
 }
 
-/* Packs the values of the same keys as panels [blocking.keys][ROWS] of columns. Four keys at a time fill a
-   cache line of a narrow panel. */
-ALWAYS_INLINE void pack_values(const attend_cpu_task *task, int64_t first, attend_dtype dtype)
+/* Packs the values of the same keys as panels [blocking.keys][ROWS] of columns; whether they are all finite.
+   Four keys at a time fill a cache line of a narrow panel. */
+ALWAYS_INLINE bool pack_values(const attend_cpu_task *task, int64_t first, attend_dtype dtype)
 {
     int64_t dv = task->problem->head_dim_v, width = attend_cpu_round_up(dv, ROWS), keys = task->blocking.keys;
     int64_t count = least(task->sequence.seqlen_k - first, keys);
     float *panels = task->keys.v + first * width;
+    vf none = splat(0);
     for (int64_t j = 0; j < count; j += 4) {
         const attend_cpu_rows rows = even_rows(task, &task->v, first + j, least(count - j, 4), dv,
                                                attend_dtypes[dtype].bytes, task->scratch);
         for (int64_t c = 0; c < width; c += LANES)
             for (int64_t k = j; k < j + 4 && k < count; k++) {
                 vf v = load_some(rows.data, (k - j) * rows.stride + c, dv - c, dtype);
+                none += v * splat(0);
                 if (c + LANES <= width) {
                     store_vectors(panels, keys, c, k, v);
                     continue;
@@ -130,16 +132,18 @@ ALWAYS_INLINE void pack_values(const attend_cpu_task *task, int64_t first, atten
                     panels[(c + i) / ROWS * keys * ROWS + k * ROWS + (c + i) % ROWS] = ((const float *)&v)[i];
             }
     }
+    return !any(none != none);
 }
 
-static inline void pack(const attend_cpu_task *task, int64_t first)
+/* Whether the values are all finite. */
+static inline bool pack(const attend_cpu_task *task, int64_t first)
 {
     float *keys = task->keys.k + first * task->problem->head_dim;
     switch (task->problem->dtype) {
-    case ATTEND_F32: pack_keys(task, first, keys, ATTEND_F32), pack_values(task, first, ATTEND_F32); break;
-    case ATTEND_F16: pack_keys(task, first, keys, ATTEND_F16), pack_values(task, first, ATTEND_F16); break;
-    case ATTEND_BF16: pack_keys(task, first, keys, ATTEND_BF16), pack_values(task, first, ATTEND_BF16); break;
-    default: break; /* activations have no other dtype */
+    case ATTEND_F32: pack_keys(task, first, keys, ATTEND_F32); return pack_values(task, first, ATTEND_F32);
+    case ATTEND_F16: pack_keys(task, first, keys, ATTEND_F16); return pack_values(task, first, ATTEND_F16);
+    case ATTEND_BF16: pack_keys(task, first, keys, ATTEND_BF16); return pack_values(task, first, ATTEND_BF16);
+    default: return true; /* activations have no other dtype */
     }
 }
 

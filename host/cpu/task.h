@@ -29,7 +29,7 @@ typedef struct attend_cpu_blocking {
    by block as [keys of a block][rows of the micro-kernel]. */
 typedef struct attend_cpu_keys {
     float *k, *v;
-    bool *finite; /* whether all values of a block are finite; NULL: not needed */
+    bool *finite; /* whether all values of a block are finite */
 } attend_cpu_keys;
 
 /* Rows of activations; strides of queries or keys and of heads within the group, in elements. */
