@@ -206,6 +206,28 @@ static void hidden_keys_reach_nothing(void **state)
     }
 }
 
+/* A NaN value reaches every row that sees its key, even where the key's weight is below the smallest float. */
+static void seen_values_reach_their_rows(void **state)
+{
+    (void)state;
+    static const attend_problem causal[] = {
+        {.batch = 1, .seqlen_q = 200, .seqlen_k = 200, .num_heads = 1, .head_dim = 24, .causal = ATTEND_CAUSAL_TOP_LEFT},
+        {.batch = 1, .seqlen_q = 4, .seqlen_k = 1500, .num_heads = 1, .head_dim = 24, .causal = ATTEND_CAUSAL_BOTTOM_RIGHT},
+    };
+    for (int i = 0; i < 2; i++) {
+        job j = job_make(causal[i], ATTEND_VALUES_GAUSS);
+        const int64_t d = j.p.head_dim, last = j.p.seqlen_q - 1, key = j.p.seqlen_k - 2;
+        float *q = j.q.data, *k = j.k.data, *v = j.v.data;
+        for (int64_t at = 0; at < j.p.seqlen_q * d; at++) q[at] = 1;
+        for (int64_t c = 0; c < d; c++) k[key * d + c] = -1000;
+        v[key * d] = NAN;
+        job_run(&j, 2);
+        for (int64_t query = 0; query <= last; query++)
+            assert_int_equal(isnan(((float *)j.out.data)[query * d]) != 0, query >= last - 1);
+        job_free(&j);
+    }
+}
+
 /* A span in which a row sees nothing but NaN is not an empty one, whichever way it is summed. */
 static void a_span_of_nan_reaches_its_rows(void **state)
 {
@@ -396,6 +418,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bits_do_not_depend_on_threads),  cmocka_unit_test(bits_do_not_depend_on_neighbours),
         cmocka_unit_test(every_border_key_is_found),      cmocka_unit_test(hidden_keys_reach_nothing),
+        cmocka_unit_test(seen_values_reach_their_rows),
         cmocka_unit_test(a_span_of_nan_reaches_its_rows),
         cmocka_unit_test(host_threads_do_not_disturb_each_other), cmocka_unit_test(memory_is_linear_in_length),
         cmocka_unit_test(packed_sequences_do_not_disturb_each_other), cmocka_unit_test(packed_plans_reserve_the_totals),
